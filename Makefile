@@ -1,0 +1,65 @@
+# Everything a developer or a first-time user runs. Needs Python 3.11+ and make; the rest is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+DEMO_LAKE ?= demo-lake
+PORT ?= 8470
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-clean serve test test-fast check format lock setup setup-dev browser docs clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## Run the main job: a year of New York's flights, end to end, into ./demo-lake
+	@$(BIN)/cordillera demo run --lake $(DEMO_LAKE)
+
+demo-clean: setup ## Remove the demo's lake and its PostgreSQL server
+	@$(BIN)/cordillera demo clean --lake $(DEMO_LAKE)
+
+serve: setup ## Serve the demo's lake: API, web pages and workers on loopback
+	@$(BIN)/cordillera serve --lake $(DEMO_LAKE) --port $(PORT)
+
+test: setup-dev browser ## Run every test (servers are started from packages, nothing is left running)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: setup-dev ## Run the tests that need no server and no browser
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/spec tests/table tests/unit
+
+check: setup-dev ## Format, lint, types, layers and docs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --config pyproject.toml
+	@$(BIN)/python scripts/check_docs.py
+
+format: setup-dev ## Format the code and apply safe lint fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: setup-dev ## Resolve the dependencies anew and write the lock files
+	@scripts/lock.sh
+
+setup: $(VENV)/.installed
+setup-dev: $(VENV)/.installed-dev
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cordillera needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.installed: lock/demo.txt pyproject.toml | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/demo.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: lock/dev.txt $(VENV)/.installed
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/dev.txt
+	@touch $@
+
+browser: setup-dev
+	@$(BIN)/python scripts/install_browser.py
+
+clean: ## Remove the environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis

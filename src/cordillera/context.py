@@ -1,0 +1,71 @@
+"""Who is acting, and under which trace, for the request or task at hand.
+
+The context travels with the thread (a ``ContextVar``), so that audit rows, events and logs carry the same principal and
+trace id from the API through a commit to the delivery it causes.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's right to act on a task: valid while the task row still carries this fencing token."""
+
+    task_id: UUID
+    fencing_token: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """The principal and trace of the work in progress, and the lease it runs under, if any."""
+
+    principal: str
+    trace_id: str
+    lease: Lease | None = None
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("cordillera_context", default=None)
+
+
+def local_principal() -> str:
+    """Return the operating-system user as a principal name, used by embedded lakes and the command line."""
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "user:unknown"
+
+
+def new_trace_id() -> str:
+    """Return a fresh W3C trace id (32 hex digits)."""
+    return uuid4().hex
+
+
+def current() -> RequestContext:
+    """Return the context of the running request; outside one, the local user under a fresh trace."""
+    return _current.get() or RequestContext(principal=local_principal(), trace_id=new_trace_id())
+
+
+@contextmanager
+def acting(
+    principal: str | None = None, trace_id: str | None = None, lease: Lease | None = None
+) -> Iterator[RequestContext]:
+    """Run the block as ``principal`` under ``trace_id`` and ``lease``; what is not given is kept from the outside."""
+    outer = current()
+    inner = replace(
+        outer,
+        principal=principal or outer.principal,
+        trace_id=trace_id or outer.trace_id,
+        lease=lease or outer.lease,
+    )
+    reset = _current.set(inner)
+    try:
+        yield inner
+    finally:
+        _current.reset(reset)

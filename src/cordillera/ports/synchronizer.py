@@ -1,0 +1,133 @@
+"""What a target must do to be kept equal with a dataset: the contract of every synchronizer.
+
+A delivery carries a target's table from one cursor to the next. The synchronizer applies it exactly once: the cursor it
+stores in the target moves in the same transaction as the rows, and a delivery whose ``from_cursor`` is not the stored one is
+refused, so a repeated or outdated delivery changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a target has followed: the snapshot's sequence number and the schema it was delivered under."""
+
+    sequence_number: int
+    schema_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetColumn:
+    """One column as the target should have it. ``field_id`` identifies it across renames."""
+
+    field_id: int
+    name: str
+    type: pa.DataType
+    nullable: bool = True
+    doc: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """The table a subscription keeps: its name in the target, columns in order, and key columns by name."""
+
+    name: str
+    columns: tuple[TargetColumn, ...]
+    key: tuple[str, ...]
+
+    def arrow_schema(self) -> pa.Schema:
+        """Return the schema that delivered rows have."""
+        return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
+
+
+RowReader = Callable[[], pa.RecordBatchReader]
+"""Opens a fresh stream of record batches; a synchronizer may open it once or, after a failure, again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What takes a target's table from ``from_cursor`` to ``to_cursor``.
+
+    Attributes:
+        subscription_id: Whose table it is; the stored cursor belongs to the subscription.
+        table: How the table has to look after the delivery. Schema changes since the last delivery are applied first.
+        from_cursor: The cursor the target must hold; None for a first, full delivery.
+        to_cursor: The cursor to store with the rows.
+        replace: The rows are the whole content; whatever the table held goes away.
+        upserts: Rows to insert or to put in the place of the row of the same key; schema ``table.arrow_schema()``.
+        deletes: Keys of rows to remove; schema: the key columns of the table, in key order. No key is in both streams.
+    """
+
+    subscription_id: UUID
+    table: TargetTable
+    from_cursor: Cursor | None
+    to_cursor: Cursor
+    replace: bool
+    upserts: RowReader
+    deletes: RowReader
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What a delivery did in the target."""
+
+    rows_upserted: int
+    rows_deleted: int
+    already_applied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a kind of target can do; callers plan by these, never by the kind's name."""
+
+    transactional: bool
+    schema_changes: frozenset[str] = field(default_factory=frozenset)
+    """Of ``add``, ``rename``, ``widen``, ``drop``, ``optional``."""
+
+
+class Synchronizer(Protocol):
+    """Keeps tables of one target equal with datasets.
+
+    Every method raises ``TargetUnreachableError`` when the target cannot be reached (a retry may help) and
+    ``InvalidConfigurationError`` when it refuses the credentials or the configuration cannot work.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this kind of target can do."""
+
+    def check(self) -> None:
+        """Connect and make sure that tables could be written, changing nothing."""
+
+    def read_cursor(self, subscription_id: UUID) -> Cursor | None:
+        """Return the cursor stored in the target, or None before the first delivery."""
+
+    def apply(self, delivery: Delivery) -> DeliveryResult:
+        """Apply a delivery exactly once, all of it or nothing.
+
+        If the target already holds ``to_cursor``, nothing changes and ``already_applied`` is set.
+
+        Raises:
+            TargetDriftError: If the target holds another cursor than ``from_cursor``, the table it should update is gone,
+                or a table of that name exists that this subscription did not create.
+        """
+
+    def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """Stream the table's rows as they are in the target, in the Arrow types of ``table``, in no order.
+
+        Raises:
+            TargetDriftError: If the table or a column is not there.
+        """
+
+    def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
+        """Forget a subscription: remove its cursor and, unless ``keep_rows``, its table. Repeating it changes nothing."""
+
+    def close(self) -> None:
+        """Release connections."""

@@ -1,0 +1,103 @@
+"""The naming rules for namespaces, datasets, columns and the other objects people name.
+
+Names are used in SQL, URLs, file paths and target databases, so the alphabet is the safe intersection: lower-case ASCII
+letters, digits and underscores, beginning with a letter. ``orders_v2`` is reserved for "dataset version 2 of orders".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NewType
+
+from cordillera.errors import InvalidNameError
+
+NamespaceName = NewType("NamespaceName", str)
+DatasetName = NewType("DatasetName", str)
+
+MAX_NAME_LENGTH = 120
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_VERSION_SUFFIX = re.compile(r"(?P<name>.+)_v(?P<number>[1-9][0-9]*)")
+_COLUMN_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f.]")
+RESERVED_COLUMNS = frozenset({"_row_id", "_last_updated_sequence_number", "_file", "_pos", "_deleted", "_partition"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DatasetRef:
+    """A dataset by name, and optionally one of its dataset versions: ``sales.orders`` or ``sales.orders_v2``."""
+
+    namespace: str
+    name: str
+    version: int | None = None
+
+    @property
+    def full_name(self) -> str:
+        """``namespace.name``, without a dataset version."""
+        return f"{self.namespace}.{self.name}"
+
+    def __str__(self) -> str:
+        return self.full_name if self.version is None else f"{self.full_name}_v{self.version}"
+
+
+def check_name(value: str, kind: str) -> str:
+    """Return ``value`` if it is a legal name for a ``kind`` of object.
+
+    Raises:
+        InvalidNameError: Naming the rule that was broken.
+    """
+    if len(value) > MAX_NAME_LENGTH:
+        raise InvalidNameError(
+            f"The {kind} name {value[:40]!r}… has {len(value)} characters.",
+            hint=f"Use at most {MAX_NAME_LENGTH}.",
+        )
+    if not _NAME.fullmatch(value):
+        raise InvalidNameError(
+            f"{value!r} is not a legal {kind} name.",
+            hint="Use lower-case letters, digits and underscores, beginning with a letter, for example 'orders'.",
+        )
+    return value
+
+
+def check_dataset_name(value: str) -> str:
+    """Return ``value`` if it can name a dataset; the suffix ``_v<number>`` is kept for dataset versions."""
+    check_name(value, "dataset")
+    if _VERSION_SUFFIX.fullmatch(value):
+        raise InvalidNameError(
+            f"{value!r} is not a legal dataset name: the ending _v<number> names a dataset version.",
+            hint="Choose a name without that ending.",
+        )
+    return value
+
+
+def check_column_name(value: str) -> str:
+    """Return ``value`` if it can name a column.
+
+    Column names keep their owner's spelling, so almost anything is allowed; empty names, control characters, dots (which
+    address nested fields) and the names Iceberg reserves for metadata columns are not.
+    """
+    if not value or len(value) > 255 or _COLUMN_FORBIDDEN.search(value):
+        raise InvalidNameError(
+            f"{value[:60]!r} is not a legal column name.",
+            hint="Use 1 to 255 characters without dots or control characters.",
+        )
+    if value in RESERVED_COLUMNS:
+        raise InvalidNameError(f"The column name {value!r} is reserved by Apache Iceberg.", hint="Rename it.")
+    return value
+
+
+def parse_dataset_ref(text: str) -> DatasetRef:
+    """Read ``namespace.dataset`` or ``namespace.dataset_v<number>``.
+
+    Raises:
+        InvalidNameError: If the text has another form.
+    """
+    parts = text.split(".")
+    if len(parts) != 2:
+        raise InvalidNameError(
+            f"{text!r} does not name a dataset.", hint="Write it as namespace.dataset, for example sales.orders."
+        )
+    namespace, name = check_name(parts[0], "namespace"), check_name(parts[1], "dataset")
+    versioned = _VERSION_SUFFIX.fullmatch(name)
+    if versioned:
+        return DatasetRef(namespace, versioned["name"], int(versioned["number"]))
+    return DatasetRef(namespace, name)
