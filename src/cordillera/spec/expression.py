@@ -1,0 +1,242 @@
+"""Row filters: one SQL condition over a dataset's columns, for example ``origin = 'JFK' AND month = 3``.
+
+The condition is evaluated by the query engine. The part of it that Iceberg's statistics can answer is also turned into an
+Iceberg expression, which decides what need not be read; that expression may keep too much, never too little.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import sqlglot
+from pyiceberg.expressions import (
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    EqualTo,
+    GreaterThan,
+    GreaterThanOrEqual,
+    In,
+    IsNull,
+    LessThan,
+    LessThanOrEqual,
+    Not,
+    NotNull,
+    Or,
+)
+from pyiceberg.schema import Schema
+from pyiceberg.types import (
+    BooleanType,
+    DateType,
+    DoubleType,
+    FloatType,
+    IcebergType,
+    IntegerType,
+    LongType,
+    StringType,
+    TimestampType,
+    TimestamptzType,
+)
+from sqlglot import exp
+
+from cordillera.errors import InvalidExpressionError, UnknownColumnError
+
+_DIALECT = "duckdb"
+_FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7}")
+_COMPARISONS: dict[type[exp.Expression], Any] = {
+    exp.EQ: EqualTo,
+    exp.GT: GreaterThan,
+    exp.GTE: GreaterThanOrEqual,
+    exp.LT: LessThan,
+    exp.LTE: LessThanOrEqual,
+}
+_MIRRORED: dict[Any, Any] = {
+    EqualTo: EqualTo,
+    GreaterThan: LessThan,
+    GreaterThanOrEqual: LessThanOrEqual,
+    LessThan: GreaterThan,
+    LessThanOrEqual: GreaterThanOrEqual,
+}
+_FORBIDDEN = (exp.Subquery, exp.Select, exp.AggFunc, exp.Window, exp.Placeholder, exp.Parameter, exp.Star)
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """A checked condition.
+
+    Attributes:
+        sql: The condition in the engine's dialect, identifiers quoted.
+        columns: Top-level columns it reads.
+        pruning: What statistics can decide; true for every row the condition is true for.
+    """
+
+    sql: str
+    columns: tuple[str, ...]
+    pruning: BooleanExpression
+
+
+def parse_row_filter(text: str, schema: Schema) -> RowFilter:
+    """Read a condition over the columns of ``schema``.
+
+    Raises:
+        InvalidExpressionError: If it is not a single condition over one row.
+        UnknownColumnError: If it names a column that does not exist.
+    """
+    tree = _parse(text)
+    forbidden = next((node for node in tree.walk() if isinstance(node, _FORBIDDEN)), None)
+    if forbidden is not None:
+        raise InvalidExpressionError(
+            f"The filter {text[:200]!r} contains {forbidden.sql(dialect=_DIALECT)[:80]!r}.",
+            hint="A filter looks at one row: use columns, literals, operators and scalar functions.",
+        )
+    names = {field.name.lower(): field.name for field in schema.fields}
+    columns = []
+    for column in list(tree.find_all(exp.Column)):
+        top = column.parts[0].name
+        if top.lower() not in names:
+            raise UnknownColumnError(
+                f"The filter {text[:200]!r} names the column {top!r}, which does not exist.",
+                hint=f"Columns: {', '.join(names.values())}.",
+            )
+        columns.append(names[top.lower()])
+    sql = tree.sql(dialect=_DIALECT, identify=True, comments=False)
+    return RowFilter(sql, tuple(dict.fromkeys(columns)), _pruning(tree, schema))
+
+
+def pruning_expression(condition: exp.Expression, schema: Schema) -> BooleanExpression:
+    """Return what statistics can decide about a parsed condition (see ``RowFilter.pruning``)."""
+    return _pruning(condition, schema)
+
+
+def combine(filters: Sequence[BooleanExpression]) -> BooleanExpression:
+    """Return the conjunction of expressions; true for none."""
+    combined: BooleanExpression = AlwaysTrue()
+    for expression in filters:
+        combined = And(combined, expression)
+    return combined
+
+
+def _parse(text: str) -> exp.Expression:
+    try:
+        statements = sqlglot.parse(f"SELECT 1 WHERE ({text}\n)", read=_DIALECT)
+    except sqlglot.errors.SqlglotError as error:
+        raise InvalidExpressionError(
+            f"The filter {text[:200]!r} cannot be read: {str(error).splitlines()[0]}",
+            hint="Write one SQL condition, for example: origin = 'JFK' AND month = 3.",
+        ) from error
+    select = statements[0] if len(statements) == 1 else None
+    where = select.args.get("where") if isinstance(select, exp.Select) else None
+    extra = [name for name, value in select.args.items() if value and name not in ("where", "expressions")] if select else []
+    if where is None or extra or not isinstance(where.this, exp.Paren):
+        raise InvalidExpressionError(f"The filter {text[:200]!r} is not a single condition.")
+    condition: exp.Expression = where.this.this
+    return condition
+
+
+def _pruning(node: exp.Expression, schema: Schema) -> BooleanExpression:
+    match node:
+        case exp.Paren():
+            return _pruning(node.this, schema)
+        case exp.And():
+            return And(_pruning(node.left, schema), _pruning(node.right, schema))
+        case exp.Or():
+            left, right = _pruning(node.left, schema), _pruning(node.right, schema)
+            return Or(left, right)
+        case exp.Between():
+            low = exp.GTE(this=node.this, expression=node.args["low"])
+            high = exp.LTE(this=node.this, expression=node.args["high"])
+            return And(_pruning(low, schema), _pruning(high, schema))
+        case exp.In() if node.expressions:
+            return _in(node, schema)
+        case exp.Is() if isinstance(node.expression, exp.Null):
+            name = _column(node.this, schema)
+            return IsNull(name) if name else AlwaysTrue()
+        case exp.Not(this=exp.Is(expression=exp.Null()) as inner):
+            name = _column(inner.this, schema)
+            return NotNull(name) if name else AlwaysTrue()
+        case _ if type(node) in _COMPARISONS:
+            return _comparison(node, schema)
+        case _:
+            return AlwaysTrue()
+
+
+def _comparison(node: exp.Expression, schema: Schema) -> BooleanExpression:
+    predicate = _COMPARISONS[type(node)]
+    left, right = node.args["this"], node.args["expression"]
+    if not _column(left, schema):
+        left, right, predicate = right, left, _MIRRORED[predicate]
+    name = _column(left, schema)
+    value = _literal(right, schema.find_type(name)) if name else None
+    return AlwaysTrue() if name is None or value is None else predicate(name, value)
+
+
+def _in(node: exp.In, schema: Schema) -> BooleanExpression:
+    name = _column(node.this, schema)
+    if name is None:
+        return AlwaysTrue()
+    values = [_literal(item, schema.find_type(name)) for item in node.expressions]
+    return AlwaysTrue() if any(value is None for value in values) else In(name, values)
+
+
+def _column(node: exp.Expression, schema: Schema) -> str | None:
+    """Return the exact name of a plain top-level column whose bounds order as the engine does; floats have NaN."""
+    if not isinstance(node, exp.Column) or len(node.parts) != 1:
+        return None
+    field = next((f for f in schema.fields if f.name.lower() == node.name.lower()), None)
+    if field is None or isinstance(field.field_type, FloatType | DoubleType):
+        return None
+    return field.name
+
+
+def _literal(node: exp.Expression, kind: IcebergType) -> Any:
+    """Return a literal as a value that compares with a column of type ``kind``, or None if that is not certain."""
+    if isinstance(node, exp.Paren):
+        return _literal(node.this, kind)
+    if isinstance(node, exp.Cast):
+        node = _uncast(node, kind)
+    sign = 1
+    if isinstance(node, exp.Neg):
+        node, sign = node.this, -1
+    match kind:
+        case BooleanType() if isinstance(node, exp.Boolean):
+            return bool(node.this)
+        case IntegerType() | LongType() if isinstance(node, exp.Literal) and node.is_int:
+            value = sign * int(node.this)
+            return value if abs(value) < 2**31 or isinstance(kind, LongType) and abs(value) < 2**63 else None
+        case StringType() if isinstance(node, exp.Literal) and node.is_string:
+            return node.this
+        case DateType() | TimestampType() | TimestamptzType() if isinstance(node, exp.Literal) and node.is_string:
+            return _instant(node.this, kind)
+        case _:
+            return None
+
+
+def _uncast(node: exp.Cast, kind: IcebergType) -> exp.Expression:
+    """Return the literal under a cast that changes nothing about the instant it names; else the cast itself."""
+    literal = node.this
+    if not isinstance(kind, DateType | TimestampType | TimestamptzType) or not isinstance(literal, exp.Literal):
+        return node
+    if node.is_type(exp.DataType.Type.DATE):
+        return literal if len(literal.this) == len("2013-01-01") else node
+    return literal if node.is_type(exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPTZ) else node
+
+
+def _instant(text: str, kind: IcebergType) -> int | None:
+    """Return a date as days, or a timestamp as microseconds, since the epoch (UTC where no zone is given)."""
+    if _FINER_THAN_MICROSECONDS.search(text):
+        return None
+    try:
+        if isinstance(kind, DateType):
+            return (date.fromisoformat(text) - date(1970, 1, 1)).days
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if isinstance(kind, TimestampType) and moment.tzinfo is not None:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds

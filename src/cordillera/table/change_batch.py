@@ -1,0 +1,110 @@
+"""The rows of one write: brought to the table's types, checked, and reduced to one row a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.schema import Schema
+
+from cordillera.errors import DuplicateKeyError, NullKeyError
+from cordillera.ports.engine import QueryEngine
+from cordillera.spec import sql
+from cordillera.spec.arrow_types import cast_column, to_arrow_schema
+from cordillera.spec.merge import MergeSemantics
+
+_EXAMPLES = 5
+
+
+def conform(
+    batches: Iterable[pa.RecordBatch], schema: Schema, given: Sequence[str], semantics: MergeSemantics, dataset: str
+) -> Iterator[pa.RecordBatch]:
+    """Bring batches to the declared types, columns in the table's order.
+
+    Args:
+        batches: The rows as given.
+        schema: The table's schema.
+        given: Columns to keep, all of them in the batches.
+        semantics: Names the columns that must not be NULL besides the required ones.
+        dataset: For error messages.
+
+    Raises:
+        TypeMismatchError: If a value does not fit its column's type.
+        NullKeyError: If a key, sequence or required column holds NULL.
+    """
+    wanted = [field for field in to_arrow_schema(schema) if field.name in given]
+    identifying = {*semantics.key, semantics.sequence}
+    fields = [pa.field(f.name, f.type, f.nullable) for f in wanted]
+    row = 0
+    for batch in batches:
+        arrays = []
+        for field in fields:
+            column = cast_column(batch.column(field.name), field.type, field.name)
+            if column.null_count and (not field.nullable or field.name in identifying):
+                _refuse_null(column, field.name, row, dataset, key=field.name in identifying)
+            arrays.append(column)
+        yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+        row += batch.num_rows
+
+
+def _refuse_null(column: pa.Array, name: str, first_row: int, dataset: str, *, key: bool) -> None:
+    rows = [first_row + int(i) for i in pc.indices_nonzero(column.is_null())[:_EXAMPLES].to_pylist()]
+    what = "part of the key or the sequence" if key else "declared as required"
+    raise NullKeyError(
+        f"{column.null_count} row{'s' if column.null_count > 1 else ''} for {dataset} have NULL in {name!r}, which is {what}.",
+        hint=f"Give every row a value, or leave the rows out (first at row {', '.join(map(str, rows))}, counted from 0).",
+        details={"column": name, "rows": column.null_count, "first_rows": rows},
+    )
+
+
+def one_row_per_key(rows: pa.Table, semantics: MergeSemantics, engine: QueryEngine, dataset: str) -> pa.Table:
+    """Return the rows with one row a key: the one of the greatest sequence.
+
+    Raises:
+        DuplicateKeyError: If a key repeats and no sequence decides, naming examples.
+    """
+    if rows.num_rows < 2 or not semantics.key:
+        return rows
+    if not duplicate_keys(rows, semantics.key, engine).num_rows:
+        return rows
+    refuse_ambiguous(rows, semantics, engine, dataset)
+    keys, sequence = sql.columns(semantics.key), sql.quote(semantics.sequence or "")
+    return engine.table(
+        f"SELECT * FROM source QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {sequence} DESC) = 1",
+        {"source": rows},
+    ).cast(rows.schema)
+
+
+def duplicate_keys(rows: pa.Table | pa.RecordBatchReader, columns: Sequence[str], engine: QueryEngine) -> pa.Table:
+    """Return up to five keys that repeat, with how often they do (``rows``)."""
+    keys = sql.columns(columns)
+    return engine.table(
+        f"SELECT {keys}, count(*) AS rows FROM source GROUP BY {keys} HAVING count(*) > 1 LIMIT {_EXAMPLES}",
+        {"source": rows},
+    )
+
+
+def refuse_ambiguous(
+    rows: pa.Table | pa.RecordBatchReader, semantics: MergeSemantics, engine: QueryEngine, dataset: str
+) -> None:
+    """Refuse rows whose keys repeat without a sequence that tells which is the later one."""
+    deciding = [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
+    ties = duplicate_keys(rows, deciding, engine)
+    if ties.num_rows:
+        refuse_duplicates(ties, semantics, dataset)
+
+
+def refuse_duplicates(ties: pa.Table, semantics: MergeSemantics, dataset: str) -> None:
+    """Raise the error for repeated keys, with examples."""
+    examples = ties.drop_columns(["rows"]).to_pylist()
+    shown = "; ".join(", ".join(f"{k}={v!r}" for k, v in example.items()) for example in examples)
+    if semantics.sequence:
+        reason = f"the same key with the same {semantics.sequence}, so nothing tells which is the later one"
+        hint = f"Give the later row a greater {semantics.sequence}, or leave one of them out."
+    else:
+        reason = "the same key, and the dataset has no sequence column to decide between them"
+        hint = "Leave one of them out, or create the dataset with a sequence column."
+    raise DuplicateKeyError(
+        f"Rows for {dataset} repeat {reason}: {shown}.", hint=hint, details={"examples": [str(e) for e in examples]}
+    )

@@ -1,0 +1,250 @@
+"""Writing Arrow rows as Parquet data files: split by partition, rolled at the target size, with column statistics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.schema import Schema
+
+from cordillera.ports.storage import Storage
+from cordillera.spec.arrow_types import FIELD_ID_KEY, to_arrow_schema
+from cordillera.table.column_statistics import collect_statistics
+from cordillera.table.content_file import Content, ContentFile
+
+ROW_ID = "_row_id"
+ROW_ID_FIELD_ID = 2147483540
+LAST_UPDATED = "_last_updated_sequence_number"
+LAST_UPDATED_FIELD_ID = 2147483539
+LINEAGE_FIELDS = {
+    ROW_ID: pa.field(ROW_ID, pa.int64(), metadata={FIELD_ID_KEY: str(ROW_ID_FIELD_ID).encode()}),
+    LAST_UPDATED: pa.field(LAST_UPDATED, pa.int64(), metadata={FIELD_ID_KEY: str(LAST_UPDATED_FIELD_ID).encode()}),
+}
+ROW_GROUP_ROWS = 122_880
+ROW_GROUP_BYTES = 128 * 1024 * 1024
+TARGET_FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
+DEFAULT_TARGET_FILE_SIZE = 128 * 1024 * 1024
+_MAX_OPEN_FILES = 64
+
+
+def partition_path(spec: PartitionSpec, schema: Schema, partition: tuple[Any, ...]) -> str:
+    """Return a partition as people read it, ``field=value/field=value``; empty for an unpartitioned table."""
+    source = {part.field_id: schema.find_type(part.source_id) for part in spec.fields}
+    parts = []
+    for part, value in zip(spec.fields, partition, strict=True):
+        text = part.transform.to_human_string(source[part.field_id], value)
+        parts.append(f"{quote(part.name, safe='')}={quote(text, safe='')}")
+    return "/".join(parts)
+
+
+@dataclass
+class _OpenFile:
+    """One Parquet file being written: rows gather until they fill a row group."""
+
+    path: str
+    partition: tuple[Any, ...]
+    output: AbstractContextManager[pa.NativeFile]
+    sink: _HashingSink
+    writer: pq.ParquetWriter
+    metadata: list[pq.FileMetaData]
+    pending: list[pa.RecordBatch] = field(default_factory=list)
+    pending_rows: int = 0
+    pending_bytes: int = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.pending.append(batch)
+        self.pending_rows += batch.num_rows
+        self.pending_bytes += batch.get_total_buffer_size()
+        if self.pending_rows >= ROW_GROUP_ROWS or self.pending_bytes >= ROW_GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.pending:
+            self.writer.write_table(pa.Table.from_batches(self.pending), row_group_size=ROW_GROUP_ROWS)
+        self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
+
+
+class _HashingSink:
+    """A file object that hashes what passes through, so that no file is read again to know its checksum."""
+
+    def __init__(self, file: pa.NativeFile) -> None:
+        self._file, self.closed, self.discarding = file, False, False
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        if self.discarding:
+            return len(data)
+        self.digest.update(data)
+        self._file.write(data)
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+
+class DataWriter:
+    """Writes rows of one table as data files under unique names.
+
+    Rows may carry the lineage columns ``_row_id`` and ``_last_updated_sequence_number`` behind the schema's own; NULL there
+    means "inherit from the commit".
+
+    Args:
+        storage: Where to write.
+        location: The table's location.
+        schema: The schema to write under.
+        spec: The partition spec to write under.
+        properties: Table properties (target file size).
+        new_id: Mints unique file names.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        location: str,
+        schema: Schema,
+        spec: PartitionSpec,
+        properties: Mapping[str, str],
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._storage, self._location, self._new_id = storage, location, new_id
+        self._schema, self._spec = schema, spec
+        self._target_size = int(properties.get(TARGET_FILE_SIZE_PROPERTY, DEFAULT_TARGET_FILE_SIZE))
+        self._open: dict[tuple[Any, ...], _OpenFile] = {}
+        self._written: list[ContentFile] = []
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> list[ContentFile]:
+        """Write a stream of batches and return the data files it became.
+
+        On an error everything written so far is removed again, and the error goes on.
+        """
+        try:
+            for batch in batches:
+                for partition, rows in self._split(batch):
+                    self._file_for(partition, rows.schema).add(rows)
+                    self._roll(partition)
+            while self._open:
+                self._close(next(iter(self._open)))
+        except BaseException as error:
+            self._abandon(error)
+            raise
+        return self._written
+
+    def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
+        if batch.num_rows == 0:
+            return
+        if not self._spec.fields:
+            yield (), batch
+            return
+        columns = [
+            _internal_form(part.transform.pyarrow_transform(self._schema.find_type(part.source_id))(column))
+            for part, column in ((part, self._source_column(batch, part.source_id)) for part in self._spec.fields)
+        ]
+        names = [str(index) for index in range(len(columns))]
+        numbered = pa.table([*columns, pa.array(range(batch.num_rows), pa.int64())], names=[*names, "row"])
+        groups = numbered.group_by(names, use_threads=False).aggregate([("row", "list")])
+        partitions = zip(*(groups.column(name).to_pylist() for name in names), strict=True)
+        if groups.num_rows == 1:
+            yield next(partitions), batch
+            return
+        for index, partition in enumerate(partitions):
+            yield partition, batch.take(groups.column("row_list")[index].values)
+
+    def _source_column(self, batch: pa.RecordBatch, source_id: int) -> pa.Array:
+        name, *nested = (self._schema.find_column_name(source_id) or "").split(".")
+        column = batch.column(name)
+        return pc.struct_field(column, nested) if nested else column
+
+    def _file_for(self, partition: tuple[Any, ...], rows_schema: pa.Schema) -> _OpenFile:
+        if partition not in self._open:
+            if len(self._open) >= _MAX_OPEN_FILES:
+                self._close(next(iter(self._open)))
+            self._open[partition] = self._create(partition, rows_schema)
+        return self._open[partition]
+
+    def _create(self, partition: tuple[Any, ...], rows_schema: pa.Schema) -> _OpenFile:
+        folder = partition_path(self._spec, self._schema, partition)
+        path = "/".join(part for part in (self._location, "data", folder, f"{self._new_id()}.parquet") if part)
+        lineage = [LINEAGE_FIELDS[name] for name in rows_schema.names if name in LINEAGE_FIELDS]
+        schema = pa.schema([*to_arrow_schema(self._schema), *lineage])
+        output = self._storage.open_output(path)
+        sink = _HashingSink(output.__enter__())
+        metadata: list[pq.FileMetaData] = []
+        try:
+            writer = pq.ParquetWriter(
+                sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
+                store_schema=False, write_page_index=True, metadata_collector=metadata,
+            )  # fmt: skip
+        except BaseException as error:
+            output.__exit__(type(error), error, error.__traceback__)
+            raise
+        return _OpenFile(path, partition, output, sink, writer, metadata)
+
+    def _roll(self, partition: tuple[Any, ...]) -> None:
+        if self._open[partition].sink.size >= self._target_size:
+            self._close(partition)
+
+    def _close(self, partition: tuple[Any, ...]) -> None:
+        file = self._open[partition]
+        file.flush()
+        file.writer.close()
+        del self._open[partition]
+        file.output.__exit__(None, None, None)
+        metadata = file.metadata[0]
+        self._written.append(
+            ContentFile(
+                content=Content.DATA,
+                file_path=file.path,
+                file_format="PARQUET",
+                spec_id=self._spec.spec_id,
+                partition=partition,
+                record_count=metadata.num_rows,
+                file_size_in_bytes=file.sink.size,
+                sort_order_id=0,
+                checksum=f"sha256:{file.sink.digest.hexdigest()}",
+                **collect_statistics(metadata, self._schema),
+            )
+        )
+
+    def _abandon(self, error: BaseException) -> None:
+        for file in self._open.values():
+            file.sink.discarding = True
+            file.writer.close()
+            file.output.__exit__(type(error), error, error.__traceback__)
+        self._open.clear()
+        self._storage.delete(file.file_path for file in self._written)
+
+
+def _internal_form(values: pa.Array) -> pa.Array:
+    """Return partition values as Iceberg holds them in memory: dates and times as numbers since the epoch."""
+    if pa.types.is_date32(values.type):
+        return values.cast(pa.int32())
+    if pa.types.is_temporal(values.type):
+        return values.cast(pa.int64())
+    return values
+

@@ -1,0 +1,105 @@
+"""Deletion vectors: which rows of a data file are gone (specification, "Deletion Vectors" and the Puffin specification).
+
+A vector is a 64-bit Roaring bitmap of row positions, stored as a blob of a Puffin file. One Puffin file holds the vectors
+of one commit.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from pyroaring import BitMap64
+
+from cordillera.errors import CorruptDataError
+
+BLOB_TYPE = "deletion-vector-v1"
+_PUFFIN_MAGIC = b"PFA1"
+_VECTOR_MAGIC = b"\xd1\xd3\x39\x64"
+_NOT_COMMITTED = -1  # the blob takes its snapshot and sequence number from its manifest entry
+
+
+@dataclass(frozen=True, slots=True)
+class VectorLocation:
+    """Where a vector's blob lies inside its Puffin file, and how many positions it marks."""
+
+    offset: int
+    length: int
+    cardinality: int
+
+
+def encode_vector(positions: BitMap64) -> bytes:
+    """Encode a vector as a ``deletion-vector-v1`` blob."""
+    body = _VECTOR_MAGIC + positions.serialize()
+    return struct.pack(">I", len(body)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def decode_vector(blob: bytes, where: str) -> BitMap64:
+    """Decode a ``deletion-vector-v1`` blob.
+
+    Raises:
+        CorruptDataError: Naming ``where``, if a length, the magic number or the checksum does not fit.
+    """
+    if len(blob) < 12 or blob[4:8] != _VECTOR_MAGIC:
+        raise CorruptDataError(f"The deletion vector at {where} does not begin as one.")
+    (length,) = struct.unpack(">I", blob[:4])
+    body, checksum = blob[4 : 4 + length], blob[4 + length : 8 + length]
+    if len(checksum) != 4 or zlib.crc32(body) != struct.unpack(">I", checksum)[0]:
+        raise CorruptDataError(f"The deletion vector at {where} is damaged: its checksum does not match.")
+    try:
+        return BitMap64.deserialize(body[4:])
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise CorruptDataError(f"The deletion vector at {where} cannot be read: {error}.") from error
+
+
+def encode_puffin(vectors: Mapping[str, BitMap64]) -> tuple[bytes, dict[str, VectorLocation]]:
+    """Encode vectors, by the path of the data file each belongs to, as one Puffin file.
+
+    Returns:
+        The file and the location of each data file's blob.
+    """
+    out, blobs, locations = bytearray(_PUFFIN_MAGIC), [], {}
+    for path, positions in vectors.items():
+        blob = encode_vector(positions)
+        locations[path] = VectorLocation(len(out), len(blob), len(positions))
+        blobs.append(
+            {
+                "type": BLOB_TYPE,
+                "fields": [],
+                "snapshot-id": _NOT_COMMITTED,
+                "sequence-number": _NOT_COMMITTED,
+                "offset": len(out),
+                "length": len(blob),
+                "properties": {"referenced-data-file": path, "cardinality": str(len(positions))},
+            }
+        )
+        out += blob
+    payload = orjson.dumps({"blobs": blobs, "properties": {"created-by": "Cordillera"}})
+    out += _PUFFIN_MAGIC + payload + struct.pack("<I", len(payload)) + bytes(4) + _PUFFIN_MAGIC
+    return bytes(out), locations
+
+
+def keep_mask(deleted: BitMap64, first_position: int, rows: int) -> pa.Array | None:
+    """Return a mask of the rows of a batch that are not deleted, or None where all remain.
+
+    Args:
+        deleted: The positions deleted in the whole file.
+        first_position: The position in the file of the batch's first row.
+        rows: Number of rows in the batch.
+    """
+    if not deleted.range_cardinality(first_position, first_position + rows):
+        return None
+    within = deleted & BitMap64(range(first_position, first_position + rows))
+    keep = np.ones(rows, dtype=bool)
+    keep[np.asarray(within.to_array(), dtype=np.int64) - first_position] = False
+    return pa.array(keep)
+
+
+def bitmap_of(positions: pa.Array | pa.ChunkedArray) -> BitMap64:
+    """Return the bitmap of an Arrow column of row positions."""
+    return BitMap64(np.asarray(positions, dtype=np.uint64))

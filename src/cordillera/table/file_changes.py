@@ -1,0 +1,105 @@
+"""From "these rows go, those rows come" to files: deletion vectors, rewritten files, new files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+from pyroaring import BitMap64
+
+from cordillera.spec.merge import WriteMode
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.data_writer import LAST_UPDATED, ROW_ID, DataWriter
+from cordillera.table.deletion_vector import encode_puffin
+from cordillera.table.io import TableIO
+from cordillera.table.live_files import LiveFile
+from cordillera.table.reader import ReadOptions
+from cordillera.table.snapshot_producer import FileChanges
+
+LINEAGE = (ROW_ID, LAST_UPDATED)
+
+
+def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
+    """Return a writer of data files under a table's current schema and partitioning."""
+    return DataWriter(
+        io.storage, metadata.location, metadata.schema, metadata.partition_spec, metadata.properties, io.clock.new_id
+    )
+
+
+def build_changes(
+    io: TableIO, metadata: TableMetadata, rows: pa.Table | None, removed: Mapping[LiveFile, BitMap64]
+) -> FileChanges:
+    """Write the files that take rows out of and put rows into a table.
+
+    Args:
+        io: Access to the table's files.
+        metadata: The table.
+        rows: New rows in table order with ``_row_id`` behind them, or None.
+        removed: Positions to take out, by live file.
+    """
+    deleted = {live: (io.files.deleted_positions(live) or BitMap64()) | gone for live, gone in removed.items()}
+    emptied = tuple(live for live, positions in deleted.items() if len(positions) == live.file.record_count)
+    partly = {live: positions for live, positions in deleted.items() if live not in emptied}
+    if metadata.format_version < 3 or metadata.semantics.write_mode is WriteMode.COPY_ON_WRITE:
+        added = data_writer(io, metadata).write(_rewritten(io, metadata, partly, rows))
+        return FileChanges(tuple(added), (*emptied, *partly))
+    new = [] if rows is None or not rows.num_rows else data_writer(io, metadata).write(_with_row_ids(rows))
+    return FileChanges(tuple(new), emptied, _write_vectors(io, metadata, partly))
+
+
+def _with_row_ids(rows: pa.Table) -> list[pa.RecordBatch]:
+    """Return the rows as batches; the row id column only where a row takes one over."""
+    inherits_all = rows.column(ROW_ID).null_count == rows.num_rows
+    batches: list[pa.RecordBatch] = (rows.drop_columns([ROW_ID]) if inherits_all else rows).to_batches()
+    return batches
+
+
+def _rewritten(
+    io: TableIO, metadata: TableMetadata, partly: Mapping[LiveFile, BitMap64], rows: pa.Table | None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that remain of touched files, then the new ones.
+
+    Rows that only move keep both lineage columns; changed rows keep their id and inherit the commit's sequence number.
+    """
+    lineage = LINEAGE if metadata.format_version >= 3 else ()
+    if partly:
+        options = ReadOptions(
+            metadata.schema, lineage, deleted={live.path: positions for live, positions in partly.items()}
+        )
+        yield from io.reader.stream(list(partly), options)
+    if rows is None:
+        return
+    if not lineage:
+        yield from rows.drop_columns([ROW_ID]).to_batches()
+        return
+    yield from rows.append_column(LAST_UPDATED, pa.nulls(rows.num_rows, pa.int64())).to_batches()
+
+
+def _write_vectors(
+    io: TableIO, metadata: TableMetadata, partly: Mapping[LiveFile, BitMap64]
+) -> tuple[tuple[LiveFile, ContentFile], ...]:
+    """Write the deletion vectors of one commit into one Puffin file."""
+    if not partly:
+        return ()
+    data, locations = encode_puffin({live.path: positions for live, positions in partly.items()})
+    path = f"{metadata.location}/data/{io.clock.new_id()}.puffin"
+    io.storage.write(path, data)
+    return tuple(
+        (
+            live,
+            ContentFile(
+                content=Content.POSITION_DELETES,
+                file_path=path,
+                file_format="PUFFIN",
+                spec_id=live.file.spec_id,
+                partition=live.file.partition,
+                record_count=locations[live.path].cardinality,
+                file_size_in_bytes=len(data),
+                referenced_data_file=live.path,
+                content_offset=locations[live.path].offset,
+                content_size_in_bytes=locations[live.path].length,
+            ),
+        )
+        for live in partly
+    )

@@ -1,0 +1,28 @@
+"""What every operation on tables needs: storage, engine, clock, and the readers that cache what never changes."""
+
+from __future__ import annotations
+
+from cordillera.ports.clock import Clock
+from cordillera.ports.engine import QueryEngine
+from cordillera.ports.storage import Storage
+from cordillera.table.live_files import SnapshotFiles
+from cordillera.table.reader import FileReader
+
+
+class TableIO:
+    """Access to the tables under one storage root.
+
+    Args:
+        storage: Where tables live.
+        engine: Joins, filters and sorts.
+        clock: Time and identifiers.
+    """
+
+    def __init__(self, storage: Storage, engine: QueryEngine, clock: Clock) -> None:
+        self.storage, self.engine, self.clock = storage, engine, clock
+        self.files = SnapshotFiles(storage)
+        self.reader = FileReader(storage, self.files)
+
+    def now_ms(self) -> int:
+        """Return the time in milliseconds since the epoch."""
+        return int(self.clock.now().timestamp() * 1000)

@@ -1,0 +1,179 @@
+"""The files that make up a snapshot: every live data file with the deletes that apply to it.
+
+Manifests never change, so what was read once is kept; a snapshot that differs from the last by one manifest costs one read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pyroaring import BitMap64
+
+from cordillera.errors import CorruptDataError, NotAllowedError
+from cordillera.ports.storage import Storage
+from cordillera.spec.table_metadata import IcebergSnapshot
+from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
+from cordillera.table.deletion_vector import decode_vector
+from cordillera.table.manifests import decode_manifest, decode_manifest_list
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveFile:
+    """A data file that is part of a snapshot, and the entry of its deletion vector, if it has one.
+
+    Compared by identity: a snapshot's live files are made once.
+    """
+
+    data: ManifestEntry
+    vector: ManifestEntry | None
+
+    @property
+    def file(self) -> ContentFile:
+        """The data file."""
+        return self.data.file
+
+    @property
+    def path(self) -> str:
+        """The data file's URI."""
+        return self.data.file.file_path
+
+    @property
+    def live_rows(self) -> int:
+        """Rows that are not deleted."""
+        return self.file.record_count - (self.vector.file.record_count if self.vector else 0)
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """Identifies the file together with its deletes: equal keys mean equal rows."""
+        vector = self.vector.file if self.vector else None
+        return self.path, hash((vector.file_path, vector.content_offset)) if vector else None
+
+
+class LruCache(Generic[K, V]):
+    """A small thread-safe cache of values that never change, bounded by total weight."""
+
+    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
+        self._capacity, self._weigh = capacity, weigh
+        self._weight = 0
+        self._items: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K, load: Callable[[], V]) -> V:
+        """Return the value of ``key``, loading it if it is not there."""
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+                return self._items[key]
+        value = load()
+        self.put(key, value)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        """Keep a value, letting go of the ones longest unused."""
+        with self._lock:
+            if key in self._items:
+                return
+            self._items[key] = value
+            self._weight += self._weigh(value)
+            while self._weight > self._capacity and len(self._items) > 1:
+                _, dropped = self._items.popitem(last=False)
+                self._weight -= self._weigh(dropped)
+
+
+class SnapshotFiles:
+    """Reads which files a snapshot consists of.
+
+    Args:
+        storage: Where the table lives.
+        cached_entries: How many manifest entries to keep in memory, over all tables.
+    """
+
+    def __init__(self, storage: Storage, cached_entries: int = 200_000) -> None:
+        self._storage = storage
+        self._manifests: LruCache[tuple[str, int | None], tuple[ManifestEntry, ...]] = LruCache(
+            cached_entries, len
+        )
+        self._lists: LruCache[str, tuple[ManifestFile, ...]] = LruCache(20_000, len)
+        self._live: LruCache[str, tuple[LiveFile, ...]] = LruCache(cached_entries, len)
+        self._vectors: LruCache[tuple[str, int], BitMap64] = LruCache(2_000)
+
+    def manifests(self, snapshot: IcebergSnapshot | None) -> tuple[ManifestFile, ...]:
+        """Return the manifests of a snapshot; none for an empty table."""
+        if snapshot is None:
+            return ()
+        path = snapshot.manifest_list
+        return self._lists.get(path, lambda: decode_manifest_list(self._storage.read(path), path))
+
+    def entries(self, manifest: ManifestFile) -> tuple[ManifestEntry, ...]:
+        """Return the entries of a manifest, deleted ones included."""
+        path = manifest.manifest_path
+        # After an upgrade to format version 3 the same manifest comes back with row ids assigned.
+        key = (path, manifest.first_row_id)
+        return self._manifests.get(key, lambda: decode_manifest(self._storage.read(path), manifest))
+
+    def remember(self, manifest_list: str, manifests: Sequence[ManifestFile]) -> None:
+        """Keep a manifest list that was just written."""
+        self._lists.put(manifest_list, tuple(manifests))
+
+    def live(self, snapshot: IcebergSnapshot | None) -> tuple[LiveFile, ...]:
+        """Return the live data files of a snapshot with their deletion vectors."""
+        if snapshot is None:
+            return ()
+        return self._live.get(snapshot.manifest_list, lambda: self._load_live(snapshot))
+
+    def deleted_positions(self, file: LiveFile) -> BitMap64 | None:
+        """Return the row positions deleted from a file, or None.
+
+        Raises:
+            CorruptDataError: If the vector is damaged, or marks another number of rows than its manifest says.
+        """
+        if file.vector is None:
+            return None
+        vector = file.vector.file
+        path, offset, size = vector.file_path, vector.content_offset or 0, vector.content_size_in_bytes
+        bitmap = self._vectors.get(
+            (path, offset), lambda: decode_vector(self._storage.read(path, offset, size), path)
+        )
+        if len(bitmap) != vector.record_count:
+            raise CorruptDataError(
+                f"The deletion vector of {file.path} marks {len(bitmap)} rows, its manifest says {vector.record_count}."
+            )
+        return bitmap
+
+    def _load_live(self, snapshot: IcebergSnapshot) -> tuple[LiveFile, ...]:
+        data: list[ManifestEntry] = []
+        vectors: dict[str, ManifestEntry] = {}
+        for manifest in self.manifests(snapshot):
+            for entry in self.entries(manifest):
+                if entry.status is Status.DELETED:
+                    continue
+                if entry.file.content is Content.DATA:
+                    data.append(entry)
+                else:
+                    _add_vector(vectors, entry)
+        return tuple(LiveFile(entry, _applying(vectors.get(entry.file.file_path), entry)) for entry in data)
+
+
+def _add_vector(vectors: dict[str, ManifestEntry], entry: ManifestEntry) -> None:
+    file = entry.file
+    if not file.is_deletion_vector or file.referenced_data_file is None:
+        raise NotAllowedError(
+            f"{file.file_path} is a delete file of an older kind, which this release cannot apply.",
+            hint="Compact the table with the engine that wrote it, or write deletes as deletion vectors (format version 3).",
+        )
+    if file.referenced_data_file in vectors:
+        raise CorruptDataError(f"The data file {file.referenced_data_file} has two deletion vectors in one snapshot.")
+    vectors[file.referenced_data_file] = entry
+
+
+def _applying(vector: ManifestEntry | None, data: ManifestEntry) -> ManifestEntry | None:
+    if vector is None or (data.sequence_number or 0) > (vector.sequence_number or 0):
+        return None
+    return vector

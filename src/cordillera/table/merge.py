@@ -1,0 +1,220 @@
+"""Merging a batch of changes into a table: which stored rows go, which rows come, and what that does to files.
+
+The batch is in memory, the table is not: only key columns of the files whose statistics may hold a key of the batch are
+read, and streamed through a join. See ``cordillera.spec.merge`` for the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlglot
+from pyiceberg.schema import Schema
+from pyiceberg.types import NestedField
+from pyroaring import BitMap64
+
+from cordillera.errors import MissingKeyError
+from cordillera.ports.engine import QueryEngine
+from cordillera.spec import sql
+from cordillera.spec.arrow_types import to_arrow_schema
+from cordillera.spec.merge import MergeSemantics, Operation
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.data_writer import ROW_ID
+from cordillera.table.deletion_vector import bitmap_of
+from cordillera.table.live_files import LiveFile
+from cordillera.table.pruning import by_key_ranges, key_ranges
+from cordillera.table.reader import FILE_INDEX, POSITION, FileReader, ReadOptions
+from cordillera.table.tombstones import Tombstones
+
+SOURCE = "_source"
+_STORED_SEQUENCE = "_stored_sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """What a batch does to a table.
+
+    Attributes:
+        rows: New rows in the table's columns, with ``_row_id`` behind them: the id of the row each succeeds, or NULL.
+        removed: Positions of stored rows that go, by live file.
+        inserted, updated, deleted, late: Row counts, as in ``Manifest``.
+        tombstones: Keys and sequences to remember as deleted.
+    """
+
+    rows: pa.Table
+    removed: dict[LiveFile, BitMap64]
+    inserted: int
+    updated: int
+    deleted: int
+    late: int
+    tombstones: pa.Table | None = None
+
+
+class Merge:
+    """Merges batches of one row a key into one table.
+
+    Args:
+        metadata: The table.
+        live_files: Its live files.
+        reader: Reads them.
+        engine: Joins.
+        tombstones: The table's tombstones.
+    """
+
+    def __init__(
+        self,
+        metadata: TableMetadata,
+        live_files: Sequence[LiveFile],
+        reader: FileReader,
+        engine: QueryEngine,
+        tombstones: Tombstones,
+    ) -> None:
+        self._schema: Schema = metadata.schema
+        self._semantics: MergeSemantics = metadata.semantics
+        self._live_files, self._reader = live_files, reader
+        self._engine, self._tombstones = engine, tombstones
+
+    def merge(self, operation: Operation, batch: pa.Table) -> MergeResult:
+        """Work out what a batch (columns in table order, one row a key) does under an operation."""
+        numbered = batch.append_column(SOURCE, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
+        keys = numbered.select([*self._identifying(), SOURCE])
+        candidates = self._candidates(keys)
+        matches = self.match(keys, candidates)
+        late = self._late(keys, matches)
+        accepted = _without(numbered, late)
+        matches = _without(matches, late)
+        removed = positions_by_file(matches, candidates)
+        hits = pc.count_distinct(matches.column(SOURCE)).as_py()
+        if operation is Operation.DELETE:
+            tombstones = accepted.select(self._identifying()) if self._semantics.sequence and accepted.num_rows else None
+            return MergeResult(self._no_rows(), removed, 0, 0, hits, len(late), tombstones)
+        rows = self._new_rows(operation, accepted, matches, candidates)
+        return MergeResult(rows, removed, accepted.num_rows - hits, hits, 0, len(late))
+
+    def match(self, keys: pa.Table, candidates: Sequence[LiveFile]) -> pa.Table:
+        """Find the stored rows of the keys: ``_file_index``, ``_pos``, ``_row_id``, ``_source`` and the stored sequence."""
+        columns = [FILE_INDEX, POSITION, ROW_ID, SOURCE]
+        sequence = self._semantics.sequence
+        if not candidates:
+            kinds = [pa.int32(), pa.int64(), pa.int64(), pa.int64()]
+            return pa.table({name: pa.array([], kind) for name, kind in zip(columns, kinds, strict=True)})
+        options = ReadOptions(
+            self._schema.select(*self._identifying()),
+            (FILE_INDEX, POSITION, ROW_ID),
+            by_key_ranges(key_ranges(keys, self._schema, self._semantics.key)),
+        )
+        stored = f", c.{sql.quote(sequence)} AS {_STORED_SEQUENCE}" if sequence else ""
+        return self._engine.table(
+            f"SELECT c.{FILE_INDEX}, c.{POSITION}, c.{ROW_ID}, s.{SOURCE}{stored} "
+            f"FROM candidates c JOIN source s ON {sql.equal(self._semantics.key, 'c', 's')}",
+            {"candidates": self._reader.stream(candidates, options), "source": keys},
+        )
+
+    def _identifying(self) -> list[str]:
+        sequence = self._semantics.sequence
+        return [*self._semantics.key, *([sequence] if sequence and sequence not in self._semantics.key else [])]
+
+    def _candidates(self, keys: pa.Table) -> list[LiveFile]:
+        may_contain = by_key_ranges(key_ranges(keys, self._schema, self._semantics.key))
+        return [live for live in self._live_files if keys.num_rows and may_contain(live.file)]
+
+    def _late(self, keys: pa.Table, matches: pa.Table) -> pa.Array:
+        """Return the ``_source`` numbers of rows that are older than what is stored, or than a delete."""
+        sequence = self._semantics.sequence
+        if sequence is None:
+            return pa.array([], pa.int64())
+        deleted_later = self._tombstones.late_sources(keys)
+        if _STORED_SEQUENCE not in matches.column_names:
+            return deleted_later
+        older = self._engine.table(
+            f"SELECT DISTINCT s.{SOURCE} FROM source s JOIN matches m USING ({SOURCE}) "
+            f"WHERE m.{_STORED_SEQUENCE} > s.{sql.quote(sequence)}",
+            {"source": keys, "matches": matches},
+        ).column(SOURCE)
+        return pc.unique(pa.concat_arrays([deleted_later, *older.chunks]))
+
+    def _new_rows(
+        self, operation: Operation, accepted: pa.Table, matches: pa.Table, candidates: Sequence[LiveFile]
+    ) -> pa.Table:
+        """Return the accepted rows complete and in key order, each with the row id it takes over."""
+        given = [name for name in accepted.column_names if name != SOURCE]
+        relations: dict[str, pa.Table] = {"accepted": accepted, "matches": matches}
+        previous = ""
+        if operation is Operation.PARTIAL_UPDATE:
+            self._refuse_incomplete(accepted, matches, given)
+            relations["previous"] = self._previous(matches, candidates, given)
+            previous = f" LEFT JOIN previous p ON p.{SOURCE} = a.{SOURCE}"
+        selected = ", ".join(
+            f"a.{sql.quote(f.name)}" if f.name in given else _previous_or_default(f) for f in self._schema.fields
+        )
+        rows = self._engine.table(
+            f"WITH taken AS (SELECT {SOURCE}, min({ROW_ID}) AS {ROW_ID} FROM matches GROUP BY {SOURCE}) "
+            f"SELECT {selected}, t.{ROW_ID} FROM accepted a LEFT JOIN taken t ON t.{SOURCE} = a.{SOURCE}{previous} "
+            f"ORDER BY {sql.columns(self._semantics.key, 'a')}",
+            relations,
+        )
+        return rows.cast(self._no_rows().schema)
+
+    def _refuse_incomplete(self, accepted: pa.Table, matches: pa.Table, given: Sequence[str]) -> None:
+        """Refuse a partial update that would insert rows without a required column."""
+        lacking = [f.name for f in self._schema.fields if f.required and f.name not in given]
+        if lacking and accepted.num_rows > pc.count_distinct(matches.column(SOURCE)).as_py():
+            raise MissingKeyError(
+                f"Some rows of the partial update have keys that are not stored, and lack the required columns "
+                f"{', '.join(map(repr, lacking))}, so they cannot be inserted.",
+                hint="Upsert complete rows first, or leave the new keys out.",
+            )
+
+    def _previous(self, matches: pa.Table, candidates: Sequence[LiveFile], given: Sequence[str]) -> pa.Table:
+        """Read, for every matched row, the columns that the batch leaves alone."""
+        others = [field.name for field in self._schema.fields if field.name not in given]
+        if not others or not matches.num_rows:
+            kinds = {f.name: f.type for f in to_arrow_schema(self._schema)}
+            return pa.table({SOURCE: pa.array([], pa.int64()), **{n: pa.array([], kinds[n]) for n in others}})
+        touched = sorted(pc.unique(matches.column(FILE_INDEX)).to_pylist())
+        renumbered = pc.index_in(matches.column(FILE_INDEX), pa.array(touched, pa.int32()))
+        wanted = matches.set_column(matches.column_names.index(FILE_INDEX), FILE_INDEX, renumbered)
+        options = ReadOptions(self._schema.select(*others), (FILE_INDEX, POSITION))
+        stored = self._reader.stream([candidates[index] for index in touched], options)
+        return self._engine.table(
+            f"SELECT m.{SOURCE}, {sql.columns(others, 'c')} FROM stored c "
+            f"JOIN matches m ON c.{FILE_INDEX} = m.{FILE_INDEX} AND c.{POSITION} = m.{POSITION} "
+            f"QUALIFY row_number() OVER (PARTITION BY m.{SOURCE} ORDER BY m.{ROW_ID}) = 1",
+            {"stored": stored, "matches": wanted},
+        )
+
+    def _no_rows(self) -> pa.Table:
+        fields = [field.remove_metadata() for field in to_arrow_schema(self._schema)]
+        return pa.schema([*fields, pa.field(ROW_ID, pa.int64())]).empty_table()
+
+
+def _previous_or_default(field: NestedField) -> str:
+    """Return the value of a column that a partial update does not give: the stored one, or a new row's default."""
+    name = sql.quote(field.name)
+    if field.write_default is None:
+        return f"p.{name}"
+    default = sqlglot.exp.convert(field.write_default).sql(dialect="duckdb")
+    return f"CASE WHEN p.{SOURCE} IS NULL THEN {default} ELSE p.{name} END AS {name}"
+
+
+def positions_by_file(matches: pa.Table, candidates: Sequence[LiveFile]) -> dict[LiveFile, BitMap64]:
+    """Group matched positions by the live file they lie in."""
+    if not matches.num_rows:
+        return {}
+    ordered = matches.select([FILE_INDEX, POSITION]).sort_by(FILE_INDEX)
+    indexes = ordered.column(FILE_INDEX).to_numpy()
+    positions = ordered.column(POSITION).to_numpy()
+    starts = np.flatnonzero(np.r_[True, indexes[1:] != indexes[:-1]])
+    groups = np.split(positions, starts[1:])
+    return {candidates[indexes[start]]: bitmap_of(group) for start, group in zip(starts, groups, strict=True)}
+
+
+def _without(rows: pa.Table, sources: pa.Array) -> pa.Table:
+    """Return the rows whose ``_source`` is not among ``sources``."""
+    if not len(sources):
+        return rows
+    return rows.filter(pc.invert(pc.is_in(rows.column(SOURCE), value_set=sources)))

@@ -1,0 +1,74 @@
+"""Reading rows under another schema than they were written with (specification, "Column Projection").
+
+Columns, and fields of structs, are found by field id. What a file lacks reads as the field's initial default or NULL; what is
+narrower is widened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.schema import Schema
+from pyiceberg.types import IcebergType, NestedField, StructType
+
+from cordillera.errors import CorruptDataError
+from cordillera.spec.arrow_types import field_id_of, to_arrow_type
+
+
+def file_columns(file_schema: pa.Schema, wanted: Schema) -> dict[int, str]:
+    """Return the file's top-level column names by the field ids wanted; a file without field ids is matched by name."""
+    by_id = {field_id_of(field): field.name for field in file_schema}
+    if set(by_id) == {None}:
+        return {f.field_id: f.name for f in wanted.fields if f.name in file_schema.names}
+    return {f.field_id: by_id[f.field_id] for f in wanted.fields if f.field_id in by_id}
+
+
+def project(batch: pa.RecordBatch, columns: dict[int, str], wanted: Schema) -> list[Any]:
+    """Return the columns of a file's batch under the wanted schema, in its order and types.
+
+    Raises:
+        CorruptDataError: If a column's stored type cannot be read as the wanted one.
+    """
+    return [
+        _column(batch.column(columns[field.field_id]), field)
+        if field.field_id in columns
+        else _absent(field, batch.num_rows)
+        for field in wanted.fields
+    ]
+
+
+def _column(values: pa.Array, field: NestedField) -> pa.Array:
+    try:
+        return _as_type(values, field.field_type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise CorruptDataError(
+            f"Column {field.name!r} is stored as {values.type} and cannot be read as {field.field_type}: {error}"
+        ) from error
+
+
+def _absent(field: NestedField, rows: int) -> pa.Array:
+    arrow_type = to_arrow_type(field.field_type)
+    if field.initial_default is None:
+        return pa.nulls(rows, arrow_type)
+    return pa.repeat(pa.scalar(field.initial_default).cast(arrow_type), rows)
+
+
+def _as_type(values: pa.Array, wanted: IcebergType) -> pa.Array:
+    if isinstance(wanted, StructType):
+        return _struct(values, wanted)
+    arrow_type = to_arrow_type(wanted)
+    return values if values.type == arrow_type else values.cast(arrow_type)
+
+
+def _struct(values: pa.StructArray, wanted: StructType) -> pa.Array:
+    stored = {field_id_of(field): index for index, field in enumerate(values.type)}
+    children = [
+        _as_type(pc.struct_field(values, [stored[field.field_id]]), field.field_type)
+        if field.field_id in stored
+        else _absent(field, len(values))
+        for field in wanted.fields
+    ]
+    mask = values.is_null() if values.null_count else None
+    return pa.StructArray.from_arrays(children, fields=list(to_arrow_type(wanted)), mask=mask)

@@ -1,0 +1,117 @@
+"""Deciding from statistics which files need not be read. A rule may keep a file for nothing, never drop one wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.conversions import from_bytes
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions.visitors import (
+    _InclusiveMetricsEvaluator,
+    expression_evaluator,
+    inclusive_projection,
+    rewrite_not,
+)
+from pyiceberg.schema import Schema
+from pyiceberg.typedef import Record
+from pyiceberg.types import DoubleType, FloatType, NestedField
+
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.content_file import ContentFile
+from cordillera.table.reader import MayContain
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """The range of one key column in a batch of changes, in Iceberg's internal values."""
+
+    field: NestedField
+    low: Any
+    high: Any
+
+    def may_meet(self, file: ContentFile) -> bool:
+        """Tell whether a file may hold a value of the range."""
+        low, high = file.lower_bounds.get(self.field.field_id), file.upper_bounds.get(self.field.field_id)
+        if low is not None and self.high < from_bytes(self.field.field_type, low):
+            return False
+        return not (high is not None and self.low > from_bytes(self.field.field_type, high))
+
+
+def key_ranges(keys: pa.Table, schema: Schema, key: Sequence[str]) -> tuple[KeyRange, ...]:
+    """Return the ranges that a batch's keys span; key columns that cannot prune are left out.
+
+    Floats are left out: bounds do not cover NaN. So are types whose Arrow and Iceberg orders are not plainly the same.
+    """
+    ranges = []
+    for name in key:
+        column, field = keys.column(name), schema.find_field(name)
+        if not len(column) or isinstance(field.field_type, FloatType | DoubleType):
+            continue
+        if pa.types.is_temporal(column.type):
+            column = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+        if not _orders_plainly(column.type):
+            continue
+        extremes = pc.min_max(column).as_py()
+        ranges.append(KeyRange(field, extremes["min"], extremes["max"]))
+    return tuple(ranges)
+
+
+def _orders_plainly(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_integer(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_binary(kind)
+    )
+
+
+def by_key_ranges(ranges: Sequence[KeyRange]) -> MayContain:
+    """Return the rule "the file may hold one of these keys"."""
+    return lambda file: all(one.may_meet(file) for one in ranges)
+
+
+class FilterPruner:
+    """The rule "the file may hold a row that the filter is true for", by partition and by column bounds."""
+
+    def __init__(self, metadata: TableMetadata, schema: Schema, expression: BooleanExpression) -> None:
+        self._metadata, self._schema = metadata, schema
+        self._expression = rewrite_not(expression)
+        self._always = isinstance(self._expression, AlwaysTrue)
+        self._bounds = None if self._always else _InclusiveMetricsEvaluator(schema, self._expression)
+        self._by_partition: dict[tuple[int, tuple[Any, ...]], bool] = {}
+
+    def __call__(self, file: ContentFile) -> bool:
+        """Tell whether ``file`` has to be read."""
+        if self._always or self._bounds is None:
+            return True
+        key = (file.spec_id, file.partition)
+        if key not in self._by_partition:
+            self._by_partition[key] = self._partition_may_match(file)
+        return self._by_partition[key] and bool(self._bounds.eval(file))  # type: ignore[arg-type]  # same attributes
+
+    def _partition_may_match(self, file: ContentFile) -> bool:
+        spec = self._metadata.spec_by_id(file.spec_id)
+        if not spec.fields:
+            return True
+        projected = inclusive_projection(self._schema, spec)(self._expression)
+        partition_schema = Schema(*spec.partition_type(self._schema).fields)
+        return bool(expression_evaluator(partition_schema, projected, case_sensitive=True)(Record(*file.partition)))
+
+
+
+def bounds_overlap(one: ContentFile, other: ContentFile, fields: Sequence[NestedField]) -> bool:
+    """Tell whether two files may hold rows that agree on all of ``fields``. Floats do not count: bounds omit NaN."""
+    for field in fields:
+        kind, number = field.field_type, field.field_id
+        if isinstance(kind, FloatType | DoubleType):
+            continue
+        for lower, upper in ((one.lower_bounds, other.upper_bounds), (other.lower_bounds, one.upper_bounds)):
+            low, high = lower.get(number), upper.get(number)
+            if low is not None and high is not None and from_bytes(kind, low) > from_bytes(kind, high):
+                return False
+    return True

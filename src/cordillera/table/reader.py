@@ -1,0 +1,203 @@
+"""Reading the live rows of data files: projected, without deleted rows, with row lineage where asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.schema import Schema
+from pyroaring import BitMap64
+
+from cordillera.errors import CorruptDataError
+from cordillera.ports.storage import Storage
+from cordillera.spec.arrow_types import field_id_of, to_arrow_schema
+from cordillera.table.column_statistics import collect_statistics
+from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.data_writer import LAST_UPDATED, LAST_UPDATED_FIELD_ID, ROW_ID, ROW_ID_FIELD_ID
+from cordillera.table.deletion_vector import keep_mask
+from cordillera.table.live_files import LiveFile, SnapshotFiles
+from cordillera.table.projection import file_columns, project
+
+POSITION = "_pos"
+FILE_INDEX = "_file_index"
+_METADATA_COLUMNS = {
+    ROW_ID: pa.field(ROW_ID, pa.int64()),
+    LAST_UPDATED: pa.field(LAST_UPDATED, pa.int64()),
+    POSITION: pa.field(POSITION, pa.int64()),
+    FILE_INDEX: pa.field(FILE_INDEX, pa.int32()),
+}
+_BATCH_ROWS = 122_880
+_PREFETCHED_FILES = 4
+
+MayContain = Callable[[ContentFile], bool]
+"""Tells from a file's (or a row group's) statistics whether it may hold rows of interest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What to read of each file.
+
+    Attributes:
+        schema: Columns wanted, in order; a projection of a table schema.
+        metadata_columns: Of ``_row_id``, ``_last_updated_sequence_number``, ``_pos``, ``_file_index``; they follow the others.
+        may_contain: Passes over row groups; a row group's statistics are given as a ``ContentFile``.
+        deleted: Positions to leave out, by data file path, for files whose own deletion vector does not apply.
+    """
+
+    schema: Schema
+    metadata_columns: tuple[str, ...] = ()
+    may_contain: MayContain | None = None
+    deleted: Mapping[str, BitMap64] = field(default_factory=dict)
+
+    def arrow_schema(self) -> pa.Schema:
+        """Return the schema of the batches that are read."""
+        columns = [field.remove_metadata() for field in to_arrow_schema(self.schema)]
+        return pa.schema([*columns, *(_METADATA_COLUMNS[name] for name in self.metadata_columns)])
+
+
+class FileReader:
+    """Reads live rows of data files.
+
+    Args:
+        storage: Where the files are.
+        files: Supplies deletion vectors.
+        threads: How many files are read at the same time when many are streamed.
+    """
+
+    def __init__(self, storage: Storage, files: SnapshotFiles, threads: int = 2) -> None:
+        self._storage, self._files, self._threads = storage, files, threads
+
+    def stream(self, live_files: Sequence[LiveFile], options: ReadOptions) -> pa.RecordBatchReader:
+        """Stream the rows of many files, file by file in order; ``_file_index`` counts them from 0."""
+        return pa.RecordBatchReader.from_batches(options.arrow_schema(), self._batches(live_files, options))
+
+    def _batches(self, live_files: Sequence[LiveFile], options: ReadOptions) -> Iterator[pa.RecordBatch]:
+        """Read small files ahead in threads; a file of several row groups is streamed, to bound memory."""
+        ahead: deque[Future[list[pa.RecordBatch]] | int] = deque()
+        pending = iter(enumerate(live_files))
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="cordillera-read") as pool:
+            while True:
+                while len(ahead) < _PREFETCHED_FILES and (item := next(pending, None)) is not None:
+                    index, live = item
+                    small = live.file.record_count <= _BATCH_ROWS
+                    ahead.append(
+                        pool.submit(lambda f=live, i=index: list(self.read(f, options, i))) if small else index
+                    )
+                if not ahead:
+                    return
+                head = ahead.popleft()
+                if isinstance(head, int):
+                    yield from self.read(live_files[head], options, head)
+                else:
+                    yield from head.result()
+
+    def read(self, live: LiveFile, options: ReadOptions, file_index: int = 0) -> Iterator[pa.RecordBatch]:
+        """Read the rows of one file in their stored order.
+
+        Raises:
+            CorruptDataError: If the file is missing, is not Parquet, or does not hold what its manifest says.
+        """
+        try:
+            with self._storage.open_input(live.path) as source:
+                parquet = pq.ParquetFile(source, pre_buffer=True)
+                self._check(parquet, live)
+                yield from self._read(parquet, live, options, file_index)
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise CorruptDataError(
+                f"The data file {live.path} cannot be read: {error}", hint="Restore it, or roll the dataset back."
+            ) from error
+
+    def _check(self, parquet: pq.ParquetFile, live: LiveFile) -> None:
+        if parquet.metadata.num_rows != live.file.record_count:
+            raise CorruptDataError(
+                f"The data file {live.path} has {parquet.metadata.num_rows} rows, its manifest says "
+                f"{live.file.record_count}."
+            )
+
+    def _read(
+        self, parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, file_index: int
+    ) -> Iterator[pa.RecordBatch]:
+        stored = parquet.schema_arrow
+        columns = file_columns(stored, options.schema)
+        lineage = {
+            field_id_of(f): f.name for f in stored if field_id_of(f) in (ROW_ID_FIELD_ID, LAST_UPDATED_FIELD_ID)
+        }
+        wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
+        deleted = options.deleted.get(live.path) or self._files.deleted_positions(live)
+        schema = options.arrow_schema()
+        for group, first in _row_groups(parquet, live, options, columns):
+            position = first
+            for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
+                arrays = project(batch, columns, options.schema)
+                arrays += [
+                    self._metadata_column(name, batch, live, lineage, position, file_index)
+                    for name in options.metadata_columns
+                ]
+                yield from _without_deleted(schema, arrays, batch.num_rows, deleted, position)
+                position += batch.num_rows
+
+    def _metadata_column(
+        self, name: str, batch: pa.RecordBatch, live: LiveFile, lineage: dict[int | None, str], position: int, index: int
+    ) -> pa.Array:
+        rows = batch.num_rows
+        if name == FILE_INDEX:
+            return pa.repeat(pa.scalar(index, pa.int32()), rows)
+        if name == POSITION:
+            return _range(position, rows)
+        if name == ROW_ID:
+            first = live.file.first_row_id
+            inherited = pa.nulls(rows, pa.int64()) if first is None else _range(first + position, rows)
+            stored = lineage.get(ROW_ID_FIELD_ID)
+        else:
+            sequence = None if live.file.first_row_id is None else live.data.sequence_number
+            inherited = pa.repeat(pa.scalar(sequence, pa.int64()), rows)
+            stored = lineage.get(LAST_UPDATED_FIELD_ID)
+        return inherited if stored is None else pc.coalesce(batch.column(stored), inherited)
+
+
+def _range(first: int, rows: int) -> pa.Array:
+    return pa.array(np.arange(first, first + rows, dtype=np.int64))
+
+
+def _without_deleted(
+    schema: pa.Schema, arrays: list[pa.Array], rows: int, deleted: BitMap64 | None, position: int
+) -> Iterator[pa.RecordBatch]:
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    keep = None if deleted is None else keep_mask(deleted, position, rows)
+    if keep is not None:
+        batch = batch.filter(keep)
+    if batch.num_rows:
+        yield batch
+
+
+def _row_groups(
+    parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, columns: dict[int, str]
+) -> Iterator[tuple[int, int]]:
+    """Yield the row groups to read, each with the position of its first row."""
+    # A column stored under another name may be confused with a later column of that name: it does not prune.
+    same_name = Schema(*(f for f in options.schema.fields if columns.get(f.field_id) == f.name))
+    several = parquet.metadata.num_row_groups > 1
+    first = 0
+    for index in range(parquet.metadata.num_row_groups):
+        if not several or options.may_contain is None or options.may_contain(_as_file(parquet, index, live, same_name)):
+            yield index, first
+        first += parquet.metadata.row_group(index).num_rows
+
+
+def _as_file(parquet: pq.ParquetFile, index: int, live: LiveFile, schema: Schema) -> ContentFile:
+    """Describe a row group as if it were a file, so that one rule prunes both."""
+    group = parquet.metadata.row_group(index)
+    statistics = collect_statistics(parquet.metadata, schema, only_group=index)
+    return ContentFile(
+        Content.DATA, live.path, "PARQUET", live.file.spec_id, live.file.partition, group.num_rows,
+        group.total_byte_size, **statistics,
+    )  # fmt: skip
+

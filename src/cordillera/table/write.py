@@ -1,0 +1,373 @@
+"""Writing: rows are staged once, then resolved against the table as often as the race for the commit needs.
+
+Staging reads the input. Resolving decides which stored rows go and writes the snapshot's metadata; nothing is visible until the
+prepared write's updates are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+from pyroaring import BitMap64
+
+from cordillera.errors import DuplicateKeyError, InvalidInputError, NotAllowedError
+from cordillera.spec import sql
+from cordillera.spec.commit import AssertCurrentSchemaId, AssertProperty, Requirement, SetProperties, Update
+from cordillera.spec.expression import RowFilter
+from cordillera.spec.manifest import Manifest
+from cordillera.spec.merge import TOMBSTONES_PROPERTY, Operation, check_columns
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.change_batch import (
+    conform,
+    duplicate_keys,
+    one_row_per_key,
+    refuse_ambiguous,
+)
+from cordillera.table.content_file import ContentFile, ManifestEntry, Status
+from cordillera.table.describe import describe_changes
+from cordillera.table.file_changes import build_changes, data_writer
+from cordillera.table.io import TableIO
+from cordillera.table.live_files import LiveFile
+from cordillera.table.merge import Merge, positions_by_file
+from cordillera.table.pruning import FilterPruner, bounds_overlap
+from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
+from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
+from cordillera.table.tombstones import Tombstones
+
+_KEYED = (Operation.UPSERT, Operation.PARTIAL_UPDATE, Operation.DELETE)
+Inspector = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+"""Looks at rows as they pass, and raises to refuse them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedWrite:
+    """Rows that were read, checked and, for appends and replacements, written to data files.
+
+    Attributes:
+        operation: What to do with them.
+        batch: The rows of a keyed operation, one a key.
+        files: The data files of an append or a replacement.
+        where: The rows a replacement or a delete is about; None for all.
+    """
+
+    operation: Operation
+    batch: pa.Table | None = None
+    files: tuple[ContentFile, ...] = ()
+    where: RowFilter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedWrite:
+    """A write ready to be committed.
+
+    Attributes:
+        requirements, updates: The commit.
+        manifest: What it changes.
+        snapshot: The new snapshot; None if the write turned out to change no row.
+        written: Files to remove if the commit does not happen.
+    """
+
+    requirements: tuple[Requirement, ...]
+    updates: tuple[Update, ...]
+    manifest: Manifest
+    snapshot: IcebergSnapshot | None
+    written: tuple[str, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """What a staged write does to the table, before metadata is written."""
+
+    changes: FileChanges
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    late: int = 0
+    tombstones: pa.Table | None = None
+
+
+class TableWriter:
+    """Prepares writes to tables.
+
+    Args:
+        io: Access to the tables' files.
+        dataset: The dataset's name, for error messages.
+    """
+
+    def __init__(self, io: TableIO, dataset: str) -> None:
+        self._io, self._dataset = io, dataset
+
+    # --- staging -----------------------------------------------------------------------------------------------------
+
+    def stage(
+        self,
+        operation: Operation,
+        rows: pa.RecordBatchReader,
+        metadata: TableMetadata,
+        *,
+        where: RowFilter | None = None,
+        inspect: Inspector = iter,
+    ) -> StagedWrite:
+        """Read and check the rows of a write.
+
+        Raises:
+            InvalidInputError: One of its kinds, if the rows cannot be used; nothing remains in storage.
+        """
+        semantics = metadata.semantics
+        given, declared = rows.schema.names, [f.name for f in metadata.schema.fields]
+        check_columns(operation, given, declared, semantics, self._dataset)
+        if len(set(given)) != len(given):
+            raise InvalidInputError(f"The rows for {self._dataset} have a column name twice: {', '.join(given)}.")
+        if operation is Operation.DELETE:
+            given = [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
+        batches = inspect(conform(rows, metadata.schema, given, semantics, self._dataset))
+        if operation in _KEYED or (operation is Operation.APPEND and self._has_tombstones(metadata)):
+            batch = self._one_row_per_key(batches, metadata, given)
+            return StagedWrite(operation, batch=batch, where=where)
+        files = self._write_unique(self._completed(batches, metadata), metadata)
+        return StagedWrite(operation, files=tuple(files), where=where)
+
+    def discard_staged(self, staged: StagedWrite) -> None:
+        """Remove the data files of a staged write that will not be committed."""
+        self._io.storage.delete(file.file_path for file in staged.files)
+
+    def _has_tombstones(self, metadata: TableMetadata) -> bool:
+        return TOMBSTONES_PROPERTY in metadata.properties
+
+    def _one_row_per_key(
+        self, batches: Iterator[pa.RecordBatch], metadata: TableMetadata, given: Sequence[str]
+    ) -> pa.Table:
+        wanted = ReadOptions(metadata.schema.select(*given)).arrow_schema()
+        batch = pa.Table.from_batches(batches, schema=wanted)
+        return one_row_per_key(batch, metadata.semantics, self._io.engine, self._dataset)
+
+    def _completed(self, batches: Iterator[pa.RecordBatch], metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
+        """Add the columns that an append or a replacement leaves out, with their write defaults."""
+        schema = ReadOptions(metadata.schema).arrow_schema()
+        defaults = {f.name: f.write_default for f in metadata.schema.fields}
+        for batch in batches:
+            arrays = [
+                batch.column(f.name)
+                if f.name in batch.schema.names
+                else pa.repeat(pa.scalar(defaults[f.name], f.type), batch.num_rows)
+                for f in schema
+            ]
+            if lacking := [f.name for f, a in zip(schema, arrays, strict=True) if not f.nullable and a.null_count]:
+                raise InvalidInputError(
+                    f"The rows for {self._dataset} lack the required columns {', '.join(map(repr, lacking))}."
+                )
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _write_unique(self, batches: Iterator[pa.RecordBatch], metadata: TableMetadata) -> list[ContentFile]:
+        """Write data files in bounded memory, then make sure that no key repeats in them."""
+        semantics, engine = metadata.semantics, self._io.engine
+        files = data_writer(self._io, metadata).write(batches)
+        if not semantics.key:
+            return files
+        try:
+            if not duplicate_keys(self._stream(files, metadata, semantics.key), semantics.key, engine).num_rows:
+                return files
+            names = [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
+            refuse_ambiguous(self._stream(files, metadata, names), semantics, engine, self._dataset)
+            every = [f.name for f in metadata.schema.fields]
+            latest = engine.query(
+                f"SELECT * FROM source QUALIFY row_number() OVER (PARTITION BY {sql.columns(semantics.key)} "
+                f"ORDER BY {sql.quote(semantics.sequence or '')} DESC) = 1",
+                {"source": self._stream(files, metadata, every)},
+            )
+            schema = ReadOptions(metadata.schema).arrow_schema()
+            unique = data_writer(self._io, metadata).write(batch.cast(schema) for batch in latest)
+        except BaseException:
+            self._io.storage.delete(file.file_path for file in files)
+            raise
+        self._io.storage.delete(file.file_path for file in files)
+        return unique
+
+    def _stream(
+        self, files: Sequence[ContentFile], metadata: TableMetadata, columns: Sequence[str]
+    ) -> pa.RecordBatchReader:
+        live = [LiveFile(ManifestEntry(Status.ADDED, None, None, None, file), None) for file in files]
+        return self._io.reader.stream(live, ReadOptions(metadata.schema.select(*columns)))
+
+    # --- resolving ---------------------------------------------------------------------------------------------------
+
+    def resolve(self, staged: StagedWrite, metadata: TableMetadata) -> PreparedWrite:
+        """Decide what a staged write does to the table as it is, and write the snapshot's metadata.
+
+        Raises:
+            DuplicateKeyError: If an append or a replacement brings a key that is stored and stays.
+        """
+        resolved = self._resolve(staged, metadata)
+        updates: list[Update] = []
+        staged_paths = {file.file_path for file in staged.files}
+        written = [vector.file_path for _, vector in resolved.changes.vectors]
+        written += [f.file_path for f in resolved.changes.added if f.file_path not in staged_paths]
+        requirements: list[Requirement] = [AssertCurrentSchemaId(metadata.current_schema_id)]
+        if metadata.semantics.sequence:
+            requirements.append(AssertProperty(TOMBSTONES_PROPERTY, metadata.properties.get(TOMBSTONES_PROPERTY)))
+        if resolved.tombstones is not None:
+            index, files = self._tombstones(metadata).added(resolved.tombstones)
+            updates.append(SetProperties({TOMBSTONES_PROPERTY: index}))
+            written += files
+        manifest = self._manifest(staged, resolved, metadata)
+        snapshot = None
+        if resolved.changes:
+            summary = {"cordillera.operation": staged.operation.value}
+            produced = self._producer(metadata).produce(resolved.changes, summary)
+            snapshot, written = produced.snapshot, [*written, *produced.written]
+            requirements, updates = [*requirements, *produced.requirements], [*updates, *produced.updates]
+        return PreparedWrite(tuple(requirements), tuple(updates), manifest, snapshot, tuple(dict.fromkeys(written)))
+
+    def discard(self, prepared: PreparedWrite) -> None:
+        """Remove what resolving wrote for a commit that did not happen."""
+        self._io.storage.delete(prepared.written)
+
+    def resolve_delete(self, where: RowFilter, metadata: TableMetadata) -> PreparedWrite:
+        """Prepare the removal of all rows that a filter is true for."""
+        return self.resolve(StagedWrite(Operation.DELETE, where=where), metadata)
+
+    def _resolve(self, staged: StagedWrite, metadata: TableMetadata) -> _Resolved:
+        if staged.batch is not None:
+            return self._merge(staged, metadata, staged.batch)
+        if staged.operation is Operation.APPEND:
+            self._refuse_stored_keys(staged.files, metadata, self._live(metadata), {})
+            return _replaced(staged, ())
+        if staged.operation is Operation.REPLACE_PARTITIONS:
+            gone = self._same_partitions(staged.files, metadata)
+            rest = [live for live in self._live(metadata) if live not in gone]
+            self._refuse_stored_keys(staged.files, metadata, rest, {})
+            return _replaced(staged, gone)
+        if staged.where is None:
+            return _replaced(staged, self._live(metadata))
+        return self._replace_where(staged, metadata, staged.where)
+
+    def _merge(self, staged: StagedWrite, metadata: TableMetadata, batch: pa.Table) -> _Resolved:
+        merge = Merge(
+            metadata, self._live(metadata), self._io.reader, self._io.engine, self._tombstones(metadata)
+        )
+        operation = Operation.UPSERT if staged.operation is Operation.APPEND else staged.operation
+        result = merge.merge(operation, batch)
+        if staged.operation is Operation.APPEND and result.updated:
+            raise _keys_stored(self._dataset, [], result.updated)
+        changes = build_changes(self._io, metadata, result.rows, result.removed)
+        return _Resolved(
+            changes, result.inserted, result.updated, result.deleted, result.late, result.tombstones
+        )
+
+    def _replace_where(self, staged: StagedWrite, metadata: TableMetadata, where: RowFilter) -> _Resolved:
+        """Take out the rows a filter is true for, and put in the staged ones, which all have to satisfy it."""
+        strangers = self._count_outside(staged.files, metadata, where)
+        if strangers:
+            raise InvalidInputError(
+                f"{strangers} of the rows that replace {where.sql} in {self._dataset} do not satisfy that condition.",
+                hint="Leave them out, or widen the condition.",
+            )
+        gone = self._matching(where, metadata)
+        rest = [live for live in self._live(metadata) if len(gone.get(live, ())) < live.live_rows]
+        self._refuse_stored_keys(staged.files, metadata, rest, gone)
+        built = build_changes(self._io, metadata, None, gone)
+        deleted = sum(len(positions) for positions in gone.values())
+        changes = replace(built, added=(*built.added, *staged.files))
+        return _Resolved(changes, sum(f.record_count for f in staged.files), 0, deleted)
+
+    def _count_outside(self, files: Sequence[ContentFile], metadata: TableMetadata, where: RowFilter) -> int:
+        if not files:
+            return 0
+        rows = self._stream(files, metadata, where.columns or [metadata.schema.fields[0].name])
+        counted = self._io.engine.table(
+            f"SELECT count(*) AS n FROM source WHERE ({where.sql}) IS NOT TRUE", {"source": rows}
+        )
+        return int(counted.column("n")[0].as_py())
+
+    def _matching(self, where: RowFilter, metadata: TableMetadata) -> dict[LiveFile, BitMap64]:
+        """Return the positions of live rows that a filter is true for."""
+        pruner = FilterPruner(metadata, metadata.schema, where.pruning)
+        candidates = [live for live in self._live(metadata) if pruner(live.file)]
+        read = metadata.schema.select(*(where.columns or [metadata.schema.fields[0].name]))
+        options = ReadOptions(read, (FILE_INDEX, POSITION), pruner)
+        found = self._io.engine.table(
+            f"SELECT {FILE_INDEX}, {POSITION} FROM stored WHERE {where.sql}",
+            {"stored": self._io.reader.stream(candidates, options)},
+        )
+        return positions_by_file(found, candidates)
+
+    def _refuse_stored_keys(
+        self,
+        files: Sequence[ContentFile],
+        metadata: TableMetadata,
+        stored: Sequence[LiveFile],
+        leaving: dict[LiveFile, BitMap64],
+    ) -> None:
+        """Refuse new data files that repeat a key which is stored and stays."""
+        key = metadata.semantics.key
+        fields = [metadata.schema.find_field(name) for name in key]
+        candidates = [live for live in stored if any(bounds_overlap(live.file, file, fields) for file in files)]
+        if not key or not candidates:
+            return
+        deleted = {
+            live.path: (self._io.files.deleted_positions(live) or BitMap64()) | leaving[live]
+            for live in candidates
+            if live in leaving
+        }
+        options = ReadOptions(metadata.schema.select(*key), deleted=deleted)
+        repeated = self._io.engine.table(
+            f"SELECT {sql.columns(key, 'n')} FROM added n JOIN stored s ON {sql.equal(key, 'n', 's')} LIMIT 5",
+            {"added": self._stream(files, metadata, key), "stored": self._io.reader.stream(candidates, options)},
+        )
+        if repeated.num_rows:
+            raise _keys_stored(self._dataset, repeated.to_pylist(), None)
+
+    def _same_partitions(self, files: Sequence[ContentFile], metadata: TableMetadata) -> list[LiveFile]:
+        if not metadata.partition_spec.fields:
+            raise NotAllowedError(
+                f"{self._dataset} has no partitions to replace.", hint="Use replace, or replace with a condition."
+            )
+        wanted = {file.partition for file in files}
+        live_files = self._live(metadata)
+        if any(live.file.spec_id != metadata.default_spec_id for live in live_files):
+            raise NotAllowedError(
+                f"{self._dataset} has files of an earlier partitioning, which replace_partitions cannot tell apart.",
+                hint="Replace with a condition instead.",
+            )
+        return [live for live in live_files if live.file.partition in wanted]
+
+    def _live(self, metadata: TableMetadata) -> tuple[LiveFile, ...]:
+        return self._io.files.live(metadata.current_snapshot)
+
+    def _tombstones(self, metadata: TableMetadata) -> Tombstones:
+        return Tombstones(self._io.storage, self._io.engine, metadata, self._io.clock.new_id)
+
+    def _producer(self, metadata: TableMetadata) -> SnapshotProducer:
+        return SnapshotProducer(
+            self._io.storage, self._io.files, metadata, self._io.clock.new_id, self._io.now_ms()
+        )
+
+    def _manifest(self, staged: StagedWrite, resolved: _Resolved, metadata: TableMetadata) -> Manifest:
+        entries = describe_changes(resolved.changes, metadata)
+        return Manifest(
+            operation=staged.operation,
+            key=metadata.semantics.key,
+            rows_inserted=resolved.inserted,
+            rows_updated=resolved.updated,
+            rows_deleted=resolved.deleted,
+            rows_late=resolved.late,
+            partitions=tuple(sorted({entry.partition for entry in entries})),
+            entries=entries,
+        )
+
+
+def _replaced(staged: StagedWrite, gone: Sequence[LiveFile]) -> _Resolved:
+    inserted = sum(file.record_count for file in staged.files)
+    deleted = sum(live.live_rows for live in gone)
+    return _Resolved(FileChanges(staged.files, tuple(gone)), inserted, 0, deleted)
+
+
+def _keys_stored(dataset: str, examples: list[dict[str, object]], count: int | None) -> DuplicateKeyError:
+    shown = "; ".join(", ".join(f"{k}={v!r}" for k, v in example.items()) for example in examples)
+    return DuplicateKeyError(
+        f"The rows bring {f'{count} ' if count else ''}keys that {dataset} already holds{': ' + shown if shown else ''}.",
+        hint="Use upsert to put rows in the place of stored ones.",
+        details={"examples": [str(example) for example in examples]},
+    )
