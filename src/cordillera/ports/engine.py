@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-Relation = pa.Table | pa.RecordBatchReader
+Relation: TypeAlias = pa.Table | pa.RecordBatchReader
 
 
 class QueryEngine(Protocol):
     """Runs SELECT statements, in DuckDB's dialect, over the relations it is given and nothing else.
 
-    A query can reach neither files nor the network, nor another query's relations. NaN equals NaN, ``-0.0`` equals ``0.0``,
-    strings compare by code point and timestamps with a zone by instant, as ``cordillera.spec.merge`` requires.
+    A query can reach neither files nor the network, nor another query's relations. NaN equals NaN, ``-0.0`` equals
+    ``0.0``, strings compare by code point and timestamps with a zone by instant, as ``cordillera.spec.merge`` requires.
     """
 
     def query(

@@ -26,8 +26,8 @@ class StoredObject:
 class Storage(Protocol):
     """One storage root, addressed by absolute URIs (``file:///…`` or ``s3://bucket/…``).
 
-    Every method raises ``StorageUnavailableError`` when a retry may help and ``StorageFullError`` when there is no room.
-    A URI outside the root is refused with ``AccessDeniedError``.
+    Every method raises ``StorageUnavailableError`` when a retry may help and ``StorageFullError`` when there is no
+    room. A URI outside the root is refused with ``AccessDeniedError``.
     """
 
     @property

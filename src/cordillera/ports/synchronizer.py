@@ -1,8 +1,8 @@
 """What a target must do to be kept equal with a dataset: the contract of every synchronizer.
 
 A delivery carries a target's table from one cursor to the next. The synchronizer applies it exactly once: the cursor it
-stores in the target moves in the same transaction as the rows, and a delivery whose ``from_cursor`` is not the stored one is
-refused, so a repeated or outdated delivery changes nothing.
+stores in the target moves in the same transaction as the rows, and a delivery whose ``from_cursor`` is not the
+stored one is refused, so a repeated or outdated delivery changes nothing.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Synchronizer(Protocol):
         If the target already holds ``to_cursor``, nothing changes and ``already_applied`` is set.
 
         Raises:
-            TargetDriftError: If the target holds another cursor than ``from_cursor``, the table it should update is gone,
+            TargetDriftError: If the target holds another cursor than ``from_cursor``, the table it should update is
+            gone,
                 or a table of that name exists that this subscription did not create.
         """
 
@@ -127,7 +128,7 @@ class Synchronizer(Protocol):
         """
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
-        """Forget a subscription: remove its cursor and, unless ``keep_rows``, its table. Repeating it changes nothing."""
+        """Forget a subscription: remove its cursor and, unless ``keep_rows``, its table. Repeating it does nothing."""
 
     def close(self) -> None:
         """Release connections."""

@@ -1,8 +1,8 @@
 """Iceberg types and Arrow types, in both directions (Iceberg specification, "Appendix A: Parquet").
 
 Arrow is the form in which rows travel everywhere in Cordillera; Iceberg types are how they are described. Columns keep
-their Iceberg field id in the Arrow field's metadata under ``PARQUET:field_id``, which Parquet writers store as the field
-id, so that a reader finds a column however it was renamed.
+their Iceberg field id in the Arrow field's metadata under ``PARQUET:field_id``, which Parquet writers store as the
+field id, so that a reader finds a column however it was renamed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pyiceberg.types import (
     LongType,
     MapType,
     NestedField,
+    PrimitiveType,
     StringType,
     StructType,
     TimestampNanoType,
@@ -66,11 +67,18 @@ _FROM_ARROW: list[tuple[Callable[[pa.DataType], bool], IcebergType]] = [
     (pa.types.is_float64, DoubleType()),
     (pa.types.is_date, DateType()),
     (pa.types.is_time, TimeType()),
-    # Nanoseconds become microseconds: few engines read timestamp_ns; a value that would lose digits is refused on write.
+    # Nanoseconds become microseconds: few engines read timestamp_ns; a value that would lose digits is refused on
+    # write.
     (lambda t: pa.types.is_timestamp(t) and t.tz is not None, TimestamptzType()),
     (pa.types.is_timestamp, TimestampType()),
-    (lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_string_view(t), StringType()),
-    (lambda t: pa.types.is_binary(t) or pa.types.is_large_binary(t) or pa.types.is_binary_view(t), BinaryType()),
+    (
+        lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_string_view(t),
+        StringType(),
+    ),
+    (
+        lambda t: pa.types.is_binary(t) or pa.types.is_large_binary(t) or pa.types.is_binary_view(t),
+        BinaryType(),
+    ),
 ]
 
 
@@ -253,6 +261,12 @@ def key_field_ids(fields: Sequence[NestedField], key: Sequence[str]) -> list[int
     if len(set(chosen)) != len(chosen):
         raise InvalidSchemaError(f"The key {key} names a column twice.")
     return chosen
+
+
+def primitive(field: NestedField) -> PrimitiveType:
+    """Return the type of a field that is known to be primitive: key columns, partition values."""
+    assert isinstance(field.field_type, PrimitiveType), f"{field.name} is {field.field_type}"
+    return field.field_type
 
 
 def cast_column(column: pa.ChunkedArray | pa.Array, wanted: pa.DataType, name: str) -> Any:

@@ -1,7 +1,7 @@
 """A commit as requirements and updates, in the terms of the Iceberg REST specification ("CommitTableRequest").
 
-Requirements state what the writer believed about the table; updates say what changes. ``check`` and ``apply`` are pure, so the
-same code decides for our own writers and for other engines that commit through the catalog.
+Requirements state what the writer believed about the table; updates say what changes. ``check`` and ``apply`` are
+pure, so the same code decides for our own writers and for other engines that commit through the catalog.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
 from cordillera.errors import CommitConflictError, InvalidInputError, NotAllowedError
-from cordillera.spec.table_metadata import MAIN_BRANCH, SUPPORTED_FORMAT_VERSIONS, IcebergSnapshot, TableMetadata
+from cordillera.spec.table_metadata import (
+    MAIN_BRANCH,
+    SUPPORTED_FORMAT_VERSIONS,
+    IcebergSnapshot,
+    TableMetadata,
+)
 
 # --- requirements ---------------------------------------------------------------------------------------------------
 
@@ -71,7 +76,7 @@ class AssertDefaultSortOrderId:
 
 @dataclass(frozen=True, slots=True)
 class AssertProperty:
-    """A table property still has this value; None: it is not set. Cordillera's own, not part of the REST specification."""
+    """A table property still has this value; None: it is not set. Cordillera's own, not of the REST specification."""
 
     name: str
     value: str | None
@@ -266,13 +271,9 @@ def _set_current_schema(metadata: TableMetadata, update: SetCurrentSchema) -> Ta
 
 def _add_spec(metadata: TableMetadata, update: AddPartitionSpec) -> TableMetadata:
     if any(spec.spec_id == update.spec.spec_id for spec in metadata.partition_specs):
-        raise InvalidInputError(
-            f"The table at {metadata.location} already has a partition spec {update.spec.spec_id}."
-        )
+        raise InvalidInputError(f"The table at {metadata.location} already has a partition spec {update.spec.spec_id}.")
     highest = max([metadata.last_partition_id, *(part.field_id for part in update.spec.fields)])
-    return metadata.with_changes(
-        partition_specs=(*metadata.partition_specs, update.spec), last_partition_id=highest
-    )
+    return metadata.with_changes(partition_specs=(*metadata.partition_specs, update.spec), last_partition_id=highest)
 
 
 def _set_default_spec(metadata: TableMetadata, update: SetDefaultSpec) -> TableMetadata:
@@ -319,9 +320,7 @@ def _set_ref(metadata: TableMetadata, update: SetSnapshotRef) -> TableMetadata:
     if update.ref != MAIN_BRANCH:
         return changed
     entry = {"snapshot-id": update.snapshot_id, "timestamp-ms": metadata.last_updated_ms}
-    return changed.with_changes(
-        current_snapshot_id=update.snapshot_id, snapshot_log=(*metadata.snapshot_log, entry)
-    )
+    return changed.with_changes(current_snapshot_id=update.snapshot_id, snapshot_log=(*metadata.snapshot_log, entry))
 
 
 def _remove_snapshots(metadata: TableMetadata, update: RemoveSnapshots) -> TableMetadata:

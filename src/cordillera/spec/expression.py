@@ -1,7 +1,7 @@
 """Row filters: one SQL condition over a dataset's columns, for example ``origin = 'JFK' AND month = 3``.
 
-The condition is evaluated by the query engine. The part of it that Iceberg's statistics can answer is also turned into an
-Iceberg expression, which decides what need not be read; that expression may keep too much, never too little.
+The condition is evaluated by the query engine. The part of it that Iceberg's statistics can answer is also turned
+into an Iceberg expression, which decides what need not be read; that expression may keep too much, never too little.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from pyiceberg.expressions import (
     IsNull,
     LessThan,
     LessThanOrEqual,
-    Not,
     NotNull,
     Or,
 )
@@ -47,7 +46,7 @@ from cordillera.errors import InvalidExpressionError, UnknownColumnError
 
 _DIALECT = "duckdb"
 _FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7}")
-_COMPARISONS: dict[type[exp.Expression], Any] = {
+_COMPARISONS: dict[type[exp.Expr], Any] = {
     exp.EQ: EqualTo,
     exp.GT: GreaterThan,
     exp.GTE: GreaterThanOrEqual,
@@ -107,7 +106,7 @@ def parse_row_filter(text: str, schema: Schema) -> RowFilter:
     return RowFilter(sql, tuple(dict.fromkeys(columns)), _pruning(tree, schema))
 
 
-def pruning_expression(condition: exp.Expression, schema: Schema) -> BooleanExpression:
+def pruning_expression(condition: exp.Expr, schema: Schema) -> BooleanExpression:
     """Return what statistics can decide about a parsed condition (see ``RowFilter.pruning``)."""
     return _pruning(condition, schema)
 
@@ -120,7 +119,7 @@ def combine(filters: Sequence[BooleanExpression]) -> BooleanExpression:
     return combined
 
 
-def _parse(text: str) -> exp.Expression:
+def _parse(text: str) -> exp.Expr:
     try:
         statements = sqlglot.parse(f"SELECT 1 WHERE ({text}\n)", read=_DIALECT)
     except sqlglot.errors.SqlglotError as error:
@@ -130,14 +129,18 @@ def _parse(text: str) -> exp.Expression:
         ) from error
     select = statements[0] if len(statements) == 1 else None
     where = select.args.get("where") if isinstance(select, exp.Select) else None
-    extra = [name for name, value in select.args.items() if value and name not in ("where", "expressions")] if select else []
+    extra = (
+        [name for name, value in select.args.items() if value and name not in ("where", "expressions")]
+        if select
+        else []
+    )
     if where is None or extra or not isinstance(where.this, exp.Paren):
         raise InvalidExpressionError(f"The filter {text[:200]!r} is not a single condition.")
-    condition: exp.Expression = where.this.this
+    condition: exp.Expr = where.this.this
     return condition
 
 
-def _pruning(node: exp.Expression, schema: Schema) -> BooleanExpression:
+def _pruning(node: exp.Expr, schema: Schema) -> BooleanExpression:
     match node:
         case exp.Paren():
             return _pruning(node.this, schema)
@@ -154,17 +157,17 @@ def _pruning(node: exp.Expression, schema: Schema) -> BooleanExpression:
             return _in(node, schema)
         case exp.Is() if isinstance(node.expression, exp.Null):
             name = _column(node.this, schema)
-            return IsNull(name) if name else AlwaysTrue()
+            return IsNull(term=name) if name else AlwaysTrue()
         case exp.Not(this=exp.Is(expression=exp.Null()) as inner):
             name = _column(inner.this, schema)
-            return NotNull(name) if name else AlwaysTrue()
+            return NotNull(term=name) if name else AlwaysTrue()
         case _ if type(node) in _COMPARISONS:
             return _comparison(node, schema)
         case _:
             return AlwaysTrue()
 
 
-def _comparison(node: exp.Expression, schema: Schema) -> BooleanExpression:
+def _comparison(node: exp.Expr, schema: Schema) -> BooleanExpression:
     predicate = _COMPARISONS[type(node)]
     left, right = node.args["this"], node.args["expression"]
     if not _column(left, schema):
@@ -179,10 +182,10 @@ def _in(node: exp.In, schema: Schema) -> BooleanExpression:
     if name is None:
         return AlwaysTrue()
     values = [_literal(item, schema.find_type(name)) for item in node.expressions]
-    return AlwaysTrue() if any(value is None for value in values) else In(name, values)
+    return AlwaysTrue() if any(value is None for value in values) else In(term=name, literals=values)
 
 
-def _column(node: exp.Expression, schema: Schema) -> str | None:
+def _column(node: exp.Expr, schema: Schema) -> str | None:
     """Return the exact name of a plain top-level column whose bounds order as the engine does; floats have NaN."""
     if not isinstance(node, exp.Column) or len(node.parts) != 1:
         return None
@@ -192,7 +195,7 @@ def _column(node: exp.Expression, schema: Schema) -> str | None:
     return field.name
 
 
-def _literal(node: exp.Expression, kind: IcebergType) -> Any:
+def _literal(node: exp.Expr, kind: IcebergType) -> Any:
     """Return a literal as a value that compares with a column of type ``kind``, or None if that is not certain."""
     if isinstance(node, exp.Paren):
         return _literal(node.this, kind)
@@ -206,7 +209,7 @@ def _literal(node: exp.Expression, kind: IcebergType) -> Any:
             return bool(node.this)
         case IntegerType() | LongType() if isinstance(node, exp.Literal) and node.is_int:
             value = sign * int(node.this)
-            return value if abs(value) < 2**31 or isinstance(kind, LongType) and abs(value) < 2**63 else None
+            return value if abs(value) < 2**31 or (isinstance(kind, LongType) and abs(value) < 2**63) else None
         case StringType() if isinstance(node, exp.Literal) and node.is_string:
             return node.this
         case DateType() | TimestampType() | TimestamptzType() if isinstance(node, exp.Literal) and node.is_string:
@@ -215,7 +218,7 @@ def _literal(node: exp.Expression, kind: IcebergType) -> Any:
             return None
 
 
-def _uncast(node: exp.Cast, kind: IcebergType) -> exp.Expression:
+def _uncast(node: exp.Cast, kind: IcebergType) -> exp.Expr:
     """Return the literal under a cast that changes nothing about the instant it names; else the cast itself."""
     literal = node.this
     if not isinstance(kind, DateType | TimestampType | TimestamptzType) or not isinstance(literal, exp.Literal):

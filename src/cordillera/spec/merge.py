@@ -2,16 +2,17 @@
 
 Key equality, the same in every operation and engine:
     * Key columns are never NULL; rows with a NULL key are refused.
-    * ``''`` is a value like any other, equal only to itself. Strings compare by code point: no case folding, no trimming,
+    * ``''`` is a value like any other, equal only to itself. Strings compare by code point: no case folding, no
+    trimming,
       no Unicode normalisation.
     * NaN equals NaN; ``-0.0`` equals ``0.0``.
     * Timestamps with a zone compare as instants, whatever zone they were written in.
 
 Sequence rule: where a dataset has a sequence column, a row replaces the stored row of its key only if its sequence is
-greater or equal; a late row is dropped and counted. A delete carries a sequence too, and is remembered as a tombstone: a row
-that arrives afterwards with a smaller sequence stays deleted. Within one batch the greatest sequence of a key wins; the same key with
-the same sequence twice is refused, because nothing says which is right. Without a sequence column the later commit wins,
-and a batch that repeats a key is refused.
+greater or equal; a late row is dropped and counted. A delete carries a sequence too, and is remembered as a
+tombstone: a row that arrives afterwards with a smaller sequence stays deleted. Within one batch the greatest
+sequence of a key wins; the same key with the same sequence twice is refused, because nothing says which is right.
+Without a sequence column the later commit wins, and a batch that repeats a key is refused.
 """
 
 from __future__ import annotations
@@ -105,7 +106,11 @@ def parse_operation(text: str | Operation) -> Operation:
 
 
 def check_columns(
-    operation: Operation, given: Sequence[str], declared: Sequence[str], semantics: MergeSemantics, dataset: str
+    operation: Operation,
+    given: Sequence[str],
+    declared: Sequence[str],
+    semantics: MergeSemantics,
+    dataset: str,
 ) -> None:
     """Check that rows with the ``given`` columns can be used for ``operation`` on a dataset with the ``declared`` ones.
 
@@ -127,7 +132,7 @@ def check_columns(
         )
     if operation is Operation.UPSERT and (absent := [name for name in declared if name not in given]):
         raise MissingKeyError(
-            f"The rows for upsert on {dataset} lack the columns {', '.join(map(repr, absent))}; an upsert puts whole rows.",
+            f"The rows for upsert on {dataset} lack {', '.join(map(repr, absent))}; an upsert puts whole rows.",
             hint="Give every column, or use partial_update to leave the others untouched.",
         )
     needed = list(semantics.key)

@@ -72,8 +72,8 @@ def check_dataset_name(value: str) -> str:
 def check_column_name(value: str) -> str:
     """Return ``value`` if it can name a column.
 
-    Column names keep their owner's spelling, so almost anything is allowed; empty names, control characters, dots (which
-    address nested fields) and the names Iceberg reserves for metadata columns are not.
+    Column names keep their owner's spelling, so almost anything is allowed; empty names, control characters, dots
+    (which address nested fields) and the names Iceberg reserves for metadata columns are not.
     """
     if not value or len(value) > 255 or _COLUMN_FORBIDDEN.search(value):
         raise InvalidNameError(
@@ -94,7 +94,8 @@ def parse_dataset_ref(text: str) -> DatasetRef:
     parts = text.split(".")
     if len(parts) != 2:
         raise InvalidNameError(
-            f"{text!r} does not name a dataset.", hint="Write it as namespace.dataset, for example sales.orders."
+            f"{text!r} does not name a dataset.",
+            hint="Write it as namespace.dataset, for example sales.orders.",
         )
     namespace, name = check_name(parts[0], "namespace"), check_name(parts[1], "dataset")
     versioned = _VERSION_SUFFIX.fullmatch(name)

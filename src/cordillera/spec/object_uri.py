@@ -17,9 +17,7 @@ from urllib.parse import unquote
 
 from cordillera.errors import AccessDeniedError, CorruptDataError, InvalidInputError
 
-_FORBIDDEN = re.compile(
-    r"[\x00-\x1f\x7f\\\ud800-\udfff]"
-)  # SeaweedFS and Windows read a backslash as a slash
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")  # SeaweedFS and Windows read a backslash as a slash
 _UNFINISHED = re.compile(r".*\.tmp-[0-9a-f]{32}")
 
 
@@ -75,11 +73,7 @@ def check_range(uri: str, offset: int, length: int | None, size: int | None = No
 
 
 def _is_legal_segment(segment: str) -> bool:
-    return (
-        unquote(segment) not in {"", ".", ".."}
-        and not _FORBIDDEN.search(segment)
-        and not is_unfinished(segment)
-    )
+    return unquote(segment) not in {"", ".", ".."} and not _FORBIDDEN.search(segment) and not is_unfinished(segment)
 
 
 def _check_segment(segment: str, uri: str) -> None:

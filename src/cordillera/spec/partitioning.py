@@ -1,9 +1,13 @@
-"""Partition specs written by people: ``month(time_hour)``, ``bucket(16, id)``, ``origin`` (Iceberg "Partition Transforms")."""
+"""Partition specs as people write them: ``month(time_hour)``, ``bucket(16, id)``, ``origin``.
+
+Follows the Iceberg specification, "Partition Transforms".
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -21,15 +25,17 @@ from pyiceberg.transforms import (
 
 from cordillera.errors import InvalidSchemaError
 
-_TERM = re.compile(r"\s*(?:(?P<transform>[a-z]+)\s*\(\s*(?:(?P<width>\d+)\s*,)?\s*(?P<inner>[^()]+?)\s*\)|(?P<plain>[^()]+?))\s*")
-_SIMPLE = {
+_TERM = re.compile(
+    r"\s*(?:(?P<transform>[a-z]+)\s*\(\s*(?:(?P<width>\d+)\s*,)?\s*(?P<inner>[^()]+?)\s*\)|(?P<plain>[^()]+?))\s*"
+)
+_SIMPLE: dict[str, Any] = {
     "identity": IdentityTransform,
     "year": YearTransform,
     "month": MonthTransform,
     "day": DayTransform,
     "hour": HourTransform,
 }
-_SIZED = {"bucket": BucketTransform, "truncate": TruncateTransform}
+_SIZED: dict[str, Any] = {"bucket": BucketTransform, "truncate": TruncateTransform}
 
 
 def parse_partitioning(terms: Sequence[str], schema: Schema, spec_id: int = 0) -> PartitionSpec:

@@ -1,14 +1,15 @@
 """Schema evolution: which changes a dataset version's schema may undergo, and what results.
 
-Follows the Iceberg specification, "Schema Evolution": columns are known by field id, so renames, reorders and drops never
-touch a data file; a type may only be widened; a column may become optional but never required. On top of that, columns
-that the key, the sequence or the partitioning stands on cannot be dropped.
+Follows the Iceberg specification, "Schema Evolution": columns are known by field id, so renames, reorders and drops
+never touch a data file; a type may only be widened; a column may become optional but never required. On top of that,
+columns that the key, the sequence or the partitioning stands on cannot be dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ from cordillera.spec.names import check_column_name
 
 @dataclass(frozen=True, slots=True)
 class AddColumn:
-    """Add a column; old rows read ``default``, or NULL without one. ``path`` may lead into structs: ``address.city``."""
+    """Add a column; old rows read ``default``, or NULL without one. ``path`` may lead into structs: ``home.city``."""
 
     path: str
     type: pa.DataType
@@ -115,30 +116,28 @@ def evolve(
     fields: _Fields = schema.fields
     for change in changes:
         *parents, name = change.path.split(".")
-        fields = _rewrite(fields, parents, name, lambda f, n, c=change: _apply(f, n, c, ids, fixed_ids))
+        fields = _rewrite(fields, parents, name, partial(_apply, change=change, ids=ids, fixed_ids=fixed_ids))
     _check_unique(fields)
     if not fields:
         raise IncompatibleSchemaError("The last column of a dataset cannot be dropped.")
     return Schema(*fields, schema_id=new_schema_id, identifier_field_ids=schema.identifier_field_ids), ids.last
 
 
-def _rewrite(
-    fields: _Fields, parents: list[str], name: str, change: Callable[[_Fields, str], _Fields]
-) -> _Fields:
+def _rewrite(fields: _Fields, parents: list[str], name: str, change: Callable[[_Fields, str], _Fields]) -> _Fields:
     """Apply ``change`` to the list of fields that ``parents`` leads to, rebuilding the structs on the way."""
     if not parents:
         return change(fields, name)
     index = _index(fields, parents[0])
     outer = fields[index]
     if not isinstance(outer.field_type, StructType):
-        raise UnknownColumnError(f"Column {outer.name!r} is {outer.field_type}, not a struct; it has no field {name!r}.")
+        raise UnknownColumnError(
+            f"Column {outer.name!r} is {outer.field_type}, not a struct; it has no field {name!r}."
+        )
     inner = _rewrite(outer.field_type.fields, parents[1:], name, change)
     return (*fields[:index], _copy(outer, field_type=StructType(*inner)), *fields[index + 1 :])
 
 
-def _apply(
-    fields: _Fields, name: str, change: SchemaChange, ids: FieldIds, fixed_ids: frozenset[int]
-) -> _Fields:
+def _apply(fields: _Fields, name: str, *, change: SchemaChange, ids: FieldIds, fixed_ids: frozenset[int]) -> _Fields:
     if isinstance(change, AddColumn):
         return (*fields, _added(name, change, ids))
     index = _index(fields, name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pyarrow as pa
+
 
 def quote(identifier: str) -> str:
     """Return an identifier quoted for DuckDB (and any SQL engine that follows the standard)."""
@@ -19,3 +21,15 @@ def columns(names: Iterable[str], prefix: str = "") -> str:
 def equal(names: Iterable[str], left: str, right: str) -> str:
     """Return the condition that two relations agree on all of these columns."""
     return " AND ".join(f"{left}.{quote(name)} = {right}.{quote(name)}" for name in names)
+
+
+def sort_terms(names: Iterable[str], schema: pa.Schema, prefix: str = "") -> str:
+    """Return columns as terms to sort or to partition a window by.
+
+    DuckDB gives back a sort key in the place of the column it sorts by, and in a sort key ``-0.0`` has become
+    ``0.0``. Computing with a float keeps key and column apart, and the column its sign.
+    """
+    return ", ".join(
+        f"{columns([name], prefix)} + 0.0" if pa.types.is_floating(schema.field(name).type) else columns([name], prefix)
+        for name in names
+    )

@@ -1,7 +1,7 @@
 """Iceberg table metadata (specification, "Table Metadata", format versions 2 and 3) as an immutable value.
 
-pyiceberg's pydantic models copy the whole history on every change; here a snapshot is parsed once, its JSON is kept, and
-a commit costs the same at ten thousand snapshots as at one. Fields this module does not know survive a round trip.
+pyiceberg's pydantic models copy the whole history on every change; here a snapshot is parsed once, its JSON is kept,
+and a commit costs the same at ten thousand snapshots as at one. Fields this module does not know survive a round trip.
 """
 
 from __future__ import annotations
@@ -185,9 +185,7 @@ class TableMetadata:
             raw: dict[str, Any] = orjson.loads(data)
             version = raw.pop("format-version")
             if version not in SUPPORTED_FORMAT_VERSIONS:
-                raise CorruptDataError(
-                    f"{where} has Iceberg format version {version}.", hint="Supported are 2 and 3."
-                )
+                raise CorruptDataError(f"{where} has Iceberg format version {version}.", hint="Supported are 2 and 3.")
             return cls._from_dict(version, raw)
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise CorruptDataError(f"{where} is not valid Iceberg metadata: {error!r}.") from error

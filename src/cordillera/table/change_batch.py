@@ -18,7 +18,11 @@ _EXAMPLES = 5
 
 
 def conform(
-    batches: Iterable[pa.RecordBatch], schema: Schema, given: Sequence[str], semantics: MergeSemantics, dataset: str
+    batches: Iterable[pa.RecordBatch],
+    schema: Schema,
+    given: Sequence[str],
+    semantics: MergeSemantics,
+    dataset: str,
 ) -> Iterator[pa.RecordBatch]:
     """Bring batches to the declared types, columns in the table's order.
 
@@ -51,9 +55,10 @@ def conform(
 def _refuse_null(column: pa.Array, name: str, first_row: int, dataset: str, *, key: bool) -> None:
     rows = [first_row + int(i) for i in pc.indices_nonzero(column.is_null())[:_EXAMPLES].to_pylist()]
     what = "part of the key or the sequence" if key else "declared as required"
+    how_many = f"{column.null_count} row{'s' if column.null_count > 1 else ''}"
     raise NullKeyError(
-        f"{column.null_count} row{'s' if column.null_count > 1 else ''} for {dataset} have NULL in {name!r}, which is {what}.",
-        hint=f"Give every row a value, or leave the rows out (first at row {', '.join(map(str, rows))}, counted from 0).",
+        f"{how_many} for {dataset} have NULL in {name!r}, which is {what}.",
+        hint=f"Give every row a value, or leave the rows out (rows {', '.join(map(str, rows))}, counted from 0).",
         details={"column": name, "rows": column.null_count, "first_rows": rows},
     )
 
@@ -69,7 +74,7 @@ def one_row_per_key(rows: pa.Table, semantics: MergeSemantics, engine: QueryEngi
     if not duplicate_keys(rows, semantics.key, engine).num_rows:
         return rows
     refuse_ambiguous(rows, semantics, engine, dataset)
-    keys, sequence = sql.columns(semantics.key), sql.quote(semantics.sequence or "")
+    keys, sequence = sql.sort_terms(semantics.key, rows.schema), sql.quote(semantics.sequence or "")
     return engine.table(
         f"SELECT * FROM source QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {sequence} DESC) = 1",
         {"source": rows},
@@ -106,5 +111,7 @@ def refuse_duplicates(ties: pa.Table, semantics: MergeSemantics, dataset: str) -
         reason = "the same key, and the dataset has no sequence column to decide between them"
         hint = "Leave one of them out, or create the dataset with a sequence column."
     raise DuplicateKeyError(
-        f"Rows for {dataset} repeat {reason}: {shown}.", hint=hint, details={"examples": [str(e) for e in examples]}
+        f"Rows for {dataset} repeat {reason}: {shown}.",
+        hint=hint,
+        details={"examples": [str(e) for e in examples]},
     )

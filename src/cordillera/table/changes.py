@@ -1,7 +1,7 @@
 """The difference between two snapshots, row by row, at a cost that grows with the files that changed.
 
-Files that are the same in both snapshots, with the same deletes, are not read. Of the others, the rows that were there before
-and the rows that are there now are compared: by key where the table has one, else by row id.
+Files that are the same in both snapshots, with the same deletes, are not read. Of the others, the rows that were
+there before and the rows that are there now are compared: by key where the table has one, else by row id.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ class SnapshotDifference:
         return bool(self.before or self.after)
 
 
-def differing_files(
-    io: TableIO, before: IcebergSnapshot | None, after: IcebergSnapshot | None
-) -> SnapshotDifference:
+def differing_files(io: TableIO, before: IcebergSnapshot | None, after: IcebergSnapshot | None) -> SnapshotDifference:
     """Return the live files of each snapshot that the other does not have with the same deletes."""
     old, new = io.files.live(before), io.files.live(after)
     old_keys, new_keys = {live.key for live in old}, {live.key for live in new}
@@ -75,8 +73,8 @@ class SnapshotChanges:
         if not self._difference.before:
             query = f"SELECT {sql.columns(self._columns)} FROM now WHERE {self._condition}"
             return self._cast(self._io.engine.query(query, {"now": now}), self._columns)
-        # A row only moved by compaction or copy-on-write keeps its id and its sequence number: it did not change. What a
-        # reader of the earlier snapshot knew of it depends on the condition, which moves do not affect either.
+        # A row only moved by compaction or copy-on-write keeps its id and its sequence number: it did not change.
+        # What a reader of the earlier snapshot knew of it depends on the condition, which moves do not affect either.
         query = (
             f"SELECT {sql.columns(self._columns)} FROM now ANTI JOIN earlier "
             f"ON now.{ROW_ID} = earlier.{ROW_ID} AND now.{LAST_UPDATED} = earlier.{LAST_UPDATED} "

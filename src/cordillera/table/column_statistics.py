@@ -27,7 +27,7 @@ BOUND_LENGTH = 32
 
 
 def leaf_columns(schema: Schema) -> dict[str, tuple[int, PrimitiveType, bool]]:
-    """Return, by Parquet column path, each leaf's field id, type, and whether it may have bounds (not in lists or maps)."""
+    """Return, by Parquet column path, each leaf's field id, type, and whether it may have bounds (lists' may not)."""
     return {
         path: (field_id, leaf, bounded)
         for field in schema.fields
@@ -51,10 +51,8 @@ def _leaves(
             yield path, field_id, kind, bounded
 
 
-def collect_statistics(
-    metadata: pq.FileMetaData, schema: Schema, only_group: int | None = None
-) -> dict[str, Any]:
-    """Return sizes, counts and bounds per field id, and offsets, as ``ContentFile`` fields; of one row group if given."""
+def collect_statistics(metadata: pq.FileMetaData, schema: Schema, only_group: int | None = None) -> dict[str, Any]:
+    """Return sizes, counts, bounds per field id, and offsets, as ``ContentFile`` fields; of one row group if given."""
     leaves = leaf_columns(schema)
     sizes: defaultdict[int, int] = defaultdict(int)
     values: defaultdict[int, int] = defaultdict(int)

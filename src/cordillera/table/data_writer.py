@@ -111,8 +111,8 @@ class _HashingSink:
 class DataWriter:
     """Writes rows of one table as data files under unique names.
 
-    Rows may carry the lineage columns ``_row_id`` and ``_last_updated_sequence_number`` behind the schema's own; NULL there
-    means "inherit from the commit".
+    Rows may carry the lineage columns ``_row_id`` and ``_last_updated_sequence_number`` behind the schema's own;
+    NULL there means "inherit from the commit".
 
     Args:
         storage: Where to write.
@@ -247,4 +247,3 @@ def _internal_form(values: pa.Array) -> pa.Array:
     if pa.types.is_temporal(values.type):
         return values.cast(pa.int64())
     return values
-

@@ -1,7 +1,8 @@
-"""Deletion vectors: which rows of a data file are gone (specification, "Deletion Vectors" and the Puffin specification).
+"""Deletion vectors: which rows of a data file are gone (specification, "Deletion Vectors" and the Puffin
+specification).
 
-A vector is a 64-bit Roaring bitmap of row positions, stored as a blob of a Puffin file. One Puffin file holds the vectors
-of one commit.
+A vector is a 64-bit Roaring bitmap of row positions, stored as a blob of a Puffin file. One Puffin file holds the
+vectors of one commit.
 """
 
 from __future__ import annotations

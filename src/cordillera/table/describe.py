@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pyiceberg.conversions import from_bytes
 
+from cordillera.spec.arrow_types import primitive
 from cordillera.spec.manifest import FileContent, FileEntry
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import Content, ContentFile
@@ -55,6 +56,8 @@ def _key_statistics(file: ContentFile, metadata: TableMetadata) -> dict[str, lis
         field = metadata.schema.find_field(name)
         low, high = file.lower_bounds.get(field.field_id), file.upper_bounds.get(field.field_id)
         if low is not None and high is not None:
-            statistics[name] = [str(from_bytes(field.field_type, low)), str(from_bytes(field.field_type, high))]
+            statistics[name] = [
+                str(from_bytes(primitive(field), low)),
+                str(from_bytes(primitive(field), high)),
+            ]
     return statistics
-

@@ -23,7 +23,12 @@ LINEAGE = (ROW_ID, LAST_UPDATED)
 def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
     """Return a writer of data files under a table's current schema and partitioning."""
     return DataWriter(
-        io.storage, metadata.location, metadata.schema, metadata.partition_spec, metadata.properties, io.clock.new_id
+        io.storage,
+        metadata.location,
+        metadata.schema,
+        metadata.partition_spec,
+        metadata.properties,
+        io.clock.new_id,
     )
 
 

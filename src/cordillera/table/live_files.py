@@ -1,6 +1,7 @@
 """The files that make up a snapshot: every live data file with the deletes that apply to it.
 
-Manifests never change, so what was read once is kept; a snapshot that differs from the last by one manifest costs one read.
+Manifests never change, so what was read once is kept; a snapshot that differs from the last by one manifest costs
+one read.
 """
 
 from __future__ import annotations
@@ -97,9 +98,7 @@ class SnapshotFiles:
 
     def __init__(self, storage: Storage, cached_entries: int = 200_000) -> None:
         self._storage = storage
-        self._manifests: LruCache[tuple[str, int | None], tuple[ManifestEntry, ...]] = LruCache(
-            cached_entries, len
-        )
+        self._manifests: LruCache[tuple[str, int | None], tuple[ManifestEntry, ...]] = LruCache(cached_entries, len)
         self._lists: LruCache[str, tuple[ManifestFile, ...]] = LruCache(20_000, len)
         self._live: LruCache[str, tuple[LiveFile, ...]] = LruCache(cached_entries, len)
         self._vectors: LruCache[tuple[str, int], BitMap64] = LruCache(2_000)
@@ -138,9 +137,7 @@ class SnapshotFiles:
             return None
         vector = file.vector.file
         path, offset, size = vector.file_path, vector.content_offset or 0, vector.content_size_in_bytes
-        bitmap = self._vectors.get(
-            (path, offset), lambda: decode_vector(self._storage.read(path, offset, size), path)
-        )
+        bitmap = self._vectors.get((path, offset), lambda: decode_vector(self._storage.read(path, offset, size), path))
         if len(bitmap) != vector.record_count:
             raise CorruptDataError(
                 f"The deletion vector of {file.path} marks {len(bitmap)} rows, its manifest says {vector.record_count}."
@@ -166,7 +163,7 @@ def _add_vector(vectors: dict[str, ManifestEntry], entry: ManifestEntry) -> None
     if not file.is_deletion_vector or file.referenced_data_file is None:
         raise NotAllowedError(
             f"{file.file_path} is a delete file of an older kind, which this release cannot apply.",
-            hint="Compact the table with the engine that wrote it, or write deletes as deletion vectors (format version 3).",
+            hint="Compact the table with the engine that wrote it, or write deletes as deletion vectors.",
         )
     if file.referenced_data_file in vectors:
         raise CorruptDataError(f"The data file {file.referenced_data_file} has two deletion vectors in one snapshot.")

@@ -18,9 +18,11 @@ from pyiceberg.types import DecimalType, FixedType, NestedField
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros, time_to_micros
 
 from cordillera.errors import CorruptDataError
+from cordillera.spec.arrow_types import primitive
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
 
 AvroSchema = dict[str, Any]
+DATA, DELETES = 0, 1
 _AVRO_TYPES: dict[str, Any] = {
     "boolean": "boolean",
     "int": "int",
@@ -54,9 +56,7 @@ def _map(field_id: int, name: str, key_id: int, value_id: int, value_type: str) 
 
 
 def _list(field_id: int, name: str, element_id: int, element_type: Any) -> AvroSchema:
-    return _field(
-        field_id, name, {"type": "array", "items": element_type, "element-id": element_id}, optional=True
-    )
+    return _field(field_id, name, {"type": "array", "items": element_type, "element-id": element_id}, optional=True)
 
 
 def _partition_type(field: NestedField) -> Any:
@@ -180,11 +180,9 @@ def encode_manifest(
     """Encode a manifest. An ADDED entry without sequence numbers inherits them from the snapshot that adds it."""
     parsed, header = _prepared_entry_schema(spec.model_dump_json(), schema.model_dump_json(), format_version)
     names = [part.name for part in spec.fields]
-    header = {**header, "content": "data" if content == 0 else "deletes"}
+    header = {**header, "content": "data" if content == DATA else "deletes"}
     out = io.BytesIO()
-    fastavro.writer(
-        out, parsed, (_entry_record(entry, names) for entry in entries), codec="deflate", metadata=header
-    )
+    fastavro.writer(out, parsed, (_entry_record(entry, names) for entry in entries), codec="deflate", metadata=header)
     return out.getvalue()
 
 
@@ -256,15 +254,16 @@ def partition_summaries(
     """Summarise the partition values of a manifest's files, which lets readers pass over the whole manifest."""
     summaries = []
     for index, part in enumerate(spec.partition_type(schema).fields):
+        kind = primitive(part)
         values = [file.partition[index] for file in files]
-        present = [value for value in values if value is not None and value == value]  # noqa: PLR0124 - NaN
+        present = [value for value in values if value is not None and value == value]
         ordered = sorted(set(present))
         summaries.append(
             {
                 "contains_null": any(value is None for value in values),
-                "contains_nan": any(value is not None and value != value for value in values),  # noqa: PLR0124
-                "lower_bound": to_bytes(part.field_type, ordered[0]) if ordered else None,
-                "upper_bound": to_bytes(part.field_type, ordered[-1]) if ordered else None,
+                "contains_nan": any(value is not None and value != value for value in values),
+                "lower_bound": to_bytes(kind, ordered[0]) if ordered else None,
+                "upper_bound": to_bytes(kind, ordered[-1]) if ordered else None,
             }
         )
     return tuple(summaries)
@@ -279,18 +278,14 @@ def decode_manifest_list(data: bytes, where: str) -> tuple[ManifestFile, ...]:
     Raises:
         CorruptDataError: Naming the file ``where``.
     """
-    return tuple(
-        ManifestFile(
-            **{
-                name: record.get(name)
-                for name in ManifestFile.__dataclass_fields__
-                if name not in ("partitions", "content")
-            },
-            content=record.get("content") or 0,
-            partitions=tuple(record.get("partitions") or ()),
-        )
-        for record in _records(data, where)
-    )
+    return tuple(_manifest_file(record) for record in _records(data, where))
+
+
+def _manifest_file(record: dict[str, Any]) -> ManifestFile:
+    known = {name: record.get(name) for name in ManifestFile.__dataclass_fields__}
+    known["content"] = record.get("content") or DATA
+    known["partitions"] = tuple(record.get("partitions") or ())
+    return ManifestFile(**known)  # type: ignore[arg-type]  # the Avro schema guarantees the types
 
 
 def decode_manifest(data: bytes, manifest: ManifestFile) -> tuple[ManifestEntry, ...]:
@@ -303,10 +298,10 @@ def decode_manifest(data: bytes, manifest: ManifestFile) -> tuple[ManifestEntry,
     next_row_id = manifest.first_row_id
     for record in _records(data, manifest.manifest_path):
         entry = _entry(record, manifest)
-        if entry.file.content is Content.DATA and entry.file.first_row_id is None and next_row_id is not None:
-            if entry.status is not Status.DELETED:
-                entry = _with_first_row_id(entry, next_row_id)
-                next_row_id += entry.file.record_count
+        unassigned = entry.file.content is Content.DATA and entry.file.first_row_id is None
+        if unassigned and next_row_id is not None and entry.status is not Status.DELETED:
+            entry = _with_first_row_id(entry, next_row_id)
+            next_row_id += entry.file.record_count
         entries.append(entry)
     return tuple(entries)
 

@@ -90,13 +90,15 @@ class Merge:
         removed = positions_by_file(matches, candidates)
         hits = pc.count_distinct(matches.column(SOURCE)).as_py()
         if operation is Operation.DELETE:
-            tombstones = accepted.select(self._identifying()) if self._semantics.sequence and accepted.num_rows else None
+            tombstones = (
+                accepted.select(self._identifying()) if self._semantics.sequence and accepted.num_rows else None
+            )
             return MergeResult(self._no_rows(), removed, 0, 0, hits, len(late), tombstones)
         rows = self._new_rows(operation, accepted, matches, candidates)
         return MergeResult(rows, removed, accepted.num_rows - hits, hits, 0, len(late))
 
     def match(self, keys: pa.Table, candidates: Sequence[LiveFile]) -> pa.Table:
-        """Find the stored rows of the keys: ``_file_index``, ``_pos``, ``_row_id``, ``_source`` and the stored sequence."""
+        """Find the stored rows of the keys: where they are, their row id, ``_source`` and the stored sequence."""
         columns = [FILE_INDEX, POSITION, ROW_ID, SOURCE]
         sequence = self._semantics.sequence
         if not candidates:
@@ -116,7 +118,10 @@ class Merge:
 
     def _identifying(self) -> list[str]:
         sequence = self._semantics.sequence
-        return [*self._semantics.key, *([sequence] if sequence and sequence not in self._semantics.key else [])]
+        return [
+            *self._semantics.key,
+            *([sequence] if sequence and sequence not in self._semantics.key else []),
+        ]
 
     def _candidates(self, keys: pa.Table) -> list[LiveFile]:
         may_contain = by_key_ranges(key_ranges(keys, self._schema, self._semantics.key))
@@ -154,7 +159,7 @@ class Merge:
         rows = self._engine.table(
             f"WITH taken AS (SELECT {SOURCE}, min({ROW_ID}) AS {ROW_ID} FROM matches GROUP BY {SOURCE}) "
             f"SELECT {selected}, t.{ROW_ID} FROM accepted a LEFT JOIN taken t ON t.{SOURCE} = a.{SOURCE}{previous} "
-            f"ORDER BY {sql.columns(self._semantics.key, 'a')}",
+            f"ORDER BY {sql.sort_terms(self._semantics.key, accepted.schema, 'a')}",
             relations,
         )
         return rows.cast(self._no_rows().schema)

@@ -1,7 +1,7 @@
 """Reading rows under another schema than they were written with (specification, "Column Projection").
 
-Columns, and fields of structs, are found by field id. What a file lacks reads as the field's initial default or NULL; what is
-narrower is widened.
+Columns, and fields of structs, are found by field id. What a file lacks reads as the field's initial default or
+NULL; what is narrower is widened.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.typedef import Record
 from pyiceberg.types import DoubleType, FloatType, NestedField
 
+from cordillera.spec.arrow_types import primitive
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import ContentFile
 from cordillera.table.reader import MayContain
@@ -36,9 +37,9 @@ class KeyRange:
     def may_meet(self, file: ContentFile) -> bool:
         """Tell whether a file may hold a value of the range."""
         low, high = file.lower_bounds.get(self.field.field_id), file.upper_bounds.get(self.field.field_id)
-        if low is not None and self.high < from_bytes(self.field.field_type, low):
+        if low is not None and self.high < from_bytes(primitive(self.field), low):
             return False
-        return not (high is not None and self.low > from_bytes(self.field.field_type, high))
+        return not (high is not None and self.low > from_bytes(primitive(self.field), high))
 
 
 def key_ranges(keys: pa.Table, schema: Schema, key: Sequence[str]) -> tuple[KeyRange, ...]:
@@ -61,7 +62,7 @@ def key_ranges(keys: pa.Table, schema: Schema, key: Sequence[str]) -> tuple[KeyR
 
 
 def _orders_plainly(kind: pa.DataType) -> bool:
-    return (
+    return bool(
         pa.types.is_integer(kind)
         or pa.types.is_string(kind)
         or pa.types.is_decimal(kind)
@@ -103,11 +104,10 @@ class FilterPruner:
         return bool(expression_evaluator(partition_schema, projected, case_sensitive=True)(Record(*file.partition)))
 
 
-
 def bounds_overlap(one: ContentFile, other: ContentFile, fields: Sequence[NestedField]) -> bool:
     """Tell whether two files may hold rows that agree on all of ``fields``. Floats do not count: bounds omit NaN."""
     for field in fields:
-        kind, number = field.field_type, field.field_id
+        kind, number = primitive(field), field.field_id
         if isinstance(kind, FloatType | DoubleType):
             continue
         for lower, upper in ((one.lower_bounds, other.upper_bounds), (other.lower_bounds, one.upper_bounds)):

@@ -45,8 +45,8 @@ class ReadOptions:
 
     Attributes:
         schema: Columns wanted, in order; a projection of a table schema.
-        metadata_columns: Of ``_row_id``, ``_last_updated_sequence_number``, ``_pos``, ``_file_index``; they follow the others.
-        may_contain: Passes over row groups; a row group's statistics are given as a ``ContentFile``.
+        metadata_columns: Of ``_row_id``, ``_last_updated_sequence_number``, ``_pos``, ``_file_index``; they follow
+        the others. may_contain: Passes over row groups; a row group's statistics are given as a ``ContentFile``.
         deleted: Positions to leave out, by data file path, for files whose own deletion vector does not apply.
     """
 
@@ -86,9 +86,7 @@ class FileReader:
                 while len(ahead) < _PREFETCHED_FILES and (item := next(pending, None)) is not None:
                     index, live = item
                     small = live.file.record_count <= _BATCH_ROWS
-                    ahead.append(
-                        pool.submit(lambda f=live, i=index: list(self.read(f, options, i))) if small else index
-                    )
+                    ahead.append(pool.submit(self._read_whole, live, options, index) if small else index)
                 if not ahead:
                     return
                 head = ahead.popleft()
@@ -96,6 +94,9 @@ class FileReader:
                     yield from self.read(live_files[head], options, head)
                 else:
                     yield from head.result()
+
+    def _read_whole(self, live: LiveFile, options: ReadOptions, file_index: int) -> list[pa.RecordBatch]:
+        return list(self.read(live, options, file_index))
 
     def read(self, live: LiveFile, options: ReadOptions, file_index: int = 0) -> Iterator[pa.RecordBatch]:
         """Read the rows of one file in their stored order.
@@ -112,7 +113,8 @@ class FileReader:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise CorruptDataError(
-                f"The data file {live.path} cannot be read: {error}", hint="Restore it, or roll the dataset back."
+                f"The data file {live.path} cannot be read: {error}",
+                hint="Restore it, or roll the dataset back.",
             ) from error
 
     def _check(self, parquet: pq.ParquetFile, live: LiveFile) -> None:
@@ -127,9 +129,7 @@ class FileReader:
     ) -> Iterator[pa.RecordBatch]:
         stored = parquet.schema_arrow
         columns = file_columns(stored, options.schema)
-        lineage = {
-            field_id_of(f): f.name for f in stored if field_id_of(f) in (ROW_ID_FIELD_ID, LAST_UPDATED_FIELD_ID)
-        }
+        lineage = {field_id_of(f): f.name for f in stored if field_id_of(f) in (ROW_ID_FIELD_ID, LAST_UPDATED_FIELD_ID)}
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
         deleted = options.deleted.get(live.path) or self._files.deleted_positions(live)
         schema = options.arrow_schema()
@@ -145,7 +145,13 @@ class FileReader:
                 position += batch.num_rows
 
     def _metadata_column(
-        self, name: str, batch: pa.RecordBatch, live: LiveFile, lineage: dict[int | None, str], position: int, index: int
+        self,
+        name: str,
+        batch: pa.RecordBatch,
+        live: LiveFile,
+        lineage: dict[int | None, str],
+        position: int,
+        index: int,
     ) -> pa.Array:
         rows = batch.num_rows
         if name == FILE_INDEX:
@@ -200,4 +206,3 @@ def _as_file(parquet: pq.ParquetFile, index: int, live: LiveFile, schema: Schema
         Content.DATA, live.path, "PARQUET", live.file.spec_id, live.file.partition, group.num_rows,
         group.total_byte_size, **statistics,
     )  # fmt: skip
-

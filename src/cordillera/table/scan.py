@@ -57,7 +57,9 @@ def check_selection(columns: Sequence[str] | None, schema: Schema, dataset: str)
     unknown = [name for name in columns if name not in names]
     if unknown or not columns:
         raise UnknownColumnError(
-            f"{dataset} has no column {', '.join(map(repr, unknown))}." if unknown else f"No column of {dataset} is selected.",
+            f"{dataset} has no column {', '.join(map(repr, unknown))}."
+            if unknown
+            else f"No column of {dataset} is selected.",
             hint=f"Columns: {', '.join(names)}.",
         )
     return tuple(columns)
@@ -83,7 +85,8 @@ def stream(io: TableIO, scan: Scan) -> pa.RecordBatchReader:
     options = ReadOptions(read, scan.metadata_columns, scan.pruner())
     wanted = [*scan.columns, *scan.metadata_columns]
     result = io.engine.query(
-        f"SELECT {sql.columns(wanted)} FROM scanned WHERE {condition}", {"scanned": io.reader.stream(files, options)}
+        f"SELECT {sql.columns(wanted)} FROM scanned WHERE {condition}",
+        {"scanned": io.reader.stream(files, options)},
     )
     by_name = {field.name: field for field in options.arrow_schema()}
     schema = pa.schema([by_name[name] for name in wanted])

@@ -1,7 +1,8 @@
 """Turning changes to files into a new snapshot: manifests, manifest list and the updates that a commit needs.
 
-Follows the Iceberg specification, "Snapshots", "Manifests" and "Row Lineage": a removed file's manifest is rewritten without it, the
-removed entry is kept once with status DELETED; row ids are assigned to every manifest that does not have them yet.
+Follows the Iceberg specification, "Snapshots", "Manifests" and "Row Lineage": a removed file's manifest is rewritten
+without it, the removed entry is kept once with status DELETED; row ids are assigned to every manifest that does not
+have them yet.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from cordillera.ports.storage import Storage
-from cordillera.spec.commit import AddSnapshot, AssertRefSnapshot, AssertTableUuid, Requirement, SetSnapshotRef, Update
+from cordillera.spec.commit import (
+    AddSnapshot,
+    AssertRefSnapshot,
+    AssertTableUuid,
+    Requirement,
+    SetSnapshotRef,
+    Update,
+)
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
 from cordillera.table.live_files import LiveFile, SnapshotFiles
-from cordillera.table.manifests import encode_manifest, encode_manifest_list, partition_summaries
+from cordillera.table.manifests import DATA, DELETES, encode_manifest, encode_manifest_list, partition_summaries
 
-DATA, DELETES = 0, 1
 _SMALL_MANIFEST_ENTRIES = 1_000
 _SMALL_MANIFESTS_TO_MERGE = 32
 
@@ -98,7 +105,7 @@ class SnapshotProducer:
         )  # fmt: skip
         self._written.append(path)
         self._files.remember(path, manifests)
-        snapshot = self._snapshot(path, changes, summary, manifests)
+        snapshot = self._snapshot(path, changes, summary)
         return ProducedSnapshot(
             snapshot,
             (
@@ -120,9 +127,7 @@ class SnapshotProducer:
             by_spec[content, file.spec_id].append(entry)
         return [self._write_manifest(entries, content, spec) for (content, spec), entries in by_spec.items()]
 
-    def _rewrite_manifests(
-        self, manifests: Sequence[ManifestFile], changes: FileChanges
-    ) -> list[ManifestFile]:
+    def _rewrite_manifests(self, manifests: Sequence[ManifestFile], changes: FileChanges) -> list[ManifestFile]:
         """Return the parent's manifests, those with entries that go away rewritten without them."""
         gone = {live.path for live in changes.removed}
         stale = {_vector_key(live.vector) for live in changes.removed if live.vector}
@@ -187,7 +192,9 @@ class SnapshotProducer:
             partition_spec_id=spec_id,
             content=content,
             sequence_number=self._sequence,
-            min_sequence_number=min([*known, *([self._sequence] if counts[Status.ADDED] else [])], default=self._sequence),
+            min_sequence_number=min(
+                [*known, *([self._sequence] if counts[Status.ADDED] else [])], default=self._sequence
+            ),
             added_snapshot_id=self._snapshot_id,
             added_files_count=len(counts[Status.ADDED]),
             existing_files_count=len(counts[Status.EXISTING]),
@@ -214,9 +221,7 @@ class SnapshotProducer:
 
     # --- the snapshot ------------------------------------------------------------------------------------------------
 
-    def _snapshot(
-        self, manifest_list: str, changes: FileChanges, summary: dict[str, str], manifests: list[ManifestFile]
-    ) -> IcebergSnapshot:
+    def _snapshot(self, manifest_list: str, changes: FileChanges, summary: dict[str, str]) -> IcebergSnapshot:
         parent = self._metadata.current_snapshot
         lineage = (
             {"first_row_id": self._first_row_id, "added_rows": self._assigned_rows}

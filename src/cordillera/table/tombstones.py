@@ -1,7 +1,7 @@
 """Tombstones: the sequence at which a key was deleted, so that a late row cannot bring it back.
 
-Kept only for tables with a sequence column, as Parquet files beside the data, listed in one small index file that a table
-property names. The property changes in the same commit as the delete, and travels with the table whoever commits.
+Kept only for tables with a sequence column, as Parquet files beside the data, listed in one small index file that a
+table property names. The property changes in the same commit as the delete, and travels with the table whoever commits.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.pruning import key_ranges
 
 
-
 @dataclass(frozen=True, slots=True)
 class TombstoneFile:
     """One file of tombstones; columns are named by field id, so that they survive renames.
 
-    ``ranges`` holds, by field id, the lowest and highest value of the key columns and of the sequence, where JSON can hold
-    them; a batch of changes that lies outside need not read the file.
+    ``ranges`` holds, by field id, the lowest and highest value of the key columns and of the sequence, where JSON
+    can hold them; a batch of changes that lies outside need not read the file.
     """
 
     path: str
@@ -90,6 +89,7 @@ class Tombstones:
         Returns:
             The new value of the table property and the files written.
         """
+        deleted = deleted.cast(self._schema())
         kept, absorbed = _absorb(self._files(), deleted.num_rows)
         if absorbed:
             deleted = self._latest(pa.concat_tables([deleted, *(self._read(file) for file in absorbed)]))
@@ -125,24 +125,25 @@ class Tombstones:
         with self._storage.open_input(file.path) as source:
             stored = pq.read_table(source)
         table = stored.select(self._stored_names()).rename_columns(self.columns())
-        kinds = {field.name: field.type for field in self._arrow_fields()}
-        return table.cast(pa.schema([(name, kinds[name]) for name in self.columns()]))
+        return table.cast(self._schema())
 
-    def _arrow_fields(self) -> list[pa.Field]:
-        return list(to_arrow_schema(self._metadata.schema))
+    def _schema(self) -> pa.Schema:
+        declared = to_arrow_schema(self._metadata.schema)
+        return pa.schema([(name, declared.field(name).type) for name in self.columns()])
 
     def _latest(self, tombstones: pa.Table) -> pa.Table:
         keys, sequence = sql.columns(self._semantics.key), sql.quote(self._semantics.sequence or "")
         return self._engine.table(
-            f"SELECT {keys}, max({sequence}) AS {sequence} FROM tombstones GROUP BY {keys}", {"tombstones": tombstones}
+            f"SELECT {keys}, max({sequence}) AS {sequence} FROM tombstones GROUP BY {keys}",
+            {"tombstones": tombstones},
         ).cast(tombstones.schema)
 
 
 def _absorb(files: list[TombstoneFile], rows: int) -> tuple[list[TombstoneFile], list[TombstoneFile]]:
     """Split files into those to keep and the small ones to rewrite with ``rows`` new tombstones.
 
-    A file is absorbed once it is at most twice what is written with it, so the number of files grows with the logarithm of
-    the number of tombstones, and so does the work per tombstone.
+    A file is absorbed once it is at most twice what is written with it, so the number of files grows with the
+    logarithm of the number of tombstones, and so does the work per tombstone.
     """
     ordered = sorted(files, key=lambda file: file.rows)
     for index, file in enumerate(ordered):

@@ -1,7 +1,7 @@
 """Writing: rows are staged once, then resolved against the table as often as the race for the commit needs.
 
-Staging reads the input. Resolving decides which stored rows go and writes the snapshot's metadata; nothing is visible until the
-prepared write's updates are committed.
+Staging reads the input. Resolving decides which stored rows go and writes the snapshot's metadata; nothing is
+visible until the prepared write's updates are committed.
 """
 
 from __future__ import annotations
@@ -171,13 +171,12 @@ class TableWriter:
                 return files
             names = [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
             refuse_ambiguous(self._stream(files, metadata, names), semantics, engine, self._dataset)
-            every = [f.name for f in metadata.schema.fields]
-            latest = engine.query(
-                f"SELECT * FROM source QUALIFY row_number() OVER (PARTITION BY {sql.columns(semantics.key)} "
-                f"ORDER BY {sql.quote(semantics.sequence or '')} DESC) = 1",
-                {"source": self._stream(files, metadata, every)},
-            )
             schema = ReadOptions(metadata.schema).arrow_schema()
+            latest = engine.query(
+                f"SELECT * FROM source QUALIFY row_number() OVER (PARTITION BY {sql.sort_terms(semantics.key, schema)} "
+                f"ORDER BY {sql.quote(semantics.sequence or '')} DESC) = 1",
+                {"source": self._stream(files, metadata, schema.names)},
+            )
             unique = data_writer(self._io, metadata).write(batch.cast(schema) for batch in latest)
         except BaseException:
             self._io.storage.delete(file.file_path for file in files)
@@ -244,17 +243,13 @@ class TableWriter:
         return self._replace_where(staged, metadata, staged.where)
 
     def _merge(self, staged: StagedWrite, metadata: TableMetadata, batch: pa.Table) -> _Resolved:
-        merge = Merge(
-            metadata, self._live(metadata), self._io.reader, self._io.engine, self._tombstones(metadata)
-        )
+        merge = Merge(metadata, self._live(metadata), self._io.reader, self._io.engine, self._tombstones(metadata))
         operation = Operation.UPSERT if staged.operation is Operation.APPEND else staged.operation
         result = merge.merge(operation, batch)
         if staged.operation is Operation.APPEND and result.updated:
             raise _keys_stored(self._dataset, [], result.updated)
         changes = build_changes(self._io, metadata, result.rows, result.removed)
-        return _Resolved(
-            changes, result.inserted, result.updated, result.deleted, result.late, result.tombstones
-        )
+        return _Resolved(changes, result.inserted, result.updated, result.deleted, result.late, result.tombstones)
 
     def _replace_where(self, staged: StagedWrite, metadata: TableMetadata, where: RowFilter) -> _Resolved:
         """Take out the rows a filter is true for, and put in the staged ones, which all have to satisfy it."""
@@ -314,7 +309,10 @@ class TableWriter:
         options = ReadOptions(metadata.schema.select(*key), deleted=deleted)
         repeated = self._io.engine.table(
             f"SELECT {sql.columns(key, 'n')} FROM added n JOIN stored s ON {sql.equal(key, 'n', 's')} LIMIT 5",
-            {"added": self._stream(files, metadata, key), "stored": self._io.reader.stream(candidates, options)},
+            {
+                "added": self._stream(files, metadata, key),
+                "stored": self._io.reader.stream(candidates, options),
+            },
         )
         if repeated.num_rows:
             raise _keys_stored(self._dataset, repeated.to_pylist(), None)
@@ -322,7 +320,8 @@ class TableWriter:
     def _same_partitions(self, files: Sequence[ContentFile], metadata: TableMetadata) -> list[LiveFile]:
         if not metadata.partition_spec.fields:
             raise NotAllowedError(
-                f"{self._dataset} has no partitions to replace.", hint="Use replace, or replace with a condition."
+                f"{self._dataset} has no partitions to replace.",
+                hint="Use replace, or replace with a condition.",
             )
         wanted = {file.partition for file in files}
         live_files = self._live(metadata)
@@ -340,9 +339,7 @@ class TableWriter:
         return Tombstones(self._io.storage, self._io.engine, metadata, self._io.clock.new_id)
 
     def _producer(self, metadata: TableMetadata) -> SnapshotProducer:
-        return SnapshotProducer(
-            self._io.storage, self._io.files, metadata, self._io.clock.new_id, self._io.now_ms()
-        )
+        return SnapshotProducer(self._io.storage, self._io.files, metadata, self._io.clock.new_id, self._io.now_ms())
 
     def _manifest(self, staged: StagedWrite, resolved: _Resolved, metadata: TableMetadata) -> Manifest:
         entries = describe_changes(resolved.changes, metadata)
@@ -367,7 +364,7 @@ def _replaced(staged: StagedWrite, gone: Sequence[LiveFile]) -> _Resolved:
 def _keys_stored(dataset: str, examples: list[dict[str, object]], count: int | None) -> DuplicateKeyError:
     shown = "; ".join(", ".join(f"{k}={v!r}" for k, v in example.items()) for example in examples)
     return DuplicateKeyError(
-        f"The rows bring {f'{count} ' if count else ''}keys that {dataset} already holds{': ' + shown if shown else ''}.",
+        f"The rows bring {count or 'some'} keys that {dataset} already holds{': ' + shown if shown else ''}.",
         hint="Use upsert to put rows in the place of stored ones.",
         details={"examples": [str(example) for example in examples]},
     )

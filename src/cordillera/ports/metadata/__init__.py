@@ -1,0 +1,81 @@
+"""The metadata store: everything the lake knows besides the data, behind one port, on SQLite and PostgreSQL.
+
+A transaction offers one group of rows a domain. Lists are paged and ordered by an index; nothing here grows with the
+lake except by the rows asked for.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from cordillera.ports.metadata.access import TokenRows
+from cordillera.ports.metadata.catalog import (
+    DatasetRows,
+    DatasetVersionRows,
+    NamespaceRows,
+    SearchRows,
+    SnapshotRows,
+)
+from cordillera.ports.metadata.completion import CompletionRows
+from cordillera.ports.metadata.contracts import ContractRows
+from cordillera.ports.metadata.lineage import LineageRows
+from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
+from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
+from cordillera.ports.metadata.workflows import JobRows, RunRows
+
+
+class Transaction(Protocol):
+    """One database transaction. What it wrote becomes visible, all of it, when its block ends without an error."""
+
+    lake: LakeRow
+    namespaces: NamespaceRows
+    datasets: DatasetRows
+    dataset_versions: DatasetVersionRows
+    snapshots: SnapshotRows
+    search: SearchRows
+    contracts: ContractRows
+    completions: CompletionRows
+    targets: TargetRows
+    subscriptions: SubscriptionRows
+    jobs: JobRows
+    runs: RunRows
+    lineage: LineageRows
+    tokens: TokenRows
+    events: EventRows
+    audit: AuditRows
+    tasks: TaskRows
+
+
+class MetadataStore(Protocol):
+    """The lake's metadata database.
+
+    Every method may raise ``MetadataStoreBusyError`` when a retry may help.
+    """
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction for reading one consistent state. Writing in it is an error."""
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction for writing. An exception that leaves the block rolls everything back."""
+
+    def migrate(self) -> None:
+        """Bring the schema up to this release's.
+
+        Raises:
+            SchemaTooNewError: If a newer release has migrated the database already.
+        """
+
+    def check_schema(self) -> None:
+        """Make sure that the schema is this release's.
+
+        Raises:
+            SchemaTooNewError: If it is newer.
+            InvalidConfigurationError: If it is older or empty: ``migrate`` is due.
+        """
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+__all__ = ["MetadataStore", "Transaction"]

@@ -1,0 +1,40 @@
+"""Rows of API tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token. The secret itself is not kept, only its hash."""
+
+    id: UUID
+    name: str
+    principal: str
+    hash: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class TokenRows(Protocol):
+    """API tokens by the hash of their secret."""
+
+    def insert(self, token: Token) -> None:
+        """Add a token; raises ``AlreadyExistsError`` if the principal has one of that name."""
+
+    def by_hash(self, token_hash: str) -> Token | None:
+        """Return the token of a hash."""
+
+    def page(self, after: UUID | None, limit: int) -> list[Token]:
+        """Return tokens by id behind ``after``."""
+
+    def delete(self, token_id: UUID) -> bool:
+        """Remove a token; False if there was none."""
+
+    def touch(self, token_id: UUID, now: datetime) -> None:
+        """Note that a token was used."""

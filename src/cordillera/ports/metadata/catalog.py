@@ -1,0 +1,159 @@
+"""Rows of the catalog: namespaces, datasets, dataset versions, snapshots, search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot
+from cordillera.spec.manifest import Manifest
+
+
+class NamespaceRows(Protocol):
+    """Namespaces by name."""
+
+    def insert(self, namespace: Namespace) -> None:
+        """Add a namespace; raises ``AlreadyExistsError`` if the name is taken."""
+
+    def get(self, name: str) -> Namespace | None:
+        """Return a namespace by name."""
+
+    def page(self, after: str, limit: int) -> list[Namespace]:
+        """Return namespaces whose name sorts behind ``after`` (empty: from the first), by name."""
+
+    def update(self, name: str, *, owner: str, description: str) -> None:
+        """Change a namespace's owner and description."""
+
+    def delete(self, name: str) -> None:
+        """Remove a namespace; raises ``NotEmptyError`` while datasets, deleted ones included, are in it."""
+
+
+class DatasetRows(Protocol):
+    """Datasets. A deleted dataset keeps its row until it is purged; its name is free again."""
+
+    def insert(self, dataset: Dataset) -> None:
+        """Add a dataset; raises ``AlreadyExistsError`` if a live dataset has the name, ``NamespaceNotFoundError`` …"""
+
+    def get(self, namespace: str, name: str) -> Dataset | None:
+        """Return a live dataset by name."""
+
+    def get_by_id(self, dataset_id: UUID) -> Dataset | None:
+        """Return a dataset by id, deleted or not."""
+
+    def page(self, namespace: str | None, after: str, limit: int, *, deleted: bool = False) -> list[Dataset]:
+        """Return datasets (of one namespace, or all) by full name behind ``after``; live ones, or deleted ones."""
+
+    def update(self, dataset: Dataset) -> None:
+        """Store a dataset's name, owner, description, tags, ``deleted_at`` and ``purge_after`` anew.
+
+        Raises ``AlreadyExistsError`` if that gives two live datasets one name.
+        """
+
+    def purge(self, dataset_id: UUID) -> None:
+        """Remove a dataset and every row that belongs to it, for good."""
+
+    def due_for_purge(self, now: datetime, limit: int) -> list[Dataset]:
+        """Return deleted datasets whose retention has passed."""
+
+    def count(self) -> int:
+        """Return the number of live datasets."""
+
+
+class DatasetVersionRows(Protocol):
+    """Dataset versions."""
+
+    def insert(self, version: DatasetVersion, columns: Sequence[Column]) -> None:
+        """Add a dataset version; raises ``AlreadyExistsError`` if the dataset has that number."""
+
+    def get(self, version_id: UUID) -> DatasetVersion | None:
+        """Return a dataset version by id."""
+
+    def page(self, dataset_id: UUID) -> list[DatasetVersion]:
+        """Return the dataset versions of a dataset by number."""
+
+    def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
+        """Store a dataset version anew if its metadata location is still ``expected_location``.
+
+        One compare-and-swap decides every race between writers.
+
+        Args:
+            version: The new state; id, dataset, number, location and ``created_at`` do not change.
+            columns: The new columns, or None where they stay.
+            expected_location: What ``metadata_location`` has to be now.
+
+        Returns:
+            False, with nothing changed, if somebody else was faster.
+        """
+
+    def set_lifecycle(self, version_id: UUID, lifecycle: str, now: datetime) -> None:
+        """Change the lifecycle."""
+
+    def columns(self, version_id: UUID) -> list[Column]:
+        """Return the columns in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReceipt:
+    """What an idempotency key stands for: the request's fingerprint and what came of it.
+
+    ``sequence_number`` is None for a commit that made no snapshot.
+    """
+
+    request_hash: str
+    sequence_number: int | None
+    result: Mapping[str, Any]
+
+
+class SnapshotRows(Protocol):
+    """Snapshots, their manifests, and the receipts of idempotent commits."""
+
+    def insert(self, snapshot: Snapshot, manifest: Manifest) -> None:
+        """Add a snapshot with its manifest."""
+
+    def get(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
+        """Return a snapshot by sequence number."""
+
+    def at(self, version_id: UUID, moment: datetime) -> Snapshot | None:
+        """Return the newest snapshot committed at or before a moment."""
+
+    def following(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
+        """Return the first snapshot behind a sequence number."""
+
+    def page(self, version_id: UUID, before: int | None, limit: int) -> list[Snapshot]:
+        """Return snapshots newest first, those below sequence number ``before`` where it is given."""
+
+    def manifest(self, version_id: UUID, sequence_number: int) -> Manifest | None:
+        """Return the manifest of a snapshot."""
+
+    def receipt(self, version_id: UUID, key: str) -> CommitReceipt | None:
+        """Return what was committed under an idempotency key."""
+
+    def add_receipt(self, version_id: UUID, key: str, receipt: CommitReceipt, now: datetime) -> None:
+        """Remember an idempotent commit; raises ``AlreadyExistsError`` if the key was used meanwhile."""
+
+
+class SearchRows(Protocol):
+    """Full-text search over live datasets: names, descriptions, tags, column names and column documentation."""
+
+    def index(self, dataset: Dataset, columns: Sequence[Column]) -> None:
+        """Put a dataset into the index, in the place of what was there."""
+
+    def remove(self, dataset_id: UUID) -> None:
+        """Take a dataset out of the index."""
+
+    def search(self, text: str, filters: Mapping[str, str], after: str, limit: int) -> SearchResult:
+        """Find datasets.
+
+        Args:
+            text: Words, the last of which may be a beginning; all have to match. Empty finds everything.
+            filters: Facet values to keep to: ``namespace``, ``owner``, ``tag``, ``lifecycle``.
+            after: The ``next_page`` of the page before, or empty.
+            limit: Most hits to return.
+
+        Returns:
+            Hits by full name, each with a snippet of where it matched, the total, and counts of every facet value
+            within the result. ``version`` is the active dataset version, else the newest.
+        """

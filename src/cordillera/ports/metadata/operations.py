@@ -1,0 +1,141 @@
+"""Rows of operations: the lake itself, the outbox, the audit log, background tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from cordillera.spec.event import AuditEntry, Event, Task, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class LakeInfo:
+    """The deployment: its id, its name and where its data lives."""
+
+    id: UUID
+    name: str
+    storage_root: str
+    created_at: datetime
+
+
+class LakeRow(Protocol):
+    """The one row that describes the lake."""
+
+    def get(self) -> LakeInfo | None:
+        """Return the lake; None before ``put``."""
+
+    def put(self, info: LakeInfo) -> None:
+        """Describe the lake; raises ``AlreadyExistsError`` if it is described already."""
+
+
+class EventRows(Protocol):
+    """The outbox: events wait here until they are handled."""
+
+    def append(
+        self,
+        topic: Topic,
+        *,
+        at: datetime,
+        principal: str,
+        trace_id: str,
+        dataset: str,
+        dataset_version_id: UUID | None,
+        payload: Mapping[str, Any],
+    ) -> int:
+        """Add an event and return its number."""
+
+    def unhandled(self, limit: int) -> list[Event]:
+        """Return the oldest events that are not handled, locked for this transaction where others might take them too.
+
+        Events that another transaction has locked are passed over, and so are later events of the same dataset version,
+        so that the events of one dataset version are handled in order.
+        """
+
+    def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
+        """Note that events have been handled."""
+
+    def page(self, *, dataset: str | None = None, before: int | None = None, limit: int) -> list[Event]:
+        """Return events newest first, below number ``before`` and of one dataset where given."""
+
+    def unhandled_count(self) -> int:
+        """Return how many events wait."""
+
+
+class AuditRows(Protocol):
+    """The audit log; rows are only ever added."""
+
+    def append(
+        self,
+        *,
+        at: datetime,
+        principal: str,
+        action: str,
+        object_kind: str,
+        object_name: str,
+        details: Mapping[str, Any],
+        trace_id: str,
+    ) -> None:
+        """Add an entry."""
+
+    def page(self, *, object_name: str | None = None, before: int | None = None, limit: int) -> list[AuditEntry]:
+        """Return entries newest first, below number ``before`` and of one object where given."""
+
+
+class TaskRows(Protocol):
+    """Background tasks with leases.
+
+    States: ``queued``, ``running``, ``failed`` (given up). A finished task's row is removed.
+    """
+
+    def enqueue(
+        self,
+        task_id: UUID,
+        kind: str,
+        key: str,
+        payload: Mapping[str, Any],
+        *,
+        now: datetime,
+        trace_id: str,
+    ) -> bool:
+        """Add a queued task, due now; False, with nothing changed, if one of that kind and key is queued already.
+
+        A running task does not count: what it has read may be older than what this task is about. A task given up
+        (failed) with that kind and key is replaced.
+        """
+
+    def lease(self, worker: str, *, now: datetime, until: datetime, kinds: Sequence[str]) -> Task | None:
+        """Take the task that is due for longest: queued, or running under a lease that has passed.
+
+        While a task of a kind and key runs under a valid lease, a queued one of the same kind and key is not taken.
+        The task's fencing token and attempts go up by one. Concurrent callers never get the same task.
+        """
+
+    def extend(self, task_id: UUID, fencing_token: int, *, now: datetime, until: datetime) -> bool:
+        """Prolong a lease (a heartbeat); False if the token is outdated or the lease has already passed."""
+
+    def holds(self, task_id: UUID, fencing_token: int, *, now: datetime) -> bool:
+        """Tell, locking the task for this transaction, whether a lease is still valid."""
+
+    def finish(self, task_id: UUID, fencing_token: int) -> bool:
+        """Remove a task that is done; False if the token is outdated."""
+
+    def retry(self, task_id: UUID, fencing_token: int, *, due_at: datetime, error: str) -> bool:
+        """Put a task back to wait until ``due_at``; False if the token is outdated.
+
+        If one of the same kind and key is queued meanwhile, that one stays and this one goes.
+        """
+
+    def fail(self, task_id: UUID, fencing_token: int, *, error: str) -> bool:
+        """Give a task up; its row stays to be looked at. False if the token is outdated."""
+
+    def page(self, *, state: str | None = None, after: UUID | None = None, limit: int) -> list[Task]:
+        """Return tasks by id behind ``after``, of one state where given."""
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Return how many tasks there are of each kind and state."""
+
+    def oldest_due(self, now: datetime) -> datetime | None:
+        """Return since when the longest waiting task has been due."""

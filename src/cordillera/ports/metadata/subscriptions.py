@@ -1,0 +1,55 @@
+"""Rows of targets and subscriptions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from cordillera.spec.subscription import Subscription, SubscriptionState, Target
+
+
+class TargetRows(Protocol):
+    """Targets by name."""
+
+    def insert(self, target: Target) -> None:
+        """Add a target; raises ``AlreadyExistsError`` if the name is taken."""
+
+    def get(self, name: str) -> Target | None:
+        """Return a target by name."""
+
+    def page(self, after: str, limit: int) -> list[Target]:
+        """Return targets by name behind ``after``."""
+
+    def delete(self, name: str) -> None:
+        """Remove a target; raises ``NotEmptyError`` while subscriptions that are not revoked use it."""
+
+
+class SubscriptionRows(Protocol):
+    """Subscriptions. A table of a target belongs to at most one subscription that is not revoked."""
+
+    def insert(self, subscription: Subscription) -> None:
+        """Add a subscription; raises ``AlreadyExistsError`` if the target's table is taken."""
+
+    def get(self, subscription_id: UUID) -> Subscription | None:
+        """Return a subscription by id."""
+
+    def page(
+        self,
+        *,
+        dataset_id: UUID | None = None,
+        target: str | None = None,
+        state: SubscriptionState | None = None,
+        after: UUID | None = None,
+        limit: int,
+    ) -> list[Subscription]:
+        """Return subscriptions by id behind ``after``, of one dataset, target or state where given."""
+
+    def set_state(self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime) -> None:
+        """Change the state and the last error."""
+
+    def advance(self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime) -> None:
+        """Note a delivery: the cursor, rows added to ``rows_delivered``, state live, no error.
+
+        A cursor never goes back: an older sequence number changes nothing.
+        """

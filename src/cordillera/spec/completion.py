@@ -1,0 +1,135 @@
+"""Completions: "partition P of this dataset version is complete as of snapshot S".
+
+A partition here is a unit of meaning (a day of flights), named by a label, and need not be how files are laid out. A
+dataset version declares its unit; labels are canonical, so that the same day is the same partition whoever writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from cordillera.errors import InvalidPartitionError
+
+
+class CompletionUnit(StrEnum):
+    """How the partitions of a dataset version are cut."""
+
+    WHOLE = "whole"
+    """The dataset version is one partition, labelled ``all``."""
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+    VALUE = "value"
+    """Any label, for example a region."""
+
+
+WHOLE_LABEL = "all"
+_FORMATS = {CompletionUnit.HOUR: "%Y-%m-%dT%H", CompletionUnit.DAY: "%Y-%m-%d", CompletionUnit.MONTH: "%Y-%m"}
+_VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A declaration that a partition is complete.
+
+    Attributes:
+        partition: The label.
+        revision: 1 for the first completion of the partition, 2 and up for restatements.
+        sequence_number: The snapshot as of which it is complete.
+    """
+
+    dataset_version_id: UUID
+    partition: str
+    revision: int
+    sequence_number: int
+    declared_by: str
+    declared_at: datetime
+
+    @property
+    def restated(self) -> bool:
+        """Whether the partition had been complete before."""
+        return self.revision > 1
+
+
+def parse_unit(text: str) -> CompletionUnit:
+    """Return the completion unit of that name.
+
+    Raises:
+        InvalidPartitionError: Listing the units there are.
+    """
+    try:
+        return CompletionUnit(text)
+    except ValueError:
+        raise InvalidPartitionError(
+            f"There is no completion unit {text[:40]!r}.", hint=f"Use one of: {', '.join(CompletionUnit)}."
+        ) from None
+
+
+def partition_label(unit: CompletionUnit, value: str | date | datetime, dataset: str) -> str:
+    """Return the canonical label of a partition.
+
+    Args:
+        unit: The dataset version's completion unit.
+        value: A label, or a date or datetime that lies in the partition.
+        dataset: For error messages.
+
+    Raises:
+        InvalidPartitionError: If the value names no partition of this unit.
+    """
+    if unit in _FORMATS:
+        return _time_label(unit, value, dataset)
+    text = str(value)
+    if unit is CompletionUnit.WHOLE and text != WHOLE_LABEL:
+        raise InvalidPartitionError(
+            f"{dataset} is declared complete as a whole; it has no partition {text[:60]!r}.",
+            hint=f"Use {WHOLE_LABEL!r}, or create the dataset with another completion unit.",
+        )
+    if not _VALUE.fullmatch(text):
+        raise InvalidPartitionError(f"{text[:60]!r} cannot label a partition of {dataset}.")
+    return text
+
+
+def _time_label(unit: CompletionUnit, value: str | date | datetime, dataset: str) -> str:
+    pattern = _FORMATS[unit]
+    if isinstance(value, datetime) or (isinstance(value, date) and unit is not CompletionUnit.HOUR):
+        return value.strftime(pattern)
+    text = str(value)
+    try:
+        label = datetime.strptime(text, pattern).strftime(pattern)  # noqa: DTZ007 - a label has no zone
+    except ValueError:
+        label = ""
+    if label != text:
+        example = datetime(2013, 1, 31, 7).strftime(pattern)  # noqa: DTZ001 - a label has no zone
+        raise InvalidPartitionError(f"{text[:60]!r} is not a {unit} of {dataset}.", hint=f"Write it like {example!r}.")
+    return label
+
+
+def partitions_between(unit: CompletionUnit, first: str, last: str, most: int = 1000) -> list[str]:
+    """Return the labels from ``first`` to ``last``, both included, for a time unit.
+
+    Raises:
+        InvalidPartitionError: If the unit is not one of time, a label is malformed, or there are more than ``most``.
+    """
+    if unit not in _FORMATS:
+        raise InvalidPartitionError(f"Partitions of unit {unit} have no order.", hint="Name them one by one.")
+    moment = datetime.strptime(_time_label(unit, first, "the range"), _FORMATS[unit])  # noqa: DTZ007
+    end = _time_label(unit, last, "the range")
+    labels: list[str] = []
+    while (label := moment.strftime(_FORMATS[unit])) <= end:
+        labels.append(label)
+        if len(labels) > most:
+            raise InvalidPartitionError(f"There are more than {most} partitions from {first} to {last}.")
+        moment = _following(unit, moment)
+    return labels
+
+
+def _following(unit: CompletionUnit, moment: datetime) -> datetime:
+    if unit is CompletionUnit.HOUR:
+        return moment + timedelta(hours=1)
+    if unit is CompletionUnit.DAY:
+        return moment + timedelta(days=1)
+    return moment.replace(year=moment.year + moment.month // 12, month=moment.month % 12 + 1)

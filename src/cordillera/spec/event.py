@@ -1,0 +1,81 @@
+"""Events: what happened in the lake, written in the same transaction as the thing itself, handled at least once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Topic(StrEnum):
+    """The kinds of events."""
+
+    SNAPSHOT_COMMITTED = "snapshot.committed"
+    SCHEMA_CHANGED = "schema.changed"
+    PARTITION_COMPLETED = "partition.completed"
+    DATASET_CHANGED = "dataset.changed"
+    SUBSCRIPTION_CHANGED = "subscription.changed"
+    RUN_FINISHED = "run.finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event in the outbox.
+
+    Attributes:
+        number: Orders events; within one dataset it is the order of commits.
+        dataset_version_id: The dataset version it is about, if one.
+        handled_at: When every handler had done its part.
+    """
+
+    number: int
+    topic: Topic
+    at: datetime
+    principal: str
+    trace_id: str
+    dataset: str
+    dataset_version_id: UUID | None
+    payload: Mapping[str, Any]
+    handled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A decision or change that somebody may have to answer for."""
+
+    number: int
+    at: datetime
+    principal: str
+    action: str
+    object_kind: str
+    object_name: str
+    details: Mapping[str, Any]
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A unit of background work.
+
+    Attributes:
+        kind: Which handler does it.
+        key: At most one task of a kind and key waits at a time; enqueuing it again changes nothing.
+        fencing_token: Raised by every lease; a result under an older token is refused.
+    """
+
+    id: UUID
+    kind: str
+    key: str
+    payload: Mapping[str, Any]
+    state: str
+    attempts: int
+    due_at: datetime
+    leased_by: str
+    lease_until: datetime | None
+    fencing_token: int
+    last_error: str
+    trace_id: str
+    created_at: datetime

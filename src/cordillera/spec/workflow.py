@@ -1,0 +1,81 @@
+"""Jobs and runs: SQL that starts when all its inputs are complete for a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class RunState(StrEnum):
+    """Where a run is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+    """Its inputs were restated before it began; a later run took its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A unit of work triggered by completions.
+
+    Attributes:
+        name: ``namespace.name``; by convention the dataset it writes.
+        sql: A SELECT whose tables are datasets; ``$partition`` is the partition's label.
+        inputs: Datasets that have to be complete for the partition.
+        output: The dataset it writes.
+        output_condition: Condition on the output that says which rows belong to the partition; they are replaced as
+        a whole.
+            ``$partition`` is the label.
+        enabled: Whether completions start runs.
+    """
+
+    id: UUID
+    name: str
+    sql: str
+    inputs: tuple[str, ...]
+    output: str
+    output_condition: str
+    owner: str
+    description: str
+    enabled: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a job for one partition and one state of its inputs.
+
+    Attributes:
+        input_revisions: Input dataset → revision of the completion that started it.
+        output_sequence: The snapshot it committed, if it succeeded and changed something.
+    """
+
+    id: UUID
+    job_id: UUID
+    job: str
+    partition: str
+    input_revisions: Mapping[str, int]
+    state: RunState
+    attempts: int
+    error: str
+    output_sequence: int | None
+    rows_written: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A partition for which a job has not started, and why."""
+
+    partition: str
+    complete: tuple[str, ...]
+    missing: tuple[str, ...]

@@ -1,0 +1,112 @@
+"""A table without a catalog: commits are applied to the metadata in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+
+from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
+from cordillera.adapters.storage.local import LocalStorage
+from cordillera.ports.clock import SystemClock
+from cordillera.spec.arrow_types import from_arrow_schema
+from cordillera.spec.commit import AddSchema, SetCurrentSchema, apply, check
+from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.merge import MergeSemantics, Operation, WriteMode
+from cordillera.spec.partitioning import parse_partitioning
+from cordillera.spec.schema_evolution import SchemaChange, evolve
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.io import TableIO
+from cordillera.table.scan import Scan, check_selection, stream
+from cordillera.table.write import PreparedWrite, TableWriter
+
+
+class LooseTable:
+    """One table on local files; every write is staged, resolved, checked and applied at once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        *,
+        key: tuple[str, ...] = (),
+        sequence: str | None = None,
+        mode: WriteMode = WriteMode.MERGE_ON_READ,
+        partitioning: tuple[str, ...] = (),
+        format_version: int = 3,
+        properties: dict[str, str] | None = None,
+    ) -> None:
+        storage = LocalStorage(str(folder))
+        self.io = TableIO(storage, DuckDBEngine(threads=1), SystemClock())
+        iceberg = from_arrow_schema(schema, key)
+        spec = parse_partitioning(partitioning, iceberg)
+        semantics = MergeSemantics(key, sequence, mode)
+        self.metadata = TableMetadata(
+            format_version=format_version,
+            table_uuid=str(uuid4()),
+            location=f"{storage.root}/table",
+            last_sequence_number=0,
+            last_updated_ms=0,
+            last_column_id=iceberg.highest_field_id,
+            schemas=(iceberg,),
+            current_schema_id=0,
+            partition_specs=(spec,),
+            default_spec_id=0,
+            last_partition_id=max([999, *(f.field_id for f in spec.fields)]),
+            properties={**semantics.to_properties(iceberg), **(properties or {})},
+            next_row_id=0 if format_version >= 3 else None,
+        )
+        self.writer = TableWriter(self.io, "test.table")
+
+    def arrow_schema(self) -> pa.Schema:
+        """The schema rows have now."""
+        from cordillera.table.reader import ReadOptions
+
+        return ReadOptions(self.metadata.schema).arrow_schema()
+
+    def write(self, operation: Operation, rows: pa.Table | list[dict[str, object]], where: str | None = None) -> PreparedWrite:
+        """Write rows and commit."""
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=self.arrow_schema())
+        row_filter = parse_row_filter(where, self.metadata.schema) if where else None
+        staged = self.writer.stage(operation, table.to_reader(), self.metadata, where=row_filter)
+        return self.commit(self.writer.resolve(staged, self.metadata))
+
+    def delete_where(self, where: str) -> PreparedWrite:
+        """Delete rows by condition and commit."""
+        return self.commit(
+            self.writer.resolve_delete(parse_row_filter(where, self.metadata.schema), self.metadata)
+        )
+
+    def commit(self, prepared: PreparedWrite) -> PreparedWrite:
+        """Apply a prepared write, by way of the metadata's JSON as another process would read it."""
+        check(prepared.requirements, self.metadata)
+        changed = apply(prepared.updates, self.metadata, self.io.now_ms())
+        self.metadata = TableMetadata.from_json(changed.to_json())
+        return prepared
+
+    def evolve(self, *changes: SchemaChange) -> None:
+        """Change the schema."""
+        metadata = self.metadata
+        schema, _ = evolve(
+            metadata.schema,
+            changes,
+            last_column_id=metadata.last_column_id,
+            new_schema_id=max(s.schema_id for s in metadata.schemas) + 1,
+            fixed_ids=metadata.semantics.fixed_field_ids(metadata.schema),
+        )
+        changed = apply((AddSchema(schema), SetCurrentSchema()), metadata, self.io.now_ms())
+        self.metadata = TableMetadata.from_json(changed.to_json())
+
+    def rows(
+        self, snapshot: IcebergSnapshot | None = None, where: str | None = None, columns: list[str] | None = None, lineage: bool = False
+    ) -> pa.Table:
+        """Read the current rows, or those of a snapshot."""
+        schema = self.metadata.schema
+        row_filter = parse_row_filter(where, schema) if where else None
+        names = check_selection(columns, schema, "test.table")
+        metadata_columns = ("_row_id", "_last_updated_sequence_number") if lineage else ()
+        scan = Scan(
+            self.metadata, snapshot or self.metadata.current_snapshot, schema, names, row_filter, metadata_columns
+        )
+        return stream(self.io, scan).read_all()
