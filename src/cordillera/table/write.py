@@ -115,19 +115,29 @@ class TableWriter:
         Raises:
             InvalidInputError: One of its kinds, if the rows cannot be used; nothing remains in storage.
         """
-        semantics = metadata.semantics
-        given, declared = rows.schema.names, [f.name for f in metadata.schema.fields]
-        check_columns(operation, given, declared, semantics, self._dataset)
-        if len(set(given)) != len(given):
-            raise InvalidInputError(f"The rows for {self._dataset} have a column name twice: {', '.join(given)}.")
-        if operation is Operation.DELETE:
-            given = [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
-        batches = inspect(conform(rows, metadata.schema, given, semantics, self._dataset))
+        batches = inspect(self.conformed(operation, rows, metadata))
         if operation in _KEYED or (operation is Operation.APPEND and self._has_tombstones(metadata)):
-            batch = self._one_row_per_key(batches, metadata, given)
+            batch = self._one_row_per_key(batches, metadata, self._given(operation, rows, metadata))
             return StagedWrite(operation, batch=batch, where=where)
         files = self._write_unique(self._completed(batches, metadata), metadata)
         return StagedWrite(operation, files=tuple(files), where=where)
+
+    def conformed(
+        self, operation: Operation, rows: pa.RecordBatchReader, metadata: TableMetadata
+    ) -> Iterator[pa.RecordBatch]:
+        """Return the rows of a write in the table's types and order, checked for NULL where there must be none."""
+        given = self._given(operation, rows, metadata)
+        return conform(rows, metadata.schema, given, metadata.semantics, self._dataset)
+
+    def _given(self, operation: Operation, rows: pa.RecordBatchReader, metadata: TableMetadata) -> list[str]:
+        """Return the columns that a write uses of its rows: a delete needs only key and sequence."""
+        semantics, names = metadata.semantics, rows.schema.names
+        check_columns(operation, names, [f.name for f in metadata.schema.fields], semantics, self._dataset)
+        if len(set(names)) != len(names):
+            raise InvalidInputError(f"The rows for {self._dataset} have a column name twice: {', '.join(names)}.")
+        if operation is Operation.DELETE:
+            return [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
+        return list(names)
 
     def discard_staged(self, staged: StagedWrite) -> None:
         """Remove the data files of a staged write that will not be committed."""

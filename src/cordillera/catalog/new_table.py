@@ -1,0 +1,117 @@
+"""The Iceberg table behind a new dataset version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import pyarrow as pa
+from pyiceberg.schema import Schema
+from pyiceberg.types import (
+    DateType,
+    DecimalType,
+    IntegerType,
+    LongType,
+    StringType,
+    TimestampType,
+    TimestamptzType,
+)
+
+from cordillera.errors import InvalidSchemaError
+from cordillera.spec.arrow_types import from_arrow_schema
+from cordillera.spec.merge import MergeSemantics, WriteMode
+from cordillera.spec.partitioning import parse_partitioning
+from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, TableMetadata
+
+_SEQUENCE_TYPES = (IntegerType, LongType, DateType, TimestampType, TimestamptzType, DecimalType, StringType)
+_RESERVED_PROPERTIES = ("cordillera.", "write.merge.mode", "format-version")
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How a dataset version stores and merges its rows.
+
+    Attributes:
+        key: Columns that identify a row; empty for none.
+        sequence: Column that tells the later of two rows of a key.
+        partitioning: Terms like ``month(time_hour)``.
+        completion_unit: How its partitions are declared complete: whole, hour, day, month or value.
+        write_mode: How rows are taken out of files.
+        format_version: Iceberg's format version; 2 for clients that cannot read 3.
+        properties: Further Iceberg table properties.
+    """
+
+    key: tuple[str, ...] = ()
+    sequence: str | None = None
+    partitioning: tuple[str, ...] = ()
+    completion_unit: str = "whole"
+    write_mode: str = WriteMode.MERGE_ON_READ.value
+    format_version: int = 3
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def new_table(
+    location: str, schema: pa.Schema, options: TableOptions, table_uuid: UUID, now: datetime
+) -> TableMetadata:
+    """Return the metadata of an empty table.
+
+    Raises:
+        InvalidSchemaError: If schema, key, sequence, partitioning or options cannot be.
+    """
+    if options.format_version not in SUPPORTED_FORMAT_VERSIONS:
+        raise InvalidSchemaError(
+            f"Iceberg format version {options.format_version} is not supported.", hint="Use 3, or 2 for older clients."
+        )
+    if any(name.startswith(_RESERVED_PROPERTIES) for name in options.properties):
+        raise InvalidSchemaError("Table properties that begin with 'cordillera.' are set by Cordillera itself.")
+    iceberg = from_arrow_schema(schema, options.key)
+    _check_sequence(iceberg, options)
+    spec = parse_partitioning(options.partitioning, iceberg)
+    semantics = MergeSemantics(tuple(options.key), options.sequence, _write_mode(options.write_mode))
+    return TableMetadata(
+        format_version=options.format_version,
+        table_uuid=str(table_uuid),
+        location=location,
+        last_sequence_number=0,
+        last_updated_ms=int(now.timestamp() * 1000),
+        last_column_id=iceberg.highest_field_id,
+        schemas=(iceberg,),
+        current_schema_id=iceberg.schema_id,
+        partition_specs=(spec,),
+        default_spec_id=spec.spec_id,
+        last_partition_id=max([999, *(part.field_id for part in spec.fields)]),
+        properties={**options.properties, **semantics.to_properties(iceberg)},
+        next_row_id=0 if options.format_version >= 3 else None,
+    )
+
+
+def _write_mode(text: str) -> WriteMode:
+    try:
+        return WriteMode(text)
+    except ValueError:
+        raise InvalidSchemaError(
+            f"There is no write mode {text[:40]!r}.", hint=f"Use one of: {', '.join(WriteMode)}."
+        ) from None
+
+
+def _check_sequence(schema: Schema, options: TableOptions) -> None:
+    name = options.sequence
+    if name is None:
+        return
+    if not options.key:
+        raise InvalidSchemaError(f"The sequence column {name!r} orders the rows of a key, but there is no key.")
+    if name in options.key:
+        raise InvalidSchemaError(f"The column {name!r} cannot be both part of the key and the sequence.")
+    found = next((f for f in schema.fields if f.name == name), None)
+    if found is None:
+        raise InvalidSchemaError(
+            f"The sequence column {name!r} is not among the columns.",
+            hint=f"Columns: {', '.join(f.name for f in schema.fields)}.",
+        )
+    if not isinstance(found.field_type, _SEQUENCE_TYPES):
+        raise InvalidSchemaError(
+            f"The sequence column {name!r} is {found.field_type}, which has no order to rely on.",
+            hint="Use a number without fraction, a decimal, a date, a timestamp or a string.",
+        )

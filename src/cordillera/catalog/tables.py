@@ -1,0 +1,216 @@
+"""The tables behind dataset versions: their metadata files, commits, reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+import pyarrow as pa
+from pyiceberg.schema import Schema
+
+from cordillera.errors import SnapshotNotFoundError
+from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.catalog import Column, Dataset, DatasetVersion
+from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.changes import SnapshotChanges
+from cordillera.table.io import TableIO
+from cordillera.table.live_files import LruCache
+from cordillera.table.scan import Scan, check_selection, stream
+
+METADATA_FILES_KEPT = 100
+"""Earlier metadata files that stay readable by path, for engines that hold an older pointer."""
+
+AsOf = int | datetime | date | None
+"""A moment in a dataset version's history: a sequence number, or a time; None means now."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataFile:
+    """A metadata file and what it says."""
+
+    location: str
+    metadata: TableMetadata
+
+
+class TableService:
+    """Loads and stores table metadata, and reads rows.
+
+    Args:
+        store: Knows the snapshots by time.
+        io: Access to the tables' files.
+    """
+
+    def __init__(self, store: MetadataStore, io: TableIO) -> None:
+        self._store, self.io = store, io
+        self._loaded: LruCache[str, TableMetadata] = LruCache(1_000)
+
+    # --- metadata files ------------------------------------------------------------------------------------------
+
+    def new_location(self, dataset: Dataset, version_id: UUID) -> str:
+        """Return where the table of a new dataset version lives; never used before, even by a dataset of that name."""
+        return f"{self.io.storage.root}/{dataset.namespace}/{dataset.name}/{version_id}"
+
+    def load(self, version: DatasetVersion) -> TableMetadata:
+        """Return the table metadata that a dataset version points at."""
+        location = version.metadata_location
+        return self._loaded.get(location, lambda: TableMetadata.from_json(self.io.storage.read(location), location))
+
+    def write_metadata(self, metadata: TableMetadata, counter: int) -> str:
+        """Write a metadata file and return its location. ``counter`` sorts the files of a table for the human eye."""
+        location = f"{metadata.location}/metadata/{counter:05d}-{self.io.clock.new_id()}.metadata.json"
+        self.io.storage.write(location, metadata.to_json())
+        self._loaded.put(location, metadata)
+        return location
+
+    def write_successor(self, before: MetadataFile, after: TableMetadata) -> tuple[MetadataFile, tuple[str, ...]]:
+        """Write the metadata file that follows ``before``.
+
+        Returns:
+            The new file, and the locations of files that have become too old to keep.
+        """
+        entry = {"metadata-file": before.location, "timestamp-ms": before.metadata.last_updated_ms}
+        log = (*before.metadata.metadata_log, entry)
+        kept, dropped = log[-METADATA_FILES_KEPT:], log[:-METADATA_FILES_KEPT]
+        metadata = after.with_changes(metadata_log=kept)
+        counter = _counter(before.location) + 1
+        written = MetadataFile(self.write_metadata(metadata, counter), metadata)
+        return written, tuple(str(old["metadata-file"]) for old in dropped)
+
+    def forget_metadata(self, location: str) -> None:
+        """Remove a metadata file whose commit did not happen."""
+        self.io.storage.delete([location])
+
+    def remove_files(self, location: str) -> None:
+        """Remove everything under a table's location, for good."""
+        self.io.storage.delete(found.uri for found in self.io.storage.list(location))
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def snapshot(self, name: str, version: DatasetVersion, as_of: AsOf) -> IcebergSnapshot | None:
+        """Return the snapshot that ``as_of`` means; None for an empty table.
+
+        Raises:
+            SnapshotNotFoundError: If there is no such snapshot, or it has expired.
+        """
+        metadata = self.load(version)
+        if as_of is None:
+            return metadata.current_snapshot
+        found = metadata.snapshot_by_sequence(self._sequence(version, as_of))
+        if found is None:
+            first = metadata.snapshots[0].sequence_number if metadata.snapshots else None
+            raise SnapshotNotFoundError(
+                f"{name} has no snapshot as of {as_of}.",
+                hint=f"Its snapshots are {first} to {metadata.last_sequence_number}."
+                if first is not None
+                else "It has no snapshot at all.",
+            )
+        return found
+
+    def scan(
+        self,
+        name: str,
+        version: DatasetVersion,
+        *,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        as_of: AsOf = None,
+    ) -> pa.RecordBatchReader:
+        """Stream rows in bounded memory.
+
+        Args:
+            name: The dataset's name, for messages.
+            version: What to read.
+            columns: Columns in the order wanted; None for all.
+            where: SQL condition on the rows.
+            as_of: A sequence number or a time to read the table as of; it is read under the schema it had then.
+
+        Raises:
+            UnknownColumnError, InvalidExpressionError, SnapshotNotFoundError: As their names say.
+        """
+        metadata = self.load(version)
+        snapshot = self.snapshot(name, version, as_of)
+        schema = metadata.schema if as_of is None or snapshot is None else metadata.schema_by_id(snapshot.schema_id)
+        row_filter = parse_row_filter(where, schema) if where else None
+        return stream(self.io, Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter))
+
+    def changes(
+        self,
+        version: DatasetVersion,
+        after: int | None,
+        upto: int,
+        columns: Sequence[str],
+        row_filter: str = "",
+    ) -> SnapshotChanges | None:
+        """Return what changed between two snapshots, given by sequence number; None if the earlier one has expired.
+
+        Args:
+            version: The dataset version.
+            after: The earlier snapshot; None for the beginning, before the first.
+            upto: The later one; 0 stands for the empty table before the first.
+            columns: Columns of changed rows.
+            row_filter: Condition that rows have to satisfy to count.
+        """
+        metadata = self.load(version)
+        later = metadata.snapshot_by_sequence(upto)
+        earlier = metadata.snapshot_by_sequence(after) if after else None
+        if (after and earlier is None) or (upto and later is None):
+            return None
+        condition = parse_row_filter(row_filter, metadata.schema) if row_filter else None
+        return SnapshotChanges(
+            self.io,
+            metadata,
+            earlier,
+            later,
+            columns,
+            condition.sql if condition else "true",
+            condition.columns if condition else (),
+        )
+
+    def _sequence(self, version: DatasetVersion, as_of: int | datetime | date) -> int:
+        if isinstance(as_of, int):
+            return as_of
+        moment = as_of if isinstance(as_of, datetime) else datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        with self._store.read() as tx:
+            found = tx.snapshots.at(version.id, moment)
+        return found.sequence_number if found else -1
+
+
+def columns_of(schema: Schema) -> tuple[Column, ...]:
+    """Return a schema's top-level columns as the catalog keeps them."""
+    return tuple(
+        Column(field.field_id, position, field.name, str(field.field_type), field.required, field.doc or "")
+        for position, field in enumerate(schema.fields)
+    )
+
+
+def with_state(version: DatasetVersion, file: MetadataFile, now: datetime) -> DatasetVersion:
+    """Return a dataset version as it is after a commit that wrote a metadata file."""
+    metadata = file.metadata
+    summary = metadata.current_snapshot.summary if metadata.current_snapshot else {}
+    total = {
+        name: int(summary.get(f"total-{name}", 0))
+        for name in ("records", "position-deletes", "files-size", "data-files")
+    }
+    return replace(
+        version,
+        metadata_location=file.location,
+        format_version=metadata.format_version,
+        key=metadata.semantics.key,
+        sequence_column=metadata.semantics.sequence,
+        write_mode=metadata.semantics.write_mode,
+        schema_id=metadata.current_schema_id,
+        sequence_number=metadata.current_snapshot.sequence_number if metadata.current_snapshot else 0,
+        rows=total["records"] - total["position-deletes"],
+        bytes=total["files-size"],
+        files=total["data-files"],
+        updated_at=now,
+    )
+
+
+def _counter(location: str) -> int:
+    number = location.rsplit("/", 1)[-1].split("-", 1)[0]
+    return int(number) if number.isdigit() else 0

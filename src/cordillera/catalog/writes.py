@@ -1,0 +1,258 @@
+"""Writing rows into datasets: stage once, then resolve and commit until the race is won."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+
+import pyarrow as pa
+import stamina
+
+from cordillera.catalog.commits import CommitRequest, CommitResult, CommitService
+from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.tables import TableService
+from cordillera.errors import CommitConflictError, InvalidInputError
+from cordillera.ports.commit_guard import CommitGuard, RowInspector
+from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.commit import AddSchema, AssertCurrentSchemaId, AssertLastAssignedFieldId, SetCurrentSchema
+from cordillera.spec.expression import RowFilter, parse_row_filter
+from cordillera.spec.merge import Operation, parse_operation
+from cordillera.spec.schema_evolution import SchemaChange, evolve
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.write import PreparedWrite, StagedWrite, TableWriter
+
+_ATTEMPTS = 30
+_PATIENCE_SECONDS = 120.0
+
+
+class WriteService:
+    """Writes to datasets.
+
+    Args:
+        store: The metadata store.
+        catalog: Resolves names.
+        tables: Loads table metadata.
+        commits: Makes writes visible.
+        guards: Look at rows before they are written.
+    """
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        catalog: CatalogService,
+        tables: TableService,
+        commits: CommitService,
+        guards: Sequence[CommitGuard] = (),
+    ) -> None:
+        self._store, self._catalog, self._tables = store, catalog, tables
+        self._commits, self._guards = commits, tuple(guards)
+
+    def write(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        operation: str | Operation,
+        *,
+        where: str | None = None,
+        idempotency_key: str | None = None,
+        completes: str | date | None = None,
+    ) -> CommitResult:
+        """Write rows into a dataset.
+
+        Args:
+            name: The dataset, or one of its dataset versions.
+            rows: Read once, in bounded memory for appends and replacements.
+            operation: See ``cordillera.spec.merge.Operation``.
+            where: With ``replace``: the rows that are replaced; the new ones have to satisfy it too.
+            idempotency_key: Repeating a write under the same key has no further effect.
+            completes: A partition that is complete with this write.
+
+        Raises:
+            CordilleraError: One of its kinds. Nothing of the write is visible then.
+        """
+        operation = parse_operation(operation)
+        target = self._catalog.dataset(name)
+        metadata = self._tables.load(target.version)
+        row_filter = self._filter(operation, where, target, metadata)
+        request = CommitRequest(idempotency_key=idempotency_key, completes=completes)
+        if idempotency_key is not None:
+            replayed = self._replayed(target, request, operation, where, rows)
+            if replayed is not None:
+                return replayed
+        digest = _Digest(operation, where) if idempotency_key is not None else None
+        writer = TableWriter(self._tables.io, target.name)
+        staged = writer.stage(
+            operation, rows, metadata, where=row_filter, inspect=self._inspector(target, operation, rows, digest)
+        )
+        try:
+            if digest is not None:
+                request = replace(request, request_hash=digest.hexdigest())
+            return self._commit(target, writer, staged, metadata, request)
+        except BaseException:
+            writer.discard_staged(staged)
+            raise
+
+    def delete_where(self, name: str, where: str, *, idempotency_key: str | None = None) -> CommitResult:
+        """Delete the rows of a dataset that satisfy a condition."""
+        target = self._catalog.dataset(name)
+        metadata = self._tables.load(target.version)
+        staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
+        request = CommitRequest(idempotency_key=idempotency_key, request_hash=f"delete where {where}")
+        writer = TableWriter(self._tables.io, target.name)
+        return self._commit(target, writer, staged, metadata, request)
+
+    def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> CommitResult:
+        """Declare a partition complete as of the dataset's current snapshot; again restates it."""
+        request = CommitRequest(
+            completes=partition, idempotency_key=idempotency_key, request_hash=f"complete {partition}"
+        )
+        for attempt in _attempts():
+            with attempt:
+                result = self._commits.commit(self._catalog.dataset(name), request)
+        return result
+
+    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
+        """Change a dataset's schema; data files stay as they are.
+
+        Raises:
+            IncompatibleSchemaError: If a change would break stored rows or their readers.
+        """
+        for attempt in _attempts():
+            with attempt:
+                target = self._catalog.dataset(name)
+                metadata = self._tables.load(target.version)
+                result = self._commits.commit(target, _evolution(metadata, changes))
+        return result
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    def _commit(
+        self,
+        target: ResolvedDataset,
+        writer: TableWriter,
+        staged: StagedWrite,
+        metadata: TableMetadata,
+        request: CommitRequest,
+    ) -> CommitResult:
+        """Resolve and commit, again and again while other writers are faster."""
+        for attempt in _attempts():
+            with attempt:
+                if attempt.num > 1:
+                    # Another dataset version may have become active, but the rows were staged for this one.
+                    target = self._catalog.dataset(str(target.dataset.ref(target.version.number)))
+                    metadata, staged = self._refreshed(target, metadata, staged, writer)
+                prepared = writer.resolve(staged, metadata)
+                result = self._try(target, writer, prepared, request)
+        return result
+
+    def _try(
+        self, target: ResolvedDataset, writer: TableWriter, prepared: PreparedWrite, request: CommitRequest
+    ) -> CommitResult:
+        manifest = prepared.manifest
+        full = replace(request, requirements=prepared.requirements, updates=prepared.updates, manifest=manifest)
+        try:
+            return self._commits.commit(target, full)
+        except CommitConflictError:
+            writer.discard(prepared)
+            raise
+
+    def _refreshed(
+        self, target: ResolvedDataset, before: TableMetadata, staged: StagedWrite, writer: TableWriter
+    ) -> tuple[TableMetadata, StagedWrite]:
+        metadata = self._tables.load(target.version)
+        if metadata.current_schema_id == before.current_schema_id or staged.batch is None:
+            return metadata, staged
+        return metadata, writer.stage(staged.operation, staged.batch.to_reader(), metadata, where=staged.where)
+
+    def _inspector(
+        self, target: ResolvedDataset, operation: Operation, rows: pa.RecordBatchReader, digest: _Digest | None
+    ) -> RowInspector:
+        found = [g.inspector(target.dataset, target.version, operation, rows.schema.names) for g in self._guards]
+        inspectors = [inspector for inspector in found if inspector is not None]
+
+        def inspect(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            if digest is not None:
+                batches = digest.watch(batches)
+            for inspector in inspectors:
+                batches = inspector(batches)
+            return batches
+
+        return inspect
+
+    def _replayed(
+        self,
+        target: ResolvedDataset,
+        request: CommitRequest,
+        operation: Operation,
+        where: str | None,
+        rows: pa.RecordBatchReader,
+    ) -> CommitResult | None:
+        """Return what the same write did before. Its rows are read to make sure that they are the same."""
+        with self._store.read() as tx:
+            if self._commits.replay(tx, target.version, request) is None:
+                return None
+            digest = _Digest(operation, where)
+            writer = TableWriter(self._tables.io, target.name)
+            for _ in digest.watch(writer.conformed(operation, rows, self._tables.load(target.version))):
+                pass
+            return self._commits.replay(tx, target.version, replace(request, request_hash=digest.hexdigest()))
+
+    def _filter(
+        self, operation: Operation, where: str | None, target: ResolvedDataset, metadata: TableMetadata
+    ) -> RowFilter | None:
+        if where is None:
+            return None
+        if operation is not Operation.REPLACE:
+            raise InvalidInputError(
+                f"A condition goes with replace, not with {operation}.",
+                hint=f"To delete rows of {target.name} by condition, use delete_where.",
+            )
+        return parse_row_filter(where, metadata.schema)
+
+
+class _Digest:
+    """Hashes rows as they pass, to tell whether a repeated write brings the same ones."""
+
+    def __init__(self, operation: Operation, where: str | None) -> None:
+        self._hash = hashlib.sha256(f"{operation}\n{where or ''}\n".encode())
+
+    def watch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass batches on, hashed."""
+        for batch in batches:
+            self._hash.update(batch.serialize())
+            yield batch
+
+    def hexdigest(self) -> str:
+        """Return the hash of everything that passed."""
+        return self._hash.hexdigest()
+
+
+def _attempts() -> Iterable[stamina.Attempt]:
+    return stamina.retry_context(
+        on=CommitConflictError,
+        attempts=_ATTEMPTS,
+        timeout=_PATIENCE_SECONDS,
+        wait_initial=0.01,
+        wait_max=1.0,
+        wait_jitter=0.05,
+    )
+
+
+def _evolution(metadata: TableMetadata, changes: Sequence[SchemaChange]) -> CommitRequest:
+    partition_sources = {part.source_id for spec in metadata.partition_specs for part in spec.fields}
+    schema, _ = evolve(
+        metadata.schema,
+        changes,
+        last_column_id=metadata.last_column_id,
+        new_schema_id=max(schema.schema_id for schema in metadata.schemas) + 1,
+        fixed_ids=metadata.semantics.fixed_field_ids(metadata.schema) | partition_sources,
+    )
+    return CommitRequest(
+        requirements=(
+            AssertCurrentSchemaId(metadata.current_schema_id),
+            AssertLastAssignedFieldId(metadata.last_column_id),
+        ),
+        updates=(AddSchema(schema), SetCurrentSchema()),
+    )

@@ -1,0 +1,38 @@
+"""Those who may refuse a commit: contracts today, access rules tomorrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import pyarrow as pa
+
+from cordillera.spec.catalog import Dataset, DatasetVersion
+from cordillera.spec.merge import Operation
+from cordillera.spec.table_metadata import TableMetadata
+
+RowInspector: TypeAlias = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+"""Looks at rows as they pass on their way into data files, and raises to refuse them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A commit that is about to happen: the table before and after."""
+
+    dataset: Dataset
+    version: DatasetVersion
+    before: TableMetadata
+    after: TableMetadata
+
+
+class CommitGuard(Protocol):
+    """Looks at writes and commits before they happen. A guard refuses by raising."""
+
+    def inspector(
+        self, dataset: Dataset, version: DatasetVersion, operation: Operation, columns: Sequence[str]
+    ) -> RowInspector | None:
+        """Return what looks at the rows (with ``columns``) of a write, or None if nothing has to."""
+
+    def check(self, change: Change) -> None:
+        """Look at a commit, whoever makes it."""
