@@ -136,26 +136,27 @@ class TableService:
         row_filter = parse_row_filter(where, schema) if where else None
         return stream(self.io, Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter))
 
+    def scan_metadata(
+        self, name: str, metadata: TableMetadata, columns: Sequence[str] | None = None
+    ) -> pa.RecordBatchReader:
+        """Stream the current rows of table metadata that need not be committed yet."""
+        chosen = check_selection(columns, metadata.schema, name)
+        return stream(self.io, Scan(metadata, metadata.current_snapshot, metadata.schema, chosen))
+
     def changes(
-        self,
-        version: DatasetVersion,
-        after: int | None,
-        upto: int,
-        columns: Sequence[str],
-        row_filter: str = "",
+        self, metadata: TableMetadata, after: int | None, upto: int, columns: Sequence[str], row_filter: str = ""
     ) -> SnapshotChanges | None:
-        """Return what changed between two snapshots, given by sequence number; None if the earlier one has expired.
+        """Return what changed between two snapshots, given by sequence number; None if one of them has expired.
 
         Args:
-            version: The dataset version.
-            after: The earlier snapshot; None for the beginning, before the first.
-            upto: The later one; 0 stands for the empty table before the first.
+            metadata: The table; rows are read under its current schema.
+            after: The earlier snapshot; None, or 0, for the empty table before the first.
+            upto: The later one; 0 for the empty table.
             columns: Columns of changed rows.
             row_filter: Condition that rows have to satisfy to count.
         """
-        metadata = self.load(version)
-        later = metadata.snapshot_by_sequence(upto)
         earlier = metadata.snapshot_by_sequence(after) if after else None
+        later = metadata.snapshot_by_sequence(upto) if upto else None
         if (after and earlier is None) or (upto and later is None):
             return None
         condition = parse_row_filter(row_filter, metadata.schema) if row_filter else None

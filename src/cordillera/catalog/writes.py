@@ -57,6 +57,7 @@ class WriteService:
         *,
         where: str | None = None,
         idempotency_key: str | None = None,
+        request_hash: str = "",
         completes: str | date | None = None,
     ) -> CommitResult:
         """Write rows into a dataset.
@@ -67,6 +68,8 @@ class WriteService:
             operation: See ``cordillera.spec.merge.Operation``.
             where: With ``replace``: the rows that are replaced; the new ones have to satisfy it too.
             idempotency_key: Repeating a write under the same key has no further effect.
+            request_hash: Stands for the rows when a repetition is compared with the first time; by default they are
+                hashed, which needs them to come in the same order.
             completes: A partition that is complete with this write.
 
         Raises:
@@ -76,12 +79,11 @@ class WriteService:
         target = self._catalog.dataset(name)
         metadata = self._tables.load(target.version)
         row_filter = self._filter(operation, where, target, metadata)
-        request = CommitRequest(idempotency_key=idempotency_key, completes=completes)
-        if idempotency_key is not None:
-            replayed = self._replayed(target, request, operation, where, rows)
-            if replayed is not None:
-                return replayed
-        digest = _Digest(operation, where) if idempotency_key is not None else None
+        request = CommitRequest(idempotency_key=idempotency_key, request_hash=request_hash, completes=completes)
+        replayed = self._replayed(target, request, operation, where, rows)
+        if replayed is not None:
+            return replayed
+        digest = _Digest(operation, where) if idempotency_key is not None and not request_hash else None
         writer = TableWriter(self._tables.io, target.name)
         staged = writer.stage(
             operation, rows, metadata, where=row_filter, inspect=self._inspector(target, operation, rows, digest)
@@ -190,9 +192,12 @@ class WriteService:
         rows: pa.RecordBatchReader,
     ) -> CommitResult | None:
         """Return what the same write did before. Its rows are read to make sure that they are the same."""
+        if request.idempotency_key is None:
+            return None
         with self._store.read() as tx:
-            if self._commits.replay(tx, target.version, request) is None:
-                return None
+            replayed = self._commits.replay(tx, target.version, request)
+            if replayed is None or request.request_hash:
+                return replayed
             digest = _Digest(operation, where)
             writer = TableWriter(self._tables.io, target.name)
             for _ in digest.watch(writer.conformed(operation, rows, self._tables.load(target.version))):

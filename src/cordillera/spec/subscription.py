@@ -66,6 +66,7 @@ class Subscription:
     """What a consumer asked for, and how far the target has followed.
 
     Attributes:
+        dataset_version_id: The dataset version followed: the one that was active when the subscription was made.
         columns: Columns wanted; empty for all, also those added later.
         row_filter: SQL condition on rows, or empty.
         target_table: The table's name in the target.
@@ -78,6 +79,7 @@ class Subscription:
     id: UUID
     dataset_id: UUID
     dataset: str
+    dataset_version_id: UUID
     consumer: str
     purpose: str
     columns: tuple[str, ...]

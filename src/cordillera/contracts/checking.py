@@ -1,0 +1,127 @@
+"""Checking rows against a contract's rules with the query engine, while they stream by."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from cordillera.ports.engine import QueryEngine, Relation
+from cordillera.spec.contract import (
+    MAX_EXAMPLES,
+    AggregateRule,
+    Contract,
+    RowRule,
+    Severity,
+    Violation,
+    aggregate_violation,
+    count_sql,
+    describe_violations,
+    examples_sql,
+    row_violation,
+    values_sql,
+)
+
+_RELATION = "rows_to_check"
+
+
+class RowChecker:
+    """Checks one write. Row rules are evaluated batch by batch, one pass for all of them.
+
+    Rules about the write as a whole need all of its rows: these are spooled to a temporary file as they pass.
+
+    Args:
+        engine: Evaluates rules.
+        contract: The contract.
+        dataset: The dataset's name, for messages.
+        key: Key columns, shown with examples.
+        row_rules, batch_rules: The rules that apply to the columns of the write.
+    """
+
+    def __init__(
+        self,
+        engine: QueryEngine,
+        contract: Contract,
+        dataset: str,
+        key: Sequence[str],
+        row_rules: Sequence[RowRule],
+        batch_rules: Sequence[AggregateRule],
+    ) -> None:
+        self._engine, self._contract, self._dataset, self._key = engine, contract, dataset, key
+        self._row_rules, self._batch_rules = row_rules, batch_rules
+        self._broken: Counter[int] = Counter()
+        self._examples: dict[int, list[dict[str, object]]] = {}
+
+    def inspect(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass batches on.
+
+        Raises:
+            ContractViolationError: Behind the last batch, if a rule of severity error is broken; it names them all.
+        """
+        with tempfile.TemporaryFile(prefix="cordillera-check-") as spool:
+            writer: pa.RecordBatchFileWriter | None = None
+            for batch in batches:
+                self._check_rows(batch)
+                if self._batch_rules:
+                    writer = writer or pa.ipc.new_file(spool, batch.schema)
+                    writer.write_batch(batch)
+                yield batch
+            found = self._row_violations()
+            if writer is not None:
+                writer.close()
+                spool.seek(0)
+                spooled = pa.ipc.open_file(spool).read_all()
+                found += aggregate_violations(self._engine, self._contract, self._batch_rules, spooled)
+        refuse_errors(self._dataset, found)
+
+    def _check_rows(self, batch: pa.RecordBatch) -> None:
+        if not self._row_rules or not batch.num_rows:
+            return
+        rows = pa.Table.from_batches([batch])
+        counts = self._engine.table(count_sql(self._row_rules, _RELATION), {_RELATION: rows})
+        for index, rule in enumerate(self._row_rules):
+            broken = counts.column(f"rule_{index}")[0].as_py()
+            if broken:
+                self._broken[index] += broken
+                self._collect(index, rule, rows)
+
+    def _collect(self, index: int, rule: RowRule, rows: pa.Table) -> None:
+        examples = self._examples.setdefault(index, [])
+        wanted = MAX_EXAMPLES - len(examples)
+        if wanted > 0:
+            shown = [name for name in (*self._key, *rule.columns) if name in rows.column_names]
+            query = examples_sql(rule, _RELATION, shown, wanted)
+            examples += self._engine.table(query, {_RELATION: rows}).to_pylist()
+
+    def _row_violations(self) -> list[Violation]:
+        return [
+            row_violation(self._contract, self._row_rules[index], count, self._examples[index])
+            for index, count in sorted(self._broken.items())
+        ]
+
+
+def aggregate_violations(
+    engine: QueryEngine, contract: Contract, rules: Sequence[AggregateRule], rows: Relation
+) -> list[Violation]:
+    """Return the aggregate rules that a set of rows breaks."""
+    if not rules:
+        return []
+    table = rows if isinstance(rows, pa.Table) else rows.read_all()
+    values = engine.table(values_sql(rules, _RELATION), {_RELATION: table})
+    found = [
+        aggregate_violation(contract, rule, values.column(f"rule_{index}")[0].as_py())
+        for index, rule in enumerate(rules)
+    ]
+    return [violation for violation in found if violation is not None]
+
+
+def refuse_errors(dataset: str, violations: Sequence[Violation]) -> None:
+    """Raise for violations of severity error; warnings alone refuse nothing.
+
+    Raises:
+        ContractViolationError: Naming every broken rule, warnings too.
+    """
+    if any(violation.severity is Severity.ERROR for violation in violations):
+        raise describe_violations(dataset, violations)

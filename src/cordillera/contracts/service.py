@@ -1,0 +1,185 @@
+"""Contracts of dataset versions: kept, and enforced on every write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from uuid import UUID
+
+from cordillera.catalog.service import ResolvedDataset
+from cordillera.catalog.tables import TableService
+from cordillera.context import current
+from cordillera.contracts.checking import RowChecker, aggregate_violations, refuse_errors
+from cordillera.errors import AlreadyExistsError, CommitConflictError, ContractNotFoundError, InvalidContractError
+from cordillera.ports.clock import Clock
+from cordillera.ports.commit_guard import Change, RowInspector
+from cordillera.ports.engine import QueryEngine
+from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata.contracts import ContractDocument
+from cordillera.spec.arrow_types import to_arrow_schema
+from cordillera.spec.catalog import Dataset, DatasetVersion
+from cordillera.spec.contract import Contract, Problem, Scope, Severity, parse_contract, schema_problems, to_document
+from cordillera.spec.event import Topic
+from cordillera.spec.merge import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class ContractInForce:
+    """The contract of a dataset version: the document as it was given, what it says, and where the dataset differs."""
+
+    document: ContractDocument
+    contract: Contract
+    problems: tuple[Problem, ...]
+
+
+class ContractService:
+    """Keeps contracts and guards commits with them (``CommitGuard``).
+
+    Args:
+        store: Keeps the documents.
+        tables: Reads tables, for rules about a whole table.
+        engine: Evaluates rules.
+        clock: Time.
+    """
+
+    def __init__(self, store: MetadataStore, tables: TableService, engine: QueryEngine, clock: Clock) -> None:
+        self._store, self._tables, self._engine, self._clock = store, tables, engine, clock
+        self._parsed = lru_cache(maxsize=500)(_parse)
+
+    # --- documents -----------------------------------------------------------------------------------------------
+
+    def put(self, target: ResolvedDataset, text: str) -> ContractInForce:
+        """Put a contract document in force for a dataset version.
+
+        Raises:
+            InvalidContractError: If the document is malformed, or promises what the dataset cannot keep.
+        """
+        contract = parse_contract(text)
+        metadata = self._tables.load(target.version)
+        problems = schema_problems(contract, to_arrow_schema(metadata.schema), target.version.key)
+        errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+        if errors:
+            raise InvalidContractError(
+                f"The contract does not fit {target.name}: {'; '.join(problem.message for problem in errors)}.",
+                hint="Change the document, or evolve the dataset first.",
+                details={"problems": [problem.message for problem in errors]},
+            )
+        context, now = current(), self._clock.now()
+        with self._store.write() as tx:
+            before = tx.contracts.current(target.version.id)
+            document = ContractDocument(
+                target.version.id, before.revision + 1 if before else 1, text, context.principal, now
+            )
+            try:
+                tx.contracts.insert(document)
+            except AlreadyExistsError as error:
+                raise CommitConflictError(
+                    f"Somebody else put a contract for {target.name} at the same time.", hint="Look at it, then retry."
+                ) from error
+            tx.audit.append(
+                at=now,
+                principal=context.principal,
+                action="contract.put",
+                object_kind="dataset",
+                object_name=target.name,
+                details={"revision": document.revision, "document_version": contract.document_version},
+                trace_id=context.trace_id,
+            )
+            tx.events.append(
+                Topic.DATASET_CHANGED,
+                at=now,
+                principal=context.principal,
+                trace_id=context.trace_id,
+                dataset=target.name,
+                dataset_version_id=target.version.id,
+                payload={"change": "contract", "revision": document.revision},
+            )
+        return ContractInForce(document, contract, tuple(problems))
+
+    def get(self, target: ResolvedDataset) -> ContractInForce:
+        """Return the contract in force, or raise ``ContractNotFoundError``."""
+        document = self._document(target.version.id)
+        if document is None:
+            raise ContractNotFoundError(
+                f"{target.name} has no contract.",
+                hint=f"Begin one with: cordillera contract draft {target.name} > contract.yaml.",
+            )
+        contract = self._parsed(document.text)
+        schema = to_arrow_schema(self._tables.load(target.version).schema)
+        return ContractInForce(document, contract, tuple(schema_problems(contract, schema, target.version.key)))
+
+    def history(self, target: ResolvedDataset) -> list[ContractDocument]:
+        """Return every revision, newest first."""
+        with self._store.read() as tx:
+            return tx.contracts.page(target.version.id)
+
+    def draft(self, target: ResolvedDataset) -> str:
+        """Return an ODCS document that describes a dataset as it is, to begin a contract from."""
+        schema = to_arrow_schema(self._tables.load(target.version).schema)
+        return to_document(
+            schema,
+            target.version.key,
+            contract_id=str(target.version.id),
+            name=target.dataset.name,
+            owner=target.dataset.owner,
+            description=target.dataset.description,
+        )
+
+    # --- guarding commits ----------------------------------------------------------------------------------------
+
+    def inspector(
+        self, dataset: Dataset, version: DatasetVersion, operation: Operation, columns: Sequence[str]
+    ) -> RowInspector | None:
+        """Return what checks the rows of a write; the work grows with the write, not with the table."""
+        contract = self._contract(version.id)
+        if contract is None or operation is Operation.DELETE:
+            return None
+        given = set(columns)
+        row_rules = [rule for rule in contract.row_rules if given.issuperset(rule.columns)]
+        batch_rules = [
+            rule for rule in contract.aggregate_rules if rule.scope is Scope.BATCH and given.issuperset(rule.columns)
+        ]
+        if not row_rules and not batch_rules:
+            return None
+        return RowChecker(self._engine, contract, dataset.full_name, version.key, row_rules, batch_rules).inspect
+
+    def check(self, change: Change) -> None:
+        """Refuse a commit that breaks the contract's schema, or its rules about the whole table."""
+        contract = self._contract(change.version.id)
+        if contract is None:
+            return
+        if change.after.current_schema_id != change.before.current_schema_id:
+            self._check_schema(change, contract)
+        table_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.TABLE]
+        if table_rules and change.after.current_snapshot_id != change.before.current_snapshot_id:
+            names = tuple(dict.fromkeys(name for rule in table_rules for name in rule.columns)) or None
+            rows = self._tables.scan_metadata(change.dataset.full_name, change.after, names)
+            found = aggregate_violations(self._engine, contract, table_rules, rows)
+            refuse_errors(change.dataset.full_name, found)
+
+    def _check_schema(self, change: Change, contract: Contract) -> None:
+        schema = to_arrow_schema(change.after.schema)
+        broken = [
+            problem.message
+            for problem in schema_problems(contract, schema, change.after.semantics.key)
+            if problem.severity is Severity.ERROR
+        ]
+        if broken:
+            raise InvalidContractError(
+                f"The new schema of {change.dataset.full_name} breaks its contract: {'; '.join(broken)}.",
+                hint="Put a contract that allows the change first, or create a new dataset version.",
+                details={"problems": broken},
+            )
+
+    def _contract(self, version_id: UUID) -> Contract | None:
+        document = self._document(version_id)
+        return self._parsed(document.text) if document else None
+
+    def _document(self, version_id: UUID) -> ContractDocument | None:
+        with self._store.read() as tx:
+            return tx.contracts.current(version_id)
+
+
+def _parse(text: str) -> Contract:
+    return parse_contract(text)

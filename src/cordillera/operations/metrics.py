@@ -1,0 +1,14 @@
+"""Prometheus metrics of one process."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+COMMITS = Counter("cordillera_commits_total", "Commits that became visible.", ["operation"])
+COMMIT_SECONDS = Histogram("cordillera_commit_seconds", "Time from a commit's checks to its visibility.")
+CONFLICTS = Counter("cordillera_commit_conflicts_total", "Commits that another writer was faster than.")
+EVENTS_HANDLED = Counter("cordillera_events_handled_total", "Events handled.", ["topic"])
+TASKS = Counter("cordillera_tasks_total", "Tasks ended, by kind and outcome.", ["kind", "outcome"])
+TASK_SECONDS = Histogram("cordillera_task_seconds", "Time spent on a task.", ["kind"])
+ROWS_DELIVERED = Counter("cordillera_rows_delivered_total", "Rows written to targets.", ["target"])
+ERRORS = Counter("cordillera_errors_total", "Requests that ended with an error.", ["code"])

@@ -1,0 +1,187 @@
+"""Events and tasks: what happened is handled, what is due is done, by however many workers there are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from cordillera.context import Lease, acting
+from cordillera.errors import CordilleraError, LeaseLostError, TransientError
+from cordillera.operations.metrics import EVENTS_HANDLED, TASK_SECONDS, TASKS
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.event import AuditEntry, Event, Task, Topic
+
+EventHandler = Callable[[Transaction, Event, Clock], None]
+"""Does its part in the transaction that marks the event handled, so it is done exactly once."""
+TaskHandler = Callable[[Mapping[str, Any]], None]
+"""Does a task. Raises ``TransientError`` to be tried again, any other error to give up."""
+
+_log = structlog.get_logger(__name__)
+_EVENTS_AT_ONCE = 100
+_MOST_ATTEMPTS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """How long a task is leased, and how failures are spaced."""
+
+    lease: timedelta = timedelta(seconds=60)
+    first_retry: timedelta = timedelta(seconds=1)
+    last_retry: timedelta = timedelta(minutes=10)
+
+    def retry_after(self, attempts: int) -> timedelta:
+        """Return how long to wait after the n-th failure: doubling, up to a limit."""
+        return min(self.last_retry, self.first_retry * 2 ** min(attempts - 1, 20))
+
+
+class OperationsService:
+    """Dispatches events and executes tasks.
+
+    Args:
+        store: Keeps both.
+        clock: Time and ids.
+        event_handlers: Who handles which topic.
+        task_handlers: Who does which kind of task.
+        terms: Lease and retry times.
+    """
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        clock: Clock,
+        event_handlers: Mapping[Topic, Sequence[EventHandler]],
+        task_handlers: Mapping[str, TaskHandler],
+        terms: LeaseTerms | None = None,
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._event_handlers, self._task_handlers = event_handlers, task_handlers
+        self._terms = terms or LeaseTerms()
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def dispatch_events(self) -> int:
+        """Handle the oldest events that wait, in one transaction; return how many."""
+        with self._store.write() as tx:
+            events = tx.events.unhandled(_EVENTS_AT_ONCE)
+            for event in events:
+                for handler in self._event_handlers.get(event.topic, ()):
+                    handler(tx, event, self._clock)
+            if events:
+                tx.events.mark_handled([event.number for event in events], self._clock.now())
+        for event in events:
+            EVENTS_HANDLED.labels(event.topic).inc()
+        return len(events)
+
+    def has_events(self) -> bool:
+        """Tell, without locking anything, whether events wait."""
+        with self._store.read() as tx:
+            return tx.events.unhandled_count() > 0
+
+    def events(self, *, dataset: str | None = None, before: int | None = None, limit: int = 100) -> list[Event]:
+        """Return a page of events, newest first."""
+        with self._store.read() as tx:
+            return tx.events.page(dataset=dataset, before=before, limit=limit)
+
+    def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
+        """Return a page of the audit log, newest first."""
+        with self._store.read() as tx:
+            return tx.audit.page(object_name=object_name, before=before, limit=limit)
+
+    # --- tasks ---------------------------------------------------------------------------------------------------
+
+    def tasks(self, *, state: str | None = None, after: UUID | None = None, limit: int = 100) -> list[Task]:
+        """Return a page of tasks."""
+        with self._store.read() as tx:
+            return tx.tasks.page(state=state, after=after, limit=limit)
+
+    def task_counts(self) -> dict[tuple[str, str], int]:
+        """Return how many tasks there are of each kind and state."""
+        with self._store.read() as tx:
+            return tx.tasks.counts()
+
+    def perform_task(self, worker: str) -> bool:
+        """Lease the task that has been due for longest, and do it; False if none is due."""
+        now = self._clock.now()
+        with self._store.read() as tx:
+            due = tx.tasks.oldest_due(now)
+        if due is None:
+            return False
+        with self._store.write() as tx:
+            task = tx.tasks.lease(worker, now=now, until=now + self._terms.lease, kinds=tuple(self._task_handlers))
+        if task is None:
+            return False
+        lease = Lease(task.id, task.fencing_token)
+        with acting(f"worker:{worker}", task.trace_id, lease), self._heartbeat(lease):
+            self._perform(task, lease)
+        return True
+
+    def _perform(self, task: Task, lease: Lease) -> None:
+        log = _log.bind(task=task.kind, key=task.key, trace_id=task.trace_id, attempt=task.attempts)
+        try:
+            with TASK_SECONDS.labels(task.kind).time():
+                self._task_handlers[task.kind](task.payload)
+        except LeaseLostError as error:
+            log.warning("lease lost", error=str(error))
+            TASKS.labels(task.kind, "lost").inc()
+        except TransientError as error:
+            self._retry(task, lease, error)
+            log.warning("task failed, to be retried", error=str(error))
+            TASKS.labels(task.kind, "retried").inc()
+        except CordilleraError as error:
+            self._give_up(task, lease, str(error))
+            log.error("task given up", error=str(error))
+            TASKS.labels(task.kind, "failed").inc()
+        except Exception as error:  # a bug must neither end the worker nor be retried for ever
+            self._retry(task, lease, error)
+            log.exception("task broke", error=repr(error))
+            TASKS.labels(task.kind, "broken").inc()
+        else:
+            with self._store.write() as tx:
+                tx.tasks.finish(task.id, lease.fencing_token)
+            TASKS.labels(task.kind, "done").inc()
+
+    def _retry(self, task: Task, lease: Lease, error: Exception) -> None:
+        if task.attempts >= _MOST_ATTEMPTS and not isinstance(error, TransientError):
+            self._give_up(task, lease, f"{type(error).__name__}: {error}")
+            return
+        due_at: datetime = self._clock.now() + self._terms.retry_after(task.attempts)
+        with self._store.write() as tx:
+            tx.tasks.retry(task.id, lease.fencing_token, due_at=due_at, error=f"{type(error).__name__}: {error}")
+
+    def _give_up(self, task: Task, lease: Lease, error: str) -> None:
+        with self._store.write() as tx:
+            tx.tasks.fail(task.id, lease.fencing_token, error=error)
+
+    @contextmanager
+    def _heartbeat(self, lease: Lease) -> Iterator[None]:
+        """Prolong the lease while the block runs, so that only a worker that stands still loses it."""
+        stopped = threading.Event()
+
+        def beat() -> None:
+            while not stopped.wait(self._terms.lease.total_seconds() / 3):
+                now = self._clock.now()
+                try:
+                    with self._store.write() as tx:
+                        kept = tx.tasks.extend(
+                            lease.task_id, lease.fencing_token, now=now, until=now + self._terms.lease
+                        )
+                except TransientError:
+                    continue  # the next beat may come through before the lease ends
+                if not kept:
+                    return
+
+        thread = threading.Thread(target=beat, name="cordillera-heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()

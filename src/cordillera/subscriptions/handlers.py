@@ -1,0 +1,42 @@
+"""What the subscriptions domain does when something happens in the lake: it enqueues deliveries."""
+
+from __future__ import annotations
+
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.event import Event
+from cordillera.spec.subscription import DELIVERING, Subscription
+
+DELIVER = "deliver"
+_PAGE = 500
+
+
+def on_dataset_moved(tx: Transaction, event: Event, clock: Clock) -> None:
+    """Enqueue a delivery for every subscription that follows the dataset version an event is about.
+
+    The task says nothing but "look again": what to deliver follows from the target's cursor, so that events which come
+    late, twice or out of order do no harm, and many commits become one delivery.
+    """
+    version = tx.dataset_versions.get(event.dataset_version_id) if event.dataset_version_id else None
+    if version is None:
+        return
+    after = None
+    while page := tx.subscriptions.page(dataset_id=version.dataset_id, after=after, limit=_PAGE):
+        for subscription in page:
+            if subscription.dataset_version_id == version.id:
+                enqueue_delivery(tx, subscription, clock, trace_id=event.trace_id)
+        after = page[-1].id
+
+
+def enqueue_delivery(tx: Transaction, subscription: Subscription, clock: Clock, trace_id: str = "") -> None:
+    """Enqueue a delivery unless the subscription takes none, or one is waiting already."""
+    if subscription.state not in DELIVERING:
+        return
+    tx.tasks.enqueue(
+        clock.new_id(),
+        DELIVER,
+        str(subscription.id),
+        {"subscription_id": str(subscription.id)},
+        now=clock.now(),
+        trace_id=trace_id,
+    )

@@ -1,0 +1,309 @@
+"""Targets and subscriptions: asking for them, changing their state, seeing how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.tables import TableService
+from cordillera.context import current
+from cordillera.errors import (
+    InvalidInputError,
+    SubscriptionNotFoundError,
+    TargetNotFoundError,
+    UnknownColumnError,
+)
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.ports.synchronizer import Synchronizer
+from cordillera.spec.event import Topic
+from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.lineage import Edge, Node, NodeKind
+from cordillera.spec.names import check_name
+from cordillera.spec.subscription import (
+    Subscription,
+    SubscriptionState,
+    SubscriptionStatus,
+    Target,
+    check_transition,
+)
+from cordillera.subscriptions.handlers import enqueue_delivery
+
+SynchronizerFactory = Callable[[str, Mapping[str, str]], Synchronizer]
+"""Builds the synchronizer of a kind from a target's configuration, checking the configuration."""
+
+
+class SubscriptionService:
+    """Manages targets and subscriptions.
+
+    Args:
+        store: Keeps them.
+        catalog: Resolves datasets.
+        tables: Knows their columns.
+        synchronizers: Builds synchronizers.
+        clock: Time and ids.
+    """
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        catalog: CatalogService,
+        tables: TableService,
+        synchronizers: SynchronizerFactory,
+        clock: Clock,
+    ) -> None:
+        self._store, self._catalog, self._tables = store, catalog, tables
+        self._synchronizers, self._clock = synchronizers, clock
+
+    # --- targets -------------------------------------------------------------------------------------------------
+
+    def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target:
+        """Configure a target.
+
+        Args:
+            name: What to call it.
+            kind: The synchronizer that drives it.
+            config: Its settings, without secrets: those stay in environment variables that the settings name.
+            check: Connect to it first.
+
+        Raises:
+            InvalidConfigurationError: If the kind is unknown or a setting is missing, unknown or wrong.
+            TargetUnreachableError: If it cannot be reached.
+        """
+        check_name(name, "target")
+        synchronizer = self._synchronizers(kind, config)
+        try:
+            if check:
+                synchronizer.check()
+        finally:
+            synchronizer.close()
+        target = Target(self._clock.new_id(), name, kind, dict(config), current().principal, self._clock.now())
+        with self._store.write() as tx:
+            tx.targets.insert(target)
+            self._audit(tx, "target.create", "target", name, {"kind": kind})
+        return target
+
+    def target(self, name: str) -> Target:
+        """Return a target by name, or raise ``TargetNotFoundError``."""
+        with self._store.read() as tx:
+            return _existing_target(tx, name)
+
+    def targets(self, after: str = "", limit: int = 100) -> list[Target]:
+        """Return a page of targets by name."""
+        with self._store.read() as tx:
+            return tx.targets.page(after, limit)
+
+    def check_target(self, name: str) -> None:
+        """Connect to a target and make sure that tables could be written, changing nothing."""
+        target = self.target(name)
+        synchronizer = self._synchronizers(target.kind, target.config)
+        try:
+            synchronizer.check()
+        finally:
+            synchronizer.close()
+
+    def delete_target(self, name: str) -> None:
+        """Remove a target that no subscription uses any more."""
+        with self._store.write() as tx:
+            _existing_target(tx, name)
+            tx.targets.delete(name)
+            self._audit(tx, "target.delete", "target", name, {})
+
+    # --- subscriptions -------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        dataset: str,
+        target: str,
+        *,
+        table: str = "",
+        consumer: str = "",
+        purpose: str = "",
+        columns: Sequence[str] = (),
+        row_filter: str = "",
+    ) -> Subscription:
+        """Ask for a target to be kept like a dataset. The first delivery follows as soon as a worker is free.
+
+        Args:
+            dataset: The dataset; its active dataset version is followed.
+            target: The target's name.
+            table: The table's name there; the dataset's name by default.
+            consumer: Who asks; the caller by default.
+            purpose: What for.
+            columns: Columns wanted; none means all, also those added later. Key columns always come along.
+            row_filter: SQL condition on the rows wanted.
+
+        Raises:
+            AlreadyExistsError: If the target's table belongs to another subscription.
+            UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
+        """
+        found = self._catalog.dataset(dataset)
+        self._check_wishes(found, columns, row_filter)
+        now = self._clock.now()
+        subscription = Subscription(
+            id=self._clock.new_id(),
+            dataset_id=found.dataset.id,
+            dataset=found.dataset.full_name,
+            dataset_version_id=found.version.id,
+            consumer=consumer or current().principal,
+            purpose=purpose,
+            columns=tuple(columns),
+            row_filter=row_filter,
+            target=target,
+            target_table=table or found.dataset.name,
+            state=SubscriptionState.PROVISIONING,
+            cursor_sequence=None,
+            cursor_schema_id=None,
+            rows_delivered=0,
+            delivered_at=None,
+            last_error="",
+            created_at=now,
+            created_by=current().principal,
+        )
+        with self._store.write() as tx:
+            _existing_target(tx, target)
+            tx.subscriptions.insert(subscription)
+            flows = Edge(
+                Node(NodeKind.DATASET, subscription.dataset),
+                Node(NodeKind.TARGET, f"{target}:{subscription.target_table}"),
+                tuple((name, (name,)) for name in columns),
+            )
+            tx.lineage.put([flows], now)
+            enqueue_delivery(tx, subscription, self._clock)
+            self._changed(tx, subscription, "subscribe")
+        return subscription
+
+    def subscription(self, subscription_id: UUID) -> Subscription:
+        """Return a subscription by id, or raise ``SubscriptionNotFoundError``."""
+        with self._store.read() as tx:
+            return existing_subscription(tx, subscription_id)
+
+    def subscriptions(
+        self,
+        *,
+        dataset: str | None = None,
+        target: str | None = None,
+        state: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
+    ) -> list[SubscriptionStatus]:
+        """Return a page of subscriptions with their distance from the datasets."""
+        dataset_id = self._catalog.dataset(dataset).dataset.id if dataset else None
+        wanted = _state(state) if state else None
+        with self._store.read() as tx:
+            found = tx.subscriptions.page(dataset_id=dataset_id, target=target, state=wanted, after=after, limit=limit)
+            return [_status(tx, subscription) for subscription in found]
+
+    def status(self, subscription_id: UUID) -> SubscriptionStatus:
+        """Return a subscription with its distance from the dataset."""
+        with self._store.read() as tx:
+            return _status(tx, existing_subscription(tx, subscription_id))
+
+    def pause(self, subscription_id: UUID) -> Subscription:
+        """Stop deliveries; the cursor stays where it is."""
+        return self._set_state(subscription_id, SubscriptionState.PAUSED, "pause")
+
+    def resume(self, subscription_id: UUID) -> Subscription:
+        """Deliver again, beginning with everything missed."""
+        with self._store.read() as tx:
+            delivered = existing_subscription(tx, subscription_id).cursor_sequence is not None
+        wanted = SubscriptionState.LIVE if delivered else SubscriptionState.PROVISIONING
+        return self._set_state(subscription_id, wanted, "resume")
+
+    def revoke(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
+        """End a subscription for good. Its table in the target stays as it is unless ``keep_rows`` is false."""
+        ended = self._set_state(subscription_id, SubscriptionState.REVOKED, "revoke")
+        with self._store.write() as tx:
+            tx.tasks.enqueue(
+                self._clock.new_id(),
+                "revoke",
+                str(subscription_id),
+                {"subscription_id": str(subscription_id), "keep_rows": keep_rows},
+                now=self._clock.now(),
+                trace_id=current().trace_id,
+            )
+            tx.lineage.remove(Node(NodeKind.TARGET, f"{ended.target}:{ended.target_table}"))
+        return ended
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    def _set_state(self, subscription_id: UUID, wanted: SubscriptionState, action: str) -> Subscription:
+        with self._store.write() as tx:
+            found = existing_subscription(tx, subscription_id)
+            check_transition(found, wanted)
+            tx.subscriptions.set_state(subscription_id, wanted, "", self._clock.now())
+            changed = existing_subscription(tx, subscription_id)
+            enqueue_delivery(tx, changed, self._clock)
+            self._changed(tx, changed, action)
+        return changed
+
+    def _check_wishes(self, found: ResolvedDataset, columns: Sequence[str], row_filter: str) -> None:
+        schema = self._tables.load(found.version).schema
+        names = [field.name for field in schema.fields]
+        unknown = [name for name in columns if name not in names]
+        if unknown:
+            raise UnknownColumnError(
+                f"{found.name} has no column {', '.join(map(repr, unknown))}.", hint=f"Columns: {', '.join(names)}."
+            )
+        if row_filter:
+            parse_row_filter(row_filter, schema)
+
+    def _changed(self, tx: Transaction, subscription: Subscription, action: str) -> None:
+        context = current()
+        tx.events.append(
+            Topic.SUBSCRIPTION_CHANGED,
+            at=self._clock.now(),
+            principal=context.principal,
+            trace_id=context.trace_id,
+            dataset=subscription.dataset,
+            dataset_version_id=subscription.dataset_version_id,
+            payload={"subscription_id": str(subscription.id), "state": subscription.state},
+        )
+        details = {"dataset": subscription.dataset, "target": subscription.target, "state": subscription.state}
+        self._audit(tx, f"subscription.{action}", "subscription", str(subscription.id), details)
+
+    def _audit(self, tx: Transaction, action: str, kind: str, name: str, details: Mapping[str, object]) -> None:
+        context = current()
+        tx.audit.append(
+            at=self._clock.now(),
+            principal=context.principal,
+            action=action,
+            object_kind=kind,
+            object_name=name,
+            details=details,
+            trace_id=context.trace_id,
+        )
+
+
+def existing_subscription(tx: Transaction, subscription_id: UUID) -> Subscription:
+    """Return a subscription within a transaction, or raise ``SubscriptionNotFoundError``."""
+    found = tx.subscriptions.get(subscription_id)
+    if found is None:
+        raise SubscriptionNotFoundError(
+            f"There is no subscription {subscription_id}.", hint="List them with: cordillera subscription list."
+        )
+    return found
+
+
+def _existing_target(tx: Transaction, name: str) -> Target:
+    found = tx.targets.get(name)
+    if found is None:
+        raise TargetNotFoundError(f"There is no target {name!r}.", hint="List them with: cordillera target list.")
+    return found
+
+
+def _status(tx: Transaction, subscription: Subscription) -> SubscriptionStatus:
+    version = tx.dataset_versions.get(subscription.dataset_version_id)
+    latest = version.sequence_number if version else 0
+    missed = tx.snapshots.following(subscription.dataset_version_id, subscription.cursor_sequence or 0)
+    return SubscriptionStatus(subscription, latest, missed.committed_at if missed else None)
+
+
+def _state(text: str) -> SubscriptionState:
+    try:
+        return SubscriptionState(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"There is no subscription state {text[:40]!r}.", hint=f"Use one of: {', '.join(SubscriptionState)}."
+        ) from None

@@ -1,0 +1,135 @@
+"""Executing runs: read the inputs as of their completions, compute, and replace the partition in the output."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from cordillera.catalog.queries import QueryService
+from cordillera.catalog.service import CatalogService
+from cordillera.catalog.tables import AsOf
+from cordillera.catalog.writes import WriteService
+from cordillera.context import current
+from cordillera.errors import InvalidPartitionError, LeaseLostError, TerminalError, TransientError
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.completion import CompletionUnit, partition_label
+from cordillera.spec.event import Topic
+from cordillera.spec.merge import Operation
+from cordillera.spec.query import bind_partition
+from cordillera.spec.workflow import Job, Run, RunState
+from cordillera.workflows.handlers import input_completions
+from cordillera.workflows.service import bind_condition
+
+
+class RunService:
+    """Executes runs.
+
+    Args:
+        store: Keeps runs.
+        catalog: Resolves datasets.
+        queries: Computes.
+        writes: Writes the output.
+        clock: Time.
+    """
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        catalog: CatalogService,
+        queries: QueryService,
+        writes: WriteService,
+        clock: Clock,
+    ) -> None:
+        self._store, self._catalog = store, catalog
+        self._queries, self._writes, self._clock = queries, writes, clock
+
+    def execute(self, job_name: str, partition: str) -> Run | None:
+        """Execute the newest unfinished run of a job for a partition; None if there is none.
+
+        The output is committed under the run's id as idempotency key, and under the lease of the task: a run that is executed
+        again after a crash changes nothing twice, and a worker that lost its lease changes nothing at all.
+
+        Raises:
+            TransientError: If a retry may help; the run stays unfinished.
+        """
+        begun = self._begin(job_name, partition)
+        if begun is None:
+            return None
+        job, run, moments = begun
+        try:
+            run = self._compute(job, run, moments)
+        except TransientError as error:
+            if not isinstance(error, LeaseLostError):
+                self._note(replace(run, error=str(error)))
+            raise
+        except TerminalError as error:
+            return self._finish(replace(run, state=RunState.FAILED, error=str(error)), job)
+        return self._finish(run, job)
+
+    def _begin(self, job_name: str, partition: str) -> tuple[Job, Run, dict[str, AsOf]] | None:
+        with self._store.write() as tx:
+            job = tx.jobs.get(job_name)
+            unfinished = [
+                run
+                for state in (RunState.QUEUED, RunState.RUNNING)
+                for run in tx.runs.page(job=job_name, state=state, partition=partition, limit=1)
+            ]
+            if job is None or not unfinished:
+                return None
+            run = max(unfinished, key=lambda r: r.created_at)
+            completions, missing = input_completions(tx, job, partition)
+            if missing:
+                return None
+            run = replace(
+                run, state=RunState.RUNNING, attempts=run.attempts + 1, error="", started_at=self._clock.now()
+            )
+            tx.runs.update(run)
+        moments: dict[str, AsOf] = {name: completion.sequence_number for name, completion in completions.items()}
+        return job, run, moments
+
+    def _compute(self, job: Job, run: Run, moments: dict[str, AsOf]) -> Run:
+        rows = self._queries.query(bind_partition(job.sql, run.partition), moments)
+        result = self._writes.write(
+            job.output,
+            rows,
+            Operation.REPLACE,
+            where=bind_condition(job.output_condition, run.partition),
+            idempotency_key=f"run:{run.id}",
+            request_hash=str(run.id),
+            completes=self._output_partition(job, run.partition),
+        )
+        return replace(
+            run,
+            state=RunState.SUCCEEDED,
+            output_sequence=result.sequence_number if result.snapshot_committed else None,
+            rows_written=result.rows_inserted,
+        )
+
+    def _output_partition(self, job: Job, partition: str) -> str | None:
+        """Return the partition of the output that a run completes; None if the output is cut differently."""
+        unit = CompletionUnit(self._catalog.dataset(job.output).version.completion_unit)
+        try:
+            return partition_label(unit, partition, job.output)
+        except InvalidPartitionError:
+            return None
+
+    def _note(self, run: Run) -> None:
+        with self._store.write() as tx:
+            tx.runs.update(run)
+
+    def _finish(self, run: Run, job: Job) -> Run:
+        now: datetime = self._clock.now()
+        finished, context = replace(run, finished_at=now), current()
+        with self._store.write() as tx:
+            tx.runs.update(finished)
+            tx.events.append(
+                Topic.RUN_FINISHED,
+                at=now,
+                principal=context.principal,
+                trace_id=run.trace_id,
+                dataset=job.output,
+                dataset_version_id=None,
+                payload={"run_id": str(run.id), "job": job.name, "partition": run.partition, "state": finished.state},
+            )
+        return finished

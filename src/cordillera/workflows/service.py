@@ -1,0 +1,229 @@
+"""Jobs: SQL over datasets that runs when its inputs are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from cordillera.catalog.queries import QueryService
+from cordillera.catalog.service import CatalogService, resolve
+from cordillera.context import current
+from cordillera.errors import InvalidInputError, InvalidSqlError, JobNotFoundError, NotAllowedError, RunNotFoundError
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.completion import CompletionUnit
+from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.lineage import Edge, Node, NodeKind
+from cordillera.spec.names import parse_dataset_ref
+from cordillera.spec.query import bind_partition, column_lineage, dataset_names
+from cordillera.spec.workflow import Job, Run, RunState, Waiting
+from cordillera.workflows.handlers import input_completions, start_run
+
+_ANY_PARTITION = "2000-01-01"
+
+
+class WorkflowService:
+    """Manages jobs and shows runs.
+
+    Args:
+        store: Keeps them.
+        catalog: Resolves datasets.
+        queries: Knows schemas.
+        clock: Time and ids.
+    """
+
+    def __init__(self, store: MetadataStore, catalog: CatalogService, queries: QueryService, clock: Clock) -> None:
+        self._store, self._catalog, self._queries, self._clock = store, catalog, queries, clock
+
+    def create_job(
+        self,
+        name: str,
+        sql: str,
+        *,
+        output_condition: str,
+        output: str = "",
+        inputs: Sequence[str] = (),
+        owner: str = "",
+        description: str = "",
+    ) -> Job:
+        """Create a job.
+
+        Args:
+            name: ``namespace.name``.
+            sql: A SELECT over datasets; ``$partition`` stands for the partition's label.
+            output_condition: Condition on the output telling which of its rows belong to ``$partition``; a run replaces them.
+            output: The dataset it writes; ``name`` by default.
+            inputs: The datasets that have to be complete for the partition; by default those the query reads.
+            owner: Owner; the caller by default.
+            description: What it is for.
+
+        Raises:
+            InvalidSqlError, InvalidExpressionError: If the query or the condition cannot be read.
+            DatasetNotFoundError: If an input or the output does not exist.
+            NotAllowedError: If an input is cut into other partitions than the others, or is the output itself.
+            AlreadyExistsError: If the name is taken.
+        """
+        parse_dataset_ref(name)
+        reads = tuple(inputs) or tuple(ref.full_name for ref in dataset_names(sql))
+        if not reads:
+            raise InvalidSqlError(f"The job {name} reads no dataset, so nothing could start it.")
+        writes = output or name
+        self._check(name, sql, reads, writes, output_condition)
+        context, now = current(), self._clock.now()
+        job = Job(
+            self._clock.new_id(), name, sql, reads, writes, output_condition, owner or context.principal, description,
+            True, now,
+        )  # fmt: skip
+        with self._store.write() as tx:
+            tx.jobs.insert(job)
+            tx.lineage.put(self._edges(job), now)
+            self._audit(tx, "job.create", name, {"inputs": list(reads), "output": writes})
+        return job
+
+    def job(self, name: str) -> Job:
+        """Return a job by name, or raise ``JobNotFoundError``."""
+        with self._store.read() as tx:
+            return _existing_job(tx, name)
+
+    def jobs(self, after: str = "", limit: int = 100) -> list[Job]:
+        """Return a page of jobs by name."""
+        with self._store.read() as tx:
+            return tx.jobs.page(after, limit)
+
+    def set_enabled(self, name: str, enabled: bool) -> Job:
+        """Let completions start runs of a job, or stop them doing so."""
+        with self._store.write() as tx:
+            changed = replace(_existing_job(tx, name), enabled=enabled)
+            tx.jobs.update(changed)
+            self._audit(tx, "job.enable" if enabled else "job.disable", name, {})
+        return changed
+
+    def delete_job(self, name: str) -> None:
+        """Remove a job and its runs; the dataset it wrote stays."""
+        with self._store.write() as tx:
+            _existing_job(tx, name)
+            tx.jobs.delete(name)
+            tx.lineage.remove(Node(NodeKind.JOB, name))
+            self._audit(tx, "job.delete", name, {})
+
+    def run_now(self, name: str, partition: str) -> Run:
+        """Start a run for a partition whose inputs are complete, even if one has been made for this state of them.
+
+        Raises:
+            NotAllowedError: Naming the inputs that are not complete.
+        """
+        with self._store.write() as tx:
+            job = _existing_job(tx, name)
+            completions, missing = input_completions(tx, job, partition)
+            if missing:
+                raise NotAllowedError(
+                    f"{name} cannot run for {partition}: not complete are {', '.join(missing)}.",
+                    hint="Wait for them, or declare them complete.",
+                )
+            run = start_run(tx, job, partition, completions, self._clock, again=True)
+            assert run is not None, "a run that is asked for again is always new"
+            self._audit(tx, "job.run", name, {"partition": partition})
+        return run
+
+    def run(self, run_id: UUID) -> Run:
+        """Return a run by id, or raise ``RunNotFoundError``."""
+        with self._store.read() as tx:
+            found = tx.runs.get(run_id)
+        if found is None:
+            raise RunNotFoundError(f"There is no run {run_id}.", hint="List them with: cordillera run list.")
+        return found
+
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        state: str | None = None,
+        partition: str | None = None,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> list[Run]:
+        """Return a page of runs, newest first."""
+        wanted = _state(state) if state else None
+        with self._store.read() as tx:
+            if job is not None:
+                _existing_job(tx, job)
+            return tx.runs.page(job=job, state=wanted, partition=partition, before=before, limit=limit)
+
+    def run_counts(self) -> dict[tuple[str, RunState], int]:
+        """Return how many runs each job has in each state."""
+        with self._store.read() as tx:
+            return tx.runs.counts()
+
+    def waiting(self, name: str, limit: int = 50) -> list[Waiting]:
+        """Return the partitions that some inputs of a job are complete for and others are not, latest first."""
+        with self._store.read() as tx:
+            job = _existing_job(tx, name)
+            labels: set[str] = set()
+            for dataset in job.inputs:
+                version = resolve(tx, parse_dataset_ref(dataset)).version
+                labels |= {completion.partition for completion in tx.completions.page(version.id, None, limit)}
+            found = []
+            for label in sorted(labels, reverse=True)[:limit]:
+                completions, missing = input_completions(tx, job, label)
+                if missing:
+                    found.append(Waiting(label, tuple(completions), tuple(missing)))
+        return found
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    def _check(self, name: str, sql: str, inputs: Sequence[str], output: str, condition: str) -> None:
+        if output in inputs:
+            raise NotAllowedError(f"The job {name} reads what it writes, {output}; it would start itself for ever.")
+        units = {CompletionUnit(self._catalog.dataset(dataset).version.completion_unit) for dataset in inputs}
+        if len(units) > 1:
+            raise NotAllowedError(
+                f"The inputs of {name} are cut into different partitions: {', '.join(sorted(units))}.",
+                hint="Inputs of a job need the same completion unit.",
+            )
+        column_lineage(bind_partition(sql, _ANY_PARTITION), self._queries.schema_of)
+        schema = self._queries.schema_of(parse_dataset_ref(output))
+        parse_row_filter(bind_condition(condition, _ANY_PARTITION), schema)
+
+    def _edges(self, job: Job) -> list[Edge]:
+        node = Node(NodeKind.JOB, job.name)
+        by_input: dict[str, list[tuple[str, tuple[str, ...]]]] = {dataset: [] for dataset in job.inputs}
+        for column, sources in column_lineage(bind_partition(job.sql, _ANY_PARTITION), self._queries.schema_of).items():
+            for ref, names in sources.items():
+                by_input.setdefault(ref.full_name, []).append((column, names))
+        edges = [Edge(Node(NodeKind.DATASET, name), node, tuple(columns)) for name, columns in by_input.items()]
+        return [*edges, Edge(node, Node(NodeKind.DATASET, job.output))]
+
+    def _audit(self, tx: Transaction, action: str, name: str, details: Mapping[str, object]) -> None:
+        context = current()
+        tx.audit.append(
+            at=self._clock.now(),
+            principal=context.principal,
+            action=action,
+            object_kind="job",
+            object_name=name,
+            details=details,
+            trace_id=context.trace_id,
+        )
+
+
+def bind_condition(condition: str, partition: str) -> str:
+    """Return an output condition with ``$partition`` replaced by a literal."""
+    bound = bind_partition(f"SELECT 1 WHERE {condition}", partition)
+    return bound.split(" WHERE ", 1)[1]
+
+
+def _existing_job(tx: Transaction, name: str) -> Job:
+    found = tx.jobs.get(name)
+    if found is None:
+        raise JobNotFoundError(f"There is no job {name!r}.", hint="List them with: cordillera job list.")
+    return found
+
+
+def _state(text: str) -> RunState:
+    try:
+        return RunState(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"There is no run state {text[:40]!r}.", hint=f"Use one of: {', '.join(RunState)}."
+        ) from None
