@@ -23,6 +23,7 @@ from cordillera.errors import (
     LeaseLostError,
     LifecycleError,
 )
+from cordillera.metrics import COMMIT_SECONDS, COMMITS, CONFLICTS
 from cordillera.ports.clock import Clock
 from cordillera.ports.commit_guard import Change, CommitGuard
 from cordillera.ports.metadata import MetadataStore, Transaction
@@ -95,6 +96,7 @@ class CommitService:
     ) -> None:
         self._store, self._tables, self._clock, self._guards = store, tables, clock, tuple(guards)
 
+    @COMMIT_SECONDS.time()
     def commit(self, target: ResolvedDataset, request: CommitRequest) -> CommitResult:
         """Check a commit and make it visible.
 
@@ -128,11 +130,14 @@ class CommitService:
         written, outdated = self._tables.write_successor(before, after)
         try:
             result = self._publish_once(target, request, before, written)
-        except (CommitConflictError, LeaseLostError, IdempotencyKeyReusedError):
+        except (CommitConflictError, LeaseLostError) as error:
             # Only these say for certain that the pointer did not move. After any other failure it may have.
             self._tables.forget_metadata(written.location)
+            if isinstance(error, CommitConflictError):
+                CONFLICTS.inc()
             raise
         self._tables.io.storage.delete(outdated)
+        COMMITS.labels(request.manifest.operation if request.manifest else "metadata").inc()
         return result
 
     def replay(self, tx: Transaction, version: DatasetVersion, request: CommitRequest) -> CommitResult | None:

@@ -14,7 +14,7 @@ import structlog
 
 from cordillera.context import Lease, acting
 from cordillera.errors import CordilleraError, LeaseLostError, TransientError
-from cordillera.operations.metrics import EVENTS_HANDLED, TASK_SECONDS, TASKS
+from cordillera.metrics import EVENTS_HANDLED, TASK_SECONDS, TASKS
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.event import AuditEntry, Event, Task, Topic
@@ -39,7 +39,8 @@ class LeaseTerms:
 
     def retry_after(self, attempts: int) -> timedelta:
         """Return how long to wait after the n-th failure: doubling, up to a limit."""
-        return min(self.last_retry, self.first_retry * 2 ** min(attempts - 1, 20))
+        doubled: timedelta = self.first_retry * 2 ** min(attempts - 1, 20)
+        return min(self.last_retry, doubled)
 
 
 class OperationsService:

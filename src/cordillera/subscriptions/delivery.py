@@ -17,6 +17,7 @@ from cordillera.errors import (
     TargetNotFoundError,
     TerminalError,
 )
+from cordillera.metrics import ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.metadata import MetadataStore
@@ -158,6 +159,7 @@ class DeliveryService:
             self._advance(followed, 0)
             return None
         result = synchronizer.apply(self._plan(followed, cursor))
+        ROWS_DELIVERED.labels(subscription.target).inc(result.rows_upserted + result.rows_deleted)
         self._advance(followed, result.rows_upserted + result.rows_deleted)
         return result
 

@@ -1,0 +1,289 @@
+"""Objects as files in a directory of this machine.
+
+An object is written under an unfinished name in its own directory, made durable (fsync), and published with a
+hard link, which fails if the name is taken: there is no moment in which a half-written or replaced object can
+be seen. A process that is killed leaves at most a file with an unfinished name, which no listing shows.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+
+from cordillera.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    CordilleraError,
+    CorruptDataError,
+    InvalidConfigurationError,
+    InvalidInputError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from cordillera.ports.storage import StoredObject
+from cordillera.spec.object_uri import check_range, folder_key, is_object_key, object_key
+
+SCHEME = "file"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_STREAM_FAILED = _FULL | {errno.EIO, errno.ESTALE, errno.EROFS}
+
+
+class LocalStorage:
+    """A directory as storage root. See :class:`cordillera.ports.storage.Storage` for the methods.
+
+    Args:
+        root: A path, or a ``file:///`` URI, taken literally (nothing is percent-decoded). It need not exist
+            yet.
+
+    Raises:
+        InvalidConfigurationError: If the URI has a host or no absolute path, or the root is ``/`` itself.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._directory = _root_directory(root)
+        self._root = f"{SCHEME}://{self._directory}"
+
+    @property
+    def root(self) -> str:
+        """The root as a ``file:///`` URI."""
+        return self._root
+
+    def __repr__(self) -> str:
+        return f"LocalStorage({self._root!r})"
+
+    def read(self, uri: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes of an object, or exactly ``length`` of them from ``offset``."""
+        check_range(uri, offset, length)
+        path = self._path(uri)
+        with _translated(uri), os.fdopen(_open_object(path), "rb") as file:
+            check_range(uri, offset, length, os.fstat(file.fileno()).st_size)
+            file.seek(offset)
+            return file.read() if length is None else file.read(length)
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Create an object, durably."""
+        with (
+            self._new_file(uri) as descriptor,
+            _translated(uri),
+            os.fdopen(descriptor, "wb", closefd=False) as file,
+        ):
+            file.write(data)
+
+    @contextmanager
+    def open_input(self, uri: str) -> Iterator[pa.NativeFile]:
+        """Open an object for random access.
+
+        A plain file, not a memory map: when a mapped file turns out to be shorter than it was (a failing
+        disk, a meddling hand) the process dies of SIGBUS, where a read reports an error. Parquet is decoded
+        into new memory either way.
+        """
+        path = self._path(uri)
+        with _translated(uri):
+            file = pa.OSFile(_open_object(path), "rb")
+        with file, _stream_translated(uri):
+            yield file
+
+    @contextmanager
+    def open_output(self, uri: str) -> Iterator[pa.NativeFile]:
+        """Open a new object for streaming; a taken name is refused when the block ends, if not at once."""
+        with (
+            self._new_file(uri) as descriptor,
+            _stream_translated(uri),
+            pa.OSFile(os.dup(descriptor), "wb") as file,
+        ):
+            yield file
+
+    def exists(self, uri: str) -> bool:
+        """Tell whether there is an object at ``uri``."""
+        path = self._path(uri)
+        try:
+            with _translated(uri):
+                return stat.S_ISREG(path.stat().st_mode)
+        except CorruptDataError:
+            return False
+
+    def delete(self, uris: Iterable[str]) -> None:
+        """Remove objects, durably; empty directories stay, since another writer may be about to use them."""
+        changed: set[Path] = set()
+        for uri in uris:
+            path = self._path(uri)
+            if self.exists(uri):
+                with _translated(uri), suppress(FileNotFoundError):
+                    path.unlink()
+                changed.add(path.parent)
+        for directory in changed:
+            with _translated(str(directory)), suppress(FileNotFoundError):
+                _sync_directory(directory)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects under the folder ``prefix``. Links are not followed, and are no objects."""
+        key = folder_key(self._root, prefix)
+        directory = self._directory / key
+        self._check_inside(directory, prefix)
+        return self._walk(directory)
+
+    def _walk(self, top: Path) -> Iterator[StoredObject]:
+        pending = [str(top)]
+        while pending:
+            directory = pending.pop()
+            # Whatever vanishes meanwhile was deleted meanwhile.
+            with (
+                _translated(directory),
+                suppress(FileNotFoundError, NotADirectoryError),
+                os.scandir(directory) as entries,
+            ):
+                for entry in filter(_is_legal, entries):
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        with suppress(FileNotFoundError):
+                            yield _stored_object(entry)
+
+    def _path(self, uri: str) -> Path:
+        path = self._directory / object_key(self._root, uri)
+        self._check_inside(path, uri)
+        return path
+
+    def _check_inside(self, path: Path, uri: str) -> None:
+        # The root itself may be, or lie behind, a link; below it no link may lead out.
+        inside = os.path.realpath(self._directory)
+        if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+            raise AccessDeniedError(f"{uri!r} is outside the storage root {self._root!r}: it follows a link out of it.")
+
+    @contextmanager
+    def _new_file(self, uri: str) -> Iterator[int]:
+        """Yield the descriptor of an unfinished file, which becomes the object when the block ends well."""
+        path = self._path(uri)
+        unfinished = path.parent / f".tmp-{uuid4().hex}"
+        with _translated(uri):
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, "exists", str(path))
+            _make_directory(path.parent)
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            yield descriptor
+            with _translated(uri):
+                os.fsync(descriptor)
+                _publish(unfinished, path)
+        finally:
+            os.close(descriptor)
+            with suppress(OSError):  # gone already, or invisible litter: no reason to hide the error that led here
+                unfinished.unlink()
+
+
+def _root_directory(root: str) -> Path:
+    path = root.removeprefix(f"{SCHEME}://")
+    if path.startswith(f"{SCHEME}:") or (path != root and not path.startswith("/")) or not path:
+        raise InvalidConfigurationError(
+            f"{root!r} is not a storage root.", hint="Write a path, or file:/// and an absolute path."
+        )
+    directory = Path(os.path.normpath(Path(path).absolute()))
+    if directory == directory.parent:
+        raise InvalidConfigurationError(
+            "The root directory '/' cannot be a storage root.", hint="Name a directory in it."
+        )
+    return directory
+
+
+def _open_object(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, "not a regular file", str(path))
+    return descriptor
+
+
+def _is_legal(entry: os.DirEntry[str]) -> bool:
+    return is_object_key(entry.name)
+
+
+def _stored_object(entry: os.DirEntry[str]) -> StoredObject:
+    status = entry.stat(follow_symlinks=False)
+    return StoredObject(f"{SCHEME}://{entry.path}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _publish(unfinished: Path, path: Path) -> None:
+    try:
+        os.link(unfinished, path)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise InvalidConfigurationError(
+                f"The file system of {str(path.parent)!r} has no hard links, which publishing needs.",
+                hint="Put the storage root on another file system.",
+            ) from error
+        raise
+    try:
+        unfinished.unlink()
+        _sync_directory(path.parent)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _make_directory(directory: Path) -> None:
+    """Create a directory and those above it, each durably."""
+    missing = []
+    while not directory.exists():
+        missing.append(directory)
+        directory = directory.parent
+    if not directory.is_dir():
+        raise FileExistsError(errno.EEXIST, "an object stands where a folder is needed", str(directory))
+    for created in reversed(missing):
+        created.mkdir(exist_ok=True)
+        _sync_directory(created.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cordillera_error(uri, error) from error
+
+
+@contextmanager
+def _stream_translated(uri: str) -> Iterator[None]:
+    """Translate the errors of a native stream used in the block, and leave those of its other work alone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _STREAM_FAILED and error.filename is None:
+            raise _cordillera_error(uri, error) from error
+        raise
+
+
+def _cordillera_error(uri: str, error: OSError) -> CordilleraError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _FULL:
+        return StorageFullError(f"There is no room to write {uri!r} ({reason}).", hint="Free or add disk space.")
+    if error.errno in _DENIED:
+        return AccessDeniedError(
+            f"The operating system refuses access to {uri!r} ({reason}).",
+            hint="Check the owner and mode of the directory, and that its file system is mounted writable.",
+        )
+    if isinstance(error, FileExistsError):
+        return AlreadyExistsError(f"{uri!r} exists already, or a part of its path does; objects are never overwritten.")
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return CorruptDataError(f"The object {uri!r} does not exist.")
+    if error.errno == errno.ENAMETOOLONG:
+        return InvalidInputError(f"{uri!r} is too long for a file name.")
+    return StorageUnavailableError(f"The file system failed on {uri!r} ({reason}).")

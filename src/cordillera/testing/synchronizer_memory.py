@@ -1,0 +1,242 @@
+"""A target in memory: the synchronizer port on Arrow tables, for tests and for reading how a synchronizer behaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cordillera.errors import (
+    DuplicateKeyError,
+    IncompatibleSchemaError,
+    MissingKeyError,
+    NullKeyError,
+    TargetDriftError,
+    TypeMismatchError,
+)
+from cordillera.ports.synchronizer import (
+    Capabilities,
+    Cursor,
+    Delivery,
+    DeliveryResult,
+    RowReader,
+    TargetColumn,
+    TargetTable,
+)
+from cordillera.spec.arrow_types import field_id_of
+
+_WIDENINGS = {(pa.int32(), pa.int64()), (pa.float32(), pa.float64())}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What one subscription keeps."""
+
+    table: TargetTable
+    cursor: Cursor
+    rows: pa.Table
+
+
+class MemorySynchronizer:
+    """Keeps tables in this process's memory; they end with the object."""
+
+    def __init__(self) -> None:
+        self._kept: dict[UUID, _Kept] = {}
+        self._abandoned: dict[str, pa.Table] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Transactional, with every schema change; also of fields inside structs."""
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+
+    def check(self) -> None:
+        """Do nothing: memory is always reachable."""
+
+    def read_cursor(self, subscription_id: UUID) -> Cursor | None:
+        """Return the cursor of a subscription, or None before the first delivery."""
+        kept = self._kept.get(subscription_id)
+        return kept.cursor if kept else None
+
+    def apply(self, delivery: Delivery) -> DeliveryResult:
+        """Apply a delivery exactly once, all of it or nothing; see the port."""
+        with self._lock:
+            kept = self._kept.get(delivery.subscription_id)
+            if kept and _covers(kept.cursor, delivery.to_cursor):
+                return DeliveryResult(0, 0, already_applied=True)
+            self._check_drift(kept, delivery)
+            table = delivery.table
+            upserts = _read(delivery.upserts, table.arrow_schema(), table)
+            _refuse_duplicates(upserts, table)
+            if kept is None or delivery.replace:
+                removed = kept.rows.num_rows if kept else 0
+                rows = upserts
+            else:
+                stored = _evolved(kept, table)
+                deletes = _read(delivery.deletes, pa.schema([table.arrow_schema().field(n) for n in table.key]), table)
+                remaining = _without(stored, deletes, table.key)
+                removed = stored.num_rows - remaining.num_rows
+                rows = pa.concat_tables([_without(remaining, upserts.select(table.key), table.key), upserts])
+            self._kept[delivery.subscription_id] = _Kept(table, delivery.to_cursor, rows)
+            return DeliveryResult(upserts.num_rows, removed)
+
+    def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """Stream the rows of the table of that name."""
+        found = [kept.rows for kept in self._kept.values() if kept.table.name == table.name]
+        found += [self._abandoned[table.name]] if table.name in self._abandoned else []
+        if not found:
+            raise TargetDriftError(f"The table {table.name!r} is not in the target.")
+        wanted = table.arrow_schema().names if columns is None else list(columns)
+        missing = [name for name in wanted if name not in found[0].column_names]
+        if missing:
+            raise TargetDriftError(f"The table {table.name!r} has no column {missing[0]!r}.")
+        schema = pa.schema([table.arrow_schema().field(name) for name in wanted])
+        return found[0].select(wanted).cast(schema).to_reader()
+
+    def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
+        """Forget a subscription and, unless ``keep_rows``, its table."""
+        with self._lock:
+            kept = self._kept.get(subscription_id)
+            if kept is None:
+                return
+            if kept.table.name != table.name:
+                raise TargetDriftError(f"Subscription {subscription_id} keeps {kept.table.name!r}, not {table.name!r}.")
+            del self._kept[subscription_id]
+            if keep_rows:
+                self._abandoned[table.name] = kept.rows
+
+    def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+    def _check_drift(self, kept: _Kept | None, delivery: Delivery) -> None:
+        name = delivery.table.name
+        held = kept.cursor if kept else None
+        if held != delivery.from_cursor:
+            raise TargetDriftError(
+                f"Table {name!r} stands at {held}, but the delivery begins at {delivery.from_cursor}."
+            )
+        if kept and kept.table.name != name:
+            raise TargetDriftError(f"Subscription {delivery.subscription_id} keeps {kept.table.name!r}, not {name!r}.")
+        others = {k.table.name for i, k in self._kept.items() if i != delivery.subscription_id}
+        if name in others or name in self._abandoned:
+            raise TargetDriftError(f"There is a table {name!r} that this subscription did not create.")
+
+
+def _covers(held: Cursor, wanted: Cursor) -> bool:
+    return held.sequence_number >= wanted.sequence_number and held.schema_id >= wanted.schema_id
+
+
+def _read(rows: RowReader, schema: pa.Schema, table: TargetTable) -> pa.Table:
+    with rows() as reader:
+        found = reader.read_all()
+    if not found.schema.equals(schema, check_metadata=False) and found.schema.names != schema.names:
+        raise TypeMismatchError(f"Rows for table {table.name!r} have the columns {found.schema.names}.")
+    for field, expected in zip(found.schema, schema, strict=True):
+        if field.type != expected.type:
+            raise TypeMismatchError(f"Column {field.name!r} is {expected.type}, but the rows have {field.type}.")
+        required = field.name in table.key or not expected.nullable
+        if required and found.column(field.name).null_count:
+            kind = NullKeyError if field.name in table.key else TypeMismatchError
+            raise kind(f"Rows for table {table.name!r} carry NULL in the required column {field.name!r}.")
+    if not schema.names and found.num_rows:
+        raise MissingKeyError(f"Rows of table {table.name!r} cannot be removed by key: it has none.")
+    return found.cast(schema)
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def _comparable(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Return the key columns in types whose equality is that of keys: NaN equals NaN, and -0.0 equals 0.0."""
+    columns = {}
+    for position, name in enumerate(key):
+        column = rows.column(name)
+        if pa.types.is_floating(column.type):
+            column = pc.add(column.cast(pa.float64()), 0.0).cast(pa.string())
+        elif isinstance(column.type, pa.UuidType):
+            column = column.cast(pa.binary(16)).cast(pa.binary())
+        elif pa.types.is_decimal(column.type):
+            column = column.cast(pa.string())
+        elif pa.types.is_fixed_size_binary(column.type):
+            column = column.cast(pa.binary())
+        columns[str(position)] = column
+    return pa.table(columns)
+
+
+def _without(rows: pa.Table, gone: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Return the rows whose keys are not among ``gone``."""
+    if not key or not gone.num_rows or not rows.num_rows:
+        return rows
+    numbered = _comparable(rows, key).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
+    names = [str(position) for position in range(len(key))]
+    kept = numbered.join(_comparable(gone, key), names, join_type="left anti")
+    return rows.take(kept.column("row"))
+
+
+def _refuse_duplicates(rows: pa.Table, table: TargetTable) -> None:
+    if table.key:
+        keys = _comparable(rows, table.key)
+        if keys.group_by(keys.column_names).aggregate([]).num_rows < rows.num_rows:
+            raise DuplicateKeyError(f"Keys come more than once in the delivered rows of {table.name!r}.")
+
+
+# --- schema changes -------------------------------------------------------------------------------------------------
+
+
+def _evolved(kept: _Kept, table: TargetTable) -> pa.Table:
+    """Return the kept rows under the delivered columns, matched by field id."""
+    before = {column.field_id: column for column in kept.table.columns}
+    if _key_ids(kept.table) != _key_ids(table):
+        raise IncompatibleSchemaError(f"Table {table.name!r} was delivered with another key.")
+    columns = []
+    for column in table.columns:
+        old = before.get(column.field_id)
+        if not column.nullable and (old is None or old.nullable):
+            raise IncompatibleSchemaError(f"Stored rows have no value for the required column {column.name!r}.")
+        if old is None:
+            columns.append(pa.chunked_array([pa.nulls(kept.rows.num_rows, column.type)]))
+        else:
+            chunks = [_converted(chunk, old.type, column) for chunk in kept.rows.column(old.name).chunks]
+            columns.append(pa.chunked_array(chunks, column.type))
+    return pa.table(columns, schema=table.arrow_schema())
+
+
+def _key_ids(table: TargetTable) -> list[int]:
+    ids = {column.name: column.field_id for column in table.columns}
+    return [ids[name] for name in table.key]
+
+
+def _converted(values: pa.Array, old: pa.DataType, column: TargetColumn) -> pa.Array:
+    new = column.type
+    if pa.types.is_struct(old) and pa.types.is_struct(new):
+        before = {field_id_of(f) or f.name: (f, child) for f, child in zip(old, values.flatten(), strict=True)}
+        children = [_child(before.get(field_id_of(f) or f.name), f, len(values)) for f in new]
+        return pa.StructArray.from_arrays(children, fields=list(new), mask=values.is_null())
+    if pa.types.is_map(old) and pa.types.is_map(new):
+        entries = values.cast(pa.list_(pa.struct([old.key_field, old.item_field])))
+        keys, items = entries.flatten().flatten()
+        keys = _converted(keys, old.key_type, replace(column, type=new.key_type))
+        items = _converted(items, old.item_type, replace(column, type=new.item_type))
+        return pa.MapArray.from_arrays(_offsets(entries), keys, items, type=new, mask=values.is_null())
+    if pa.types.is_list(old) and pa.types.is_list(new):
+        elements = _converted(values.flatten(), old.value_type, replace(column, type=new.value_type))
+        return pa.ListArray.from_arrays(_offsets(values), elements, type=new, mask=values.is_null())
+    digits = pa.types.is_decimal(old) and pa.types.is_decimal(new) and old.scale == new.scale
+    if old == new or (old, new) in _WIDENINGS or (digits and new.precision > old.precision):
+        return values.cast(new)
+    raise IncompatibleSchemaError(f"Column {column.name!r} is {old} in the target and cannot become {new}.")
+
+
+def _child(before: tuple[pa.Field, pa.Array] | None, field: pa.Field, length: int) -> pa.Array:
+    if before is None:
+        return pa.nulls(length, field.type)
+    return _converted(before[1], before[0].type, TargetColumn(0, field.name, field.type))
+
+
+def _offsets(lists: pa.Array) -> pa.Array:
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    return pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths).cast(pa.int32())])
