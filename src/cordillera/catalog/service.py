@@ -18,19 +18,23 @@ from cordillera.errors import (
     InvalidInputError,
     InvalidNameError,
     NamespaceNotFoundError,
+    SnapshotNotFoundError,
 )
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.catalog import (
+    Column,
     Dataset,
     DatasetVersion,
     Lifecycle,
     Namespace,
     SearchResult,
+    Snapshot,
     check_transition,
 )
 from cordillera.spec.completion import parse_unit
 from cordillera.spec.event import Topic
+from cordillera.spec.manifest import Manifest
 from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
 
 DELETED_DATASET_RETENTION = timedelta(days=7)
@@ -224,6 +228,34 @@ class CatalogService:
         """Return all dataset versions of a dataset."""
         with self._store.read() as tx:
             return tx.dataset_versions.page(_existing_dataset(tx, parse_dataset_ref(name)).id)
+
+    def columns(self, version: DatasetVersion) -> list[Column]:
+        """Return the columns of a dataset version."""
+        with self._store.read() as tx:
+            return tx.dataset_versions.columns(version.id)
+
+    def snapshots(self, name: str, before: int | None = None, limit: int = 100) -> list[Snapshot]:
+        """Return a page of a dataset's snapshots, newest first, below sequence number ``before`` where given."""
+        with self._store.read() as tx:
+            version = resolve(tx, parse_dataset_ref(name)).version
+            return tx.snapshots.page(version.id, before, _page(limit))
+
+    def snapshot(self, name: str, sequence_number: int) -> Snapshot:
+        """Return a snapshot, or raise ``SnapshotNotFoundError``."""
+        with self._store.read() as tx:
+            version = resolve(tx, parse_dataset_ref(name)).version
+            found = tx.snapshots.get(version.id, sequence_number)
+        if found is None:
+            raise SnapshotNotFoundError(
+                f"{name} has no snapshot {sequence_number}.", hint=f"Its newest is {version.sequence_number}."
+            )
+        return found
+
+    def manifest(self, name: str, sequence_number: int) -> Manifest | None:
+        """Return the manifest of a snapshot."""
+        with self._store.read() as tx:
+            version = resolve(tx, parse_dataset_ref(name)).version
+            return tx.snapshots.manifest(version.id, sequence_number)
 
     def update_dataset(
         self,

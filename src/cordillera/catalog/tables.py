@@ -18,6 +18,7 @@ from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LruCache
+from cordillera.table.reader import ReadOptions
 from cordillera.table.scan import Scan, check_selection, stream
 
 METADATA_FILES_KEPT = 100
@@ -132,9 +133,14 @@ class TableService:
         """
         metadata = self.load(version)
         snapshot = self.snapshot(name, version, as_of)
-        schema = metadata.schema if as_of is None or snapshot is None else metadata.schema_by_id(snapshot.schema_id)
+        schema = _schema_then(metadata, snapshot, as_of)
         row_filter = parse_row_filter(where, schema) if where else None
         return stream(self.io, Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter))
+
+    def schema(self, name: str, version: DatasetVersion, as_of: AsOf = None) -> pa.Schema:
+        """Return the Arrow schema that rows have, now or as of a sequence number or time."""
+        schema = _schema_then(self.load(version), self.snapshot(name, version, as_of), as_of)
+        return ReadOptions(schema).arrow_schema()
 
     def scan_metadata(
         self, name: str, metadata: TableMetadata, columns: Sequence[str] | None = None
@@ -178,6 +184,11 @@ class TableService:
         with self._store.read() as tx:
             found = tx.snapshots.at(version.id, moment)
         return found.sequence_number if found else -1
+
+
+def _schema_then(metadata: TableMetadata, snapshot: IcebergSnapshot | None, as_of: AsOf) -> Schema:
+    """Return the schema a read sees: today's, or for a read of the past the one it was written under."""
+    return metadata.schema if as_of is None or snapshot is None else metadata.schema_by_id(snapshot.schema_id)
 
 
 def columns_of(schema: Schema) -> tuple[Column, ...]:

@@ -37,6 +37,11 @@ class LeaseTerms:
     first_retry: timedelta = timedelta(seconds=1)
     last_retry: timedelta = timedelta(minutes=10)
 
+    @classmethod
+    def of_seconds(cls, seconds: float) -> LeaseTerms:
+        """Return terms with a lease of so many seconds."""
+        return cls(lease=timedelta(seconds=seconds))
+
     def retry_after(self, attempts: int) -> timedelta:
         """Return how long to wait after the n-th failure: doubling, up to a limit."""
         doubled: timedelta = self.first_retry * 2 ** min(attempts - 1, 20)

@@ -96,8 +96,8 @@ class DeliveryService:
     def deliver(self, subscription_id: UUID) -> DeliveryResult | None:
         """Bring a subscription's target to the dataset's current snapshot.
 
-        What to deliver is worked out from the cursor that the target itself holds. A failure that a retry will not cure puts
-        the subscription into the state failed, with the reason.
+        What to deliver is worked out from the cursor that the target itself holds. A failure that a retry will not
+        cure puts the subscription into the state failed, with the reason.
 
         Returns:
             What the delivery did; None if there was nothing to do.

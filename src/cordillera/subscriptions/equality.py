@@ -1,7 +1,8 @@
 """Proving two sets of rows equal by keyed checksum.
 
-Each row is hashed together with its key, in one engine and in the same types, whatever side it comes from. The sum of the hashes
-does not depend on the order of rows, and differs for a row that is missing, unexpected, doubled or changed.
+Each row is hashed together with its key, in one engine and in the same types, whatever side it comes from. The sum
+of the hashes does not depend on the order of rows, and differs for a row that is missing, unexpected, doubled or
+changed.
 """
 
 from __future__ import annotations

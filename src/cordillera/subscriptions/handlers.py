@@ -8,6 +8,7 @@ from cordillera.spec.event import Event
 from cordillera.spec.subscription import DELIVERING, Subscription
 
 DELIVER = "deliver"
+WITHDRAW = "withdraw"
 _PAGE = 500
 
 

@@ -28,7 +28,7 @@ from cordillera.spec.subscription import (
     Target,
     check_transition,
 )
-from cordillera.subscriptions.handlers import enqueue_delivery
+from cordillera.subscriptions.handlers import WITHDRAW, enqueue_delivery
 
 SynchronizerFactory = Callable[[str, Mapping[str, str]], Synchronizer]
 """Builds the synchronizer of a kind from a target's configuration, checking the configuration."""
@@ -217,7 +217,7 @@ class SubscriptionService:
         with self._store.write() as tx:
             tx.tasks.enqueue(
                 self._clock.new_id(),
-                "revoke",
+                WITHDRAW,
                 str(subscription_id),
                 {"subscription_id": str(subscription_id), "keep_rows": keep_rows},
                 now=self._clock.now(),

@@ -47,8 +47,8 @@ class RunService:
     def execute(self, job_name: str, partition: str) -> Run | None:
         """Execute the newest unfinished run of a job for a partition; None if there is none.
 
-        The output is committed under the run's id as idempotency key, and under the lease of the task: a run that is executed
-        again after a crash changes nothing twice, and a worker that lost its lease changes nothing at all.
+        The output is committed under the run's id as idempotency key, and under the lease of the task: a run that is
+        executed again after a crash changes nothing twice, and a worker that lost its lease changes nothing at all.
 
         Raises:
             TransientError: If a retry may help; the run stays unfinished.

@@ -20,8 +20,8 @@ RUN = "run"
 def on_partition_completed(tx: Transaction, event: Event, clock: Clock) -> None:
     """Start a run of every job whose inputs are now all complete for the partition.
 
-    A run stands for one state of the inputs, told by the revisions of their completions: the same event twice, or the events of
-    several inputs in any order, start one run; a restated input starts another.
+    A run stands for one state of the inputs, told by the revisions of their completions: the same event twice, or
+    the events of several inputs in any order, start one run; a restated input starts another.
     """
     partition = str(event.payload["partition"])
     for job in tx.jobs.reading(event.dataset):

@@ -52,8 +52,8 @@ class WorkflowService:
         Args:
             name: ``namespace.name``.
             sql: A SELECT over datasets; ``$partition`` stands for the partition's label.
-            output_condition: Condition on the output telling which of its rows belong to ``$partition``; a run replaces them.
-            output: The dataset it writes; ``name`` by default.
+            output_condition: Condition on the output telling which of its rows belong to ``$partition``; a run
+            replaces them. output: The dataset it writes; ``name`` by default.
             inputs: The datasets that have to be complete for the partition; by default those the query reads.
             owner: Owner; the caller by default.
             description: What it is for.

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import Relation
+from cordillera.spec.sql import quote
 
 _SETTINGS = {
     "TimeZone": "UTC",
@@ -81,11 +82,40 @@ class DuckDBEngine:
         cursor = self._connection.cursor()
         try:
             for name, relation in relations.items():
-                cursor.register(name, _watched(relation, failures))
+                _register(cursor, name, _watched(relation, failures))
             return cursor.execute(sql, list(parameters)) if parameters else cursor.execute(sql)
         except (duckdb.Error, pa.ArrowException) as error:
             cursor.close()
             raise _cause(error, failures) from error
+
+
+def _register(cursor: duckdb.DuckDBPyConnection, name: str, relation: Relation) -> None:
+    """Make a relation known to a cursor.
+
+    DuckDB pushes plain comparisons into the Arrow scan, where NaN compares by other rules, and rows get lost. A
+    column with floats therefore passes through an expression that changes nothing, but cannot be pushed down.
+    """
+    columns = [_shielded(field) for field in relation.schema]
+    if columns == [quote(field.name) for field in relation.schema]:
+        cursor.register(name, relation)
+        return
+    cursor.register(f"{name}__arrow", relation)
+    cursor.execute(f"CREATE TEMP VIEW {quote(name)} AS SELECT {', '.join(columns)} FROM {quote(f'{name}__arrow')}")
+
+
+def _shielded(field: pa.Field) -> str:
+    name = quote(field.name)
+    if pa.types.is_floating(field.type):
+        return f"-(-{name}) AS {name}"
+    if pa.types.is_nested(field.type) and _has_floats(field.type):
+        return f"CASE WHEN {name} IS NULL THEN NULL ELSE {name} END AS {name}"
+    return name
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_floats(kind.field(index).type) for index in range(kind.num_fields))
+    return bool(pa.types.is_floating(kind))
 
 
 def _watched(relation: Relation, failures: list[BaseException]) -> Relation:

@@ -1,0 +1,243 @@
+"""Everything that can be asked of a lake, in one interface: embedded, it is answered in this process; remotely, by a
+server.
+
+The command line, the web pages and the HTTP API are written against it too, so that each can do what the others can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Protocol
+from uuid import UUID
+
+import pyarrow as pa
+
+from cordillera.access.service import NewToken
+from cordillera.catalog.commits import CommitResult
+from cordillera.catalog.new_table import TableOptions
+from cordillera.catalog.tables import AsOf
+from cordillera.operations.doctor import Finding, Orphan
+from cordillera.ports.metadata.access import Token
+from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot
+from cordillera.spec.completion import Completion
+from cordillera.spec.event import AuditEntry, Event, Task
+from cordillera.spec.lineage import LineageGraph, Node
+from cordillera.spec.manifest import Manifest
+from cordillera.spec.schema_evolution import SchemaChange
+from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.workflow import Job, Run, Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetDetails:
+    """A dataset with one of its dataset versions, its columns, and the other dataset versions there are."""
+
+    dataset: Dataset
+    version: DatasetVersion
+    columns: tuple[Column, ...]
+    versions: tuple[DatasetVersion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContractDetails:
+    """A contract in force: the ODCS document, and what is noteworthy about it.
+
+    Attributes:
+        revision: Counts the documents put for the dataset version.
+        document_version: The version its authors gave it.
+        text: The document, byte for byte.
+        problems: Where the dataset has more than the contract describes.
+        unenforced: What the document states and Cordillera does not check, with the reason.
+    """
+
+    dataset: str
+    revision: int
+    document_version: str
+    status: str
+    owner: str
+    text: str
+    put_by: str
+    put_at: str
+    rules: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    unenforced: tuple[str, ...] = ()
+    service_level: Mapping[str, str] = field(default_factory=dict)
+    support: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunCount:
+    """How many runs a job has in a state."""
+
+    job: str
+    state: str
+    count: int
+
+
+class LakeBackend(Protocol):
+    """A lake. Names are ``namespace.dataset``, or ``namespace.dataset_v2`` for one dataset version.
+
+    Every method may raise ``CordilleraError`` of the kind that fits; lists are pages, continued behind their last item.
+    """
+
+    # --- the lake
+    def info(self) -> LakeInfo: ...
+    def examine(self) -> list[Finding]: ...
+    def orphans(self, older_than_hours: float = 24.0) -> list[Orphan]: ...
+    def query(self, sql: str, as_of: Mapping[str, AsOf] | None = None) -> pa.RecordBatchReader: ...
+    def close(self) -> None: ...
+
+    # --- namespaces
+    def create_namespace(self, name: str, *, owner: str = "", description: str = "") -> Namespace: ...
+    def namespace(self, name: str) -> Namespace: ...
+    def namespaces(self, after: str = "", limit: int = 100) -> list[Namespace]: ...
+    def update_namespace(self, name: str, *, owner: str | None = None, description: str | None = None) -> Namespace: ...
+    def delete_namespace(self, name: str) -> None: ...
+
+    # --- datasets
+    def create_dataset(
+        self,
+        name: str,
+        schema: pa.Schema,
+        options: TableOptions,
+        *,
+        owner: str = "",
+        description: str = "",
+        tags: Sequence[str] = (),
+    ) -> DatasetDetails: ...
+    def create_dataset_version(
+        self, name: str, schema: pa.Schema, options: TableOptions, *, active: bool = False
+    ) -> DatasetDetails: ...
+    def dataset(self, name: str) -> DatasetDetails: ...
+    def datasets(
+        self, namespace: str | None = None, after: str = "", limit: int = 100, *, deleted: bool = False
+    ) -> list[Dataset]: ...
+    def search(
+        self, text: str = "", filters: Mapping[str, str] | None = None, after: str = "", limit: int = 50
+    ) -> SearchResult: ...
+    def update_dataset(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> Dataset: ...
+    def set_lifecycle(self, name: str, lifecycle: str) -> DatasetDetails: ...
+    def delete_dataset(self, name: str) -> Dataset: ...
+    def restore_dataset(self, name: str) -> Dataset: ...
+
+    # --- rows
+    def schema(self, name: str, as_of: AsOf = None) -> pa.Schema: ...
+    def scan(
+        self,
+        name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        as_of: AsOf = None,
+        limit: int | None = None,
+    ) -> pa.RecordBatchReader: ...
+    def write(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        operation: str,
+        *,
+        where: str | None = None,
+        idempotency_key: str | None = None,
+        completes: str | date | None = None,
+    ) -> CommitResult: ...
+    def delete_where(self, name: str, where: str, *, idempotency_key: str | None = None) -> CommitResult: ...
+    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult: ...
+    def snapshots(self, name: str, before: int | None = None, limit: int = 100) -> list[Snapshot]: ...
+    def snapshot(self, name: str, sequence_number: int) -> Snapshot: ...
+    def manifest(self, name: str, sequence_number: int) -> Manifest: ...
+    def metadata_location(self, name: str) -> str: ...
+
+    # --- contracts
+    def put_contract(self, name: str, text: str) -> ContractDetails: ...
+    def contract(self, name: str) -> ContractDetails: ...
+    def draft_contract(self, name: str) -> str: ...
+
+    # --- completions
+    def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> Completion: ...
+    def completion(self, name: str, partition: str | date) -> Completion | None: ...
+    def completions(self, name: str, before: str | None = None, limit: int = 100) -> list[Completion]: ...
+    def wait_until_complete(self, name: str, partition: str | date, timeout: float) -> Completion: ...
+
+    # --- targets and subscriptions
+    def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target: ...
+    def target(self, name: str) -> Target: ...
+    def targets(self, after: str = "", limit: int = 100) -> list[Target]: ...
+    def check_target(self, name: str) -> None: ...
+    def delete_target(self, name: str) -> None: ...
+    def subscribe(
+        self,
+        dataset: str,
+        target: str,
+        *,
+        table: str = "",
+        consumer: str = "",
+        purpose: str = "",
+        columns: Sequence[str] = (),
+        row_filter: str = "",
+    ) -> Subscription: ...
+    def subscription(self, subscription_id: UUID) -> SubscriptionStatus: ...
+    def subscriptions(
+        self,
+        *,
+        dataset: str | None = None,
+        target: str | None = None,
+        state: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
+    ) -> list[SubscriptionStatus]: ...
+    def pause_subscription(self, subscription_id: UUID) -> Subscription: ...
+    def resume_subscription(self, subscription_id: UUID) -> Subscription: ...
+    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription: ...
+    def verify_subscription(self, subscription_id: UUID) -> Verification: ...
+
+    # --- jobs and runs
+    def create_job(
+        self,
+        name: str,
+        sql: str,
+        *,
+        output_condition: str,
+        output: str = "",
+        inputs: Sequence[str] = (),
+        owner: str = "",
+        description: str = "",
+    ) -> Job: ...
+    def job(self, name: str) -> Job: ...
+    def jobs(self, after: str = "", limit: int = 100) -> list[Job]: ...
+    def set_job_enabled(self, name: str, enabled: bool) -> Job: ...
+    def delete_job(self, name: str) -> None: ...
+    def run_job(self, name: str, partition: str) -> Run: ...
+    def run(self, run_id: UUID) -> Run: ...
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        state: str | None = None,
+        partition: str | None = None,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> list[Run]: ...
+    def run_counts(self) -> list[RunCount]: ...
+    def waiting(self, job: str, limit: int = 50) -> list[Waiting]: ...
+
+    # --- lineage, events, tasks, tokens
+    def lineage(self, node: Node, *, upstream: int = 1, downstream: int = 1) -> LineageGraph: ...
+    def events(self, *, dataset: str | None = None, before: int | None = None, limit: int = 100) -> list[Event]: ...
+    def audit(
+        self, *, object_name: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[AuditEntry]: ...
+    def tasks(self, *, state: str | None = None, after: UUID | None = None, limit: int = 100) -> list[Task]: ...
+    def create_token(self, name: str, *, principal: str = "", days: int | None = 90) -> NewToken: ...
+    def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]: ...
+    def revoke_token(self, token_id: UUID) -> None: ...

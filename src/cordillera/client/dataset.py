@@ -1,0 +1,284 @@
+"""A dataset as people work with it: lazy, printable, and readable by every Arrow library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from html import escape
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pyarrow as pa
+
+from cordillera.catalog.commits import CommitResult
+from cordillera.catalog.tables import AsOf
+from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
+from cordillera.client.rows import as_reader
+from cordillera.errors import MissingExtraError
+from cordillera.spec.catalog import Snapshot
+from cordillera.spec.completion import Completion
+from cordillera.spec.lineage import LineageGraph, Node, NodeKind
+from cordillera.spec.manifest import Manifest
+from cordillera.spec.schema_evolution import SchemaChange
+from cordillera.spec.subscription import Subscription, SubscriptionStatus
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A read that has been described but not begun. Every export begins it anew.
+
+    It has ``__arrow_c_stream__``, so Polars, DuckDB, pandas, pyarrow and ibis take it as it is:
+    ``polars.DataFrame(scan)``.
+    """
+
+    backend: LakeBackend
+    dataset: str
+    columns: tuple[str, ...] | None = None
+    where: str | None = None
+    as_of: AsOf = None
+    row_limit: int | None = None
+
+    def select(self, *columns: str) -> Scan:
+        """Return the scan with other columns."""
+        return replace(self, columns=columns)
+
+    def filter(self, where: str) -> Scan:
+        """Return the scan with one more condition."""
+        return replace(self, where=f"({self.where}) AND ({where})" if self.where else where)
+
+    def limit(self, rows: int) -> Scan:
+        """Return the scan with at most so many rows."""
+        return replace(self, row_limit=rows)
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """Stream the rows as Arrow record batches, in bounded memory."""
+        return self.backend.scan(
+            self.dataset, columns=self.columns, where=self.where, as_of=self.as_of, limit=self.row_limit
+        )
+
+    def to_arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table."""
+        return self.to_reader().read_all()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the rows as a pandas frame."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return the rows as a Polars frame.
+
+        Raises:
+            MissingExtraError: If Polars is not installed.
+        """
+        try:
+            import polars
+        except ImportError as error:
+            raise MissingExtraError("Polars is not installed.", hint="Install it with: pip install polars.") from error
+        return polars.DataFrame(self.to_reader())
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        parts = [self.dataset]
+        parts += [f"columns={list(self.columns)}"] if self.columns is not None else []
+        parts += [f"where={self.where!r}"] if self.where else []
+        parts += [f"as_of={self.as_of!r}"] if self.as_of is not None else []
+        parts += [f"limit={self.row_limit}"] if self.row_limit is not None else []
+        return f"Scan({', '.join(parts)})"
+
+
+class Dataset:
+    """A dataset of a lake, by name. Nothing is fetched until something is asked.
+
+    Args:
+        backend: The lake.
+        name: ``namespace.dataset``, or ``namespace.dataset_v2`` for one dataset version.
+    """
+
+    def __init__(self, backend: LakeBackend, name: str) -> None:
+        self._backend, self.name = backend, name
+
+    # --- what it is ----------------------------------------------------------------------------------------------
+
+    def details(self) -> DatasetDetails:
+        """Return everything the catalog knows of it."""
+        return self._backend.dataset(self.name)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its Arrow schema."""
+        return self._backend.schema(self.name)
+
+    def update(
+        self, *, owner: str | None = None, description: str | None = None, tags: Sequence[str] | None = None
+    ) -> Dataset:
+        """Change owner, description or tags."""
+        self._backend.update_dataset(self.name, owner=owner, description=description, tags=tags)
+        return self
+
+    def evolve(self, *changes: SchemaChange) -> CommitResult:
+        """Change the schema: ``AddColumn``, ``RenameColumn``, ``WidenColumn``, ``MoveColumn``, ``DropColumn`` …"""
+        return self._backend.evolve(self.name, changes)
+
+    def delete(self) -> None:
+        """Delete the dataset; ``Lake.restore_dataset`` brings it back until its retention passes."""
+        self._backend.delete_dataset(self.name)
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def scan(self, columns: Sequence[str] | None = None, where: str | None = None, as_of: AsOf = None) -> Scan:
+        """Describe a read.
+
+        Args:
+            columns: Columns wanted, in order; None for all.
+            where: SQL condition on the rows, for example ``"origin = 'JFK' AND dep_delay > 60"``.
+            as_of: A sequence number, or a date or datetime, to read the dataset as it was then.
+        """
+        return Scan(self._backend, self.name, tuple(columns) if columns is not None else None, where, as_of)
+
+    def head(self, rows: int = 10) -> pa.Table:
+        """Return some rows."""
+        return self.scan().limit(rows).to_arrow()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.scan().__arrow_c_stream__(requested_schema)
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        rows: Any,
+        operation: str = "append",
+        *,
+        where: str | None = None,
+        idempotency_key: str | None = None,
+        completes: str | date | None = None,
+    ) -> CommitResult:
+        """Write rows.
+
+        Args:
+            rows: Anything with ``__arrow_c_stream__`` (Polars, pandas, DuckDB, pyarrow …), or a list of dicts.
+            operation: append, upsert, partial_update, delete, replace or replace_partitions.
+            where: With replace: the rows that are replaced.
+            idempotency_key: Repeating a write under the same key has no further effect.
+            completes: A partition that is complete with this write.
+
+        Raises:
+            ContractViolationError: If the rows break the dataset's contract; nothing is written.
+            InvalidInputError: One of its kinds, if the rows do not fit the dataset; nothing is written.
+        """
+        reader = as_reader(rows, lambda: self.schema)
+        return self._backend.write(
+            self.name, reader, operation, where=where, idempotency_key=idempotency_key, completes=completes
+        )
+
+    def delete_where(self, where: str, *, idempotency_key: str | None = None) -> CommitResult:
+        """Delete the rows that satisfy a condition."""
+        return self._backend.delete_where(self.name, where, idempotency_key=idempotency_key)
+
+    # --- history -------------------------------------------------------------------------------------------------
+
+    def snapshots(self, before: int | None = None, limit: int = 100) -> list[Snapshot]:
+        """Return snapshots, newest first."""
+        return self._backend.snapshots(self.name, before, limit)
+
+    def manifest(self, snapshot: int | Snapshot) -> Manifest:
+        """Return what a snapshot changed, file by file."""
+        sequence = snapshot.sequence_number if isinstance(snapshot, Snapshot) else snapshot
+        return self._backend.manifest(self.name, sequence)
+
+    @property
+    def metadata_location(self) -> str:
+        """URI of the current Iceberg metadata file, for engines that read tables by path."""
+        return self._backend.metadata_location(self.name)
+
+    # --- contract, completions, subscriptions, lineage -----------------------------------------------------------
+
+    def put_contract(self, text: str) -> ContractDetails:
+        """Put an ODCS document in force."""
+        return self._backend.put_contract(self.name, text)
+
+    def contract(self) -> ContractDetails:
+        """Return the contract in force."""
+        return self._backend.contract(self.name)
+
+    def complete(self, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
+        """Declare a partition complete as of the current snapshot; again restates it."""
+        return self._backend.complete(self.name, partition, idempotency_key=idempotency_key)
+
+    def completion(self, partition: str | date) -> Completion | None:
+        """Return the newest completion of a partition, or None."""
+        return self._backend.completion(self.name, partition)
+
+    def completions(self, before: str | None = None, limit: int = 100) -> list[Completion]:
+        """Return completions, highest partition label first."""
+        return self._backend.completions(self.name, before, limit)
+
+    def wait_until_complete(self, partition: str | date, timeout: float) -> Completion:
+        """Wait for a partition to become complete, at most ``timeout`` seconds."""
+        return self._backend.wait_until_complete(self.name, partition, timeout)
+
+    def subscribe(
+        self,
+        target: str,
+        *,
+        table: str = "",
+        consumer: str = "",
+        purpose: str = "",
+        columns: Sequence[str] = (),
+        row_filter: str = "",
+    ) -> Subscription:
+        """Ask for a target to be kept like this dataset."""
+        return self._backend.subscribe(
+            self.name,
+            target,
+            table=table,
+            consumer=consumer,
+            purpose=purpose,
+            columns=columns,
+            row_filter=row_filter,
+        )
+
+    def subscriptions(self, after: UUID | None = None, limit: int = 100) -> list[SubscriptionStatus]:
+        """Return its subscriptions with their lag."""
+        return self._backend.subscriptions(dataset=self.name, after=after, limit=limit)
+
+    def lineage(self, upstream: int = 1, downstream: int = 1) -> LineageGraph:
+        """Return what it is made from, and what is made from it."""
+        full_name = self.details().dataset.full_name
+        return self._backend.lineage(Node(NodeKind.DATASET, full_name), upstream=upstream, downstream=downstream)
+
+    # --- showing -------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r})"
+
+    def __str__(self) -> str:
+        found = self.details()
+        version = found.version
+        lines = [
+            f"{found.dataset.full_name}  (dataset version {version.number}, {version.lifecycle})",
+            f"  {found.dataset.description}" if found.dataset.description else "",
+            f"  owner {found.dataset.owner}, {version.rows:,} rows, snapshot {version.sequence_number}",
+            f"  key ({', '.join(version.key)})" if version.key else "  no key",
+            *(f"    {column.name:<24} {column.type:<16} {column.doc}".rstrip() for column in found.columns),
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def _repr_html_(self) -> str:
+        found = self.details()
+        rows = "".join(
+            f"<tr><td>{escape(c.name)}</td><td><code>{escape(c.type)}</code></td><td>{escape(c.doc)}</td></tr>"
+            for c in found.columns
+        )
+        return (
+            f"<b>{escape(found.dataset.full_name)}</b> {escape(found.dataset.description)}<br>"
+            f"{found.version.rows:,} rows, snapshot {found.version.sequence_number}, "
+            f"owner {escape(found.dataset.owner)}<table>{rows}</table>"
+        )

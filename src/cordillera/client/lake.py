@@ -1,0 +1,270 @@
+"""The lake as people work with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from cordillera.catalog.new_table import TableOptions
+from cordillera.catalog.tables import AsOf
+from cordillera.client.backend import LakeBackend
+from cordillera.client.dataset import Dataset
+from cordillera.errors import InvalidInputError, NotAllowedError
+from cordillera.spec import catalog as catalog_spec
+from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
+from cordillera.spec.subscription import Target
+from cordillera.spec.workflow import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace of a lake, by name."""
+
+    backend: LakeBackend
+    name: str
+
+    def details(self) -> catalog_spec.Namespace:
+        """Return its owner, description and age."""
+        return self.backend.namespace(self.name)
+
+    def datasets(self) -> Iterator[Dataset]:
+        """Yield its datasets by name."""
+        after = ""
+        while page := self.backend.datasets(self.name, after):
+            yield from (Dataset(self.backend, found.full_name) for found in page)
+            after = page[-1].full_name
+
+    def dataset(self, name: str) -> Dataset:
+        """Return one of its datasets."""
+        return Dataset(self.backend, f"{self.name}.{name}")
+
+    def __repr__(self) -> str:
+        return f"Namespace({self.name!r})"
+
+
+class Lake:
+    """A lake. Made by ``cordillera.open``, ``cordillera.connect`` or ``cordillera.create``.
+
+    Args:
+        backend: Where it is.
+    """
+
+    def __init__(self, backend: LakeBackend) -> None:
+        self.backend = backend
+
+    # --- namespaces and datasets ---------------------------------------------------------------------------------
+
+    def create_namespace(self, name: str, *, owner: str = "", description: str = "") -> Namespace:
+        """Create a namespace."""
+        self.backend.create_namespace(name, owner=owner, description=description)
+        return Namespace(self.backend, name)
+
+    def namespace(self, name: str) -> Namespace:
+        """Return a namespace that exists."""
+        return Namespace(self.backend, self.backend.namespace(name).name)
+
+    def namespaces(self) -> Iterator[Namespace]:
+        """Yield the namespaces by name."""
+        after = ""
+        while page := self.backend.namespaces(after):
+            yield from (Namespace(self.backend, found.name) for found in page)
+            after = page[-1].name
+
+    def create_dataset(
+        self,
+        name: str,
+        schema: Any = None,
+        *,
+        contract: str | None = None,
+        key: Sequence[str] = (),
+        sequence: str | None = None,
+        partitioning: Sequence[str] = (),
+        completion_unit: str = "whole",
+        write_mode: str = "merge-on-read",
+        format_version: int = 3,
+        properties: Mapping[str, str] | None = None,
+        owner: str = "",
+        description: str = "",
+        tags: Sequence[str] = (),
+    ) -> Dataset:
+        """Create a dataset.
+
+        Args:
+            name: ``namespace.dataset``.
+            schema: A pyarrow schema, anything with ``__arrow_c_schema__``, or a pandas or Polars frame to take it from.
+            contract: An ODCS document; it gives schema, key and description, and is put in force at once.
+            key: Columns that identify a row.
+            sequence: Column that tells the later of two rows of a key.
+            partitioning: Terms like ``month(time_hour)``.
+            completion_unit: whole, hour, day, month or value.
+            write_mode: merge-on-read or copy-on-write.
+            format_version: Iceberg's; 2 for clients that cannot read 3.
+            properties: Further Iceberg table properties.
+            owner, description, tags: For people.
+        """
+        parsed = parse_contract(contract) if contract is not None else None
+        if parsed is None and schema is None:
+            raise InvalidInputError(f"The dataset {name} needs a schema or a contract.")
+        arrow = as_schema(schema) if schema is not None else to_arrow_schema(parsed)  # type: ignore[arg-type]
+        options = TableOptions(
+            key=tuple(key) or (key_of(parsed) if parsed else ()),
+            sequence=sequence,
+            partitioning=tuple(partitioning) or (partition_columns_of(parsed) if parsed else ()),
+            completion_unit=completion_unit,
+            write_mode=write_mode,
+            format_version=format_version,
+            properties=dict(properties or {}),
+        )
+        self.backend.create_dataset(
+            name,
+            arrow,
+            options,
+            owner=owner or (parsed.owner if parsed else ""),
+            description=description or (parsed.description if parsed else ""),
+            tags=tags,
+        )
+        if contract is not None:
+            self.backend.put_contract(name, contract)
+        return Dataset(self.backend, name)
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a dataset by name. It is looked up when something is asked of it."""
+        return Dataset(self.backend, name)
+
+    def restore_dataset(self, name: str) -> Dataset:
+        """Bring back a deleted dataset."""
+        self.backend.restore_dataset(name)
+        return Dataset(self.backend, name)
+
+    def search(self, text: str = "", **filters: str) -> catalog_spec.SearchResult:
+        """Find datasets by words; ``namespace``, ``owner``, ``tag`` and ``lifecycle`` narrow the search."""
+        return self.backend.search(text, filters)
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    def sql(self, query: str, as_of: Mapping[str, AsOf] | None = None) -> pa.RecordBatchReader:
+        """Run a SELECT whose tables are datasets, written ``namespace.dataset``, and stream its result."""
+        return self.backend.query(query, as_of)
+
+    # --- targets and jobs ----------------------------------------------------------------------------------------
+
+    def create_target(self, name: str, kind: str, **config: str) -> Target:
+        """Configure a target, for example ``create_target("warehouse", "postgres", dsn="…")``."""
+        return self.backend.create_target(name, kind, config)
+
+    def create_job(
+        self,
+        name: str,
+        sql: str,
+        *,
+        output_condition: str,
+        output: str = "",
+        inputs: Sequence[str] = (),
+        description: str = "",
+    ) -> Job:
+        """Create a job that runs when its inputs are complete; ``$partition`` is the partition's label."""
+        return self.backend.create_job(
+            name, sql, output_condition=output_condition, output=output, inputs=inputs, description=description
+        )
+
+    # --- embedded work -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def workers(self, count: int = 1) -> Iterator[None]:
+        """Run background workers in this process for the length of the block (embedded lakes only)."""
+        from cordillera.worker import workers
+
+        with workers(self._application(), count):
+            yield
+
+    def run_pending(self) -> int:
+        """Do all background work that is due, and what follows from it; return the number of steps (embedded only)."""
+        from cordillera.worker import Worker
+
+        return Worker(self._application()).run_until_idle()
+
+    def _application(self) -> Any:
+        application = getattr(self.backend, "app", None)
+        if application is None:
+            raise NotAllowedError("This lake is behind a server, whose own workers do the work.")
+        return application
+
+    def close(self) -> None:
+        """Release connections, memory and temporary files."""
+        self.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        info = self.backend.info()
+        return f"Lake({info.name!r}, storage {info.storage_root})"
+
+    def _repr_html_(self) -> str:
+        info = self.backend.info()
+        names = ", ".join(escape(namespace.name) for namespace in self.namespaces())
+        return f"<b>{escape(info.name)}</b><br>namespaces: {names}<br>storage: {escape(info.storage_root)}"
+
+
+def open(path: str | Path) -> Lake:  # noqa: A001 - cordillera.open is the field's habit
+    """Open the lake in a folder, in this process. No server is needed.
+
+    Raises:
+        LakeNotFoundError: If there is none; ``cordillera.create`` makes one.
+    """
+    from cordillera.app import open_lake
+    from cordillera.client.local import LocalBackend
+
+    return Lake(LocalBackend(open_lake(path)))
+
+
+def create(path: str | Path, *, name: str = "lake", metadata_url: str = "", storage_root: str = "") -> Lake:
+    """Create a lake in a folder, by default on SQLite and local files inside it, and open it."""
+    from cordillera.app import create_lake
+    from cordillera.client.local import LocalBackend
+
+    return Lake(LocalBackend(create_lake(path, name=name, metadata_url=metadata_url, storage_root=storage_root)))
+
+
+def connect(url: str, token: str | None = None) -> Lake:
+    """Connect to a lake's server.
+
+    Args:
+        url: Where it is, for example ``http://127.0.0.1:8470``.
+        token: An API token; by default the environment variable ``CORDILLERA_TOKEN``.
+
+    Raises:
+        ServerUnreachableError: If it does not answer.
+        AuthenticationError: If it does not know the token.
+    """
+    from cordillera.client.remote import RemoteBackend
+
+    return Lake(RemoteBackend(url, token))
+
+
+def as_schema(source: Any) -> pa.Schema:
+    """Return the Arrow schema of a schema, a frame, or anything that exports one."""
+    if isinstance(source, pa.Schema):
+        return source
+    if hasattr(source, "__arrow_c_schema__"):
+        return pa.schema(source)
+    if hasattr(source, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(source).schema
+    if isinstance(source, Mapping):
+        return pa.schema(list(source.items()))
+    raise InvalidInputError(
+        f"A schema cannot be taken from a {type(source).__name__}.",
+        hint="Give a pyarrow schema, a frame, or a dict of names and Arrow types.",
+    )

@@ -1,0 +1,476 @@
+"""A lake in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from itertools import islice
+from uuid import UUID
+
+import pyarrow as pa
+
+from cordillera.access.service import NewToken
+from cordillera.app import Application
+from cordillera.catalog.commits import CommitResult
+from cordillera.catalog.new_table import TableOptions
+from cordillera.catalog.tables import AsOf
+from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
+from cordillera.contracts.service import ContractInForce
+from cordillera.errors import InvalidInputError, SnapshotNotFoundError
+from cordillera.operations.doctor import Finding, Orphan
+from cordillera.ports.metadata.access import Token
+from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult, Snapshot
+from cordillera.spec.completion import Completion
+from cordillera.spec.event import AuditEntry, Event, Task
+from cordillera.spec.lineage import LineageGraph, Node
+from cordillera.spec.manifest import Manifest
+from cordillera.spec.schema_evolution import SchemaChange
+from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.workflow import Job, Run, Waiting
+
+_MOST_ORPHANS = 1000
+
+
+class LocalBackend:
+    """Implements ``LakeBackend`` on the services of an application.
+
+    Args:
+        app: The lake; closed with the backend.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+
+    # --- the lake ------------------------------------------------------------------------------------------------
+
+    def info(self) -> LakeInfo:
+        """Return the lake's id, name and place."""
+        return self.app.lake()
+
+    def examine(self) -> list[Finding]:
+        """Run the doctor's checks."""
+        return self.app.doctor.examine()
+
+    def orphans(self, older_than_hours: float = 24.0) -> list[Orphan]:
+        """Return up to a thousand files that belong to no snapshot."""
+        return list(islice(self.app.doctor.orphans(timedelta(hours=older_than_hours)), _MOST_ORPHANS))
+
+    def query(self, sql: str, as_of: Mapping[str, AsOf] | None = None) -> pa.RecordBatchReader:
+        """Run a SELECT over datasets and stream its result."""
+        return self.app.queries.query(sql, as_of)
+
+    def close(self) -> None:
+        """Close the lake."""
+        self.app.close()
+
+    # --- namespaces ----------------------------------------------------------------------------------------------
+
+    def create_namespace(self, name: str, *, owner: str = "", description: str = "") -> Namespace:
+        """Create a namespace."""
+        return self.app.catalog.create_namespace(name, owner=owner, description=description)
+
+    def namespace(self, name: str) -> Namespace:
+        """Return a namespace."""
+        return self.app.catalog.namespace(name)
+
+    def namespaces(self, after: str = "", limit: int = 100) -> list[Namespace]:
+        """Return a page of namespaces."""
+        return self.app.catalog.namespaces(after, limit)
+
+    def update_namespace(self, name: str, *, owner: str | None = None, description: str | None = None) -> Namespace:
+        """Change a namespace's owner or description."""
+        return self.app.catalog.update_namespace(name, owner=owner, description=description)
+
+    def delete_namespace(self, name: str) -> None:
+        """Remove an empty namespace."""
+        self.app.catalog.delete_namespace(name)
+
+    # --- datasets ------------------------------------------------------------------------------------------------
+
+    def create_dataset(
+        self,
+        name: str,
+        schema: pa.Schema,
+        options: TableOptions,
+        *,
+        owner: str = "",
+        description: str = "",
+        tags: Sequence[str] = (),
+    ) -> DatasetDetails:
+        """Create a dataset."""
+        self.app.catalog.create_dataset(name, schema, options, owner=owner, description=description, tags=tags)
+        return self.dataset(name)
+
+    def create_dataset_version(
+        self, name: str, schema: pa.Schema, options: TableOptions, *, active: bool = False
+    ) -> DatasetDetails:
+        """Create the next dataset version of a dataset."""
+        made = self.app.catalog.create_dataset_version(name, schema, options, active=active)
+        return self.dataset(str(made.dataset.ref(made.version.number)))
+
+    def dataset(self, name: str) -> DatasetDetails:
+        """Return a dataset with one of its dataset versions."""
+        found = self.app.catalog.dataset(name)
+        return DatasetDetails(
+            found.dataset,
+            found.version,
+            tuple(self.app.catalog.columns(found.version)),
+            tuple(self.app.catalog.dataset_versions(found.dataset.full_name)),
+        )
+
+    def datasets(
+        self, namespace: str | None = None, after: str = "", limit: int = 100, *, deleted: bool = False
+    ) -> list[Dataset]:
+        """Return a page of datasets."""
+        return self.app.catalog.datasets(namespace, after, limit, deleted=deleted)
+
+    def search(
+        self, text: str = "", filters: Mapping[str, str] | None = None, after: str = "", limit: int = 50
+    ) -> SearchResult:
+        """Find datasets."""
+        return self.app.catalog.search(text, filters, after, limit)
+
+    def update_dataset(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> Dataset:
+        """Change a dataset's owner, description or tags."""
+        return self.app.catalog.update_dataset(name, owner=owner, description=description, tags=tags)
+
+    def set_lifecycle(self, name: str, lifecycle: str) -> DatasetDetails:
+        """Change a dataset version's lifecycle."""
+        try:
+            wanted = Lifecycle(lifecycle)
+        except ValueError:
+            raise InvalidInputError(
+                f"There is no lifecycle {lifecycle[:40]!r}.", hint=f"Use one of: {', '.join(Lifecycle)}."
+            ) from None
+        found = self.app.catalog.set_lifecycle(name, wanted)
+        return self.dataset(str(found.dataset.ref(found.version.number)))
+
+    def delete_dataset(self, name: str) -> Dataset:
+        """Delete a dataset; it can be restored for a week."""
+        return self.app.catalog.delete_dataset(name)
+
+    def restore_dataset(self, name: str) -> Dataset:
+        """Bring a deleted dataset back."""
+        return self.app.catalog.restore_dataset(name)
+
+    # --- rows ----------------------------------------------------------------------------------------------------
+
+    def schema(self, name: str, as_of: AsOf = None) -> pa.Schema:
+        """Return the Arrow schema of a dataset."""
+        found = self.app.catalog.dataset(name)
+        return self.app.tables.schema(found.name, found.version, as_of)
+
+    def scan(
+        self,
+        name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        as_of: AsOf = None,
+        limit: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """Stream rows of a dataset."""
+        found = self.app.catalog.dataset(name)
+        reader = self.app.tables.scan(found.name, found.version, columns=columns, where=where, as_of=as_of)
+        return reader if limit is None else _limited(reader, limit)
+
+    def write(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        operation: str,
+        *,
+        where: str | None = None,
+        idempotency_key: str | None = None,
+        completes: str | date | None = None,
+    ) -> CommitResult:
+        """Write rows into a dataset."""
+        return self.app.writes.write(
+            name, rows, operation, where=where, idempotency_key=idempotency_key, completes=completes
+        )
+
+    def delete_where(self, name: str, where: str, *, idempotency_key: str | None = None) -> CommitResult:
+        """Delete the rows that satisfy a condition."""
+        return self.app.writes.delete_where(name, where, idempotency_key=idempotency_key)
+
+    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
+        """Change a dataset's schema."""
+        return self.app.writes.evolve(name, changes)
+
+    def snapshots(self, name: str, before: int | None = None, limit: int = 100) -> list[Snapshot]:
+        """Return a page of snapshots, newest first."""
+        return self.app.catalog.snapshots(name, before, limit)
+
+    def snapshot(self, name: str, sequence_number: int) -> Snapshot:
+        """Return a snapshot."""
+        return self.app.catalog.snapshot(name, sequence_number)
+
+    def manifest(self, name: str, sequence_number: int) -> Manifest:
+        """Return what a snapshot changed, file by file."""
+        found = self.app.catalog.manifest(name, sequence_number)
+        if found is None:
+            raise SnapshotNotFoundError(f"{name} has no snapshot {sequence_number}.")
+        return found
+
+    def metadata_location(self, name: str) -> str:
+        """Return the URI of the current Iceberg metadata file, for engines that read tables by path."""
+        return self.app.catalog.dataset(name).version.metadata_location
+
+    # --- contracts -----------------------------------------------------------------------------------------------
+
+    def put_contract(self, name: str, text: str) -> ContractDetails:
+        """Put a contract in force."""
+        return _contract_details(name, self.app.contracts.put(self.app.catalog.dataset(name), text))
+
+    def contract(self, name: str) -> ContractDetails:
+        """Return the contract in force."""
+        return _contract_details(name, self.app.contracts.get(self.app.catalog.dataset(name)))
+
+    def draft_contract(self, name: str) -> str:
+        """Return an ODCS document to begin a contract from."""
+        return self.app.contracts.draft(self.app.catalog.dataset(name))
+
+    # --- completions ---------------------------------------------------------------------------------------------
+
+    def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
+        """Declare a partition complete."""
+        result = self.app.writes.complete(name, partition, idempotency_key=idempotency_key)
+        assert result.completion is not None, "a commit that completes a partition returns the completion"
+        return result.completion
+
+    def completion(self, name: str, partition: str | date) -> Completion | None:
+        """Return the newest completion of a partition, or None."""
+        return self.app.completions.latest(name, partition)
+
+    def completions(self, name: str, before: str | None = None, limit: int = 100) -> list[Completion]:
+        """Return a page of completions, highest label first."""
+        return self.app.completions.completions(name, before, limit)
+
+    def wait_until_complete(self, name: str, partition: str | date, timeout: float) -> Completion:
+        """Return the completion of a partition as soon as there is one."""
+        return self.app.completions.wait_until_complete(name, partition, timeout)
+
+    # --- targets and subscriptions -------------------------------------------------------------------------------
+
+    def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target:
+        """Configure a target."""
+        return self.app.subscriptions.create_target(name, kind, config, check=check)
+
+    def target(self, name: str) -> Target:
+        """Return a target."""
+        return self.app.subscriptions.target(name)
+
+    def targets(self, after: str = "", limit: int = 100) -> list[Target]:
+        """Return a page of targets."""
+        return self.app.subscriptions.targets(after, limit)
+
+    def check_target(self, name: str) -> None:
+        """Make sure that a target can be reached and written."""
+        self.app.subscriptions.check_target(name)
+
+    def delete_target(self, name: str) -> None:
+        """Remove a target nobody uses."""
+        self.app.subscriptions.delete_target(name)
+
+    def subscribe(
+        self,
+        dataset: str,
+        target: str,
+        *,
+        table: str = "",
+        consumer: str = "",
+        purpose: str = "",
+        columns: Sequence[str] = (),
+        row_filter: str = "",
+    ) -> Subscription:
+        """Ask for a target to follow a dataset."""
+        return self.app.subscriptions.subscribe(
+            dataset, target, table=table, consumer=consumer, purpose=purpose, columns=columns, row_filter=row_filter
+        )
+
+    def subscription(self, subscription_id: UUID) -> SubscriptionStatus:
+        """Return a subscription with its lag."""
+        return self.app.subscriptions.status(subscription_id)
+
+    def subscriptions(
+        self,
+        *,
+        dataset: str | None = None,
+        target: str | None = None,
+        state: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
+    ) -> list[SubscriptionStatus]:
+        """Return a page of subscriptions with their lag."""
+        return self.app.subscriptions.subscriptions(
+            dataset=dataset, target=target, state=state, after=after, limit=limit
+        )
+
+    def pause_subscription(self, subscription_id: UUID) -> Subscription:
+        """Stop deliveries."""
+        return self.app.subscriptions.pause(subscription_id)
+
+    def resume_subscription(self, subscription_id: UUID) -> Subscription:
+        """Deliver again."""
+        return self.app.subscriptions.resume(subscription_id)
+
+    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
+        """End a subscription."""
+        return self.app.subscriptions.revoke(subscription_id, keep_rows=keep_rows)
+
+    def verify_subscription(self, subscription_id: UUID) -> Verification:
+        """Compare a target with the lake by keyed checksum."""
+        return self.app.deliveries.verify(subscription_id)
+
+    # --- jobs and runs -------------------------------------------------------------------------------------------
+
+    def create_job(
+        self,
+        name: str,
+        sql: str,
+        *,
+        output_condition: str,
+        output: str = "",
+        inputs: Sequence[str] = (),
+        owner: str = "",
+        description: str = "",
+    ) -> Job:
+        """Create a job."""
+        return self.app.workflows.create_job(
+            name,
+            sql,
+            output_condition=output_condition,
+            output=output,
+            inputs=inputs,
+            owner=owner,
+            description=description,
+        )
+
+    def job(self, name: str) -> Job:
+        """Return a job."""
+        return self.app.workflows.job(name)
+
+    def jobs(self, after: str = "", limit: int = 100) -> list[Job]:
+        """Return a page of jobs."""
+        return self.app.workflows.jobs(after, limit)
+
+    def set_job_enabled(self, name: str, enabled: bool) -> Job:
+        """Let completions start runs of a job, or not."""
+        return self.app.workflows.set_enabled(name, enabled)
+
+    def delete_job(self, name: str) -> None:
+        """Remove a job."""
+        self.app.workflows.delete_job(name)
+
+    def run_job(self, name: str, partition: str) -> Run:
+        """Run a job again for a partition."""
+        return self.app.workflows.run_now(name, partition)
+
+    def run(self, run_id: UUID) -> Run:
+        """Return a run."""
+        return self.app.workflows.run(run_id)
+
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        state: str | None = None,
+        partition: str | None = None,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> list[Run]:
+        """Return a page of runs, newest first."""
+        return self.app.workflows.runs(job=job, state=state, partition=partition, before=before, limit=limit)
+
+    def run_counts(self) -> list[RunCount]:
+        """Return how many runs each job has in each state."""
+        counts = self.app.workflows.run_counts()
+        return [RunCount(job, state, count) for (job, state), count in sorted(counts.items())]
+
+    def waiting(self, job: str, limit: int = 50) -> list[Waiting]:
+        """Return the partitions for which a job waits, and for what."""
+        return self.app.workflows.waiting(job, limit)
+
+    # --- lineage, events, tasks, tokens --------------------------------------------------------------------------
+
+    def lineage(self, node: Node, *, upstream: int = 1, downstream: int = 1) -> LineageGraph:
+        """Return the surroundings of a node of the lineage graph."""
+        return self.app.lineage.around(node, upstream=upstream, downstream=downstream)
+
+    def events(self, *, dataset: str | None = None, before: int | None = None, limit: int = 100) -> list[Event]:
+        """Return a page of events, newest first."""
+        return self.app.operations.events(dataset=dataset, before=before, limit=limit)
+
+    def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
+        """Return a page of the audit log, newest first."""
+        return self.app.operations.audit(object_name=object_name, before=before, limit=limit)
+
+    def tasks(self, *, state: str | None = None, after: UUID | None = None, limit: int = 100) -> list[Task]:
+        """Return a page of background tasks."""
+        return self.app.operations.tasks(state=state, after=after, limit=limit)
+
+    def create_token(self, name: str, *, principal: str = "", days: int | None = 90) -> NewToken:
+        """Make an API token."""
+        return self.app.access.create_token(name, principal=principal, days=days)
+
+    def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]:
+        """Return a page of API tokens."""
+        return self.app.access.tokens(after, limit)
+
+    def revoke_token(self, token_id: UUID) -> None:
+        """Make an API token useless."""
+        self.app.access.revoke_token(token_id)
+
+
+def _limited(reader: pa.RecordBatchReader, limit: int) -> pa.RecordBatchReader:
+    """Return a reader that ends after ``limit`` rows, reading no further than needed."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        remaining = limit
+        for batch in reader:
+            if remaining <= 0:
+                return
+            yield batch.slice(0, remaining)
+            remaining -= batch.num_rows
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+def _contract_details(name: str, found: ContractInForce) -> ContractDetails:
+    document, contract = found.document, found.contract
+    level = contract.service_level
+    promises = {
+        "frequency": level.frequency,
+        "availability": level.availability,
+        "latency": level.latency,
+        "retention": level.retention,
+    }
+    return ContractDetails(
+        dataset=name,
+        revision=document.revision,
+        document_version=contract.document_version,
+        status=contract.status,
+        owner=contract.owner,
+        text=document.text,
+        put_by=document.put_by,
+        put_at=document.put_at.isoformat(),
+        rules=tuple(
+            f"{name} ({severity})"
+            for name, severity in [
+                *((rule.name, rule.severity) for rule in contract.row_rules),
+                *((rule.name, rule.severity) for rule in contract.aggregate_rules),
+            ]
+        ),
+        problems=tuple(problem.message for problem in found.problems),
+        unenforced=tuple(f"{item.path}: {item.reason}" for item in contract.unenforced),
+        service_level={key: str(value) for key, value in promises.items() if value is not None},
+        support=tuple(f"{channel.channel} {channel.url}".strip() for channel in contract.support),
+    )

@@ -1,0 +1,205 @@
+"""The doctor: what is wrong with a lake, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+import orjson
+
+from cordillera.catalog.service import CatalogService
+from cordillera.catalog.tables import TableService
+from cordillera.errors import CordilleraError
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.catalog import DatasetVersion
+from cordillera.spec.merge import TOMBSTONES_PROPERTY
+from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.subscriptions.service import SubscriptionService
+
+_PAGE = 500
+_SLOW_TASK = timedelta(minutes=10)
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check: what was looked at, what was found, what to do."""
+
+    check: str
+    verdict: Verdict
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A file under a table's location that no snapshot refers to: left behind by a writer that did not finish."""
+
+    dataset: str
+    uri: str
+    bytes: int
+
+
+class DoctorService:
+    """Examines a lake without changing it.
+
+    Args:
+        store, catalog, tables, subscriptions: What is examined.
+        clock: Time.
+    """
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        catalog: CatalogService,
+        tables: TableService,
+        subscriptions: SubscriptionService,
+        clock: Clock,
+    ) -> None:
+        self._store, self._catalog, self._tables = store, catalog, tables
+        self._subscriptions, self._clock = subscriptions, clock
+
+    def examine(self) -> list[Finding]:
+        """Run every check."""
+        checks: list[tuple[str, Callable[[], Finding]]] = [
+            ("metadata", self._metadata),
+            ("storage", self._storage),
+            ("events", self._events),
+            ("tasks", self._tasks),
+            ("targets", self._targets),
+            ("subscriptions", self._failed_subscriptions),
+            ("orphans", self._orphans),
+        ]
+        findings = []
+        for name, check in checks:
+            try:
+                findings.append(check())
+            except CordilleraError as error:
+                findings.append(Finding(name, Verdict.ERROR, error.message, error.hint))
+        return findings
+
+    def orphans(self, older_than: timedelta = timedelta(hours=24)) -> Iterator[Orphan]:
+        """Yield files that no snapshot refers to.
+
+        Args:
+            older_than: Younger files are passed over: a writer may be about to commit them.
+        """
+        horizon = self._clock.now() - older_than
+        for name, version in self._versions():
+            used = self._referenced(version)
+            for found in self._tables.io.storage.list(version.location):
+                if found.uri not in used and found.modified_at <= horizon:
+                    yield Orphan(name, found.uri, found.size)
+
+    # --- checks --------------------------------------------------------------------------------------------------
+
+    def _metadata(self) -> Finding:
+        self._store.check_schema()
+        with self._store.read() as tx:
+            count = tx.datasets.count()
+        return Finding(
+            "metadata", Verdict.OK, f"The database answers, its schema is current, it holds {count} datasets."
+        )
+
+    def _storage(self) -> Finding:
+        storage = self._tables.io.storage
+        probe = f"{storage.root}/doctor-{self._clock.new_id()}"
+        storage.write(probe, b"ok")
+        try:
+            intact = storage.read(probe) == b"ok"
+        finally:
+            storage.delete([probe])
+        if intact:
+            return Finding("storage", Verdict.OK, f"{storage.root} can be written and read.")
+        return Finding("storage", Verdict.ERROR, f"{storage.root} gave back other bytes than were written.")
+
+    def _events(self) -> Finding:
+        with self._store.read() as tx:
+            waiting = tx.events.unhandled_count()
+        if waiting:
+            message = f"{waiting} events wait to be handled."
+            return Finding("events", Verdict.WARNING, message, "Start a worker: cordillera worker.")
+        return Finding("events", Verdict.OK, "No event waits.")
+
+    def _tasks(self) -> Finding:
+        now = self._clock.now()
+        with self._store.read() as tx:
+            counts, oldest = tx.tasks.counts(), tx.tasks.oldest_due(now)
+        failed = sum(count for (_, state), count in counts.items() if state == "failed")
+        if failed:
+            hint = "Look at them: cordillera run list --state failed, cordillera subscription list --state failed."
+            return Finding("tasks", Verdict.ERROR, f"{failed} tasks were given up.", hint)
+        if oldest is not None and now - oldest > _SLOW_TASK:
+            message = f"A task has been due since {oldest:%Y-%m-%d %H:%M:%S} UTC."
+            return Finding("tasks", Verdict.WARNING, message, "Start a worker: cordillera worker.")
+        return Finding("tasks", Verdict.OK, f"{sum(counts.values())} tasks wait or run.")
+
+    def _targets(self) -> Finding:
+        unreachable = []
+        for target in self._subscriptions.targets(limit=_PAGE):
+            try:
+                self._subscriptions.check_target(target.name)
+            except CordilleraError as error:
+                unreachable.append(f"{target.name} ({error.message})")
+        if unreachable:
+            hint = "Start or repair them; deliveries catch up by themselves."
+            return Finding("targets", Verdict.ERROR, f"Targets not reachable: {'; '.join(unreachable)}", hint)
+        return Finding("targets", Verdict.OK, "Every target is reachable.")
+
+    def _failed_subscriptions(self) -> Finding:
+        failed = self._subscriptions.subscriptions(state=SubscriptionState.FAILED, limit=_PAGE)
+        if failed:
+            named = "; ".join(f"{s.subscription.dataset} → {s.subscription.target}" for s in failed[:5])
+            hint = (
+                "See the reason with: cordillera subscription show ID; resume with: cordillera subscription resume ID."
+            )
+            return Finding("subscriptions", Verdict.ERROR, f"{len(failed)} subscriptions have failed: {named}.", hint)
+        return Finding("subscriptions", Verdict.OK, "No subscription has failed.")
+
+    def _orphans(self) -> Finding:
+        count = size = 0
+        for orphan in self.orphans():
+            count, size = count + 1, size + orphan.bytes
+        if count:
+            message = f"{count} files ({size:,} bytes) belong to no snapshot."
+            return Finding("orphans", Verdict.WARNING, message, "List them with: cordillera doctor --orphans.")
+        return Finding("orphans", Verdict.OK, "Every file older than a day belongs to a snapshot.")
+
+    # --- which files are used ------------------------------------------------------------------------------------
+
+    def _versions(self) -> Iterator[tuple[str, DatasetVersion]]:
+        after = ""
+        while page := self._catalog.datasets(after=after, limit=_PAGE):
+            for dataset in page:
+                for version in self._catalog.dataset_versions(dataset.full_name):
+                    yield str(dataset.ref(version.number)), version
+            after = page[-1].full_name
+
+    def _referenced(self, version: DatasetVersion) -> set[str]:
+        metadata, files = self._tables.load(version), self._tables.io.files
+        used = {version.metadata_location, *(str(entry["metadata-file"]) for entry in metadata.metadata_log)}
+        used |= self._tombstones(metadata)
+        for snapshot in metadata.snapshots:
+            used.add(snapshot.manifest_list)
+            for manifest in files.manifests(snapshot):
+                if manifest.manifest_path not in used:
+                    used.add(manifest.manifest_path)
+                    used |= {entry.file.file_path for entry in files.entries(manifest)}
+        return used
+
+    def _tombstones(self, metadata: TableMetadata) -> set[str]:
+        index = metadata.properties.get(TOMBSTONES_PROPERTY)
+        if index is None:
+            return set()
+        return {index, *(file["path"] for file in orjson.loads(self._tables.io.storage.read(index)))}

@@ -1,0 +1,112 @@
+"""Settings of a lake, from its ``cordillera.toml``, environment variables and arguments, the later overriding the earlier."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cordillera.errors import InvalidConfigurationError, LakeNotFoundError
+
+SETTINGS_FILE = "cordillera.toml"
+
+
+class Settings(BaseSettings):
+    """Where a lake keeps its metadata and its data, and how it works.
+
+    Every setting has an environment variable: its name in capitals behind ``CORDILLERA_``.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CORDILLERA_", extra="forbid", frozen=True)
+
+    name: str = Field("lake", description="The lake's name, shown on every page.")
+    metadata_url: SecretStr = Field(
+        SecretStr(""), description="URL of the metadata database; by default SQLite in the lake's folder."
+    )
+    storage_root: str = Field("", description="URI under which data lives; by default files in the lake's folder.")
+    s3_endpoint: str = Field("", description="Endpoint of an S3 service other than AWS.")
+    s3_region: str = Field("", description="Region of the bucket.")
+    s3_access_key: str = Field("", description="Access key; by default AWS's usual places are searched.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key.")
+    s3_path_style: bool = Field(False, description="Address buckets in the path, not in the host name.")
+    memory_limit: str = Field("1GB", description="Most memory a query may use before it spills to disk.")
+    threads: int | None = Field(None, ge=1, description="Threads of the query engine; by default one a core.")
+    lease_seconds: float = Field(60.0, gt=0, description="How long a worker holds a task without a sign of life.")
+    max_request_mb: int = Field(1024, ge=1, description="Largest request body the server accepts, in megabytes.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment override the file; the file's values come as arguments."""
+        return env_settings, init_settings
+
+    def storage_options(self) -> dict[str, str]:
+        """Return the storage adapter's options that are set."""
+        if not self.storage_root.startswith("s3://"):
+            return {}
+        options = {
+            "endpoint": self.s3_endpoint,
+            "region": self.s3_region,
+            "access_key": self.s3_access_key,
+            "secret_key": self.s3_secret_key.get_secret_value(),
+            "path_style": "true" if self.s3_path_style else "",
+        }
+        return {name: value for name, value in options.items() if value}
+
+
+def load_settings(path: Path, **overrides: Any) -> Settings:
+    """Return the settings of the lake in a folder.
+
+    Raises:
+        LakeNotFoundError: If there is no lake in the folder.
+        InvalidConfigurationError: If a setting is unknown or has a value that cannot be.
+    """
+    file = path / SETTINGS_FILE
+    if not file.is_file():
+        raise LakeNotFoundError(f"There is no lake in {path}.", hint=f"Create one with: cordillera init {path}.")
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfigurationError(f"{file} cannot be read: {error}.") from error
+    return make_settings(path, {**values, **overrides})
+
+
+def make_settings(path: Path, values: dict[str, Any]) -> Settings:
+    """Return settings with the defaults that depend on the lake's folder filled in."""
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise InvalidConfigurationError(
+            f"The settings of the lake in {path} are wrong: {problems}.",
+            hint=f"Settings are: {', '.join(Settings.model_fields)}.",
+        ) from error
+    folder = path.resolve()
+    return settings.model_copy(
+        update={
+            "metadata_url": settings.metadata_url
+            if settings.metadata_url.get_secret_value()
+            else SecretStr(f"sqlite:///{folder / 'lake.db'}"),
+            "storage_root": settings.storage_root or str(folder / "data"),
+        }
+    )
+
+
+def write_settings_file(path: Path, values: dict[str, str]) -> None:
+    """Write the settings file of a new lake. Values are written as TOML strings."""
+    lines = ["# Settings of this lake. Secrets belong into environment variables (CORDILLERA_…), not into this file."]
+    lines += [f'{name} = "{_escaped(value)}"' for name, value in values.items() if value]
+    (path / SETTINGS_FILE).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,87 @@
+"""The worker loop: handles events and does tasks until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from cordillera.app import Application
+from cordillera.errors import TransientError
+
+_log = structlog.get_logger(__name__)
+_IDLE_SECONDS, _LONGEST_IDLE_SECONDS = 0.02, 0.5
+_PURGE_EVERY_SECONDS = 3600.0
+
+
+class Worker:
+    """Does background work for one lake.
+
+    Args:
+        app: The lake.
+        name: Shown with leases; by default host and process id.
+    """
+
+    def __init__(self, app: Application, name: str = "") -> None:
+        self._app = app
+        self._name = name or f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+        self._stopped = threading.Event()
+        self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
+
+    def run(self) -> None:
+        """Work until ``stop`` is called. Passing failures of the database or the storage are waited out."""
+        idle = _IDLE_SECONDS
+        while not self._stopped.is_set():
+            try:
+                busy = self.step()
+            except TransientError as error:
+                _log.warning("worker waits", error=str(error))
+                busy = False
+            idle = _IDLE_SECONDS if busy else min(2 * idle, _LONGEST_IDLE_SECONDS)
+            if not busy:
+                self._stopped.wait(idle)
+
+    def step(self) -> bool:
+        """Handle waiting events and do one task; False if there was nothing to do."""
+        operations = self._app.operations
+        handled = operations.dispatch_events() if operations.has_events() else 0
+        performed = operations.perform_task(self._name)
+        if time.monotonic() >= self._purge_due:
+            self._app.catalog.purge_deleted()
+            self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
+        return bool(handled) or performed
+
+    def run_until_idle(self) -> int:
+        """Work until nothing is due; return how many steps that took."""
+        steps = 0
+        while self.step():
+            steps += 1
+        return steps
+
+    def stop(self) -> None:
+        """Stop after the task in hand."""
+        self._stopped.set()
+
+
+@contextmanager
+def workers(app: Application, count: int = 1) -> Iterator[None]:
+    """Run workers in threads for the length of the block; it ends when the tasks in hand are done."""
+    running = [Worker(app) for _ in range(count)]
+    threads = [
+        threading.Thread(target=worker.run, name=f"cordillera-worker-{index}", daemon=True)
+        for index, worker in enumerate(running)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for worker in running:
+            worker.stop()
+        for thread in threads:
+            thread.join()
