@@ -1,0 +1,140 @@
+"""What we write, other engines read: after every kind of operation, in both format versions and write modes."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from cordillera.spec.merge import Operation, WriteMode
+from cordillera.spec.schema_evolution import AddColumn, DropColumn, MoveColumn, RenameColumn, WidenColumn
+from tests.interop.engines import READERS
+from tests.table.harness import LooseTable
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64()),
+        pa.field("day", pa.timestamp("us", "UTC")),
+        pa.field("amount", pa.int32()),
+        pa.field("price", pa.decimal128(12, 2)),
+        pa.field("ratio", pa.float32()),
+        pa.field("note", pa.string()),
+        pa.field("flag", pa.bool_()),
+        pa.field("born", pa.date32()),
+        pa.field("home", pa.struct([pa.field("city", pa.string()), pa.field("zip", pa.int32())])),
+        pa.field("marks", pa.list_(pa.int64())),
+    ]
+)
+CASES = [
+    pytest.param(3, WriteMode.MERGE_ON_READ, id="v3-merge-on-read"),
+    pytest.param(3, WriteMode.COPY_ON_WRITE, id="v3-copy-on-write"),
+    pytest.param(2, WriteMode.COPY_ON_WRITE, id="v2-copy-on-write"),
+]
+
+
+def rows(ids: range, note: str | None) -> list[dict[str, Any]]:
+    start = datetime(2013, 1, 1, tzinfo=UTC)
+    return [
+        {
+            "id": i,
+            "day": start + timedelta(days=i, microseconds=i),
+            "amount": i * 10,
+            "price": Decimal(i) / 4,
+            "ratio": i / 2,
+            "note": note,
+            "flag": i % 2 == 0,
+            "born": date(2000, 1, 1) + timedelta(days=i),
+            "home": {"city": f"city {i}", "zip": i} if i % 3 else None,
+            "marks": list(range(i % 4)) if i % 5 else None,
+        }
+        for i in ids
+    ]
+
+
+def publish(table: LooseTable, number: int) -> str:
+    """Write the metadata file as the catalog would; return its location."""
+    location = f"{table.metadata.location}/metadata/{number:05d}-test.metadata.json"
+    table.io.storage.write(location, table.metadata.to_json())
+    return location
+
+
+def same_rows(ours: pa.Table, theirs: pa.Table) -> None:
+    assert set(ours.column_names) == set(theirs.column_names)
+    left = sorted(ours.to_pylist(), key=lambda row: row["id"])
+    right = sorted(theirs.select(ours.column_names).to_pylist(), key=lambda row: row["id"])
+    assert left == right
+
+
+@pytest.mark.parametrize(("format_version", "mode"), CASES)
+@pytest.mark.parametrize("engine", READERS)
+def test_engine_reads_every_operation(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
+    table = LooseTable(
+        tmp_path, SCHEMA, key=("id",), partitioning=("month(day)",), mode=mode, format_version=format_version
+    )
+    steps: list[Any] = [
+        lambda: table.write(Operation.APPEND, rows(range(60), "first")),
+        lambda: table.write(Operation.UPSERT, rows(range(50, 80), "second")),
+        lambda: table.write(Operation.DELETE, pa.table({"id": pa.array([3, 55, 79], pa.int64())})),
+        lambda: table.write(
+            Operation.PARTIAL_UPDATE,
+            pa.table({"id": pa.array([1, 2], pa.int64()), "note": pa.array(["third", None], pa.string())}),
+        ),
+        lambda: table.delete_where("amount BETWEEN 300 AND 420"),
+        lambda: table.write(Operation.REPLACE_PARTITIONS, rows(range(0, 20), "fourth")),
+        lambda: table.write(Operation.REPLACE, rows(range(100, 110), "fifth"), where="id >= 70"),
+    ]
+    history = []
+    for number, step in enumerate(steps):
+        step()
+        location = publish(table, number)
+        same_rows(table.rows(), READERS[engine](location))
+        history.append((table.metadata.current_snapshot_id, table.rows()))
+    for snapshot_id, then in history:
+        same_rows(then, READERS[engine](location, snapshot_id))
+
+
+@pytest.mark.parametrize(("format_version", "mode"), CASES)
+@pytest.mark.parametrize("engine", READERS)
+def test_engine_reads_evolved_schemas(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
+    table = LooseTable(tmp_path, SCHEMA, key=("id",), mode=mode, format_version=format_version)
+    table.write(Operation.APPEND, rows(range(10), "first"))
+    table.evolve(
+        RenameColumn("note", "remark"),
+        AddColumn("note", pa.int32()),
+        WidenColumn("amount", pa.int64()),
+        WidenColumn("price", pa.decimal128(20, 2)),
+        WidenColumn("ratio", pa.float64()),
+        DropColumn("flag"),
+        AddColumn("home.street", pa.string()),
+        RenameColumn("home.zip", "code"),
+        MoveColumn("born"),
+    )
+    same_rows(table.rows(), READERS[engine](publish(table, 1)))
+    changed = [{**row, "remark": "new", "note": 7} for row in table.rows().to_pylist() if row["id"] > 6]
+    table.write(Operation.UPSERT, changed)
+    table.write(Operation.DELETE, pa.table({"id": pa.array([0], pa.int64())}))
+    same_rows(table.rows(), READERS[engine](publish(table, 2)))
+
+
+@pytest.mark.parametrize("engine", READERS)
+def test_walkthrough_of_format_version_3(tmp_path: Path, engine: str) -> None:
+    schema = pa.schema([pa.field("id", pa.int64()), pa.field("name", pa.string())])
+    table = LooseTable(tmp_path, schema, key=("id",))
+    table.write(Operation.UPSERT, [{"id": i, "name": f"n{i}"} for i in range(1, 6)])
+    table.write(Operation.DELETE, pa.table({"id": pa.array([5], pa.int64())}))
+    table.write(Operation.UPSERT, [{"id": 2, "name": "changed"}])
+    metadata = table.metadata
+    assert [snapshot.sequence_number for snapshot in metadata.snapshots] == [1, 2, 3]
+    vectors = [live for live in table.io.files.live(metadata.current_snapshot) if live.vector]
+    assert len(vectors) == 1
+    assert list(table.io.files.deleted_positions(vectors[0])) == [1, 4]
+    lineage = {row["id"]: row for row in table.rows(lineage=True).to_pylist()}
+    assert {i: row["_row_id"] for i, row in lineage.items()} == {1: 0, 2: 1, 3: 2, 4: 3}
+    assert {i: row["_last_updated_sequence_number"] for i, row in lineage.items()} == {1: 1, 2: 3, 3: 1, 4: 1}
+    same_rows(table.rows(metadata.snapshots[0]), READERS[engine](publish(table, 1), metadata.snapshots[0].snapshot_id))
+    assert table.rows(metadata.snapshots[0]).num_rows == 5
+    same_rows(table.rows(), READERS[engine](publish(table, 2)))
