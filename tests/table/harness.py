@@ -65,7 +65,9 @@ class LooseTable:
 
         return ReadOptions(self.metadata.schema).arrow_schema()
 
-    def write(self, operation: Operation, rows: pa.Table | list[dict[str, object]], where: str | None = None) -> PreparedWrite:
+    def write(
+        self, operation: Operation, rows: pa.Table | list[dict[str, object]], where: str | None = None
+    ) -> PreparedWrite:
         """Write rows and commit."""
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=self.arrow_schema())
         row_filter = parse_row_filter(where, self.metadata.schema) if where else None
@@ -74,9 +76,7 @@ class LooseTable:
 
     def delete_where(self, where: str) -> PreparedWrite:
         """Delete rows by condition and commit."""
-        return self.commit(
-            self.writer.resolve_delete(parse_row_filter(where, self.metadata.schema), self.metadata)
-        )
+        return self.commit(self.writer.resolve_delete(parse_row_filter(where, self.metadata.schema), self.metadata))
 
     def commit(self, prepared: PreparedWrite) -> PreparedWrite:
         """Apply a prepared write, by way of the metadata's JSON as another process would read it."""
@@ -99,7 +99,11 @@ class LooseTable:
         self.metadata = TableMetadata.from_json(changed.to_json())
 
     def rows(
-        self, snapshot: IcebergSnapshot | None = None, where: str | None = None, columns: list[str] | None = None, lineage: bool = False
+        self,
+        snapshot: IcebergSnapshot | None = None,
+        where: str | None = None,
+        columns: list[str] | None = None,
+        lineage: bool = False,
     ) -> pa.Table:
         """Read the current rows, or those of a snapshot."""
         schema = self.metadata.schema

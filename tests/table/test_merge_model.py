@@ -267,7 +267,10 @@ def machine(name: str, **settings_of_table: Any) -> Any:
     kind = type(name, (MergeMachine,), settings_of_table)
     case = kind.TestCase  # type: ignore[attr-defined]
     case.settings = settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "12")), stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "12")),
+        stateful_step_count=14,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
     )
     return case
 

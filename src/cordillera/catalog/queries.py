@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
+from typing import Any
 
 import pyarrow as pa
 from pyiceberg.schema import Schema
 
-from cordillera.catalog.service import CatalogService
+from cordillera.catalog.service import CatalogService, ResolvedDataset
 from cordillera.catalog.tables import AsOf, TableService
-from cordillera.errors import InvalidExpressionError
+from cordillera.errors import InvalidExpressionError, InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.names import DatasetRef
-from cordillera.spec.query import QueryInput, parse_query
+from cordillera.spec.query import QueryInput, fold_constants, parse_query
 
 
 class QueryService:
@@ -50,12 +52,21 @@ class QueryService:
         """Return the current schema of a dataset."""
         return self._tables.load(self._catalog.dataset(str(ref)).version).schema
 
+    def _pushed(self, condition: str, target: ResolvedDataset) -> str | None:
+        """Return a condition in a form the scan can use, or None: the query itself has it too, and checks it later."""
+        try:
+            folded = fold_constants(condition, self._value)
+            parse_row_filter(folded, self._tables.load(target.version).schema)
+        except (InvalidExpressionError, InvalidSqlError):
+            return None
+        return folded
+
+    def _value(self, expression: str) -> Any:
+        """Return the value of an expression without columns, or None for one that has no plain literal."""
+        value = self._engine.table(f"SELECT {expression} AS value").column("value")[0].as_py()
+        return value if isinstance(value, bool | int | str | date) else None
+
     def _read(self, one: QueryInput, as_of: AsOf) -> pa.RecordBatchReader:
         target = self._catalog.dataset(str(one.ref))
-        where = one.condition or None
-        if where is not None:
-            try:
-                parse_row_filter(where, self._tables.load(target.version).schema)
-            except InvalidExpressionError:
-                where = None  # the query itself has the condition too; it is only evaluated later then
+        where = self._pushed(one.condition, target) if one.condition else None
         return self._tables.scan(target.name, target.version, columns=one.columns, where=where, as_of=as_of)

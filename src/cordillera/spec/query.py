@@ -1,13 +1,15 @@
 """Reading a SQL query over datasets: which datasets it names, and how little of each it needs.
 
-Every mention of a dataset becomes a relation of its own, with the columns the query reads of it and the condition that its rows
-have to meet to matter. The query itself is unchanged but for the relations' names, so what is pushed down only saves work.
+Every mention of a dataset becomes a relation of its own, with the columns the query reads of it and the condition
+that its rows have to meet to matter. The query itself is unchanged but for the relations' names, so what is pushed
+down only saves work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import sqlglot
@@ -114,6 +116,31 @@ def bind_partition(text: str, partition: str) -> str:
     return tree.sql(dialect=_DIALECT)
 
 
+def fold_constants(condition: str, evaluate: Callable[[str], Any]) -> str:
+    """Return a condition with expressions that read no column replaced by their value, so that statistics can use it.
+
+    Args:
+        condition: SQL condition over columns.
+        evaluate: Returns the value of an expression; None leaves the expression as it is.
+    """
+    tree = sqlglot.parse_one(condition, read=_DIALECT)
+    for comparison in list(tree.find_all(exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)):
+        for side in list(comparison.iter_expressions()):
+            literal = isinstance(side, exp.Literal | exp.Null | exp.Boolean)
+            if literal or side.find(exp.Column, exp.Query, exp.Rand, exp.Uuid):
+                continue
+            value = evaluate(side.sql(dialect=_DIALECT))
+            if value is not None:
+                side.replace(_as_literal(value))
+    return tree.sql(dialect=_DIALECT)
+
+
+def _as_literal(value: Any) -> exp.Expr:
+    if isinstance(value, date):  # datetimes too
+        return exp.Literal.string(value.isoformat())
+    return exp.convert(value)
+
+
 def _parse(text: str) -> exp.Query:
     try:
         statements = [s for s in sqlglot.parse(text, read=_DIALECT) if s is not None]
@@ -137,8 +164,8 @@ def _unreadable(text: str, error: Exception) -> InvalidSqlError:
 def _dataset_tables(tree: exp.Query) -> Iterator[exp.Table]:
     """Yield the tables that have to be datasets.
 
-    A name without a namespace is a common table expression's; a function in the place of a table reads nothing of the lake, and
-    only those that make rows out of their arguments are let through.
+    A name without a namespace is a common table expression's; a function in the place of a table reads nothing of
+    the lake, and only those that make rows out of their arguments are let through.
     """
     with_names = {cte.alias_or_name for cte in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table):

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import pytest
+
+from cordillera.errors import InvalidPartitionError
+from cordillera.spec.completion import CompletionUnit, parse_unit, partition_label, partitions_between
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "label"),
+    [
+        ("day", "2013-01-31", "2013-01-31"),
+        ("day", date(2013, 1, 31), "2013-01-31"),
+        ("day", datetime(2013, 1, 31, 23), "2013-01-31"),
+        ("hour", datetime(2013, 1, 31, 7, 59), "2013-01-31T07"),
+        ("month", date(2013, 1, 31), "2013-01"),
+        ("whole", "all", "all"),
+        ("value", "north-east", "north-east"),
+    ],
+)
+def test_labels_are_canonical(unit: str, value: str | date | datetime, label: str) -> None:
+    assert partition_label(parse_unit(unit), value, "a.b") == label
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [("day", "2013-1-31"), ("day", "2013-02-30"), ("day", "today"), ("hour", date(2013, 1, 1)), ("month", "2013-13"),
+     ("whole", "2013"), ("value", ""), ("value", "a\nb"), ("value", "x" * 201)],
+)  # fmt: skip
+def test_values_that_name_no_partition_are_refused(unit: str, value: str | date) -> None:
+    with pytest.raises(InvalidPartitionError):
+        partition_label(parse_unit(unit), value, "a.b")
+
+
+def test_unknown_units_are_refused() -> None:
+    with pytest.raises(InvalidPartitionError, match="whole, hour, day"):
+        parse_unit("week")
+
+
+def test_ranges_cross_months_and_years() -> None:
+    assert partitions_between(CompletionUnit.DAY, "2012-12-31", "2013-01-02") == [
+        "2012-12-31",
+        "2013-01-01",
+        "2013-01-02",
+    ]
+    assert partitions_between(CompletionUnit.MONTH, "2012-11", "2013-01") == ["2012-11", "2012-12", "2013-01"]
+    assert partitions_between(CompletionUnit.HOUR, "2013-01-01T23", "2013-01-02T00") == [
+        "2013-01-01T23",
+        "2013-01-02T00",
+    ]
+    with pytest.raises(InvalidPartitionError, match="more than"):
+        partitions_between(CompletionUnit.HOUR, "2000-01-01T00", "2013-01-01T00")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cordillera.errors import InvalidNameError
+from cordillera.spec.names import (
+    DatasetRef,
+    check_column_name,
+    check_dataset_name,
+    check_name,
+    parse_dataset_ref,
+)
+
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
+
+
+@pytest.mark.parametrize("name", ["", "1a", "A", "a-b", "a.b", "a b", "é", "a" * 121, "../x", "a/b", "a\n", "_a"])
+def test_illegal_names_are_refused(name: str) -> None:
+    with pytest.raises(InvalidNameError):
+        check_name(name, "namespace")
+
+
+@pytest.mark.parametrize("name", ["orders_v2", "orders_v10"])
+def test_endings_of_dataset_versions_are_reserved(name: str) -> None:
+    with pytest.raises(InvalidNameError, match="dataset version"):
+        check_dataset_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a\x00", "_row_id", "x" * 256])
+def test_illegal_column_names_are_refused(name: str) -> None:
+    with pytest.raises(InvalidNameError):
+        check_column_name(name)
+
+
+@pytest.mark.parametrize("name", ["select", "Mixed Case", "größe", "a-b", "1st"])
+def test_column_names_keep_their_owners_spelling(name: str) -> None:
+    assert check_column_name(name) == name
+
+
+@given(namespace=NAMES, name=NAMES, number=st.one_of(st.none(), st.integers(1, 99)))
+def test_references_survive_a_round_trip(namespace: str, name: str, number: int | None) -> None:
+    ref = DatasetRef(namespace, name, number)
+    again = parse_dataset_ref(str(ref))
+    assert str(again) == str(ref)
+    if number is not None:
+        assert again == ref
+
+
+@given(st.text())
+def test_any_text_is_a_reference_or_a_clear_error(text: str) -> None:
+    try:
+        ref = parse_dataset_ref(text)
+    except InvalidNameError:
+        return
+    assert str(ref) == text
