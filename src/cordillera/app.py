@@ -36,7 +36,6 @@ from cordillera.workflows.execution import RunService
 from cordillera.workflows.handlers import RUN, on_partition_completed
 from cordillera.workflows.service import WorkflowService
 
-
 _EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
     Topic.SNAPSHOT_COMMITTED: [on_dataset_moved],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],

@@ -1,6 +1,6 @@
 """The Python interface of a lake, the same whether it is embedded in this process or behind a server."""
 
 from cordillera.client.dataset import Dataset
-from cordillera.client.lake import Lake, Namespace, connect, create, open  # noqa: A004 - cordillera.open is the field's habit
+from cordillera.client.lake import Lake, Namespace, connect, create, open
 
 __all__ = ["Dataset", "Lake", "Namespace", "connect", "create", "open"]

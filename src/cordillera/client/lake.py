@@ -218,7 +218,7 @@ class Lake:
         return f"<b>{escape(info.name)}</b><br>namespaces: {names}<br>storage: {escape(info.storage_root)}"
 
 
-def open(path: str | Path) -> Lake:  # noqa: A001 - cordillera.open is the field's habit
+def open(path: str | Path) -> Lake:
     """Open the lake in a folder, in this process. No server is needed.
 
     Raises:

@@ -87,6 +87,11 @@ class Feed:
         return self.flights.slice(place.start, place.stop - place.start)
 
 
+def flight_schema() -> pa.Schema:
+    """Return the schema of the package's flights."""
+    return pa.schema(list(_FLIGHTS.items()))
+
+
 def load_feed() -> Feed:
     """Read the package's files.
 
@@ -108,16 +113,16 @@ def load_feed() -> Feed:
 
 
 def _read(source: object, kinds: dict[str, pa.DataType]) -> pa.Table:
-    options = csv.ConvertOptions(
-        column_types=kinds, null_values=["NA"], strings_can_be_null=True
-    )
+    options = csv.ConvertOptions(column_types=kinds, null_values=["NA"], strings_can_be_null=True)
     return csv.read_csv(source, convert_options=options).select(list(kinds)).cast(pa.schema(list(kinds.items())))
 
 
 def _by_day(rows: pa.Table) -> tuple[pa.Table, dict[date, slice]]:
     """Return the rows ordered by local day, and where each day lies."""
     rows = rows.sort_by([("year", "ascending"), ("month", "ascending"), ("day", "ascending")]).combine_chunks()
-    number = sum(rows.column(name).to_numpy() * weight for name, weight in (("year", 10_000), ("month", 100), ("day", 1)))
+    number = sum(
+        rows.column(name).to_numpy() * weight for name, weight in (("year", 10_000), ("month", 100), ("day", 1))
+    )
     starts = np.flatnonzero(np.r_[True, number[1:] != number[:-1]])
     ends = np.r_[starts[1:], rows.num_rows]
     return rows, {
