@@ -61,14 +61,14 @@ ATOMS = st.one_of(
     st.builds("{} > id".format, st.integers(-2, 42)),
     st.builds("id IN ({}, {})".format, st.integers(-2, 42), st.integers(-2, 42)),
     st.builds("id BETWEEN {} AND {}".format, st.integers(-2, 42), st.integers(-2, 42)),
-    st.builds("name {} '{}'".format, st.sampled_from(["=", "<", ">=", "<>"]), st.sampled_from(["", "x", "yy", "zzz", "a"])),
-    st.builds("ratio {} {}".format, st.sampled_from(["=", "<", ">", "<=", "<>"]), st.sampled_from(["0.0", "2.5", "'nan'", "-1"])),
+    st.builds("name {} '{}'".format, st.sampled_from(["=", "<", ">=", "<>"]), st.sampled_from(["", "x", "yy", "a"])),
+    st.builds("ratio {} {}".format, st.sampled_from(["=", "<", ">", "<>"]), st.sampled_from(["0.0", "2.5", "'nan'"])),
     st.builds("day {} {}".format, st.sampled_from(["=", "<", ">"]), INSTANTS),
     st.builds("day = DATE {}".format, INSTANTS),
     st.builds("seen {} {}".format, st.sampled_from(["<", ">=", "="]), INSTANTS),
     st.builds("seen < TIMESTAMPTZ {}".format, INSTANTS),
     st.builds("{} IS {}NULL".format, st.sampled_from(["name", "ratio", "flag", "id"]), st.sampled_from(["", "NOT "])),
-    st.sampled_from(["flag", "NOT flag", "flag = true", "flag IS NOT TRUE", "name LIKE 'x%'", "length(name) > 1", "true"]),
+    st.sampled_from(["flag", "NOT flag", "flag = true", "flag IS NOT TRUE", "name LIKE 'x%'", "length(name) > 1"]),
 )  # fmt: skip
 CONDITIONS = st.recursive(
     ATOMS,

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import sqlglot
 from pyiceberg.schema import Schema
-from pyiceberg.types import NestedField
 from pyroaring import BitMap64
 
 from cordillera.errors import MissingKeyError
@@ -32,6 +30,7 @@ from cordillera.table.tombstones import Tombstones
 
 SOURCE = "_source"
 _STORED_SEQUENCE = "_stored_sequence"
+_NO_ROW_ID = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,77 +132,90 @@ class Merge:
         if sequence is None:
             return pa.array([], pa.int64())
         deleted_later = self._tombstones.late_sources(keys)
-        if _STORED_SEQUENCE not in matches.column_names:
+        if not matches.num_rows:
             return deleted_later
-        older = self._engine.table(
-            f"SELECT DISTINCT s.{SOURCE} FROM source s JOIN matches m USING ({SOURCE}) "
-            f"WHERE m.{_STORED_SEQUENCE} > s.{sql.quote(sequence)}",
-            {"source": keys, "matches": matches},
-        ).column(SOURCE)
+        given = keys.column(sequence).take(matches.column(SOURCE))  # ``_source`` is the row's number in the batch
+        older = matches.column(SOURCE).filter(pc.less(given, matches.column(_STORED_SEQUENCE)))
         return pc.unique(pa.concat_arrays([deleted_later, *older.chunks]))
 
     def _new_rows(
         self, operation: Operation, accepted: pa.Table, matches: pa.Table, candidates: Sequence[LiveFile]
     ) -> pa.Table:
         """Return the accepted rows complete and in key order, each with the row id it takes over."""
-        given = [name for name in accepted.column_names if name != SOURCE]
-        relations: dict[str, pa.Table] = {"accepted": accepted, "matches": matches}
-        previous = ""
-        if operation is Operation.PARTIAL_UPDATE:
-            self._refuse_incomplete(accepted, matches, given)
-            relations["previous"] = self._previous(matches, candidates, given)
-            previous = f" LEFT JOIN previous p ON p.{SOURCE} = a.{SOURCE}"
-        selected = ", ".join(
-            f"a.{sql.quote(f.name)}" if f.name in given else _previous_or_default(f) for f in self._schema.fields
-        )
-        rows = self._engine.table(
-            f"WITH taken AS (SELECT {SOURCE}, min({ROW_ID}) AS {ROW_ID} FROM matches GROUP BY {SOURCE}) "
-            f"SELECT {selected}, t.{ROW_ID} FROM accepted a LEFT JOIN taken t ON t.{SOURCE} = a.{SOURCE}{previous} "
-            f"ORDER BY {sql.sort_terms(self._semantics.key, accepted.schema, 'a')}",
-            relations,
-        )
-        return rows.cast(self._no_rows().schema)
+        sources = accepted.column(SOURCE)
+        schema = self._no_rows().schema
+        previous = self._previous(matches, candidates, accepted) if operation is Operation.PARTIAL_UPDATE else None
+        columns = []
+        for field, arrow in zip(self._schema.fields, schema, strict=False):
+            if field.name in accepted.column_names:
+                columns.append(accepted.column(field.name))
+            elif previous is not None:
+                columns.append(previous.column(field.name))
+            else:
+                columns.append(pa.nulls(accepted.num_rows, arrow.type))
+        rows = pa.table([*columns, _row_ids(sources, matches)], schema=schema)
+        return _in_key_order(rows, self._semantics.key)
 
-    def _refuse_incomplete(self, accepted: pa.Table, matches: pa.Table, given: Sequence[str]) -> None:
-        """Refuse a partial update that would insert rows without a required column."""
-        lacking = [f.name for f in self._schema.fields if f.required and f.name not in given]
-        if lacking and accepted.num_rows > pc.count_distinct(matches.column(SOURCE)).as_py():
+    def _previous(self, matches: pa.Table, candidates: Sequence[LiveFile], accepted: pa.Table) -> pa.Table:
+        """Return, row by row of ``accepted``, the columns that the batch leaves alone: stored values, or defaults."""
+        others = [field for field in self._schema.fields if field.name not in accepted.column_names]
+        stored = self._stored(matches, candidates, [field.name for field in others])
+        places = pc.index_in(accepted.column(SOURCE), value_set=stored.column(SOURCE).combine_chunks())
+        inserted = places.is_null()
+        lacking = [field.name for field in others if field.required]
+        if lacking and pc.any(inserted).as_py():
             raise MissingKeyError(
                 f"Some rows of the partial update have keys that are not stored, and lack the required columns "
                 f"{', '.join(map(repr, lacking))}, so they cannot be inserted.",
                 hint="Upsert complete rows first, or leave the new keys out.",
             )
+        columns = {}
+        for field in others:
+            values = stored.column(field.name).take(places)
+            if field.write_default is not None:
+                values = pc.if_else(inserted, pa.scalar(field.write_default).cast(values.type), values)
+            columns[field.name] = values
+        return pa.table(columns)
 
-    def _previous(self, matches: pa.Table, candidates: Sequence[LiveFile], given: Sequence[str]) -> pa.Table:
-        """Read, for every matched row, the columns that the batch leaves alone."""
-        others = [field.name for field in self._schema.fields if field.name not in given]
-        if not others or not matches.num_rows:
-            kinds = {f.name: f.type for f in to_arrow_schema(self._schema)}
-            return pa.table({SOURCE: pa.array([], pa.int64()), **{n: pa.array([], kinds[n]) for n in others}})
+    def _stored(self, matches: pa.Table, candidates: Sequence[LiveFile], columns: Sequence[str]) -> pa.Table:
+        """Read columns of the matched rows, with the ``_source`` each belongs to; one row a source."""
+        options = ReadOptions(self._schema.select(*columns), (FILE_INDEX, POSITION))
+        if not columns or not matches.num_rows:
+            return options.arrow_schema().append(pa.field(SOURCE, pa.int64())).empty_table()
         touched = sorted(pc.unique(matches.column(FILE_INDEX)).to_pylist())
         renumbered = pc.index_in(matches.column(FILE_INDEX), pa.array(touched, pa.int32()))
         wanted = matches.set_column(matches.column_names.index(FILE_INDEX), FILE_INDEX, renumbered)
-        options = ReadOptions(self._schema.select(*others), (FILE_INDEX, POSITION))
-        stored = self._reader.stream([candidates[index] for index in touched], options)
-        return self._engine.table(
-            f"SELECT m.{SOURCE}, {sql.columns(others, 'c')} FROM stored c "
+        rows = self._engine.table(
+            f"SELECT m.{SOURCE}, {sql.columns(columns, 'c')} FROM stored c "
             f"JOIN matches m ON c.{FILE_INDEX} = m.{FILE_INDEX} AND c.{POSITION} = m.{POSITION} "
             f"QUALIFY row_number() OVER (PARTITION BY m.{SOURCE} ORDER BY m.{ROW_ID}) = 1",
-            {"stored": stored, "matches": wanted},
+            {"stored": self._reader.stream([candidates[index] for index in touched], options), "matches": wanted},
         )
+        schema = options.arrow_schema()
+        return rows.cast(pa.schema([pa.field(SOURCE, pa.int64()), *(schema.field(name) for name in columns)]))
 
     def _no_rows(self) -> pa.Table:
         fields = [field.remove_metadata() for field in to_arrow_schema(self._schema)]
         return pa.schema([*fields, pa.field(ROW_ID, pa.int64())]).empty_table()
 
 
-def _previous_or_default(field: NestedField) -> str:
-    """Return the value of a column that a partial update does not give: the stored one, or a new row's default."""
-    name = sql.quote(field.name)
-    if field.write_default is None:
-        return f"p.{name}"
-    default = sqlglot.exp.convert(field.write_default).sql(dialect="duckdb")
-    return f"CASE WHEN p.{SOURCE} IS NULL THEN {default} ELSE p.{name} END AS {name}"
+def _row_ids(sources: pa.ChunkedArray, matches: pa.Table) -> pa.Array:
+    """Return, for each source row, the least row id of the stored rows it succeeds; NULL for a new row."""
+    matched = matches.filter(pc.is_valid(matches.column(ROW_ID)))
+    number = sources.to_numpy()
+    least = np.full(number.max(initial=-1) + 1, _NO_ROW_ID)
+    kept = matched.filter(pc.is_in(matched.column(SOURCE), value_set=sources.combine_chunks()))
+    np.minimum.at(least, kept.column(SOURCE).to_numpy(), kept.column(ROW_ID).to_numpy())
+    taken = least[number]
+    return pa.array(taken, mask=taken == _NO_ROW_ID)
+
+
+def _in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Return the rows sorted by key, so that statistics prune; unsorted where Arrow cannot sort a key's type."""
+    try:
+        return rows.sort_by([(name, "ascending") for name in key])
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        return rows
 
 
 def positions_by_file(matches: pa.Table, candidates: Sequence[LiveFile]) -> dict[LiveFile, BitMap64]:
