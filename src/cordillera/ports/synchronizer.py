@@ -112,7 +112,8 @@ class Synchronizer(Protocol):
     def apply(self, delivery: Delivery) -> DeliveryResult:
         """Apply a delivery exactly once, all of it or nothing.
 
-        If the target already holds ``to_cursor``, nothing changes and ``already_applied`` is set.
+        If the target already holds ``to_cursor`` or a later cursor (sequence number and schema id both at least as
+        great), nothing changes and ``already_applied`` is set. An error that the row streams raise comes out as it is.
 
         Raises:
             TargetDriftError: If the target holds another cursor than ``from_cursor``, the table it should update is

@@ -47,7 +47,9 @@ ORDER_ROWS: list[dict[str, Any]] = [
 
 def reader_of(schema: pa.Schema, rows: list[dict[str, Any]] | pa.Table) -> RowReader:
     """Return what opens a stream of ``rows`` again and again, two to a batch so that there is more than one."""
-    found = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
+    if isinstance(rows, list):
+        rows = pa.Table.from_pylist(rows, schema=schema) if rows else pa.Table.from_batches([], schema)
+    found = rows
     return lambda: found.to_reader(max_chunksize=2)
 
 
@@ -107,10 +109,13 @@ def field(field_id: int, name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, metadata={FIELD_ID_KEY: str(field_id).encode()})
 
 
-def breaking(table: TargetTable, rows: list[dict[str, Any]]) -> RowReader:
-    """Return what opens a stream that breaks, as a lost object store does, after the first two of ``rows``."""
-    found = pa.Table.from_pylist(rows, schema=table.arrow_schema()).to_batches(max_chunksize=1)
-    return failing_reader(table.arrow_schema(), found[:2], StorageUnavailableError("We lost the lake."))
+def breaking(rows: pa.Table) -> RowReader:
+    """Return what opens a stream that breaks, as a lost object store does, after ``rows``.
+
+    Give it rows of many megabytes: a synchronizer may gather small batches before it sends any.
+    """
+    batches = rows.to_batches(max_chunksize=max(1, rows.num_rows // 2))
+    return failing_reader(rows.schema, batches, StorageUnavailableError("We lost the lake."))
 
 
 # --- values ---------------------------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def _evolved(kept: _Kept, table: TargetTable) -> pa.Table:
 
 def _key_ids(table: TargetTable) -> list[int]:
     ids = {column.name: column.field_id for column in table.columns}
-    return [ids[name] for name in table.key]
+    return sorted(ids[name] for name in table.key)
 
 
 def _converted(values: pa.Array, old: pa.DataType, column: TargetColumn) -> pa.Array:

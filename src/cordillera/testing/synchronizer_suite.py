@@ -6,6 +6,9 @@ Subclass :class:`SynchronizerSuite` in a test module and provide the fixture ``s
         @pytest.fixture
         def synchronizer(self):
             return MySynchronizer("an empty target")
+
+Set ``streams = False`` for a target that keeps rows in this process, and ``signed_zeros = False`` for one that does not
+tell -0.0 from 0.0.
 """
 
 # ruff: noqa: D102 # tests are named by what they show
@@ -51,10 +54,7 @@ from cordillera.testing.synchronizer_value_suite import ValueSuite
 
 
 class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
-    """The behaviour of the synchronizer port. Every test needs an empty target of its own from the fixture.
-
-    Set ``streams = False`` for a target that keeps rows in this process.
-    """
+    """The behaviour of the synchronizer port. Every test needs an empty target of its own from the fixture."""
 
     @pytest.fixture
     def synchronizer(self) -> Iterator[Synchronizer]:
@@ -167,9 +167,10 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
 
     def test_failing_first_delivery_leaves_nothing(self, synchronizer: Synchronizer) -> None:
-        broken = deliver(ORDERS, (None, 1), breaking(ORDERS, ORDER_ROWS))
+        large = [{**row, "customer": "half" * 4_000_000} for row in ORDER_ROWS]
+        rows = pa.Table.from_pylist(large, schema=ORDERS.arrow_schema())
         with pytest.raises(StorageUnavailableError, match="lost the lake"):
-            synchronizer.apply(broken)
+            synchronizer.apply(deliver(ORDERS, (None, 1), breaking(rows)))
         assert synchronizer.read_cursor(OURS) is None
         with pytest.raises(TargetDriftError):
             synchronizer.read_rows(ORDERS).read_all()
@@ -180,10 +181,14 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
     def test_failure_in_the_middle_changes_nothing(self, synchronizer: Synchronizer, stream: str) -> None:
         synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
         wider = replace(ORDERS, columns=(*ORDERS.columns[:2], TargetColumn(9, "note", pa.string())))
-        changed = [{"id": n, "customer": "half", "note": "written"} for n in range(6)]
-        upserts: Any = breaking(wider, changed) if stream != "deletes" else changed
-        keys = replace(wider, columns=wider.columns[:1])
-        deletes: Any = breaking(keys, [{"id": 1}, {"id": 2}, {"id": 3}]) if stream == "deletes" else []
+        large = [{"id": n, "customer": "half" * 4_000_000, "note": "written"} for n in range(4)]
+        upserts: Any = breaking(pa.Table.from_pylist(large, schema=wider.arrow_schema()))
+        deletes: Any = None
+        if stream == "deletes":
+            keys = pa.table(
+                [pa.array(range(4_000_000), pa.int64())], schema=pa.schema([wider.arrow_schema().field("id")])
+            )
+            upserts, deletes = None, breaking(keys)
         with pytest.raises(StorageUnavailableError, match="lost the lake"):
             synchronizer.apply(deliver(wider, (1, (2, 1)), upserts, deletes, replacing=stream == "replacement"))
         assert synchronizer.read_cursor(OURS) == Cursor(1, 0)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pyarrow as pa
@@ -40,6 +40,20 @@ from cordillera.testing.synchronizer_deliveries import (
     spelled,
 )
 
+ODD_KEYS: dict[str, tuple[pa.DataType, list[Any]]] = {
+    "string": (pa.string(), ["", " ", "a", "A", "ä", "a\u0308", "日本", "it's", '"', "a,b", "\n", "\\", "NULL"]),
+    "integer": (pa.int32(), [-(2**31), -1, 0, 2**31 - 1]),
+    "double": (pa.float64(), [float("nan"), 0.0, 1.5, float("inf"), float("-inf"), 5e-324, 1e308]),
+    "float": (pa.float32(), [float("nan"), 0.0, 0.5, float("inf"), float("-inf")]),
+    "boolean": (pa.bool_(), [True, False]),
+    "decimal": (pa.decimal128(38, 9), [Decimal("0E-9"), Decimal("12345678901234567890123456789.123456789")]),
+    "date": (pa.date32(), [date(1, 1, 1), date(1970, 1, 1), date(9999, 12, 31)]),
+    "instant": (pa.timestamp("us", "UTC"), [datetime(1, 1, 1, tzinfo=UTC), datetime(2024, 5, 6, 7, 8, 9, 1, UTC)]),
+    "binary": (pa.binary(), [b"", b"\x00", b"\xff\x00"]),
+    "uuid": (pa.uuid(), [UUID(int=0).bytes, UUID(int=2**128 - 1).bytes]),
+}
+"""Keys that something on the way may take for another, or for nothing."""
+
 
 class ValueSuite:
     """Odd keys, every type, odd names, and more rows than belong in memory."""
@@ -47,22 +61,20 @@ class ValueSuite:
     streams: ClassVar[bool] = True
     """Whether the target keeps rows outside this process, so that a delivery takes bounded memory here."""
 
+    signed_zeros: ClassVar[bool] = True
+    """Whether the target keeps 0.0 and -0.0 apart."""
+
+    def same_values(self, found: list[Any], expected: list[Any]) -> bool:
+        """Compare values by how they are spelled, in which NaN equals NaN and -0.0 differs from 0.0 (if it can)."""
+        spellings = repr(found), repr(expected)
+        left, right = spellings if self.signed_zeros else (text.replace("-0.0", "0.0") for text in spellings)
+        return left == right
+
     # --- keys -------------------------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("kind", list(KEYS := {
-        "string": (pa.string(), ["", " ", "a", "A", "ä", "a\u0308", "日本", "it's", '"', "a,b", "\n", "\\", "NULL"]),
-        "integer": (pa.int32(), [-(2**31), -1, 0, 2**31 - 1]),
-        "double": (pa.float64(), [float("nan"), 0.0, 1.5, float("inf"), float("-inf"), 5e-324, 1e308]),
-        "float": (pa.float32(), [float("nan"), 0.0, 0.5, float("inf"), float("-inf")]),
-        "boolean": (pa.bool_(), [True, False]),
-        "decimal": (pa.decimal128(38, 9), [Decimal("0E-9"), Decimal("12345678901234567890123456789.123456789")]),
-        "date": (pa.date32(), [date(1, 1, 1), date(1970, 1, 1), date(9999, 12, 31)]),
-        "instant": (pa.timestamp("us", "UTC"), [datetime(1, 1, 1, tzinfo=UTC), datetime(2024, 5, 6, 7, 8, 9, 1, UTC)]),
-        "binary": (pa.binary(), [b"", b"\x00", b"\xff\x00"]),
-        "uuid": (pa.uuid(), [UUID(int=0).bytes, UUID(int=2**128 - 1).bytes]),
-    }))  # fmt: skip
+    @pytest.mark.parametrize("kind", list(ODD_KEYS))
     def test_odd_keys_are_values_like_any_other(self, synchronizer: Synchronizer, kind: str) -> None:
-        key_type, values = self.KEYS[kind]
+        key_type, values = ODD_KEYS[kind]
         keys = array_of(key_type, values)
         table = TargetTable("keyed", (TargetColumn(1, "k", key_type, False), TargetColumn(2, "n", pa.int64())), ("k",))
         schema = table.arrow_schema()
@@ -82,7 +94,8 @@ class ValueSuite:
         table = TargetTable("zeros", (TargetColumn(1, "k", kind, False), TargetColumn(2, "n", pa.int64())), ("k",))
         synchronizer.apply(deliver(table, (None, 1), [{"k": 0.0, "n": 1}, {"k": 1.0, "n": 1}]))
         synchronizer.apply(deliver(table, (1, 2), [{"k": -0.0, "n": 2}]))
-        assert rows_of(synchronizer, table) == spelled([{"k": -0.0, "n": 2}, {"k": 1.0, "n": 1}])
+        expected = spelled([{"k": -0.0, "n": 2}, {"k": 1.0, "n": 1}])
+        assert self.same_values(rows_of(synchronizer, table), expected)
         assert synchronizer.apply(deliver(table, (2, 3), [], [{"k": 0.0}])).rows_deleted == 1
         assert rows_of(synchronizer, table) == spelled([{"k": 1.0, "n": 1}])
 
@@ -144,7 +157,7 @@ class ValueSuite:
         assert found.schema.equals(table.arrow_schema())
         expected = pa.concat_tables([rows(0), rows(1000)])
         for name in found.column_names:
-            assert [repr(v) for v in plain(found[name])] == [repr(v) for v in plain(expected[name])], name
+            assert self.same_values(plain(found[name]), plain(expected[name])), name
 
     @pytest.mark.parametrize("name", ["select", "Mixed Case", "user", 'quo"te', "per%cent {brace}", "naïve 表"])
     def test_reserved_and_odd_names(self, synchronizer: Synchronizer, name: str) -> None:
@@ -187,7 +200,7 @@ class ValueSuite:
         second = synchronizer.apply(deliver(table, (1, 2), stream("b")))
         assert (first.rows_upserted, second.rows_upserted) == (count * size, count * size)
         if self.streams:
-            assert peak < 20_000_000, "the delivery's 64 MB were held in memory"
+            assert peak < 32_000_000, "the delivery's 64 MB were held in memory"
         seen, marks = 0, set()
         for batch in synchronizer.read_rows(table):
             peak = max(peak, pa.total_allocated_bytes() - base)

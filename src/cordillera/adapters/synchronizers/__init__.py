@@ -1,0 +1,96 @@
+"""The kinds of targets a lake can keep equal with its datasets, and how each is configured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cordillera.errors import InvalidConfigurationError, MissingExtraError
+from cordillera.ports.synchronizer import Synchronizer
+
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of target: the settings it must have, those it may have, and what builds it from them."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    build: Callable[[Mapping[str, str]], Synchronizer]
+
+
+def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
+    """Return the synchronizer of a configured target, without connecting.
+
+    Args:
+        kind: ``postgres`` or ``duckdb``.
+        config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
+            variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
+            ``duckdb``: ``path`` of the file.
+
+    Raises:
+        InvalidConfigurationError: If the kind is unknown, or a setting is missing, unknown or cannot work.
+        MissingExtraError: If the kind needs a package that is not installed.
+    """
+    found = _KINDS.get(kind)
+    if found is None:
+        raise InvalidConfigurationError(
+            f"There is no kind of target called {kind!r}.", hint=f"Kinds: {', '.join(sorted(_KINDS))}."
+        )
+    valid = found.required + found.optional
+    settings = {name: value for name, value in config.items() if value}
+    problems = [f"{name!r} is missing" for name in found.required if name not in settings]
+    problems += [f"{name!r} is unknown" for name in config if name not in valid]
+    if problems:
+        raise InvalidConfigurationError(
+            f"A {kind} target cannot be configured so: {', '.join(problems)}.",
+            hint=f"Settings: {', '.join(found.required)}; optional: {', '.join(found.optional) or 'none'}.",
+        )
+    return found.build(settings)
+
+
+def _postgres(config: Mapping[str, str]) -> Synchronizer:
+    try:
+        from psycopg import Error, conninfo
+
+        from cordillera.adapters.synchronizers.postgres import PostgresSynchronizer
+    except ImportError as error:
+        raise MissingExtraError(
+            "A postgres target needs the package psycopg.", hint="Run: pip install 'cordillera[postgres]'"
+        ) from error
+    dsn, variable = config["dsn"], config.get("password_env")
+    try:
+        secrets = [name for name in _SECRETS if conninfo.conninfo_to_dict(dsn).get(name)]
+    except Error:
+        secrets = []  # the synchronizer refuses what cannot be read
+    if secrets:
+        raise InvalidConfigurationError(
+            f"The dsn of a postgres target holds a {secrets[0]}, which would be stored in clear.",
+            hint="Put the password into an environment variable, and the variable's name into password_env.",
+        )
+    password = None if variable is None else lambda: _read_secret(variable)
+    return PostgresSynchronizer(dsn, schema=config.get("schema", "public"), password=password)
+
+
+def _duckdb(config: Mapping[str, str]) -> Synchronizer:
+    from cordillera.adapters.synchronizers.duckdb import DuckdbSynchronizer
+
+    return DuckdbSynchronizer(config["path"])
+
+
+def _read_secret(variable: str) -> str:
+    secret = os.environ.get(variable)
+    if not secret:
+        raise InvalidConfigurationError(
+            f"The environment variable {variable!r}, which should hold a target's password, is not set.",
+            hint="Set it for the processes that deliver to the target, or change password_env.",
+        )
+    return secret
+
+
+_KINDS = {
+    "postgres": _Kind(("dsn",), ("password_env", "schema"), _postgres),
+    "duckdb": _Kind(("path",), (), _duckdb),
+}

@@ -1,0 +1,366 @@
+"""One table of a DuckDB file: creating, evolving, loading and merging it, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import duckdb
+import pyarrow as pa
+
+from cordillera.adapters.synchronizers.columns import Evolution, field_pairs, is_nested
+from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE
+from cordillera.errors import DuplicateKeyError, InvalidNameError, TargetDriftError, TypeMismatchError
+from cordillera.ports.synchronizer import TargetColumn, TargetTable
+
+Connection = duckdb.DuckDBPyConnection
+_SQL_TYPES = {
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.date32(): "DATE",
+    pa.time64("us"): "TIME",
+    pa.timestamp("us"): "TIMESTAMP",
+    pa.timestamp("ns"): "TIMESTAMP_NS",
+    pa.string(): "VARCHAR",
+    pa.uuid(): "UUID",
+    pa.binary(): "BLOB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """A table's schema and name, and the file's name as a catalog, without which a schema of that name is ambiguous."""
+
+    schema: str
+    name: str
+    catalog: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def sql(self) -> str:
+        """The whole name, quoted."""
+        return f"{self.schema_sql}.{quoted(self.name)}"
+
+    @property
+    def schema_sql(self) -> str:
+        """The schema's whole name, quoted."""
+        return f"{quoted(self.catalog)}.{quoted(self.schema)}"
+
+    def opened(self, connection: Connection) -> TableName:
+        """Return the name in the file that a connection has open."""
+        (catalog,) = connection.execute("SELECT current_database()").fetchall()[0]
+        return replace(self, catalog=catalog)
+
+
+def locate(table: TargetTable) -> TableName:
+    """Return where a table lives, having checked every identifier it brings.
+
+    Raises:
+        InvalidNameError: If a name is one DuckDB cannot keep.
+    """
+    schema, _, name = table.name.rpartition(".")
+    if "." in schema:
+        raise InvalidNameError(f"{table.name!r} does not name a table.", hint="Write it as table or schema.table.")
+    for identifier in (name, schema or "main", *(column.name for column in table.columns)):
+        if not identifier or "\x00" in identifier:
+            raise InvalidNameError(f"{identifier!r} cannot be a name in DuckDB.")
+    if name.lower() == CURSOR_TABLE:
+        raise InvalidNameError(f"The table name {name!r} is kept for Cordillera's cursors.", hint="Choose another.")
+    return TableName(schema or "main", name)
+
+
+def quoted(identifier: str) -> str:
+    """Return an identifier for use in SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(quoted(name) for name in names)
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """Return the DuckDB type that keeps values of an Arrow type."""
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{quoted(field.name)} {sql_type(field.type)}' for field in kind)})"
+    if pa.types.is_map(kind):
+        return f"MAP({sql_type(kind.key_type)}, {sql_type(kind.item_type)})"
+    if pa.types.is_list(kind):
+        return f"{sql_type(kind.value_type)}[]"
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    if pa.types.is_fixed_size_binary(kind):
+        return "BLOB"
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return "TIMESTAMP WITH TIME ZONE"
+    return _SQL_TYPES[kind]
+
+
+# --- as it is -------------------------------------------------------------------------------------------------------
+
+
+def present_columns(connection: Connection, table: TableName) -> dict[str, str] | None:
+    """Return the SQL types by column name of the table or view of that name; None where there is none."""
+    found = connection.execute(
+        """SELECT column_name, data_type FROM duckdb_columns()
+           WHERE database_name = ? AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)""",
+        [table.catalog, table.schema, table.name],
+    ).fetchall()
+    return dict(found) or None
+
+
+def check_present(connection: Connection, table: TableName, columns: Sequence[TargetColumn]) -> None:
+    """Make sure that the table still has the given columns; others that a reader added do no harm.
+
+    Raises:
+        TargetDriftError: Naming what is missing or has another type.
+    """
+    present = present_columns(connection, table)
+    hint = "Restore it, or drop the subscription's table from the target and deliver it whole."
+    if present is None:
+        raise TargetDriftError(f"The table {table} is not in the target.", hint=hint)
+    for column, wanted in zip(columns, _spelled_types(connection, columns), strict=True):
+        found = present.get(column.name)
+        if found != wanted:
+            state = "missing" if found is None else f"{found}, not {wanted}"
+            raise TargetDriftError(f"Column {column.name!r} of the table {table} is {state}.", hint=hint)
+
+
+def _spelled_types(connection: Connection, columns: Sequence[TargetColumn]) -> Sequence[str]:
+    """Return the columns' SQL types as DuckDB itself spells them."""
+    if not columns:
+        return []
+    casts = ", ".join(f"typeof(CAST(NULL AS {sql_type(column.type)}))" for column in columns)
+    found: tuple[str, ...] = connection.execute(f"SELECT {casts}").fetchall()[0]
+    return found
+
+
+# --- as it should be ------------------------------------------------------------------------------------------------
+
+
+def create(connection: Connection, table: TableName, columns: Sequence[TargetColumn], key: Sequence[str]) -> None:
+    """Create a table, and its schema where that is new.
+
+    Raises:
+        TargetDriftError: If something has that name already.
+    """
+    if present_columns(connection, table) is not None:
+        raise TargetDriftError(
+            f"There is a table {table} in the target that this subscription did not create; it was left untouched.",
+            hint="Choose another table name for the subscription, or move that table away.",
+        )
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.schema_sql}")
+    definitions = [_definition(c) + (" NOT NULL" if c.name in key or not c.nullable else "") for c in columns]
+    connection.execute(f"CREATE TABLE {table.sql} ({', '.join(definitions)})")
+    _describe(connection, table, [column for column in columns if column.doc])
+
+
+def drop(connection: Connection, table: TableName) -> None:
+    """Remove a table if it is there."""
+    connection.execute(f"DROP TABLE IF EXISTS {table.sql}")
+
+
+def evolve(connection: Connection, table: TableName, evolution: Evolution) -> None:
+    """Change a table's columns; see ``Evolution`` for the order."""
+
+    def alter(action: str) -> None:
+        connection.execute(f"ALTER TABLE {table.sql} {action}")
+
+    for name in evolution.dropped:
+        alter(f"DROP COLUMN {quoted(name)}")
+    for old, new in evolution.renaming_steps():
+        alter(f"RENAME COLUMN {quoted(old)} TO {quoted(new)}")
+    for change in evolution.retyped:
+        name = quoted(change.name)
+        value = _converted(name, change.old, change.new, 0)
+        alter(f"ALTER COLUMN {name} SET DATA TYPE {sql_type(change.new)} USING {value}")
+    for name in evolution.made_optional:
+        alter(f"ALTER COLUMN {quoted(name)} DROP NOT NULL")
+    for column in evolution.added:
+        alter(f"ADD COLUMN {_definition(column)}")
+    _describe(connection, table, evolution.described)
+
+
+def _definition(column: TargetColumn) -> str:
+    return f"{quoted(column.name)} {sql_type(column.type)}"
+
+
+def _describe(connection: Connection, table: TableName, columns: Sequence[TargetColumn]) -> None:
+    for column in columns:
+        doc = "NULL" if column.doc is None else _literal(column.doc)
+        connection.execute(f"COMMENT ON COLUMN {table.sql}.{quoted(column.name)} IS {doc}")
+
+
+def _converted(value: str, old: pa.DataType, new: pa.DataType, depth: int) -> str:
+    """Return the SQL that turns a value of one type into another, matching the fields of structs by field id."""
+    if not is_nested(new):
+        return f"CAST({value} AS {sql_type(new)})"
+    item = f"level_{depth}"
+    if pa.types.is_struct(new):
+        fields = [
+            (f"struct_extract({value}, {_literal(b.name)})" if b else None, b, now) for b, now in field_pairs(old, new)
+        ]
+        packed = _packed([(now.name, v, b and b.type, now.type) for v, b, now in fields], depth)
+        return f"CASE WHEN {value} IS NULL THEN NULL ELSE {packed} END"
+    if pa.types.is_list(new):
+        return f"list_transform({value}, lambda {item}: {_converted(item, old.value_type, new.value_type, depth + 1)})"
+    entry = _packed(
+        [
+            ("key", f"struct_extract({item}, 'key')", old.key_type, new.key_type),
+            ("value", f"struct_extract({item}, 'value')", old.item_type, new.item_type),
+        ],
+        depth,
+    )
+    return f"map_from_entries(list_transform(map_entries({value}), lambda {item}: {entry}))"
+
+
+def _packed(fields: Sequence[tuple[str, str | None, pa.DataType | None, pa.DataType]], depth: int) -> str:
+    """Return the SQL of a struct from its fields' names, former values and types (None for a new field), and types."""
+    parts = []
+    for name, value, old, new in fields:
+        item = f"CAST(NULL AS {sql_type(new)})" if value is None else _converted(value, old, new, depth + 1)
+        parts.append(f"{quoted(name)} := {item}")
+    return f"struct_pack({', '.join(parts)})"
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+
+class _Delivered:
+    """What the view ``_cordillera_delivered`` reads: the batch in hand.
+
+    A view made for each batch would keep all of them in memory until the transaction ends.
+    """
+
+    batch: pa.Table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.batch.__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        return self.batch.schema.__arrow_c_schema__()
+
+
+def load(
+    connection: Connection,
+    into: str,
+    columns: Sequence[TargetColumn],
+    key: Sequence[str],
+    batches: Iterator[pa.RecordBatch],
+) -> int:
+    """Insert rows into a table (its name quoted) and return how many there were.
+
+    The batches are inserted one by one, not as one stream that DuckDB reads, so that an error of the source arrives as
+    what it is, and the source is read by the thread that carries the request's context.
+
+    Raises:
+        DuplicateKeyError: If a key comes twice in the table then.
+    """
+    names = _names([column.name for column in columns])
+    delivered, loaded = _Delivered(), 0
+    for batch in batches:
+        delivered.batch = pa.Table.from_batches([_storable(batch)])
+        if not loaded:
+            connection.register("_cordillera_delivered", delivered)
+        connection.execute(f"INSERT INTO {into} ({names}) SELECT {names} FROM _cordillera_delivered")
+        loaded += batch.num_rows
+    if loaded:
+        connection.unregister("_cordillera_delivered")
+        if key:
+            _refuse_duplicates(connection, into, key)
+    return loaded
+
+
+def _refuse_duplicates(connection: Connection, table: str, key: Sequence[str]) -> None:
+    repeated = f"SELECT 1 FROM {table} GROUP BY {_names(key)} HAVING count(*) > 1"
+    found = _number(connection, f"SELECT count(*) FROM ({repeated})")
+    if found:
+        raise DuplicateKeyError(f"{found} keys come more than once in the delivered rows of {table}.")
+
+
+def _storable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch that DuckDB stores without changing a value.
+
+    DuckDB would cut nanoseconds off instants without a word: they are brought to microseconds, or refused. And DuckDB
+    1.5.5 reads structs inside structs wrongly where Arrow arrays begin at an offset, as slices do: writing a batch out
+    and reading it back leaves no offsets.
+    """
+    if any(is_nested(column.type) for column in batch.columns):
+        batch = pa.ipc.read_record_batch(batch.serialize(), batch.schema)
+    columns = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        kind = _storable_type(column.type)
+        try:
+            columns.append(column if kind == column.type else column.cast(kind))
+        except pa.ArrowInvalid:
+            raise TypeMismatchError(
+                f"Column {name!r} has timestamps with a zone finer than a microsecond, which DuckDB cannot store.",
+                hint="Round the column to microseconds.",
+            ) from None
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def _storable_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_storable_type(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_storable_type(kind.key_type), _storable_type(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_storable_type(kind.value_type)))
+    return pa.timestamp("us", kind.tz) if kind == pa.timestamp("ns", "UTC") else kind
+
+
+def stage(
+    connection: Connection,
+    name: str,
+    columns: Sequence[TargetColumn],
+    key: Sequence[str],
+    batches: Iterator[pa.RecordBatch],
+) -> str | None:
+    """Put rows into a temporary table and return its name; None, and no table, if there are no rows."""
+    first = next(batches, None)
+    if first is None:
+        return None
+    connection.execute(f"CREATE TEMPORARY TABLE {quoted(name)} ({', '.join(_definition(c) for c in columns)})")
+    staging = f"temp.main.{quoted(name)}"
+    load(connection, staging, columns, key, chain([first], batches))
+    return staging
+
+
+def count(connection: Connection, table: TableName) -> int:
+    """Return how many rows a table has."""
+    return _number(connection, f"SELECT count(*) FROM {table.sql}")
+
+
+def empty(connection: Connection, table: TableName) -> int:
+    """Remove all rows and return how many there were."""
+    return _number(connection, f"DELETE FROM {table.sql}")
+
+
+def delete(connection: Connection, table: TableName, key: Sequence[str], staging: str) -> int:
+    """Remove the rows whose keys were staged and return how many there were."""
+    matches = " AND ".join(f"stored.{quoted(name)} = gone.{quoted(name)}" for name in key)
+    return _number(connection, f"DELETE FROM {table.sql} AS stored USING {staging} AS gone WHERE {matches}")
+
+
+def upsert(
+    connection: Connection, table: TableName, columns: Sequence[TargetColumn], key: Sequence[str], staging: str
+) -> int:
+    """Insert staged rows in the place of the rows of their keys and return how many there were."""
+    if key:
+        delete(connection, table, key, staging)
+    names = _names([column.name for column in columns])
+    return _number(connection, f"INSERT INTO {table.sql} ({names}) SELECT {names} FROM {staging}")
+
+
+def _number(connection: Connection, statement: str) -> int:
+    return int(connection.execute(statement).fetchall()[0][0])

@@ -1,0 +1,90 @@
+"""A worker that is killed while it delivers: run as a process by test_killed_workers, which imports the deliveries too.
+
+Arguments: the kind of target, its location, the stage to be killed in, and a file to create when that stage is reached.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from cordillera.adapters.synchronizers import build_synchronizer
+from cordillera.ports.synchronizer import Delivery, RowReader, Synchronizer, TargetColumn, TargetTable
+from cordillera.testing.synchronizer_deliveries import deliver
+
+BATCHES, ROWS, TEXT_LENGTH = 20, 500, 2_000  # 20 MB, so that part of it has been sent when the blow falls
+BEFORE = TargetTable("many", (TargetColumn(1, "id", pa.int64(), False), TargetColumn(2, "text", pa.string())), ("id",))
+AFTER = replace(
+    BEFORE, columns=(BEFORE.columns[0], replace(BEFORE.columns[1], name="words"), TargetColumn(3, "n", pa.int32()))
+)
+FIRST_ROWS = BATCHES * ROWS
+
+
+def target(kind: str, location: str) -> Synchronizer:
+    return build_synchronizer(kind, {"dsn" if kind == "postgres" else "path": location})
+
+
+def first(pause: Callable[[], None] = lambda: None) -> Delivery:
+    return deliver(BEFORE, (None, 1), _stream(BEFORE, 0, pause))
+
+
+def second(stage: str, pause: Callable[[], None] = lambda: None) -> Delivery:
+    """Remove the first 5,000 rows, change the others and add as many; or, as a replacement, keep what was added."""
+
+    def at(named: str) -> Callable[[], None]:
+        return pause if stage == named else lambda: None
+
+    keys = replace(BEFORE, columns=BEFORE.columns[:1])
+    replacing = stage == "replacement"
+    upserts = _stream(AFTER, FIRST_ROWS // 2, at("replacement" if replacing else "upserts"), at("commit"))
+    return deliver(
+        AFTER, (1, (2, 1)), upserts, _stream(keys, 0, at("deletes"), count=BATCHES // 2), replacing=replacing
+    )
+
+
+def expected(table: TargetTable, start: int) -> list[dict[str, object]]:
+    """Return the rows of a stream that begins with the id ``start``."""
+    rows: list[dict[str, object]] = pa.Table.from_batches(_batches(table, start, BATCHES)).to_pylist()
+    return rows
+
+
+def _stream(
+    table: TargetTable,
+    start: int,
+    halfway: Callable[[], None],
+    at_end: Callable[[], None] = lambda: None,
+    count: int = BATCHES,
+) -> RowReader:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number, batch in enumerate(_batches(table, start, count)):
+            if number == count // 2:
+                halfway()
+            yield batch
+        at_end()
+
+    return lambda: pa.RecordBatchReader.from_batches(table.arrow_schema(), batches())
+
+
+def _batches(table: TargetTable, start: int, count: int) -> Iterator[pa.RecordBatch]:
+    for number in range(count):
+        ids = pa.array(range(start + number * ROWS, start + (number + 1) * ROWS), pa.int64())
+        text = f"{table.columns[-1].name} {number} ".ljust(TEXT_LENGTH, ".")
+        columns = [ids, pa.array([text] * ROWS), pa.array([number] * ROWS, pa.int32())]
+        yield pa.record_batch(columns[: len(table.columns)], schema=table.arrow_schema())
+
+
+if __name__ == "__main__":
+    kind, location, stage, reached = sys.argv[1:]
+
+    def wait_to_be_killed() -> None:
+        Path(reached).touch()
+        if stage != "commit":  # there, the blow falls while the worker goes on
+            time.sleep(600)
+
+    delivery = first(wait_to_be_killed) if stage == "first delivery" else second(stage, wait_to_be_killed)
+    target(kind, location).apply(delivery)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.adapters.synchronizers import killed_worker as worker
+
+from cordillera.ports.synchronizer import Cursor
+from cordillera.testing.synchronizer_deliveries import OURS, rows_of, spelled
+
+
+@pytest.fixture(params=["postgres", "duckdb"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """A kind of target and where an empty one is."""
+    if request.param == "postgres":
+        return request.param, request.getfixturevalue("postgres_dsn")
+    return request.param, str(tmp_path / "target.duckdb")
+
+
+def kill_in(stage: str, place: tuple[str, str], reached: Path, delay_s: float = 0.0) -> None:
+    command = [sys.executable, worker.__file__, *place, stage, str(reached)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not reached.exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(delay_s)
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("stage", ["first delivery", "deletes", "upserts", "replacement"])
+def test_killed_delivery_changes_nothing_and_can_be_repeated(
+    place: tuple[str, str], stage: str, tmp_path: Path
+) -> None:
+    target = worker.target(*place)
+    if stage == "first delivery":
+        kill_in(stage, place, tmp_path / "reached")
+        assert target.read_cursor(OURS) is None
+        assert target.apply(worker.first()).rows_upserted == worker.FIRST_ROWS
+        assert rows_of(target, worker.BEFORE) == spelled(worker.expected(worker.BEFORE, 0))
+        return
+    target.apply(worker.first())
+    kill_in(stage, place, tmp_path / "reached")
+    assert target.read_cursor(OURS) == Cursor(1, 0)
+    assert rows_of(target, worker.BEFORE) == spelled(worker.expected(worker.BEFORE, 0))
+    assert not target.apply(worker.second(stage)).already_applied
+    assert rows_of(target, worker.AFTER) == spelled(worker.expected(worker.AFTER, worker.FIRST_ROWS // 2))
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1])
+def test_worker_killed_around_the_commit_has_delivered_all_or_nothing(
+    place: tuple[str, str], delay_s: float, tmp_path: Path
+) -> None:
+    target = worker.target(*place)
+    target.apply(worker.first())
+    kill_in("commit", place, tmp_path / "reached", delay_s)
+    cursor = target.read_cursor(OURS)
+    assert cursor in (Cursor(1, 0), Cursor(2, 1))
+    if cursor == Cursor(1, 0):
+        assert rows_of(target, worker.BEFORE) == spelled(worker.expected(worker.BEFORE, 0))
+    target.apply(worker.second("commit"))
+    assert target.read_cursor(OURS) == Cursor(2, 1)
+    assert rows_of(target, worker.AFTER) == spelled(worker.expected(worker.AFTER, worker.FIRST_ROWS // 2))

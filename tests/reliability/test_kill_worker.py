@@ -1,0 +1,76 @@
+"""kill -9 of a worker at every boundary between two steps of background work."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import cordillera
+from tests.reliability.crash import ORDERS, TOTALS, new_lake, rows, run_and_kill
+
+OPERATIONS = "cordillera.operations.service:OperationsService"
+DELIVERY = "cordillera.subscriptions.delivery:DeliveryService"
+DUCKDB = "cordillera.adapters.synchronizers.duckdb:DuckDBSynchronizer"
+RUNS = "cordillera.workflows.execution:RunService"
+POINTS = [
+    f"{OPERATIONS}.dispatch_events:before",
+    "cordillera.subscriptions.handlers:enqueue_delivery:after",
+    f"{OPERATIONS}.dispatch_events:after",
+    f"{OPERATIONS}._perform:before",
+    f"{DELIVERY}.deliver:before",
+    f"{DUCKDB}.apply:before",
+    f"{DUCKDB}.apply:after",
+    f"{DELIVERY}._advance:after",
+    f"{DELIVERY}.deliver:after",
+    f"{RUNS}._begin:after",
+    f"{RUNS}._compute:before",
+    "cordillera.catalog.commits:CommitService._audit:after",
+    "cordillera.catalog.commits:CommitService.commit:after",
+    f"{RUNS}._compute:after",
+    f"{RUNS}._finish:after",
+    f"{RUNS}.execute:after",
+    f"{OPERATIONS}._perform:after",
+    f"{OPERATIONS}._perform:after:2",
+]
+
+
+def settle(lake: cordillera.Lake) -> None:
+    """Work until the tasks of the killed worker have been taken over and done."""
+    deadline = time.monotonic() + 30
+    while lake.run_pending() or lake.backend.tasks():
+        assert time.monotonic() < deadline, lake.backend.tasks()
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.split(":", 1)[1])
+def test_a_killed_worker_leaves_nothing_undone_and_nothing_done_twice(
+    tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORDILLERA_LEASE_SECONDS", "0.5")
+    path = tmp_path / "lake"
+    with new_lake(path) as lake:
+        lake.dataset(ORDERS).write(rows(range(100), 1, 1), "append", completes="2026-01-01")
+        settle(lake)
+        orders = lake.dataset(ORDERS)
+        orders.write(rows(range(50, 150), 7, 2), "upsert")
+        orders.write(rows(range(10), 0, 3), "delete", completes="2026-01-02")
+    run_and_kill(path, "work", point)
+    with cordillera.open(path) as lake:
+        settle(lake)
+        (status,) = lake.dataset(ORDERS).subscriptions()
+        assert status.in_step
+        assert lake.backend.verify_subscription(status.subscription.id).equal
+        totals = lake.dataset(TOTALS).scan().to_arrow().to_pylist()
+        assert {str(row["day"]): row["total"] for row in totals} == {"2026-01-01": 100, "2026-01-02": 40 + 700}
+        assert lake.dataset(TOTALS).details().version.sequence_number == 2
+        runs = lake.backend.runs(job=TOTALS)
+        assert sorted((run.partition, run.state) for run in runs) == [
+            ("2026-01-01", "succeeded"),
+            ("2026-01-02", "succeeded"),
+        ]
+        assert [c.revision for c in lake.dataset(TOTALS).completions()] == [1, 1]
+    with duckdb.connect(str(path / "copy.duckdb"), read_only=True) as copy:
+        assert copy.execute("SELECT count(*), sum(amount) FROM orders").fetchone() == (140, 40 + 700)
