@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cordillera.catalog.tables import TableService
 from cordillera.errors import (
+    IncompatibleSchemaError,
     NotAllowedError,
     SubscriptionNotFoundError,
     TargetDriftError,
@@ -125,11 +126,12 @@ class DeliveryService:
         followed = self._followed(subscription_id)
         if followed is None:
             raise SubscriptionNotFoundError(f"There is no subscription {subscription_id}.")
-        with self._connected(followed.subscription) as synchronizer:
+        subscription = followed.subscription
+        with self._connected(subscription) as synchronizer:
             cursor = synchronizer.read_cursor(subscription_id)
             if cursor is None:
                 raise TargetDriftError(
-                    f"The target {followed.subscription.target} has had no delivery for {followed.subscription.dataset}.",
+                    f"The target {subscription.target} has had no delivery for {subscription.dataset}.",
                     hint="Start a worker, and look at the subscription's last error.",
                 )
             followed = followed.under_schema(cursor.schema_id)
@@ -158,28 +160,55 @@ class DeliveryService:
         if cursor == followed.latest:
             self._advance(followed, 0)
             return None
-        result = synchronizer.apply(self._plan(followed, cursor))
+        delivery = self._plan(followed, cursor)
+        try:
+            result = synchronizer.apply(delivery)
+        except IncompatibleSchemaError:
+            if delivery.replace:
+                raise
+            # The target cannot change its table in place; what it would refuse of the old rows, it takes anew.
+            result = synchronizer.apply(self._everything(followed, cursor))
         ROWS_DELIVERED.labels(subscription.target).inc(result.rows_upserted + result.rows_deleted)
         self._advance(followed, result.rows_upserted + result.rows_deleted)
         return result
 
     def _plan(self, followed: _Followed, cursor: Cursor | None) -> Delivery:
-        """Return the changes behind the target's cursor; everything, where there is no cursor or it is too far behind."""
+        """Return the changes behind the target's cursor; everything, where that cannot be told."""
+        if cursor is None or not followed.can_follow_from(cursor):
+            return self._everything(followed, cursor)
         subscription, table = followed.subscription, self._table(followed)
-        sequence = followed.version.sequence_number
         names = [column.name for column in table.columns]
-        changes = (
-            self._tables.changes(followed.metadata, cursor.sequence_number, sequence, names, subscription.row_filter)
-            if cursor is not None and followed.can_follow_from(cursor)
-            else None
+        changes = self._tables.changes(
+            followed.metadata,
+            cursor.sequence_number,
+            followed.version.sequence_number,
+            names,
+            subscription.row_filter,
         )
-        upserts: Callable[[], pa.RecordBatchReader] = (
-            (lambda: self._all_rows(followed, table, sequence)) if changes is None else changes.upserts
-        )
-        no_keys = table.arrow_schema().empty_table().select(list(table.key))
-        deletes: Callable[[], pa.RecordBatchReader] = no_keys.to_reader if changes is None else changes.deletes
+        if changes is None:
+            return self._everything(followed, cursor)
         return Delivery(
-            subscription.id, table, cursor, followed.latest, changes is None, _typed(upserts, table), deletes
+            subscription.id,
+            table,
+            cursor,
+            followed.latest,
+            replace=False,
+            upserts=_typed(changes.upserts, table),
+            deletes=changes.deletes,
+        )
+
+    def _everything(self, followed: _Followed, cursor: Cursor | None) -> Delivery:
+        """Return a delivery that puts every row in the place of whatever the target holds."""
+        table = self._table(followed)
+        no_keys = table.arrow_schema().empty_table().select(list(table.key))
+        return Delivery(
+            followed.subscription.id,
+            table,
+            cursor,
+            followed.latest,
+            replace=True,
+            upserts=_typed(lambda: self._all_rows(followed, table, followed.version.sequence_number), table),
+            deletes=no_keys.to_reader,
         )
 
     def _table(self, followed: _Followed) -> TargetTable:
@@ -195,7 +224,7 @@ class DeliveryService:
             return TargetTable(subscription.target_table, tuple(columns), version.key)
         if version.format_version < 3:
             raise NotAllowedError(
-                f"{subscription.dataset} has no key, and format version 2 has no row ids, so its rows cannot be followed.",
+                f"The rows of {subscription.dataset} cannot be followed: it has no key, and format version 2 no row ids.",
                 hint="Give the dataset a key, or create it with format version 3.",
             )
         row_id = TargetColumn(ROW_ID_FIELD_ID, ROW_ID, pa.int64(), nullable=False)

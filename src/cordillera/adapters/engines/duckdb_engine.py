@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -36,8 +38,9 @@ class DuckDBEngine:
     """
 
     def __init__(self, memory_limit: str = "1GB", threads: int | None = None) -> None:
-        self._spill = tempfile.TemporaryDirectory(prefix="cordillera-spill-")
-        self._connection = duckdb.connect(":memory:", config={"temp_directory": self._spill.name})
+        # DuckDB makes this folder when it first spills, and removes it when the connection closes.
+        spill = Path(tempfile.gettempdir()) / f"cordillera-spill-{uuid4()}"
+        self._connection = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
         self._connection.execute(f"SET memory_limit = '{memory_limit}'")
         if threads:
             self._connection.execute(f"SET threads = {int(threads)}")
@@ -70,7 +73,6 @@ class DuckDBEngine:
     def close(self) -> None:
         """Release memory and spill files."""
         self._connection.close()
-        self._spill.cleanup()
 
     def _execute(
         self,
@@ -119,13 +121,20 @@ def _has_floats(kind: pa.DataType) -> bool:
 
 
 def _watched(relation: Relation, failures: list[BaseException]) -> Relation:
-    """Return a stream that notes why it failed: DuckDB only passes on the text of a failing stream's exception."""
+    """Return a stream that notes why it failed: DuckDB only passes on the text of a failing stream's exception.
+
+    Nested columns are copied: DuckDB misreads structs inside structs where an array is a slice of another.
+    """
+    nested = any(pa.types.is_nested(field.type) for field in relation.schema)
     if isinstance(relation, pa.Table):
-        return relation
+        if not nested:
+            return relation
+        relation = relation.to_reader()
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            yield from relation
+            for batch in relation:
+                yield pa.ipc.read_record_batch(batch.serialize(), batch.schema) if nested else batch
         except BaseException as error:
             failures.append(error)
             raise
