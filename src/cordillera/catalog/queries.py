@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 from pyiceberg.schema import Schema
+from sqlglot import exp
 
 from cordillera.catalog.service import CatalogService, ResolvedDataset
 from cordillera.catalog.tables import AsOf, TableService
-from cordillera.errors import InvalidExpressionError, InvalidSqlError
+from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
-from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.expression import pruning_expression
 from cordillera.spec.names import DatasetRef
-from cordillera.spec.query import QueryInput, fold_constants, parse_query
+from cordillera.spec.query import Query, dataset_names, fold_constants, parse_query
+from cordillera.table.live_files import LruCache
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """A dataset that a query reads, and the moment and schema it is read at."""
+
+    target: ResolvedDataset
+    as_of: AsOf
+    schema: Schema
 
 
 class QueryService:
@@ -29,44 +42,58 @@ class QueryService:
 
     def __init__(self, catalog: CatalogService, tables: TableService, engine: QueryEngine) -> None:
         self._catalog, self._tables, self._engine = catalog, tables, engine
+        self._parsed: LruCache[object, Query] = LruCache(500)
+        self._names = lru_cache(maxsize=500)(dataset_names)
 
-    def query(self, sql: str, as_of: Mapping[str, AsOf] | None = None) -> pa.RecordBatchReader:
+    def query(
+        self,
+        sql: str,
+        as_of: Mapping[str, AsOf] | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> pa.RecordBatchReader:
         """Run a query and stream its result.
 
         Args:
             sql: One SELECT in DuckDB's dialect; tables are written ``namespace.dataset``.
             as_of: Dataset → sequence number or time to read it as of.
+            parameters: Values of ``$name`` in the query.
 
         Raises:
             InvalidSqlError: If it cannot be parsed, resolved or run.
             DatasetNotFoundError: If it names a dataset that does not exist.
         """
-        parsed = parse_query(sql, self.schema_of)
         moments = as_of or {}
+        inputs = {ref: self._input(ref, moments.get(ref.full_name)) for ref in self._names(sql)}
+        states = tuple((ref, one.target.version.id, one.schema.schema_id) for ref, one in inputs.items())
+        parsed = self._parsed.get((sql, states), lambda: parse_query(sql, lambda ref: inputs[ref].schema))
+        query = parsed.bind(parameters or {})
+        filters = self._fold([one.condition or exp.true() for one in query.inputs])
         relations: dict[str, Relation] = {
-            one.relation: self._read(one, moments.get(one.ref.full_name)) for one in parsed.inputs
+            one.relation: self._read(inputs[one.ref], one.columns, condition)
+            for one, condition in zip(query.inputs, filters, strict=True)
         }
-        return self._engine.query(parsed.sql, relations)
+        return self._engine.query(query.sql, relations)
 
     def schema_of(self, ref: DatasetRef) -> Schema:
         """Return the current schema of a dataset."""
         return self._tables.load(self._catalog.dataset(str(ref)).version).schema
 
-    def _pushed(self, condition: str, target: ResolvedDataset) -> str | None:
-        """Return a condition in a form the scan can use, or None: the query itself has it too, and checks it later."""
+    def _input(self, ref: DatasetRef, as_of: AsOf) -> _Input:
+        target = self._catalog.dataset(str(ref))
+        return _Input(target, as_of, self._tables.schema_then(target.name, target.version, as_of))
+
+    def _fold(self, conditions: Sequence[exp.Expr]) -> list[exp.Expr]:
         try:
-            folded = fold_constants(condition, self._value)
-            parse_row_filter(folded, self._tables.load(target.version).schema)
-        except (InvalidExpressionError, InvalidSqlError):
-            return None
-        return folded
+            return fold_constants(conditions, self._values)
+        except InvalidSqlError:
+            return list(conditions)  # whatever is wrong with an expression, the query itself will say so
 
-    def _value(self, expression: str) -> Any:
-        """Return the value of an expression without columns, or None for one that has no plain literal."""
-        value = self._engine.table(f"SELECT {expression} AS value").column("value")[0].as_py()
-        return value if isinstance(value, bool | int | str | date) else None
+    def _values(self, expressions: Sequence[str]) -> list[Any]:
+        """Return the values of expressions without columns; None for one that has no plain literal."""
+        columns = ", ".join(f"{expression} AS value_{index}" for index, expression in enumerate(expressions))
+        values = self._engine.table(f"SELECT {columns}").to_pylist()[0].values()
+        return [value if isinstance(value, bool | int | str | date) else None for value in values]
 
-    def _read(self, one: QueryInput, as_of: AsOf) -> pa.RecordBatchReader:
-        target = self._catalog.dataset(str(one.ref))
-        where = self._pushed(one.condition, target) if one.condition else None
-        return self._tables.scan(target.name, target.version, columns=one.columns, where=where, as_of=as_of)
+    def _read(self, one: _Input, columns: Sequence[str], condition: exp.Expr) -> pa.RecordBatchReader:
+        pruning = pruning_expression(condition, one.schema)
+        return self._tables.candidates(one.target.name, one.target.version, columns, pruning, one.as_of)

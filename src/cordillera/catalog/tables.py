@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pyarrow as pa
+from pyiceberg.expressions import BooleanExpression
 from pyiceberg.schema import Schema
 
 from cordillera.errors import SnapshotNotFoundError
@@ -19,7 +20,7 @@ from cordillera.table.changes import SnapshotChanges
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LruCache
 from cordillera.table.reader import ReadOptions
-from cordillera.table.scan import Scan, check_selection, stream
+from cordillera.table.scan import Scan, check_selection, stream, stream_candidates
 
 METADATA_FILES_KEPT = 100
 """Earlier metadata files that stay readable by path, for engines that hold an older pointer."""
@@ -133,14 +134,31 @@ class TableService:
         """
         metadata = self.load(version)
         snapshot = self.snapshot(name, version, as_of)
-        schema = _schema_then(metadata, snapshot, as_of)
+        schema = self.schema_then(name, version, as_of)
         row_filter = parse_row_filter(where, schema) if where else None
         return stream(self.io, Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter))
 
     def schema(self, name: str, version: DatasetVersion, as_of: AsOf = None) -> pa.Schema:
         """Return the Arrow schema that rows have, now or as of a sequence number or time."""
-        schema = _schema_then(self.load(version), self.snapshot(name, version, as_of), as_of)
-        return ReadOptions(schema).arrow_schema()
+        return ReadOptions(self.schema_then(name, version, as_of)).arrow_schema()
+
+    def schema_then(self, name: str, version: DatasetVersion, as_of: AsOf) -> Schema:
+        """Return the schema a read sees: today's, or for a read of the past the one it was written under."""
+        metadata, snapshot = self.load(version), self.snapshot(name, version, as_of)
+        return metadata.schema if as_of is None or snapshot is None else metadata.schema_by_id(snapshot.schema_id)
+
+    def candidates(
+        self,
+        name: str,
+        version: DatasetVersion,
+        columns: Sequence[str],
+        pruning: BooleanExpression,
+        as_of: AsOf = None,
+    ) -> pa.RecordBatchReader:
+        """Stream the rows that statistics do not rule out for an expression; others may be among them."""
+        schema = self.schema_then(name, version, as_of)
+        scan = Scan(self.load(version), self.snapshot(name, version, as_of), schema, tuple(columns))
+        return stream_candidates(self.io, scan, pruning)
 
     def scan_metadata(
         self, name: str, metadata: TableMetadata, columns: Sequence[str] | None = None
@@ -184,11 +202,6 @@ class TableService:
         with self._store.read() as tx:
             found = tx.snapshots.at(version.id, moment)
         return found.sequence_number if found else -1
-
-
-def _schema_then(metadata: TableMetadata, snapshot: IcebergSnapshot | None, as_of: AsOf) -> Schema:
-    """Return the schema a read sees: today's, or for a read of the past the one it was written under."""
-    return metadata.schema if as_of is None or snapshot is None else metadata.schema_by_id(snapshot.schema_id)
 
 
 def columns_of(schema: Schema) -> tuple[Column, ...]:

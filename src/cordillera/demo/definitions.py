@@ -44,8 +44,10 @@ SELECT
     round(min(w.visib), 2)                       AS least_visibility,
     round(sum(w.precip), 3)                      AS precipitation
 FROM flights.flights AS f
-LEFT JOIN weather.weather AS w ON w.origin = f.origin AND w.time_hour = f.time_hour
-WHERE f.year = year(DATE $partition) AND f.month = month(DATE $partition) AND f.day = day(DATE $partition)
+LEFT JOIN weather.weather AS w
+    ON w.origin = f.origin AND w.time_hour = f.time_hour
+    AND w.year = year($partition::DATE) AND w.month = month($partition::DATE) AND w.day = day($partition::DATE)
+WHERE f.year = year($partition::DATE) AND f.month = month($partition::DATE) AND f.day = day($partition::DATE)
   AND f.revision > 1
 GROUP BY f.year, f.month, f.day, f.origin
 """
@@ -133,7 +135,7 @@ def define_job(lake: Lake) -> None:
         lake.create_job,
         DELAYS,
         DAILY_DELAYS_SQL,
-        output_condition="day = DATE $partition",
+        output_condition="day = $partition::DATE",
         description="Runs once a day, when flights and weather of that day are complete.",
     )
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cordillera.client import Lake
-from cordillera.demo.definitions import CANCELLED, FLIGHTS, REFERENCE_KEYS, WEATHER
+from cordillera.demo.definitions import CANCELLED, DELAYS, FLIGHTS, REFERENCE_KEYS, WEATHER
 from cordillera.demo.feed import ACTUALS, CORRECTION, FIRST_DAY, Feed
 from cordillera.errors import ContractViolationError, CordilleraError
 from cordillera.spec.schema_evolution import AddColumn
@@ -140,7 +140,11 @@ class Replay:
             raise CordilleraError(f"The planted error of {day} was not refused as it should have been.")
 
     def _restate(self) -> None:
-        """Put right the arrival delays that came wrong, and declare the day complete once more."""
+        """Put right the arrival delays that came wrong, and declare the day complete once more.
+
+        It was the report that gave the error away, so it has been made by then.
+        """
+        self._lake.dataset(DELAYS).wait_until_complete(RESTATED, timeout=600)
         actuals = self._in_todays_columns(self._feed.actuals(RESTATED), RESTATED)
         corrected = actuals.select(["time_hour", "carrier", "flight", "arr_delay"]).append_column(
             "revision", pa.repeat(pa.scalar(CORRECTION, pa.int64()), actuals.num_rows)

@@ -7,7 +7,6 @@ into an Iceberg expression, which decides what need not be read; that expression
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -109,14 +108,6 @@ def parse_row_filter(text: str, schema: Schema) -> RowFilter:
 def pruning_expression(condition: exp.Expr, schema: Schema) -> BooleanExpression:
     """Return what statistics can decide about a parsed condition (see ``RowFilter.pruning``)."""
     return _pruning(condition, schema)
-
-
-def combine(filters: Sequence[BooleanExpression]) -> BooleanExpression:
-    """Return the conjunction of expressions; true for none."""
-    combined: BooleanExpression = AlwaysTrue()
-    for expression in filters:
-        combined = And(combined, expression)
-    return combined
 
 
 def _parse(text: str) -> exp.Expr:

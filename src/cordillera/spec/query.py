@@ -7,10 +7,10 @@ down only saves work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlglot
 from pyiceberg.schema import Schema
@@ -24,6 +24,7 @@ from cordillera.errors import InvalidSqlError
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
 
 _DIALECT = "duckdb"
+_Tree = TypeVar("_Tree", bound=exp.Expr)
 _TABLE_FUNCTIONS = (exp.Unnest, exp.GenerateSeries, exp.Values)
 
 
@@ -35,21 +36,40 @@ class QueryInput:
         relation: The name the query now uses for it.
         ref: The dataset.
         columns: Columns the query reads of it.
-        condition: SQL condition that rows have to meet to matter, over the dataset's columns; empty for all rows.
+        condition: Condition that rows have to meet to matter, over the dataset's columns; None for all rows.
+        Evaluating it is left
+            to the query; it only tells what need not be read.
     """
 
     relation: str
     ref: DatasetRef
     columns: tuple[str, ...]
-    condition: str
+    condition: exp.Expr | None
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query whose dataset names have been replaced by the relations of its inputs."""
 
-    sql: str
+    tree: exp.Query
     inputs: tuple[QueryInput, ...]
+
+    def bind(self, parameters: Mapping[str, str]) -> Query:
+        """Return the query with ``$name`` replaced by literals.
+
+        Raises:
+            InvalidSqlError: If it uses a parameter that has no value.
+        """
+        inputs = tuple(
+            replace(one, condition=_bound(one.condition, parameters) if one.condition is not None else None)
+            for one in self.inputs
+        )
+        return Query(_bound(self.tree, parameters), inputs)
+
+    @property
+    def sql(self) -> str:
+        """The query's text in the engine's dialect."""
+        return self.tree.sql(dialect=_DIALECT, comments=False)
 
 
 def dataset_names(text: str) -> tuple[DatasetRef, ...]:
@@ -83,7 +103,7 @@ def parse_query(text: str, schema_of: Callable[[DatasetRef], Schema]) -> Query:
             columns = _columns_read(scope, alias, schemas[ref])
             inputs.append(QueryInput(relation, ref, columns, _pushed_condition(scope, alias)))
             source.replace(exp.alias_(exp.to_table(relation), alias, table=True))
-    return Query(tree.sql(dialect=_DIALECT, comments=False), tuple(inputs))
+    return Query(tree, tuple(inputs))
 
 
 def column_lineage(
@@ -102,37 +122,50 @@ def column_lineage(
     return found
 
 
-def bind_partition(text: str, partition: str) -> str:
-    """Return SQL text with ``$partition`` replaced by a literal."""
+def bind_text(text: str, parameters: Mapping[str, str]) -> str:
+    """Return SQL text with ``$name`` replaced by literals."""
     try:
         tree = sqlglot.parse_one(text, read=_DIALECT)
     except SqlglotError as error:
         raise _unreadable(text, error) from error
-    literal = exp.Literal.string(partition)
-    for parameter in list(tree.find_all(exp.Parameter, exp.Placeholder)):
-        if parameter.name != "partition":
-            raise InvalidSqlError(f"The query uses ${parameter.name}; only $partition has a value.")
-        parameter.replace(literal.copy())
-    return tree.sql(dialect=_DIALECT)
+    return _bound(tree, parameters).sql(dialect=_DIALECT)
 
 
-def fold_constants(condition: str, evaluate: Callable[[str], Any]) -> str:
-    """Return a condition with expressions that read no column replaced by their value, so that statistics can use it.
+def _bound(tree: _Tree, parameters: Mapping[str, str]) -> _Tree:
+    bound = tree.copy()
+    for parameter in list(bound.find_all(exp.Parameter, exp.Placeholder)):
+        if parameter.name not in parameters:
+            known = ", ".join(f"${name}" for name in parameters) or "none"
+            raise InvalidSqlError(
+                f"The query uses ${parameter.name}, which has no value.", hint=f"Parameters: {known}."
+            )
+        parameter.replace(exp.Literal.string(parameters[parameter.name]))
+    return bound
+
+
+def fold_constants(
+    conditions: Sequence[exp.Expr], evaluate: Callable[[Sequence[str]], Sequence[Any]]
+) -> list[exp.Expr]:
+    """Return conditions with expressions that read no column replaced by their value, so that statistics can use them.
 
     Args:
-        condition: SQL condition over columns.
-        evaluate: Returns the value of an expression; None leaves the expression as it is.
+        conditions: Conditions over columns.
+        evaluate: Returns the values of expressions, given as SQL; None leaves an expression as it is.
     """
-    tree = sqlglot.parse_one(condition, read=_DIALECT)
-    for comparison in list(tree.find_all(exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)):
-        for side in list(comparison.iter_expressions()):
-            literal = isinstance(side, exp.Literal | exp.Null | exp.Boolean)
-            if literal or side.find(exp.Column, exp.Query, exp.Rand, exp.Uuid):
-                continue
-            value = evaluate(side.sql(dialect=_DIALECT))
+    folded = [condition.copy() for condition in conditions]
+    sides = [
+        side
+        for condition in folded
+        for comparison in condition.find_all(exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
+        for side in comparison.iter_expressions()
+        if not isinstance(side, exp.Literal | exp.Null | exp.Boolean)
+        and not side.find(exp.Column, exp.Query, exp.Rand, exp.Uuid)
+    ]
+    if sides:
+        for side, value in zip(sides, evaluate([side.sql(dialect=_DIALECT) for side in sides]), strict=True):
             if value is not None:
                 side.replace(_as_literal(value))
-    return tree.sql(dialect=_DIALECT)
+    return folded
 
 
 def _as_literal(value: Any) -> exp.Expr:
@@ -219,22 +252,41 @@ def _columns_read(scope: Scope, alias: str, schema: Schema) -> tuple[str, ...]:
     return tuple(name for name in names if name.lower() in named) or (names[0],)
 
 
-def _pushed_condition(scope: Scope, alias: str) -> str:
-    """Return the conditions of a scope's WHERE that are about one table alone."""
+def _pushed_condition(scope: Scope, alias: str) -> exp.Expr | None:
+    """Return the conditions of a scope that are about one table alone: of its WHERE, and of the join that brings it in."""
     select = scope.expression
-    where = select.args.get("where") if isinstance(select, exp.Select) else None
-    if where is None:
-        return ""
-    outer = any(join.side for join in select.args.get("joins") or [])
-    kept = []
-    for condition in where.this.flatten() if isinstance(where.this, exp.And) else [where.this]:
-        columns = list(condition.find_all(exp.Column))
-        alone = bool(columns) and all(column.table == alias for column in columns)
-        # Behind an outer join a missing row reads as NULL: only conditions that NULL cannot satisfy may be pushed down.
-        rejects_null = isinstance(condition, exp.EQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.In | exp.Between)
-        if alone and not condition.find(exp.Query, exp.AggFunc, exp.Window) and (rejects_null or not outer):
-            kept.append(_unqualified(condition))
-    return " AND ".join(f"({condition.sql(dialect=_DIALECT)})" for condition in kept)
+    if not isinstance(select, exp.Select):
+        return None
+    joins: list[exp.Join] = select.args.get("joins") or []
+    # Behind an outer join a missing row reads as NULL: only conditions that NULL cannot satisfy may be pushed down.
+    outer = any(join.side for join in joins)
+    kept = [
+        condition
+        for condition in _conjuncts(select.args.get("where"))
+        if _is_alone(condition, alias) and (_rejects_null(condition) or not outer)
+    ]
+    for join in joins:
+        if join.alias_or_name == alias and join.side in ("", "LEFT"):
+            kept += [condition for condition in _conjuncts(join.args.get("on")) if _is_alone(condition, alias)]
+    return exp.and_(*(_unqualified(condition) for condition in kept)) if kept else None
+
+
+def _conjuncts(condition: exp.Expr | None) -> list[exp.Expr]:
+    """Return the parts of a WHERE or ON that all have to hold."""
+    inner = condition.this if isinstance(condition, exp.Where) else condition
+    if inner is None:
+        return []
+    return list(inner.flatten()) if isinstance(inner, exp.And) else [inner]
+
+
+def _is_alone(condition: exp.Expr, alias: str) -> bool:
+    columns = list(condition.find_all(exp.Column))
+    about_it = bool(columns) and all(column.table == alias for column in columns)
+    return about_it and not condition.find(exp.Query, exp.AggFunc, exp.Window)
+
+
+def _rejects_null(condition: exp.Expr) -> bool:
+    return isinstance(condition, exp.EQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.In | exp.Between)
 
 
 def _unqualified(condition: exp.Expr) -> exp.Expr:

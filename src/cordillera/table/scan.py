@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.schema import Schema
 
 from cordillera.errors import UnknownColumnError
@@ -91,3 +91,10 @@ def stream(io: TableIO, scan: Scan) -> pa.RecordBatchReader:
     by_name = {field.name: field for field in options.arrow_schema()}
     schema = pa.schema([by_name[name] for name in wanted])
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in result))
+
+
+def stream_candidates(io: TableIO, scan: Scan, pruning: BooleanExpression) -> pa.RecordBatchReader:
+    """Stream the rows that statistics do not rule out for an expression; the columns come in the table's order."""
+    may_match = FilterPruner(scan.metadata, scan.schema, pruning)
+    files = [live for live in io.files.live(scan.snapshot) if may_match(live.file)]
+    return io.reader.stream(files, ReadOptions(scan.schema.select(*scan.columns), may_contain=may_match))

@@ -290,6 +290,8 @@ class TableWriter:
         """Return the positions of live rows that a filter is true for."""
         pruner = FilterPruner(metadata, metadata.schema, where.pruning)
         candidates = [live for live in self._live(metadata) if pruner(live.file)]
+        if not candidates:
+            return {}
         read = metadata.schema.select(*(where.columns or [metadata.schema.fields[0].name]))
         options = ReadOptions(read, (FILE_INDEX, POSITION), pruner)
         found = self._io.engine.table(

@@ -16,7 +16,6 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.completion import CompletionUnit, partition_label
 from cordillera.spec.event import Topic
 from cordillera.spec.merge import Operation
-from cordillera.spec.query import bind_partition
 from cordillera.spec.workflow import Job, Run, RunState
 from cordillera.workflows.handlers import input_completions
 from cordillera.workflows.service import bind_condition
@@ -89,7 +88,7 @@ class RunService:
         return job, run, moments
 
     def _compute(self, job: Job, run: Run, moments: dict[str, AsOf]) -> Run:
-        rows = self._queries.query(bind_partition(job.sql, run.partition), moments)
+        rows = self._queries.query(job.sql, moments, {"partition": run.partition})
         result = self._writes.write(
             job.output,
             rows,

@@ -16,11 +16,11 @@ from cordillera.spec.completion import CompletionUnit
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import parse_dataset_ref
-from cordillera.spec.query import bind_partition, column_lineage, dataset_names
+from cordillera.spec.query import bind_text, column_lineage, dataset_names
 from cordillera.spec.workflow import Job, Run, RunState, Waiting
 from cordillera.workflows.handlers import input_completions, start_run
 
-_ANY_PARTITION = "2000-01-01"
+_ANY_PARTITION = {"partition": "2000-01-01"}
 
 
 class WorkflowService:
@@ -181,14 +181,14 @@ class WorkflowService:
                 f"The inputs of {name} are cut into different partitions: {', '.join(sorted(units))}.",
                 hint="Inputs of a job need the same completion unit.",
             )
-        column_lineage(bind_partition(sql, _ANY_PARTITION), self._queries.schema_of)
+        column_lineage(bind_text(sql, _ANY_PARTITION), self._queries.schema_of)
         schema = self._queries.schema_of(parse_dataset_ref(output))
-        parse_row_filter(bind_condition(condition, _ANY_PARTITION), schema)
+        parse_row_filter(bind_condition(condition, _ANY_PARTITION["partition"]), schema)
 
     def _edges(self, job: Job) -> list[Edge]:
         node = Node(NodeKind.JOB, job.name)
         by_input: dict[str, list[tuple[str, tuple[str, ...]]]] = {dataset: [] for dataset in job.inputs}
-        for column, sources in column_lineage(bind_partition(job.sql, _ANY_PARTITION), self._queries.schema_of).items():
+        for column, sources in column_lineage(bind_text(job.sql, _ANY_PARTITION), self._queries.schema_of).items():
             for ref, names in sources.items():
                 by_input.setdefault(ref.full_name, []).append((column, names))
         edges = [Edge(Node(NodeKind.DATASET, name), node, tuple(columns)) for name, columns in by_input.items()]
@@ -209,7 +209,7 @@ class WorkflowService:
 
 def bind_condition(condition: str, partition: str) -> str:
     """Return an output condition with ``$partition`` replaced by a literal."""
-    bound = bind_partition(f"SELECT 1 WHERE {condition}", partition)
+    bound = bind_text(f"SELECT 1 WHERE {condition}", {"partition": partition})
     return bound.split(" WHERE ", 1)[1]
 
 
