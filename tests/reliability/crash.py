@@ -35,8 +35,8 @@ def new_lake(path: Path) -> Lake:
     lake.create_dataset(TOTALS, totals, key=("day",), completion_unit="day")
     lake.create_job(
         TOTALS,
-        "SELECT DATE $partition AS day, sum(amount)::BIGINT AS total FROM sales.orders",
-        output_condition="day = DATE $partition",
+        "SELECT $partition::DATE AS day, sum(amount)::BIGINT AS total FROM sales.orders",
+        output_condition="day = $partition::DATE",
     )
     lake.create_target("copy", "duckdb", path=str(path / "copy.duckdb"))
     lake.dataset(ORDERS).subscribe("copy")

@@ -161,6 +161,7 @@ class Interleavings(RuleBasedStateMachine):
         except Crash:
             self.app.close()
             self.open()
+        self.target.trouble = ""
 
     @rule(minutes=st.sampled_from([1, 20]))
     def time_passes(self, minutes: int) -> None:

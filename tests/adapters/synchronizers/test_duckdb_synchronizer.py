@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pytest
 
 from cordillera.adapters.synchronizers import duckdb
-from cordillera.adapters.synchronizers.duckdb import DuckdbSynchronizer
+from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
 from cordillera.errors import (
     InvalidConfigurationError,
     InvalidNameError,
@@ -38,12 +38,12 @@ from cordillera.testing.synchronizer_suite import SynchronizerSuite
 ID = TargetColumn(1, "id", pa.int64(), nullable=False)
 
 
-class TestDuckdbSynchronizer(SynchronizerSuite):
+class TestDuckDBSynchronizer(SynchronizerSuite):
     signed_zeros = False
 
     @pytest.fixture
-    def synchronizer(self, tmp_path: Path) -> DuckdbSynchronizer:
-        return DuckdbSynchronizer(tmp_path / "target.duckdb")
+    def synchronizer(self, tmp_path: Path) -> DuckDBSynchronizer:
+        return DuckDBSynchronizer(tmp_path / "target.duckdb")
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def target(path: Path) -> DuckdbSynchronizer:
-    return DuckdbSynchronizer(path)
+def target(path: Path) -> DuckDBSynchronizer:
+    return DuckDBSynchronizer(path)
 
 
 def query(path: Path, statement: str) -> list[Any]:
@@ -79,7 +79,7 @@ def held_by_another_process(path: Path, seconds: float) -> Iterator[None]:
 # --- how tables look to those who query them ------------------------------------------------------------------------
 
 
-def test_table_has_native_types_and_comments(target: DuckdbSynchronizer, path: Path) -> None:
+def test_table_has_native_types_and_comments(target: DuckDBSynchronizer, path: Path) -> None:
     values = all_types()
     columns = tuple(TargetColumn(n, name, v.type, doc=f"It's {name}") for n, (name, v) in enumerate(values.items(), 2))
     target.apply(deliver(TargetTable("types", (ID, *columns), ("id",)), (None, 1)))
@@ -95,7 +95,7 @@ def test_table_has_native_types_and_comments(target: DuckdbSynchronizer, path: P
     assert {comment for name, _, comment in found if name != "id"} == {f"It's {name}" for name in values}
 
 
-def test_table_can_live_in_a_schema_of_its_own(target: DuckdbSynchronizer, path: Path) -> None:
+def test_table_can_live_in_a_schema_of_its_own(target: DuckDBSynchronizer, path: Path) -> None:
     target.apply(deliver(replace(ORDERS, name="sales.orders"), (None, 1), ORDER_ROWS))
     assert query(path, "SELECT count(*) FROM sales.orders") == [(3,)]
     assert rows_of(target, replace(ORDERS, name="sales.orders")) == spelled(ORDER_ROWS)
@@ -103,7 +103,7 @@ def test_table_can_live_in_a_schema_of_its_own(target: DuckdbSynchronizer, path:
 
 @pytest.mark.parametrize("name", ["main.duckdb", "temp.duckdb", "memory.duckdb", "sales.duckdb", "a 'b\".db", "select"])
 def test_file_can_have_any_name(tmp_path: Path, name: str) -> None:
-    target = DuckdbSynchronizer(tmp_path / name)
+    target = DuckDBSynchronizer(tmp_path / name)
     for table in (ORDERS, replace(ORDERS, name="sales.orders")):
         target.apply(deliver(table, (None, 1), ORDER_ROWS))
         target.apply(deliver(table, (1, 2), [], [{"id": 1}]))
@@ -124,7 +124,7 @@ def test_file_can_have_any_name(tmp_path: Path, name: str) -> None:
     ids=str,
 )
 def test_values_that_cannot_be_kept_are_refused_naming_the_column(
-    target: DuckdbSynchronizer, kind: pa.DataType, value: Any
+    target: DuckDBSynchronizer, kind: pa.DataType, value: Any
 ) -> None:
     table = TargetTable("things", (ID, TargetColumn(2, "odd column", kind)), ("id",))
     rows = pa.table([pa.array([1], pa.int64()), pa.array([value], kind)], schema=table.arrow_schema())
@@ -133,7 +133,7 @@ def test_values_that_cannot_be_kept_are_refused_naming_the_column(
     assert target.read_cursor(OURS) is None
 
 
-def test_what_postgres_refuses_is_kept(target: DuckdbSynchronizer) -> None:
+def test_what_postgres_refuses_is_kept(target: DuckDBSynchronizer) -> None:
     columns = (ID, TargetColumn(2, "text", pa.string()), TargetColumn(3, "ns", pa.timestamp("ns")))
     table = TargetTable("things", columns, ("id",))
     rows = pa.table([[1], ["nul\x00"], pa.array([1], pa.timestamp("ns"))], schema=table.arrow_schema())
@@ -142,12 +142,12 @@ def test_what_postgres_refuses_is_kept(target: DuckdbSynchronizer) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.b.c", "", "a\x00", "_cordillera_cursors", "_Cordillera_Cursors"])
-def test_names_that_cannot_be_kept_are_refused(target: DuckdbSynchronizer, name: str) -> None:
+def test_names_that_cannot_be_kept_are_refused(target: DuckDBSynchronizer, name: str) -> None:
     with pytest.raises(InvalidNameError):
         target.apply(deliver(replace(ORDERS, name=name), (None, 1)))
 
 
-def test_slices_of_structs_in_structs_are_read_at_their_offset(target: DuckdbSynchronizer) -> None:
+def test_slices_of_structs_in_structs_are_read_at_their_offset(target: DuckDBSynchronizer) -> None:
     deep = pa.struct([field(3, "deep", pa.struct([field(4, "n", pa.int64())]))])
     table = TargetTable("nested", (ID, TargetColumn(2, "s", deep)), ("id",))
     values = [{"deep": {"n": n if n % 3 else None}} if n % 5 else None for n in range(50)]
@@ -160,7 +160,7 @@ def test_slices_of_structs_in_structs_are_read_at_their_offset(target: DuckdbSyn
 
 
 @pytest.mark.parametrize("statement", ["TABLE orders (n INT)", "VIEW Orders AS SELECT 1 AS n"])
-def test_foreign_object_of_that_name_is_left_untouched(target: DuckdbSynchronizer, path: Path, statement: str) -> None:
+def test_foreign_object_of_that_name_is_left_untouched(target: DuckDBSynchronizer, path: Path, statement: str) -> None:
     query(path, f"CREATE {statement}")
     with pytest.raises(TargetDriftError):
         target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
@@ -177,14 +177,14 @@ def test_foreign_object_of_that_name_is_left_untouched(target: DuckdbSynchronize
         ("DELETE FROM _cordillera_cursors", "no cursor"),
     ],
 )
-def test_drift_is_noticed(target: DuckdbSynchronizer, path: Path, damage: str, words: str) -> None:
+def test_drift_is_noticed(target: DuckDBSynchronizer, path: Path, damage: str, words: str) -> None:
     target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
     query(path, damage)
     with pytest.raises(TargetDriftError, match=words):
         target.apply(deliver(ORDERS, (1, 2), ORDER_ROWS))
 
 
-def test_what_readers_add_does_no_harm(target: DuckdbSynchronizer, path: Path) -> None:
+def test_what_readers_add_does_no_harm(target: DuckDBSynchronizer, path: Path) -> None:
     target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
     query(path, "ALTER TABLE orders ADD COLUMN note VARCHAR DEFAULT 'theirs'")
     query(path, "CREATE VIEW ids AS SELECT id FROM orders")
@@ -197,14 +197,14 @@ def test_what_readers_add_does_no_harm(target: DuckdbSynchronizer, path: Path) -
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-def test_file_held_by_another_process_is_waited_for(target: DuckdbSynchronizer, path: Path) -> None:
+def test_file_held_by_another_process_is_waited_for(target: DuckDBSynchronizer, path: Path) -> None:
     target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
     with held_by_another_process(path, 0.5):
         assert not target.apply(deliver(ORDERS, (1, 2))).already_applied
 
 
 def test_file_held_too_long_is_a_passing_trouble(
-    target: DuckdbSynchronizer, path: Path, monkeypatch: pytest.MonkeyPatch
+    target: DuckDBSynchronizer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duckdb, "LOCK_WAIT_S", 0.3)
     target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
@@ -222,14 +222,14 @@ def test_file_held_too_long_is_a_passing_trouble(
 
 
 def test_file_open_in_this_process_otherwise_is_a_passing_trouble(
-    target: DuckdbSynchronizer, path: Path, monkeypatch: pytest.MonkeyPatch
+    target: DuckDBSynchronizer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duckdb, "LOCK_WAIT_S", 0.3)
     with engine.connect(str(path)), pytest.raises(TargetUnreachableError):
         target.apply(deliver(ORDERS, (None, 1)))
 
 
-def test_reading_goes_on_beside_a_delivery(target: DuckdbSynchronizer) -> None:
+def test_reading_goes_on_beside_a_delivery(target: DuckDBSynchronizer) -> None:
     target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
     reader = target.read_rows(ORDERS)
     first = reader.read_next_batch()
@@ -239,14 +239,14 @@ def test_reading_goes_on_beside_a_delivery(target: DuckdbSynchronizer) -> None:
     assert rows_of(target, ORDERS) == spelled(ORDER_ROWS[1:])
 
 
-def test_nothing_is_created_before_the_first_delivery(target: DuckdbSynchronizer, path: Path) -> None:
+def test_nothing_is_created_before_the_first_delivery(target: DuckDBSynchronizer, path: Path) -> None:
     target.check()
     assert target.read_cursor(OURS) is None
     target.drop(OURS, ORDERS, keep_rows=False)
     assert not path.exists()
 
 
-def test_file_is_closed_after_each_operation(target: DuckdbSynchronizer, path: Path) -> None:
+def test_file_is_closed_after_each_operation(target: DuckDBSynchronizer, path: Path) -> None:
     target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
     reader = target.read_rows(ORDERS)
     reader.read_next_batch()
@@ -261,17 +261,17 @@ def test_what_is_no_duckdb_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database" * 1000)
     for path in (tmp_path / "text", tmp_path):
         for attempt in ("check", "apply"):
-            target = DuckdbSynchronizer(path)
+            target = DuckDBSynchronizer(path)
             with pytest.raises(InvalidConfigurationError):
                 target.check() if attempt == "check" else target.apply(deliver(ORDERS, (None, 1)))
     with pytest.raises(InvalidConfigurationError, match="not a directory"):
-        DuckdbSynchronizer(tmp_path / "no" / "where.duckdb").check()
+        DuckDBSynchronizer(tmp_path / "no" / "where.duckdb").check()
     with pytest.raises(InvalidConfigurationError):
-        DuckdbSynchronizer(tmp_path / "no" / "where.duckdb").apply(deliver(ORDERS, (None, 1)))
+        DuckDBSynchronizer(tmp_path / "no" / "where.duckdb").apply(deliver(ORDERS, (None, 1)))
 
 
 def test_delivery_larger_than_its_memory_spills(
-    target: DuckdbSynchronizer, path: Path, monkeypatch: pytest.MonkeyPatch
+    target: DuckDBSynchronizer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(duckdb._SETTINGS, "memory_limit", "60MB")
     count, size = 300, 5_000

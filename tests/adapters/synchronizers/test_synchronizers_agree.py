@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cordillera.adapters.synchronizers.duckdb import DuckdbSynchronizer
+from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
 from cordillera.adapters.synchronizers.postgres import PostgresSynchronizer
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.testing.synchronizer_deliveries import deliver, field, rows_of
@@ -111,7 +111,7 @@ class RandomDataset:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_targets_agree_after_every_delivery(seed: int, postgres_dsn: str, tmp_path: Path) -> None:
-    targets = (MemorySynchronizer(), PostgresSynchronizer(postgres_dsn), DuckdbSynchronizer(tmp_path / "t.duckdb"))
+    targets = (MemorySynchronizer(), PostgresSynchronizer(postgres_dsn), DuckDBSynchronizer(tmp_path / "t.duckdb"))
     dataset = RandomDataset(seed)
     step: tuple[Any, Any] = (None, (1, 0))
     for number in range(1, STEPS + 1):

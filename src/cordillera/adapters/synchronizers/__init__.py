@@ -75,9 +75,9 @@ def _postgres(config: Mapping[str, str]) -> Synchronizer:
 
 
 def _duckdb(config: Mapping[str, str]) -> Synchronizer:
-    from cordillera.adapters.synchronizers.duckdb import DuckdbSynchronizer
+    from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
 
-    return DuckdbSynchronizer(config["path"])
+    return DuckDBSynchronizer(config["path"])
 
 
 def _read_secret(variable: str) -> str:

@@ -78,7 +78,7 @@ _turns: dict[Path, threading.Lock] = {}
 _turns_guard = threading.Lock()
 
 
-class DuckdbSynchronizer:
+class DuckDBSynchronizer:
     """Keeps tables in one DuckDB file, which is created with the first delivery.
 
     Args:
@@ -97,7 +97,7 @@ class DuckdbSynchronizer:
         self._target = f"DuckDB file {str(self._path)!r}"
 
     def __repr__(self) -> str:
-        return f"<DuckdbSynchronizer: {self._path}>"
+        return f"<DuckDBSynchronizer: {self._path}>"
 
     @property
     def capabilities(self) -> Capabilities:
