@@ -27,6 +27,7 @@ _SETTINGS = {
     "enable_external_access": False,
 }
 _BATCH_ROWS = 122_880
+_WIDE = pa.decimal128(38, 0)
 
 
 class DuckDBEngine:
@@ -55,7 +56,8 @@ class DuckDBEngine:
         failures: list[BaseException] = []
         cursor = self._execute(sql, relations or {}, parameters, failures)
         reader = cursor.to_arrow_reader(_BATCH_ROWS)
-        return pa.RecordBatchReader.from_batches(reader.schema, _drain(cursor, reader, failures))
+        schema = _understood(reader.schema)
+        return pa.RecordBatchReader.from_batches(schema, _drain(cursor, reader, schema, failures))
 
     def table(
         self, sql: str, relations: Mapping[str, Relation] | None = None, parameters: Sequence[Any] = ()
@@ -64,7 +66,9 @@ class DuckDBEngine:
         failures: list[BaseException] = []
         cursor = self._execute(sql, relations or {}, parameters, failures)
         try:
-            return cursor.to_arrow_table()
+            result = cursor.to_arrow_table()
+            schema = _understood(result.schema)
+            return pa.Table.from_batches([_as_understood(batch, schema) for batch in result.to_batches()], schema)
         except (duckdb.Error, pa.ArrowException) as error:
             raise _cause(error, failures) from error
         finally:
@@ -143,14 +147,40 @@ def _watched(relation: Relation, failures: list[BaseException]) -> Relation:
 
 
 def _drain(
-    cursor: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader, failures: list[BaseException]
+    cursor: duckdb.DuckDBPyConnection,
+    reader: pa.RecordBatchReader,
+    schema: pa.Schema,
+    failures: list[BaseException],
 ) -> Iterator[pa.RecordBatch]:
     try:
-        yield from reader
+        for batch in reader:
+            yield _as_understood(batch, schema)
     except (duckdb.Error, pa.ArrowException) as error:
         raise _cause(error, failures) from error
     finally:
         cursor.close()
+
+
+def _understood(schema: pa.Schema) -> pa.Schema:
+    """Return a result's schema with 128-bit integers, which Arrow lacks and sums have, as decimals without fraction."""
+    return pa.schema([field.with_type(_WIDE) if _is_wide(field.type) else field for field in schema])
+
+
+def _as_understood(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    if batch.schema.equals(schema):
+        return batch
+    columns = [_as_decimal(c) if _is_wide(c.type) else c for c in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _is_wide(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.OpaqueType) and kind.type_name == "hugeint"
+
+
+def _as_decimal(column: pa.ExtensionArray) -> pa.Array:
+    """Read DuckDB's 128-bit integers as decimals: both are sixteen bytes, little end first, in two's complement."""
+    stored = column.storage
+    return pa.Array.from_buffers(_WIDE, len(stored), stored.buffers(), stored.null_count, stored.offset)
 
 
 def _cause(error: Exception, failures: list[BaseException]) -> BaseException:

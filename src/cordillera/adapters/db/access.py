@@ -1,0 +1,49 @@
+"""Rows of API tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import tokens
+from cordillera.adapters.db.session import Session
+from cordillera.errors import AlreadyExistsError
+from cordillera.ports.metadata.access import Token
+
+TOKEN = RowMap(Token, tokens)
+
+
+class SqlTokenRows:
+    """See :class:`cordillera.ports.metadata.access.TokenRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, token: Token) -> None:
+        """Add a token."""
+        if not self._session.insert_new(tokens, TOKEN.values(token)):
+            raise AlreadyExistsError(
+                f"{token.principal} has a token named {token.name!r} already.", hint="Choose another name."
+            )
+
+    def by_hash(self, token_hash: str) -> Token | None:
+        """Return the token of a hash."""
+        return TOKEN.one(self._session, TOKEN.select().where(tokens.c.hash == token_hash))
+
+    def page(self, after: UUID | None, limit: int) -> list[Token]:
+        """Return tokens by id behind ``after``."""
+        query = TOKEN.select()
+        if after is not None:
+            query = query.where(tokens.c.id > after)
+        return TOKEN.all(self._session, query.order_by(tokens.c.id).limit(limit))
+
+    def delete(self, token_id: UUID) -> bool:
+        """Remove a token; False if there was none."""
+        return self._session.write(sa.delete(tokens).where(tokens.c.id == token_id)) == 1
+
+    def touch(self, token_id: UUID, now: datetime) -> None:
+        """Note that a token was used."""
+        self._session.write(sa.update(tokens).where(tokens.c.id == token_id).values(last_used_at=now))

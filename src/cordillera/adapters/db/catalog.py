@@ -1,0 +1,157 @@
+"""Rows of namespaces and datasets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db import search
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import datasets, lineage_edges, namespaces
+from cordillera.adapters.db.session import Session
+from cordillera.errors import AlreadyExistsError, NamespaceNotFoundError, NotEmptyError
+from cordillera.spec.catalog import Dataset, Namespace
+from cordillera.spec.lineage import NodeKind
+
+NAMESPACE = RowMap(Namespace, namespaces)
+DATASET = RowMap(Dataset, datasets)
+
+_LIVE = datasets.c.deleted_at.is_(None)
+
+
+class SqlNamespaceRows:
+    """See :class:`cordillera.ports.metadata.catalog.NamespaceRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, namespace: Namespace) -> None:
+        """Add a namespace."""
+        if not self._session.insert_new(namespaces, NAMESPACE.values(namespace)):
+            raise AlreadyExistsError(f"The namespace {namespace.name} exists already.")
+
+    def get(self, name: str) -> Namespace | None:
+        """Return a namespace by name."""
+        return NAMESPACE.one(self._session, NAMESPACE.select().where(namespaces.c.name == name))
+
+    def page(self, after: str, limit: int) -> list[Namespace]:
+        """Return namespaces by name behind ``after``."""
+        query = NAMESPACE.select().where(namespaces.c.name > after).order_by(namespaces.c.name).limit(limit)
+        return NAMESPACE.all(self._session, query)
+
+    def update(self, name: str, *, owner: str, description: str) -> None:
+        """Change a namespace's owner and description."""
+        changed = sa.update(namespaces).where(namespaces.c.name == name).values(owner=owner, description=description)
+        self._session.write(changed)
+
+    def delete(self, name: str) -> None:
+        """Remove a namespace that is empty."""
+        mine = namespaces.c.name == name
+        self._session.lock(sa.select(namespaces.c.id).where(mine).with_for_update())  # nobody adds a dataset meanwhile
+        inside = sa.select(datasets.c.id).where(datasets.c.namespace == name).limit(1)
+        if self._session.read(inside):
+            raise NotEmptyError(
+                f"The namespace {name} still has datasets, deleted ones that are not purged yet included.",
+                hint="Delete and purge them first.",
+            )
+        self._session.write(sa.delete(namespaces).where(mine))
+
+
+class SqlDatasetRows:
+    """See :class:`cordillera.ports.metadata.catalog.DatasetRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, dataset: Dataset) -> None:
+        """Add a dataset."""
+        namespace = sa.select(namespaces.c.id).where(namespaces.c.name == dataset.namespace)
+        if not self._session.lock(namespace.with_for_update(read=True, key_share=True)):
+            raise NamespaceNotFoundError(f"There is no namespace {dataset.namespace}.", hint="Create it first.")
+        row = {**DATASET.values(dataset), "full_name": dataset.full_name}
+        if not self._session.insert_new(datasets, row):
+            raise _name_taken(dataset)
+
+    def get(self, namespace: str, name: str) -> Dataset | None:
+        """Return a live dataset by name."""
+        query = DATASET.select().where(_LIVE, datasets.c.full_name == f"{namespace}.{name}")
+        return DATASET.one(self._session, query)
+
+    def get_by_id(self, dataset_id: UUID) -> Dataset | None:
+        """Return a dataset by id, deleted or not."""
+        return DATASET.one(self._session, DATASET.select().where(datasets.c.id == dataset_id))
+
+    def page(self, namespace: str | None, after: str, limit: int, *, deleted: bool = False) -> list[Dataset]:
+        """Return datasets by full name behind ``after``.
+
+        Deleted datasets can share a name. All that share the last name of a page are on it, so a page of deleted
+        ones can be longer than ``limit``: the next one begins behind that name.
+        """
+        name = datasets.c.full_name
+        kept = DATASET.select().where(~_LIVE if deleted else _LIVE)
+        query = kept.where(name > after)
+        if namespace is not None:  # a namespace's datasets are neighbours in the index: "/" follows "."
+            query = query.where(name > f"{namespace}.", name < f"{namespace}/")
+        order = (name, datasets.c.id) if deleted else (name,)
+        found = DATASET.all(self._session, query.order_by(*order).limit(limit))
+        if deleted and found and len(found) == limit:
+            last = found[-1]
+            namesakes = kept.where(name == last.full_name, datasets.c.id > last.id).order_by(datasets.c.id)
+            found += DATASET.all(self._session, namesakes)
+        return found
+
+    def update(self, dataset: Dataset) -> None:
+        """Store a dataset anew."""
+        changed = (
+            sa.update(datasets)
+            .where(datasets.c.id == dataset.id)
+            .values(
+                name=dataset.name,
+                full_name=datasets.c.namespace.concat(f".{dataset.name}"),
+                owner=dataset.owner,
+                description=dataset.description,
+                tags=dataset.tags,
+                updated_at=dataset.updated_at,
+                deleted_at=dataset.deleted_at,
+                purge_after=dataset.purge_after,
+            )
+        )
+        if not self._session.update_unique(changed):
+            raise _name_taken(dataset)
+        if dataset.deleted_at is not None:
+            search.remove(self._session, dataset.id)
+
+    def purge(self, dataset_id: UUID) -> None:
+        """Remove a dataset and every row that belongs to it; its events and audit entries stay on record."""
+        self._session.check_writable()
+        dataset = self.get_by_id(dataset_id)
+        if dataset is None:
+            return
+        self._session.allow_long_statements()
+        search.remove(self._session, dataset_id)
+        self._session.write(sa.delete(datasets).where(datasets.c.id == dataset_id))
+        if self.get(dataset.namespace, dataset.name) is None:  # else the name, and its lineage, are another's now
+            remove_edges(self._session, NodeKind.DATASET, dataset.full_name)
+
+    def due_for_purge(self, now: datetime, limit: int) -> list[Dataset]:
+        """Return deleted datasets whose retention has passed."""
+        query = DATASET.select().where(~_LIVE, datasets.c.purge_after <= now)
+        return DATASET.all(self._session, query.order_by(datasets.c.purge_after, datasets.c.id).limit(limit))
+
+    def count(self) -> int:
+        """Return the number of live datasets."""
+        query = sa.select(sa.func.count()).select_from(datasets).where(_LIVE)
+        return int(self._session.scalar(query))
+
+
+def remove_edges(session: Session, kind: NodeKind, name: str) -> None:
+    """Remove every lineage edge of a node."""
+    edge = lineage_edges.c
+    session.write(sa.delete(lineage_edges).where(edge.source_kind == kind, edge.source_name == name))
+    session.write(sa.delete(lineage_edges).where(edge.sink_kind == kind, edge.sink_name == name))
+
+
+def _name_taken(dataset: Dataset) -> AlreadyExistsError:
+    return AlreadyExistsError(f"The dataset {dataset.full_name} exists already.", hint="Choose another name.")

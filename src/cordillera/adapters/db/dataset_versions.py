@@ -1,0 +1,90 @@
+"""Rows of dataset versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db import search
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import dataset_columns, dataset_versions
+from cordillera.adapters.db.session import Session
+from cordillera.errors import AlreadyExistsError, DatasetNotFoundError
+from cordillera.spec.catalog import Column, DatasetVersion, Lifecycle
+
+VERSION = RowMap(DatasetVersion, dataset_versions)
+COLUMN = RowMap(Column, dataset_columns)
+
+_FIXED = ("id", "dataset_id", "number", "location", "created_at")
+_LIFECYCLE = "lifecycle"
+
+
+class SqlDatasetVersionRows:
+    """See :class:`cordillera.ports.metadata.catalog.DatasetVersionRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, version: DatasetVersion, columns: Sequence[Column]) -> None:
+        """Add a dataset version."""
+        if not search.lock_dataset(self._session, version.dataset_id):
+            raise DatasetNotFoundError(f"There is no dataset with the id {version.dataset_id}.")
+        if not self._session.insert_new(dataset_versions, VERSION.values(version)):
+            raise AlreadyExistsError(f"Dataset version {version.number} exists already.")
+        self._insert_columns(version.id, columns)
+        search.choose_version(self._session, version.dataset_id)
+
+    def get(self, version_id: UUID) -> DatasetVersion | None:
+        """Return a dataset version by id."""
+        return VERSION.one(self._session, VERSION.select().where(dataset_versions.c.id == version_id))
+
+    def page(self, dataset_id: UUID) -> list[DatasetVersion]:
+        """Return the dataset versions of a dataset by number."""
+        query = VERSION.select().where(dataset_versions.c.dataset_id == dataset_id)
+        return VERSION.all(self._session, query.order_by(dataset_versions.c.number))
+
+    def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
+        """Store a dataset version anew if its metadata location is still ``expected_location``.
+
+        The lifecycle stays what it is: only ``set_lifecycle`` changes it, so that a commit which has read an older one
+        does not bring it back.
+        """
+        values = VERSION.values(version)
+        for name in (*_FIXED, _LIFECYCLE):
+            del values[name]
+        changed = (
+            sa.update(dataset_versions)
+            .where(dataset_versions.c.id == version.id, dataset_versions.c.metadata_location == expected_location)
+            .values(values)
+        )
+        if self._session.write(changed) != 1:
+            return False
+        if columns is not None:
+            mine = dataset_columns.c.dataset_version_id == version.id
+            self._session.write(sa.delete(dataset_columns).where(mine))
+            self._insert_columns(version.id, columns)
+        return True
+
+    def set_lifecycle(self, version_id: UUID, lifecycle: str, now: datetime) -> None:
+        """Change the lifecycle."""
+        mine = dataset_versions.c.id == version_id
+        dataset_id = self._session.scalar(sa.select(dataset_versions.c.dataset_id).where(mine))
+        if dataset_id is None:
+            return
+        search.lock_dataset(self._session, dataset_id)
+        values = {_LIFECYCLE: Lifecycle(lifecycle), "updated_at": now}
+        self._session.write(sa.update(dataset_versions).where(mine).values(values))
+        search.choose_version(self._session, dataset_id)
+
+    def columns(self, version_id: UUID) -> list[Column]:
+        """Return the columns in order."""
+        query = COLUMN.select().where(dataset_columns.c.dataset_version_id == version_id)
+        return COLUMN.all(self._session, query.order_by(dataset_columns.c.position))
+
+    def _insert_columns(self, version_id: UUID, columns: Sequence[Column]) -> None:
+        if columns:
+            rows = [{**COLUMN.values(column), "dataset_version_id": version_id} for column in columns]
+            self._session.write(sa.insert(dataset_columns), rows)

@@ -1,0 +1,105 @@
+"""Rows of the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.rows import RowMap, chunks
+from cordillera.adapters.db.schema import dataset_versions, events
+from cordillera.adapters.db.session import Row, Session
+from cordillera.spec.event import Event, Topic
+
+EVENT = RowMap(Event, events)
+
+_WAITING = events.c.handled_at.is_(None)
+
+
+class SqlEventRows:
+    """See :class:`cordillera.ports.metadata.operations.EventRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def append(
+        self,
+        topic: Topic,
+        *,
+        at: datetime,
+        principal: str,
+        trace_id: str,
+        dataset: str,
+        dataset_version_id: UUID | None,
+        payload: Mapping[str, Any],
+    ) -> int:
+        """Add an event and return its number.
+
+        It locks the dataset version, as ``swap`` does, so that the events of a dataset version are numbered in the
+        order of their commits.
+        """
+        if dataset_version_id is not None:
+            mine = sa.select(dataset_versions.c.id).where(dataset_versions.c.id == dataset_version_id)
+            self._session.lock(mine.with_for_update(key_share=True))
+        row = {
+            "topic": topic,
+            "at": at,
+            "principal": principal,
+            "trace_id": trace_id,
+            "dataset": dataset,
+            "dataset_version_id": dataset_version_id,
+            "payload": payload,
+        }
+        return int(self._session.write_rows(sa.insert(events).returning(events.c.number), row)[0].number)
+
+    def unhandled(self, limit: int) -> list[Event]:
+        """Return the oldest events that are not handled, locked for this transaction."""
+        self._session.check_writable()
+        if not self._session.is_postgres:  # the transaction is the only one that writes
+            return EVENT.all(self._session, EVENT.select().where(_WAITING).order_by(events.c.number).limit(limit))
+        heads = self._lock_heads(limit)
+        return [EVENT.load(row) for row in self._session.read(_behind(heads, limit))] if heads else []
+
+    def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
+        """Note that events have been handled."""
+        for some in chunks(numbers):
+            self._session.write(sa.update(events).where(events.c.number.in_(some), _WAITING).values(handled_at=now))
+
+    def page(self, *, dataset: str | None = None, before: int | None = None, limit: int) -> list[Event]:
+        """Return events newest first."""
+        query = EVENT.select()
+        if dataset is not None:
+            query = query.where(events.c.dataset == dataset)
+        if before is not None:
+            query = query.where(events.c.number < before)
+        return EVENT.all(self._session, query.order_by(events.c.number.desc()).limit(limit))
+
+    def unhandled_count(self) -> int:
+        """Return how many events wait."""
+        return int(self._session.scalar(sa.select(sa.func.count()).select_from(events).where(_WAITING)))
+
+    def _lock_heads(self, limit: int) -> Sequence[Row]:
+        """Lock the first waiting event of each dataset version, passing over those that others have locked.
+
+        Whoever has the first has the dataset version: nobody takes a later event before the first is handled.
+        """
+        earlier = events.alias("earlier")
+        first = ~sa.exists(sa.literal(1)).where(
+            earlier.c.dataset_version_id == events.c.dataset_version_id,
+            earlier.c.number < events.c.number,
+            earlier.c.handled_at.is_(None),
+        )
+        query = sa.select(events.c.number, events.c.dataset_version_id).where(_WAITING, first)
+        query = query.order_by(events.c.number).limit(limit)
+        return self._session.write_rows(query.with_for_update(of=events, skip_locked=True))
+
+
+def _behind(heads: Sequence[Row], limit: int) -> sa.Select[Any]:
+    """Return a query for locked events and those that follow them in their dataset versions, oldest first."""
+    versions = [head.dataset_version_id for head in heads if head.dataset_version_id is not None]
+    numbers = [head.number for head in heads]
+    mine = sa.or_(events.c.number.in_(numbers), events.c.dataset_version_id.in_(versions))
+    return EVENT.select().where(_WAITING, mine).order_by(events.c.number).limit(limit)

@@ -1,0 +1,74 @@
+"""Rows of the lake itself and of the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import audit_entries, lake
+from cordillera.adapters.db.session import Session
+from cordillera.errors import AlreadyExistsError
+from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.event import AuditEntry
+
+LAKE = RowMap(LakeInfo, lake)
+AUDIT_ENTRY = RowMap(AuditEntry, audit_entries)
+
+
+class SqlLakeRow:
+    """See :class:`cordillera.ports.metadata.operations.LakeRow`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self) -> LakeInfo | None:
+        """Return the lake."""
+        return LAKE.one(self._session, LAKE.select())
+
+    def put(self, info: LakeInfo) -> None:
+        """Describe the lake."""
+        if not self._session.insert_new(lake, {**LAKE.values(info), "single": True}):
+            raise AlreadyExistsError("The metadata database belongs to a lake already.")
+
+
+class SqlAuditRows:
+    """See :class:`cordillera.ports.metadata.operations.AuditRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def append(
+        self,
+        *,
+        at: datetime,
+        principal: str,
+        action: str,
+        object_kind: str,
+        object_name: str,
+        details: Mapping[str, Any],
+        trace_id: str,
+    ) -> None:
+        """Add an entry."""
+        row = {
+            "at": at,
+            "principal": principal,
+            "action": action,
+            "object_kind": object_kind,
+            "object_name": object_name,
+            "details": details,
+            "trace_id": trace_id,
+        }
+        self._session.write(sa.insert(audit_entries), row)
+
+    def page(self, *, object_name: str | None = None, before: int | None = None, limit: int) -> list[AuditEntry]:
+        """Return entries newest first."""
+        query = AUDIT_ENTRY.select()
+        if object_name is not None:
+            query = query.where(audit_entries.c.object_name == object_name)
+        if before is not None:
+            query = query.where(audit_entries.c.number < before)
+        return AUDIT_ENTRY.all(self._session, query.order_by(audit_entries.c.number.desc()).limit(limit))

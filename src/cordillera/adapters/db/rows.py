@@ -1,0 +1,61 @@
+"""Rows as values: the one place that knows how a table's columns and a dataclass's fields belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.session import Session
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+_CHUNK = 500
+
+
+class RowMap(Generic[T]):
+    """How a dataclass is kept in a table: field by field, in columns of the same names.
+
+    Args:
+        kind: The dataclass.
+        table: Its table.
+        elsewhere: Fields that other tables hold, read by a join.
+    """
+
+    def __init__(self, kind: type[T], table: sa.Table, **elsewhere: sa.ColumnElement[Any]) -> None:
+        self._kind = kind
+        names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # T is a dataclass
+        self._stored = [name for name in names if name not in elsewhere]
+        self.columns: list[sa.ColumnElement[Any]] = [
+            elsewhere[name] if name in elsewhere else table.c[name] for name in names
+        ]
+
+    def select(self) -> sa.Select[Any]:
+        """Return a query for the fields, in their order."""
+        return sa.select(*self.columns)
+
+    def load(self, row: Sequence[Any]) -> T:
+        """Return the value of a row that ``select`` gave."""
+        return self._kind(*row)
+
+    def one(self, session: Session, query: sa.Select[Any]) -> T | None:
+        """Return the first row of a query made by ``select``."""
+        rows = session.read(query.limit(1))
+        return self.load(rows[0]) if rows else None
+
+    def all(self, session: Session, query: sa.Select[Any]) -> list[T]:
+        """Return the rows of a query made by ``select``."""
+        return [self.load(row) for row in session.read(query)]
+
+    def values(self, item: T) -> dict[str, Any]:
+        """Return the columns of a value."""
+        return {name: getattr(item, name) for name in self._stored}
+
+
+def chunks(items: Sequence[S], size: int = _CHUNK) -> Iterator[Sequence[S]]:
+    """Cut a sequence so that a statement does not get too many parameters."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,105 @@
+"""Rows of snapshots, manifests and receipts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import commit_receipts, manifests, snapshots
+from cordillera.adapters.db.session import Session
+from cordillera.errors import AlreadyExistsError
+from cordillera.ports.metadata.catalog import CommitReceipt
+from cordillera.spec.catalog import Snapshot
+from cordillera.spec.manifest import FileContent, FileEntry, Manifest
+from cordillera.spec.merge import Operation
+
+SNAPSHOT = RowMap(Snapshot, snapshots)
+RECEIPT = RowMap(CommitReceipt, commit_receipts)
+
+
+class SqlSnapshotRows:
+    """See :class:`cordillera.ports.metadata.catalog.SnapshotRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, snapshot: Snapshot, manifest: Manifest) -> None:
+        """Add a snapshot with its manifest."""
+        if not self._session.insert_new(snapshots, SNAPSHOT.values(snapshot)):
+            raise AlreadyExistsError(f"Snapshot {snapshot.sequence_number} of the dataset version exists already.")
+        row = {
+            "dataset_version_id": snapshot.dataset_version_id,
+            "sequence_number": snapshot.sequence_number,
+            "document": asdict(manifest),
+        }
+        self._session.write(sa.insert(manifests), row)
+
+    def get(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
+        """Return a snapshot by sequence number."""
+        return self._first(version_id, snapshots.c.sequence_number == sequence_number)
+
+    def at(self, version_id: UUID, moment: datetime) -> Snapshot | None:
+        """Return the newest snapshot committed at or before a moment."""
+        query = _of(version_id).where(snapshots.c.committed_at <= moment)
+        newest = query.order_by(snapshots.c.committed_at.desc(), snapshots.c.sequence_number.desc())
+        return SNAPSHOT.one(self._session, newest)
+
+    def following(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
+        """Return the first snapshot behind a sequence number."""
+        return self._first(version_id, snapshots.c.sequence_number > sequence_number)
+
+    def page(self, version_id: UUID, before: int | None, limit: int) -> list[Snapshot]:
+        """Return snapshots newest first."""
+        query = _of(version_id)
+        if before is not None:
+            query = query.where(snapshots.c.sequence_number < before)
+        return SNAPSHOT.all(self._session, query.order_by(snapshots.c.sequence_number.desc()).limit(limit))
+
+    def manifest(self, version_id: UUID, sequence_number: int) -> Manifest | None:
+        """Return the manifest of a snapshot."""
+        query = sa.select(manifests.c.document).where(
+            manifests.c.dataset_version_id == version_id, manifests.c.sequence_number == sequence_number
+        )
+        document = self._session.scalar(query)
+        return None if document is None else _manifest(document)
+
+    def receipt(self, version_id: UUID, key: str) -> CommitReceipt | None:
+        """Return what was committed under an idempotency key."""
+        mine = commit_receipts.c.dataset_version_id == version_id
+        return RECEIPT.one(self._session, RECEIPT.select().where(mine, commit_receipts.c.key == key))
+
+    def add_receipt(self, version_id: UUID, key: str, receipt: CommitReceipt, now: datetime) -> None:
+        """Remember an idempotent commit."""
+        row = {**RECEIPT.values(receipt), "dataset_version_id": version_id, "key": key, "created_at": now}
+        if not self._session.insert_new(commit_receipts, row):
+            raise AlreadyExistsError(
+                f"The idempotency key {key[:60]!r} has been used for this dataset version already."
+            )
+
+    def _first(self, version_id: UUID, condition: sa.ColumnElement[bool]) -> Snapshot | None:
+        query = _of(version_id).where(condition).order_by(snapshots.c.sequence_number)
+        return SNAPSHOT.one(self._session, query)
+
+
+def _of(version_id: UUID) -> sa.Select[Any]:
+    return SNAPSHOT.select().where(snapshots.c.dataset_version_id == version_id)
+
+
+def _manifest(document: dict[str, Any]) -> Manifest:
+    operation = document["operation"]
+    return Manifest(
+        **{
+            **document,
+            "operation": None if operation is None else Operation(operation),
+            "key": tuple(document["key"]),
+            "partitions": tuple(document["partitions"]),
+            "entries": tuple(
+                FileEntry(**{**entry, "content": FileContent(entry["content"])}) for entry in document["entries"]
+            ),
+        }
+    )

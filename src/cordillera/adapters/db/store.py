@@ -1,0 +1,107 @@
+"""The metadata store on a SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cordillera.adapters.db.access import SqlTokenRows
+from cordillera.adapters.db.catalog import SqlDatasetRows, SqlNamespaceRows
+from cordillera.adapters.db.completion import SqlCompletionRows
+from cordillera.adapters.db.contracts import SqlContractRows
+from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
+from cordillera.adapters.db.engine import open_database
+from cordillera.adapters.db.events import SqlEventRows
+from cordillera.adapters.db.lineage import SqlLineageRows
+from cordillera.adapters.db.migration import check_schema, migrate
+from cordillera.adapters.db.operations import SqlAuditRows, SqlLakeRow
+from cordillera.adapters.db.search import SqlSearchRows
+from cordillera.adapters.db.session import Session, open_session
+from cordillera.adapters.db.snapshots import SqlSnapshotRows
+from cordillera.adapters.db.subscriptions import SqlSubscriptionRows, SqlTargetRows
+from cordillera.adapters.db.tasks import SqlTaskRows
+from cordillera.adapters.db.workflows import SqlJobRows, SqlRunRows
+from cordillera.ports.metadata import Transaction
+from cordillera.ports.metadata.access import TokenRows
+from cordillera.ports.metadata.catalog import (
+    DatasetRows,
+    DatasetVersionRows,
+    NamespaceRows,
+    SearchRows,
+    SnapshotRows,
+)
+from cordillera.ports.metadata.completion import CompletionRows
+from cordillera.ports.metadata.contracts import ContractRows
+from cordillera.ports.metadata.lineage import LineageRows
+from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
+from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
+from cordillera.ports.metadata.workflows import JobRows, RunRows
+
+
+class SqlTransaction:
+    """See :class:`cordillera.ports.metadata.Transaction`."""
+
+    def __init__(self, session: Session) -> None:
+        self.lake: LakeRow = SqlLakeRow(session)
+        self.namespaces: NamespaceRows = SqlNamespaceRows(session)
+        self.datasets: DatasetRows = SqlDatasetRows(session)
+        self.dataset_versions: DatasetVersionRows = SqlDatasetVersionRows(session)
+        self.snapshots: SnapshotRows = SqlSnapshotRows(session)
+        self.search: SearchRows = SqlSearchRows(session)
+        self.contracts: ContractRows = SqlContractRows(session)
+        self.completions: CompletionRows = SqlCompletionRows(session)
+        self.targets: TargetRows = SqlTargetRows(session)
+        self.subscriptions: SubscriptionRows = SqlSubscriptionRows(session)
+        self.jobs: JobRows = SqlJobRows(session)
+        self.runs: RunRows = SqlRunRows(session)
+        self.lineage: LineageRows = SqlLineageRows(session)
+        self.tokens: TokenRows = SqlTokenRows(session)
+        self.events: EventRows = SqlEventRows(session)
+        self.audit: AuditRows = SqlAuditRows(session)
+        self.tasks: TaskRows = SqlTaskRows(session)
+
+
+class SqlMetadataStore:
+    """The metadata of a lake in SQLite or PostgreSQL. Safe to use from several threads and processes.
+
+    A transaction belongs to the thread that opened it. On SQLite one transaction writes at a time, so opening a second
+    one for writing inside it waits in vain. When ``MetadataStoreBusyError`` comes out of the end of a ``write()``
+    block, because the connection broke, the commit may or may not have happened.
+
+    Args:
+        url: ``sqlite:///path/lake.db`` or ``postgresql://user:password@host/database``.
+
+    Raises:
+        InvalidConfigurationError: If the URL names no such database.
+        MissingExtraError: If the driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = open_database(url)
+
+    def __repr__(self) -> str:
+        return f"SqlMetadataStore({self._database.label!r})"
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Open a transaction for reading one consistent state, which its first query fixes."""
+        with open_session(self._database, writable=False) as session:
+            yield SqlTransaction(session)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Open a transaction for writing."""
+        with open_session(self._database, writable=True) as session:
+            yield SqlTransaction(session)
+
+    def migrate(self) -> None:
+        """Bring the schema up to this release's."""
+        migrate(self._database)
+
+    def check_schema(self) -> None:
+        """Make sure that the schema is this release's."""
+        check_schema(self._database)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._database.close()

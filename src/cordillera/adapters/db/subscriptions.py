@@ -1,0 +1,151 @@
+"""Rows of targets and subscriptions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import datasets, subscriptions, targets
+from cordillera.adapters.db.session import Session
+from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
+from cordillera.spec.subscription import Subscription, SubscriptionState, Target
+
+TARGET = RowMap(Target, targets)
+SUBSCRIPTION = RowMap(Subscription, subscriptions, dataset=datasets.c.full_name)
+
+_STAY_PUT = (SubscriptionState.PAUSED, SubscriptionState.REVOKED)
+_NOT_REVOKED = sa.text("subscriptions.state <> 'revoked'")  # spelled like the condition of the partial index
+
+
+class SqlTargetRows:
+    """See :class:`cordillera.ports.metadata.subscriptions.TargetRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, target: Target) -> None:
+        """Add a target."""
+        if not self._session.insert_new(targets, TARGET.values(target)):
+            raise AlreadyExistsError(f"The target {target.name} exists already.")
+
+    def get(self, name: str) -> Target | None:
+        """Return a target by name."""
+        return TARGET.one(self._session, TARGET.select().where(targets.c.name == name))
+
+    def page(self, after: str, limit: int) -> list[Target]:
+        """Return targets by name behind ``after``."""
+        query = TARGET.select().where(targets.c.name > after).order_by(targets.c.name).limit(limit)
+        return TARGET.all(self._session, query)
+
+    def delete(self, name: str) -> None:
+        """Remove a target that no subscription uses."""
+        mine = targets.c.name == name
+        self._session.lock(sa.select(targets.c.id).where(mine).with_for_update())  # nobody subscribes it meanwhile
+        using = sa.select(subscriptions.c.id).where(subscriptions.c.target == name, _NOT_REVOKED).limit(1)
+        if self._session.read(using):
+            raise NotEmptyError(f"Subscriptions still use the target {name}.", hint="Revoke them first.")
+        self._session.write(sa.delete(targets).where(mine))
+
+
+class SqlSubscriptionRows:
+    """See :class:`cordillera.ports.metadata.subscriptions.SubscriptionRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, subscription: Subscription) -> None:
+        """Add a subscription.
+
+        Raises:
+            TargetNotFoundError, DatasetNotFoundError: If it names one that does not exist.
+        """
+        self._lock(targets, targets.c.name == subscription.target, TargetNotFoundError, subscription.target)
+        self._lock(datasets, datasets.c.id == subscription.dataset_id, DatasetNotFoundError, subscription.dataset)
+        row = {**SUBSCRIPTION.values(subscription), "updated_at": subscription.created_at}
+        if not self._session.insert_new(subscriptions, row):
+            raise AlreadyExistsError(
+                f"Another subscription keeps the table {subscription.target_table!r} of target {subscription.target}.",
+                hint="Choose another table, or revoke that subscription.",
+            )
+
+    def get(self, subscription_id: UUID) -> Subscription | None:
+        """Return a subscription by id."""
+        return SUBSCRIPTION.one(self._session, _select().where(subscriptions.c.id == subscription_id))
+
+    def page(
+        self,
+        *,
+        dataset_id: UUID | None = None,
+        target: str | None = None,
+        state: SubscriptionState | None = None,
+        after: UUID | None = None,
+        limit: int,
+    ) -> list[Subscription]:
+        """Return subscriptions by id behind ``after``."""
+        query = _select()
+        if dataset_id is not None:
+            query = query.where(subscriptions.c.dataset_id == dataset_id)
+        if target is not None:
+            query = query.where(subscriptions.c.target == target)
+        if state is not None:
+            query = query.where(subscriptions.c.state == state)
+        if after is not None:
+            query = query.where(subscriptions.c.id > after)
+        return SUBSCRIPTION.all(self._session, query.order_by(subscriptions.c.id).limit(limit))
+
+    def set_state(self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime) -> None:
+        """Change the state and the last error; one that is revoked stays so."""
+        changed = (
+            sa.update(subscriptions)
+            .where(subscriptions.c.id == subscription_id, _NOT_REVOKED)
+            .values(state=state, last_error=error, updated_at=now)
+        )
+        self._session.write(changed)
+
+    def advance(self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime) -> None:
+        """Note a delivery.
+
+        One that was paused or revoked while the delivery was under way stays so; where the target stands is noted all
+        the same.
+        """
+        mine = subscriptions.c
+        state = sa.case(
+            (mine.state.in_(_STAY_PUT), mine.state), else_=sa.literal(SubscriptionState.LIVE, mine.state.type)
+        )
+        changed = (
+            sa.update(subscriptions)
+            .where(
+                mine.id == subscription_id,
+                sa.or_(mine.cursor_sequence.is_(None), mine.cursor_sequence <= sequence_number),
+            )
+            .values(
+                cursor_sequence=sequence_number,
+                cursor_schema_id=schema_id,
+                rows_delivered=mine.rows_delivered + rows,
+                delivered_at=now,
+                state=state,
+                last_error="",
+                updated_at=now,
+            )
+        )
+        self._session.write(changed)
+
+    def _lock(
+        self,
+        table: sa.Table,
+        condition: sa.ColumnElement[bool],
+        missing: type[TargetNotFoundError | DatasetNotFoundError],
+        name: str,
+    ) -> None:
+        """Make sure that a row exists, and goes on to until the transaction ends."""
+        query = sa.select(table.c.id).where(condition).with_for_update(read=True, key_share=True)
+        if not self._session.lock(query):
+            raise missing(f"There is no {'target' if table is targets else 'dataset'} {name}.")
+
+
+def _select() -> sa.Select[Any]:
+    return SUBSCRIPTION.select().join(datasets, datasets.c.id == subscriptions.c.dataset_id)

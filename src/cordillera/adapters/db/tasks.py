@@ -1,0 +1,186 @@
+"""Rows of background tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import tasks
+from cordillera.adapters.db.session import Session
+from cordillera.spec.event import Task
+
+TASK = RowMap(Task, tasks)
+
+QUEUED, RUNNING, FAILED = "queued", "running", "failed"
+
+# Spelled like the conditions of the partial indexes, which are used only if the planner sees them.
+_QUEUED, _RUNNING, _FAILED = (sa.text(f"tasks.state = '{state}'") for state in (QUEUED, RUNNING, FAILED))
+_NOT_FAILED = sa.text("tasks.state <> 'failed'")
+
+
+class SqlTaskRows:
+    """See :class:`cordillera.ports.metadata.operations.TaskRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def enqueue(
+        self,
+        task_id: UUID,
+        kind: str,
+        key: str,
+        payload: Mapping[str, Any],
+        *,
+        now: datetime,
+        trace_id: str,
+    ) -> bool:
+        """Add a queued task, due now, unless one of that kind and key is queued already.
+
+        The queued one is locked then: a worker that took it before this transaction commits would not see what the
+        transaction wrote.
+        """
+        row = {
+            "id": task_id,
+            "kind": kind,
+            "key": key,
+            "payload": payload,
+            "state": QUEUED,
+            "attempts": 0,
+            "due_at": now,
+            "leased_by": "",
+            "lease_until": None,
+            "fencing_token": 0,
+            "last_error": "",
+            "trace_id": trace_id,
+            "created_at": now,
+        }
+        alike = (tasks.c.kind == kind, tasks.c.key == key)
+        while not self._insert_queued(row):
+            if self._session.lock(sa.select(tasks.c.id).where(*alike, _QUEUED).with_for_update(read=True)):
+                return False
+        self._session.write(sa.delete(tasks).where(*alike, _FAILED))
+        return True
+
+    def lease(self, worker: str, *, now: datetime, until: datetime, kinds: Sequence[str]) -> Task | None:
+        """Take the task that is due for longest."""
+        self._session.check_writable()
+        for kind in self._kinds_due(kinds, now):
+            chosen = _due(kind, now).with_for_update(of=tasks, skip_locked=True)
+            task = self._session.lock(chosen)
+            if task is not None:
+                return self._take(task.id, worker, until)
+        return None
+
+    def extend(self, task_id: UUID, fencing_token: int, *, now: datetime, until: datetime) -> bool:
+        """Prolong a lease."""
+        mine = sa.update(tasks).where(*_leased(task_id, fencing_token), tasks.c.lease_until > now)
+        return self._session.write(mine.values(lease_until=until)) == 1
+
+    def holds(self, task_id: UUID, fencing_token: int, *, now: datetime) -> bool:
+        """Tell, locking the task for this transaction, whether a lease is still valid."""
+        mine = sa.select(tasks.c.id).where(*_leased(task_id, fencing_token), tasks.c.lease_until > now)
+        return self._session.lock(mine.with_for_update()) is not None
+
+    def finish(self, task_id: UUID, fencing_token: int) -> bool:
+        """Remove a task that is done."""
+        return self._session.write(sa.delete(tasks).where(*_leased(task_id, fencing_token))) == 1
+
+    def retry(self, task_id: UUID, fencing_token: int, *, due_at: datetime, error: str) -> bool:
+        """Put a task back to wait until ``due_at``, unless one of the same kind and key is queued meanwhile."""
+        taken = sa.delete(tasks).where(*_leased(task_id, fencing_token)).returning(*TASK.columns)
+        rows = self._session.write_rows(taken)
+        if not rows:
+            return False
+        waiting = {"state": QUEUED, "due_at": due_at, "last_error": error, "leased_by": "", "lease_until": None}
+        self._insert_queued({**rows[0]._mapping, **waiting})
+        return True
+
+    def fail(self, task_id: UUID, fencing_token: int, *, error: str) -> bool:
+        """Give a task up; its row stays to be looked at."""
+        mine = sa.update(tasks).where(*_leased(task_id, fencing_token))
+        given_up = mine.values(state=FAILED, last_error=error, leased_by="", lease_until=None)
+        return self._session.write(given_up) == 1
+
+    def page(self, *, state: str | None = None, after: UUID | None = None, limit: int) -> list[Task]:
+        """Return tasks by id behind ``after``."""
+        query = TASK.select()
+        if state is not None:
+            query = query.where(tasks.c.state == state)
+        if after is not None:
+            query = query.where(tasks.c.id > after)
+        return TASK.all(self._session, query.order_by(tasks.c.id).limit(limit))
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Return how many tasks there are of each kind and state."""
+        query = sa.select(tasks.c.kind, tasks.c.state, sa.func.count()).group_by(tasks.c.kind, tasks.c.state)
+        return {(kind, state): number for kind, state, number in self._session.read(query)}
+
+    def oldest_due(self, now: datetime) -> datetime | None:
+        """Return since when the longest waiting task has been due."""
+        since = sa.func.coalesce(tasks.c.lease_until, tasks.c.due_at)  # a lease that has passed is waiting since then
+        query = sa.select(sa.func.min(since)).where(_NOT_FAILED, _is_free(now), tasks.c.due_at <= now)
+        found: datetime | None = self._session.scalar(query)
+        return found
+
+    def _kinds_due(self, kinds: Sequence[str], now: datetime) -> list[str]:
+        """Return the kinds that have a task due, that with the oldest first. One look into the index for each."""
+        if not kinds:
+            return []
+        oldest = (
+            sa.select(_due(kind, now).add_columns(tasks.c.kind, tasks.c.due_at).subquery()) for kind in set(kinds)
+        )
+        found = self._session.read(sa.union_all(*oldest))
+        return [row.kind for row in sorted(found, key=lambda row: (row.due_at, row.id))]
+
+    def _insert_queued(self, row: Mapping[str, Any]) -> bool:
+        """Add a queued task; False if one of its kind and key is queued.
+
+        It waits for transactions that are just adding or taking one.
+        """
+        insert = self._session.insert(tasks)
+        new = insert.on_conflict_do_nothing(index_elements=["kind", "key"], index_where=sa.text("state = 'queued'"))
+        return self._session.write(new, row) == 1
+
+    def _take(self, task_id: UUID, worker: str, until: datetime) -> Task:
+        taken = (
+            sa.update(tasks)
+            .where(tasks.c.id == task_id)
+            .values(
+                state=RUNNING,
+                attempts=tasks.c.attempts + 1,
+                fencing_token=tasks.c.fencing_token + 1,
+                leased_by=worker,
+                lease_until=until,
+            )
+            .returning(*TASK.columns)
+        )
+        return TASK.load(self._session.write_rows(taken)[0])
+
+
+def _due(kind: str, now: datetime) -> sa.Select[Any]:
+    """Return a query for the task of a kind that is due for longest and that nothing keeps from being taken."""
+    other = tasks.alias("other")
+    blocked = sa.exists(sa.literal(1)).where(
+        other.c.kind == tasks.c.kind,
+        other.c.key == tasks.c.key,
+        sa.text("other.state = 'running'"),
+        other.c.id != tasks.c.id,
+    )
+    query = sa.select(tasks.c.id).where(
+        tasks.c.kind == kind, _NOT_FAILED, tasks.c.due_at <= now, _is_free(now), ~blocked
+    )
+    return query.order_by(tasks.c.due_at, tasks.c.id).limit(1)
+
+
+def _is_free(now: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition that nobody has a valid lease on a task."""
+    return sa.or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= now)
+
+
+def _leased(task_id: UUID, fencing_token: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return tasks.c.id == task_id, tasks.c.fencing_token == fencing_token, tasks.c.state == RUNNING

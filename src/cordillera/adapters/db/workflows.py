@@ -1,0 +1,199 @@
+"""Rows of jobs and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import job_inputs, jobs, run_totals, runs
+from cordillera.adapters.db.session import Session
+from cordillera.errors import AlreadyExistsError, JobNotFoundError
+from cordillera.spec.workflow import Job, Run, RunState
+
+JOB = RowMap(Job, jobs)
+RUN = RowMap(Run, runs, job=jobs.c.name)
+
+_UNFINISHED = (RunState.QUEUED, RunState.RUNNING)
+# The conditions of the partial indexes; SQLite uses an index only if its condition is there as it stands.
+_IS_UNFINISHED = sa.text("runs.state IN ('queued', 'running')")
+_NOT_SUCCEEDED = sa.text("runs.state <> 'succeeded'")
+
+
+class SqlJobRows:
+    """See :class:`cordillera.ports.metadata.workflows.JobRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, job: Job) -> None:
+        """Add a job."""
+        if not self._session.insert_new(jobs, JOB.values(job)):
+            raise AlreadyExistsError(f"The job {job.name} exists already.")
+        self._insert_inputs(job)
+
+    def get(self, name: str) -> Job | None:
+        """Return a job by name."""
+        return JOB.one(self._session, JOB.select().where(jobs.c.name == name))
+
+    def get_by_id(self, job_id: UUID) -> Job | None:
+        """Return a job by id."""
+        return JOB.one(self._session, JOB.select().where(jobs.c.id == job_id))
+
+    def page(self, after: str, limit: int) -> list[Job]:
+        """Return jobs by name behind ``after``."""
+        return JOB.all(self._session, JOB.select().where(jobs.c.name > after).order_by(jobs.c.name).limit(limit))
+
+    def reading(self, dataset: str) -> list[Job]:
+        """Return the enabled jobs that have a dataset among their inputs, by name."""
+        query = JOB.select().join(job_inputs, job_inputs.c.job_id == jobs.c.id)
+        query = query.where(job_inputs.c.dataset == dataset, jobs.c.enabled).order_by(jobs.c.name)
+        return JOB.all(self._session, query)
+
+    def update(self, job: Job) -> None:
+        """Store a job anew."""
+        values = JOB.values(job)
+        for fixed in ("id", "name", "created_at"):
+            del values[fixed]
+        if self._session.write(sa.update(jobs).where(jobs.c.id == job.id).values(values)):
+            self._session.write(sa.delete(job_inputs).where(job_inputs.c.job_id == job.id))
+            self._insert_inputs(job)
+
+    def delete(self, name: str) -> None:
+        """Remove a job and its runs."""
+        self._session.check_writable()
+        self._session.allow_long_statements()
+        self._session.write(sa.delete(jobs).where(jobs.c.name == name))
+
+    def _insert_inputs(self, job: Job) -> None:
+        if job.inputs:
+            rows = [{"job_id": job.id, "dataset": dataset} for dataset in sorted(set(job.inputs))]
+            self._session.write(sa.insert(job_inputs), rows)
+
+
+class SqlRunRows:
+    """See :class:`cordillera.ports.metadata.workflows.RunRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, run: Run) -> bool:
+        """Add a run.
+
+        Raises:
+            JobNotFoundError: If its job does not exist.
+        """
+        job = sa.select(jobs.c.id).where(jobs.c.id == run.job_id).with_for_update(read=True, key_share=True)
+        if not self._session.lock(job):
+            raise JobNotFoundError(f"There is no job {run.job}.")
+        if not self._session.insert_new(runs, {**RUN.values(run), "input_state": _input_state(run.input_revisions)}):
+            return False
+        self._count(run.job_id, run.state, 1)
+        return True
+
+    def get(self, run_id: UUID) -> Run | None:
+        """Return a run by id."""
+        return RUN.one(self._session, _select().where(runs.c.id == run_id))
+
+    def page(
+        self,
+        *,
+        job: str | None = None,
+        state: RunState | None = None,
+        partition: str | None = None,
+        before: UUID | None = None,
+        limit: int,
+    ) -> list[Run]:
+        """Return runs newest first."""
+        query = _select()
+        if job is not None:
+            query = query.where(runs.c.job_id == sa.select(jobs.c.id).where(jobs.c.name == job).scalar_subquery())
+        if state is not None:
+            query = query.where(runs.c.state == _literal(state))
+            if state is not RunState.SUCCEEDED:
+                query = query.where(_NOT_SUCCEEDED)
+        if partition is not None:
+            query = query.where(runs.c.partition == partition)
+        if before is not None:
+            mark = self._session.read(sa.select(runs.c.created_at, runs.c.id).where(runs.c.id == before))
+            if not mark:
+                return []
+            query = query.where(sa.tuple_(runs.c.created_at, runs.c.id) < mark[0])
+        return RUN.all(self._session, query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit))
+
+    def update(self, run: Run) -> None:
+        """Store a run's state, attempts, error, output, row count and times anew."""
+        mine = runs.c.id == run.id
+        old = self._session.lock(sa.select(runs.c.job_id, runs.c.state).where(mine).with_for_update())
+        if old is None:
+            return
+        changed = sa.update(runs).where(mine)
+        self._session.write(
+            changed.values(
+                state=run.state,
+                attempts=run.attempts,
+                error=run.error,
+                output_sequence=run.output_sequence,
+                rows_written=run.rows_written,
+                started_at=run.started_at,
+                finished_at=run.finished_at,
+            )
+        )
+        if old.state is not run.state:
+            self._count(old.job_id, old.state, -1)
+            self._count(old.job_id, run.state, 1)
+
+    def supersede_queued(self, job_id: UUID, partition: str, keep: UUID, now: datetime) -> None:
+        """Mark the queued runs of a partition superseded, except ``keep``."""
+        changed = (
+            sa.update(runs)
+            .where(
+                runs.c.job_id == job_id,
+                runs.c.partition == partition,
+                runs.c.state == _literal(RunState.QUEUED),
+                runs.c.id != keep,
+            )
+            .values(state=RunState.SUPERSEDED, finished_at=now)
+        )
+        self._count(job_id, RunState.SUPERSEDED, self._session.write(changed))
+
+    def counts(self) -> dict[tuple[str, RunState], int]:
+        """Return how many runs each job has in each state: those not finished are counted, the others have been."""
+        unfinished = (
+            sa.select(runs.c.job_id, runs.c.state, sa.func.count().label("runs"))
+            .where(_IS_UNFINISHED)
+            .group_by(runs.c.job_id, runs.c.state)
+        )
+        finished = sa.select(run_totals.c.job_id, run_totals.c.state, run_totals.c.runs).where(run_totals.c.runs > 0)
+        counted = sa.union_all(unfinished, finished).subquery()
+        query = sa.select(jobs.c.name, counted.c.state, counted.c.runs).join(jobs, jobs.c.id == counted.c.job_id)
+        return {(name, state): number for name, state, number in self._session.read(query)}
+
+    def _count(self, job_id: UUID, state: RunState, more: int) -> None:
+        if state in _UNFINISHED or not more:
+            return
+        insert = self._session.insert(run_totals)
+        counted = insert.on_conflict_do_update(
+            index_elements=["job_id", "state"], set_={"runs": run_totals.c.runs + insert.excluded.runs}
+        )
+        self._session.write(counted, {"job_id": job_id, "state": state, "runs": more})
+
+
+def _select() -> sa.Select[Any]:
+    return RUN.select().join(jobs, jobs.c.id == runs.c.job_id)
+
+
+def _literal(state: RunState) -> sa.ColumnElement[RunState]:
+    """Return a state spelled out in the statement, so that PostgreSQL can plan for it."""
+    return sa.literal(state, runs.c.state.type, literal_execute=True)
+
+
+def _input_state(revisions: Mapping[str, int]) -> str:
+    """Return a fingerprint of the state of a run's inputs."""
+    return sha256(orjson.dumps(dict(revisions), option=orjson.OPT_SORT_KEYS)).hexdigest()

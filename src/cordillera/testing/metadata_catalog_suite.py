@@ -1,0 +1,339 @@
+"""What a metadata store must do with namespaces, datasets, dataset versions and snapshots, as tests."""
+
+# ruff: noqa: D102 # tests are named by what they show
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NamespaceNotFoundError, NotEmptyError
+from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata.catalog import CommitReceipt
+from cordillera.ports.metadata.contracts import ContractDocument
+from cordillera.spec.catalog import Lifecycle
+from cordillera.spec.completion import Completion
+from cordillera.spec.lineage import Edge, Node, NodeKind
+from cordillera.testing.metadata_samples import (
+    NOW,
+    PRINCIPAL,
+    add_dataset,
+    columns,
+    dataset,
+    dataset_version,
+    later,
+    manifest,
+    namespace,
+    snapshot,
+    stored_dataset,
+    subscription,
+    target,
+)
+
+
+class CatalogSuite:
+    """Namespaces, datasets, dataset versions and snapshots."""
+
+    # --- namespaces -------------------------------------------------------------------------------------------------
+
+    def test_namespaces_are_kept_by_name(self, store: MetadataStore) -> None:
+        spaces = [namespace(name) for name in ("b_2", "a", "b", "b2")]
+        with store.write() as tx:
+            for space in spaces:
+                tx.namespaces.insert(space)
+        with store.read() as tx:
+            assert tx.namespaces.get("b") == spaces[2]
+            assert tx.namespaces.get("c") is None
+            assert [space.name for space in tx.namespaces.page("", 10)] == ["a", "b", "b2", "b_2"]
+            assert [space.name for space in tx.namespaces.page("a", 2)] == ["b", "b2"]
+
+    def test_a_namespace_has_one_name(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            tx.namespaces.insert(namespace())
+            with pytest.raises(AlreadyExistsError, match="sales"):
+                tx.namespaces.insert(namespace())
+            tx.namespaces.update("sales", owner="team:new", description="Changed")  # the transaction goes on
+        with store.read() as tx:
+            changed = tx.namespaces.get("sales")
+        assert changed is not None
+        assert (changed.owner, changed.description) == ("team:new", "Changed")
+
+    def test_a_namespace_with_datasets_stays(self, store: MetadataStore) -> None:
+        made, _ = stored_dataset(store)
+        with store.write() as tx:
+            tx.datasets.update(replace(made, deleted_at=NOW, purge_after=later(60)))
+            with pytest.raises(NotEmptyError, match="sales"):
+                tx.namespaces.delete("sales")
+        with store.write() as tx:
+            tx.datasets.purge(made.id)
+            tx.namespaces.delete("sales")
+            tx.namespaces.delete("never")
+            assert tx.namespaces.get("sales") is None
+
+    # --- datasets ---------------------------------------------------------------------------------------------------
+
+    def test_a_dataset_is_found_by_name_and_id(self, store: MetadataStore) -> None:
+        made, _ = stored_dataset(store)
+        with store.read() as tx:
+            assert tx.datasets.get("sales", "orders") == made
+            assert tx.datasets.get_by_id(made.id) == made
+            assert tx.datasets.get("sales", "order") is None
+            assert tx.datasets.get_by_id(uuid4()) is None
+            assert tx.datasets.count() == 1
+
+    def test_a_dataset_needs_its_namespace_and_a_free_name(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            with pytest.raises(NamespaceNotFoundError, match="sales"):
+                tx.datasets.insert(dataset())
+            add_dataset(tx)
+            with pytest.raises(AlreadyExistsError, match=r"sales\.orders"):
+                tx.datasets.insert(dataset())
+            other, _ = add_dataset(tx, "sales.customers")
+            with pytest.raises(AlreadyExistsError, match=r"sales\.orders"):
+                tx.datasets.update(replace(other, name="orders"))
+        with store.read() as tx:
+            assert tx.datasets.get("sales", "customers") == other
+            assert tx.datasets.count() == 2
+
+    def test_datasets_are_listed_by_full_name(self, store: MetadataStore) -> None:
+        names = ["sales.a", "sales.b", "sales.b2", "sales_eu.a", "sale.z", "sales.a_1"]
+        with store.write() as tx:
+            for name in names:
+                add_dataset(tx, name)
+        with store.read() as tx:
+            assert [found.full_name for found in tx.datasets.page(None, "", 10)] == sorted(names)
+            assert [found.full_name for found in tx.datasets.page(None, "sales.a", 2)] == ["sales.a_1", "sales.b"]
+            assert [found.full_name for found in tx.datasets.page("sales", "sales.a_1", 9)] == ["sales.b", "sales.b2"]
+            assert [found.full_name for found in tx.datasets.page("sale", "", 9)] == ["sale.z"]
+            assert tx.datasets.page("sal", "", 9) == []
+
+    def test_a_dataset_is_stored_anew(self, store: MetadataStore) -> None:
+        made, _ = stored_dataset(store)
+        changed = replace(made, name="bookings", owner="team:b", description="", tags=(), updated_at=later(1))
+        with store.write() as tx:
+            tx.datasets.update(changed)
+            assert tx.datasets.get("sales", "bookings") == changed
+            assert tx.datasets.get("sales", "orders") is None
+
+    def test_the_name_of_a_deleted_dataset_is_free(self, store: MetadataStore) -> None:
+        first, _ = stored_dataset(store)
+        gone = replace(first, deleted_at=later(1), purge_after=later(10))
+        with store.write() as tx:
+            tx.datasets.update(gone)
+            assert tx.datasets.get("sales", "orders") is None
+            assert tx.datasets.get_by_id(first.id) == gone
+            assert tx.datasets.count() == 0
+            second, _ = add_dataset(tx)
+            assert tx.datasets.page(None, "", 9) == [second]
+            assert tx.datasets.page("sales", "", 9, deleted=True) == [gone]
+            with pytest.raises(AlreadyExistsError):
+                tx.datasets.update(first)
+            assert tx.datasets.due_for_purge(later(9), 9) == []
+            assert tx.datasets.due_for_purge(later(10), 9) == [gone]
+
+    def test_pages_of_deleted_datasets_lose_none_that_share_a_name(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            for name in ("sales.a", "sales.b", "sales.b", "sales.b", "sales.c"):
+                made, _ = add_dataset(tx, name)
+                tx.datasets.update(replace(made, deleted_at=NOW, purge_after=NOW))
+            found, after = [], ""
+            while page := tx.datasets.page(None, after, 2, deleted=True):
+                found += page
+                after = page[-1].full_name
+        assert [made.name for made in found] == ["a", "b", "b", "b", "c"]
+        assert len({made.id for made in found}) == 5
+
+    def test_purging_removes_all_that_belongs_to_a_dataset(self, store: MetadataStore) -> None:
+        made, version = stored_dataset(store)
+        kept, _ = stored_dataset(store, "sales.kept")
+        node, neighbour = Node(NodeKind.DATASET, made.full_name), Node(NodeKind.DATASET, kept.full_name)
+        with store.write() as tx:
+            tx.snapshots.insert(snapshot(version.id, 1), manifest())
+            tx.snapshots.add_receipt(version.id, "key", CommitReceipt("hash", 1, {}), NOW)
+            tx.completions.insert(Completion(version.id, "2026-03-14", 1, 1, PRINCIPAL, NOW))
+            tx.contracts.insert(ContractDocument(version.id, 1, "text", PRINCIPAL, NOW))
+            tx.targets.insert(target())
+            wish = subscription(made, version)
+            tx.subscriptions.insert(wish)
+            tx.lineage.put([Edge(node, neighbour)], NOW)
+        with store.write() as tx:
+            tx.datasets.purge(made.id)
+            tx.datasets.purge(uuid4())
+        with store.read() as tx:
+            assert tx.datasets.get_by_id(made.id) is None
+            assert tx.dataset_versions.get(version.id) is None
+            assert tx.dataset_versions.columns(version.id) == []
+            assert tx.snapshots.page(version.id, None, 9) == []
+            assert tx.snapshots.manifest(version.id, 1) is None
+            assert tx.snapshots.receipt(version.id, "key") is None
+            assert tx.completions.latest(version.id, "2026-03-14") is None
+            assert tx.completions.history(version.id, "2026-03-14") == []
+            assert tx.contracts.current(version.id) is None
+            assert tx.subscriptions.get(wish.id) is None
+            assert tx.lineage.neighbours([node, neighbour], upstream=True, limit=9) == []
+            assert [hit.dataset for hit in tx.search.search("", {}, "", 9).hits] == [kept]
+
+    def test_purging_leaves_the_lineage_of_a_namesake(self, store: MetadataStore) -> None:
+        first, _ = stored_dataset(store)
+        edge = Edge(Node(NodeKind.DATASET, "sales.orders"), Node(NodeKind.JOB, "sales.daily"))
+        with store.write() as tx:
+            tx.datasets.update(replace(first, deleted_at=NOW, purge_after=NOW))
+            add_dataset(tx)
+            tx.lineage.put([edge], NOW)
+            tx.datasets.purge(first.id)
+            assert tx.lineage.neighbours([edge.source], upstream=False, limit=9) == [edge]
+
+    # --- dataset versions -------------------------------------------------------------------------------------------
+
+    def test_dataset_versions_are_kept_by_number(self, store: MetadataStore) -> None:
+        made, first = stored_dataset(store)
+        second = dataset_version(
+            made.id, 2, lifecycle=Lifecycle.UNRELEASED, key=(), sequence_column=None, rows=2**40, bytes=2**50
+        )
+        names = columns("id", "Total Amount", doc="In euros – \N{EURO SIGN}")
+        with store.write() as tx:
+            tx.dataset_versions.insert(second, names)
+            with pytest.raises(AlreadyExistsError):
+                tx.dataset_versions.insert(dataset_version(made.id, 2), [])
+            with pytest.raises(DatasetNotFoundError):
+                tx.dataset_versions.insert(dataset_version(uuid4()), [])
+        with store.read() as tx:
+            assert tx.dataset_versions.page(made.id) == [first, second]
+            assert tx.dataset_versions.get(second.id) == second
+            assert tx.dataset_versions.get(uuid4()) is None
+            assert tx.dataset_versions.columns(second.id) == names
+            assert tx.dataset_versions.columns(first.id) == []
+
+    def test_swap_stores_what_was_expected_to_be_there(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        after = replace(
+            version, metadata_location="1.json", schema_id=1, sequence_number=1, rows=5, updated_at=later(1), key=("k",)
+        )
+        with store.write() as tx:
+            assert tx.dataset_versions.swap(after, columns("k", "v"), expected_location=version.metadata_location)
+            assert tx.dataset_versions.get(version.id) == after
+            assert not tx.dataset_versions.swap(
+                replace(after, metadata_location="2.json"), [], expected_location=version.metadata_location
+            )
+            assert tx.dataset_versions.get(version.id) == after
+            assert tx.dataset_versions.swap(after, None, expected_location="1.json")
+            assert tx.dataset_versions.columns(version.id) == columns("k", "v")
+
+    def test_swap_changes_neither_identity_nor_lifecycle(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        stale = replace(
+            version, number=7, location="elsewhere", created_at=later(9), metadata_location="1.json", rows=1
+        )
+        with store.write() as tx:
+            tx.dataset_versions.set_lifecycle(version.id, Lifecycle.DEPRECATED, later(2))
+            assert tx.dataset_versions.swap(stale, None, expected_location=version.metadata_location)
+            assert tx.dataset_versions.get(version.id) == replace(
+                version, metadata_location="1.json", rows=1, lifecycle=Lifecycle.DEPRECATED
+            )
+
+    # --- snapshots --------------------------------------------------------------------------------------------------
+
+    def test_snapshots_are_found_by_number_and_time(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.other")
+        made = [snapshot(version.id, number) for number in (1, 2, 5, 6)]
+        foreign = replace(snapshot(other.id, 9), operation=None, properties={}, partitions=(), parent_snapshot_id=None)
+        with store.write() as tx:
+            for one in [*made, foreign]:
+                tx.snapshots.insert(one, manifest())
+            with pytest.raises(AlreadyExistsError):
+                tx.snapshots.insert(made[0], manifest())
+        with store.read() as tx:
+            assert tx.snapshots.get(version.id, 5) == made[2]
+            assert tx.snapshots.get(version.id, 3) is None
+            assert tx.snapshots.page(other.id, None, 9) == [foreign]
+            assert tx.snapshots.page(version.id, None, 3) == made[:0:-1]
+            assert tx.snapshots.page(version.id, 5, 9) == made[1::-1]
+            assert tx.snapshots.at(version.id, later(0.999999)) is None
+            assert tx.snapshots.at(version.id, later(1)) == made[0]
+            assert tx.snapshots.at(version.id, later(4.5)) == made[1]
+            assert tx.snapshots.at(version.id, later(100)) == made[3]
+            assert tx.snapshots.following(version.id, 0) == made[0]
+            assert tx.snapshots.following(version.id, 2) == made[2]
+            assert tx.snapshots.following(version.id, 6) is None
+
+    def test_a_manifest_makes_the_round_trip(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        with store.write() as tx:
+            tx.snapshots.insert(snapshot(version.id, 1), manifest())
+            tx.snapshots.insert(snapshot(version.id, 2), replace(manifest(), operation=None, key=(), entries=()))
+            assert tx.snapshots.manifest(version.id, 1) == manifest()
+            assert tx.snapshots.manifest(version.id, 2) == replace(manifest(), operation=None, key=(), entries=())
+            assert tx.snapshots.manifest(version.id, 3) is None
+
+    def test_an_idempotency_key_has_one_receipt(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.other")
+        receipt = CommitReceipt("hash", None, {"rows": {"inserted": 3}, "completed": None})
+        with store.write() as tx:
+            tx.snapshots.add_receipt(version.id, "key", receipt, NOW)
+            tx.snapshots.add_receipt(other.id, "key", CommitReceipt("other", 2, {}), NOW)
+            with pytest.raises(AlreadyExistsError, match="key"):
+                tx.snapshots.add_receipt(version.id, "key", receipt, NOW)
+            assert tx.snapshots.receipt(version.id, "key") == receipt
+            assert tx.snapshots.receipt(version.id, "other") is None
+
+    # --- contracts and completions ----------------------------------------------------------------------------------
+
+    def test_the_highest_revision_of_a_contract_is_in_force(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        texts = ["apiVersion: v3.1.0\n", "# ünchanged\r\n\ttext  \n"]
+        documents = [
+            ContractDocument(version.id, number + 1, text, PRINCIPAL, later(number))
+            for number, text in enumerate(texts)
+        ]
+        with store.write() as tx:
+            assert tx.contracts.current(version.id) is None
+            for document in documents:
+                tx.contracts.insert(document)
+            with pytest.raises(AlreadyExistsError, match="2"):
+                tx.contracts.insert(documents[1])
+            assert tx.contracts.current(version.id) == documents[1]
+            assert tx.contracts.page(version.id) == documents[::-1]
+
+    def test_every_revision_of_a_completion_is_kept(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.other")
+        days = ["2026-03-12", "2026-03-13", "2026-03-14"]
+        first = {day: Completion(version.id, day, 1, 1, PRINCIPAL, NOW) for day in days}
+        again = Completion(version.id, days[1], 2, 7, "user:ben", later(5))
+        with store.write() as tx:
+            for completion in [*first.values(), again, Completion(other.id, days[0], 1, 1, PRINCIPAL, NOW)]:
+                tx.completions.insert(completion)
+            with pytest.raises(AlreadyExistsError, match="2026-03-13"):
+                tx.completions.insert(replace(again, sequence_number=8))
+        with store.read() as tx:
+            assert tx.completions.latest(version.id, days[1]) == again
+            assert tx.completions.latest(version.id, "2026-03-15") is None
+            assert tx.completions.history(version.id, days[1]) == [again, first[days[1]]]
+            assert tx.completions.latest_of(version.id, [*days[:2], "never"]) == {
+                days[0]: first[days[0]],
+                days[1]: again,
+            }
+            assert tx.completions.latest_of(version.id, []) == {}
+            assert tx.completions.page(version.id, None, 2) == [first[days[2]], again]
+            assert tx.completions.page(version.id, days[1], 9) == [first[days[0]]]
+
+    def test_labels_are_ordered_by_code_point(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        labels = ["Z", "a", "É", "_", "a b", "日本", "\N{GRINNING FACE}"]
+        with store.write() as tx:
+            for label in labels:
+                tx.completions.insert(Completion(version.id, label, 1, 1, PRINCIPAL, NOW))
+            found = [completion.partition for completion in tx.completions.page(version.id, None, 9)]
+        assert found == sorted(labels, reverse=True)
+
+    def test_many_partitions_are_looked_up_at_once(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        labels = [f"{number:05}" for number in range(1200)]
+        with store.write() as tx:
+            for label in labels[::2]:
+                tx.completions.insert(Completion(version.id, label, 1, 1, PRINCIPAL, NOW))
+            assert sorted(tx.completions.latest_of(version.id, labels)) == labels[::2]

@@ -1,0 +1,329 @@
+"""What a metadata store must do with the lake, tokens, events, the audit log and tasks, as tests."""
+
+# ruff: noqa: D102 # tests are named by what they show
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from uuid import UUID, uuid4
+
+import pytest
+
+from cordillera.errors import AlreadyExistsError, InvalidInputError
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.ports.metadata.access import Token
+from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.event import AuditEntry, Event, Task, Topic
+from cordillera.testing.metadata_samples import (
+    NOW,
+    PRINCIPAL,
+    TRACE,
+    append_event,
+    enqueue,
+    later,
+    namespace,
+    numbered_id,
+    stored_dataset,
+)
+
+
+class OperationsSuite:
+    """The lake, tokens, events, the audit log and tasks."""
+
+    # --- the lake, tokens, times ------------------------------------------------------------------------------------
+
+    def test_a_store_holds_one_lake(self, store: MetadataStore) -> None:
+        lake = LakeInfo(uuid4(), "demo", "file:///lake", NOW)
+        with store.write() as tx:
+            assert tx.lake.get() is None
+            tx.lake.put(lake)
+            with pytest.raises(AlreadyExistsError):
+                tx.lake.put(replace(lake, id=uuid4()))
+            assert tx.lake.get() == lake
+
+    def test_tokens_are_kept_by_hash(self, store: MetadataStore) -> None:
+        made = [
+            Token(numbered_id(number), f"t{number}", PRINCIPAL, f"hash{number}", NOW, None, None)
+            for number in (3, 1, 2)
+        ]
+        with store.write() as tx:
+            for token in made:
+                tx.tokens.insert(token)
+            with pytest.raises(AlreadyExistsError, match=r"user:ana.*'t3'"):
+                tx.tokens.insert(replace(made[0], id=uuid4(), hash="other"))
+            tx.tokens.insert(replace(made[0], id=numbered_id(4), hash="hash4", principal="user:ben"))
+            assert tx.tokens.by_hash("hash1") == made[1]
+            assert tx.tokens.by_hash("hash") is None
+            assert [token.hash for token in tx.tokens.page(None, 3)] == ["hash1", "hash2", "hash3"]
+            assert [token.hash for token in tx.tokens.page(numbered_id(2), 3)] == ["hash3", "hash4"]
+            tx.tokens.touch(made[1].id, later(5))
+            assert tx.tokens.by_hash("hash1") == replace(made[1], last_used_at=later(5))
+            assert tx.tokens.delete(made[1].id)
+            assert not tx.tokens.delete(made[1].id)
+            assert tx.tokens.by_hash("hash1") is None
+
+    def test_instants_keep_microseconds_and_lose_their_zone(self, store: MetadataStore) -> None:
+        zoned = NOW.astimezone(timezone(timedelta(hours=5, minutes=45)))
+        with store.write() as tx:
+            tx.namespaces.insert(replace(namespace(), created_at=zoned))
+            found = tx.namespaces.get("sales")
+        assert found is not None
+        assert found.created_at == NOW
+        assert found.created_at.utcoffset() == timedelta(0)
+        assert found.created_at.microsecond == 535897
+
+    def test_a_time_without_a_zone_is_refused(self, store: MetadataStore) -> None:
+        with pytest.raises(InvalidInputError, match="time zone"), store.write() as tx:
+            tx.namespaces.insert(replace(namespace(), created_at=NOW.replace(tzinfo=None)))
+
+    # --- events and the audit log -----------------------------------------------------------------------------------
+
+    def test_an_event_waits_until_it_is_handled(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        with store.write() as tx:
+            first = tx.events.append(
+                Topic.PARTITION_COMPLETED,
+                at=NOW,
+                principal=PRINCIPAL,
+                trace_id=TRACE,
+                dataset="sales.orders",
+                dataset_version_id=version.id,
+                payload={"partition": "2026-03-14", "rows": [1, 2.5, None, True, "ü"], "nested": {"a": {}}},
+            )
+            others = [append_event(tx, version.id), append_event(tx)]
+        assert first < others[0] < others[1]
+        with store.write() as tx:
+            found = tx.events.unhandled(9)
+            assert found[0] == Event(
+                first,
+                Topic.PARTITION_COMPLETED,
+                NOW,
+                PRINCIPAL,
+                TRACE,
+                "sales.orders",
+                version.id,
+                {"partition": "2026-03-14", "rows": [1, 2.5, None, True, "ü"], "nested": {"a": {}}},
+            )
+            assert [event.number for event in found] == [first, *others]
+            assert [event.number for event in tx.events.unhandled(2)] == [first, others[0]]
+            assert tx.events.unhandled_count() == 3
+            tx.events.mark_handled([first, others[1]], later(1))
+            assert [event.number for event in tx.events.unhandled(9)] == [others[0]]
+            tx.events.mark_handled([], later(1))
+        with store.read() as tx:
+            assert tx.events.unhandled_count() == 1
+            handled = {event.number: event.handled_at for event in tx.events.page(limit=9)}
+        assert handled == {first: later(1), others[0]: None, others[1]: later(1)}
+
+    def test_an_event_is_handled_once(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            number = append_event(tx)
+            tx.events.mark_handled([number], later(1))
+            tx.events.mark_handled([number], later(2))
+            assert tx.events.page(limit=1)[0].handled_at == later(1)
+
+    def test_events_are_listed_newest_first(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            mine = [append_event(tx) for _ in range(4)]
+            other = tx.events.append(
+                Topic.RUN_FINISHED, at=NOW, principal="x", trace_id="", dataset="", dataset_version_id=None, payload={}
+            )
+        with store.read() as tx:
+            assert [event.number for event in tx.events.page(limit=3)] == [other, *mine[:1:-1]]
+            assert [event.number for event in tx.events.page(dataset="sales.orders", limit=2)] == mine[:1:-1]
+            assert [event.number for event in tx.events.page(before=mine[2], limit=9)] == mine[1::-1]
+            assert tx.events.page(dataset="sales.orders", before=mine[0], limit=9) == []
+
+    def test_the_audit_log_is_listed_newest_first(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            for number, name in enumerate(["sales.orders", "sales.other", "sales.orders"]):
+                tx.audit.append(
+                    at=later(number),
+                    principal=PRINCIPAL,
+                    action="dataset.commit",
+                    object_kind="dataset",
+                    object_name=name,
+                    details={"number": number},
+                    trace_id=TRACE,
+                )
+        with store.read() as tx:
+            entries = tx.audit.page(limit=9)
+            assert [entry.details["number"] for entry in entries] == [2, 1, 0]
+            assert entries[0] == AuditEntry(
+                entries[0].number,
+                later(2),
+                PRINCIPAL,
+                "dataset.commit",
+                "dataset",
+                "sales.orders",
+                {"number": 2},
+                TRACE,
+            )
+            assert tx.audit.page(object_name="sales.orders", limit=9) == [entries[0], entries[2]]
+            assert tx.audit.page(before=entries[0].number, limit=1) == [entries[1]]
+
+    # --- tasks ------------------------------------------------------------------------------------------------------
+
+    def test_a_task_is_leased_and_finished(self, store: MetadataStore) -> None:
+        task_id = uuid4()
+        with store.write() as tx:
+            assert tx.tasks.enqueue(task_id, "deliver", "a", {"rows": [1]}, now=NOW, trace_id=TRACE)
+        with store.write() as tx:
+            leased = _lease(tx, 1)
+        assert leased == Task(
+            task_id, "deliver", "a", {"rows": [1]}, "running", 1, NOW, "me", later(11), 1, "", TRACE, NOW
+        )
+        with store.write() as tx:
+            assert tx.tasks.page(limit=9) == [leased]
+            assert _lease(tx, 2) is None
+            assert tx.tasks.holds(task_id, 1, now=later(10.9))
+            assert tx.tasks.finish(task_id, 1)
+            assert not tx.tasks.finish(task_id, 1)
+            assert tx.tasks.page(limit=9) == []
+
+    def test_a_task_is_queued_once(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            assert enqueue(tx, n=1)
+            assert not enqueue(tx, n=2)
+            assert enqueue(tx, "run", n=3)
+            assert enqueue(tx, key="b", now=later(1), n=4)
+            first = _lease(tx, 1, "deliver")
+            assert first is not None
+            assert enqueue(tx, n=5)  # the running one may have read an older state
+            assert not enqueue(tx, n=6)
+            assert sorted(task.payload["n"] for task in tx.tasks.page(limit=9)) == [1, 3, 4, 5]
+
+    def test_the_task_due_for_longest_goes_first(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            for seconds, kind in ((3, "run"), (1, "deliver"), (2, "run"), (5, "deliver")):
+                assert enqueue(tx, kind, f"k{seconds}", now=later(seconds))
+            assert _lease(tx, 0.5) is None
+            assert _lease(tx, 9, "other") is None
+            assert tx.tasks.lease("me", now=later(9), until=later(19), kinds=[]) is None
+            taken = [_lease(tx, 4) for _ in range(4)]
+            assert [task.key if task else None for task in taken] == ["k1", "k2", "k3", None]
+
+    def test_a_lease_that_has_passed_is_taken_over(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            enqueue(tx)
+            first = _lease(tx, 0)
+        assert first is not None
+        with store.write() as tx:
+            assert _lease(tx, 9.9) is None
+            second = _lease(tx, 10)
+            assert second is not None
+            assert (second.id, second.fencing_token, second.attempts) == (first.id, 2, 2)
+        with store.write() as tx:
+            assert not tx.tasks.extend(first.id, 1, now=later(10), until=later(30))
+            assert not tx.tasks.holds(first.id, 1, now=later(10))
+            assert not tx.tasks.finish(first.id, 1)
+            assert not tx.tasks.retry(first.id, 1, due_at=later(20), error="old")
+            assert not tx.tasks.fail(first.id, 1, error="old")
+            assert tx.tasks.page(limit=9) == [second]
+            assert tx.tasks.holds(first.id, 2, now=later(10))
+
+    def test_a_heartbeat_prolongs_a_lease_that_is_valid(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            enqueue(tx)
+            task = _lease(tx, 0)
+            assert task is not None
+            assert tx.tasks.extend(task.id, 1, now=later(9), until=later(30))
+            assert _lease(tx, 29) is None
+            assert tx.tasks.holds(task.id, 1, now=later(29))
+            assert not tx.tasks.extend(task.id, 1, now=later(30), until=later(60))
+            assert not tx.tasks.holds(task.id, 1, now=later(30))
+            assert tx.tasks.finish(task.id, 1)  # nobody else has taken it over
+
+    def test_of_one_kind_and_key_one_runs_at_a_time(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            enqueue(tx, n=1)
+            first = _lease(tx, 0)
+            assert first is not None
+            enqueue(tx, n=2, now=later(1))
+            assert _lease(tx, 5) is None
+            enqueue(tx, "run", n=3, now=later(2))
+            other = _lease(tx, 5)
+            assert other is not None
+            assert other.payload["n"] == 3
+            again = _lease(tx, 10)  # the first lease has passed
+            assert again is not None
+            assert again.payload["n"] == 1
+            assert _lease(tx, 11) is None
+            assert tx.tasks.finish(first.id, 2)
+            second = _lease(tx, 11)
+            assert second is not None
+            assert second.payload["n"] == 2
+
+    def test_a_task_is_tried_again_when_it_is_due(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            enqueue(tx, n=1)
+            task = _lease(tx, 0)
+            assert task is not None
+            assert tx.tasks.retry(task.id, 1, due_at=later(60), error="unreachable")
+            (waiting,) = tx.tasks.page(limit=9)
+            assert waiting == replace(
+                task, state="queued", due_at=later(60), last_error="unreachable", leased_by="", lease_until=None
+            )
+            assert not tx.tasks.extend(task.id, 1, now=later(1), until=later(99))
+            assert not tx.tasks.finish(task.id, 1)
+            assert not enqueue(tx)
+            assert _lease(tx, 59) is None
+            again = _lease(tx, 60)
+            assert again is not None
+            assert (again.attempts, again.fencing_token) == (2, 2)
+
+    def test_a_task_gives_way_to_one_that_was_queued_meanwhile(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            enqueue(tx, n=1)
+            task = _lease(tx, 0)
+            assert task is not None
+            enqueue(tx, n=2, now=later(1))
+            assert tx.tasks.retry(task.id, 1, due_at=later(60), error="unreachable")
+            (left,) = tx.tasks.page(limit=9)
+            assert (left.payload["n"], left.state, left.due_at) == (2, "queued", later(1))
+
+    def test_a_task_given_up_stays_until_it_is_queued_anew(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            enqueue(tx, n=1)
+            task = _lease(tx, 0)
+            assert task is not None
+            assert tx.tasks.fail(task.id, 1, error="broken")
+            assert not tx.tasks.fail(task.id, 1, error="broken")
+            assert _lease(tx, 1000) is None
+            (failed,) = tx.tasks.page(state="failed", limit=9)
+            assert (failed.id, failed.last_error, failed.attempts) == (task.id, "broken", 1)
+            assert tx.tasks.counts() == {("deliver", "failed"): 1}
+            assert enqueue(tx, n=2)
+            assert tx.tasks.counts() == {("deliver", "queued"): 1}
+
+    def test_tasks_are_listed_by_id_and_counted(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            for number in (3, 1, 2):
+                assert tx.tasks.enqueue(numbered_id(number), "run", f"k{number}", {}, now=later(number), trace_id="")
+            assert _ids(tx.tasks.page(limit=2)) == [numbered_id(1), numbered_id(2)]
+            assert _ids(tx.tasks.page(after=numbered_id(1), limit=9)) == [numbered_id(2), numbered_id(3)]
+            assert tx.tasks.oldest_due(later(0.5)) is None
+            assert tx.tasks.oldest_due(later(9)) == later(1)
+            assert _lease(tx, 5) is not None
+            assert tx.tasks.oldest_due(later(9)) == later(2)
+            assert _ids(tx.tasks.page(state="queued", limit=9)) == [numbered_id(2), numbered_id(3)]
+            assert _ids(tx.tasks.page(state="queued", after=numbered_id(2), limit=9)) == [numbered_id(3)]
+            assert tx.tasks.counts() == {("run", "queued"): 2, ("run", "running"): 1}
+            assert tx.tasks.page(state="finished", limit=9) == []
+
+    def test_a_payload_that_is_not_json_is_refused(self, store: MetadataStore) -> None:
+        with pytest.raises(InvalidInputError), store.write() as tx:
+            enqueue(tx, made_of=object())
+        with store.read() as tx:
+            assert tx.tasks.counts() == {}
+
+
+def _lease(tx: Transaction, seconds: float, *kinds: str) -> Task | None:
+    """Lease a task for ten seconds."""
+    now: datetime = later(seconds)
+    return tx.tasks.lease("me", now=now, until=now + timedelta(seconds=10), kinds=kinds or ("deliver", "run"))
+
+
+def _ids(tasks: list[Task]) -> list[UUID]:
+    return [task.id for task in tasks]

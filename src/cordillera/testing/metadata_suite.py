@@ -1,0 +1,34 @@
+"""What every metadata store must do, as tests. Needs pytest.
+
+Subclass :class:`MetadataSuite` in a test module and provide the fixture ``store``::
+
+    class TestMyStore(MetadataSuite):
+        @pytest.fixture
+        def store(self):
+            store = MyStore("an empty database")
+            store.migrate()
+            yield store
+            store.close()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cordillera.ports.metadata import MetadataStore
+from cordillera.testing.metadata_catalog_suite import CatalogSuite
+from cordillera.testing.metadata_operations_suite import OperationsSuite
+from cordillera.testing.metadata_races_suite import RacesSuite
+from cordillera.testing.metadata_search_suite import SearchSuite
+from cordillera.testing.metadata_work_suite import WorkSuite
+
+
+class MetadataSuite(CatalogSuite, SearchSuite, WorkSuite, OperationsSuite, RacesSuite):
+    """The behaviour of the metadata store port. Every test needs an empty, migrated store of its own."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[MetadataStore]:
+        """Return the store to test."""
+        raise NotImplementedError("Override the fixture 'store' in the subclass.")

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from cordillera.adapters.db import migration, open_metadata_store
+from cordillera.adapters.db.engine import open_database
+from cordillera.adapters.db.schema import metadata
+from cordillera.adapters.db.session import open_session
+from cordillera.errors import CordilleraError, InvalidConfigurationError, SchemaTooNewError
+from cordillera.testing.metadata_samples import NOW
+
+_FTS = "search_words"
+
+
+def _run(url: str, statement: str) -> list[Any]:
+    database = open_database(url)
+    try:
+        with database.writer.begin() as connection:
+            result = connection.exec_driver_sql(statement)
+            return list(result) if result.returns_rows else []
+    finally:
+        database.close()
+
+
+def _set_revision(url: str, revision: str) -> None:
+    _run(url, f"UPDATE alembic_version SET version_num = '{revision}'")
+
+
+def _migrate_to(url: str, revision: str) -> None:
+    database = open_database(url)
+    with open_session(database, writable=True) as session:
+        config = migration._config()
+        config.attributes["connection"] = session.connection
+        command.upgrade(config, revision)
+    database.close()
+
+
+def test_the_migrations_make_the_schema(url: str) -> None:
+    database = open_database(url)
+
+    def included(name: str | None, kind: str, parents: dict[str, str | None]) -> bool:
+        return database.file is None or not (name or "").startswith(_FTS)
+
+    def compared(item: Any, name: str, kind: str, reflected: bool, other: Any) -> bool:
+        return included(name if kind == "table" else item.table.name, kind, {})
+
+    with database.reader.connect() as connection:
+        options = {"include_name": included, "include_object": compared, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        # Alembic does not compare what follows.
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace"
+        " AND contype <> 'n' ORDER BY 1",
+        "SELECT table_name, column_name, data_type, collation_name, is_nullable, column_default"
+        " FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2",
+    ],
+)
+def test_postgres_gets_the_same_indexes_constraints_and_collations(
+    postgres_url: str, empty_postgres_url: str, question: str
+) -> None:
+    database = open_database(empty_postgres_url)
+    with database.writer.begin() as connection:
+        metadata.create_all(connection)
+    database.close()
+    migrated = [row for row in _run(postgres_url, question) if "alembic_version" not in str(row)]
+    assert migrated == _run(empty_postgres_url, question)
+
+
+def test_sqlite_gets_the_same_indexes_and_constraints(sqlite_url: str, empty_sqlite_url: str) -> None:
+    tables = [table for table in metadata.sorted_tables if table.name != _FTS]
+    database = open_database(empty_sqlite_url)
+    with database.writer.begin() as connection:
+        metadata.create_all(connection, tables=tables)
+    database.close()
+    question = "SELECT name, type FROM sqlite_master WHERE sql IS NOT NULL ORDER BY 1"
+    indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY 1"
+    own = [row for row in _run(sqlite_url, question) if not row[0].startswith((_FTS, "alembic_version"))]
+    assert own == _run(empty_sqlite_url, question)
+    assert _run(sqlite_url, indexes) == _run(empty_sqlite_url, indexes)
+    for table in tables:
+        keys = f"SELECT * FROM pragma_foreign_key_list('{table.name}') ORDER BY 3, 4"
+        assert _run(sqlite_url, keys) == _run(empty_sqlite_url, keys)
+
+
+def test_migrating_again_changes_nothing(empty_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    store = open_metadata_store(empty_url)
+    store.migrate()
+    store.check_schema()
+    with store.write() as tx:
+        tx.audit.append(at=NOW, principal="", action="", object_kind="", object_name="kept", details={}, trace_id="")
+    store.migrate()
+    store.check_schema()
+    with store.read() as tx:
+        assert [entry.object_name for entry in tx.audit.page(limit=9)] == ["kept"]
+    store.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_migrating_leaves_logging_alone(empty_sqlite_url: str) -> None:
+    handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
+    store = open_metadata_store(empty_sqlite_url)
+    store.migrate()
+    store.close()
+    assert (logging.getLogger().handlers, logging.getLogger().level) == (handlers, level)
+
+
+def test_an_empty_database_is_due_for_migration(empty_url: str) -> None:
+    store = open_metadata_store(empty_url)
+    with pytest.raises(InvalidConfigurationError, match="is empty") as caught:
+        store.check_schema()
+    assert caught.value.hint == "Run cordillera migrate."
+    with pytest.raises(InvalidConfigurationError, match="lacks tables") as caught, store.read() as tx:
+        tx.lake.get()
+    assert caught.value.hint == "Run cordillera migrate."
+    store.close()
+
+
+def test_checking_makes_no_file(empty_sqlite_url: str) -> None:
+    store = open_metadata_store(empty_sqlite_url)
+    with pytest.raises(InvalidConfigurationError):
+        store.check_schema()
+    store.close()
+    assert not Path(empty_sqlite_url.removeprefix("sqlite:///")).exists()
+
+
+def test_an_older_database_is_brought_up_to_date(empty_url: str) -> None:
+    _migrate_to(empty_url, "0001")
+    store = open_metadata_store(empty_url)
+    with pytest.raises(InvalidConfigurationError, match="at revision 0001") as caught:
+        store.check_schema()
+    assert caught.value.hint == "Run cordillera migrate."
+    store.migrate()
+    store.check_schema()
+    store.close()
+
+
+def test_a_newer_database_is_refused(empty_url: str) -> None:
+    store = open_metadata_store(empty_url)
+    store.migrate()
+    _set_revision(empty_url, "9999_from_the_future")
+    for refuse in (store.migrate, store.check_schema):
+        with pytest.raises(SchemaTooNewError, match=rf"9999_from_the_future.*{migration._head()}"):
+            refuse()
+    store.close()
+    assert _run(empty_url, "SELECT version_num FROM alembic_version") == [("9999_from_the_future",)]
+
+
+def test_a_migration_that_fails_leaves_nothing(empty_url: str) -> None:
+    _run(empty_url, "CREATE TABLE runs (mine INTEGER)")  # in the way of the second migration
+    store = open_metadata_store(empty_url)
+    with pytest.raises(CordilleraError):
+        store.migrate()
+    database = open_database(empty_url)
+    with database.reader.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == ["runs"]
+    database.close()
+    _run(empty_url, "DROP TABLE runs")
+    store.migrate()
+    store.check_schema()
+    store.close()
+
+
+def test_threads_that_start_at_once_migrate_once(empty_url: str) -> None:
+    _at_once(lambda: _migrate(empty_url))
+    _check(empty_url)
+
+
+def test_processes_that_start_at_once_migrate_once(empty_url: str) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=_migrate, args=(empty_url,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 3
+    _check(empty_url)
+
+
+def _check(url: str) -> None:
+    store = open_metadata_store(url)
+    store.check_schema()
+    store.close()
+    assert _run(url, "SELECT version_num FROM alembic_version") == [(migration._head(),)]
+
+
+def _migrate(url: str) -> None:
+    store = open_metadata_store(url)
+    store.migrate()
+    store.close()
+
+
+def _at_once(action: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(action) for _ in range(4)]:
+            done.result()

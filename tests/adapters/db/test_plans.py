@@ -1,0 +1,160 @@
+"""Every list and look-up is answered by an index, in order: nothing scans or sorts a table that grows with the lake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event
+
+from cordillera.adapters.db.store import SqlMetadataStore
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.catalog import Lifecycle
+from cordillera.spec.lineage import Node, NodeKind
+from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.workflow import RunState
+from cordillera.testing.metadata_samples import NOW, append_event, dataset_version, enqueue, job, run
+
+ID = uuid4()
+NODES = [Node(NodeKind.JOB, "a.b"), Node(NodeKind.DATASET, "c.d")]
+
+CALLS: dict[str, Callable[[Transaction], object]] = {
+    "namespaces.get": lambda tx: tx.namespaces.get("a"),
+    "namespaces.page": lambda tx: tx.namespaces.page("a", 9),
+    "namespaces.delete": lambda tx: tx.namespaces.delete("a"),
+    "datasets.get": lambda tx: tx.datasets.get("a", "b"),
+    "datasets.get_by_id": lambda tx: tx.datasets.get_by_id(ID),
+    "datasets.page": lambda tx: tx.datasets.page(None, "a.b", 9),
+    "datasets.page of a namespace": lambda tx: tx.datasets.page("a", "a.b", 9),
+    "datasets.page of deleted": lambda tx: tx.datasets.page(None, "a.b", 9, deleted=True),
+    "datasets.page of deleted in a namespace": lambda tx: tx.datasets.page("a", "", 9, deleted=True),
+    "datasets.due_for_purge": lambda tx: tx.datasets.due_for_purge(NOW, 9),
+    "datasets.count": lambda tx: tx.datasets.count(),
+    "dataset_versions.get": lambda tx: tx.dataset_versions.get(ID),
+    "dataset_versions.page": lambda tx: tx.dataset_versions.page(ID),
+    "dataset_versions.columns": lambda tx: tx.dataset_versions.columns(ID),
+    "dataset_versions.set_lifecycle": lambda tx: tx.dataset_versions.set_lifecycle(ID, Lifecycle.ACTIVE, NOW),
+    "dataset_versions.swap": lambda tx: tx.dataset_versions.swap(dataset_version(ID), [], expected_location="x"),
+    "snapshots.get": lambda tx: tx.snapshots.get(ID, 1),
+    "snapshots.at": lambda tx: tx.snapshots.at(ID, NOW),
+    "snapshots.following": lambda tx: tx.snapshots.following(ID, 1),
+    "snapshots.page": lambda tx: tx.snapshots.page(ID, 5, 9),
+    "snapshots.manifest": lambda tx: tx.snapshots.manifest(ID, 1),
+    "snapshots.receipt": lambda tx: tx.snapshots.receipt(ID, "key"),
+    "search.remove": lambda tx: tx.search.remove(ID),
+    "contracts.current": lambda tx: tx.contracts.current(ID),
+    "contracts.page": lambda tx: tx.contracts.page(ID),
+    "completions.latest": lambda tx: tx.completions.latest(ID, "a"),
+    "completions.latest_of": lambda tx: tx.completions.latest_of(ID, ["a", "b"]),
+    "completions.page": lambda tx: tx.completions.page(ID, "z", 9),
+    "completions.history": lambda tx: tx.completions.history(ID, "a"),
+    "targets.get": lambda tx: tx.targets.get("a"),
+    "targets.page": lambda tx: tx.targets.page("a", 9),
+    "targets.delete": lambda tx: tx.targets.delete("a"),
+    "subscriptions.get": lambda tx: tx.subscriptions.get(ID),
+    "subscriptions.page": lambda tx: tx.subscriptions.page(after=ID, limit=9),
+    "subscriptions.page of a dataset": lambda tx: tx.subscriptions.page(dataset_id=ID, after=ID, limit=9),
+    "subscriptions.page of a target": lambda tx: tx.subscriptions.page(target="a", after=ID, limit=9),
+    "subscriptions.page of a state": lambda tx: tx.subscriptions.page(state=SubscriptionState.LIVE, after=ID, limit=9),
+    "subscriptions.advance": lambda tx: tx.subscriptions.advance(ID, sequence_number=1, schema_id=1, rows=1, now=NOW),
+    "jobs.get": lambda tx: tx.jobs.get("a"),
+    "jobs.page": lambda tx: tx.jobs.page("a", 9),
+    "jobs.reading": lambda tx: tx.jobs.reading("a.b"),
+    "runs.get": lambda tx: tx.runs.get(ID),
+    "runs.update": lambda tx: tx.runs.update(run(job())),
+    "runs.page": lambda tx: tx.runs.page(limit=9),
+    "runs.page of a job": lambda tx: tx.runs.page(job="a", limit=9),
+    "runs.page of a state": lambda tx: tx.runs.page(state=RunState.FAILED, limit=9),
+    "runs.page of a job and state": lambda tx: tx.runs.page(job="a", state=RunState.FAILED, limit=9),
+    "runs.page of a partition": lambda tx: tx.runs.page(partition="a", limit=9),
+    "runs.supersede_queued": lambda tx: tx.runs.supersede_queued(ID, "a", ID, NOW),
+    "lineage.neighbours upstream": lambda tx: tx.lineage.neighbours(NODES, upstream=True, limit=9),
+    "lineage.neighbours downstream": lambda tx: tx.lineage.neighbours(NODES, upstream=False, limit=9),
+    "lineage.degree": lambda tx: tx.lineage.degree(NODES, upstream=True),
+    "lineage.remove": lambda tx: tx.lineage.remove(NODES[0]),
+    "tokens.by_hash": lambda tx: tx.tokens.by_hash("a"),
+    "tokens.page": lambda tx: tx.tokens.page(ID, 9),
+    "events.append": lambda tx: append_event(tx, ID),
+    "events.unhandled": lambda tx: (append_event(tx, ID), append_event(tx), tx.events.unhandled(9)),
+    "events.mark_handled": lambda tx: tx.events.mark_handled([1, 2], NOW),
+    "events.page": lambda tx: tx.events.page(before=9, limit=9),
+    "events.page of a dataset": lambda tx: tx.events.page(dataset="a.b", before=9, limit=9),
+    "events.unhandled_count": lambda tx: tx.events.unhandled_count(),
+    "audit.page": lambda tx: tx.audit.page(before=9, limit=9),
+    "audit.page of an object": lambda tx: tx.audit.page(object_name="a.b", before=9, limit=9),
+    "tasks.enqueue": lambda tx: (enqueue(tx), enqueue(tx)),
+    "tasks.lease": lambda tx: (enqueue(tx), tx.tasks.lease("me", now=NOW, until=NOW, kinds=["deliver", "run"])),
+    "tasks.holds": lambda tx: tx.tasks.holds(ID, 1, now=NOW),
+    "tasks.extend": lambda tx: tx.tasks.extend(ID, 1, now=NOW, until=NOW),
+    "tasks.retry": lambda tx: tx.tasks.retry(ID, 1, due_at=NOW, error=""),
+    "tasks.fail": lambda tx: tx.tasks.fail(ID, 1, error=""),
+    "tasks.page": lambda tx: tx.tasks.page(after=ID, limit=9),
+    "tasks.page of a state": lambda tx: tx.tasks.page(state="failed", after=ID, limit=9),
+}
+SORTED = {"jobs.reading", "dataset_versions.set_lifecycle"}
+"""They sort the few rows that they have found by an index."""
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SqlMetadataStore]:
+    store = SqlMetadataStore(url)
+    yield store
+    store.close()
+
+
+def _statements(store: SqlMetadataStore, call: Callable[[Transaction], object]) -> list[tuple[str, Any]]:
+    """Return the statements that a call makes."""
+    made: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            made.append((statement, parameters))
+
+    event.listen(store._database.writer, "before_cursor_execute", note)
+    with store.write() as tx:
+        call(tx)
+    event.remove(store._database.writer, "before_cursor_execute", note)
+    return made
+
+
+def _plan(store: SqlMetadataStore, statement: str, parameters: Any) -> str:
+    connection = store._database.writer.raw_connection()
+    try:
+        cursor = connection.cursor()
+        if store._database.file is not None:
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            return "\n".join(row[3] for row in cursor.fetchall())
+        # The tables are empty. What can be done by an index is, when the other ways are closed.
+        for way in ("seqscan", "sort", "incremental_sort", "bitmapscan", "hashjoin", "mergejoin", "hashagg"):
+            cursor.execute(f"SET LOCAL enable_{way} = off")
+        cursor.execute(f"EXPLAIN {statement}", parameters)
+        return "\n".join(row[0] for row in cursor.fetchall())
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_index_answers(store: SqlMetadataStore, name: str) -> None:
+    statements = _statements(store, CALLS[name])
+    assert statements
+    for statement, parameters in statements:
+        plan = _plan(store, statement, parameters)
+        if store._database.file is not None:
+            scans = [line for line in plan.splitlines() if re.match(r"SCAN (?!.*(USING|CONSTANT|VIRTUAL))", line)]
+            scans = [line for line in scans if not re.match(r"SCAN (anon_|\(subquery)", line)]
+            assert not scans, f"{statement}\n{plan}"
+            assert "TEMP B-TREE FOR ORDER BY" not in plan or name in SORTED, f"{statement}\n{plan}"
+        else:
+            assert "Seq Scan" not in plan, f"{statement}\n{plan}"
+            assert "Sort" not in plan or name in SORTED, f"{statement}\n{plan}"
+
+
+def test_counting_runs_reads_no_run_that_has_ended(store: SqlMetadataStore) -> None:
+    ((statement, parameters),) = _statements(store, lambda tx: tx.runs.counts())
+    plan = _plan(store, statement, parameters)
+    ways = [line for line in plan.splitlines() if re.search(r"(SCAN|SEARCH|on) runs\b", line)]
+    assert len(ways) == 1, plan
+    assert "ix_runs_unfinished" in ways[0]
