@@ -30,7 +30,7 @@ from cordillera.settings import SETTINGS_FILE, Settings, load_settings, make_set
 from cordillera.spec.event import Topic
 from cordillera.subscriptions.delivery import DeliveryService
 from cordillera.subscriptions.handlers import DELIVER, WITHDRAW, on_dataset_moved
-from cordillera.subscriptions.service import SubscriptionService
+from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
 from cordillera.table.io import TableIO
 from cordillera.workflows.execution import RunService
 from cordillera.workflows.handlers import RUN, on_partition_completed
@@ -49,9 +49,15 @@ class Application:
     Args:
         settings: Where the lake is.
         clock: Time and ids.
+        synchronizers: Builds the synchronizers of targets.
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        synchronizers: SynchronizerFactory = build_synchronizer,
+    ) -> None:
         self.settings = settings
         self.clock = clock = clock or SystemClock()
         self.store = store = open_metadata_store(settings.metadata_url.get_secret_value())
@@ -65,8 +71,8 @@ class Application:
         self.writes = WriteService(store, catalog, tables, self.commits, guards)
         self.queries = QueryService(catalog, tables, engine)
         self.completions = CompletionService(store, catalog)
-        self.subscriptions = SubscriptionService(store, catalog, tables, build_synchronizer, clock)
-        self.deliveries = DeliveryService(store, tables, engine, build_synchronizer, clock)
+        self.subscriptions = SubscriptionService(store, catalog, tables, synchronizers, clock)
+        self.deliveries = DeliveryService(store, tables, engine, synchronizers, clock)
         self.workflows = WorkflowService(store, catalog, self.queries, clock)
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
         self.lineage = LineageService(store)
@@ -118,14 +124,16 @@ class Application:
         self.close()
 
 
-def open_lake(path: str | Path, clock: Clock | None = None) -> Application:
+def open_lake(
+    path: str | Path, clock: Clock | None = None, synchronizers: SynchronizerFactory = build_synchronizer
+) -> Application:
     """Open the lake in a folder.
 
     Raises:
         LakeNotFoundError: If there is none.
         SchemaTooNewError: If a newer release has written it.
     """
-    app = Application(load_settings(Path(path)), clock)
+    app = Application(load_settings(Path(path)), clock, synchronizers)
     try:
         app.store.check_schema()
         app.lake()

@@ -47,9 +47,14 @@ def new_trace_id() -> str:
     return uuid4().hex
 
 
+def active() -> RequestContext | None:
+    """Return the context of the running request, or None outside one."""
+    return _current.get()
+
+
 def current() -> RequestContext:
     """Return the context of the running request; outside one, the local user under a fresh trace."""
-    return _current.get() or RequestContext(principal=local_principal(), trace_id=new_trace_id())
+    return active() or RequestContext(principal=local_principal(), trace_id=new_trace_id())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Settings of a lake, from its ``cordillera.toml``, environment variables and arguments, the later overriding the earlier."""
+"""Settings of a lake, from its ``cordillera.toml``, environment variables and arguments; later ones win."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic passes all five by name
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment override the file; the file's values come as arguments."""
         return env_settings, init_settings

@@ -8,6 +8,7 @@ or nothing is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -18,10 +19,15 @@ from cordillera.context import RequestContext, current
 from cordillera.errors import (
     AlreadyExistsError,
     CommitConflictError,
+    ContractViolationError,
+    CordilleraError,
     DatasetNotFoundError,
     IdempotencyKeyReusedError,
+    InvalidInputError,
     LeaseLostError,
     LifecycleError,
+    NotAllowedError,
+    NotFoundError,
 )
 from cordillera.metrics import COMMIT_SECONDS, COMMITS, CONFLICTS
 from cordillera.ports.clock import Clock
@@ -81,6 +87,18 @@ class CommitResult:
     rows_late: int = 0
 
 
+REFUSALS = (
+    CommitConflictError,
+    LeaseLostError,
+    InvalidInputError,
+    NotFoundError,
+    NotAllowedError,
+    ContractViolationError,
+)
+"""Errors that say for certain that a commit did not happen, so that what was written for it may be removed. After any
+other, of the database or the network, it may have happened all the same."""
+
+
 class CommitService:
     """Commits changes to dataset versions.
 
@@ -130,13 +148,13 @@ class CommitService:
         written, outdated = self._tables.write_successor(before, after)
         try:
             result = self._publish_once(target, request, before, written)
-        except (CommitConflictError, LeaseLostError) as error:
-            # Only these say for certain that the pointer did not move. After any other failure it may have.
+        except REFUSALS as error:
             self._tables.forget_metadata(written.location)
             if isinstance(error, CommitConflictError):
                 CONFLICTS.inc()
             raise
-        self._tables.io.storage.delete(outdated)
+        with suppress(CordilleraError):  # the commit has happened; a file that stays is one for the doctor to find
+            self._tables.io.storage.delete(outdated)
         COMMITS.labels(request.manifest.operation if request.manifest else "metadata").inc()
         return result
 

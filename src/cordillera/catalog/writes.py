@@ -10,7 +10,7 @@ from datetime import date
 import pyarrow as pa
 import stamina
 
-from cordillera.catalog.commits import CommitRequest, CommitResult, CommitService
+from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
 from cordillera.catalog.service import CatalogService, ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.errors import CommitConflictError, InvalidInputError
@@ -156,7 +156,7 @@ class WriteService:
         full = replace(request, requirements=prepared.requirements, updates=prepared.updates, manifest=manifest)
         try:
             return self._commits.commit(target, full)
-        except CommitConflictError:
+        except REFUSALS:
             writer.discard(prepared)
             raise
 

@@ -125,3 +125,18 @@ def refuse_errors(dataset: str, violations: Sequence[Violation]) -> None:
     """
     if any(violation.severity is Severity.ERROR for violation in violations):
         raise describe_violations(dataset, violations)
+
+
+def try_rules(engine: QueryEngine, contract: Contract, schema: pa.Schema) -> None:
+    """Evaluate every rule on one row of NULLs, which shows those that do not fit the columns' types.
+
+    No rows would not do: the engine converts a literal of the wrong type only when there is a row to compare it with.
+
+    Raises:
+        InvalidSqlError: In the engine's words.
+    """
+    nullable = pa.schema([field.with_nullable(True) for field in schema])
+    nulls = pa.Table.from_arrays([pa.nulls(1, field.type) for field in nullable], schema=nullable)
+    engine.table(count_sql(contract.row_rules, _RELATION), {_RELATION: nulls})
+    for rule in contract.aggregate_rules:
+        engine.table(values_sql([rule], _RELATION), {_RELATION: nulls})

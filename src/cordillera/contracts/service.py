@@ -10,8 +10,14 @@ from uuid import UUID
 from cordillera.catalog.service import ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.context import current
-from cordillera.contracts.checking import RowChecker, aggregate_violations, refuse_errors
-from cordillera.errors import AlreadyExistsError, CommitConflictError, ContractNotFoundError, InvalidContractError
+from cordillera.contracts.checking import RowChecker, aggregate_violations, refuse_errors, try_rules
+from cordillera.errors import (
+    AlreadyExistsError,
+    CommitConflictError,
+    ContractNotFoundError,
+    InvalidContractError,
+    InvalidSqlError,
+)
 from cordillera.ports.clock import Clock
 from cordillera.ports.commit_guard import Change, RowInspector
 from cordillera.ports.engine import QueryEngine
@@ -22,6 +28,7 @@ from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.contract import Contract, Problem, Scope, Severity, parse_contract, schema_problems, to_document
 from cordillera.spec.event import Topic
 from cordillera.spec.merge import Operation
+from cordillera.table.reader import ReadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,13 @@ class ContractService:
                 hint="Change the document, or evolve the dataset first.",
                 details={"problems": [problem.message for problem in errors]},
             )
+        try:
+            try_rules(self._engine, contract, ReadOptions(metadata.schema).arrow_schema())
+        except InvalidSqlError as error:
+            raise InvalidContractError(
+                f"A rule of the contract cannot be evaluated on {target.name}: {error.message}",
+                hint="Compare columns with values of their own type.",
+            ) from error
         context, now = current(), self._clock.now()
         with self._store.write() as tx:
             before = tx.contracts.current(target.version.id)

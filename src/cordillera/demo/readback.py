@@ -98,7 +98,7 @@ _READERS: dict[str, Callable[[Lake, list[str]], pa.Table]] = {
 
 
 def _as_package_types(rows: pa.Table) -> pa.Table:
-    """Bring what a library returned to the types of the feed: pandas makes floats of integers with NULL, for example."""
+    """Bring what a library returned to the types of the feed: pandas makes floats of integers with NULL."""
     schema = flight_schema()
     return rows.select(schema.names).cast(schema)
 

@@ -253,7 +253,7 @@ def _columns_read(scope: Scope, alias: str, schema: Schema) -> tuple[str, ...]:
 
 
 def _pushed_condition(scope: Scope, alias: str) -> exp.Expr | None:
-    """Return the conditions of a scope that are about one table alone: of its WHERE, and of the join that brings it in."""
+    """Return the conditions on one table alone, out of a scope's WHERE and the join that brings the table in."""
     select = scope.expression
     if not isinstance(select, exp.Select):
         return None

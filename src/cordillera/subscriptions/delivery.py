@@ -224,7 +224,7 @@ class DeliveryService:
             return TargetTable(subscription.target_table, tuple(columns), version.key)
         if version.format_version < 3:
             raise NotAllowedError(
-                f"The rows of {subscription.dataset} cannot be followed: it has no key, and format version 2 no row ids.",
+                f"Rows of {subscription.dataset} cannot be followed: it has no key and, in format version 2, no ids.",
                 hint="Give the dataset a key, or create it with format version 3.",
             )
         row_id = TargetColumn(ROW_ID_FIELD_ID, ROW_ID, pa.int64(), nullable=False)

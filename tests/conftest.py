@@ -1,0 +1,80 @@
+"""What tests of several parts share: lakes, clocks, servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+import cordillera
+from cordillera.app import create_lake
+from cordillera.client import Lake
+from cordillera.client.local import LocalBackend
+from tests.servers import start_postgres
+from tests.servers_s3 import S3Server, start_seaweedfs
+
+
+class MovableClock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        self.moment += timedelta(milliseconds=1)
+        return self.moment
+
+    def new_id(self) -> UUID:
+        return uuid4()
+
+    def advance(self, **duration: float) -> None:
+        self.moment += timedelta(**duration)
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Lake]:
+    """An embedded lake on SQLite and local files."""
+    with cordillera.create(tmp_path / "lake") as made:
+        yield made
+
+
+@pytest.fixture
+def timed_lake(tmp_path: Path, clock: MovableClock) -> Iterator[Lake]:
+    """An embedded lake whose clock is the test's."""
+    with Lake(LocalBackend(create_lake(tmp_path / "lake", clock=clock))) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """DSN of a PostgreSQL server that lives as long as the session."""
+    with start_postgres(tmp_path_factory.mktemp("postgres") / "server") as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def postgres_database(postgres_server: str) -> Iterator[str]:
+    """DSN of a fresh database."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield postgres_server.replace("dbname=postgres", f"dbname={name}")
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that lives as long as the session."""
+    with start_seaweedfs(tmp_path_factory.mktemp("seaweedfs") / "server") as server:
+        yield server

@@ -1,0 +1,195 @@
+"""Jobs: one run for one state of all inputs, whatever the order of events."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from cordillera.client import Lake
+from cordillera.errors import (
+    AlreadyExistsError,
+    DatasetNotFoundError,
+    InvalidExpressionError,
+    InvalidSqlError,
+    JobNotFoundError,
+    NotAllowedError,
+)
+from cordillera.spec.lineage import Node, NodeKind
+from cordillera.spec.schema_evolution import AddColumn
+
+DAY = "2026-01-01"
+SQL = """
+SELECT $partition::DATE AS day, sum(l.value)::BIGINT AS total
+FROM a.left_side AS l JOIN a.right_side AS r USING (id)
+WHERE l.day = $partition::DATE AND r.day = $partition::DATE
+"""
+
+
+@pytest.fixture
+def jobs(lake: Lake) -> Lake:
+    lake.create_namespace("a")
+    schema = pa.schema([("id", pa.int64()), ("day", pa.date32()), ("value", pa.int64())])
+    for name in ("left_side", "right_side"):
+        lake.create_dataset(f"a.{name}", schema, key=["id"], completion_unit="day")
+    totals = pa.schema([("day", pa.date32()), ("total", pa.int64())])
+    lake.create_dataset("a.totals", totals, key=["day"], completion_unit="day")
+    lake.create_job("a.totals", SQL, output_condition="day = $partition::DATE")
+    return lake
+
+
+def put(lake: Lake, side: str, value: int, day: str = DAY) -> None:
+    rows = pa.table({"id": [1, 2], "day": pa.array([day, day]).cast(pa.date32()), "value": [value, value]})
+    lake.dataset(f"a.{side}").write(rows, "upsert", completes=day)
+
+
+def totals(lake: Lake) -> dict[str, int]:
+    return {str(row["day"]): row["total"] for row in lake.dataset("a.totals").scan().to_arrow().to_pylist()}
+
+
+def states(lake: Lake) -> list[str]:
+    return sorted(str(run.state) for run in lake.backend.runs(job="a.totals"))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["left_side", "right_side"])))
+def test_a_run_starts_once_when_all_inputs_are_complete(jobs: Lake, order: tuple[str, str]) -> None:
+    put(jobs, order[0], 1)
+    jobs.run_pending()
+    assert states(jobs) == []
+    (waiting,) = jobs.backend.waiting("a.totals")
+    assert waiting.missing == (f"a.{order[1]}",)
+    put(jobs, order[1], 1)
+    jobs.run_pending()
+    jobs.run_pending()
+    assert states(jobs) == ["succeeded"]
+    assert totals(jobs) == {DAY: 2}
+    completion = jobs.dataset("a.totals").completion(DAY)
+    assert completion is not None
+    assert completion.revision == 1
+    assert jobs.backend.waiting("a.totals") == []
+
+
+def test_a_restated_input_runs_it_again_once(jobs: Lake) -> None:
+    put(jobs, "left_side", 1)
+    put(jobs, "right_side", 1)
+    jobs.run_pending()
+    put(jobs, "left_side", 5)
+    jobs.run_pending()
+    assert states(jobs) == ["succeeded", "succeeded"]
+    assert totals(jobs) == {DAY: 10}
+    completion = jobs.dataset("a.totals").completion(DAY)
+    assert completion is not None
+    assert completion.revision == 2
+
+
+def test_refreshes_before_a_worker_is_free_are_one_run_of_the_latest(jobs: Lake) -> None:
+    put(jobs, "right_side", 1)
+    for value in (1, 2, 3):
+        put(jobs, "left_side", value)
+    jobs.run_pending()
+    assert totals(jobs) == {DAY: 6}
+    assert states(jobs).count("succeeded") == 1
+
+
+def test_inputs_are_read_as_of_their_completion(jobs: Lake) -> None:
+    put(jobs, "left_side", 1)
+    put(jobs, "right_side", 1)
+    left = jobs.dataset("a.left_side")
+    left.write(pa.table({"id": [1], "value": [1000]}), "partial_update")
+    left.evolve(AddColumn("note", pa.string()))
+    jobs.run_pending()
+    assert totals(jobs) == {DAY: 2}
+
+
+def test_other_partitions_stay(jobs: Lake) -> None:
+    for day in (DAY, "2026-01-02"):
+        put(jobs, "left_side", 1, day)
+        put(jobs, "right_side", 1, day)
+        jobs.run_pending()
+    assert totals(jobs) == {DAY: 2, "2026-01-02": 2}
+    assert jobs.backend.run_job("a.totals", DAY).input_revisions["manual"] == 1
+    jobs.run_pending()
+    assert states(jobs) == ["succeeded"] * 3
+
+
+def test_a_failing_run_says_why_and_keeps_the_output(jobs: Lake) -> None:
+    jobs.create_dataset("a.strict", {"day": pa.date32(), "total": pa.int64()}, key=["day"], completion_unit="day")
+    bad = "SELECT $partition::DATE AS day, CASE WHEN id = 1 THEN error('too bad') ELSE 1 END AS total FROM a.left_side"
+    jobs.create_job("a.strict", bad, output_condition="day = $partition::DATE")
+    put(jobs, "left_side", 1)
+    jobs.run_pending()
+    (run,) = jobs.backend.runs(job="a.strict")
+    assert run.state == "failed"
+    assert "too bad" in run.error
+    assert jobs.dataset("a.strict").details().version.sequence_number == 0
+    assert jobs.backend.tasks() == []
+
+
+def test_rows_outside_the_partition_are_refused(jobs: Lake) -> None:
+    jobs.create_dataset("a.wrong", {"day": pa.date32(), "n": pa.int64()}, key=["day"], completion_unit="day")
+    wrong = "SELECT DATE '1999-01-01' AS day, count(*) AS n FROM a.left_side"
+    jobs.create_job("a.wrong", wrong, output_condition="day = $partition::DATE")
+    put(jobs, "left_side", 1)
+    jobs.run_pending()
+    (run,) = jobs.backend.runs(job="a.wrong")
+    assert run.state == "failed"
+    assert "do not satisfy" in run.error
+
+
+def test_disabled_jobs_wait(jobs: Lake) -> None:
+    jobs.backend.set_job_enabled("a.totals", False)
+    put(jobs, "left_side", 1)
+    put(jobs, "right_side", 1)
+    jobs.run_pending()
+    assert states(jobs) == []
+    jobs.backend.set_job_enabled("a.totals", True)
+    jobs.backend.run_job("a.totals", DAY)
+    jobs.run_pending()
+    assert totals(jobs) == {DAY: 2}
+
+
+def test_a_run_asked_for_too_early_is_refused(jobs: Lake) -> None:
+    put(jobs, "left_side", 1)
+    with pytest.raises(NotAllowedError, match=r"a\.right_side"):
+        jobs.backend.run_job("a.totals", DAY)
+
+
+def test_lineage_shows_the_columns(jobs: Lake) -> None:
+    graph = jobs.dataset("a.totals").lineage()
+    job = Node(NodeKind.JOB, "a.totals")
+    sources = {edge.source.name: dict(edge.columns) for edge in graph.edges if edge.sink == job}
+    assert sources == {"a.left_side": {"total": ("value",)}, "a.right_side": {}}
+    assert [str(node) for node in jobs.backend.app.lineage.impact("a.left_side")] == [  # type: ignore[attr-defined]
+        "job:a.totals",
+        "dataset:a.totals",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sql", "condition", "output", "error"),
+    [
+        ("SELECT 1", "true", "a.totals", InvalidSqlError),
+        ("SELECT zz FROM a.left_side", "true", "a.totals", InvalidSqlError),
+        ("DELETE FROM a.left_side", "true", "a.totals", InvalidSqlError),
+        ("SELECT * FROM a.nowhere", "true", "a.totals", DatasetNotFoundError),
+        ("SELECT * FROM a.left_side", "true", "a.nowhere", DatasetNotFoundError),
+        ("SELECT * FROM a.left_side", "day =", "a.totals", InvalidSqlError),
+        ("SELECT * FROM a.left_side", "count(*) > 1", "a.totals", InvalidExpressionError),
+        ("SELECT * FROM a.left_side WHERE day = $other", "true", "a.totals", InvalidSqlError),
+        ("SELECT * FROM a.left_side", "true", "a.left_side", NotAllowedError),
+    ],
+)
+def test_jobs_that_cannot_be_are_refused(
+    jobs: Lake, sql: str, condition: str, output: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        jobs.create_job("a.other", sql, output_condition=condition, output=output)
+    with pytest.raises(JobNotFoundError):
+        jobs.backend.job("a.other")
+
+
+def test_names_are_taken_once(jobs: Lake, tmp_path: Path) -> None:
+    with pytest.raises(AlreadyExistsError):
+        jobs.create_job("a.totals", SQL, output_condition="true")
