@@ -1,0 +1,1 @@
+"""The HTTP API: everything a lake can do, under ``/api/v1``."""

@@ -1,0 +1,77 @@
+"""The API as an application."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from cordillera import __version__
+from cordillera.api import health
+from cordillera.api.auth import AccessRules
+from cordillera.api.errors import install_error_handlers
+from cordillera.api.middleware import RequestMiddleware
+from cordillera.api.parameters import ERRORS
+from cordillera.api.routes import (
+    completions,
+    contracts,
+    datasets,
+    jobs,
+    lineage,
+    namespaces,
+    operations,
+    rows,
+    subscriptions,
+    tokens,
+)
+from cordillera.app import Application
+from cordillera.client.local import LocalBackend
+from cordillera.codec import API_PREFIX
+
+_DESCRIPTION = """Everything that can be asked of a lake.
+
+Lists come in pages: `{"items": […], "next": …}`, continued by giving `next` as `after` or `before`. Errors have one
+shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows travel as Arrow IPC streams.
+"""
+_DOMAINS = (
+    operations, namespaces, datasets, rows, contracts, completions, subscriptions, jobs, lineage, tokens,
+)  # fmt: skip
+_bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
+
+
+def create_api(app: Application, rules: AccessRules) -> FastAPI:
+    """Return the API of a lake.
+
+    Args:
+        app: The lake; whoever opened it closes it.
+        rules: How callers are recognised.
+    """
+    server = FastAPI(
+        title=f"Cordillera: {app.lake().name}",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url=f"{API_PREFIX}/openapi.json",
+        docs_url=None,  # these pages would load their code from a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    server.state.backend = LocalBackend(app)
+    server.state.access_rules = rules
+    server.state.stopping = _never
+    server.add_middleware(RequestMiddleware, rules=rules, most_bytes=app.settings.max_request_mb * 1_000_000)
+    install_error_handlers(server)
+    api = APIRouter(prefix=API_PREFIX, responses=ERRORS, dependencies=[Security(_bearer)])
+    for domain in _DOMAINS:
+        api.include_router(domain.router)
+    server.include_router(api)
+    server.include_router(health.router(app))
+    return server
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _never() -> bool:
+    return False

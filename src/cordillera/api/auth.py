@@ -1,0 +1,128 @@
+"""Who is calling: API tokens in a header or a cookie, and what a browser may do with them."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from cordillera.access.service import AccessService
+from cordillera.context import local_principal
+from cordillera.errors import AccessDeniedError, AuthenticationError, InvalidConfigurationError, InvalidInputError
+
+COOKIE = "cordillera_token"
+"""Holds a person's token: HttpOnly, SameSite=Strict."""
+
+_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/login"})
+_ASSETS = "/static/"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """How a server recognises its callers.
+
+    Attributes:
+        access: Knows the tokens.
+        loopback: Whether the server is bound to loopback, so that only this machine's names for it are genuine.
+        insecure_local: Whether requests without a token act as the user who runs the server.
+    """
+
+    access: AccessService
+    loopback: bool
+    insecure_local: bool = False
+
+    def __post_init__(self) -> None:
+        if self.insecure_local and not self.loopback:
+            raise InvalidConfigurationError(
+                "Requests without a token can only be let in on a server that is bound to loopback.",
+                hint="Bind it to 127.0.0.1, or leave --insecure-local out.",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a server bound to a host name or address can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_public(path: str) -> bool:
+    """Tell whether a path is for everybody."""
+    return path in _PUBLIC_PATHS or is_asset(path)
+
+
+def is_asset(path: str) -> bool:
+    """Tell whether a path is one of the pages' files, which say nothing about the lake."""
+    return path.startswith(_ASSETS)
+
+
+def principal_of(request: Request) -> str:
+    """Return who makes a request.
+
+    It has been found out already where the request passed through the server's middleware.
+
+    Raises:
+        AuthenticationError: If it carries no token, or one that is not valid.
+        AccessDeniedError: If a page of another site makes a browser send it.
+    """
+    known: str | None = getattr(request.state, "principal", None)
+    if known is None:
+        known = request.state.principal = _identify(request, request.app.state.access_rules)
+    return known
+
+
+def check_origin(request: Request, rules: AccessRules) -> None:
+    """Refuse a request that a page of another site makes a browser send.
+
+    A server bound to loopback answers to no other name: a name that an attacker's DNS points at it ("rebinding") would
+    make the attacker's page count as the server's own.
+
+    Raises:
+        InvalidInputError: If the Host header names another server.
+        AccessDeniedError: If a request that changes something comes from another site's page.
+    """
+    host = request.headers.get("host", "")
+    if rules.loopback and _hostname(host) not in _LOCAL_NAMES:
+        raise InvalidInputError(
+            f"This server does not answer to the name {host[:100]!r}.", hint="Use http://127.0.0.1 or http://localhost."
+        )
+    if request.method in _SAFE_METHODS or "authorization" in request.headers:
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    foreign = site is not None and site != "same-origin"
+    foreign = foreign or (origin is not None and urlsplit(origin).netloc != host)
+    unproven = site is None and origin is None and COOKIE in request.cookies
+    if foreign or unproven:
+        raise AccessDeniedError(
+            "The request does not come from a page of this server.",
+            hint="Programs send their token in the header Authorization: Bearer.",
+        )
+
+
+def _identify(request: Request, rules: AccessRules) -> str:
+    header = request.headers.get("authorization")
+    if header is not None:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise AuthenticationError("The header Authorization holds no bearer token.", hint=_HOW)
+        return rules.access.authenticate(token.strip())
+    if cookie := request.cookies.get(COOKIE):
+        return rules.access.authenticate(cookie)
+    if rules.insecure_local:
+        return local_principal()
+    raise AuthenticationError("The request carries no token.", hint=_HOW)
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+_HOW = "Send Authorization: Bearer cdl_…; make a token with: cordillera token create NAME."

@@ -1,0 +1,67 @@
+"""Metrics of the lake that are read when somebody asks: tasks, events, the lag of subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from cordillera.app import Application
+from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+
+_MOST_SUBSCRIPTIONS = 200
+_WATCHED = (SubscriptionState.PROVISIONING, SubscriptionState.LIVE, SubscriptionState.FAILED)
+
+
+class LakeCollector(Collector):
+    """Collects the gauges of a lake. A state's first two hundred subscriptions stand for all.
+
+    Args:
+        app: The lake.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges."""
+        yield self._tasks()
+        yield self._events()
+        yield from self._lags()
+
+    def _tasks(self) -> GaugeMetricFamily:
+        gauge = GaugeMetricFamily("cordillera_tasks_present", "Background tasks.", labels=["kind", "state"])
+        for (kind, state), count in self._app.operations.task_counts().items():
+            gauge.add_metric([kind, state], count)
+        return gauge
+
+    def _events(self) -> GaugeMetricFamily:
+        with self._app.store.read() as tx:
+            return GaugeMetricFamily("cordillera_events_unhandled", "Events that wait.", tx.events.unhandled_count())
+
+    def _lags(self) -> Iterator[GaugeMetricFamily]:
+        labels = ["subscription", "dataset", "target", "state"]
+        behind = GaugeMetricFamily(
+            "cordillera_subscription_snapshots_behind", "Snapshots that a target lacks.", labels=labels
+        )
+        lag = GaugeMetricFamily(
+            "cordillera_subscription_lag_seconds",
+            "Time since the first snapshot that a target lacks was committed.",
+            labels=labels,
+        )
+        for status in self._watched():
+            found = status.subscription
+            values = [str(found.id), found.dataset, found.target, found.state]
+            behind.add_metric(values, status.snapshots_behind)
+            lag.add_metric(values, self._lag_seconds(status))
+        yield from (behind, lag)
+
+    def _watched(self) -> Iterator[SubscriptionStatus]:
+        for state in _WATCHED:
+            yield from self._app.subscriptions.subscriptions(state=state, limit=_MOST_SUBSCRIPTIONS)
+
+    def _lag_seconds(self, status: SubscriptionStatus) -> float:
+        if status.behind_since is None:
+            return 0.0
+        return (self._app.clock.now() - status.behind_since).total_seconds()

@@ -1,0 +1,147 @@
+"""What happens around every request: its trace, its caller, its size, its errors, its line in the log."""
+
+from __future__ import annotations
+
+import re
+import time
+from urllib.parse import quote
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cordillera.api.auth import AccessRules, check_origin, is_asset, is_public, principal_of
+from cordillera.api.errors import AnswerBrokenOff, BodyTooLarge, error_response, internal_error, too_large
+from cordillera.arrow_stream import ARROW_STREAM
+from cordillera.codec import API_PREFIX
+from cordillera.context import acting, new_trace_id
+from cordillera.errors import AuthenticationError, CordilleraError
+
+ANONYMOUS = "anonymous"
+MOST_JSON_BYTES = 10_000_000
+"""Largest body that is held in memory; only Arrow streams of rows may be larger."""
+
+_log = structlog.get_logger(__name__)
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_ROWS_PATH = re.compile(rf"{API_PREFIX}/datasets/[^/]+/rows")
+
+
+class RequestMiddleware:
+    """Wraps the application.
+
+    Args:
+        app: The application.
+        rules: How callers are recognised.
+        most_bytes: Largest body of rows.
+    """
+
+    def __init__(self, app: ASGIApp, rules: AccessRules, most_bytes: int) -> None:
+        self._app, self._rules, self._most_bytes = app, rules, most_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace_id = trace_id_of(scope)
+        answer = _Answer(send, trace_id, cacheable=is_asset(scope["path"]))
+        with acting(ANONYMOUS, trace_id):
+            try:
+                await self._admit(Request(scope, receive), answer)
+            except ClientDisconnect:
+                _log.info("the client went away", method=scope["method"], path=scope["path"])
+            except AnswerBrokenOff:
+                raise
+            except Exception as error:
+                _log.exception("request failed", method=scope["method"], path=scope["path"])
+                if answer.started:
+                    raise AnswerBrokenOff from error
+                await internal_error()(scope, receive, answer)
+
+    async def _admit(self, request: Request, send: _Answer) -> None:
+        scope, receive = request.scope, request.receive
+        most_bytes = self._most_bytes_of(request)
+        try:
+            check_origin(request, self._rules)
+            principal = ANONYMOUS if is_public(scope["path"]) else await run_in_threadpool(principal_of, request)
+            announced = request.headers.get("content-length", "")
+            if announced.isdigit() and int(announced) > most_bytes:
+                raise too_large(most_bytes)
+        except CordilleraError as error:
+            await _refusal(request, error)(scope, receive, send)
+            return
+        with acting(principal):
+            began = time.monotonic()
+            await self._app(scope, _within(receive, most_bytes), send)
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=send.status,
+                seconds=round(time.monotonic() - began, 4),
+            )
+
+    def _most_bytes_of(self, request: Request) -> int:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        if kind == ARROW_STREAM and request.method == "POST" and _ROWS_PATH.fullmatch(request.scope["path"]):
+            return self._most_bytes
+        return min(MOST_JSON_BYTES, self._most_bytes)
+
+
+class _Answer:
+    """Sends an answer on, with the headers every answer has."""
+
+    def __init__(self, send: Send, trace_id: str, *, cacheable: bool) -> None:
+        self._send, self._trace_id, self._cacheable = send, trace_id, cacheable
+        self.status: int | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the client has seen a part of the answer."""
+        return self.status is not None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Trace-Id"] = self._trace_id
+            headers["X-Content-Type-Options"] = "nosniff"
+            if not self._cacheable:
+                headers.setdefault("Cache-Control", "no-store")
+        await self._send(message)
+
+
+def trace_id_of(scope: Scope) -> str:
+    """Return the trace a request belongs to: the caller's, if its ``traceparent`` header is valid, else a new one."""
+    given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+    found = _TRACEPARENT.fullmatch(given)
+    return found[1] if found else new_trace_id()
+
+
+def _refusal(request: Request, error: CordilleraError) -> Response:
+    """Return the answer to a request that is not let in: a person is led to the login page."""
+    path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+    reads_pages = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    if isinstance(error, AuthenticationError) and reads_pages and not path.startswith(API_PREFIX):
+        wanted = quote(f"{path}?{query}" if query else path)
+        return RedirectResponse(f"/login?next={wanted}", status_code=303)
+    return error_response(error)
+
+
+def _within(receive: Receive, most_bytes: int) -> Receive:
+    """Return ``receive`` that fails as soon as a body exceeds its limit, whatever length was announced."""
+    received = 0
+
+    async def receive_within_limit() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > most_bytes:
+                raise BodyTooLarge(most_bytes)
+        return message
+
+    return receive_within_limit

@@ -1,0 +1,57 @@
+"""Namespaces: a team's or domain's space."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from cordillera.api.parameters import After, Backend, Limit, Text
+from cordillera.codec import Page, page
+from cordillera.spec.catalog import Namespace
+
+router = APIRouter(prefix="/namespaces", tags=["namespaces"])
+
+
+class NewNamespace(BaseModel):
+    """A namespace to be made; the caller owns it unless an owner is named."""
+
+    name: Text
+    owner: Text = ""
+    description: Text = ""
+
+
+class NamespaceChange(BaseModel):
+    """What is to change; null leaves a field as it is."""
+
+    owner: Text | None = None
+    description: Text | None = None
+
+
+@router.get("", summary="List namespaces")
+def list_namespaces(backend: Backend, after: After = "", limit: Limit = 100) -> Page[Namespace]:
+    """Namespaces by name."""
+    return page(backend.namespaces(after, limit), limit, lambda found: found.name)
+
+
+@router.post("", status_code=201, summary="Create a namespace")
+def create_namespace(backend: Backend, wanted: NewNamespace) -> Namespace:
+    """Make an empty namespace."""
+    return backend.create_namespace(wanted.name, owner=wanted.owner, description=wanted.description)
+
+
+@router.get("/{name}", summary="Show a namespace")
+def show_namespace(backend: Backend, name: Text) -> Namespace:
+    """One namespace."""
+    return backend.namespace(name)
+
+
+@router.patch("/{name}", summary="Change a namespace")
+def update_namespace(backend: Backend, name: Text, change: NamespaceChange) -> Namespace:
+    """Change the owner or the description."""
+    return backend.update_namespace(name, owner=change.owner, description=change.description)
+
+
+@router.delete("/{name}", status_code=204, summary="Delete a namespace")
+def delete_namespace(backend: Backend, name: Text) -> None:
+    """Remove a namespace that is empty."""
+    backend.delete_namespace(name)

@@ -1,0 +1,72 @@
+"""The lake itself: what it is, how it does, and what happened in it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from cordillera.api.parameters import Backend, BeforeNumber, Limit, Text
+from cordillera.codec import Page, page
+from cordillera.operations.doctor import Finding, Orphan
+from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.event import AuditEntry, Event, Task
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/lake", summary="Show the lake")
+def show_lake(backend: Backend) -> LakeInfo:
+    """The lake's id, name and place."""
+    return backend.info()
+
+
+@router.get("/lake/findings", summary="Examine the lake")
+def list_findings(backend: Backend) -> Page[Finding]:
+    """Everything the doctor checks, with what to do."""
+    return Page(backend.examine(), None)
+
+
+@router.get("/lake/orphans", summary="List orphaned files")
+def list_orphans(
+    backend: Backend,
+    older_than_hours: Annotated[
+        float, Query(ge=0, le=1_000_000, description="Younger files may belong to a write that is not done.")
+    ] = 24.0,
+) -> Page[Orphan]:
+    """Up to a thousand files that belong to no snapshot."""
+    return Page(backend.orphans(older_than_hours), None)
+
+
+@router.get("/events", summary="List events")
+def list_events(
+    backend: Backend,
+    dataset: Annotated[Text | None, Query(description="Only those of one dataset.")] = None,
+    before: BeforeNumber = None,
+    limit: Limit = 100,
+) -> Page[Event]:
+    """Events, newest first."""
+    return page(backend.events(dataset=dataset, before=before, limit=limit), limit, lambda event: event.number)
+
+
+@router.get("/audit", summary="List the audit log")
+def list_audit(
+    backend: Backend,
+    object_name: Annotated[Text | None, Query(description="Only entries about one object.")] = None,
+    before: BeforeNumber = None,
+    limit: Limit = 100,
+) -> Page[AuditEntry]:
+    """The audit log, newest first."""
+    return page(backend.audit(object_name=object_name, before=before, limit=limit), limit, lambda entry: entry.number)
+
+
+@router.get("/tasks", summary="List background tasks")
+def list_tasks(
+    backend: Backend,
+    state: Annotated[Text | None, Query(description="queued, running or failed.")] = None,
+    after: UUID | None = None,
+    limit: Limit = 100,
+) -> Page[Task]:
+    """Background tasks that wait, run, or were given up."""
+    return page(backend.tasks(state=state, after=after, limit=limit), limit, lambda task: task.id)

@@ -1,0 +1,96 @@
+"""Rows: writing, reading, deleting and asking for them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pyarrow as pa
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from cordillera.api.downloads import DESCRIPTION, Accept, rows_response
+from cordillera.api.parameters import AsOfText, Backend, Condition, IdempotencyKey, LongText, Name, Text, as_of
+from cordillera.api.uploads import JSON, Rows, body
+from cordillera.arrow_stream import ARROW_STREAM, limited
+from cordillera.catalog.commits import CommitResult
+
+router = APIRouter(tags=["rows"])
+RowLimit = Annotated[int | None, Query(ge=0, le=2**40, description="Most rows wanted.")]
+
+
+class Question(BaseModel):
+    """A query over datasets."""
+
+    sql: LongText = Field(description="One SELECT; tables are written `namespace.dataset`.")
+    as_of: dict[Text, int | Text] = Field(
+        {}, description="Dataset → snapshot's sequence number, or date or time, to read it as of."
+    )
+
+
+@router.post(
+    "/datasets/{name}/rows",
+    summary="Write rows",
+    openapi_extra=body(ARROW_STREAM, JSON, description="An Arrow IPC stream, or a JSON list of objects."),
+)
+def write_rows(
+    backend: Backend,
+    name: Name,
+    rows: Rows,
+    idempotency_key: IdempotencyKey,
+    operation: Annotated[
+        Text, Query(description="append, upsert, partial_update, delete, replace or replace_partitions.")
+    ],
+    where: Condition = None,
+    completes: Annotated[Text | None, Query(description="A partition that is complete with this write.")] = None,
+) -> CommitResult:
+    """Write rows in one commit, all of them or none."""
+    return backend.write(
+        name,
+        rows.reader(lambda: backend.schema(name)),
+        operation,
+        where=where,
+        idempotency_key=idempotency_key,
+        completes=completes,
+    )
+
+
+@router.get("/datasets/{name}/rows", summary="Read rows", response_class=Response, responses=DESCRIPTION)
+def read_rows(
+    backend: Backend,
+    name: Name,
+    accept: Accept,
+    columns: Annotated[list[Text] | None, Query(description="Columns wanted, in order; all by default.")] = None,
+    where: Condition = None,
+    as_of_text: AsOfText = None,
+    limit: RowLimit = None,
+) -> Response:
+    """Rows of a dataset. Arrow and CSV are streamed; JSON holds up to 10,000 rows and says whether there are more."""
+    moment = as_of(as_of_text)
+
+    def read(most: int | None) -> pa.RecordBatchReader:
+        return backend.scan(name, columns=columns, where=where, as_of=moment, limit=most)
+
+    return rows_response(accept, limit, read)
+
+
+@router.delete("/datasets/{name}/rows", summary="Delete rows")
+def delete_rows(
+    backend: Backend,
+    name: Name,
+    where: Annotated[LongText, Query(description="SQL condition on the rows to delete.")],
+    idempotency_key: IdempotencyKey,
+) -> CommitResult:
+    """Delete the rows that satisfy a condition."""
+    return backend.delete_where(name, where, idempotency_key=idempotency_key)
+
+
+@router.post("/query", summary="Run a query", response_class=Response, responses=DESCRIPTION)
+def query(backend: Backend, question: Question, accept: Accept, limit: RowLimit = None) -> Response:
+    """Run a SELECT over datasets, in DuckDB's dialect."""
+    moments = {name: as_of(str(moment)) for name, moment in question.as_of.items()}
+
+    def read(most: int | None) -> pa.RecordBatchReader:
+        return limited(backend.query(question.sql, moments), most)
+
+    return rows_response(accept, limit, read)

@@ -1,0 +1,130 @@
+"""Targets, and the subscriptions that keep them like datasets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from cordillera.api.parameters import After, Backend, Limit, LongText, Text
+from cordillera.codec import Page, page
+from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+
+router = APIRouter(tags=["subscriptions"])
+
+
+class NewTarget(BaseModel):
+    """A target to be configured. Secrets stay in environment variables that the configuration names."""
+
+    name: Text
+    kind: Text = Field(examples=["postgres"])
+    config: dict[Text, Text] = {}
+    check: bool = Field(True, description="Connect to it first.")
+
+
+class NewSubscription(BaseModel):
+    """What a consumer asks for."""
+
+    dataset: Text
+    target: Text
+    table: Text = Field("", description="The table's name in the target; the dataset's by default.")
+    consumer: Text = Field("", description="Who asks; the caller by default.")
+    purpose: Text = ""
+    columns: list[Text] = Field([], description="Columns wanted; none means all, also those added later.")
+    row_filter: LongText = Field("", description="SQL condition on the rows wanted.")
+
+
+class Revocation(BaseModel):
+    """How a subscription ends."""
+
+    keep_rows: bool = Field(True, description="Leave the table in the target as it is.")
+
+
+@router.get("/targets", summary="List targets")
+def list_targets(backend: Backend, after: After = "", limit: Limit = 100) -> Page[Target]:
+    """Targets by name."""
+    return page(backend.targets(after, limit), limit, lambda target: target.name)
+
+
+@router.post("/targets", status_code=201, summary="Configure a target")
+def create_target(backend: Backend, wanted: NewTarget) -> Target:
+    """Configure a target, after connecting to it."""
+    return backend.create_target(wanted.name, wanted.kind, wanted.config, check=wanted.check)
+
+
+@router.get("/targets/{name}", summary="Show a target")
+def show_target(backend: Backend, name: Text) -> Target:
+    """One target."""
+    return backend.target(name)
+
+
+@router.post("/targets/{name}/check", status_code=204, summary="Check a target")
+def check_target(backend: Backend, name: Text) -> None:
+    """Connect to a target and make sure that tables could be written, changing nothing."""
+    backend.check_target(name)
+
+
+@router.delete("/targets/{name}", status_code=204, summary="Delete a target")
+def delete_target(backend: Backend, name: Text) -> None:
+    """Remove a target that no subscription uses."""
+    backend.delete_target(name)
+
+
+@router.get("/subscriptions", summary="List subscriptions")
+def list_subscriptions(
+    backend: Backend,
+    dataset: Annotated[Text | None, Query(description="Only those to one dataset.")] = None,
+    target: Annotated[Text | None, Query(description="Only those of one target.")] = None,
+    state: Annotated[Text | None, Query(description="provisioning, live, paused, failed or revoked.")] = None,
+    after: UUID | None = None,
+    limit: Limit = 100,
+) -> Page[SubscriptionStatus]:
+    """Subscriptions with their distance from the datasets."""
+    found = backend.subscriptions(dataset=dataset, target=target, state=state, after=after, limit=limit)
+    return page(found, limit, lambda status: status.subscription.id)
+
+
+@router.post("/subscriptions", status_code=201, summary="Subscribe")
+def subscribe(backend: Backend, wanted: NewSubscription) -> Subscription:
+    """Ask for a target to follow a dataset; the first delivery is made as soon as a worker is free."""
+    return backend.subscribe(
+        wanted.dataset,
+        wanted.target,
+        table=wanted.table,
+        consumer=wanted.consumer,
+        purpose=wanted.purpose,
+        columns=wanted.columns,
+        row_filter=wanted.row_filter,
+    )
+
+
+@router.get("/subscriptions/{subscription_id}", summary="Show a subscription")
+def show_subscription(backend: Backend, subscription_id: UUID) -> SubscriptionStatus:
+    """One subscription with its distance from the dataset."""
+    return backend.subscription(subscription_id)
+
+
+@router.post("/subscriptions/{subscription_id}/pause", summary="Pause a subscription")
+def pause_subscription(backend: Backend, subscription_id: UUID) -> Subscription:
+    """Stop deliveries; the cursor stays where it is."""
+    return backend.pause_subscription(subscription_id)
+
+
+@router.post("/subscriptions/{subscription_id}/resume", summary="Resume a subscription")
+def resume_subscription(backend: Backend, subscription_id: UUID) -> Subscription:
+    """Deliver again, beginning with everything missed."""
+    return backend.resume_subscription(subscription_id)
+
+
+@router.post("/subscriptions/{subscription_id}/revoke", summary="Revoke a subscription")
+def revoke_subscription(backend: Backend, subscription_id: UUID, how: Revocation) -> Subscription:
+    """End a subscription for good."""
+    return backend.revoke_subscription(subscription_id, keep_rows=how.keep_rows)
+
+
+@router.post("/subscriptions/{subscription_id}/verify", summary="Verify a subscription")
+def verify_subscription(backend: Backend, subscription_id: UUID) -> Verification:
+    """Compare the target with the lake by keyed checksum."""
+    return backend.verify_subscription(subscription_id)

@@ -1,0 +1,296 @@
+"""What every lake must do, embedded or behind a server, as tests: the work that follows from data. Needs pytest.
+
+Subclass :class:`WorkSuite` in a test module and provide the fixtures ``backend`` and ``work``.
+"""
+
+# ruff: noqa: D102 # tests are named by what they show
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pytest
+
+from cordillera.catalog.new_table import TableOptions
+from cordillera.client.backend import LakeBackend
+from cordillera.errors import (
+    AlreadyExistsError,
+    InvalidConfigurationError,
+    InvalidInputError,
+    InvalidNameError,
+    InvalidSqlError,
+    JobNotFoundError,
+    LifecycleError,
+    NotAllowedError,
+    NotEmptyError,
+    NotFoundError,
+    RunNotFoundError,
+    SubscriptionNotFoundError,
+    TargetNotFoundError,
+    UnknownColumnError,
+)
+from cordillera.operations.doctor import Verdict
+from cordillera.spec.event import Topic
+from cordillera.spec.lineage import Node, NodeKind
+from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.workflow import RunState
+from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
+
+COPY = "SELECT id, day, amount, 'seen' AS note FROM {source} WHERE day = CAST($partition AS DATE)"
+
+
+class WorkSuite(LakeSuite):
+    """Targets and subscriptions, jobs and runs, lineage, and what the lake keeps about itself."""
+
+    @pytest.fixture
+    def work(self) -> Callable[[], object]:
+        """Return what does all background work that is due."""
+        raise NotImplementedError("Override the fixture 'work' in the subclass.")
+
+    @pytest.fixture
+    def target(self, backend: LakeBackend, tmp_path: Path) -> str:
+        """Return a target: a DuckDB file."""
+        return backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name
+
+    @pytest.fixture
+    def job(self, backend: LakeBackend, namespace: str, dataset: str) -> str:
+        """Return a job that copies a day of orders into another dataset."""
+        name = make_orders(backend, namespace, name="copied")
+        sql = COPY.format(source=dataset)
+        return backend.create_job(name, sql, output_condition="day = CAST($partition AS DATE)").name
+
+    # --- targets -------------------------------------------------------------------------------------------------
+
+    def test_a_target_lives_its_life(self, backend: LakeBackend, target: str, tmp_path: Path) -> None:
+        found = backend.target(target)
+        assert (found.name, found.kind, found.config) == (target, "duckdb", {"path": str(tmp_path / "t.duckdb")})
+        assert found in backend.targets(limit=1000)
+        assert found not in backend.targets(after=target)
+        backend.check_target(target)
+        backend.delete_target(target)
+        for operation in (backend.target, backend.check_target, backend.delete_target):
+            with pytest.raises(TargetNotFoundError, match=target):
+                operation(target)
+
+    def test_a_target_that_cannot_work_is_refused(self, backend: LakeBackend, target: str) -> None:
+        with pytest.raises(AlreadyExistsError):
+            backend.create_target(target, "duckdb", {"path": "/tmp/x"}, check=False)  # noqa: S108 - never opened
+        with pytest.raises(InvalidConfigurationError, match="abacus"):
+            backend.create_target("other", "abacus", {})
+        with pytest.raises(InvalidConfigurationError, match="colour"):
+            backend.create_target("other", "duckdb", {"path": "/tmp/x", "colour": "red"})  # noqa: S108 - never opened
+        with pytest.raises(InvalidNameError):
+            backend.create_target("No Name", "duckdb", {"path": "/tmp/x"})  # noqa: S108 - never opened
+        with pytest.raises(TargetNotFoundError):
+            backend.target("other")
+
+    # --- subscriptions -------------------------------------------------------------------------------------------
+
+    def test_a_subscription_keeps_a_target_like_the_dataset(
+        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object], tmp_path: Path
+    ) -> None:
+        backend.write(dataset, orders(1, 2, note="a"), "append")
+        made = backend.subscribe(
+            dataset, target, table="mine", consumer="team:x", purpose="tests", columns=["note"], row_filter="id < 9"
+        )
+        assert (made.state, made.consumer, made.columns) == (SubscriptionState.PROVISIONING, "team:x", ("note",))
+        work()
+        backend.write(dataset, orders(2, 3, 9, note="b"), "upsert")
+        behind = backend.subscription(made.id)
+        assert (behind.subscription.state, behind.snapshots_behind, behind.in_step) == ("live", 1, False)
+        assert behind.behind_since is not None
+        work()
+        assert backend.subscription(made.id).in_step
+        verified = backend.verify_subscription(made.id)
+        assert (verified.equal, verified.rows_lake, verified.rows_target) == (True, 3, 3)
+        with duckdb.connect(str(tmp_path / "t.duckdb")) as connection:
+            assert connection.execute("SELECT id, note FROM mine ORDER BY id").fetchall() == [
+                (1, "a"),
+                (2, "b"),
+                (3, "b"),
+            ]
+
+    def test_a_subscription_goes_through_its_states(
+        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object]
+    ) -> None:
+        made = backend.subscribe(dataset, target)
+        work()
+        assert backend.pause_subscription(made.id).state is SubscriptionState.PAUSED
+        with pytest.raises(LifecycleError):
+            backend.pause_subscription(made.id)
+        assert backend.resume_subscription(made.id).state is SubscriptionState.LIVE
+        with pytest.raises(NotEmptyError):
+            backend.delete_target(target)
+        assert backend.revoke_subscription(made.id, keep_rows=False).state is SubscriptionState.REVOKED
+        work()
+        with pytest.raises(LifecycleError):
+            backend.resume_subscription(made.id)
+        backend.delete_target(target)
+
+    def test_subscriptions_are_listed(self, backend: LakeBackend, dataset: str, target: str) -> None:
+        made = {backend.subscribe(dataset, target, table=f"t{index}").id for index in range(3)}
+        backend.pause_subscription(next(iter(made)))
+        first = backend.subscriptions(dataset=dataset, limit=2)
+        second = backend.subscriptions(dataset=dataset, after=first[-1].subscription.id)
+        assert {status.subscription.id for status in (*first, *second)} == made
+        assert len(backend.subscriptions(target=target)) == 3
+        assert len(backend.subscriptions(target=target, state="paused")) == 1
+        with pytest.raises(InvalidInputError, match="sleepy"):
+            backend.subscriptions(state="sleepy")
+
+    def test_a_subscription_that_cannot_be_is_refused(self, backend: LakeBackend, dataset: str, target: str) -> None:
+        backend.subscribe(dataset, target)
+        with pytest.raises(AlreadyExistsError):
+            backend.subscribe(dataset, target)
+        with pytest.raises(TargetNotFoundError):
+            backend.subscribe(dataset, "nowhere")
+        with pytest.raises(UnknownColumnError):
+            backend.subscribe(dataset, target, table="other", columns=["nope"])
+        with pytest.raises(InvalidInputError):
+            backend.subscribe(dataset, target, table="other", row_filter="id >")
+        unknown = uuid4()
+        for operation in (backend.subscription, backend.pause_subscription, backend.verify_subscription):
+            with pytest.raises(SubscriptionNotFoundError, match=str(unknown)):
+                operation(unknown)
+
+    # --- jobs and runs -------------------------------------------------------------------------------------------
+
+    def test_a_job_runs_when_its_input_is_complete(
+        self, backend: LakeBackend, dataset: str, job: str, work: Callable[[], object]
+    ) -> None:
+        backend.write(dataset, orders(1, 2), "append", completes="2013-01-31")
+        work()
+        (run,) = backend.runs(job=job)
+        assert (run.state, run.partition, run.rows_written, run.error) == (RunState.SUCCEEDED, "2013-01-31", 2, "")
+        assert backend.run(run.id) == run
+        assert notes(backend, job) == {1: "seen", 2: "seen"}
+        completion = backend.completion(job, date(2013, 1, 31))
+        assert completion is not None
+        again = backend.run_job(job, "2013-01-31")
+        work()
+        newest, oldest = backend.runs(job=job, state="succeeded", partition="2013-01-31")
+        assert (newest.id, oldest.id) == (again.id, run.id)
+        assert backend.runs(job=job, limit=1) == [newest]
+        assert backend.runs(job=job, before=newest.id) == [oldest]
+        counts = {(count.job, count.state): count.count for count in backend.run_counts()}
+        assert counts[job, "succeeded"] == 2
+
+    def test_a_job_tells_what_it_waits_for(self, backend: LakeBackend, namespace: str, dataset: str) -> None:
+        other = make_orders(backend, namespace, name="other")
+        name = make_orders(backend, namespace, name="joined")
+        made = backend.create_job(
+            name,
+            f"SELECT a.* FROM {dataset} a JOIN {other} b USING (id)",
+            output_condition="day = CAST($partition AS DATE)",
+            owner="team:j",
+            description="Joins.",
+        )
+        assert (made.inputs, made.output, made.owner, made.enabled) == ((dataset, other), name, "team:j", True)
+        backend.complete(dataset, "2013-01-31")
+        (waiting,) = backend.waiting(name)
+        assert (waiting.partition, waiting.complete, waiting.missing) == ("2013-01-31", (dataset,), (other,))
+        with pytest.raises(NotAllowedError, match=other):
+            backend.run_job(name, "2013-01-31")
+
+    def test_a_job_is_disabled_and_deleted(
+        self, backend: LakeBackend, dataset: str, job: str, work: Callable[[], object]
+    ) -> None:
+        assert backend.job(job).enabled
+        assert not backend.set_job_enabled(job, False).enabled
+        backend.complete(dataset, "2013-01-31")
+        work()
+        assert backend.runs(job=job) == []
+        assert backend.job(job) in backend.jobs(limit=1000)
+        backend.delete_job(job)
+        for operation in (backend.job, backend.delete_job, backend.waiting):
+            with pytest.raises(JobNotFoundError, match=job):
+                operation(job)
+
+    def test_a_job_that_cannot_be_is_refused(self, backend: LakeBackend, dataset: str, job: str) -> None:
+        condition = "day = CAST($partition AS DATE)"
+        with pytest.raises(AlreadyExistsError):
+            backend.create_job(job, COPY.format(source=dataset), output_condition=condition)
+        with pytest.raises(NotAllowedError):
+            backend.create_job(dataset, COPY.format(source=dataset), output_condition=condition)
+        for sql in ("SELECT 1", "nonsense", f"SELECT nope FROM {dataset}"):
+            with pytest.raises(InvalidSqlError):
+                backend.create_job(f"{job}_other", sql, output=job, output_condition=condition)
+        with pytest.raises(InvalidInputError, match="sleepy"):
+            backend.runs(state="sleepy")
+        with pytest.raises(RunNotFoundError):
+            backend.run(uuid4())
+
+    # --- lineage -------------------------------------------------------------------------------------------------
+
+    def test_lineage_shows_what_flows_where(self, backend: LakeBackend, dataset: str, job: str, target: str) -> None:
+        backend.subscribe(job, target, table="copied", columns=["note"])
+        graph = backend.lineage(Node(NodeKind.DATASET, job), upstream=2)
+        assert {(str(edge.source), str(edge.sink)) for edge in graph.edges} == {
+            (f"dataset:{dataset}", f"job:{job}"),
+            (f"job:{job}", f"dataset:{job}"),
+            (f"dataset:{job}", f"target:{target}:copied"),
+        }
+        columns = {edge.sink.kind: dict(edge.columns) for edge in graph.edges if edge.columns}
+        assert columns[NodeKind.TARGET] == {"note": ("note",)}
+        assert columns[NodeKind.JOB]["id"] == ("id",)
+        assert backend.lineage(Node(NodeKind.DATASET, job), upstream=0, downstream=0).edges == ()
+        with pytest.raises(InvalidInputError):
+            backend.lineage(Node(NodeKind.DATASET, job), upstream=99)
+
+    # --- what the lake keeps about itself ------------------------------------------------------------------------
+
+    def test_events_and_the_audit_log_tell_what_happened(self, backend: LakeBackend, dataset: str) -> None:
+        backend.write(dataset, orders(1), "append", completes="2013-01-31")
+        newest, earlier, oldest = backend.events(dataset=dataset)
+        assert {newest.topic, earlier.topic} == {Topic.PARTITION_COMPLETED, Topic.SNAPSHOT_COMMITTED}
+        assert backend.events(dataset=dataset, before=earlier.number) == [oldest]
+        assert backend.events(limit=1)
+        committed, created = backend.audit(object_name=dataset)
+        assert (committed.action, created.action) == ("dataset.commit", "dataset.create")
+        assert committed.details["completed"] == "2013-01-31"
+        assert committed.principal == created.principal != ""
+        assert len(committed.trace_id) == 32
+        assert backend.audit(object_name=dataset, before=committed.number, limit=1) == [created]
+
+    def test_tasks_wait_to_be_done(
+        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object]
+    ) -> None:
+        work()
+        made = backend.subscribe(dataset, target)
+        (task,) = backend.tasks(state="queued")
+        assert (task.kind, task.payload) == ("deliver", {"subscription_id": str(made.id)})
+        assert backend.tasks(after=task.id) == []
+        work()
+        assert backend.tasks(limit=10) == []
+
+    def test_tokens_are_made_and_revoked(self, backend: LakeBackend) -> None:
+        name = f"t{uuid4().hex[:12]}"
+        made = backend.create_token(name, principal="service:etl", days=1)
+        assert made.secret.startswith("cdl_")
+        assert made.secret not in repr(made)
+        assert (made.token.name, made.token.principal) == (name, "service:etl")
+        assert made.token.expires_at is not None
+        assert backend.create_token(f"{name}-for-ever", days=None).token.expires_at is None
+        listed = {token.id: token.name for token in backend.tokens(limit=1000)}
+        assert listed[made.token.id] == name
+        with pytest.raises(AlreadyExistsError):
+            backend.create_token(name, principal="service:etl")
+        for days in (0, 99_999):
+            with pytest.raises(InvalidInputError):
+                backend.create_token("other", days=days)
+        backend.revoke_token(made.token.id)
+        assert made.token.id not in {token.id for token in backend.tokens(limit=1000)}
+        with pytest.raises(NotFoundError):
+            backend.revoke_token(made.token.id)
+
+    def test_the_doctor_examines_the_lake(self, backend: LakeBackend, namespace: str) -> None:
+        make_orders(backend, namespace, TableOptions(), "unkeyed")
+        findings = {finding.check: finding for finding in backend.examine()}
+        assert {"metadata", "storage", "events", "tasks", "targets", "subscriptions", "orphans"} == set(findings)
+        assert findings["storage"].verdict is Verdict.OK
+        assert backend.orphans() == []
+        assert [orphan.uri for orphan in backend.orphans(older_than_hours=0)] == []

@@ -1,0 +1,37 @@
+"""A lake behind a real server does what every lake must."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cordillera.app import Application
+from cordillera.client.remote import RemoteBackend
+from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
+from cordillera.testing.backend_work_suite import WorkSuite
+from cordillera.worker import Worker
+
+
+class Remote:
+    @pytest.fixture
+    def backend(self, url: str, token: str) -> Iterator[RemoteBackend]:
+        backend = RemoteBackend(url, token)
+        yield backend
+        backend.close()
+
+    @pytest.fixture
+    def work(self, app: Application) -> Callable[[], int]:
+        return Worker(app).run_until_idle
+
+
+class TestRemoteCatalog(Remote, CatalogSuite):
+    pass
+
+
+class TestRemoteRows(Remote, RowsSuite):
+    pass
+
+
+class TestRemoteWork(Remote, WorkSuite):
+    pass
