@@ -1,0 +1,1 @@
+"""The command line: `cordillera NOUN VERB`, on a lake in a folder or behind a server."""

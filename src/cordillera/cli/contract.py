@@ -1,0 +1,91 @@
+"""``cordillera contract``: what a dataset promises, as an Open Data Contract Standard document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cordillera.cli.command import Place, command
+from cordillera.cli.options import DatasetName, read_text
+from cordillera.cli.output import Part, View, many, show, show_outcome, show_text
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import announce, warn
+
+if TYPE_CHECKING:
+    from cordillera.client.backend import ContractDetails
+
+app = typer.Typer(
+    name="contract", no_args_is_help=True, help="What a dataset promises: an ODCS document, enforced on every write."
+)
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="The ODCS document, YAML or JSON; - for stdin.")]
+_VIEW: View = {
+    "dataset": "dataset",
+    "revision": "revision",
+    "document_version": "document_version",
+    "status": "status",
+    "owner": "owner",
+    "rules": "rules",
+    "put_by": "put_by",
+    "put_at": "put_at",
+}
+_CHECKED: View = {
+    "name": "name",
+    "document_version": "document_version",
+    "status": "status",
+    "owner": "owner",
+    "object": "object_name",
+    "description": "description",
+}
+_COLUMNS: View = {"column": "name", "type": "logical_type", "required": "required", "description": "description"}
+_RULES: View = {"rule": "name", "severity": "severity", "description": "description"}
+_UNENFORCED: View = {"path": "path", "reason": "reason"}
+
+
+@command(app, "put", example="cordillera contract put sales.orders orders.odcs.yaml")
+def put(name: DatasetName, file: _File) -> None:
+    """Put a contract in force. From then on a write that breaks it is refused."""
+    text = read_text(file)
+    with open_lake() as lake:
+        details = lake.backend.put_contract(name, text)
+    show_outcome(f"Revision {details.revision} of the contract of {name} is in force.", details, _VIEW)
+    _remark(details)
+
+
+@command(app, "show", example="cordillera contract show sales.orders > orders.odcs.yaml")
+def show_contract(name: DatasetName) -> None:
+    """Show the contract in force: the document on stdout, remarks on stderr."""
+    with open_lake() as lake:
+        details = lake.backend.contract(name)
+    announce(f"Revision {details.revision}, put by {details.put_by} at {details.put_at}.")
+    _remark(details)
+    show_text(details.text, details)
+
+
+def _remark(details: ContractDetails) -> None:
+    for problem in details.problems:
+        warn(problem)
+    for item in details.unenforced:
+        warn(f"Not enforced: {item}")
+
+
+@command(app, "draft", example="cordillera contract draft sales.orders > orders.odcs.yaml")
+def draft(name: DatasetName) -> None:
+    """Write a document that describes a dataset as it is, to begin a contract from."""
+    with open_lake() as lake:
+        text = lake.backend.draft_contract(name)
+    show_text(text, {"dataset": name, "text": text})
+
+
+@command(app, "check", example="cordillera contract check orders.odcs.yaml", place=Place.NOWHERE)
+def check(file: _File) -> None:
+    """Read a contract without putting it in force: say what is wrong with it, or what would be enforced."""
+    from cordillera.spec.contract import parse_contract
+
+    contract = parse_contract(read_text(file))
+    rules = [*contract.row_rules, *contract.aggregate_rules]
+    parts = [Part("Columns", contract.columns, _COLUMNS), Part("Rules", rules, _RULES)]
+    parts.append(Part("Not enforced", contract.unenforced, _UNENFORCED))
+    announce(f"The contract is valid: {many(len(contract.columns), 'column')}, {many(len(rules), 'rule')}.")
+    show(contract, _CHECKED, parts)

@@ -1,0 +1,112 @@
+"""``cordillera dataset evolve``: changing a dataset's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.dataset import app
+from cordillera.cli.dataset_rows import OUTCOME
+from cordillera.cli.options import DatasetName
+from cordillera.cli.output import show_outcome
+from cordillera.cli.session import open_lake
+from cordillera.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from cordillera.spec.schema_evolution import SchemaChange
+
+_Rename = Annotated[list[str] | None, typer.Option("--rename", metavar="OLD=NEW", help="Rename a column.")]
+_Widen = Annotated[list[str] | None, typer.Option("--widen", metavar="NAME:TYPE", help="Give a column a wider type.")]
+_Optional = Annotated[list[str] | None, typer.Option("--optional", metavar="NAME", help="Let a column hold NULL.")]
+_Add = Annotated[
+    list[str] | None,
+    typer.Option("--add", metavar="NAME:TYPE[=VALUE]", help="Add a column; old rows read VALUE, or NULL."),
+]
+_Describe = Annotated[
+    list[str] | None, typer.Option("--describe", metavar="NAME=TEXT", help="Say what a column means.")
+]
+_Move = Annotated[
+    list[str] | None,
+    typer.Option("--move", metavar="NAME[=AFTER]", help="Move a column behind another, or to the front."),
+]
+_Drop = Annotated[
+    list[str] | None, typer.Option("--drop", metavar="NAME", help="Drop a column; earlier snapshots still have it.")
+]
+
+
+@command(
+    app,
+    "evolve",
+    example=(
+        "cordillera dataset evolve sales.orders --add 'discount:decimal(10,2)=0.00' --rename qty=quantity\n"
+        "cordillera dataset evolve sales.orders --widen quantity:long --drop legacy_code"
+    ),
+)
+def evolve(
+    name: DatasetName,
+    rename: _Rename = None,
+    widen: _Widen = None,
+    optional: _Optional = None,
+    add: _Add = None,
+    describe: _Describe = None,
+    move: _Move = None,
+    drop: _Drop = None,
+) -> None:
+    """Change a dataset's columns; no data file is rewritten.
+
+    Several changes are made in one commit, in this order: rename, widen, optional, add, describe, move, drop. Fields of
+    a struct are named with dots: home.city.
+    """
+    given = {
+        "rename": rename,
+        "widen": widen,
+        "optional": optional,
+        "add": add,
+        "describe": describe,
+        "move": move,
+        "drop": drop,
+    }
+    changes = [_change(kind, text) for kind, texts in given.items() for text in texts or []]
+    if not changes:
+        raise InvalidInputError("There is nothing to change.", hint="Give --add, --rename or the like; see --help.")
+    with open_lake() as lake:
+        result = lake.backend.evolve(name, changes)
+    show_outcome(f"Changed the columns of {name}.", result, OUTCOME)
+
+
+def _change(kind: str, text: str) -> SchemaChange:
+    from cordillera.cli.schema_text import parse_column
+    from cordillera.spec.schema_evolution import (
+        DescribeColumn,
+        DropColumn,
+        MakeOptional,
+        MoveColumn,
+        RenameColumn,
+        WidenColumn,
+    )
+
+    name, separator, value = text.partition("=")
+    if kind in ("rename", "describe") and not separator:
+        raise InvalidInputError(f"--{kind} {text!r} is not complete.", hint="Write NAME=VALUE.")
+    makers: Mapping[str, Callable[[], SchemaChange]] = {
+        "rename": lambda: RenameColumn(name, value),
+        "widen": lambda: WidenColumn(*parse_column(text)),
+        "optional": lambda: MakeOptional(text),
+        "add": lambda: _added(text),
+        "describe": lambda: DescribeColumn(name, value),
+        "move": lambda: MoveColumn(name, value or None),
+        "drop": lambda: DropColumn(text),
+    }
+    return makers[kind]()
+
+
+def _added(text: str) -> SchemaChange:
+    from cordillera.cli.schema_text import parse_column, parse_value
+    from cordillera.spec.schema_evolution import AddColumn
+
+    described, separator, default = text.partition("=")
+    path, kind = parse_column(described)
+    return AddColumn(path, kind, default=parse_value(default, kind, path) if separator else None)

@@ -1,0 +1,159 @@
+"""``cordillera dataset write``, ``read`` and ``delete-rows``: a dataset's rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.dataset import app
+from cordillera.cli.options import (
+    AsOfText,
+    Columns,
+    DatasetName,
+    DryRun,
+    IdempotencyKey,
+    RowLimit,
+    ToFile,
+    Where,
+    Yes,
+    parse_as_of,
+    split_names,
+)
+from cordillera.cli.output import View, many, number, show_outcome
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import go_ahead, progress
+
+if TYPE_CHECKING:
+    from cordillera.catalog.commits import CommitResult
+    from cordillera.client.backend import LakeBackend
+
+OUTCOME: View = {
+    "snapshot": number("sequence_number"),
+    "snapshot_committed": "snapshot_committed",
+    "replayed": "replayed",
+    "rows_inserted": "rows_inserted",
+    "rows_updated": "rows_updated",
+    "rows_deleted": "rows_deleted",
+    "rows_late": "rows_late",
+}
+
+
+@command(
+    app,
+    "write",
+    example=(
+        "cordillera dataset write sales.orders orders.parquet --operation upsert\n"
+        "cordillera dataset write sales.orders day.csv --operation replace --where \"day = '2026-01-31'\"\n"
+        "zcat orders.jsonl.gz | cordillera dataset write sales.orders - --format jsonl --completes 2026-01-31"
+    ),
+)
+def write(
+    name: DatasetName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet, CSV, JSON-lines or Arrow file; - for stdin.")],
+    operation: Annotated[
+        str, typer.Option("--operation", help="append, upsert, partial_update, delete, replace, replace_partitions.")
+    ] = "append",
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="SQL", help="With replace: which rows are replaced.")
+    ] = None,
+    completes: Annotated[
+        str | None, typer.Option("--completes", metavar="PARTITION", help="The partition this write completes.")
+    ] = None,
+    idempotency_key: IdempotencyKey = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="parquet, csv, jsonl or arrow; by default what the ending says.")
+    ] = None,
+) -> None:
+    """Write rows into a dataset, all of them or none.
+
+    In CSV an empty cell is NULL, and "" the empty string. CSV and JSON values take the types of the dataset's columns.
+    """
+    from cordillera.cli.files import rows_of
+    from cordillera.cli.rows import counted
+
+    with (
+        open_lake() as lake,
+        rows_of(file, format, lake.backend.schema(name)) as rows,
+        progress(f"Writing {name}") as advance,
+    ):
+        result = lake.backend.write(
+            name,
+            counted(rows, advance),
+            operation,
+            where=where,
+            idempotency_key=idempotency_key,
+            completes=completes,
+        )
+    show_outcome(_summary(name, result), result, OUTCOME)
+
+
+@command(
+    app,
+    "read",
+    example=(
+        "cordillera dataset read sales.orders --columns id,total --where \"day = '2026-01-31'\"\n"
+        "cordillera dataset read sales.orders --as-of 41 --to orders.parquet"
+    ),
+)
+def read(
+    name: DatasetName,
+    columns: Columns = None,
+    where: Where = None,
+    as_of: AsOfText = None,
+    limit: RowLimit = None,
+    to: ToFile = None,
+) -> None:
+    """Read rows of a dataset: as a table, JSON or CSV, or into a file."""
+    from cordillera.cli.rows import deliver_rows, most_rows
+
+    with open_lake() as lake:
+        rows = lake.backend.scan(
+            name,
+            columns=split_names(columns) if columns else None,
+            where=where,
+            as_of=parse_as_of(as_of),
+            limit=most_rows(to=to, limit=limit),
+        )
+        deliver_rows(rows, to=to, limit=limit)
+
+
+@command(
+    app,
+    "delete-rows",
+    example='cordillera dataset delete-rows sales.orders --where "customer_id = 17" --dry-run',
+)
+def delete_rows(
+    name: DatasetName,
+    where: Annotated[str, typer.Option("--where", metavar="SQL", help="SQL condition on the rows to delete.")],
+    idempotency_key: IdempotencyKey = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Delete the rows that satisfy a condition. Earlier snapshots still have them."""
+    with open_lake() as lake:
+        known = dry_run or not yes
+        consequence = f"{many(_count(lake.backend, name, where), 'row')} of {name} would be deleted." if known else ""
+        if go_ahead(consequence, dry_run=dry_run, yes=yes):
+            result = lake.backend.delete_where(name, where, idempotency_key=idempotency_key)
+            show_outcome(_summary(name, result), result, OUTCOME)
+
+
+def _count(lake: LakeBackend, name: str, where: str) -> int:
+    first = lake.schema(name).names[:1]
+    return sum(batch.num_rows for batch in lake.scan(name, columns=first, where=where))
+
+
+def _summary(name: str, result: CommitResult) -> str:
+    counts = {
+        "inserted": result.rows_inserted,
+        "updated": result.rows_updated,
+        "deleted": result.rows_deleted,
+        "late and dropped": result.rows_late,
+    }
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "no rows changed"
+    again = " It had been committed before; nothing happened this time." if result.replayed else ""
+    complete = f" {result.completion.partition} is complete." if result.completion else ""
+    return f"{name}: {said}, snapshot {result.sequence_number}.{complete}{again}"

@@ -1,0 +1,173 @@
+"""``cordillera job``: work that starts when its inputs are complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.options import (
+    DEFAULT_LIMIT,
+    Description,
+    DryRun,
+    Everything,
+    JobName,
+    Limit,
+    Owner,
+    Partition,
+    Yes,
+    read_text,
+)
+from cordillera.cli.output import Part, View, many, show, show_list, show_outcome
+from cordillera.cli.paging import paged
+from cordillera.cli.run import VIEW as RUN_VIEW
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import announce, go_ahead
+from cordillera.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from cordillera.spec.workflow import Job, Run
+
+app = typer.Typer(
+    name="job", no_args_is_help=True, help="SQL that runs for a partition when all its inputs are complete for it."
+)
+_VIEW: View = {"name": "name", "inputs": "inputs", "output": "output", "enabled": "enabled", "owner": "owner"}
+_DETAILS: View = {
+    **_VIEW,
+    "description": "description",
+    "output_condition": "output_condition",
+    "created_at": "created_at",
+    "sql": "sql",
+}
+_WITH_RUNS: View = {header: f"job.{source}" for header, source in _DETAILS.items()}
+_WAITING: View = {"partition": "partition", "complete": "complete", "missing": "missing"}
+
+
+@dataclass(frozen=True, slots=True)
+class _JobDetails:
+    """A job with its newest runs."""
+
+    job: Job
+    runs: list[Run]
+
+
+@command(
+    app,
+    "create",
+    example=(
+        "cordillera job create sales.daily_totals --sql-file daily_totals.sql \\\n"
+        '    --output-condition "day = CAST($partition AS DATE)"'
+    ),
+)
+def create(
+    name: JobName,
+    output_condition: Annotated[
+        str,
+        typer.Option(
+            "--output-condition",
+            metavar="SQL",
+            help="Which rows of the output belong to $partition; a run replaces them.",
+        ),
+    ],
+    sql: Annotated[
+        str | None, typer.Option("--sql", help="The SELECT; $partition stands for the partition's label.")
+    ] = None,
+    sql_file: Annotated[
+        Path | None, typer.Option("--sql-file", metavar="FILE", help="File that holds the SELECT; - for stdin.")
+    ] = None,
+    output_dataset: Annotated[
+        str,
+        typer.Option("--output-dataset", help="The dataset it writes; by default the job's name.", show_default=False),
+    ] = "",
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="A dataset that has to be complete; by default all those the query reads."),
+    ] = None,
+    owner: Owner = "",
+    description: Description = "",
+) -> None:
+    """Create a job; the dataset it writes has to exist."""
+    if (sql is None) == (sql_file is None):
+        raise InvalidInputError("A job needs one query.", hint="Give --sql or --sql-file.")
+    text = sql if sql_file is None else read_text(sql_file)
+    with open_lake() as lake:
+        made = lake.backend.create_job(
+            name,
+            text or "",
+            output_condition=output_condition,
+            output=output_dataset,
+            inputs=inputs or [],
+            owner=owner,
+            description=description,
+        )
+    show_outcome(
+        f"Created the job {name}. It runs for a partition when complete: {', '.join(made.inputs)}.", made, _DETAILS
+    )
+
+
+@command(app, "list", example="cordillera job list")
+def list_jobs(limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
+    """List the jobs by name."""
+    with open_lake() as lake:
+        found = paged(lake.backend.jobs, "", lambda one: one.name, limit=limit, everything=all)
+        show_list(found, _VIEW, none="There are no jobs.")
+
+
+@command(app, "show", example="cordillera job show sales.daily_totals")
+def show_job(name: JobName) -> None:
+    """Show a job with its newest runs."""
+    with open_lake() as lake:
+        found = lake.backend.job(name)
+        runs = lake.backend.runs(job=name, limit=5)
+    show(_JobDetails(found, runs), _WITH_RUNS, [Part("Newest runs", runs, RUN_VIEW)])
+
+
+@command(app, "enable", example="cordillera job enable sales.daily_totals")
+def enable(name: JobName) -> None:
+    """Let completions start runs of a job."""
+    _set_enabled(name, True)
+
+
+@command(app, "disable", example="cordillera job disable sales.daily_totals")
+def disable(name: JobName) -> None:
+    """Let completions start no more runs of a job."""
+    _set_enabled(name, False)
+
+
+def _set_enabled(name: str, enabled: bool) -> None:
+    with open_lake() as lake:
+        changed = lake.backend.set_job_enabled(name, enabled)
+    show_outcome(f"The job {name} is {'enabled' if enabled else 'disabled'}.", changed, _DETAILS)
+
+
+@command(app, "run", example="cordillera job run sales.daily_totals 2026-01-31")
+def run(name: JobName, partition: Partition) -> None:
+    """Run a job again for a partition whose inputs are complete; prints the run's id. A worker executes it."""
+    with open_lake() as lake:
+        made = lake.backend.run_job(name, partition)
+    show_outcome(f"A run of {name} for {partition} is queued.", made, RUN_VIEW, answer=str(made.id))
+
+
+@command(app, "waiting", example="cordillera job waiting sales.daily_totals")
+def waiting(name: JobName, limit: Limit = DEFAULT_LIMIT) -> None:
+    """List the partitions a job waits for, and which inputs are missing."""
+    with open_lake() as lake:
+        found = lake.backend.waiting(name, limit)
+    show_list(found, _WAITING, none=f"{name} waits for nothing.")
+
+
+@command(app, "delete", example="cordillera job delete sales.daily_totals --dry-run")
+def delete(name: JobName, dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Delete a job and its runs; the dataset it wrote stays."""
+    with open_lake() as lake:
+        found = lake.backend.job(name)
+        runs = sum(count.count for count in lake.backend.run_counts() if count.job == name)
+        consequence = (
+            f"The job {name} and its {many(runs, 'run')} would be deleted; the dataset {found.output} would stay."
+        )
+        if go_ahead(consequence, dry_run=dry_run, yes=yes):
+            lake.backend.delete_job(name)
+            announce(f"Deleted the job {name}.")

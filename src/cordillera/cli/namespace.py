@@ -1,0 +1,75 @@
+"""``cordillera namespace``: a domain's or team's space, which owns datasets."""
+
+from __future__ import annotations
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.options import (
+    DEFAULT_LIMIT,
+    Description,
+    DryRun,
+    Everything,
+    Limit,
+    NamespaceName,
+    NewDescription,
+    NewOwner,
+    Owner,
+    Yes,
+)
+from cordillera.cli.output import View, show, show_list, show_outcome
+from cordillera.cli.paging import paged
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import announce, go_ahead
+from cordillera.errors import InvalidInputError
+
+app = typer.Typer(name="namespace", no_args_is_help=True, help="A domain's or team's space; it owns datasets.")
+_VIEW: View = {"name": "name", "owner": "owner", "description": "description", "created_at": "created_at"}
+
+
+@command(app, "create", example='cordillera namespace create sales --owner team-sales --description "Orders"')
+def create(name: NamespaceName, owner: Owner = "", description: Description = "") -> None:
+    """Create a namespace."""
+    with open_lake() as lake:
+        made = lake.backend.create_namespace(name, owner=owner, description=description)
+    show_outcome(f"Created the namespace {name}, owned by {made.owner}.", made, _VIEW)
+
+
+@command(app, "list", example="cordillera namespace list --output json")
+def list_namespaces(limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
+    """List the namespaces by name."""
+    with open_lake() as lake:
+        found = paged(lake.backend.namespaces, "", lambda one: one.name, limit=limit, everything=all)
+        show_list(found, _VIEW, none="There are no namespaces. Create one with: cordillera namespace create NAME.")
+
+
+@command(app, "show", example="cordillera namespace show sales")
+def show_namespace(name: NamespaceName) -> None:
+    """Show a namespace."""
+    with open_lake() as lake:
+        show(lake.backend.namespace(name), _VIEW)
+
+
+@command(app, "update", example="cordillera namespace update sales --owner team-commerce")
+def update(name: NamespaceName, owner: NewOwner = None, description: NewDescription = None) -> None:
+    """Change a namespace's owner or description; what is not given stays."""
+    if owner is None and description is None:
+        raise InvalidInputError("There is nothing to change.", hint="Give --owner or --description.")
+    with open_lake() as lake:
+        changed = lake.backend.update_namespace(name, owner=owner, description=description)
+    show_outcome(f"Updated the namespace {name}.", changed, _VIEW)
+
+
+@command(app, "delete", example="cordillera namespace delete scratch --dry-run")
+def delete(name: NamespaceName, dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Delete a namespace that holds no datasets."""
+    with open_lake() as lake:
+        held = [found.full_name for found in lake.backend.datasets(lake.backend.namespace(name).name, limit=5)]
+        consequence = (
+            f"Deleting the namespace {name} would be refused: it holds {', '.join(held)}."
+            if held
+            else f"The namespace {name}, which holds no datasets, would be deleted."
+        )
+        if go_ahead(consequence, dry_run=dry_run, yes=yes):
+            lake.backend.delete_namespace(name)
+            announce(f"Deleted the namespace {name}.")

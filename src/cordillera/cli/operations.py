@@ -1,0 +1,100 @@
+"""``cordillera event``, ``audit`` and ``task``: what happened in the lake, and what is still to be done."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
+from cordillera.cli.output import View, number, show_list
+from cordillera.cli.paging import paged
+from cordillera.cli.session import open_lake
+
+event_app = typer.Typer(name="event", no_args_is_help=True, help="What happened to datasets, in order.")
+audit_app = typer.Typer(name="audit", no_args_is_help=True, help="Who decided or changed what.")
+task_app = typer.Typer(name="task", no_args_is_help=True, help="Background work that waits, runs or was given up.")
+
+_EVENTS: View = {
+    "number": number("number"),
+    "at": "at",
+    "topic": "topic",
+    "dataset": "dataset",
+    "principal": "principal",
+    "payload": "payload",
+    "handled_at": "handled_at",
+}
+_AUDIT: View = {
+    "number": number("number"),
+    "at": "at",
+    "principal": "principal",
+    "action": "action",
+    "object_kind": "object_kind",
+    "object_name": "object_name",
+    "details": "details",
+}
+_TASKS: View = {
+    "id": "id",
+    "kind": "kind",
+    "key": "key",
+    "state": "state",
+    "attempts": "attempts",
+    "due_at": "due_at",
+    "leased_by": "leased_by",
+    "last_error": "last_error",
+}
+
+
+@command(event_app, "list", example="cordillera event list --dataset sales.orders --limit 20")
+def list_events(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Only of this dataset.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    all: Everything = False,
+) -> None:
+    """List events, newest first."""
+    with open_lake() as lake:
+        found = paged(
+            lambda before, size: lake.backend.events(dataset=dataset, before=before, limit=size),
+            None,
+            lambda one: one.number,
+            limit=limit,
+            everything=all,
+        )
+        show_list(found, _EVENTS, none="There are no such events.")
+
+
+@command(audit_app, "list", example="cordillera audit list --object sales.orders --all --output csv > audit.csv")
+def list_audit(
+    object: Annotated[str | None, typer.Option("--object", help="Only about the object of this name.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    all: Everything = False,
+) -> None:
+    """List the audit log, newest first."""
+    with open_lake() as lake:
+        found = paged(
+            lambda before, size: lake.backend.audit(object_name=object, before=before, limit=size),
+            None,
+            lambda one: one.number,
+            limit=limit,
+            everything=all,
+        )
+        show_list(found, _AUDIT, none="The audit log has no such entries.")
+
+
+@command(task_app, "list", example="cordillera task list --state failed")
+def list_tasks(
+    state: Annotated[str | None, typer.Option("--state", help="Only in this state: queued, running, failed.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    all: Everything = False,
+) -> None:
+    """List background tasks. A task that is done is not kept."""
+    with open_lake() as lake:
+        found = paged(
+            lambda after, size: lake.backend.tasks(state=state, after=after, limit=size),
+            None,
+            lambda one: one.id,
+            limit=limit,
+            everything=all,
+        )
+        show_list(found, _TASKS, none="No such task waits or runs.")

@@ -1,0 +1,196 @@
+"""``cordillera subscription``: standing wishes that a target be kept like a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.options import (
+    DEFAULT_LIMIT,
+    Columns,
+    DatasetName,
+    DryRun,
+    Everything,
+    Limit,
+    SubscriptionId,
+    TargetName,
+    Yes,
+    split_names,
+)
+from cordillera.cli.output import View, number, show, show_list, show_outcome
+from cordillera.cli.paging import paged
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import announce, go_ahead
+from cordillera.errors import TargetDriftError
+
+if TYPE_CHECKING:
+    from cordillera.spec.subscription import Subscription
+
+app = typer.Typer(
+    name="subscription", no_args_is_help=True, help='A standing wish: "keep this target like that dataset".'
+)
+_VIEW: View = {
+    "id": "id",
+    "dataset": "dataset",
+    "target": "target",
+    "table": "target_table",
+    "state": "state",
+    "consumer": "consumer",
+    "purpose": "purpose",
+    "columns": "columns",
+    "row_filter": "row_filter",
+}
+_STATUS: View = {
+    "id": "subscription.id",
+    "dataset": "subscription.dataset",
+    "target": "subscription.target",
+    "table": "subscription.target_table",
+    "state": "subscription.state",
+    "snapshot": number("subscription.cursor_sequence"),
+    "latest": number("latest_sequence"),
+    "behind_since": "behind_since",
+    "last_error": "subscription.last_error",
+}
+_DETAILS: View = {
+    **_STATUS,
+    "snapshots_behind": "snapshots_behind",
+    "rows_delivered": "subscription.rows_delivered",
+    "delivered_at": "subscription.delivered_at",
+    "consumer": "subscription.consumer",
+    "purpose": "subscription.purpose",
+    "columns": "subscription.columns",
+    "row_filter": "subscription.row_filter",
+    "created_by": "subscription.created_by",
+    "created_at": "subscription.created_at",
+}
+_VERIFICATION: View = {
+    "equal": "equal",
+    "snapshot": number("sequence_number"),
+    "rows_lake": "rows_lake",
+    "rows_target": "rows_target",
+    "checksum_lake": "checksum_lake",
+    "checksum_target": "checksum_target",
+    "missing": "missing",
+    "unexpected": "unexpected",
+    "different": "different",
+}
+
+
+@command(
+    app,
+    "create",
+    example=(
+        "cordillera subscription create sales.orders warehouse --purpose 'weekly report'\n"
+        "cordillera subscription create sales.orders analysts --columns id,total --where \"country = 'PE'\""
+    ),
+)
+def create(
+    dataset: DatasetName,
+    target: TargetName,
+    table: Annotated[
+        str, typer.Option("--table", help="The table's name there; by default the dataset's.", show_default=False)
+    ] = "",
+    consumer: Annotated[str, typer.Option("--consumer", help="Who asks; by default you.", show_default=False)] = "",
+    purpose: Annotated[str, typer.Option("--purpose", help="What for.", show_default=False)] = "",
+    columns: Columns = None,
+    where: Annotated[
+        str, typer.Option("--where", metavar="SQL", help="SQL condition on the rows wanted.", show_default=False)
+    ] = "",
+) -> None:
+    """Ask for a target to be kept like a dataset; prints the subscription's id. A worker makes the first delivery."""
+    with open_lake() as lake:
+        made = lake.backend.subscribe(
+            dataset,
+            target,
+            table=table,
+            consumer=consumer,
+            purpose=purpose,
+            columns=split_names(columns),
+            row_filter=where,
+        )
+    _show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}.", made)
+
+
+@command(app, "list", example="cordillera subscription list --dataset sales.orders --state failed")
+def list_subscriptions(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Only of this dataset.")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="Only of this target.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Only in this state: provisioning, live, paused, failed, revoked.")
+    ] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    all: Everything = False,
+) -> None:
+    """List subscriptions with how far their targets are."""
+    with open_lake() as lake:
+        found = paged(
+            lambda after, size: lake.backend.subscriptions(
+                dataset=dataset, target=target, state=state, after=after, limit=size
+            ),
+            None,
+            lambda one: one.subscription.id,
+            limit=limit,
+            everything=all,
+        )
+        show_list(found, _STATUS, none="There are no such subscriptions.")
+
+
+@command(app, "show", example="cordillera subscription show 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
+def show_subscription(id: SubscriptionId) -> None:
+    """Show a subscription: its state, how far the target is, and its last error."""
+    with open_lake() as lake:
+        show(lake.backend.subscription(id), _DETAILS)
+
+
+@command(app, "pause", example="cordillera subscription pause 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
+def pause(id: SubscriptionId) -> None:
+    """Stop deliveries; the target stays as it is."""
+    with open_lake() as lake:
+        _show_change("Paused.", lake.backend.pause_subscription(id))
+
+
+@command(app, "resume", example="cordillera subscription resume 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
+def resume(id: SubscriptionId) -> None:
+    """Deliver again, beginning with everything missed."""
+    with open_lake() as lake:
+        _show_change("Resumed.", lake.backend.resume_subscription(id))
+
+
+@command(app, "revoke", example="cordillera subscription revoke 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --dry-run")
+def revoke(
+    id: SubscriptionId,
+    delete_rows: Annotated[
+        bool, typer.Option("--delete-rows", help="Remove the table in the target as well; else it stays as it is.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """End a subscription for good."""
+    with open_lake() as lake:
+        found = lake.backend.subscription(id).subscription
+        table = f"the table {found.target_table} in {found.target}"
+        fate = f"{table} would be removed" if delete_rows else f"{table} would stay as it is"
+        consequence = f"The subscription of {found.consumer} to {found.dataset} would end for good; {fate}."
+        if go_ahead(consequence, dry_run=dry_run, yes=yes):
+            _show_change("Revoked.", lake.backend.revoke_subscription(id, keep_rows=not delete_rows))
+
+
+@command(app, "verify", example="cordillera subscription verify 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
+def verify(id: SubscriptionId) -> None:
+    """Compare the target with the lake by keyed checksum; the exit code is 7 when they differ."""
+    with open_lake() as lake:
+        outcome = lake.backend.verify_subscription(id)
+    show(outcome, _VERIFICATION)
+    if not outcome.equal:
+        raise TargetDriftError(
+            f"The target does not hold the rows of snapshot {outcome.sequence_number}.",
+            hint="Somebody else may have written to its table. To build it anew, revoke the subscription with "
+            "--delete-rows and create it again.",
+        )
+    announce("The target equals the lake.")
+
+
+def _show_change(message: str, changed: Subscription) -> None:
+    show_outcome(message, changed, _VIEW, answer=str(changed.id))

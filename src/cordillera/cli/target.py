@@ -1,0 +1,73 @@
+"""``cordillera target``: destinations that subscriptions keep equal with datasets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit, TargetName, parse_pairs
+from cordillera.cli.output import View, show, show_list, show_outcome
+from cordillera.cli.paging import paged
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import announce
+
+app = typer.Typer(name="target", no_args_is_help=True, help="A configured destination, such as a PostgreSQL database.")
+_VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "owner", "created_at": "created_at"}
+
+
+@command(
+    app,
+    "create",
+    example=(
+        "cordillera target create warehouse postgres dsn='host=db dbname=bi user=lake' password_env=BI_PASSWORD\n"
+        "cordillera target create analysts duckdb path=/data/analysts.duckdb"
+    ),
+)
+def create(
+    name: TargetName,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="postgres or duckdb.")],
+    settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings of the kind.")] = None,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Do not connect to it first.")] = False,
+) -> None:
+    """Configure a target, and make sure that it can be reached.
+
+    Secrets are not stored: name the environment variable that holds the password, as password_env.
+    """
+    config = parse_pairs(settings or [], "setting")
+    with open_lake() as lake:
+        made = lake.backend.create_target(name, kind, config, check=not no_check)
+    show_outcome(f"Created the {kind} target {name}.", made, _VIEW)
+
+
+@command(app, "list", example="cordillera target list")
+def list_targets(limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
+    """List the targets by name."""
+    with open_lake() as lake:
+        found = paged(lake.backend.targets, "", lambda one: one.name, limit=limit, everything=all)
+        show_list(found, _VIEW, none="There are no targets. Create one with: cordillera target create NAME KIND.")
+
+
+@command(app, "show", example="cordillera target show warehouse")
+def show_target(name: TargetName) -> None:
+    """Show a target."""
+    with open_lake() as lake:
+        show(lake.backend.target(name), _VIEW)
+
+
+@command(app, "check", example="cordillera target check warehouse")
+def check(name: TargetName) -> None:
+    """Connect to a target and make sure that it could be written, changing nothing."""
+    with open_lake() as lake:
+        lake.backend.check_target(name)
+        found = lake.backend.target(name)
+    show_outcome(f"The target {name} can be reached and written.", found, _VIEW)
+
+
+@command(app, "delete", example="cordillera target delete warehouse")
+def delete(name: TargetName) -> None:
+    """Delete a target that no subscription uses; what was delivered stays there."""
+    with open_lake() as lake:
+        lake.backend.delete_target(name)
+    announce(f"Deleted the target {name}.")

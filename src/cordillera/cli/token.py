@@ -1,0 +1,64 @@
+"""``cordillera token``: API tokens, by which a server knows who is calling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
+from cordillera.cli.output import View, show_list, show_outcome
+from cordillera.cli.paging import paged
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import announce
+
+app = typer.Typer(name="token", no_args_is_help=True, help="API tokens, by which a server knows who is calling.")
+_VIEW: View = {
+    "id": "id",
+    "name": "name",
+    "principal": "principal",
+    "created_at": "created_at",
+    "expires_at": "expires_at",
+    "last_used_at": "last_used_at",
+}
+_NEW: View = {"secret": "secret", "id": "token.id", "name": "token.name", "principal": "token.principal"}
+
+
+@command(app, "create", example="cordillera token create ci --days 30 > ~/.config/cordillera-token")
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    principal: Annotated[
+        str, typer.Option("--principal", help="Who calls with it; by default you.", show_default=False)
+    ] = "",
+    days: Annotated[int, typer.Option("--days", min=1, help="How long it is valid.")] = 90,
+    unlimited: Annotated[bool, typer.Option("--unlimited", help="It is valid until it is revoked.")] = False,
+) -> None:
+    """Make an API token. Its secret is printed this once and cannot be shown again."""
+    with open_lake() as lake:
+        made = lake.backend.create_token(name, principal=principal, days=None if unlimited else days)
+    shown = replace(made, token=replace(made.token, hash=""))
+    show_outcome(
+        f"Made the token {name} for {made.token.principal}. Keep it safe: it is shown only now.",
+        shown,
+        _NEW,
+        answer=made.secret,
+    )
+
+
+@command(app, "list", example="cordillera token list")
+def list_tokens(limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
+    """List API tokens, without their secrets."""
+    with open_lake() as lake:
+        found = paged(lake.backend.tokens, None, lambda one: one.id, limit=limit, everything=all)
+        show_list((replace(token, hash="") for token in found), _VIEW, none="There are no tokens.")
+
+
+@command(app, "revoke", example="cordillera token revoke 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
+def revoke(id: Annotated[UUID, typer.Argument(metavar="ID", help="The token's id.")]) -> None:
+    """Make an API token useless at once."""
+    with open_lake() as lake:
+        lake.backend.revoke_token(id)
+    announce(f"Revoked the token {id}.")

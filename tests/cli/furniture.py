@@ -1,0 +1,77 @@
+"""A lake with something of everything, for commands to work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+import cordillera
+
+CONDITION = "day = CAST($partition AS DATE)"
+SELECT = "SELECT day, sum(total) AS total FROM sales.orders WHERE day = CAST($partition AS DATE) GROUP BY day"
+ROWS = pa.table(
+    {
+        "id": pa.array([1, 2, 3], pa.int64()),
+        "day": pa.array(["2026-01-30", "2026-01-31", "2026-01-31"]).cast(pa.date32()),
+        "total": pa.array(["10.00", "20.50", None]).cast(pa.decimal128(10, 2)),
+        "country": ["PE", "CL", "PE"],
+    }
+)
+DAILY = pa.schema([("day", pa.date32()), ("total", pa.decimal128(38, 2))])
+
+
+@dataclass(frozen=True)
+class Furniture:
+    """Where the lake is, and the ids of what is in it. What is ``spare`` may be used up."""
+
+    folder: Path
+    files: Path
+    subscription: str
+    spare_subscriptions: tuple[str, ...]
+    run: str
+    spare_token: str
+
+
+def furnish(folder: Path) -> Furniture:
+    with cordillera.create(folder / "lake", name="furnished") as lake:
+        for name in ("sales", "spare"):
+            lake.create_namespace(name, owner=f"team-{name}", description=f"What {name} has")
+        orders = lake.create_dataset(
+            "sales.orders",
+            ROWS.schema,
+            key=["id"],
+            completion_unit="day",
+            description="What was bought",
+            tags=["money"],
+        )
+        orders.write(ROWS, idempotency_key="first")
+        orders.write(ROWS.slice(0, 1), "upsert", completes="2026-01-30")
+        orders.put_contract(lake.backend.draft_contract("sales.orders"))
+        lake.create_dataset("sales.daily", DAILY, completion_unit="day")
+        for name in ("deletable", "restorable", "changeable"):
+            lake.create_dataset(f"sales.{name}", ROWS.schema, key=["id"])
+        lake.dataset("sales.restorable").delete()
+        for name in ("analysts", "spare"):
+            lake.create_target(name, "duckdb", path=str(folder / f"{name}.duckdb"))
+        lake.create_job("sales.daily", SELECT, output_condition=CONDITION)
+        lake.create_job("sales.spare", SELECT, output="sales.daily", output_condition=CONDITION)
+        lake.backend.set_job_enabled("sales.spare", False)
+        main = orders.subscribe("analysts", purpose="to see how sales are")
+        spares = [orders.subscribe("analysts", table=f"spare_{number}") for number in range(3)]
+        token = lake.backend.create_token("spare")
+        orders.complete("2026-01-31")
+        lake.run_pending()
+        lake.backend.pause_subscription(spares[1].id)
+        lake.run_pending()
+        run = lake.backend.runs(job="sales.daily")[0]
+    cordillera.create(folder / "pristine").close()
+    return Furniture(
+        folder / "lake",
+        folder,
+        str(main.id),
+        tuple(str(spare.id) for spare in spares),
+        str(run.id),
+        str(token.token.id),
+    )

@@ -1,0 +1,234 @@
+"""Every command once as it should be and once as it should not; a command that is in neither list fails here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from shlex import quote, split
+
+import pytest
+
+from tests.cli.furniture import CONDITION, SELECT, Furniture
+from tests.cli.harness import ORDERS_CSV, Cli, commands
+
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
+NOT_IN_THIS_PROCESS = {
+    "serve": "runs until it is told to stop: test_processes.py",
+    "demo run": "takes minutes: it is the end-to-end test",
+    "demo clean": "needs a demo: test_demo.py",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command line that succeeds: ``{…}`` stands for what is in the lake, ``shows`` for a part of its answer."""
+
+    arguments: str
+    shows: str
+    code: int = 0
+
+
+SUCCESS = {
+    "init": Case("{files}/another --name another", "Created the lake 'another'"),
+    "worker": Case("--until-idle", "Done: "),
+    "migrate": Case("", "is up to date"),
+    "doctor": Case("--lake {files}/pristine", "can be written and read"),
+    "sql": Case("'SELECT max(id) AS top FROM sales.orders'", "top"),
+    "namespace create": Case("marketing --owner team-m", "Created the namespace marketing, owned by team-m."),
+    "namespace list": Case("", "team-sales"),
+    "namespace show": Case("sales", "What sales has"),
+    "namespace update": Case("sales --description sold", "Updated"),
+    "namespace delete": Case("spare --yes", "Deleted the namespace spare."),
+    "dataset create": Case("sales.made --schema id:long,tags:list<string> --key id", "with 2 columns"),
+    "dataset add-version": Case("sales.changeable --like {files}/rows.csv", "sales.changeable_v2"),
+    "dataset list": Case("sales", "sales.orders"),
+    "dataset search": Case("bought", "sales.orders"),
+    "dataset show": Case("sales.orders", "decimal(10, 2)"),
+    "dataset update": Case("sales.orders --owner team-x", "Updated"),
+    "dataset lifecycle": Case("sales.changeable_v1 deprecated", "sales.changeable_v1 is deprecated."),
+    "dataset evolve": Case("sales.changeable --add note:string", "Changed the columns"),
+    "dataset write": Case("sales.changeable_v1 {files}/rows.csv", "3 inserted, snapshot "),
+    "dataset read": Case("sales.orders", "20.50"),
+    "dataset delete-rows": Case("sales.orders --where id=99 --yes", "no rows changed"),
+    "dataset delete": Case("sales.deletable --yes", "restored with"),
+    "dataset restore": Case("sales.restorable", "Restored"),
+    "snapshot list": Case("sales.orders", "upsert"),
+    "snapshot show": Case("sales.orders 1", ".parquet"),
+    "contract put": Case("sales.orders {files}/contract.yaml", "is in force"),
+    "contract show": Case("sales.orders", "apiVersion: v3"),
+    "contract draft": Case("sales.orders", "kind: DataContract"),
+    "contract check": Case("{files}/contract.yaml", "The contract is valid: 4 columns"),
+    "completion declare": Case("sales.orders 2026-01-29", "2026-01-29 of sales.orders is complete"),
+    "completion list": Case("sales.orders", "2026-01-31"),
+    "completion show": Case("sales.orders 2026-01-31", "revision"),
+    "completion wait": Case("sales.orders 2026-01-31", "revision"),
+    "target create": Case("made duckdb path={files}/made.duckdb", "Created the duckdb target made."),
+    "target list": Case("", "analysts"),
+    "target show": Case("analysts", "analysts.duckdb"),
+    "target check": Case("analysts", "can be reached"),
+    "target delete": Case("spare", "Deleted the target spare."),
+    "subscription create": Case("sales.daily analysts --table days", "will be kept in analysts as days"),
+    "subscription list": Case("--dataset sales.orders", "live"),
+    "subscription show": Case("{subscription}", "to see how sales are"),
+    "subscription pause": Case("{spare_0}", "Paused."),
+    "subscription resume": Case("{spare_1}", "Resumed."),
+    "subscription revoke": Case("{spare_2} --yes", "Revoked."),
+    "subscription verify": Case("{subscription}", "The target equals the lake."),
+    "job create": Case(
+        f"sales.made --sql {quote(SELECT)} --output-condition {quote(CONDITION)} --output-dataset sales.daily",
+        "Created the job sales.made.",
+    ),
+    "job list": Case("", "sales.daily"),
+    "job show": Case("sales.daily", "Newest runs"),
+    "job enable": Case("sales.daily", "is enabled"),
+    "job disable": Case("sales.spare", "is disabled"),
+    "job run": Case("sales.daily 2026-01-31", "is queued"),
+    "job waiting": Case("sales.daily", "waits for nothing"),
+    "job delete": Case("sales.spare --yes", "Deleted the job sales.spare."),
+    "run list": Case("--job sales.daily", "succeeded"),
+    "run show": Case("{run}", "sales.orders="),
+    "lineage show": Case("sales.orders --downstream 2", "dataset:sales.daily"),
+    "lineage impact": Case("sales.orders", "analysts:orders"),
+    "event list": Case("--dataset sales.orders", "snapshot.committed"),
+    "audit list": Case("", "namespace.create"),
+    "task list": Case("", ""),
+    "token create": Case("ci --days 3", "cdl_"),
+    "token list": Case("", "spare"),
+    "token revoke": Case("{spare_token}", "Revoked"),
+}
+
+FAILURE = {
+    "init": Case("{lake}", "There is a lake in", 4),
+    "worker": Case("--count 0", "--count", 2),
+    "migrate": Case("--lake nowhere", "There is no lake in nowhere", 3),
+    "doctor": Case("--lake nowhere", "There is no lake in nowhere", 3),
+    "sql": Case("SELEC", "has to be one SELECT", 2),
+    "namespace create": Case("Sales!", "is not a legal namespace name", 2),
+    "namespace list": Case("--limit 0", "--limit", 2),
+    "namespace show": Case("nowhere", "There is no namespace 'nowhere'", 3),
+    "namespace update": Case("sales", "There is nothing to change", 2),
+    "namespace delete": Case("sales --yes", "sales", 4),
+    "dataset create": Case("sales.wrong --schema id:integer", "has the type 'integer', which does not exist", 2),
+    "dataset add-version": Case("sales.nothing --schema id:long", "There is no dataset sales.nothing", 3),
+    "dataset list": Case("nowhere", "There is no namespace 'nowhere'", 3),
+    "dataset search": Case("--limit x", "--limit", 2),
+    "dataset show": Case("sales.nothing", "Datasets in sales:", 3),
+    "dataset update": Case("sales.orders", "There is nothing to change", 2),
+    "dataset lifecycle": Case("sales.orders asleep", "unreleased, active, deprecated, retired", 2),
+    "dataset evolve": Case("sales.orders --widen total:string", "cannot become string", 4),
+    "dataset write": Case("sales.orders {files}/rows.csv", "already holds", 2),
+    "dataset read": Case("sales.orders --columns id,price", "price", 2),
+    "dataset delete-rows": Case("sales.orders --where price=1 --yes", "price", 2),
+    "dataset delete": Case("sales.orders", "Add --yes", 2),
+    "dataset restore": Case("sales.orders", "No deleted dataset is called sales.orders", 3),
+    "snapshot list": Case("sales.nothing", "There is no dataset sales.nothing", 3),
+    "snapshot show": Case("sales.orders 4711", "has no snapshot 4711", 3),
+    "contract put": Case("sales.daily {files}/contract.yaml", "does not fit sales.daily", 2),
+    "contract show": Case("sales.daily", "has no contract", 3),
+    "contract draft": Case("sales.nothing", "There is no dataset sales.nothing", 3),
+    "contract check": Case("{files}/rows.csv", "The contract is", 2),
+    "completion declare": Case("sales.orders 31.1.2026", "Write it like '2013-01-31'", 2),
+    "completion list": Case("sales.nothing", "There is no dataset sales.nothing", 3),
+    "completion show": Case("sales.orders 2025-01-01", "is not complete", 3),
+    "completion wait": Case("sales.orders 2025-01-01 --timeout 0", "did not become complete", 75),
+    "target create": Case("wrong oracle host=h", "Kinds: duckdb, postgres", 2),
+    "target list": Case("--limit 0", "--limit", 2),
+    "target show": Case("nowhere", "There is no target 'nowhere'", 3),
+    "target check": Case("nowhere", "There is no target 'nowhere'", 3),
+    "target delete": Case("analysts", "analysts", 4),
+    "subscription create": Case("sales.orders nowhere", "There is no target 'nowhere'", 3),
+    "subscription list": Case("--state asleep", "provisioning, live, paused, failed, revoked", 2),
+    "subscription show": Case(UNKNOWN_ID, "There is no subscription", 3),
+    "subscription pause": Case("mine", "valid UUID", 2),
+    "subscription resume": Case("{subscription}", "cannot become live", 4),
+    "subscription revoke": Case("{subscription}", "Add --yes", 2),
+    "subscription verify": Case(UNKNOWN_ID, "There is no subscription", 3),
+    "job create": Case("sales.wrong --output-condition x=1", "Give --sql or --sql-file", 2),
+    "job list": Case("--limit 0", "--limit", 2),
+    "job show": Case("sales.nothing", "There is no job 'sales.nothing'", 3),
+    "job enable": Case("sales.nothing", "There is no job 'sales.nothing'", 3),
+    "job disable": Case("sales.nothing", "There is no job 'sales.nothing'", 3),
+    "job run": Case("sales.daily 2025-01-01", "not complete are sales.orders", 4),
+    "job waiting": Case("sales.nothing", "There is no job 'sales.nothing'", 3),
+    "job delete": Case("sales.daily", "Add --yes", 2),
+    "run list": Case("--state asleep", "queued, running, succeeded, failed, superseded", 2),
+    "run show": Case(UNKNOWN_ID, "There is no run", 3),
+    "lineage show": Case("table:orders", "is no node of the lineage graph", 2),
+    "lineage impact": Case("sales.nothing", "There is no dataset sales.nothing", 3),
+    "event list": Case("--limit 0", "--limit", 2),
+    "audit list": Case("--limit 0", "--limit", 2),
+    "task list": Case("--limit 0", "--limit", 2),
+    "token create": Case("ci --days 4000", "cannot be valid for 4000 days", 2),
+    "token list": Case("--limit 0", "--limit", 2),
+    "token revoke": Case(UNKNOWN_ID, "There is no token", 3),
+}
+
+
+@pytest.fixture
+def fill(furniture: Furniture, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Case], list[str]]:
+    """Return what makes a command line of a case, for the furnished lake."""
+    monkeypatch.setenv("CORDILLERA_LAKE", str(furniture.folder))
+    (furniture.files / "rows.csv").write_text(ORDERS_CSV)
+    values = {
+        "files": furniture.files,
+        "lake": furniture.folder,
+        "subscription": furniture.subscription,
+        "run": furniture.run,
+        "spare_token": furniture.spare_token,
+        **{f"spare_{number}": one for number, one in enumerate(furniture.spare_subscriptions)},
+    }
+
+    def fill_in(command: str, case: Case) -> list[str]:
+        return [*command.split(), *(_with(part, values) for part in split(case.arguments))]
+
+    return fill_in
+
+
+def _with(text: str, values: dict[str, object]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    return text
+
+
+@pytest.fixture(autouse=True)
+def contract(furniture: Furniture, cli: Cli) -> None:
+    file = furniture.files / "contract.yaml"
+    if not file.exists():
+        file.write_text(cli("contract", "draft", "sales.orders", "--lake", furniture.folder).out)
+
+
+def test_every_command_is_covered() -> None:
+    here = set(commands()) - set(NOT_IN_THIS_PROCESS)
+    assert set(SUCCESS) == here
+    assert set(FAILURE) == here
+
+
+@pytest.mark.parametrize("command", SUCCESS)
+def test_success(command: str, cli: Cli, fill: Callable[[str, Case], list[str]]) -> None:
+    case = SUCCESS[command]
+    result = cli(*fill(command, case))
+    assert result.code == 0, result.err
+    assert case.shows in result.out + result.err
+    assert "Error" not in result.err
+
+
+@pytest.mark.parametrize("command", FAILURE)
+def test_failure(command: str, cli: Cli, fill: Callable[[str, Case], list[str]]) -> None:
+    case = FAILURE[command]
+    result = cli(*fill(command, case))
+    assert result.code == case.code, result.err
+    assert result.out == ""
+    assert [line for line in result.err.splitlines() if line.startswith("Error: ")]
+    assert case.shows in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("command", FAILURE)
+def test_failure_as_json(command: str, cli: Cli, fill: Callable[[str, Case], list[str]]) -> None:
+    result = cli(*fill(command, FAILURE[command]), "--output", "json")
+    assert result.code == FAILURE[command].code
+    last = json.loads(result.err.splitlines()[-1])
+    assert set(last) == {"error"}
+    assert set(last["error"]) == {"code", "message", "hint", "details"}
+    assert last["error"]["message"]
