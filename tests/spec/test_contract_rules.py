@@ -88,7 +88,7 @@ def test_limits_of_times(name: str, limit: time, cells: list[time | None]) -> No
     assert_agrees(contract(column), "a", [*cells, limit], lambda value: LIMITS[name](value, limit))
 
 
-MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001
+MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))
 
 
 @against_duckdb

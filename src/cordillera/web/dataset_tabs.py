@@ -1,0 +1,216 @@
+"""Loading what the tabs of a dataset page show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+from starlette.datastructures import QueryParams
+
+from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
+from cordillera.errors import ContractNotFoundError, NotFoundError
+from cordillera.spec.completion import Completion, CompletionUnit
+from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
+from cordillera.spec.lineage import LineageGraph, Node, NodeKind
+from cordillera.web import dataset_views as views
+from cordillera.web.freshness import Freshness, assess, completion_state, promise_in_words, strip
+from cordillera.web.health import Health, contract_part, freshness_part, health_of, sync_part
+from cordillera.web.lineage_graph import combine, distances, draw
+from cordillera.web.links import link
+from cordillera.web.paging import number_or_none, slice_of, uuid_or_none
+from cordillera.web.preview import preview_of
+
+_PREVIEW_ROWS, _COMPLETIONS, _SUBSCRIPTIONS, _ACTIVITIES = 50, 100, 100, 25
+_MOST_EXPANDED, _IMPACT_DEPTH, _MOST_AFFECTED = 10, 10, 50
+
+_parsed = lru_cache(maxsize=200)(parse_contract)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A visit to a dataset page: what every tab needs to know."""
+
+    lake: LakeBackend
+    name: str
+    details: DatasetDetails
+    query: QueryParams
+    now: datetime
+    base_url: str
+    contract: ContractDetails | None
+    parsed: Contract | None
+    completions: tuple[Completion, ...]
+
+    @property
+    def full_name(self) -> str:
+        """The dataset's name without a dataset version."""
+        return self.details.dataset.full_name
+
+    @property
+    def unit(self) -> CompletionUnit:
+        """How the dataset version is cut into partitions."""
+        return CompletionUnit(self.details.version.completion_unit)
+
+    @property
+    def promised(self) -> ServiceLevel:
+        """What the contract promises about time."""
+        return self.parsed.service_level if self.parsed else ServiceLevel()
+
+
+def begin_visit(lake: LakeBackend, name: str, query: QueryParams, now: datetime, base_url: str) -> Visit:
+    """Load what the head of every tab shows."""
+    details = lake.dataset(name)
+    try:
+        contract = lake.contract(name)
+    except ContractNotFoundError:
+        contract = None
+    return Visit(
+        lake=lake,
+        name=name,
+        details=details,
+        query=query,
+        now=now,
+        base_url=base_url,
+        contract=contract,
+        parsed=_parsed(contract.text) if contract else None,
+        completions=tuple(lake.completions(name, limit=_COMPLETIONS)),
+    )
+
+
+def freshness(visit: Visit) -> Freshness:
+    """Return how the dataset stands to what is promised about time."""
+    return assess(visit.unit, visit.promised, visit.completions, visit.now)
+
+
+def health(visit: Visit) -> Health:
+    """Return the dataset's health."""
+    followers = visit.lake.subscriptions(dataset=visit.full_name, limit=_SUBSCRIPTIONS)
+    mine = [one for one in followers if one.subscription.dataset_version_id == visit.details.version.id]
+    parts = [freshness_part(freshness(visit), visit.now), sync_part(mine, visit.now), contract_part(visit.contract)]
+    return health_of(parts)
+
+
+def _overview(visit: Visit) -> dict[str, Any]:
+    latest = visit.lake.snapshots(visit.name, limit=1)
+    return {
+        "snippets": views.snippets(visit.name, visit.details, visit.base_url),
+        "latest_snapshot": latest[0] if latest else None,
+        "promise": promise_in_words(visit.promised),
+        "support": visit.contract.support if visit.contract else (),
+    }
+
+
+def _schema(visit: Visit) -> dict[str, Any]:
+    return {"rows": views.column_rows(visit.details, visit.parsed)}
+
+
+def _preview(visit: Visit) -> dict[str, Any]:
+    rows = visit.lake.scan(visit.name, limit=_PREVIEW_ROWS)
+    return {"preview": preview_of(pa.Table.from_batches(rows, rows.schema))}
+
+
+def _snapshots(visit: Visit) -> dict[str, Any]:
+    before = number_or_none(visit.query.get("before", ""))
+    found = slice_of(
+        lambda limit: visit.lake.snapshots(visit.name, before, limit), lambda snapshot: snapshot.sequence_number
+    )
+    return {"snapshots": found}
+
+
+def _contract(visit: Visit) -> dict[str, Any]:
+    return {
+        "contract": visit.contract,
+        "put_at": datetime.fromisoformat(visit.contract.put_at) if visit.contract else None,
+        "promise": promise_in_words(visit.promised),
+        "latency": visit.promised.latency and str(visit.promised.latency),
+        "retention": visit.promised.retention and str(visit.promised.retention),
+        "rules": views.rule_rows(visit.parsed) if visit.parsed else (),
+    }
+
+
+def _completions(visit: Visit) -> dict[str, Any]:
+    before = visit.query.get("before") or None
+    found = slice_of(
+        lambda limit: visit.lake.completions(visit.name, before, limit), lambda completion: completion.partition
+    )
+    return {
+        "unit": visit.unit,
+        "freshness": freshness(visit),
+        "strip": strip(visit.unit, visit.promised, visit.completions, visit.now),
+        "completions": found,
+        "states": [completion_state(visit.unit, visit.promised, one) for one in found.items],
+    }
+
+
+def _subscriptions(visit: Visit) -> dict[str, Any]:
+    after = uuid_or_none(visit.query.get("after", ""))
+    found = slice_of(
+        lambda limit: visit.lake.subscriptions(dataset=visit.full_name, after=after, limit=limit),
+        lambda status: status.subscription.id,
+    )
+    return {"subscriptions": found, "lags": [views.lag(status, visit.now) for status in found.items]}
+
+
+def _lineage(visit: Visit) -> dict[str, Any]:
+    focus = Node(NodeKind.DATASET, visit.full_name)
+    graph = visit.lake.lineage(focus, upstream=1, downstream=1)
+    expanded = visit.query.getlist("expand")[:_MOST_EXPANDED]
+    for text in expanded:
+        graph = _expand(visit.lake, graph, text)
+    edge = visit.query.get("edge", "")
+    everything = visit.lake.lineage(focus, upstream=0, downstream=_IMPACT_DEPTH)
+    reached = views.affected(everything, _MOST_AFFECTED)
+    return {
+        "drawing": draw(graph, f"/datasets/{visit.name}", expanded, edge),
+        "edge": views.neighbourhood(graph, edge),
+        "impact": views.owned(reached, {one.node: _owner(visit.lake, one.node) for one in reached}),
+        "unlisted": max(len(everything.nodes()) - 1 - len(reached), 0) + sum(count for _, count in everything.more),
+        "close": link(f"/datasets/{visit.name}", "graph", tab="lineage", expand=expanded),
+    }
+
+
+def _expand(lake: LakeBackend, graph: LineageGraph, text: str) -> LineageGraph:
+    """Return the graph with the further neighbours of one of its nodes, on the node's side of the focus."""
+    node = views.parse_node(text)
+    side = distances(graph).get(node, 0) if node else 0
+    if node is None or side == 0:
+        return graph
+    return combine(graph, lake.lineage(node, upstream=int(side < 0), downstream=int(side > 0)))
+
+
+def _owner(lake: LakeBackend, node: Node) -> str:
+    """Return who to talk to about a node. The graph may name what has gone since."""
+    try:
+        match node.kind:
+            case NodeKind.DATASET:
+                return lake.dataset(node.name).dataset.owner
+            case NodeKind.JOB:
+                return lake.job(node.name).owner
+            case NodeKind.TARGET:
+                return lake.target(node.name.partition(":")[0]).owner
+    except NotFoundError:
+        return ""
+
+
+def _activity(visit: Visit) -> dict[str, Any]:
+    return {
+        "events": visit.lake.events(dataset=visit.full_name, limit=_ACTIVITIES),
+        "audit": visit.lake.audit(object_name=visit.full_name, limit=_ACTIVITIES),
+    }
+
+
+TABS: Mapping[str, Callable[[Visit], dict[str, Any]]] = {
+    "overview": _overview,
+    "schema": _schema,
+    "preview": _preview,
+    "snapshots": _snapshots,
+    "contract": _contract,
+    "completions": _completions,
+    "subscriptions": _subscriptions,
+    "lineage": _lineage,
+    "activity": _activity,
+}
+"""The tabs by the names that URLs use, in their order, with what loads them."""

@@ -1,0 +1,221 @@
+"""Freshness: what a contract promises about completions, and what has been kept of it.
+
+Everything follows from the partitions that are complete, never from when something was last written: completing an old
+partition again makes no dataset look fresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from cordillera.spec.completion import Completion, CompletionUnit
+from cordillera.spec.contract import Availability, Period, PeriodUnit, ServiceLevel
+
+STRIP_LENGTH = 30
+_BACKFILLED_AFTER = timedelta(days=30)
+_LABEL_FORMATS = {CompletionUnit.HOUR: "%Y-%m-%dT%H", CompletionUnit.DAY: "%Y-%m-%d", CompletionUnit.MONTH: "%Y-%m"}
+_SECONDS = {PeriodUnit.SECOND: 1, PeriodUnit.MINUTE: 60, PeriodUnit.HOUR: 3600, PeriodUnit.DAY: 86400}
+_DAYS = {PeriodUnit.WEEK: 7, PeriodUnit.MONTH: 31, PeriodUnit.YEAR: 366}
+
+
+class FreshnessState(StrEnum):
+    """How a dataset stands to its promise."""
+
+    UNPROMISED = "unpromised"
+    ON_TIME = "on time"
+    LATE = "late"
+    BREACHED = "breached"
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The promise and the reality.
+
+    Attributes:
+        promise: In words; empty where there is none.
+        newest: The completion of the newest partition, if any is complete.
+        due_partition: The partition that has to be complete next; empty where that cannot be told.
+        due_at: When it is, or was, due.
+    """
+
+    state: FreshnessState
+    promise: str
+    newest: Completion | None
+    due_partition: str = ""
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StripCell:
+    """A partition in the strip: in one of the states of ``completion_state``, or ``due`` (its time has not come),
+    ``missing``, or ``before`` the first one there is.
+    """
+
+    partition: str
+    state: str
+    declared_at: datetime | None
+
+
+def assess(unit: CompletionUnit, promised: ServiceLevel, completions: Sequence[Completion], now: datetime) -> Freshness:
+    """Compare what is complete with what was promised.
+
+    Args:
+        unit: How the dataset version is cut into partitions.
+        promised: The contract's service level.
+        completions: The newest completion of each partition, highest label first.
+        now: The present.
+    """
+    promise = promise_in_words(promised)
+    newest = _newest(unit, completions)
+    following = _due_after(unit, promised, newest) if newest is not None else None
+    if following is None:
+        return Freshness(FreshnessState.UNPROMISED, promise, newest)
+    partition, due_at, grace = following
+    if now < due_at:
+        state = FreshnessState.ON_TIME
+    else:
+        state = FreshnessState.LATE if now < due_at + grace else FreshnessState.BREACHED
+    return Freshness(state, promise, newest, partition, due_at)
+
+
+def promise_in_words(promised: ServiceLevel) -> str:
+    """Return the promise about time as a phrase; empty where nothing is promised."""
+    parts = [f"every {promised.frequency}".replace("every 1 ", "every ")] if promised.frequency else []
+    if (available := promised.availability) is not None:
+        when = f"complete by {available.at:%H:%M} {available.timezone}"
+        after = {0: "the same day", 1: "the next day"}.get(available.days_after, f"{available.days_after} days later")
+        parts.append(f"{when} {after}")
+    return ", ".join(parts)
+
+
+def strip(
+    unit: CompletionUnit, promised: ServiceLevel, completions: Sequence[Completion], now: datetime
+) -> tuple[StripCell, ...]:
+    """Return the last partitions, oldest first; nothing where partitions have no order in time.
+
+    The strip ends today; where nothing in it would be complete, it ends with the newest complete partition.
+    """
+    if unit not in _LABEL_FORMATS or not completions:
+        return ()
+    by_label = {completion.partition: completion for completion in completions}
+    newest = completions[0].partition
+    starts = _ending_with(unit, max(_start(newest), _begin(unit, now.replace(tzinfo=None))))
+    if not any(_label(unit, start) in by_label for start in starts):
+        starts = _ending_with(unit, _start(newest))
+    labels, oldest = [_label(unit, start) for start in starts], min(by_label)
+    return tuple(_cell(unit, promised, label, by_label.get(label), oldest, now) for label in labels)
+
+
+def completion_state(unit: CompletionUnit, promised: ServiceLevel, completion: Completion) -> str:
+    """Return how a completion came: ``complete``, ``late``, ``backfilled`` (long after it was due) or ``restated``."""
+    if completion.restated:
+        return "restated"
+    due_at = _due_at(unit, promised, completion.partition) if unit in _LABEL_FORMATS else None
+    if due_at is None or completion.declared_at <= due_at:
+        return "complete"
+    return "late" if completion.declared_at - due_at < _BACKFILLED_AFTER else "backfilled"
+
+
+def _cell(
+    unit: CompletionUnit,
+    promised: ServiceLevel,
+    label: str,
+    completion: Completion | None,
+    oldest: str,
+    now: datetime,
+) -> StripCell:
+    if completion is not None:
+        return StripCell(label, completion_state(unit, promised, completion), completion.declared_at)
+    if label < oldest:
+        return StripCell(label, "before", None)
+    open_until = _due_at(unit, promised, label) or _moment(_next(unit, _start(label)), UTC)
+    return StripCell(label, "due" if now < open_until else "missing", None)
+
+
+def _newest(unit: CompletionUnit, completions: Sequence[Completion]) -> Completion | None:
+    """Return the completion of the newest partition; where labels have no order in time, the last one declared."""
+    if unit in _LABEL_FORMATS:
+        return completions[0] if completions else None
+    return max(completions, key=lambda completion: completion.declared_at, default=None)
+
+
+def _due_after(
+    unit: CompletionUnit, promised: ServiceLevel, newest: Completion
+) -> tuple[str, datetime, timedelta] | None:
+    """Return the partition expected after the newest one, when it is due, and after how long late becomes breached."""
+    if unit is CompletionUnit.WHOLE and promised.frequency is not None:
+        length = _length(promised.frequency)
+        return newest.partition, newest.declared_at + length, length
+    if unit not in _LABEL_FORMATS:
+        return None
+    begin = _start(newest.partition)
+    step = _next(unit, begin) - begin
+    if promised.frequency is not None and (every := _length(promised.frequency)) > step:
+        step, begin = every, _begin(unit, begin + every)
+    else:
+        begin = _next(unit, begin)
+    label = _label(unit, begin)
+    due_at = _due_at(unit, promised, label)
+    return (label, due_at, step) if due_at is not None else None
+
+
+def _due_at(unit: CompletionUnit, promised: ServiceLevel, label: str) -> datetime | None:
+    """Return when a partition is due: at the promised time of day, else one period after its end."""
+    end = _next(unit, _start(label))
+    if (available := promised.availability) is not None:
+        last_day = (end - timedelta(microseconds=1)).date()
+        day = last_day + timedelta(days=available.days_after)
+        return datetime.combine(day, available.at, _zone(available)).astimezone(UTC)
+    if promised.frequency is not None:
+        return _moment(end, UTC) + _length(promised.frequency)
+    return None
+
+
+def _ending_with(unit: CompletionUnit, last: datetime) -> list[datetime]:
+    starts = [last]
+    while len(starts) < STRIP_LENGTH:
+        starts.append(_begin(unit, starts[-1] - timedelta(microseconds=1)))
+    return starts[::-1]
+
+
+def _start(label: str) -> datetime:
+    """Return the beginning of an hour, day or month as local time of whatever zone its owner means."""
+    return datetime.fromisoformat(label if len(label) > len("2013-12") else f"{label}-01")
+
+
+def _begin(unit: CompletionUnit, moment: datetime) -> datetime:
+    """Return the beginning of the partition that a moment lies in."""
+    return _start(_label(unit, moment))
+
+
+def _next(unit: CompletionUnit, start: datetime) -> datetime:
+    if unit is CompletionUnit.MONTH:
+        return _begin(unit, start + timedelta(days=32))
+    return start + (timedelta(hours=1) if unit is CompletionUnit.HOUR else timedelta(days=1))
+
+
+def _label(unit: CompletionUnit, moment: datetime) -> str:
+    return moment.strftime(_LABEL_FORMATS[unit])
+
+
+def _length(period: Period) -> timedelta:
+    """Return a period as a duration; months and years at their longest, so that nobody is called late too early."""
+    if period.unit in _DAYS:
+        return timedelta(days=period.amount * _DAYS[period.unit])
+    return timedelta(seconds=period.amount * _SECONDS[period.unit])
+
+
+def _zone(available: Availability) -> tzinfo:
+    if available.timezone[:1] in {"+", "-"}:
+        offset = time.fromisoformat(f"00:00{available.timezone}").tzinfo
+        assert offset is not None, "the contract was read with this offset"
+        return offset
+    return ZoneInfo(available.timezone)
+
+
+def _moment(local: datetime, zone: tzinfo) -> datetime:
+    return local.replace(tzinfo=zone)

@@ -1,0 +1,169 @@
+"""The home page, search, and namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from cordillera.client.backend import RunCount
+from cordillera.spec.catalog import Facet
+from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+from cordillera.web.links import link
+from cordillera.web.paging import Slice, slice_of
+from cordillera.web.rendering import Page, PageRouter, backend_of
+
+_FACETS = {"namespace": "Namespace", "owner": "Owner", "tag": "Tag", "lifecycle": "Lifecycle"}
+_MOST_FACET_VALUES = 12
+_MOST_COUNTED, _RECENT_EVENTS, _SUGGESTIONS, _HITS = 100, 8, 8, 25
+
+router = PageRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many objects are in a state. ``more`` says that only the first ones were counted."""
+
+    state: str
+    count: int
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FacetChoice:
+    """A value to narrow a search by; following a chosen one's link takes it away again."""
+
+    value: str
+    count: int
+    chosen: bool
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class FacetGroup:
+    """The values of a facet; ``hidden`` counts those that are not listed."""
+
+    name: str
+    label: str
+    choices: tuple[FacetChoice, ...]
+    hidden: int
+
+
+@router.page("/")
+def home(request: Request) -> Page:
+    """Show what is in the lake and what happened last."""
+    lake = backend_of(request)
+    found = lake.search(limit=1)
+    in_namespace = {facet.value: facet.count for facet in found.facets if facet.name == "namespace"}
+    namespaces = slice_of(lambda limit: lake.namespaces(limit=limit), lambda one: one.name)
+    data = {
+        "datasets": found.total,
+        "namespaces": namespaces,
+        "datasets_in": in_namespace,
+        "subscriptions": tally_subscriptions(lake.subscriptions(limit=_MOST_COUNTED + 1)),
+        "runs": tally_runs(lake.run_counts()),
+        "events": lake.events(limit=_RECENT_EVENTS),
+    }
+    return Page("Home", "home.html", data, section="home")
+
+
+@router.page("/search/suggestions")
+def suggestions(request: Request, q: str = "") -> Page:
+    """Show a few hits while somebody types; an HTML fragment."""
+    text = q.strip()
+    found = backend_of(request).search(text, limit=_SUGGESTIONS) if text else None
+    data = {"q": text, "hits": found.hits if found else (), "total": found.total if found else 0}
+    return Page("Suggestions", "suggestions.html", data)
+
+
+@router.page("/search")
+def search(
+    request: Request,
+    q: str = "",
+    namespace: str = "",
+    owner: str = "",
+    tag: str = "",
+    lifecycle: str = "",
+    after: str = "",
+) -> Page:
+    """Show the datasets that match words and filters."""
+    text = q.strip()
+    given = {"namespace": namespace, "owner": owner, "tag": tag, "lifecycle": lifecycle}
+    filters = {name: value for name, value in given.items() if value}
+    found = backend_of(request).search(text, filters, after, _HITS)
+    data = {
+        "q": text,
+        "filters": filters,
+        "hits": Slice(found.hits, found.next_page or ""),
+        "total": found.total,
+        "facets": facet_groups(found.facets, text, filters),
+    }
+    return Page(f"Search: {text}" if text else "Datasets", "search.html", data, section="datasets")
+
+
+@router.page("/namespaces")
+def namespaces(request: Request, after: str = "") -> Page:
+    """Show the namespaces."""
+    lake = backend_of(request)
+    found = slice_of(lambda limit: lake.namespaces(after, limit), lambda one: one.name)
+    return Page("Namespaces", "namespaces.html", {"namespaces": found}, section="namespaces")
+
+
+@router.page("/namespaces/{name}")
+def namespace(request: Request, name: str, after: str = "") -> Page:
+    """Show a namespace and its datasets."""
+    lake = backend_of(request)
+    found = lake.namespace(name)
+    result = lake.search("", {"namespace": name}, after, _HITS)
+    data = {"namespace": found, "hits": Slice(result.hits, result.next_page or ""), "total": result.total}
+    return Page(name, "namespace.html", data, section="datasets")
+
+
+def tally_subscriptions(statuses: Sequence[SubscriptionStatus]) -> tuple[Tally, ...]:
+    """Count subscriptions by how they are: in step, behind, failed, paused."""
+    more = len(statuses) > _MOST_COUNTED
+    states = [_state_of(status) for status in statuses[:_MOST_COUNTED]]
+    shown = ("in step", "behind", "failed", "paused")
+    always = ("in step", "behind", "failed")
+    return tuple(Tally(state, states.count(state), more) for state in shown if state in always or state in states)
+
+
+def tally_runs(counts: Iterable[RunCount]) -> tuple[Tally, ...]:
+    """Add up the runs of every job by state, those that need attention first."""
+    totals: dict[str, int] = {}
+    for found in counts:
+        totals[found.state] = totals.get(found.state, 0) + found.count
+    shown = ("failed", "running", "queued", "succeeded", "superseded")
+    return tuple(Tally(state, totals.get(state, 0)) for state in shown if totals.get(state) or state != "superseded")
+
+
+def facet_groups(facets: Iterable[Facet], text: str, filters: Mapping[str, str]) -> tuple[FacetGroup, ...]:
+    """Return the facets with links that set or clear each value as a filter."""
+    groups = []
+    found = tuple(facets)
+    for name, label in _FACETS.items():
+        values = [facet for facet in found if facet.name == name and facet.value]
+        choices = tuple(
+            FacetChoice(
+                value=facet.value,
+                count=facet.count,
+                chosen=filters.get(name) == facet.value,
+                href=link(
+                    "/search",
+                    q=text,
+                    **{**filters, name: "" if filters.get(name) == facet.value else facet.value},
+                ),
+            )
+            for facet in values[:_MOST_FACET_VALUES]
+        )
+        if choices:
+            groups.append(FacetGroup(name, label, choices, len(values) - len(choices)))
+    return tuple(groups)
+
+
+def _state_of(status: SubscriptionStatus) -> str:
+    state = status.subscription.state
+    if state in (SubscriptionState.FAILED, SubscriptionState.PAUSED, SubscriptionState.REVOKED):
+        return str(state)
+    return "in step" if status.in_step else "behind"

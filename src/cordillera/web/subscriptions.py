@@ -1,0 +1,105 @@
+"""The pages of subscriptions and targets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from cordillera.client.backend import LakeBackend
+from cordillera.errors import SubscriptionNotFoundError
+from cordillera.spec.subscription import SubscriptionState, Verification
+from cordillera.web.dataset_views import lag
+from cordillera.web.links import link
+from cordillera.web.paging import slice_of, uuid_or_none
+from cordillera.web.rendering import Page, PageRouter, backend_of
+from cordillera.web.subscription_views import timeline
+
+_AUDIT_ENTRIES = 25
+
+router = PageRouter()
+
+
+@router.page("/subscriptions")
+def subscriptions(request: Request, dataset: str = "", target: str = "", state: str = "", after: str = "") -> Page:
+    """Show subscriptions with their lag."""
+    lake, behind = backend_of(request), uuid_or_none(after)
+    found = slice_of(
+        lambda limit: lake.subscriptions(
+            dataset=dataset or None, target=target or None, state=state or None, after=behind, limit=limit
+        ),
+        lambda status: status.subscription.id,
+    )
+    now = datetime.now(UTC)
+    data = {
+        "filters": {"dataset": dataset, "target": target, "state": state},
+        "states": list(SubscriptionState),
+        "subscriptions": found,
+        "lags": [lag(status, now) for status in found.items],
+    }
+    return Page("Subscriptions", "subscriptions.html", data, section="subscriptions")
+
+
+@router.page("/subscriptions/{subscription_id}")
+def subscription(request: Request, subscription_id: str) -> Page:
+    """Show a subscription: its timeline, its lag, its last error."""
+    return _show(backend_of(request), _id(subscription_id))
+
+
+@router.page("/subscriptions/{subscription_id}/verify", methods=("POST",))
+def verify(request: Request, subscription_id: str) -> Page:
+    """Compare the target with the lake, and show the outcome."""
+    lake, wanted = backend_of(request), _id(subscription_id)
+    return _show(lake, wanted, lake.verify_subscription(wanted))
+
+
+@router.page("/subscriptions/{subscription_id}/pause", methods=("POST",))
+def pause(request: Request, subscription_id: str) -> Response:
+    """Stop deliveries."""
+    return _shown_anew(backend_of(request).pause_subscription(_id(subscription_id)).id)
+
+
+@router.page("/subscriptions/{subscription_id}/resume", methods=("POST",))
+def resume(request: Request, subscription_id: str) -> Response:
+    """Deliver again."""
+    return _shown_anew(backend_of(request).resume_subscription(_id(subscription_id)).id)
+
+
+@router.page("/targets")
+def targets(request: Request, after: str = "") -> Page:
+    """Show the targets."""
+    lake = backend_of(request)
+    found = slice_of(lambda limit: lake.targets(after, limit), lambda target: target.name)
+    return Page("Targets", "targets.html", {"targets": found}, section="subscriptions")
+
+
+def _show(lake: LakeBackend, wanted: UUID, verification: Verification | None = None) -> Page:
+    status, now = lake.subscription(wanted), datetime.now(UTC)
+    one = status.subscription
+    data = {
+        "subscription": one,
+        "in_step": status.in_step,
+        "lag": lag(status, now),
+        "timeline": timeline(status, now),
+        "verification": verification,
+        "can_pause": one.state not in (SubscriptionState.PAUSED, SubscriptionState.REVOKED),
+        "can_resume": one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
+        "can_verify": one.cursor_sequence is not None and one.state is not SubscriptionState.REVOKED,
+        "audit": lake.audit(object_name=str(wanted), limit=_AUDIT_ENTRIES),
+    }
+    return Page(f"{one.dataset} → {one.target}", "subscription.html", data, section="subscriptions")
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise SubscriptionNotFoundError(
+            f"There is no subscription {text[:60]!r}.", hint="Look for it in the list of subscriptions."
+        ) from None
+
+
+def _shown_anew(subscription_id: UUID) -> Response:
+    return RedirectResponse(link(f"/subscriptions/{subscription_id}"), 303)
