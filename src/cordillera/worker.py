@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import structlog
 
-from cordillera.app import Application
+from cordillera.app import Application, open_lake
 from cordillera.errors import TransientError
 
 _log = structlog.get_logger(__name__)
@@ -85,3 +88,30 @@ def workers(app: Application, count: int = 1) -> Iterator[None]:
             worker.stop()
         for thread in threads:
             thread.join()
+
+
+@contextmanager
+def worker_process(path: Path) -> Iterator[None]:
+    """Run a worker in a process of its own for the length of the block, so that it shares no interpreter lock with it.
+
+    Args:
+        path: The lake's folder. Unlike with ``workers``, it is opened by its settings alone.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(path,), name="cordillera-worker")
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _work(path: Path) -> None:
+    """Work until told to stop, or until the process that started this one is gone."""
+    with open_lake(path) as app:
+        worker = Worker(app)
+        signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent says when to stop
+        if parent := multiprocessing.parent_process():
+            threading.Thread(target=lambda: (parent.join(), worker.stop()), daemon=True).start()
+        worker.run()

@@ -25,6 +25,7 @@ from cordillera.errors import CordilleraError, InvalidInputError, LakeNotFoundEr
 from cordillera.settings import SETTINGS_FILE
 from cordillera.spec.subscription import Verification
 from cordillera.spec.workflow import RunState
+from cordillera.worker import worker_process
 
 _MARKER = "cordillera-demo"
 _DATABASE = "postgres"
@@ -64,7 +65,7 @@ def run(path: Path, console: Console, *, until: date = LAST_DAY) -> Report:
         define_job(lake)
         define_subscriptions(lake, dsn, str((path / "analysts.duckdb").resolve()))
         replay = Replay(lake, feed)
-        with _progress(console) as progress, lake.workers(1):
+        with _progress(console) as progress, worker_process(path):
             days = progress.add_task("Replaying the feed", total=(until - date(2013, 1, 1)).days + 1)
             for day in replay.run(until):
                 progress.update(days, advance=1, description=f"Replaying {day:%d %B}")
