@@ -275,12 +275,16 @@ def cast_column(column: pa.ChunkedArray | pa.Array, wanted: pa.DataType, name: s
     Raises:
         TypeMismatchError: Naming the column and both types, when a value does not fit.
     """
-    if column.type == wanted:
+    given = column.type
+    if given == wanted:
         return column
     try:
+        if pa.types.is_dictionary(given) and pa.types.is_string_view(given.value_type):
+            # Enums and categories of Polars: Arrow decodes dictionaries of plain strings only.
+            column = column.cast(pa.dictionary(given.index_type, pa.string()))
         return column.cast(wanted, safe=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise TypeMismatchError(
-            f"Column {name!r} is declared {wanted}, but the rows have {column.type}: {error}",
+            f"Column {name!r} is declared {wanted}, but the rows have {given}: {error}",
             hint="Cast the column before writing, or evolve the dataset's schema.",
         ) from error
