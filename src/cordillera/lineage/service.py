@@ -30,7 +30,7 @@ class LineageService:
         Args:
             node: The node asked about.
             upstream, downstream: How many datasets away to look; jobs between datasets do not count.
-            neighbours: Most neighbours shown of each node; ``more`` counts the rest.
+            neighbours: Most neighbours shown of each node; ``more`` counts the rest, in the directions asked for.
 
         Raises:
             InvalidInputError: If a depth is negative or above 10.
@@ -38,8 +38,8 @@ class LineageService:
         if not (0 <= upstream <= _MOST_DEPTH and 0 <= downstream <= _MOST_DEPTH):
             raise InvalidInputError(f"Lineage is shown up to {_MOST_DEPTH} datasets away.")
         with self._store.read() as tx:
-            above, more_above = _walk(tx, node, upstream, neighbours, up=True)
-            below, more_below = _walk(tx, node, downstream, neighbours, up=False)
+            above, more_above = _walk(tx, node, upstream, neighbours, up=True) if upstream else ([], {})
+            below, more_below = _walk(tx, node, downstream, neighbours, up=False) if downstream else ([], {})
         edges = tuple(sorted({*above, *below}))
         more: dict[Node, int] = {}
         for found in (more_above, more_below):
@@ -54,19 +54,22 @@ class LineageService:
 
 
 def _walk(tx: Transaction, start: Node, depth: int, limit: int, *, up: bool) -> tuple[list[Edge], dict[Node, int]]:
-    """Follow edges level by level; a job is passed through to the datasets behind it."""
+    """Follow edges level by level; a job is passed through to the datasets behind it, and a target ends the flow."""
     edges: list[Edge] = []
     seen, level, remaining = {start}, [start], depth
-    while level and (remaining > 0 or any(node.kind is NodeKind.JOB for node in level)):
-        passing = level if remaining > 0 else [node for node in level if node.kind is NodeKind.JOB]
+    while passing := [node for node in level if node.kind is NodeKind.JOB or (remaining > 0 and _leads_on(node, up))]:
         found = tx.lineage.neighbours(passing, upstream=up, limit=limit)
         edges += found
         reached = dict.fromkeys(edge.source if up else edge.sink for edge in found)
-        if remaining > 0 and any(node.kind is not NodeKind.JOB for node in passing):
+        if any(node.kind is not NodeKind.JOB for node in passing):
             remaining -= 1
         level = [node for node in reached if node not in seen]
         seen.update(level)
     return edges, _beyond(tx, seen, edges, up=up)
+
+
+def _leads_on(node: Node, up: bool) -> bool:
+    return up or node.kind is not NodeKind.TARGET
 
 
 def _beyond(tx: Transaction, nodes: set[Node], edges: Sequence[Edge], *, up: bool) -> dict[Node, int]:
