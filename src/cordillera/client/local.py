@@ -48,9 +48,9 @@ class LocalBackend:
         """Return the lake's id, name and place."""
         return self.app.lake()
 
-    def examine(self) -> list[Finding]:
-        """Run the doctor's checks."""
-        return self.app.doctor.examine()
+    def examine(self, *, files: bool = True) -> list[Finding]:
+        """Run the doctor's checks; without ``files`` all but the one that lists the storage."""
+        return self.app.doctor.examine(files=files)
 
     def orphans(self, older_than_hours: float = 24.0) -> list[Orphan]:
         """Return up to a thousand files that belong to no snapshot."""

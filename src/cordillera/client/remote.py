@@ -62,9 +62,9 @@ class RemoteBackend:
         """Return the lake's id, name and place."""
         return self._server.get(LakeInfo, "/lake")
 
-    def examine(self) -> list[Finding]:
-        """Run the doctor's checks."""
-        return self._server.get(Page[Finding], "/lake/findings").items
+    def examine(self, *, files: bool = True) -> list[Finding]:
+        """Run the doctor's checks; without ``files`` all but the one that lists the storage."""
+        return self._server.get(Page[Finding], "/lake/findings", files=files).items
 
     def orphans(self, older_than_hours: float = 24.0) -> list[Orphan]:
         """Return up to a thousand files that belong to no snapshot."""

@@ -70,8 +70,13 @@ class DoctorService:
         self._store, self._catalog, self._tables = store, catalog, tables
         self._subscriptions, self._clock = subscriptions, clock
 
-    def examine(self) -> list[Finding]:
-        """Run every check."""
+    def examine(self, *, files: bool = True) -> list[Finding]:
+        """Run every check.
+
+        Args:
+            files: Also look for files that no snapshot refers to, which lists everything in the storage. The other
+                checks take the same time in a lake of any size.
+        """
         checks: list[tuple[str, Callable[[], Finding]]] = [
             ("metadata", self._metadata),
             ("storage", self._storage),
@@ -79,8 +84,9 @@ class DoctorService:
             ("tasks", self._tasks),
             ("targets", self._targets),
             ("subscriptions", self._failed_subscriptions),
-            ("orphans", self._orphans),
         ]
+        if files:
+            checks.append(("orphans", self._orphans))
         findings = []
         for name, check in checks:
             try:

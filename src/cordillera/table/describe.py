@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from pyiceberg.conversions import from_bytes
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import PrimitiveType
 
 from cordillera.spec.arrow_types import primitive
 from cordillera.spec.manifest import FileContent, FileEntry
@@ -56,8 +59,11 @@ def _key_statistics(file: ContentFile, metadata: TableMetadata) -> dict[str, lis
         field = metadata.schema.find_field(name)
         low, high = file.lower_bounds.get(field.field_id), file.upper_bounds.get(field.field_id)
         if low is not None and high is not None:
-            statistics[name] = [
-                str(from_bytes(primitive(field), low)),
-                str(from_bytes(primitive(field), high)),
-            ]
+            statistics[name] = [_readable(primitive(field), low), _readable(primitive(field), high)]
     return statistics
+
+
+def _readable(kind: PrimitiveType, bound: bytes) -> str:
+    """Return a bound as people read it: dates and times as such, not as counts since 1970."""
+    text: str = IdentityTransform[Any]().to_human_string(kind, from_bytes(kind, bound))
+    return text

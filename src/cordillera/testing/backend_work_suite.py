@@ -291,6 +291,8 @@ class WorkSuite(LakeSuite):
         make_orders(backend, namespace, TableOptions(), "unkeyed")
         findings = {finding.check: finding for finding in backend.examine()}
         assert {"metadata", "storage", "events", "tasks", "targets", "subscriptions", "orphans"} == set(findings)
+        quick = {finding.check for finding in backend.examine(files=False)}
+        assert quick == set(findings) - {"orphans"}, "what lists the whole storage can be left out"
         assert findings["storage"].verdict is Verdict.OK
         assert backend.orphans() == []
         assert [orphan.uri for orphan in backend.orphans(older_than_hours=0)] == []

@@ -23,9 +23,12 @@ def show_lake(backend: Backend) -> LakeInfo:
 
 
 @router.get("/lake/findings", summary="Examine the lake")
-def list_findings(backend: Backend) -> Page[Finding]:
+def list_findings(
+    backend: Backend,
+    files: Annotated[bool, Query(description="Also look for orphaned files, which lists the whole storage.")] = True,
+) -> Page[Finding]:
     """Everything the doctor checks, with what to do."""
-    return Page(backend.examine(), None)
+    return Page(backend.examine(files=files), None)
 
 
 @router.get("/lake/orphans", summary="List orphaned files")
