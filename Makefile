@@ -25,7 +25,7 @@ test: setup-dev browser ## Run every test (servers are started from packages, no
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: setup-dev ## Run the tests that need no server and no browser
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/spec tests/table tests/unit
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/spec tests/table tests/contracts tests/catalog tests/completion tests/lineage tests/access
 
 check: setup-dev ## Format, lint, types, layers and docs
 	@$(BIN)/ruff format --check .

@@ -85,7 +85,7 @@ def serve(
         bool, typer.Option("--insecure-local", help="Ask for no token: everybody on this machine acts as you.")
     ] = False,
 ) -> None:
-    """Serve a lake: HTTP API, pages, Iceberg REST catalog and background workers in one process."""
+    """Serve a lake: HTTP API, pages and background workers in one process."""
     from cordillera.server import serve as run_server
 
     configure_logging(talkative=True)

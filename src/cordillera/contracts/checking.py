@@ -79,7 +79,8 @@ class RowChecker:
     def _check_rows(self, batch: pa.RecordBatch) -> None:
         if not self._row_rules or not batch.num_rows:
             return
-        rows = pa.Table.from_batches([batch])
+        used = {name for rule in self._row_rules for name in (*self._key, *rule.columns)}
+        rows = pa.Table.from_batches([batch]).select([name for name in batch.schema.names if name in used])
         counts = self._engine.table(count_sql(self._row_rules, _RELATION), {_RELATION: rows})
         for index, rule in enumerate(self._row_rules):
             broken = counts.column(f"rule_{index}")[0].as_py()
