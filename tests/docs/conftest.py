@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ from tests.docs.markdown import Block, blocks, commands, missing_line
 _PLAIN = re.compile(r"cordillera [^|<>;&$`*]*")
 """A command line that needs no shell, so that it can run in this process, which saves seconds."""
 _QUOTED = re.compile(r"'[^']*'|\"[^\"$`]*\"|\$PWD\b|\\\n")
-_EXPORT = re.compile(r"export (?P<name>[A-Z_]+)=(?P<value>\S+)")
+_INTO_FILE = re.compile(r"(?P<command>.*) > (?P<file>[\w.]+)")
+_START_SECONDS = 60
+_EXPORT = re.compile(r"export (?P<name>[A-Z0-9_]+)=(?P<value>\S+)")
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Reader:
     monkeypatch: pytest.MonkeyPatch
     replaced: Mapping[str, str] = field(default_factory=dict)
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
+    servers: list[subprocess.Popen[str]] = field(default_factory=list)
     printed: str = ""
 
     def follow(self) -> None:
@@ -69,19 +73,52 @@ class Reader:
             if exported := _EXPORT.fullmatch(command):
                 self.monkeypatch.setenv(exported["name"], exported["value"])
                 continue
-            plain = _PLAIN.fullmatch(_QUOTED.sub("", command))
-            code, printed = self._in_process(command) if plain else _in_shell(command)
+            code, printed = self._run(command)
             shown = [line for line in expected if not line.startswith("Error: ")]
             failed = len(shown) != len(expected)
             assert bool(code) == failed, f"{self._at(block)}: {command!r} ended with {code}:\n{printed}"
             self._expect(block, expected, printed)
 
-    def _in_process(self, command: str) -> tuple[int, str]:
+    def _run(self, command: str) -> tuple[int, str]:
+        if command.startswith("cordillera serve"):
+            return 0, self._serve(command)
+        into = _INTO_FILE.fullmatch(command)
+        wanted = into["command"] if into else command
+        if not _PLAIN.fullmatch(_QUOTED.sub("", wanted)):
+            return _in_shell(command)
+        code, out, err = self._in_process(wanted)
+        if into:
+            Path(into["file"]).write_text(out, "utf-8")
+            return code, err
+        return code, err + out if code else out + err
+
+    def _serve(self, command: str) -> str:
+        """Start a server that runs until the page has been read, and return what it says to begin with."""
+        log = Path("serve.log")
+        with log.open("w") as out:
+            program = [sys.executable, "-m", "cordillera.cli.main", *shlex.split(command)[1:]]
+            server = subprocess.Popen(program, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True)
+        self.servers.append(server)
+        deadline = time.monotonic() + _START_SECONDS
+        while '"serving"' not in (said := log.read_text("utf-8")):
+            assert server.poll() is None and time.monotonic() < deadline, f"the server did not start:\n{said}"
+            time.sleep(0.05)
+        return said
+
+    def close(self) -> None:
+        """Stop the servers and close the lakes that the page has opened."""
+        for value in self.namespace.values():
+            if hasattr(value, "backend") and hasattr(value, "close"):
+                value.close()
+        for server in self.servers:
+            server.terminate()
+            server.wait(_START_SECONDS)
+
+    def _in_process(self, command: str) -> tuple[int, str, str]:
         self.capfd.readouterr()
         self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(), "utf-8"))
         code = main(shlex.split(command.replace("$PWD", os.getcwd()).replace("\\\n", ""))[1:])
-        out, err = self.capfd.readouterr()
-        return code, err + out if code else out + err
+        return (code, *self.capfd.readouterr())
 
     def _expect(self, block: Block, expected: list[str], printed: str) -> None:
         missing = missing_line(expected, printed)
@@ -122,15 +159,13 @@ def reader(
     handlers, level = list(root.handlers), root.level
     made: list[Reader] = []
 
-    def make(page: Path, **replaced: str) -> Reader:
-        made.append(Reader(page, capfd, monkeypatch, replaced))
+    def make(page: Path, replaced: Mapping[str, str] | None = None) -> Reader:
+        made.append(Reader(page, capfd, monkeypatch, replaced or {}))
         return made[-1]
 
     yield make
     for one in made:
-        for value in one.namespace.values():
-            if hasattr(value, "backend") and hasattr(value, "close"):
-                value.close()
+        one.close()
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from psycopg import conninfo
 
 from tests.docs.conftest import Reader
 from tests.docs.markdown import ROOT, pages
+from tests.servers_s3 import S3Server
 
 _WITH_SERVERS = {"docs/how-to/subscribe-postgresql.md", "docs/how-to/serve-a-lake.md", "docs/reference/http-api.md"}
 _ALONE = [page for page in pages() if page.relative_to(ROOT).as_posix() not in _WITH_SERVERS]
@@ -17,3 +20,35 @@ _ALONE = [page for page in pages() if page.relative_to(ROOT).as_posix() not in _
 @pytest.mark.parametrize("page", _ALONE, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_examples_do_what_the_page_says(page: Path, reader: Callable[..., Reader]) -> None:
     reader(page).follow()
+
+
+def test_examples_with_postgresql(reader: Callable[..., Reader], postgres_database: str) -> None:
+    page = ROOT / "docs/how-to/subscribe-postgresql.md"
+    reader(page, {"host=db.example.com dbname=bi user=lake": postgres_database}).follow()
+
+
+def test_examples_with_servers(reader: Callable[..., Reader], postgres_database: str, s3_server: S3Server) -> None:
+    parts = conninfo.conninfo_to_dict(postgres_database)
+    replaced = {
+        "8470": _free_port(),
+        "postgresql://lake:secret@db.example.com/lake": f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}",
+        "s3://company-lake/": f"s3://{s3_server.bucket}/",
+        "https://s3.example.com": s3_server.endpoint,
+        "the-access-key": s3_server.access_key,
+        "the-secret-key": s3_server.secret_key,
+    }
+    reader(ROOT / "docs/how-to/serve-a-lake.md", replaced).follow()
+
+
+def test_examples_of_the_http_api(reader: Callable[..., Reader]) -> None:
+    reader(ROOT / "docs/reference/http-api.md", {"8470": _free_port()}).follow()
+
+
+def test_every_page_is_tested() -> None:
+    assert {page.relative_to(ROOT).as_posix() for page in pages()} >= _WITH_SERVERS
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
