@@ -161,15 +161,28 @@ def _lineage(visit: Visit) -> dict[str, Any]:
     for text in expanded:
         graph = _expand(visit.lake, graph, text)
     edge = visit.query.get("edge", "")
-    everything = visit.lake.lineage(focus, upstream=0, downstream=_IMPACT_DEPTH)
-    reached = views.affected(everything, _MOST_AFFECTED)
+    below = _downstream(visit.lake, focus)
+    reached = views.affected(below, _MOST_AFFECTED)
     return {
         "drawing": draw(graph, f"/datasets/{visit.name}", expanded, edge),
         "edge": views.neighbourhood(graph, edge),
         "impact": views.owned(reached, {one.node: _owner(visit.lake, one.node) for one in reached}),
-        "unlisted": max(len(everything.nodes()) - 1 - len(reached), 0) + sum(count for _, count in everything.more),
+        "unlisted": max(len(below.nodes()) - 1 - len(reached), 0) + sum(count for _, count in below.more),
         "close": link(f"/datasets/{visit.name}", "graph", tab="lineage", expand=expanded),
     }
+
+
+def _downstream(lake: LakeBackend, focus: Node) -> LineageGraph:
+    """Return what is downstream of a dataset, level by level, until there is as much as a page shows."""
+    graph = lake.lineage(focus, upstream=0, downstream=1)
+    for depth in range(2, _IMPACT_DEPTH + 1):
+        if len(graph.nodes()) > _MOST_AFFECTED:
+            break
+        deeper = lake.lineage(focus, upstream=0, downstream=depth)
+        if len(deeper.edges) == len(graph.edges):
+            break
+        graph = deeper
+    return graph
 
 
 def _expand(lake: LakeBackend, graph: LineageGraph, text: str) -> LineageGraph:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from cordillera.client.backend import RunCount
+from cordillera.client.backend import LakeBackend
 from cordillera.spec.catalog import Facet
 from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+from cordillera.spec.workflow import RunState
 from cordillera.web.links import link
 from cordillera.web.paging import Slice, slice_of
 from cordillera.web.rendering import Page, PageRouter, backend_of
 
 _FACETS = {"namespace": "Namespace", "owner": "Owner", "tag": "Tag", "lifecycle": "Lifecycle"}
 _MOST_FACET_VALUES = 12
+_RUN_STATES = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED, RunState.SUCCEEDED, RunState.SUPERSEDED)
 _MOST_COUNTED, _RECENT_EVENTS, _SUGGESTIONS, _HITS = 100, 8, 8, 25
 
 router = PageRouter()
@@ -62,7 +64,7 @@ def home(request: Request) -> Page:
         "namespaces": namespaces,
         "datasets_in": in_namespace,
         "subscriptions": tally_subscriptions(lake.subscriptions(limit=_MOST_COUNTED + 1)),
-        "runs": tally_runs(lake.run_counts()),
+        "runs": tally_runs(lake),
         "events": lake.events(limit=_RECENT_EVENTS),
     }
     return Page("Home", "home.html", data, section="home")
@@ -129,13 +131,13 @@ def tally_subscriptions(statuses: Sequence[SubscriptionStatus]) -> tuple[Tally, 
     return tuple(Tally(state, states.count(state), more) for state in shown if state in always or state in states)
 
 
-def tally_runs(counts: Iterable[RunCount]) -> tuple[Tally, ...]:
-    """Add up the runs of every job by state, those that need attention first."""
-    totals: dict[str, int] = {}
-    for found in counts:
-        totals[found.state] = totals.get(found.state, 0) + found.count
-    shown = ("failed", "running", "queued", "succeeded", "superseded")
-    return tuple(Tally(state, totals.get(state, 0)) for state in shown if totals.get(state) or state != "superseded")
+def tally_runs(lake: LakeBackend, job: str | None = None) -> tuple[Tally, ...]:
+    """Count runs, of one job or all, by state, those that need attention first; no more than the newest of each."""
+    tallies = []
+    for state in _RUN_STATES:
+        found = lake.runs(job=job, state=state, limit=_MOST_COUNTED + 1)
+        tallies.append(Tally(state, min(len(found), _MOST_COUNTED), len(found) > _MOST_COUNTED))
+    return tuple(one for one in tallies if one.count or one.state != RunState.SUPERSEDED)
 
 
 def facet_groups(facets: Iterable[Facet], text: str, filters: Mapping[str, str]) -> tuple[FacetGroup, ...]:

@@ -18,6 +18,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from cordillera.api.auth import COOKIE
 from cordillera.client.backend import LakeBackend
 from cordillera.codec import to_plain
 from cordillera.context import current
@@ -119,10 +120,11 @@ def render(request: Request, page: Page) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What every page shows around its data."""
+    """What every page shows around its data. ``logged_in`` says whether there is a cookie to forget."""
 
     lake: str
     principal: str
+    logged_in: bool
     now: datetime
     path: str
     query: Mapping[str, str]
@@ -166,6 +168,7 @@ def _frame(request: Request, status: int) -> Frame:
     return Frame(
         lake=_lake_name(request),
         principal=getattr(request.state, "principal", ""),
+        logged_in=COOKIE in request.cookies,
         now=datetime.now(UTC),
         path=path,
         query=dict(request.query_params),

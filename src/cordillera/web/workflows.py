@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from cordillera.errors import RunNotFoundError
 from cordillera.spec.workflow import RunState
-from cordillera.web.home import Tally, tally_runs
+from cordillera.web.home import tally_runs
 from cordillera.web.paging import slice_of, uuid_or_none
 from cordillera.web.rendering import Page, PageRouter, backend_of
 
@@ -19,14 +19,11 @@ router = PageRouter()
 
 @router.page("/jobs")
 def jobs(request: Request, after: str = "") -> Page:
-    """Show the jobs."""
+    """Show the jobs, each with its last run."""
     lake = backend_of(request)
     found = slice_of(lambda limit: lake.jobs(after, limit), lambda job: job.name)
-    counts = lake.run_counts()
-    tallies: dict[str, tuple[Tally, ...]] = {
-        job.name: tally_runs(one for one in counts if one.job == job.name) for job in found.items
-    }
-    return Page("Jobs", "jobs.html", {"jobs": found, "runs": tallies}, section="jobs")
+    last_runs = [next(iter(lake.runs(job=job.name, limit=1)), None) for job in found.items]
+    return Page("Jobs", "jobs.html", {"jobs": found, "last_runs": last_runs}, section="jobs")
 
 
 @router.page("/jobs/{name:qualified}")
@@ -37,7 +34,7 @@ def job(request: Request, name: str) -> Page:
         "job": lake.job(name),
         "waiting": lake.waiting(name, _WAITING),
         "runs": slice_of(lambda limit: lake.runs(job=name, limit=limit), lambda run: run.id, _RUNS_OF_JOB),
-        "tally": tally_runs(one for one in lake.run_counts() if one.job == name),
+        "tally": tally_runs(lake, name),
     }
     return Page(name, "job.html", data, section="jobs")
 

@@ -1,0 +1,82 @@
+"""What can be changed on pages."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+from cordillera.client.lake import Lake
+from tests.web.conftest import PERSON, read
+from tests.web.sample_lake import SCRIPT
+
+EDITED = "flights.delays"
+
+
+def test_the_form_holds_what_is_there(pages: httpx2.Client) -> None:
+    form = read(pages.get("/datasets/flights.flights/edit").text)
+    assert "team-departures" in form.values("input", "value")
+    assert "departures" in form.values("input", "value")
+    assert SCRIPT in form.text
+
+
+def test_owner_description_and_tags_are_stored(pages: httpx2.Client, sample: Lake) -> None:
+    sent = {
+        "owner": " team-late ",
+        "description": " Mean delay.\r\n\r\n<b>By carrier</b> ",
+        "tags": "daily, late  report",
+    }
+    answer = pages.post(f"/datasets/{EDITED}/edit", data=sent)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/datasets/{EDITED}"
+    stored = sample.backend.dataset(EDITED).dataset
+    assert stored.owner == "team-late"
+    assert stored.description == "Mean delay.\n\n<b>By carrier</b>"
+    assert set(stored.tags) == {"daily", "late", "report"}
+    shown = pages.get(answer.headers["location"])
+    assert "&lt;b&gt;By carrier&lt;/b&gt;" in shown.text
+    assert sample.backend.audit(object_name=EDITED, limit=1)[0].principal == PERSON
+    found = pages.get("/search.json", params={"q": "carrier", "tag": "late"}).json()["data"]
+    assert [hit["dataset"]["name"] for hit in found["hits"]["items"]] == ["delays"]
+
+
+def test_everything_can_be_emptied(pages: httpx2.Client, sample: Lake) -> None:
+    assert pages.post("/datasets/weather.weather_v2/edit", data={"owner": "team-sky"}).status_code == 303
+    stored = sample.backend.dataset("weather.weather").dataset
+    assert (stored.owner, stored.description, stored.tags) == ("team-sky", "", ())
+    assert "No description yet" in pages.get("/datasets/weather.weather").text
+
+
+@pytest.mark.parametrize("tags", ["UPPER", "<b>", "ok, -not-"])
+def test_what_cannot_be_stored_comes_back_as_it_was_typed(pages: httpx2.Client, sample: Lake, tags: str) -> None:
+    before = sample.backend.dataset(EDITED).dataset
+    sent = {"owner": "team-new", "description": "typed at </textarea> length", "tags": tags}
+    answer = pages.post(f"/datasets/{EDITED}/edit", data=sent)
+    assert answer.status_code == 400
+    form = read(answer.text)
+    assert "alert" in form.values("div", "role")
+    assert {"team-new", tags} <= set(form.values("input", "value"))
+    assert sent["description"] in form.text
+    assert sample.backend.dataset(EDITED).dataset == before
+
+
+def test_editing_what_is_not_there(pages: httpx2.Client) -> None:
+    assert pages.post("/datasets/no.such/edit", data={"owner": "x"}).status_code == 404
+
+
+def test_a_subscription_is_verified_paused_and_resumed(pages: httpx2.Client, sample: Lake) -> None:
+    (status,) = sample.dataset("flights.flights").subscriptions()
+    place = f"/subscriptions/{status.subscription.id}"
+    page = read(pages.get(place).text)
+    assert {f"{place}/verify", f"{place}/pause"} <= set(page.values("form", "action"))
+    verified = pages.post(f"{place}/verify")
+    assert verified.status_code == 200
+    assert "Verified as of snapshot 4 equal" in read(verified.text).text
+    paused = pages.post(f"{place}/pause")
+    assert (paused.status_code, paused.headers["location"]) == (303, place)
+    page = read(pages.get(place).text)
+    assert f"{place}/resume" in page.values("form", "action")
+    assert f"{place}/pause" not in page.values("form", "action")
+    assert pages.get(f"{place}.json").json()["data"]["subscription"]["state"] == "paused"
+    assert pages.post(f"{place}/resume").status_code == 303
+    assert pages.get(f"{place}.json").json()["data"]["subscription"]["state"] == "live"
+    sample.run_pending()
