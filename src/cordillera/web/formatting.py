@@ -81,6 +81,7 @@ def highlighted(text: str, query: str) -> list[tuple[str, bool]]:
     for found in _WORD.finditer(text):
         word = found.group()
         length = max((len(w) for w in wanted if word.casefold().startswith(w)), default=0)
+        length = min(length, len(word))  # "ß" folds to "ss"
         if length:
             pieces += [(text[end : found.start()], False), (word[:length], True)]
             end = found.start() + length

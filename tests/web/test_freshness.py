@@ -1,0 +1,184 @@
+"""Freshness and health: what is promised, what was kept, and the one word for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from uuid import UUID
+
+import pytest
+
+from cordillera.client.backend import ContractDetails
+from cordillera.spec.completion import Completion, CompletionUnit
+from cordillera.spec.contract import Availability, Period, PeriodUnit, ServiceLevel
+from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+from cordillera.testing import metadata_samples as samples
+from cordillera.web.freshness import FreshnessState, assess, completion_state, promise_in_words, strip
+from cordillera.web.health import contract_part, freshness_part, health_of, sync_part
+from cordillera.web.levels import Level
+from cordillera.web.subscription_views import timeline
+
+DAY, HOUR, MONTH, WHOLE = CompletionUnit.DAY, CompletionUnit.HOUR, CompletionUnit.MONTH, CompletionUnit.WHOLE
+DAILY = Period(1, PeriodUnit.DAY)
+BY_SIX = ServiceLevel(DAILY, Availability(time(6), "America/New_York", 1))
+NOTHING = ServiceLevel()
+DATASET = samples.dataset()
+VERSION = samples.dataset_version(DATASET.id, sequence_number=10)
+
+
+def completed(partition: str, declared: str, revision: int = 1) -> Completion:
+    return Completion(UUID(int=1), partition, revision, 1, "user:x", moment(declared))
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "state"),
+    [
+        ("2026-03-16T09:59", FreshnessState.ON_TIME),  # 05:59 in New York, in summer time
+        ("2026-03-16T10:00", FreshnessState.LATE),
+        ("2026-03-17T09:59", FreshnessState.LATE),
+        ("2026-03-17T10:00", FreshnessState.BREACHED),
+    ],
+)
+def test_the_next_partition_is_due_at_the_promised_local_time(now: str, state: FreshnessState) -> None:
+    found = assess(DAY, BY_SIX, [completed("2026-03-14", "2026-03-15T05:00")], moment(now))
+    assert (found.due_partition, found.due_at) == ("2026-03-15", moment("2026-03-16T10:00"))
+    assert found.state is state
+
+
+def test_completing_an_old_partition_again_makes_nothing_fresh() -> None:
+    now = moment("2026-03-20T12:00")
+    completions = [completed("2026-03-14", "2026-03-15T05:00"), completed("2026-03-01", "2026-03-20T11:00", 2)]
+    assert assess(DAY, BY_SIX, completions, now).state is FreshnessState.BREACHED
+
+
+@pytest.mark.parametrize(
+    ("unit", "newest", "promised", "partition", "due"),
+    [
+        (HOUR, "2026-03-14T23", ServiceLevel(Period(1, PeriodUnit.HOUR)), "2026-03-15T00", "2026-03-15T02:00"),
+        (MONTH, "2026-12", ServiceLevel(Period(1, PeriodUnit.DAY)), "2027-01", "2027-02-02T00:00"),
+        (MONTH, "2026-01", ServiceLevel(None, Availability(time(8), "+02:00", 3)), "2026-02", "2026-03-03T06:00"),
+        (DAY, "2026-03-01", ServiceLevel(Period(1, PeriodUnit.WEEK)), "2026-03-08", "2026-03-16T00:00"),
+    ],
+)
+def test_what_comes_next(unit: CompletionUnit, newest: str, promised: ServiceLevel, partition: str, due: str) -> None:
+    found = assess(unit, promised, [completed(newest, "2026-03-01T00:00")], moment("2026-01-01T00:00"))
+    assert (found.due_partition, found.due_at) == (partition, moment(due))
+
+
+def test_a_whole_dataset_is_due_one_period_after_its_last_completion() -> None:
+    found = assess(WHOLE, ServiceLevel(DAILY), [completed("all", "2026-03-14T08:00")], moment("2026-03-15T09:00"))
+    assert (found.state, found.due_at) == (FreshnessState.LATE, moment("2026-03-15T08:00"))
+
+
+def test_without_promise_or_completion_nothing_is_late() -> None:
+    now = moment("2026-03-14T00:00")
+    assert assess(DAY, NOTHING, [completed("2020-01-01", "2020-01-02T00:00")], now).state is FreshnessState.UNPROMISED
+    assert assess(DAY, BY_SIX, [], now).state is FreshnessState.UNPROMISED
+    values = [completed("peru", "2026-03-01T00:00"), completed("chile", "2026-03-02T00:00")]
+    found = assess(CompletionUnit.VALUE, BY_SIX, values, now)
+    assert (found.state, found.newest) == (FreshnessState.UNPROMISED, values[1])
+
+
+def test_a_promise_in_words() -> None:
+    assert promise_in_words(BY_SIX) == "every day, complete by 06:00 America/New_York the next day"
+    assert promise_in_words(ServiceLevel(Period(2, PeriodUnit.HOUR))) == "every 2 hours"
+    assert promise_in_words(NOTHING) == ""
+
+
+def test_how_a_completion_came() -> None:
+    def state(declared: str, revision: int = 1, promised: ServiceLevel = BY_SIX) -> str:
+        return completion_state(DAY, promised, completed("2026-03-14", declared, revision))
+
+    assert state("2026-03-15T10:00") == "complete"
+    assert state("2026-03-15T10:01") == "late"
+    assert state("2026-04-15T10:00") == "backfilled"
+    assert state("2026-03-15T09:00", revision=2) == "restated"
+    assert state("2030-01-01T00:00", promised=NOTHING) == "complete"
+
+
+def test_the_strip_shows_what_is_missing_and_what_is_to_come() -> None:
+    completions = [completed("2026-03-13", "2026-03-14T01:00"), completed("2026-03-11", "2026-03-12T01:00")]
+    cells = strip(DAY, BY_SIX, completions, moment("2026-03-15T12:00"))
+    assert len(cells) == 30
+    assert {cell.partition: cell.state for cell in cells[-6:]} == {
+        "2026-03-10": "before",
+        "2026-03-11": "complete",
+        "2026-03-12": "missing",
+        "2026-03-13": "complete",
+        "2026-03-14": "missing",
+        "2026-03-15": "due",
+    }
+    assert {cell.state for cell in cells[:-5]} == {"before"}
+
+
+def test_the_strip_of_a_dataset_that_ended_long_ago_ends_with_it() -> None:
+    cells = strip(MONTH, NOTHING, [completed("2013-12", "2014-01-02T00:00")], moment("2026-03-15T12:00"))
+    assert (cells[0].partition, cells[-1].partition, cells[-1].state) == ("2011-07", "2013-12", "complete")
+    assert strip(WHOLE, NOTHING, [completed("all", "2014-01-02T00:00")], moment("2026-03-15T12:00")) == ()
+    assert strip(DAY, NOTHING, [], moment("2026-03-15T12:00")) == ()
+
+
+# --- health ---------------------------------------------------------------------------------------------------------
+
+NOW = moment("2026-03-14T12:00")
+
+
+def followed(state: SubscriptionState, cursor: int | None = 10, behind: timedelta | None = None) -> SubscriptionStatus:
+    one = samples.subscription(DATASET, VERSION, state=state, cursor_sequence=cursor)
+    return SubscriptionStatus(one, 10, NOW - behind if behind else None)
+
+
+LIVE = followed(SubscriptionState.LIVE)
+CATCHING_UP = followed(SubscriptionState.LIVE, 9, timedelta(minutes=2))
+SLOW = followed(SubscriptionState.LIVE, 9, timedelta(minutes=20))
+FAILED, PAUSED = followed(SubscriptionState.FAILED, 4), followed(SubscriptionState.PAUSED, 4)
+REVOKED = followed(SubscriptionState.REVOKED, 4)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "level", "message"),
+    [
+        ([], Level.NONE, "No target follows this dataset"),
+        ([REVOKED], Level.NONE, "No target follows this dataset"),
+        ([LIVE, LIVE], Level.OK, "2 targets in step"),
+        ([LIVE, CATCHING_UP], Level.INFO, "1 target behind by 2 min"),
+        ([LIVE, SLOW, CATCHING_UP], Level.WARN, "2 targets behind by 20 min"),
+        ([LIVE, PAUSED], Level.WARN, "1 subscription paused"),
+        ([LIVE, SLOW, FAILED], Level.BAD, "1 delivery failed"),
+    ],
+)
+def test_the_worst_delivery_counts(statuses: list[SubscriptionStatus], level: Level, message: str) -> None:
+    part = sync_part(statuses, NOW)
+    assert (part.level, part.message) == (level, message)
+
+
+def test_health_is_the_worst_of_its_parts() -> None:
+    late = freshness_part(
+        assess(DAY, BY_SIX, [completed("2026-03-12", "2026-03-13T01:00")], moment("2026-03-14T12:00")), NOW
+    )
+    assert (late.level, late.word) == (Level.WARN, "Late")
+    assert late.message.startswith("2026-03-12 complete, ")
+    contract = contract_part(ContractDetails("a.b", 1, "1.0", "active", "x", "", "y", "", rules=("one",)))
+    assert (contract.level, contract.message) == (Level.OK, "1 rule checked on every write")
+    assert health_of([contract, late]).word == "Needs attention"
+    assert health_of([contract, sync_part([FAILED], NOW), late]).word == "Unhealthy"
+    assert health_of([contract_part(None)]).word == "Not measured"
+    assert health_of([contract, contract_part(None)]).word == "Healthy"
+
+
+@pytest.mark.parametrize(
+    ("status", "levels"),
+    [
+        (followed(SubscriptionState.PROVISIONING, None), ["ok", "info", "none", "none"]),
+        (LIVE, ["ok", "ok", "ok", "ok"]),
+        (SLOW, ["ok", "ok", "ok", "info"]),
+        (FAILED, ["ok", "ok", "ok", "bad"]),
+        (followed(SubscriptionState.FAILED, None), ["ok", "none", "none", "bad"]),
+        (REVOKED, ["ok", "ok", "ok", "none"]),
+    ],
+)
+def test_the_steps_of_a_subscription(status: SubscriptionStatus, levels: list[str]) -> None:
+    assert [step.level for step in timeline(status, NOW)] == levels
