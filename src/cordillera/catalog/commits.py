@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from cordillera.catalog.leases import check_lease
 from cordillera.catalog.service import ResolvedDataset
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
 from cordillera.context import RequestContext, current
@@ -28,6 +29,8 @@ from cordillera.errors import (
     LifecycleError,
     NotAllowedError,
     NotFoundError,
+    StorageFullError,
+    StorageUnavailableError,
 )
 from cordillera.metrics import COMMIT_SECONDS, COMMITS, CONFLICTS
 from cordillera.ports.clock import Clock
@@ -94,9 +97,11 @@ REFUSALS = (
     NotFoundError,
     NotAllowedError,
     ContractViolationError,
+    StorageFullError,
+    StorageUnavailableError,
 )
 """Errors that say for certain that a commit did not happen, so that what was written for it may be removed. After any
-other, of the database or the network, it may have happened all the same."""
+other, an interruption or a lost connection to the database, it may have happened all the same."""
 
 
 class CommitService:
@@ -196,7 +201,7 @@ class CommitService:
     ) -> CommitResult:
         context, now = current(), self._clock.now()
         with self._store.write() as tx:
-            self._check_lease(tx, context, now)
+            check_lease(tx, now)
             version = with_state(target.version, after, now)
             if request.updates:
                 schema_changed = after.metadata.current_schema_id != before.metadata.current_schema_id
@@ -215,14 +220,6 @@ class CommitService:
             self._add_receipt(tx, version, request, result, now)
             self._audit(tx, target, request, result, context, now)
         return result
-
-    def _check_lease(self, tx: Transaction, context: RequestContext, now: datetime) -> None:
-        lease = context.lease
-        if lease is not None and not tx.tasks.holds(lease.task_id, lease.fencing_token, now=now):
-            raise LeaseLostError(
-                f"The lease on task {lease.task_id} has ended, so its commit was refused.",
-                hint="Nothing was written; another worker does the task.",
-            )
 
     def _add_snapshot(
         self,

@@ -92,7 +92,7 @@ class WriteService:
             if digest is not None:
                 request = replace(request, request_hash=digest.hexdigest())
             return self._commit(target, writer, staged, metadata, request)
-        except BaseException:
+        except REFUSALS:  # not after other errors: what may have been committed is never removed
             writer.discard_staged(staged)
             raise
 

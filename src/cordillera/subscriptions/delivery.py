@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.tables import TableService
 from cordillera.errors import (
     IncompatibleSchemaError,
@@ -113,7 +114,7 @@ class DeliveryService:
             with self._connected(followed.subscription) as synchronizer:
                 return self._bring_up(followed, synchronizer)
         except TerminalError as error:
-            with self._store.write() as tx:
+            with fenced_write(self._store, self._clock.now()) as tx:
                 tx.subscriptions.set_state(subscription_id, SubscriptionState.FAILED, str(error), self._clock.now())
             raise
 
@@ -252,7 +253,7 @@ class DeliveryService:
         return _Followed(subscription, version, self._tables.load(version))
 
     def _advance(self, followed: _Followed, rows: int) -> None:
-        with self._store.write() as tx:
+        with fenced_write(self._store, self._clock.now()) as tx:
             tx.subscriptions.advance(
                 followed.subscription.id,
                 sequence_number=followed.latest.sequence_number,

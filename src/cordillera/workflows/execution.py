@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import AsOf
@@ -67,7 +68,7 @@ class RunService:
         return self._finish(run, job)
 
     def _begin(self, job_name: str, partition: str) -> tuple[Job, Run, dict[str, AsOf]] | None:
-        with self._store.write() as tx:
+        with fenced_write(self._store, self._clock.now()) as tx:
             job = tx.jobs.get(job_name)
             unfinished = [
                 run
@@ -114,13 +115,13 @@ class RunService:
             return None
 
     def _note(self, run: Run) -> None:
-        with self._store.write() as tx:
+        with fenced_write(self._store, self._clock.now()) as tx:
             tx.runs.update(run)
 
     def _finish(self, run: Run, job: Job) -> Run:
         now: datetime = self._clock.now()
         finished, context = replace(run, finished_at=now), current()
-        with self._store.write() as tx:
+        with fenced_write(self._store, now) as tx:
             tx.runs.update(finished)
             tx.events.append(
                 Topic.RUN_FINISHED,
