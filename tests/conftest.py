@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,9 +57,13 @@ def timed_lake(tmp_path: Path, clock: MovableClock) -> Iterator[Lake]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """DSN of a PostgreSQL server that lives as long as the session."""
-    with start_postgres(tmp_path_factory.mktemp("postgres") / "server") as dsn:
+    # Not pytest's own temporary directory: only its owner may enter that, and the server runs under another account.
+    with (
+        tempfile.TemporaryDirectory(prefix="cordillera-pg-data-", dir="/tmp") as directory,
+        start_postgres(Path(directory)) as dsn,
+    ):
         yield dsn
 
 

@@ -1,16 +1,13 @@
-"""Runs work on a lake in a process of its own, and kills that process (SIGKILL) at a named point.
+"""A lake, the work on it that is interrupted, and the points at which it is.
 
-    python -m tests.reliability.crash LAKE WORK MODULE:CLASS.METHOD:before|after[:NTH]
-
-The method kills its own process before it begins, or when it has ended, at its n-th call.
+A point is written ``MODULE:CLASS.METHOD:before|after[:NTH]``: the method kills its own process before it begins, or
+when it has ended, at its n-th call.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -26,9 +23,15 @@ TOTALS = "sales.totals"
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("amount", pa.int64()), pa.field("revision", pa.int64())])
 
 
-def new_lake(path: Path) -> Lake:
-    """A lake with a keyed dataset, a subscription to a DuckDB file and a job."""
-    lake = cordillera.create(path)
+def new_lake(path: Path, *, metadata_url: str = "", storage_root: str = "", target: str = "") -> Lake:
+    """A lake with a keyed dataset, a subscription and a job.
+
+    Args:
+        path: The lake's folder.
+        metadata_url, storage_root: Where it keeps its metadata and its data, if not in the folder.
+        target: DSN of the PostgreSQL database that the subscription keeps; by default it is a DuckDB file.
+    """
+    lake = cordillera.create(path, metadata_url=metadata_url, storage_root=storage_root)
     lake.create_namespace("sales", owner="team")
     lake.create_dataset(ORDERS, SCHEMA, key=("id",), sequence="revision", completion_unit="day")
     totals = pa.schema([pa.field("day", pa.date32(), nullable=False), pa.field("total", pa.int64())])
@@ -38,7 +41,10 @@ def new_lake(path: Path) -> Lake:
         "SELECT $partition::DATE AS day, sum(amount)::BIGINT AS total FROM sales.orders",
         output_condition="day = $partition::DATE",
     )
-    lake.create_target("copy", "duckdb", path=str(path / "copy.duckdb"))
+    if target:
+        lake.create_target("copy", "postgres", dsn=target)
+    else:
+        lake.create_target("copy", "duckdb", path=str(path / "copy.duckdb"))
     lake.dataset(ORDERS).subscribe("copy")
     return lake
 
@@ -62,8 +68,8 @@ def work(lake: Lake) -> None:
 WORK: dict[str, Callable[[Lake], None]] = {"upsert": upsert, "work": work}
 
 
-def kill_at(point: str) -> None:
-    """Make a method kill this process."""
+def kill_at(point: str, fatal_signal: signal.Signals = signal.SIGKILL) -> None:
+    """Make a method kill this process, or stop it for the time being (SIGSTOP)."""
     module, path, when, *nth = point.split(":")
     owner: Any = import_module(module)
     *parents, name = path.split(".")
@@ -74,36 +80,10 @@ def kill_at(point: str) -> None:
     def deadly(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
         if when == "before" and calls[0] == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), fatal_signal)
         result = original(*args, **kwargs)
         if when == "after" and calls[0] == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), fatal_signal)
         return result
 
     setattr(owner, name, deadly)
-
-
-def run_and_kill(lake: Path, kind: str, point: str) -> None:
-    """Run work in another process that is killed at a point; fails if it was not."""
-    environment = {**os.environ, "CORDILLERA_LEASE_SECONDS": "0.5"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.reliability.crash", str(lake), kind, point],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, f"{point} was not reached: {done.returncode}\n{done.stderr[-3000:]}"
-
-
-def main() -> None:
-    """Run the work named on the command line."""
-    path, kind, point = sys.argv[1:4]
-    kill_at(point)
-    with cordillera.open(path) as lake:
-        WORK[kind](lake)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 import cordillera
-from tests.reliability.crash import ORDERS, TOTALS, new_lake, rows, run_and_kill
+from tests.reliability.crash import ORDERS, TOTALS, new_lake, rows
+from tests.reliability.processes import run_and_kill
 
 OPERATIONS = "cordillera.operations.service:OperationsService"
 DELIVERY = "cordillera.subscriptions.delivery:DeliveryService"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import cordillera
-from tests.reliability.crash import ORDERS, new_lake, rows, run_and_kill, upsert
+from tests.reliability.crash import ORDERS, new_lake, rows, upsert
+from tests.reliability.processes import run_and_kill
 
 POINTS = [
     "cordillera.table.write:TableWriter.stage:after",

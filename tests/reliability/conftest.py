@@ -1,0 +1,35 @@
+"""Where a lake can be: in its folder, or on PostgreSQL and S3."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from psycopg import conninfo
+
+from tests.servers_s3 import S3Server
+
+LEASE_SECONDS = 1
+
+
+@pytest.fixture(autouse=True)
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a killed worker held be taken over soon."""
+    monkeypatch.setenv("CORDILLERA_LEASE_SECONDS", str(LEASE_SECONDS))
+
+
+@pytest.fixture
+def metadata_url(postgres_database: str) -> str:
+    """URL of an empty PostgreSQL database."""
+    parts = conninfo.conninfo_to_dict(postgres_database)
+    return f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}"
+
+
+@pytest.fixture
+def storage_root(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place on S3, with the environment set for it."""
+    monkeypatch.setenv("CORDILLERA_S3_ENDPOINT", s3_server.endpoint)
+    monkeypatch.setenv("CORDILLERA_S3_ACCESS_KEY", s3_server.access_key)
+    monkeypatch.setenv("CORDILLERA_S3_SECRET_KEY", s3_server.secret_key)
+    monkeypatch.setenv("CORDILLERA_S3_PATH_STYLE", "true")
+    return f"s3://{s3_server.bucket}/{uuid4().hex}"
