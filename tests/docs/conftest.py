@@ -97,11 +97,14 @@ class Reader:
         log = Path("serve.log")
         with log.open("w") as out:
             program = [sys.executable, "-m", "cordillera.cli.main", *shlex.split(command)[1:]]
-            server = subprocess.Popen(program, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True)
+            server = subprocess.Popen(
+                program, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+            )
         self.servers.append(server)
         deadline = time.monotonic() + _START_SECONDS
         while '"serving"' not in (said := log.read_text("utf-8")):
-            assert server.poll() is None and time.monotonic() < deadline, f"the server did not start:\n{said}"
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the server did not start:\n{said}")
             time.sleep(0.05)
         return said
 
@@ -117,7 +120,7 @@ class Reader:
     def _in_process(self, command: str) -> tuple[int, str, str]:
         self.capfd.readouterr()
         self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(), "utf-8"))
-        code = main(shlex.split(command.replace("$PWD", os.getcwd()).replace("\\\n", ""))[1:])
+        code = main(shlex.split(command.replace("$PWD", str(Path.cwd())).replace("\\\n", ""))[1:])
         return (code, *self.capfd.readouterr())
 
     def _expect(self, block: Block, expected: list[str], printed: str) -> None:

@@ -1,0 +1,48 @@
+"""The reference says what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from cordillera.cli.schema_text import parse_type
+from cordillera.client import Dataset, Lake
+from cordillera.spec.arrow_types import FieldIds, from_arrow_type
+from cordillera.spec.merge import Operation
+from tests.docs.markdown import ROOT
+
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/write_reference.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}Run: python scripts/write_reference.py"
+
+
+@pytest.mark.parametrize("kind", [Lake, Dataset])
+def test_the_python_reference_names_every_method(kind: type) -> None:
+    page = (REFERENCE / "python-api.md").read_text("utf-8")
+    missing = [name for name in vars(kind) if not name.startswith("_") and f"`{name}" not in page]
+    assert missing == []
+
+
+def test_the_operations_page_names_every_operation() -> None:
+    page = (REFERENCE / "operations.md").read_text("utf-8")
+    assert [operation for operation in Operation if f"| `{operation}` |" not in page] == []
+
+
+def test_types_are_stored_as_the_page_says() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", (REFERENCE / "types.md").read_text("utf-8"), re.MULTILINE)
+    assert len(rows) > 12
+    for iceberg, arrow in rows:
+        wanted = parse_type(iceberg, "example")
+        assert str(wanted) == arrow, iceberg
+        assert parse_type(
+            str(from_arrow_type(wanted, FieldIds(), "example")), "example"
+        ) == wanted or pa.types.is_nested(wanted)
