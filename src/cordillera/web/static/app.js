@@ -34,7 +34,12 @@ function prepareSuggestions() {
   const clear = () => box.replaceChildren();
 
   form.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { clear(); input.focus(); return; }
+    if (event.key === "Escape" && box.hasChildNodes()) {
+      event.preventDefault();  // or the browser would empty the field as well
+      clear();
+      input.focus();
+      return;
+    }
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
     const stops = [input, ...box.querySelectorAll("a")];
     const step = event.key === "ArrowDown" ? 1 : -1;
