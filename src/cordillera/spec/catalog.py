@@ -9,7 +9,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from cordillera.errors import LifecycleError
-from cordillera.spec.merge import Operation, WriteMode
+from cordillera.spec.manifest import AnyOperation
+from cordillera.spec.merge import WriteMode
 from cordillera.spec.names import DatasetRef
 
 
@@ -140,7 +141,7 @@ class Snapshot:
     committed_at: datetime
     principal: str
     trace_id: str
-    operation: Operation | None
+    operation: AnyOperation | None
     rows_inserted: int
     rows_updated: int
     rows_deleted: int

@@ -8,9 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from cordillera.spec.merge import Operation
+
+
+class TableOperation(StrEnum):
+    """What a commit does to a table as a whole, other than writing rows."""
+
+    COMPACT = "compact"
+    """Move rows into fewer, larger or better sorted files; no row changes."""
+    REWRITE_MANIFESTS = "rewrite_manifests"
+    """Write Iceberg's manifests anew; no file changes."""
+
+
+AnyOperation: TypeAlias = Operation | TableOperation
+"""What a snapshot can have come from."""
 
 
 class FileContent(StrEnum):
@@ -62,7 +75,7 @@ class Manifest:
         entries: The files.
     """
 
-    operation: Operation | None
+    operation: AnyOperation | None
     key: tuple[str, ...]
     rows_inserted: int = 0
     rows_updated: int = 0

@@ -16,6 +16,7 @@ from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.completion import Completion
 from cordillera.spec.lineage import Edge, Node, NodeKind
+from cordillera.spec.manifest import TableOperation
 from cordillera.testing.metadata_samples import (
     NOW,
     PRINCIPAL,
@@ -267,6 +268,17 @@ class CatalogSuite:
             assert tx.snapshots.manifest(version.id, 1) == manifest()
             assert tx.snapshots.manifest(version.id, 2) == replace(manifest(), operation=None, key=(), entries=())
             assert tx.snapshots.manifest(version.id, 3) is None
+
+    def test_a_snapshot_may_come_from_upkeep(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        compacted = replace(snapshot(version.id, 1), operation=TableOperation.COMPACT)
+        with store.write() as tx:
+            tx.snapshots.insert(compacted, replace(manifest(), operation=TableOperation.COMPACT))
+        with store.read() as tx:
+            found = tx.snapshots.get(version.id, 1)
+            assert found == compacted
+            assert isinstance(found.operation, TableOperation)
+            assert tx.snapshots.manifest(version.id, 1) == replace(manifest(), operation=TableOperation.COMPACT)
 
     def test_an_idempotency_key_has_one_receipt(self, store: MetadataStore) -> None:
         _, version = stored_dataset(store)

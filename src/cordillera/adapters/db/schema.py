@@ -17,6 +17,7 @@ from cordillera.adapters.db.types import Choice, Json, Name, Number, Texts, UtcD
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import NodeKind
+from cordillera.spec.manifest import TableOperation
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.subscription import SubscriptionState
 from cordillera.spec.workflow import RunState
@@ -133,7 +134,7 @@ snapshots = Table(
     Column("committed_at", UtcDateTime, nullable=False),
     Column("principal", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
-    Column("operation", Choice(Operation)),
+    Column("operation", Choice(Operation, TableOperation)),
     Column("rows_inserted", BigInteger, nullable=False),
     Column("rows_updated", BigInteger, nullable=False),
     Column("rows_deleted", BigInteger, nullable=False),

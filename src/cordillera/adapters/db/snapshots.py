@@ -15,7 +15,7 @@ from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError
 from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.spec.catalog import Snapshot
-from cordillera.spec.manifest import FileContent, FileEntry, Manifest
+from cordillera.spec.manifest import AnyOperation, FileContent, FileEntry, Manifest, TableOperation
 from cordillera.spec.merge import Operation
 
 SNAPSHOT = RowMap(Snapshot, snapshots)
@@ -90,12 +90,16 @@ def _of(version_id: UUID) -> sa.Select[Any]:
     return SNAPSHOT.select().where(snapshots.c.dataset_version_id == version_id)
 
 
+def _operation(text: str) -> AnyOperation:
+    return TableOperation(text) if text in list(TableOperation) else Operation(text)
+
+
 def _manifest(document: dict[str, Any]) -> Manifest:
     operation = document["operation"]
     return Manifest(
         **{
             **document,
-            "operation": None if operation is None else Operation(operation),
+            "operation": None if operation is None else _operation(operation),
             "key": tuple(document["key"]),
             "partitions": tuple(document["partitions"]),
             "entries": tuple(

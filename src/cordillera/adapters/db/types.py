@@ -46,22 +46,26 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 
 
 class Choice(sa.types.TypeDecorator[StrEnum]):
-    """A member of an enumeration, kept as its value."""
+    """A member of one of several enumerations, kept as its value. No value is in two of them."""
 
     impl = sa.Text
     cache_ok = True
 
-    def __init__(self, kind: type[StrEnum]) -> None:
+    def __init__(self, *kinds: type[StrEnum]) -> None:
         super().__init__()
-        self.kind = kind
+        self.kinds = kinds
 
     def process_bind_param(self, value: StrEnum | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
         """Return the value of a member."""
-        return None if value is None else self.kind(value).value
+        return None if value is None else self._member(value).value
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> StrEnum | None:  # noqa: ARG002
         """Return the member of a stored value."""
-        return None if value is None else self.kind(value)
+        return None if value is None else self._member(value)
+
+    def _member(self, value: str) -> StrEnum:
+        found = next((kind for kind in self.kinds if value in list(kind)), self.kinds[0])
+        return found(value)
 
 
 class Texts(sa.types.TypeDecorator[tuple[str, ...]]):
