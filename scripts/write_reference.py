@@ -143,7 +143,7 @@ def main() -> int:
         after = f"{head}{begin}\n{write()}\n\n{end}{rest.partition(end)[2]}"
         if after != before:
             stale += 1
-            sys.stdout.write(f"{page.relative_to(Path.cwd())}: {'is not up to date' if check else 'written'}\n")
+            sys.stdout.write(f"docs/reference/{file}: {'is not up to date' if check else 'written'}\n")
             if not check:
                 page.write_text(after, "utf-8")
     return 1 if check and stale else 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-import subprocess
 import sys
 
 import pyarrow as pa
@@ -13,16 +13,15 @@ from cordillera.cli.schema_text import parse_type
 from cordillera.client import Dataset, Lake
 from cordillera.spec.arrow_types import FieldIds, from_arrow_type
 from cordillera.spec.merge import Operation
-from tests.docs.markdown import ROOT
+from tests.docs.markdown import ROOT, blocks
 
 REFERENCE = ROOT / "docs" / "reference"
 
 
-def test_generated_parts_are_up_to_date() -> None:
-    done = subprocess.run(
-        [sys.executable, "scripts/write_reference.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}Run: python scripts/write_reference.py"
+def test_generated_parts_are_up_to_date(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    script = importlib.import_module("scripts.write_reference")
+    monkeypatch.setattr(sys, "argv", ["write_reference.py", "--check"])
+    assert script.main() == 0, f"{capsys.readouterr().out}Run: python scripts/write_reference.py"
 
 
 @pytest.mark.parametrize("kind", [Lake, Dataset])
@@ -46,3 +45,8 @@ def test_types_are_stored_as_the_page_says() -> None:
         assert parse_type(
             str(from_arrow_type(wanted, FieldIds(), "example")), "example"
         ) == wanted or pa.types.is_nested(wanted)
+
+
+def test_the_example_of_the_readme_is_as_short_as_it_says() -> None:
+    example = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
+    assert len(example.text.splitlines()) <= 20
