@@ -76,7 +76,10 @@ def load_settings(path: Path, **overrides: Any) -> Settings:
     try:
         values = tomllib.loads(file.read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidConfigurationError(f"{file} cannot be read: {error}.") from error
+        raise InvalidConfigurationError(
+            f"{file} cannot be read: {error}.",
+            hint='Correct the file: each line is a setting, for example name = "lake".',
+        ) from error
     return make_settings(path, {**values, **overrides})
 
 

@@ -69,7 +69,7 @@ class AccessService:
         """Make a token useless at once."""
         with self._store.write() as tx:
             if not tx.tokens.delete(token_id):
-                raise NotFoundError(f"There is no token {token_id}.")
+                raise NotFoundError(f"There is no token {token_id}.", hint="See: cordillera token list.")
             self._audit(tx, "token.revoke", str(token_id), {})
 
     def authenticate(self, secret: str) -> str:

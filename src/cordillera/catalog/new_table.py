@@ -101,9 +101,15 @@ def _check_sequence(schema: Schema, options: TableOptions) -> None:
     if name is None:
         return
     if not options.key:
-        raise InvalidSchemaError(f"The sequence column {name!r} orders the rows of a key, but there is no key.")
+        raise InvalidSchemaError(
+            f"The sequence column {name!r} orders the rows of a key, but there is no key.",
+            hint="Give the dataset a key, or leave the sequence out.",
+        )
     if name in options.key:
-        raise InvalidSchemaError(f"The column {name!r} cannot be both part of the key and the sequence.")
+        raise InvalidSchemaError(
+            f"The column {name!r} cannot be both part of the key and the sequence.",
+            hint="Take another column for the sequence.",
+        )
     found = next((f for f in schema.fields if f.name == name), None)
     if found is None:
         raise InvalidSchemaError(

@@ -144,7 +144,10 @@ class CatalogService:
         with self._store.read() as tx:
             namespace = _existing_namespace(tx, ref.namespace)
             if tx.datasets.get(ref.namespace, ref.name) is not None:
-                raise AlreadyExistsError(f"The dataset {ref} exists already.")
+                raise AlreadyExistsError(
+                    f"The dataset {ref} exists already.",
+                    hint="Write to it, choose another name, or create a dataset version of it.",
+                )
         dataset = Dataset(
             self._clock.new_id(), ref.namespace, ref.name, owner or namespace.owner, description, _tags(tags), now, now
         )

@@ -113,7 +113,7 @@ class Lake:
         """
         parsed = parse_contract(contract) if contract is not None else None
         if parsed is None and schema is None:
-            raise InvalidInputError(f"The dataset {name} needs a schema or a contract.")
+            raise InvalidInputError(f"The dataset {name} needs a schema or a contract.", hint="Give one of them.")
         arrow = as_schema(schema) if schema is not None else to_arrow_schema(parsed)  # type: ignore[arg-type]
         options = TableOptions(
             key=tuple(key) or (key_of(parsed) if parsed else ()),
@@ -195,7 +195,10 @@ class Lake:
     def _application(self) -> Any:
         application = getattr(self.backend, "app", None)
         if application is None:
-            raise NotAllowedError("This lake is behind a server, whose own workers do the work.")
+            raise NotAllowedError(
+                "This lake is behind a server, whose own workers do the work.",
+                hint="Open the lake in its folder to work on it: cordillera worker.",
+            )
         return application
 
     def close(self) -> None:

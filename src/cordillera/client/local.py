@@ -217,7 +217,10 @@ class LocalBackend:
         """Return what a snapshot changed, file by file."""
         found = self.app.catalog.manifest(name, sequence_number)
         if found is None:
-            raise SnapshotNotFoundError(f"{name} has no snapshot {sequence_number}.")
+            raise SnapshotNotFoundError(
+                f"{name} has no snapshot {sequence_number}.",
+                hint=f"See which there are with: cordillera snapshot list {name}.",
+            )
         return found
 
     def metadata_location(self, name: str) -> str:

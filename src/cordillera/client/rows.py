@@ -48,4 +48,6 @@ def _from_dicts(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     try:
         return pa.Table.from_pylist(rows, schema=pa.schema([schema.field(name).with_nullable(True) for name in names]))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise TypeMismatchError(f"A value does not fit its column: {error}.") from error
+        raise TypeMismatchError(
+            f"A value does not fit its column: {error}.", hint="Correct the value, or evolve the dataset's schema."
+        ) from error

@@ -165,7 +165,8 @@ def from_arrow_type(arrow_type: pa.DataType, ids: FieldIds, path: str) -> Iceber
 def _decimal(arrow_type: pa.DataType, path: str) -> IcebergType:
     if arrow_type.precision > 38 or arrow_type.scale < 0:
         raise InvalidSchemaError(
-            f"Column {path!r} is {arrow_type}; Iceberg decimals have at most 38 digits and no negative scale."
+            f"Column {path!r} is {arrow_type}; Iceberg decimals have at most 38 digits and no negative scale.",
+            hint="Cast it to decimal128.",
         )
     return DecimalType(arrow_type.precision, arrow_type.scale)
 
@@ -219,11 +220,12 @@ def from_arrow_schema(arrow_schema: pa.Schema, key: tuple[str, ...] = ()) -> Sch
         check_column_name(field.name)
         if field.name.lower() in seen:
             raise InvalidSchemaError(
-                f"The column name {field.name!r} appears twice (names that differ only in case count as the same)."
+                f"The column name {field.name!r} appears twice (names that differ only in case count as the same).",
+                hint="Rename one of the two.",
             )
         seen.add(field.name.lower())
     if not seen:
-        raise InvalidSchemaError("A dataset needs at least one column.")
+        raise InvalidSchemaError("A dataset needs at least one column.", hint="Add one.")
     ids = FieldIds()
     numbered = [(field, ids.next()) for field in arrow_schema]
     fields = [
@@ -256,10 +258,13 @@ def key_field_ids(fields: Sequence[NestedField], key: Sequence[str]) -> list[int
                 f"The key column {name!r} is not among the columns.", hint=f"Columns: {', '.join(by_name)}."
             )
         if isinstance(field.field_type, StructType | ListType | MapType):
-            raise InvalidSchemaError(f"The column {name!r} is {field.field_type}; a key column has a primitive type.")
+            raise InvalidSchemaError(
+                f"The column {name!r} is {field.field_type}; a key column has a primitive type.",
+                hint="Choose columns of numbers, strings, dates or times.",
+            )
         chosen.append(field.field_id)
     if len(set(chosen)) != len(chosen):
-        raise InvalidSchemaError(f"The key {key} names a column twice.")
+        raise InvalidSchemaError(f"The key {key} names a column twice.", hint="Name it once.")
     return chosen
 
 

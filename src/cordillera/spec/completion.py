@@ -89,7 +89,10 @@ def partition_label(unit: CompletionUnit, value: str | date | datetime, dataset:
             hint=f"Use {WHOLE_LABEL!r}, or create the dataset with another completion unit.",
         )
     if not _VALUE.fullmatch(text):
-        raise InvalidPartitionError(f"{text[:60]!r} cannot label a partition of {dataset}.")
+        raise InvalidPartitionError(
+            f"{text[:60]!r} cannot label a partition of {dataset}.",
+            hint="Labels have 1 to 200 characters, none of them a control character.",
+        )
     return text
 
 

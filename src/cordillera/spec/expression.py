@@ -126,7 +126,10 @@ def _parse(text: str) -> exp.Expr:
         else []
     )
     if where is None or extra or not isinstance(where.this, exp.Paren):
-        raise InvalidExpressionError(f"The filter {text[:200]!r} is not a single condition.")
+        raise InvalidExpressionError(
+            f"The filter {text[:200]!r} is not a single condition.",
+            hint="Write one condition, for example: amount > 0 AND region = 'north'.",
+        )
     condition: exp.Expr = where.this.this
     return condition
 

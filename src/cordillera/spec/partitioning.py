@@ -58,7 +58,7 @@ def parse_partitioning(terms: Sequence[str], schema: Schema, spec_id: int = 0) -
         name = column if isinstance(transform, IdentityTransform) else f"{column}_{str(transform).split('[')[0]}"
         fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + number, transform, name))
     if len({field.name for field in fields}) != len(fields):
-        raise InvalidSchemaError(f"The partitioning {list(terms)} uses the same term twice.")
+        raise InvalidSchemaError(f"The partitioning {list(terms)} uses the same term twice.", hint="Name it once.")
     return PartitionSpec(*fields, spec_id=spec_id)
 
 

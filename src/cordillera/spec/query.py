@@ -186,12 +186,18 @@ def _parse(text: str) -> exp.Query:
         if node is not tree and isinstance(
             node, exp.Into | exp.Insert | exp.Update | exp.Delete | exp.Create | exp.Drop
         ):
-            raise InvalidSqlError(f"A query only reads: {node.sql(dialect=_DIALECT)[:80]!r} is not allowed.")
+            raise InvalidSqlError(
+                f"A query only reads: {node.sql(dialect=_DIALECT)[:80]!r} is not allowed.",
+                hint="Write one SELECT; rows are changed with cordillera dataset write.",
+            )
     return tree
 
 
 def _unreadable(text: str, error: Exception) -> InvalidSqlError:
-    return InvalidSqlError(f"The query {' '.join(text.split())[:120]!r} cannot be read: {str(error).splitlines()[0]}")
+    return InvalidSqlError(
+        f"The query {' '.join(text.split())[:120]!r} cannot be read: {str(error).splitlines()[0]}",
+        hint="Write one SELECT in DuckDB's dialect.",
+    )
 
 
 def _dataset_tables(tree: exp.Query) -> Iterator[exp.Table]:

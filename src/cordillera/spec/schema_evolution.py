@@ -119,7 +119,9 @@ def evolve(
         fields = _rewrite(fields, parents, name, partial(_apply, change=change, ids=ids, fixed_ids=fixed_ids))
     _check_unique(fields)
     if not fields:
-        raise IncompatibleSchemaError("The last column of a dataset cannot be dropped.")
+        raise IncompatibleSchemaError(
+            "The last column of a dataset cannot be dropped.", hint="Add another first, or delete the dataset."
+        )
     return Schema(*fields, schema_id=new_schema_id, identifier_field_ids=schema.identifier_field_ids), ids.last
 
 
@@ -225,7 +227,8 @@ def _check_unique(fields: _Fields) -> None:
     for field in fields:
         if field.name.lower() in seen:
             raise InvalidSchemaError(
-                f"The column name {field.name!r} is taken (names that differ only in case count as the same)."
+                f"The column name {field.name!r} is taken (names that differ only in case count as the same).",
+                hint="Choose another name.",
             )
         seen.add(field.name.lower())
         if isinstance(field.field_type, StructType):

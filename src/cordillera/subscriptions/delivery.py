@@ -126,7 +126,9 @@ class DeliveryService:
         """
         followed = self._followed(subscription_id)
         if followed is None:
-            raise SubscriptionNotFoundError(f"There is no subscription {subscription_id}.")
+            raise SubscriptionNotFoundError(
+                f"There is no subscription {subscription_id}.", hint="See: cordillera subscription list."
+            )
         subscription = followed.subscription
         with self._connected(subscription) as synchronizer:
             cursor = synchronizer.read_cursor(subscription_id)

@@ -134,7 +134,10 @@ class TableWriter:
         semantics, names = metadata.semantics, rows.schema.names
         check_columns(operation, names, [f.name for f in metadata.schema.fields], semantics, self._dataset)
         if len(set(names)) != len(names):
-            raise InvalidInputError(f"The rows for {self._dataset} have a column name twice: {', '.join(names)}.")
+            raise InvalidInputError(
+                f"The rows for {self._dataset} have a column name twice: {', '.join(names)}.",
+                hint="Rename one of them.",
+            )
         if operation is Operation.DELETE:
             return [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
         return list(names)
@@ -166,7 +169,8 @@ class TableWriter:
             ]
             if lacking := [f.name for f, a in zip(schema, arrays, strict=True) if not f.nullable and a.null_count]:
                 raise InvalidInputError(
-                    f"The rows for {self._dataset} lack the required columns {', '.join(map(repr, lacking))}."
+                    f"The rows for {self._dataset} lack the required columns {', '.join(map(repr, lacking))}.",
+                    hint="Add them to the rows, or make the columns optional.",
                 )
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 

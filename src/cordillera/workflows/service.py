@@ -67,7 +67,10 @@ class WorkflowService:
         parse_dataset_ref(name)
         reads = tuple(inputs) or tuple(ref.full_name for ref in dataset_names(sql))
         if not reads:
-            raise InvalidSqlError(f"The job {name} reads no dataset, so nothing could start it.")
+            raise InvalidSqlError(
+                f"The job {name} reads no dataset, so nothing could start it.",
+                hint="Name a dataset in its FROM, or among its inputs.",
+            )
         writes = output or name
         self._check(name, sql, reads, writes, output_condition)
         context, now = current(), self._clock.now()
@@ -174,7 +177,10 @@ class WorkflowService:
 
     def _check(self, name: str, sql: str, inputs: Sequence[str], output: str, condition: str) -> None:
         if output in inputs:
-            raise NotAllowedError(f"The job {name} reads what it writes, {output}; it would start itself for ever.")
+            raise NotAllowedError(
+                f"The job {name} reads what it writes, {output}; it would start itself for ever.",
+                hint="Let it write another dataset.",
+            )
         units = {CompletionUnit(self._catalog.dataset(dataset).version.completion_unit) for dataset in inputs}
         if len(units) > 1:
             raise NotAllowedError(

@@ -30,7 +30,9 @@ class SqlNamespaceRows:
     def insert(self, namespace: Namespace) -> None:
         """Add a namespace."""
         if not self._session.insert_new(namespaces, NAMESPACE.values(namespace)):
-            raise AlreadyExistsError(f"The namespace {namespace.name} exists already.")
+            raise AlreadyExistsError(
+                f"The namespace {namespace.name} exists already.", hint="Use it, or choose another name."
+            )
 
     def get(self, name: str) -> Namespace | None:
         """Return a namespace by name."""

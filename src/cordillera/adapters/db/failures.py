@@ -68,8 +68,14 @@ def _of_sqlite(code: str, text: str, database: str) -> CordilleraError:
         "SQLITE_CANTOPEN": InvalidConfigurationError(
             f"The metadata database {database} cannot be opened.", hint="Check that its folder exists."
         ),
-        "SQLITE_CORRUPT": CorruptDataError(f"The metadata database {database} is damaged: {text}."),
-        "SQLITE_NOTADB": CorruptDataError(f"The file {database} is not an SQLite database."),
+        "SQLITE_CORRUPT": CorruptDataError(
+            f"The metadata database {database} is damaged: {text}.",
+            hint="Restore it from a backup; SQLite's own .recover may save what is left.",
+        ),
+        "SQLITE_NOTADB": CorruptDataError(
+            f"The file {database} is not an SQLite database.",
+            hint="Put the lake's database back, or correct metadata_url.",
+        ),
         "SQLITE_TOOBIG": InvalidInputError("A value is too large for the metadata database."),
     }
     known["SQLITE_LOCKED"] = known["SQLITE_BUSY"]
@@ -118,7 +124,10 @@ def _not_migrated(database: str) -> CordilleraError:
 
 
 def _disk_full(database: str) -> CordilleraError:
-    return StorageFullError(f"The disk of the metadata database {database} is full; nothing was committed.")
+    return StorageFullError(
+        f"The disk of the metadata database {database} is full; nothing was committed.",
+        hint="Free or add disk space, then try again.",
+    )
 
 
 def _broken_constraint(*, foreign_key: bool) -> CordilleraError:

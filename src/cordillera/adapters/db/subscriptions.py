@@ -30,7 +30,10 @@ class SqlTargetRows:
     def insert(self, target: Target) -> None:
         """Add a target."""
         if not self._session.insert_new(targets, TARGET.values(target)):
-            raise AlreadyExistsError(f"The target {target.name} exists already.")
+            raise AlreadyExistsError(
+                f"The target {target.name} exists already.",
+                hint="Use it, choose another name, or delete it first: cordillera target delete.",
+            )
 
     def get(self, name: str) -> Target | None:
         """Return a target by name."""

@@ -35,7 +35,10 @@ class SqlJobRows:
     def insert(self, job: Job) -> None:
         """Add a job."""
         if not self._session.insert_new(jobs, JOB.values(job)):
-            raise AlreadyExistsError(f"The job {job.name} exists already.")
+            raise AlreadyExistsError(
+                f"The job {job.name} exists already.",
+                hint="Choose another name, or delete it first: cordillera job delete.",
+            )
         self._insert_inputs(job)
 
     def get(self, name: str) -> Job | None:
@@ -91,7 +94,7 @@ class SqlRunRows:
         """
         job = sa.select(jobs.c.id).where(jobs.c.id == run.job_id).with_for_update(read=True, key_share=True)
         if not self._session.lock(job):
-            raise JobNotFoundError(f"There is no job {run.job}.")
+            raise JobNotFoundError(f"There is no job {run.job}.", hint="See: cordillera job list.")
         if not self._session.insert_new(runs, {**RUN.values(run), "input_state": _input_state(run.input_revisions)}):
             return False
         self._count(run.job_id, run.state, 1)

@@ -283,7 +283,13 @@ def _cordillera_error(uri: str, error: OSError) -> CordilleraError:
     if isinstance(error, FileExistsError):
         return AlreadyExistsError(f"{uri!r} exists already, or a part of its path does; objects are never overwritten.")
     if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return CorruptDataError(f"The object {uri!r} does not exist.")
+        return CorruptDataError(
+            f"The object {uri!r} does not exist.",
+            hint="Restore it from a backup; cordillera doctor tells what else is wrong.",
+        )
     if error.errno == errno.ENAMETOOLONG:
         return InvalidInputError(f"{uri!r} is too long for a file name.")
-    return StorageUnavailableError(f"The file system failed on {uri!r} ({reason}).")
+    return StorageUnavailableError(
+        f"The file system failed on {uri!r} ({reason}).",
+        hint="Try again; if it stays, look at the disk and the system's log.",
+    )

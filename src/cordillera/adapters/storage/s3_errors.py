@@ -27,6 +27,7 @@ from cordillera.errors import (
     StorageUnavailableError,
 )
 
+_RETRY_HINT = "Try again; if it stays, look at the service and the network."
 _MISSING = {"NoSuchKey", "NotFound", "404"}
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
 _PASSING = {
@@ -81,7 +82,9 @@ def translated(uri: str) -> Iterator[None]:
             hint="Give access_key and secret_key, or set up the AWS credentials of the environment.",
         ) from error
     except BotoCoreError as error:
-        raise StorageUnavailableError(f"S3 did not answer for {uri!r} ({type(error).__name__}).") from error
+        raise StorageUnavailableError(
+            f"S3 did not answer for {uri!r} ({type(error).__name__}).", hint=_RETRY_HINT
+        ) from error
 
 
 @contextmanager
@@ -100,9 +103,11 @@ def coded_error(uri: str, code: str, status: int = 0) -> CordilleraError:
     """Return the error for what S3 answered about ``uri``. S3's message is left out: it may quote keys."""
     answer = f"{status} {code}".strip()
     if code in _FULL or status == 507:
-        return StorageFullError(f"S3 has no room for {uri!r} ({answer}).")
+        return StorageFullError(
+            f"S3 has no room for {uri!r} ({answer}).", hint="Free or add space, or raise the quota, then try again."
+        )
     if code in _PASSING or status >= 500 or status in {408, 409, 429} or code == "InternalError":
-        return StorageUnavailableError(f"S3 could not serve {uri!r} now ({answer}).")
+        return StorageUnavailableError(f"S3 could not serve {uri!r} now ({answer}).", hint=_RETRY_HINT)
     if code == "NoSuchBucket":
         return InvalidConfigurationError(
             f"The bucket of {uri!r} does not exist.", hint="Create it, or correct the URI."
@@ -123,7 +128,10 @@ def coded_error(uri: str, code: str, status: int = 0) -> CordilleraError:
 
 def missing_error(uri: str) -> CorruptDataError:
     """Return the error for an object that should be there."""
-    return CorruptDataError(f"The object {uri!r} does not exist.")
+    return CorruptDataError(
+        f"The object {uri!r} does not exist.",
+        hint="Restore it from a backup or an earlier object version; cordillera doctor tells what else is wrong.",
+    )
 
 
 def _denied_error(uri: str, answer: str) -> AccessDeniedError:
@@ -138,4 +146,4 @@ def _pyarrow_error(uri: str, kind: str) -> CordilleraError:
         return missing_error(uri)
     if kind in _PYARROW_DENIED:
         return _denied_error(uri, kind)
-    return StorageUnavailableError(f"S3 stopped serving {uri!r} ({kind}).")
+    return StorageUnavailableError(f"S3 stopped serving {uri!r} ({kind}).", hint=_RETRY_HINT)
