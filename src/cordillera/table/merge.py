@@ -77,13 +77,21 @@ class Merge:
         self._live_files, self._reader = live_files, reader
         self._engine, self._tombstones = engine, tombstones
 
-    def merge(self, operation: Operation, batch: pa.Table) -> MergeResult:
-        """Work out what a batch (columns in table order, one row a key) does under an operation."""
+    def merge(self, operation: Operation, batch: pa.Table, *, keep_stored: bool = False) -> MergeResult:
+        """Work out what a batch (columns in table order, one row a key) does under an operation.
+
+        Args:
+            operation: Upsert, partial update or delete.
+            batch: The rows.
+            keep_stored: Rows whose key is stored already change nothing, and count as late.
+        """
         numbered = batch.append_column(SOURCE, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
         keys = numbered.select([*self._identifying(), SOURCE])
-        candidates = self._candidates(keys)
+        candidates = self.candidates(keys)
         matches = self.match(keys, candidates)
         late = self._late(keys, matches)
+        if keep_stored:
+            late = pc.unique(pa.concat_arrays([late, *matches.column(SOURCE).chunks]))
         accepted = _without(numbered, late)
         matches = _without(matches, late)
         removed = positions_by_file(matches, candidates)
@@ -92,7 +100,7 @@ class Merge:
             tombstones = (
                 accepted.select(self._identifying()) if self._semantics.sequence and accepted.num_rows else None
             )
-            return MergeResult(self._no_rows(), removed, 0, 0, hits, len(late), tombstones)
+            return MergeResult(self.no_rows(), removed, 0, 0, hits, len(late), tombstones)
         rows = self._new_rows(operation, accepted, matches, candidates)
         return MergeResult(rows, removed, accepted.num_rows - hits, hits, 0, len(late))
 
@@ -122,7 +130,8 @@ class Merge:
             *([sequence] if sequence and sequence not in self._semantics.key else []),
         ]
 
-    def _candidates(self, keys: pa.Table) -> list[LiveFile]:
+    def candidates(self, keys: pa.Table) -> list[LiveFile]:
+        """Return the files whose statistics do not rule out that they hold one of the keys."""
         may_contain = by_key_ranges(key_ranges(keys, self._schema, self._semantics.key))
         return [live for live in self._live_files if keys.num_rows and may_contain(live.file)]
 
@@ -143,7 +152,7 @@ class Merge:
     ) -> pa.Table:
         """Return the accepted rows complete and in key order, each with the row id it takes over."""
         sources = accepted.column(SOURCE)
-        schema = self._no_rows().schema
+        schema = self.no_rows().schema
         previous = self._previous(matches, candidates, accepted) if operation is Operation.PARTIAL_UPDATE else None
         columns = []
         for field, arrow in zip(self._schema.fields, schema, strict=False):
@@ -153,13 +162,13 @@ class Merge:
                 columns.append(previous.column(field.name))
             else:
                 columns.append(pa.nulls(accepted.num_rows, arrow.type))
-        rows = pa.table([*columns, _row_ids(sources, matches)], schema=schema)
-        return _in_key_order(rows, self._semantics.key)
+        rows = pa.table([*columns, row_ids(sources, matches)], schema=schema)
+        return in_key_order(rows, self._semantics.key)
 
     def _previous(self, matches: pa.Table, candidates: Sequence[LiveFile], accepted: pa.Table) -> pa.Table:
         """Return, row by row of ``accepted``, the columns that the batch leaves alone: stored values, or defaults."""
         others = [field for field in self._schema.fields if field.name not in accepted.column_names]
-        stored = self._stored(matches, candidates, [field.name for field in others])
+        stored = self.stored(matches, candidates, [field.name for field in others])
         places = pc.index_in(accepted.column(SOURCE), value_set=stored.column(SOURCE).combine_chunks())
         inserted = places.is_null()
         lacking = [field.name for field in others if field.required]
@@ -177,7 +186,7 @@ class Merge:
             columns[field.name] = values
         return pa.table(columns)
 
-    def _stored(self, matches: pa.Table, candidates: Sequence[LiveFile], columns: Sequence[str]) -> pa.Table:
+    def stored(self, matches: pa.Table, candidates: Sequence[LiveFile], columns: Sequence[str]) -> pa.Table:
         """Read columns of the matched rows, with the ``_source`` each belongs to; one row a source."""
         options = ReadOptions(self._schema.select(*columns), (FILE_INDEX, POSITION))
         if not columns or not matches.num_rows:
@@ -194,12 +203,13 @@ class Merge:
         schema = options.arrow_schema()
         return rows.cast(pa.schema([pa.field(SOURCE, pa.int64()), *(schema.field(name) for name in columns)]))
 
-    def _no_rows(self) -> pa.Table:
+    def no_rows(self) -> pa.Table:
+        """Return an empty table of the columns that ``MergeResult.rows`` has."""
         fields = [field.remove_metadata() for field in to_arrow_schema(self._schema)]
         return pa.schema([*fields, pa.field(ROW_ID, pa.int64())]).empty_table()
 
 
-def _row_ids(sources: pa.ChunkedArray, matches: pa.Table) -> pa.Array:
+def row_ids(sources: pa.ChunkedArray, matches: pa.Table) -> pa.Array:
     """Return, for each source row, the least row id of the stored rows it succeeds; NULL for a new row."""
     matched = matches.filter(pc.is_valid(matches.column(ROW_ID)))
     number = sources.to_numpy()
@@ -210,7 +220,7 @@ def _row_ids(sources: pa.ChunkedArray, matches: pa.Table) -> pa.Array:
     return pa.array(taken, mask=taken == _NO_ROW_ID)
 
 
-def _in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+def in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
     """Return the rows sorted by key, so that statistics prune; unsorted where Arrow cannot sort a key's type."""
     try:
         return rows.sort_by([(name, "ascending") for name in key])
