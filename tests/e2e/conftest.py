@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from cordillera.api.auth import COOKIE
 from tests.web.sample_lake import build_sample_lake
 
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 _STOP_TIMEOUT_S = 60
+_PATIENCE_MS = 30_000
+"""How long something on a page may take; only a test that fails waits so long."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def browser() -> Iterator[Browser]:
     arguments = ["--no-proxy-server"]
     if os.geteuid() == 0:
         arguments.append("--no-sandbox")  # Chromium refuses its sandbox to root
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
         yield launched
@@ -92,7 +95,7 @@ def visit(browser: Browser, served: Served) -> Iterator[Visit]:
 
     def open_window(*, logged_in: bool = True, **options: object) -> Watched:
         context = browser.new_context(base_url=served.url, **options)  # type: ignore[arg-type]
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(_PATIENCE_MS)
         if logged_in:
             context.add_cookies([{"name": COOKIE, "value": served.token, "url": served.url}])
         watched = Watched(context.new_page())
