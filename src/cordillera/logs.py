@@ -67,6 +67,7 @@ def configure_logging(json: bool | None = None, level: int = logging.INFO) -> No
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))  # it announces every look at the schema
 
 
 def add_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -75,7 +75,7 @@ def load_settings(path: Path, **overrides: Any) -> Settings:
         raise LakeNotFoundError(f"There is no lake in {path}.", hint=f"Create one with: cordillera init {path}.")
     try:
         values = tomllib.loads(file.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidConfigurationError(
             f"{file} cannot be read: {error}.",
             hint='Correct the file: each line is a setting, for example name = "lake".',

@@ -32,7 +32,9 @@ class SqlLakeRow:
     def put(self, info: LakeInfo) -> None:
         """Describe the lake."""
         if not self._session.insert_new(lake, {**LAKE.values(info), "single": True}):
-            raise AlreadyExistsError("The metadata database belongs to a lake already.")
+            raise AlreadyExistsError(
+                "The metadata database belongs to a lake already.", hint="Give every lake a database of its own."
+            )
 
 
 class SqlAuditRows:
