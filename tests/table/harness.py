@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -13,11 +14,17 @@ from cordillera.ports.clock import SystemClock
 from cordillera.spec.arrow_types import from_arrow_schema
 from cordillera.spec.commit import AddSchema, SetCurrentSchema, apply, check
 from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.maintenance import CompactionOptions
 from cordillera.spec.merge import MergeSemantics, Operation, WriteMode
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.compaction import Compactor, ResolvedGroups, StagedGroup
+from cordillera.table.expiry import plan_expiry
 from cordillera.table.io import TableIO
+from cordillera.table.live_files import SnapshotFiles
+from cordillera.table.reachable import snapshot_files
+from cordillera.table.reader import FileReader
 from cordillera.table.scan import Scan, check_selection, stream
 from cordillera.table.write import PreparedWrite, TableWriter
 
@@ -84,6 +91,34 @@ class LooseTable:
         changed = apply(prepared.updates, self.metadata, self.io.now_ms())
         self.metadata = TableMetadata.from_json(changed.to_json())
         return prepared
+
+    def compact(self, **options: Any) -> int:
+        """Compact and commit; return how many groups were rewritten."""
+        compactor = Compactor(self.io, "test.table", CompactionOptions(**options))
+        staged = compactor.stage(compactor.plan(self.metadata), self.metadata)
+        if staged:
+            self.finish_compaction(compactor, staged)
+        return len(staged)
+
+    def finish_compaction(self, compactor: Compactor, staged: list[StagedGroup]) -> ResolvedGroups:
+        """Commit what is not stale of staged groups, and remove the rest."""
+        resolved = compactor.resolve(staged, self.metadata)
+        compactor.discard(resolved.stale)
+        if resolved.prepared is not None:
+            self.commit(resolved.prepared)
+        return resolved
+
+    def expire(self, older_than_ms: int = -1, keep_last: int = 1) -> tuple[list[int], list[str]]:
+        """Expire snapshots and delete their files; return the sequence numbers and the files."""
+        before = self.metadata
+        plan = plan_expiry(before, self.io.now_ms(), older_than_ms, keep_last)
+        changed = apply(plan.updates(), before, self.io.now_ms())
+        self.metadata = TableMetadata.from_json(changed.to_json())
+        files = list(snapshot_files(self.io.files, before, self.metadata))
+        self.io.storage.delete(files)
+        self.io.files = SnapshotFiles(self.io.storage)  # nothing is to be found in a cache that is gone
+        self.io.reader = FileReader(self.io.storage, self.io.files)
+        return [snapshot.sequence_number for snapshot in plan.snapshots], files
 
     def evolve(self, *changes: SchemaChange) -> None:
         """Change the schema."""

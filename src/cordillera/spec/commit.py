@@ -333,6 +333,12 @@ def _remove_snapshots(metadata: TableMetadata, update: RemoveSnapshots) -> Table
     return metadata.with_changes(
         snapshots=tuple(s for s in metadata.snapshots if s.snapshot_id not in update.snapshot_ids),
         snapshot_log=tuple(e for e in metadata.snapshot_log if e["snapshot-id"] not in update.snapshot_ids),
+        extra={
+            name: [item for item in value if item.get("snapshot-id") not in update.snapshot_ids]
+            if name in ("statistics", "partition-statistics")
+            else value
+            for name, value in metadata.extra.items()
+        },
     )
 
 

@@ -6,7 +6,7 @@ there before and the rows that are there now are compared: by key where the tabl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -30,14 +30,39 @@ class SnapshotDifference:
         return bool(self.before or self.after)
 
 
-def differing_files(io: TableIO, before: IcebergSnapshot | None, after: IcebergSnapshot | None) -> SnapshotDifference:
-    """Return the live files of each snapshot that the other does not have with the same deletes."""
-    old, new = io.files.live(before), io.files.live(after)
-    old_keys, new_keys = {live.key for live in old}, {live.key for live in new}
+def differing_files(
+    io: TableIO, metadata: TableMetadata, before: IcebergSnapshot | None, after: IcebergSnapshot | None
+) -> SnapshotDifference:
+    """Return files that hold the rows by which two snapshots differ, and perhaps rows that both have.
+
+    What a snapshot between them only moved, as compactions do, is told from where it lay before it was moved.
+    """
+    old = {live.key: live for live in io.files.live(before)}
+    new = {live.key: live for live in io.files.live(after)}
+    for earlier, later in _moves(metadata, before, after):
+        was = {live.key: live for live in io.files.live(earlier)}
+        now = {live.key: live for live in io.files.live(later)}
+        moved = now.keys() - was.keys()
+        if moved and moved <= new.keys():
+            new = {key: live for key, live in new.items() if key not in moved}
+            new |= {key: live for key, live in was.items() if key not in now}
     return SnapshotDifference(
-        tuple(live for live in old if live.key not in new_keys),
-        tuple(live for live in new if live.key not in old_keys),
+        tuple(live for key, live in old.items() if key not in new),
+        tuple(live for key, live in new.items() if key not in old),
     )
+
+
+def _moves(
+    metadata: TableMetadata, before: IcebergSnapshot | None, after: IcebergSnapshot | None
+) -> Iterator[tuple[IcebergSnapshot, IcebergSnapshot]]:
+    """Yield the snapshots between two that changed files but no row, each behind its parent; newest first."""
+    by_id = {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
+    later = after
+    while before is not None and later is not None and later.sequence_number > before.sequence_number:
+        earlier = by_id.get(later.parent_snapshot_id) if later.parent_snapshot_id is not None else None
+        if earlier is not None and later.summary.get("operation") == "replace":
+            yield earlier, later
+        later = earlier
 
 
 class SnapshotChanges:
@@ -63,7 +88,7 @@ class SnapshotChanges:
         condition_columns: Sequence[str] = (),
     ) -> None:
         self._io, self._metadata = io, metadata
-        self._difference = differing_files(io, before, after)
+        self._difference = differing_files(io, metadata, before, after)
         self._columns, self._condition, self._condition_columns = columns, condition, condition_columns
         self.key: tuple[str, ...] = metadata.semantics.key or (ROW_ID,)
 

@@ -50,7 +50,7 @@ def build_changes(
         added = data_writer(io, metadata).write(_rewritten(io, metadata, partly, rows))
         return FileChanges(tuple(added), (*emptied, *partly))
     new = [] if rows is None or not rows.num_rows else data_writer(io, metadata).write(_with_row_ids(rows))
-    return FileChanges(tuple(new), emptied, _write_vectors(io, metadata, partly))
+    return FileChanges(tuple(new), emptied, write_vectors(io, metadata, partly))
 
 
 def _with_row_ids(rows: pa.Table) -> list[pa.RecordBatch]:
@@ -81,10 +81,16 @@ def _rewritten(
     yield from rows.append_column(LAST_UPDATED, pa.nulls(rows.num_rows, pa.int64())).to_batches()
 
 
-def _write_vectors(
+def write_vectors(
     io: TableIO, metadata: TableMetadata, partly: Mapping[LiveFile, BitMap64]
 ) -> tuple[tuple[LiveFile, ContentFile], ...]:
-    """Write the deletion vectors of one commit into one Puffin file."""
+    """Write the deletion vectors of one commit into one Puffin file.
+
+    Args:
+        io: Access to the table's files.
+        metadata: The table.
+        partly: Every deleted position of each data file that gets a vector.
+    """
     if not partly:
         return ()
     data, locations = encode_puffin({live.path: positions for live, positions in partly.items()})

@@ -28,6 +28,8 @@ from cordillera.table.manifests import DATA, DELETES, encode_manifest, encode_ma
 
 _SMALL_MANIFEST_ENTRIES = 1_000
 _SMALL_MANIFESTS_TO_MERGE = 32
+_MANIFEST_ENTRIES = 8_000
+"""Most entries of a manifest that is written anew: some megabytes, as other engines make them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,20 @@ class SnapshotProducer:
         self._sequence = metadata.last_sequence_number + 1
         self._written: list[str] = []
 
-    def produce(self, changes: FileChanges, summary: dict[str, str]) -> ProducedSnapshot:
-        """Write the snapshot's manifests and manifest list."""
+    def produce(
+        self, changes: FileChanges, summary: dict[str, str], *, rewrite_manifests: bool = False
+    ) -> ProducedSnapshot:
+        """Write the snapshot's manifests and manifest list.
+
+        Args:
+            changes: What it does to files.
+            summary: Goes into the snapshot's summary, and there before what is worked out.
+            rewrite_manifests: Write all manifests anew, each with the files of few partitions.
+        """
         parent = self._metadata.current_snapshot
         kept = self._rewrite_manifests(self._files.manifests(parent), changes)
-        manifests = self._assign_row_ids([*self._added_manifests(changes), *self._merge_small(kept)])
+        arranged = self._clustered(kept) if rewrite_manifests else self._merge_small(kept)
+        manifests = self._assign_row_ids([*self._added_manifests(changes), *arranged])
         path = self._path(f"snap-{self._snapshot_id}", "avro")
         self._storage.write(
             path,
@@ -175,6 +186,19 @@ class SnapshotProducer:
             if entries:
                 merged.append(self._write_manifest(entries, content, spec_id))
         return [*merged, *(m for m in manifests if m.manifest_path not in absorbed)]
+
+    def _clustered(self, manifests: Sequence[ManifestFile]) -> list[ManifestFile]:
+        """Write the live entries of all manifests into few, those of neighbouring partitions into one."""
+        groups: defaultdict[tuple[int, int], list[ManifestEntry]] = defaultdict(list)
+        for manifest in manifests:
+            live = (e for e in self._files.entries(manifest) if e.status is not Status.DELETED)
+            groups[manifest.content, manifest.partition_spec_id] += [e.as_status(Status.EXISTING) for e in live]
+        clustered = []
+        for (content, spec_id), entries in groups.items():
+            entries.sort(key=lambda e: ([(v is None, 0 if v is None else v) for v in e.file.partition]))
+            for first in range(0, len(entries), _MANIFEST_ENTRIES):
+                clustered.append(self._write_manifest(entries[first : first + _MANIFEST_ENTRIES], content, spec_id))
+        return clustered
 
     def _write_manifest(self, entries: list[ManifestEntry], content: int, spec_id: int) -> ManifestFile:
         metadata = self._metadata

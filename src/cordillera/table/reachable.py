@@ -1,0 +1,90 @@
+"""Which files a table needs: everything that its metadata leads to, for any snapshot, branch or earlier pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from cordillera.errors import CorruptDataError
+from cordillera.ports.storage import Storage
+from cordillera.spec.merge import TOMBSTONES_PROPERTY
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.content_file import Status
+from cordillera.table.io import TableIO
+from cordillera.table.live_files import SnapshotFiles
+
+_STATISTICS = ("statistics", "partition-statistics")
+
+
+def referenced_files(io: TableIO, metadata: TableMetadata, metadata_location: str) -> set[str]:
+    """Return the URIs of all files that a table needs.
+
+    Args:
+        io: Access to the table's files.
+        metadata: The table.
+        metadata_location: Where that metadata is stored.
+    """
+    used = {metadata_location, *(str(entry["metadata-file"]) for entry in metadata.metadata_log)}
+    used |= _tombstones(io.storage, metadata) | set(statistics_files(metadata))
+    for snapshot in metadata.snapshots:
+        used.add(snapshot.manifest_list)
+        for manifest in io.files.manifests(snapshot):
+            if manifest.manifest_path not in used:
+                used.add(manifest.manifest_path)
+                used |= {entry.file.file_path for entry in io.files.entries(manifest)}
+    return used
+
+
+def snapshot_files(files: SnapshotFiles, before: TableMetadata, after: TableMetadata) -> Iterator[str]:
+    """Yield the files that only snapshots of ``before`` need, which ``after`` no longer has.
+
+    Data files come before the manifests that name them, so that whoever is interrupted can begin again.
+    """
+    left = {snapshot.snapshot_id for snapshot in after.snapshots}
+    gone = [snapshot for snapshot in before.snapshots if snapshot.snapshot_id not in left]
+    kept = {manifest.manifest_path: manifest for s in after.snapshots for manifest in files.manifests(s)}
+    dropped = {manifest.manifest_path: manifest for s in gone for manifest in files.manifests(s)}
+    dropped = {path: manifest for path, manifest in dropped.items() if path not in kept}
+    named = {entry.file.file_path for manifest in dropped.values() for entry in files.entries(manifest)}
+    if named:
+        for manifest in kept.values():
+            named -= {e.file.file_path for e in files.entries(manifest) if e.status is not Status.DELETED}
+    yield from sorted(named)
+    yield from (path for path in statistics_files(before) if path not in set(statistics_files(after)))
+    yield from dropped
+    yield from _lists(gone, after.snapshots)
+
+
+def _lists(gone: Iterable[IcebergSnapshot], kept: Iterable[IcebergSnapshot]) -> list[str]:
+    needed = {snapshot.manifest_list for snapshot in kept}
+    return [snapshot.manifest_list for snapshot in gone if snapshot.manifest_list not in needed]
+
+
+def statistics_files(metadata: TableMetadata) -> list[str]:
+    """Return the files with statistics of a table, which other engines write."""
+    listed: list[Mapping[str, Any]] = [item for name in _STATISTICS for item in metadata.extra.get(name, ())]
+    return [str(item["statistics-path"]) for item in listed]
+
+
+def place_of(uri: str) -> str:
+    """Return what two URIs of one object have in common, however their schemes are written (``s3``, ``s3a``)."""
+    parts = urlsplit(uri)
+    scheme = "s3" if parts.scheme in ("s3a", "s3n") else parts.scheme
+    authority = "" if scheme == "file" else parts.netloc
+    # A query or fragment cannot be in a URI of storage: such characters belong to the name.
+    rest = uri.split("://", 1)[1] if "://" in uri else uri.split(":", 1)[-1] if parts.scheme else uri
+    path = rest[len(parts.netloc) :] if "://" in uri else rest
+    return f"{scheme or 'file'}://{authority}/{path.lstrip('/')}"
+
+
+def _tombstones(storage: Storage, metadata: TableMetadata) -> set[str]:
+    index = metadata.properties.get(TOMBSTONES_PROPERTY)
+    if index is None:
+        return set()
+    try:
+        return {index, *(file["path"] for file in orjson.loads(storage.read(index)))}
+    except (orjson.JSONDecodeError, TypeError, KeyError) as error:
+        raise CorruptDataError(f"The tombstone index {index} cannot be read: {error}.") from error
