@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 from uuid import UUID
 
@@ -152,7 +152,6 @@ class DataWriter:
                 self._close(next(iter(self._open)))
         except BaseException as error:
             self._abandon(error)
-            raise
         return self._written
 
     def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
@@ -231,13 +230,17 @@ class DataWriter:
             )
         )
 
-    def _abandon(self, error: BaseException) -> None:
-        for file in self._open.values():
-            file.sink.discarding = True
-            file.writer.close()
-            file.output.__exit__(type(error), error, error.__traceback__)
-        self._open.clear()
-        self._storage.delete(file.file_path for file in self._written)
+    def _abandon(self, error: BaseException) -> NoReturn:
+        """Remove everything written so far, and raise the error as the storage puts it."""
+        with ExitStack() as stack:
+            stack.callback(self._storage.delete, [file.file_path for file in self._written])
+            for file in self._open.values():
+                stack.push(file.output.__exit__)
+                file.sink.discarding = True
+                with suppress(Exception):  # a writer whose file has failed cannot be closed properly
+                    file.writer.close()
+            self._open.clear()
+            raise error
 
 
 def _internal_form(values: pa.Array) -> pa.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from cordillera.ports.clock import Clock
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.storage import Storage
@@ -22,6 +24,12 @@ class TableIO:
         self.storage, self.engine, self.clock = storage, engine, clock
         self.files = SnapshotFiles(storage)
         self.reader = FileReader(storage, self.files)
+
+    def through(self, storage: Storage) -> TableIO:
+        """Return the same access, caches shared, that writes through another view of the storage."""
+        other = copy(self)
+        other.storage = storage
+        return other
 
     def now_ms(self) -> int:
         """Return the time in milliseconds since the epoch."""

@@ -29,6 +29,7 @@ from cordillera.table.content_file import ContentFile, ManifestEntry, Status
 from cordillera.table.describe import describe_changes
 from cordillera.table.file_changes import build_changes, data_writer
 from cordillera.table.io import TableIO
+from cordillera.table.journal import Journal
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import Merge, positions_by_file
 from cordillera.table.pruning import FilterPruner, bounds_overlap
@@ -97,7 +98,8 @@ class TableWriter:
     """
 
     def __init__(self, io: TableIO, dataset: str) -> None:
-        self._io, self._dataset = io, dataset
+        self._journal = Journal(io.storage)
+        self._io, self._dataset = io.through(self._journal), dataset
 
     # --- staging -----------------------------------------------------------------------------------------------------
 
@@ -212,6 +214,18 @@ class TableWriter:
         Raises:
             DuplicateKeyError: If an append or a replacement brings a key that is stored and stays.
         """
+        with self._journal.all_or_nothing():
+            return self._prepare(staged, metadata)
+
+    def discard(self, prepared: PreparedWrite) -> None:
+        """Remove what resolving wrote for a commit that did not happen."""
+        self._io.storage.delete(prepared.written)
+
+    def resolve_delete(self, where: RowFilter, metadata: TableMetadata) -> PreparedWrite:
+        """Prepare the removal of all rows that a filter is true for."""
+        return self.resolve(StagedWrite(Operation.DELETE, where=where), metadata)
+
+    def _prepare(self, staged: StagedWrite, metadata: TableMetadata) -> PreparedWrite:
         resolved = self._resolve(staged, metadata)
         updates: list[Update] = []
         staged_paths = {file.file_path for file in staged.files}
@@ -232,14 +246,6 @@ class TableWriter:
             snapshot, written = produced.snapshot, [*written, *produced.written]
             requirements, updates = [*requirements, *produced.requirements], [*updates, *produced.updates]
         return PreparedWrite(tuple(requirements), tuple(updates), manifest, snapshot, tuple(dict.fromkeys(written)))
-
-    def discard(self, prepared: PreparedWrite) -> None:
-        """Remove what resolving wrote for a commit that did not happen."""
-        self._io.storage.delete(prepared.written)
-
-    def resolve_delete(self, where: RowFilter, metadata: TableMetadata) -> PreparedWrite:
-        """Prepare the removal of all rows that a filter is true for."""
-        return self.resolve(StagedWrite(Operation.DELETE, where=where), metadata)
 
     def _resolve(self, staged: StagedWrite, metadata: TableMetadata) -> _Resolved:
         if staged.batch is not None:

@@ -59,7 +59,8 @@ def _of_sqlite(code: str, text: str, database: str) -> CordilleraError:
             f"The metadata database {database} is locked by another writer.", hint=_RETRY_HINT
         ),
         "SQLITE_IOERR": MetadataStoreBusyError(
-            f"The metadata database {database} could not be read or written: {text}.", hint=_RETRY_HINT
+            f"The metadata database {database} could not be read or written: {text}.",
+            hint="Try again; if it stays, see whether its disk is full or failing.",
         ),
         "SQLITE_FULL": _disk_full(database),
         "SQLITE_READONLY": InvalidConfigurationError(
