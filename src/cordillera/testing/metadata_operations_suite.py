@@ -15,6 +15,7 @@ from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.event import AuditEntry, Event, Task, Topic
+from cordillera.spec.maintenance import MaintenanceRun, MaintenanceTask
 from cordillera.testing.metadata_samples import (
     NOW,
     PRINCIPAL,
@@ -317,6 +318,39 @@ class OperationsSuite:
             enqueue(tx, made_of=object())
         with store.read() as tx:
             assert tx.tasks.counts() == {}
+
+    # --- maintenance ---------------------------------------------------------------------------------------------
+
+    def test_runs_of_maintenance_are_found_newest_first(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.other")
+        runs = [_run(version.id, minutes, MaintenanceTask.COMPACT) for minutes in range(3)]
+        foreign = _run(other.id, 9, MaintenanceTask.COMPACT)
+        expiry = _run(version.id, 5, MaintenanceTask.EXPIRE)
+        with store.write() as tx:
+            for run in [*runs, foreign, expiry]:
+                tx.maintenance.insert(run)
+        with store.read() as tx:
+            assert tx.maintenance.latest(version.id, MaintenanceTask.COMPACT) == runs[2]
+            assert tx.maintenance.latest(version.id, MaintenanceTask.EXPIRE) == expiry
+            assert tx.maintenance.latest(other.id, MaintenanceTask.EXPIRE) is None
+            assert tx.maintenance.recent(MaintenanceTask.COMPACT, version.id, 2) == [runs[2], runs[1]]
+            assert tx.maintenance.recent(MaintenanceTask.COMPACT) == [foreign, *reversed(runs)]
+
+    def test_old_runs_of_maintenance_are_forgotten(self, store: MetadataStore) -> None:
+        dataset, version = stored_dataset(store)
+        with store.write() as tx:
+            for minutes in range(105):
+                tx.maintenance.insert(_run(version.id, minutes, MaintenanceTask.COMPACT))
+            kept = tx.maintenance.recent(MaintenanceTask.COMPACT, version.id, 1000)
+            assert len(kept) == 100
+            assert kept[0].finished_at == NOW + timedelta(minutes=104)
+            tx.datasets.purge(dataset.id)
+            assert tx.maintenance.recent(MaintenanceTask.COMPACT) == []
+
+
+def _run(version_id: UUID, minutes: int, task: MaintenanceTask) -> MaintenanceRun:
+    return MaintenanceRun(uuid4(), version_id, task, NOW + timedelta(minutes=minutes), 1.5, 40, 2**40, 2, 7)
 
 
 def _lease(tx: Transaction, seconds: float, *kinds: str) -> Task | None:

@@ -10,13 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Table, Text, Uuid
 from sqlalchemy.dialects import postgresql
 
 from cordillera.adapters.db.types import Choice, Json, Name, Number, Texts, UtcDateTime
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import NodeKind
+from cordillera.spec.maintenance import MaintenanceTask
 from cordillera.spec.manifest import TableOperation
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.subscription import SubscriptionState
@@ -413,4 +414,20 @@ tasks = Table(
     _index("ix_tasks_failed", "kind", "key", where="state = 'failed'"),
     _index("ix_tasks_due", "kind", "due_at", "id", where="state <> 'failed'"),
     _index("ix_tasks_state", "state", "id"),
+)
+
+maintenance_runs = Table(
+    "maintenance_runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("dataset_version_id", Uuid, ForeignKey("dataset_versions.id", ondelete="CASCADE"), nullable=False),
+    Column("task", Choice(MaintenanceTask), nullable=False),
+    Column("finished_at", UtcDateTime, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("files_rewritten", BigInteger, nullable=False),
+    Column("bytes_rewritten", BigInteger, nullable=False),
+    Column("files_written", BigInteger, nullable=False),
+    Column("files_left", BigInteger, nullable=False),
+    _index("ix_maintenance_runs_version", "dataset_version_id", "task", "finished_at"),
+    _index("ix_maintenance_runs_task", "task", "finished_at"),
 )

@@ -13,6 +13,7 @@ from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
 from cordillera.adapters.db.engine import open_database
 from cordillera.adapters.db.events import SqlEventRows
 from cordillera.adapters.db.lineage import SqlLineageRows
+from cordillera.adapters.db.maintenance import SqlMaintenanceRows
 from cordillera.adapters.db.migration import check_schema, migrate
 from cordillera.adapters.db.operations import SqlAuditRows, SqlLakeRow
 from cordillera.adapters.db.search import SqlSearchRows
@@ -33,6 +34,7 @@ from cordillera.ports.metadata.catalog import (
 from cordillera.ports.metadata.completion import CompletionRows
 from cordillera.ports.metadata.contracts import ContractRows
 from cordillera.ports.metadata.lineage import LineageRows
+from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
@@ -59,6 +61,7 @@ class SqlTransaction:
         self.events: EventRows = SqlEventRows(session)
         self.audit: AuditRows = SqlAuditRows(session)
         self.tasks: TaskRows = SqlTaskRows(session)
+        self.maintenance: MaintenanceRows = SqlMaintenanceRows(session)
 
 
 class SqlMetadataStore:

@@ -20,6 +20,7 @@ from cordillera.ports.metadata.catalog import (
 from cordillera.ports.metadata.completion import CompletionRows
 from cordillera.ports.metadata.contracts import ContractRows
 from cordillera.ports.metadata.lineage import LineageRows
+from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
@@ -45,6 +46,7 @@ class Transaction(Protocol):
     events: EventRows
     audit: AuditRows
     tasks: TaskRows
+    maintenance: MaintenanceRows
 
 
 class MetadataStore(Protocol):
