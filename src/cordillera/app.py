@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os.path import realpath
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +27,14 @@ from cordillera.operations.doctor import DoctorService
 from cordillera.operations.service import EventHandler, LeaseTerms, OperationsService, TaskHandler
 from cordillera.ports.clock import Clock, SystemClock
 from cordillera.ports.metadata.operations import LakeInfo
-from cordillera.settings import SETTINGS_FILE, Settings, load_settings, make_settings, write_settings_file
+from cordillera.settings import (
+    SETTINGS_FILE,
+    Settings,
+    load_settings,
+    make_settings,
+    with_whole_paths,
+    write_settings_file,
+)
 from cordillera.spec.event import Topic
 from cordillera.subscriptions.delivery import DeliveryService
 from cordillera.subscriptions.handlers import DELIVER, WITHDRAW, on_dataset_moved
@@ -132,15 +140,40 @@ def open_lake(
     Raises:
         LakeNotFoundError: If there is none.
         SchemaTooNewError: If a newer release has written it.
+        InvalidConfigurationError: If a setting is wrong, or the lake's data has moved.
     """
-    app = Application(load_settings(Path(path)), clock, synchronizers)
+    settings = load_settings(Path(path))
+    app = Application(settings, clock, synchronizers)
     try:
         app.store.check_schema()
-        app.lake()
+        recorded = app.lake().storage_root
+        if recorded == app.storage.root:
+            return app
+        _check_same_place(recorded, app.storage.root, Path(path))
     except BaseException:
         app.close()
         raise
-    return app
+    app.close()
+    return Application(settings.model_copy(update={"storage_root": recorded}), clock, synchronizers)
+
+
+def _check_same_place(recorded: str, root: str, folder: Path) -> None:
+    """Make sure that a storage root that is written otherwise than when the lake was made is the same directory.
+
+    Every file is named in full in the lake's metadata: a lake that was moved would not find its files, and one that
+    was copied would find those of the original, and work on them.
+    """
+    scheme = "file://"
+    local = recorded.startswith(scheme) and root.startswith(scheme)
+    then, now = recorded.removeprefix(scheme), root.removeprefix(scheme)
+    if local and realpath(then) == realpath(now):
+        return
+    moved = f"Move the folder back, or make {then} a link to {now} if nothing else is there. " if local else ""
+    raise InvalidConfigurationError(
+        f"The lake in {folder} was made with its data in {then}, and its metadata names every file there; its settings "
+        f"now say {now}. The folder was moved or copied, or storage_root was changed.",
+        hint=f"{moved}If storage_root was changed, set it to {then} again.",
+    )
 
 
 def create_lake(
@@ -154,16 +187,27 @@ def create_lake(
 ) -> Application:
     """Create a lake in a folder, by default on SQLite and local files inside it.
 
+    What is given here goes before the environment and is written into the lake's settings file.
+
+    Args:
+        path: The lake's folder; it is made if need be.
+        name: The lake's name.
+        metadata_url: The metadata database; a relative path in it counts from the working directory.
+        storage_root: Where data lives; a relative path counts from the working directory.
+        clock: Time and ids.
+        further: Other settings by name.
+
     Raises:
         AlreadyExistsError: If there is a lake in the folder, or in the database.
+        InvalidConfigurationError: If a setting is unknown or has a value that cannot be.
     """
     folder = Path(path)
     if (folder / SETTINGS_FILE).exists():
         raise AlreadyExistsError(f"There is a lake in {folder} already.", hint="Use it, or choose another folder.")
     values = {"name": name, "metadata_url": metadata_url, "storage_root": storage_root, **further}
-    values = {key: value for key, value in values.items() if value}
+    values = with_whole_paths({key: value for key, value in values.items() if value}, Path.cwd())
     folder.mkdir(parents=True, exist_ok=True)
-    app = Application(make_settings(folder, dict(values)), clock)
+    app = Application(make_settings(folder, values), clock)
     try:
         app.store.migrate()
         info = LakeInfo(app.clock.new_id(), name, app.storage.root, app.clock.now())

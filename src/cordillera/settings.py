@@ -1,4 +1,7 @@
-"""Settings of a lake, from its ``cordillera.toml``, environment variables and arguments; later ones win."""
+"""Settings of a lake: from its ``cordillera.toml``, environment variables and arguments; later ones win.
+
+A lake is made from variables and arguments, since there is no file yet, and opened by the file and variables.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cordillera.errors import InvalidConfigurationError, LakeNotFoundError
 
 SETTINGS_FILE = "cordillera.toml"
+_SQLITE_PREFIXES = ("sqlite:///", "sqlite+pysqlite:///")
 
 
 class Settings(BaseSettings):
@@ -31,7 +35,10 @@ class Settings(BaseSettings):
     s3_region: str = Field("", description="Region of the bucket.")
     s3_access_key: str = Field("", description="Access key; by default AWS's usual places are searched.")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key.")
-    s3_path_style: bool = Field(False, description="Address buckets in the path, not in the host name.")
+    s3_path_style: bool = Field(
+        True,
+        description="Address buckets in the path, not in the host name. Only matters with an endpoint.",
+    )
     memory_limit: str = Field("1GB", description="Most memory a query may use before it spills to disk.")
     threads: int | None = Field(None, ge=1, description="Threads of the query engine; by default one a core.")
     lease_seconds: float = Field(60.0, gt=0, description="How long a worker holds a task without a sign of life.")
@@ -46,8 +53,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment override the file; the file's values come as arguments."""
-        return env_settings, init_settings
+        """Let arguments override the environment; what the file says is put together with both before."""
+        return init_settings, env_settings
 
     def storage_options(self) -> dict[str, str]:
         """Return the storage adapter's options that are set."""
@@ -58,13 +65,17 @@ class Settings(BaseSettings):
             "region": self.s3_region,
             "access_key": self.s3_access_key,
             "secret_key": self.s3_secret_key.get_secret_value(),
-            "path_style": "true" if self.s3_path_style else "",
+            "path_style": "true" if self.s3_path_style else "false",
         }
         return {name: value for name, value in options.items() if value}
 
 
 def load_settings(path: Path, **overrides: Any) -> Settings:
-    """Return the settings of the lake in a folder.
+    """Return the settings of the lake in a folder; relative paths in its file count from the folder.
+
+    Args:
+        path: The lake's folder.
+        overrides: Settings that go before the file and the environment.
 
     Raises:
         LakeNotFoundError: If there is no lake in the folder.
@@ -80,11 +91,19 @@ def load_settings(path: Path, **overrides: Any) -> Settings:
             f"{file} cannot be read: {error}.",
             hint='Correct the file: each line is a setting, for example name = "lake".',
         ) from error
-    return make_settings(path, {**values, **overrides})
+    return make_settings(path, {**with_whole_paths(values, path.resolve()), **_from_environment(), **overrides})
 
 
 def make_settings(path: Path, values: dict[str, Any]) -> Settings:
-    """Return settings with the defaults that depend on the lake's folder filled in."""
+    """Return settings with the defaults that depend on the lake's folder filled in.
+
+    Args:
+        path: The lake's folder.
+        values: Settings that go before the environment.
+
+    Raises:
+        InvalidConfigurationError: If a setting is unknown or has a value that cannot be.
+    """
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -102,6 +121,28 @@ def make_settings(path: Path, values: dict[str, Any]) -> Settings:
             "storage_root": settings.storage_root or str(folder / "data"),
         }
     )
+
+
+def with_whole_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return settings whose relative paths of local files have been completed, so that they mean one place only.
+
+    Args:
+        values: Settings as they were given.
+        folder: Where relative paths count from.
+    """
+    whole = dict(values)
+    root, url = values.get("storage_root"), values.get("metadata_url")
+    if isinstance(root, str) and root and ":" not in root.partition("/")[0]:
+        whole["storage_root"] = str(folder / root)
+    if isinstance(url, str) and url.startswith(_SQLITE_PREFIXES):
+        scheme, file = url.split(":///", 1)
+        if file and not file.startswith((":", "?", "file:")):
+            whole["metadata_url"] = f"{scheme}:///{folder / file}"
+    return whole
+
+
+def _from_environment() -> dict[str, Any]:
+    return with_whole_paths(EnvSettingsSource(Settings)(), Path.cwd())
 
 
 def write_settings_file(path: Path, values: dict[str, str]) -> None:

@@ -112,6 +112,12 @@ def _work(path: Path) -> None:
         worker = Worker(app)
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent says when to stop
-        if parent := multiprocessing.parent_process():
-            threading.Thread(target=lambda: (parent.join(), worker.stop()), daemon=True).start()
+        threading.Thread(target=_stop_when_orphaned, args=(worker,), daemon=True).start()
         worker.run()
+
+
+def _stop_when_orphaned(worker: Worker) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker process is started by another"
+    parent.join()
+    worker.stop()

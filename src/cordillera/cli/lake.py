@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from cordillera.cli.failures import DOCTOR_ERROR, DOCTOR_WARNING
 from cordillera.cli.options import RowLimit, ToFile, parse_as_of, parse_pairs, read_text
 from cordillera.cli.output import View, many, show_list, show_outcome
 from cordillera.cli.session import configure_logging, lake_folder, open_lake
-from cordillera.cli.terminal import announce
+from cordillera.cli.terminal import announce, warn
 from cordillera.errors import InvalidConfigurationError
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def init(
         )
     with cordillera.create(path, name=name, metadata_url=metadata_url, storage_root=storage_root) as lake:
         made = lake.backend.info()
+    for setting, given in (("METADATA_URL", metadata_url), ("STORAGE_ROOT", storage_root)):
+        if given and os.environ.get(f"CORDILLERA_{setting}", given) != given:
+            warn(f"CORDILLERA_{setting} names another place, and goes first when the lake is opened. Unset it.")
     place = "" if path.resolve() == Path.cwd() else f" --lake {path}"
     steps = [
         f"cordillera namespace create sales{place}",

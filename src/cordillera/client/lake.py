@@ -228,6 +228,8 @@ def open(path: str | Path) -> Lake:
 
     Raises:
         LakeNotFoundError: If there is none; ``cordillera.create`` makes one.
+        InvalidConfigurationError: If a setting is wrong, or the folder was moved since the lake was made.
+        SchemaTooNewError: If a newer release has written it.
     """
     from cordillera.app import open_lake
     from cordillera.client.local import LocalBackend
@@ -236,7 +238,21 @@ def open(path: str | Path) -> Lake:
 
 
 def create(path: str | Path, *, name: str = "lake", metadata_url: str = "", storage_root: str = "") -> Lake:
-    """Create a lake in a folder, by default on SQLite and local files inside it, and open it."""
+    """Create a lake in a folder, by default on SQLite and local files inside it, and open it.
+
+    Args:
+        path: The lake's folder; it is made if need be.
+        name: The lake's name.
+        metadata_url: The metadata database, ``sqlite:///path/lake.db`` or ``postgresql://user@host/database``.
+        storage_root: Where data lives, a path or ``s3://bucket/folder``.
+
+    What is given goes before environment variables, and is written into the lake's settings file. When the lake is
+    opened, variables go before the file.
+
+    Raises:
+        AlreadyExistsError: If there is a lake in the folder, or in the database.
+        InvalidConfigurationError: If a place cannot be one.
+    """
     from cordillera.app import create_lake
     from cordillera.client.local import LocalBackend
 
