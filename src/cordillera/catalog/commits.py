@@ -319,6 +319,8 @@ class CommitService:
         context: RequestContext,
         now: datetime,
     ) -> None:
+        if not request.updates and result.completion is None:
+            return  # every row came late, or there was none
         details: dict[str, Any] = {"sequence_number": result.sequence_number}
         if request.manifest is not None and result.snapshot_committed:
             details["operation"] = request.manifest.operation
