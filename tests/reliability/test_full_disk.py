@@ -82,7 +82,7 @@ def without_room_for_data(disk: Path, folder: Path) -> None:
 
 def without_room_for_metadata(disk: Path, folder: Path) -> None:
     with make_lake(folder / "lake", metadata_url=f"sqlite:///{disk / 'lake.db'}") as lake:
-        before = lake.dataset(NAME).scan().to_arrow()
+        before, stored = lake.dataset(NAME).scan().to_arrow(), files(folder / "lake" / "data")
         ballast = fill(disk, room=20_000)
 
         def use_up_the_rest(lake: Lake) -> None:  # SQLite has set room aside for some commits more
@@ -93,6 +93,7 @@ def without_room_for_metadata(disk: Path, folder: Path) -> None:
         for write in WRITES.values():
             refuse(lake, write, disk / "lake.db")
             check_untouched(lake, before)
+            assert files(folder / "lake" / "data") == stored
         ballast.unlink()
         write_everything(lake)
 

@@ -19,6 +19,7 @@ from cordillera.errors import (
     InvalidNameError,
     NamespaceNotFoundError,
     SnapshotNotFoundError,
+    StorageFullError,
 )
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
@@ -203,7 +204,7 @@ class CatalogService:
                 name = dataset.ref(number if number > 1 else None)
                 self._audit(tx, "dataset.create", "dataset", str(name), {"key": list(version.key)})
                 self._dataset_event(tx, dataset, version, "created")
-        except (AlreadyExistsError, NamespaceNotFoundError):
+        except (AlreadyExistsError, NamespaceNotFoundError, StorageFullError):
             self._tables.forget_metadata(location)
             raise
         return version
