@@ -5,21 +5,17 @@ A dataclass of the specification travels as an object with its fields; ``schema_
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from cordillera.catalog.tables import AsOf
 from cordillera.errors import (
     AuthenticationError,
     CordilleraError,
-    InvalidInputError,
     ServerUnreachableError,
     error_classes,
 )
@@ -29,8 +25,6 @@ LONGEST_WAIT_SECONDS = 30.0
 """Longest time that one request waits for a completion."""
 
 _T = TypeVar("_T")
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_DATE_LENGTH = len("2013-01-31")
 _ERRORS = error_classes()
 
 
@@ -79,31 +73,6 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def to_plain(value: object) -> Any:
     """Return a dataclass, or anything else that JSON can hold, as dicts, lists, strings and numbers."""
     return to_jsonable_python(value)
-
-
-# --- moments --------------------------------------------------------------------------------------------------------
-
-
-def as_of_to_text(as_of: int | date) -> str:
-    """Return a sequence number or a time as text."""
-    return str(as_of) if isinstance(as_of, int) else as_of.isoformat()
-
-
-def as_of_from_text(text: str) -> AsOf:
-    """Read a sequence number, or a date or time in ISO 8601.
-
-    Raises:
-        InvalidInputError: If it is neither.
-    """
-    if _NUMBER.fullmatch(text):
-        return int(text)
-    try:
-        return date.fromisoformat(text) if len(text) <= _DATE_LENGTH else datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInputError(
-            f"{text[:60]!r} is no moment in a dataset's history.",
-            hint="Write a snapshot's sequence number, or a date or time like 2013-01-31T07:00:00Z.",
-        ) from None
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------

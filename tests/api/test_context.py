@@ -56,7 +56,8 @@ def test_the_audit_log_names_who_called(
         principal, token = list(callers.items())[number % len(callers)]
         trace = uuid4().hex
         headers = {"Authorization": f"Bearer {token}", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
-        with httpx2.Client(base_url=f"{url}/api/v1/datasets/{dataset}", headers=headers, trust_env=False) as client:
+        address = f"{url}/api/v1/datasets/{dataset}"
+        with httpx2.Client(base_url=address, headers=headers, trust_env=False, timeout=120) as client:
             if number % 2:
                 answer = client.post("/rows?operation=upsert", content=body, headers={"Content-Type": ARROW_STREAM})
             else:

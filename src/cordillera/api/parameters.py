@@ -9,9 +9,7 @@ from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, StringConstraints
 
 from cordillera.api.errors import ErrorAnswer
-from cordillera.catalog.tables import AsOf
 from cordillera.client.backend import LakeBackend
-from cordillera.codec import as_of_from_text
 from cordillera.errors import InvalidInputError
 
 _LARGEST_NUMBER = 2**63 - 1
@@ -69,15 +67,10 @@ Condition = Annotated[LongText | None, Query(description="SQL condition on rows,
 AsOfText = Annotated[
     Text | None,
     Query(
-        alias="as_of",
-        description="A snapshot's sequence number, or a date or time in ISO 8601; leave out for the present.",
+        description="A snapshot's sequence number, a time in ISO 8601, or a date (the end of that day in UTC); leave out "
+        "for the present.",
     ),
 ]
-
-
-def as_of(text: str | None) -> AsOf:
-    """Return the moment that an ``as_of`` parameter means."""
-    return None if text is None else as_of_from_text(text)
 
 
 def _error(description: str) -> dict[str, Any]:

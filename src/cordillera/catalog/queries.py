@@ -13,9 +13,10 @@ from pyiceberg.schema import Schema
 from sqlglot import exp
 
 from cordillera.catalog.service import CatalogService, ResolvedDataset
-from cordillera.catalog.tables import AsOf, TableService
+from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
+from cordillera.spec.as_of import AsOf
 from cordillera.spec.expression import pruning_expression
 from cordillera.spec.names import DatasetRef
 from cordillera.spec.query import Query, dataset_names, fold_constants, parse_query

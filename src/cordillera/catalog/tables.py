@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from uuid import UUID
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from pyiceberg.schema import Schema
 
 from cordillera.errors import SnapshotNotFoundError
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
@@ -24,9 +25,6 @@ from cordillera.table.scan import Scan, check_selection, stream, stream_candidat
 
 METADATA_FILES_KEPT = 100
 """Earlier metadata files that stay readable by path, for engines that hold an older pointer."""
-
-AsOf = int | datetime | date | None
-"""A moment in a dataset version's history: a sequence number, or a time; None means now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +94,14 @@ class TableService:
 
         Raises:
             SnapshotNotFoundError: If there is no such snapshot, or it has expired.
+            InvalidInputError: If ``as_of`` is no moment.
         """
-        metadata = self.load(version)
-        if as_of is None:
+        metadata, moment = self.load(version), read_as_of(as_of)
+        if moment is None:
             return metadata.current_snapshot
-        found = metadata.snapshot_by_sequence(self._sequence(version, as_of))
+        if not isinstance(moment, int) and not metadata.snapshots and last_moment(moment) >= version.created_at:
+            return None  # it was empty then, and still is
+        found = metadata.snapshot_by_sequence(self._sequence(version, moment))
         if found is None:
             first = metadata.snapshots[0].sequence_number if metadata.snapshots else None
             raise SnapshotNotFoundError(
@@ -127,10 +128,10 @@ class TableService:
             version: What to read.
             columns: Columns in the order wanted; None for all.
             where: SQL condition on the rows.
-            as_of: A sequence number or a time to read the table as of; it is read under the schema it had then.
+            as_of: The moment to read the table as of; it is read under the schema it had then.
 
         Raises:
-            UnknownColumnError, InvalidExpressionError, SnapshotNotFoundError: As their names say.
+            UnknownColumnError, InvalidExpressionError, SnapshotNotFoundError, InvalidInputError: As their names say.
         """
         metadata = self.load(version)
         snapshot = self.snapshot(name, version, as_of)
@@ -194,13 +195,11 @@ class TableService:
             condition.columns if condition else (),
         )
 
-    def _sequence(self, version: DatasetVersion, as_of: int | datetime | date) -> int:
-        if isinstance(as_of, int):
-            return as_of
-        moment = as_of if isinstance(as_of, datetime) else datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    def _sequence(self, version: DatasetVersion, moment: int | date) -> int:
+        if isinstance(moment, int):
+            return moment
         with self._store.read() as tx:
-            found = tx.snapshots.at(version.id, moment)
+            found = tx.snapshots.at(version.id, last_moment(moment))
         return found.sequence_number if found else -1
 
 

@@ -19,7 +19,6 @@ from cordillera.cli.options import (
     ToFile,
     Where,
     Yes,
-    parse_as_of,
     split_names,
 )
 from cordillera.cli.output import View, many, number, show_outcome
@@ -114,7 +113,7 @@ def read(
             name,
             columns=split_names(columns) if columns else None,
             where=where,
-            as_of=parse_as_of(as_of),
+            as_of=as_of,
             limit=most_rows(to=to, limit=limit),
         )
         deliver_rows(rows, to=to, limit=limit)

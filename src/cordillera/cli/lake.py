@@ -14,7 +14,7 @@ import typer
 
 from cordillera.cli.command import Place, command
 from cordillera.cli.failures import DOCTOR_ERROR, DOCTOR_WARNING
-from cordillera.cli.options import RowLimit, ToFile, parse_as_of, parse_pairs, read_text
+from cordillera.cli.options import RowLimit, ToFile, parse_pairs, read_text
 from cordillera.cli.output import View, many, show_list, show_outcome
 from cordillera.cli.session import configure_logging, lake_folder, open_lake
 from cordillera.cli.terminal import announce, warn
@@ -169,7 +169,9 @@ def sql(
     as_of: Annotated[
         list[str] | None,
         typer.Option(
-            "--as-of", metavar="DATASET=WHEN", help="Read a dataset as it was: sequence number, date or time."
+            "--as-of",
+            metavar="DATASET=WHEN",
+            help="Read a dataset as it was: sequence number, time, or date (the end of that day in UTC).",
         ),
     ] = None,
     limit: RowLimit = None,
@@ -178,7 +180,7 @@ def sql(
     """Run a SELECT whose tables are datasets, written namespace.dataset."""
     from cordillera.cli.rows import deliver_rows
 
-    moments = {name: parse_as_of(text) for name, text in parse_pairs(as_of or [], "moment").items()}
+    moments = parse_pairs(as_of or [], "moment")
     text = read_text(Path("-")) if query == "-" else query
     with open_lake() as lake:
         deliver_rows(lake.backend.query(text, moments), to=to, limit=limit)

@@ -14,7 +14,7 @@ import typer
 from cordillera.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from cordillera.catalog.tables import AsOf
+    pass
 
 NamespaceName = Annotated[str, typer.Argument(metavar="NAMESPACE", help="The namespace.")]
 DatasetName = Annotated[
@@ -40,7 +40,11 @@ Columns = Annotated[
 ]
 AsOfText = Annotated[
     str | None,
-    typer.Option("--as-of", metavar="WHEN", help="Read it as it was: a snapshot's sequence number, a date or a time."),
+    typer.Option(
+        "--as-of",
+        metavar="WHEN",
+        help="Read it as it was: a snapshot's sequence number, a time, or a date (the end of that day in UTC).",
+    ),
 ]
 IdempotencyKey = Annotated[
     str | None, typer.Option("--idempotency-key", metavar="KEY", help="Repeating under the same key has no effect.")
@@ -81,17 +85,6 @@ def parse_pairs(values: Sequence[str], what: str) -> dict[str, str]:
             raise InvalidInputError(f"The {what} {key!r} is given twice.")
         pairs[key] = value
     return pairs
-
-
-def parse_as_of(text: str | None) -> AsOf:
-    """Read a moment in a dataset's history: a sequence number, a date, or a time in ISO 8601; None for now.
-
-    Raises:
-        InvalidInputError: If it is none of these.
-    """
-    from cordillera.codec import as_of_from_text
-
-    return None if text is None else as_of_from_text(text)
 
 
 def read_text(path: Path) -> str:

@@ -17,10 +17,10 @@ import pyarrow as pa
 from cordillera.access.service import NewToken
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
-from cordillera.catalog.tables import AsOf
 from cordillera.operations.doctor import Finding, Orphan
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.as_of import AsOf
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task

@@ -12,10 +12,10 @@ from uuid import UUID
 import pyarrow as pa
 
 from cordillera.catalog.commits import CommitResult
-from cordillera.catalog.tables import AsOf
 from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
 from cordillera.client.rows import as_reader
 from cordillera.errors import MissingExtraError
+from cordillera.spec.as_of import AsOf, read_as_of
 from cordillera.spec.catalog import Snapshot
 from cordillera.spec.completion import Completion
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
@@ -138,8 +138,13 @@ class Dataset:
         Args:
             columns: Columns wanted, in order; None for all.
             where: SQL condition on the rows, for example ``"origin = 'JFK' AND dep_delay > 60"``.
-            as_of: A sequence number, or a date or datetime, to read the dataset as it was then.
+            as_of: When to read the dataset as it was: a snapshot's sequence number, a datetime (UTC unless it has a
+                zone), a date, which means the end of that day in UTC, or one of these as text (ISO 8601).
+
+        Raises:
+            InvalidInputError: If ``as_of`` is no moment.
         """
+        read_as_of(as_of)
         return Scan(self._backend, self.name, tuple(columns) if columns is not None else None, where, as_of)
 
     def head(self, rows: int = 10) -> pa.Table:

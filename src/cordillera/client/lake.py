@@ -14,11 +14,11 @@ from typing import Any, Self
 import pyarrow as pa
 
 from cordillera.catalog.new_table import TableOptions
-from cordillera.catalog.tables import AsOf
 from cordillera.client.backend import LakeBackend
 from cordillera.client.dataset import Dataset
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec import catalog as catalog_spec
+from cordillera.spec.as_of import AsOf
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
 from cordillera.spec.subscription import Target
 from cordillera.spec.workflow import Job
@@ -152,7 +152,15 @@ class Lake:
     # --- asking --------------------------------------------------------------------------------------------------
 
     def sql(self, query: str, as_of: Mapping[str, AsOf] | None = None) -> pa.RecordBatchReader:
-        """Run a SELECT whose tables are datasets, written ``namespace.dataset``, and stream its result."""
+        """Run a SELECT whose tables are datasets, written ``namespace.dataset``, and stream its result.
+
+        Args:
+            query: In DuckDB's dialect.
+            as_of: Dataset → the moment to read it as of, as in ``Dataset.scan``.
+
+        Raises:
+            InvalidSqlError, DatasetNotFoundError, SnapshotNotFoundError, InvalidInputError: As their names say.
+        """
         return self.backend.query(query, as_of)
 
     # --- targets and jobs ----------------------------------------------------------------------------------------

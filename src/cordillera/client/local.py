@@ -13,13 +13,13 @@ from cordillera.access.service import NewToken
 from cordillera.app import Application
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
-from cordillera.catalog.tables import AsOf
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
 from cordillera.contracts.service import ContractInForce
 from cordillera.errors import InvalidInputError, SnapshotNotFoundError
 from cordillera.operations.doctor import Finding, Orphan
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.as_of import AsOf
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult, Snapshot
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task

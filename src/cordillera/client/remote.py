@@ -13,15 +13,15 @@ import pyarrow as pa
 from cordillera.access.service import NewToken
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
-from cordillera.catalog.tables import AsOf
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
 from cordillera.client.connection import Connection, path, segment_text
-from cordillera.codec import LONGEST_WAIT_SECONDS, Page, as_of_to_text, decode, to_plain
+from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
 from cordillera.errors import WaitTimeoutError
 from cordillera.operations.doctor import Finding, Orphan
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.schema_codec import change_to_plain, schema_to_columns
+from cordillera.spec.as_of import AsOf, as_of_to_text
 from cordillera.spec.catalog import Dataset, Namespace, SearchResult, Snapshot
 from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 from cordillera.spec.event import AuditEntry, Event, Task

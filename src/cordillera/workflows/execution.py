@@ -8,12 +8,12 @@ from datetime import datetime
 from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
-from cordillera.catalog.tables import AsOf
 from cordillera.catalog.writes import WriteService
 from cordillera.context import current
 from cordillera.errors import InvalidPartitionError, LeaseLostError, TerminalError, TransientError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.as_of import AsOf
 from cordillera.spec.completion import CompletionUnit, partition_label
 from cordillera.spec.event import Topic
 from cordillera.spec.merge import Operation

@@ -18,7 +18,6 @@ from cordillera.api.parameters import (
     Name,
     Number,
     Text,
-    as_of,
 )
 from cordillera.api.schema_changes import AnyChange
 from cordillera.catalog.commits import CommitResult
@@ -161,11 +160,9 @@ def set_lifecycle(backend: Backend, name: Name, wanted: LifecycleChange) -> Data
 
 
 @router.get("/datasets/{name}/schema", summary="Show a schema", response_model=list[ColumnSpec])
-def show_schema(
-    backend: Backend, name: Name, accept: Accept, as_of_text: AsOfText = None
-) -> Response | list[ColumnSpec]:
+def show_schema(backend: Backend, name: Name, accept: Accept, as_of: AsOfText = None) -> Response | list[ColumnSpec]:
     """The columns, now or as of a moment; as an Arrow stream without rows where that is accepted."""
-    schema = backend.schema(name, as_of(as_of_text))
+    schema = backend.schema(name, as_of)
     return schema_response(schema) if wants_arrow(accept) else schema_to_columns(schema)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cordillera.api.downloads import DESCRIPTION, Accept, rows_response
-from cordillera.api.parameters import AsOfText, Backend, Condition, IdempotencyKey, LongText, Name, Text, as_of
+from cordillera.api.parameters import AsOfText, Backend, Condition, IdempotencyKey, LongText, Name, Text
 from cordillera.api.uploads import JSON, Rows, body
 from cordillera.arrow_stream import ARROW_STREAM, limited
 from cordillera.catalog.commits import CommitResult
@@ -24,7 +24,8 @@ class Question(BaseModel):
 
     sql: LongText = Field(description="One SELECT; tables are written `namespace.dataset`.")
     as_of: dict[Text, int | Text] = Field(
-        {}, description="Dataset → snapshot's sequence number, or date or time, to read it as of."
+        {},
+        description="Dataset → snapshot's sequence number, date (the end of that day in UTC) or time to read it as of.",
     )
 
 
@@ -62,14 +63,13 @@ def read_rows(
     accept: Accept,
     columns: Annotated[list[Text] | None, Query(description="Columns wanted, in order; all by default.")] = None,
     where: Condition = None,
-    as_of_text: AsOfText = None,
+    as_of: AsOfText = None,
     limit: RowLimit = None,
 ) -> Response:
     """Rows of a dataset. Arrow and CSV are streamed; JSON holds up to 10,000 rows and says whether there are more."""
-    moment = as_of(as_of_text)
 
     def read(most: int | None) -> pa.RecordBatchReader:
-        return backend.scan(name, columns=columns, where=where, as_of=moment, limit=most)
+        return backend.scan(name, columns=columns, where=where, as_of=as_of, limit=most)
 
     return rows_response(accept, limit, read)
 
@@ -88,9 +88,8 @@ def delete_rows(
 @router.post("/query", summary="Run a query", response_class=Response, responses=DESCRIPTION)
 def query(backend: Backend, question: Question, accept: Accept, limit: RowLimit = None) -> Response:
     """Run a SELECT over datasets, in DuckDB's dialect."""
-    moments = {name: as_of(str(moment)) for name, moment in question.as_of.items()}
 
     def read(most: int | None) -> pa.RecordBatchReader:
-        return limited(backend.query(question.sql, moments), most)
+        return limited(backend.query(question.sql, question.as_of), most)
 
     return rows_response(accept, limit, read)
