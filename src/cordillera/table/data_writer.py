@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -34,6 +34,9 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 TARGET_FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 DEFAULT_TARGET_FILE_SIZE = 128 * 1024 * 1024
 _MAX_OPEN_FILES = 64
+_PAGE_BYTES = 128 * 1024
+_SAMPLE_ROWS = 20_000
+_DISTINCT_SHARE = 0.2
 
 
 def partition_path(spec: PartitionSpec, schema: Schema, partition: tuple[Any, ...]) -> str:
@@ -46,16 +49,78 @@ def partition_path(spec: PartitionSpec, schema: Schema, partition: tuple[Any, ..
     return "/".join(parts)
 
 
+def data_file_path(location: str, spec: PartitionSpec, schema: Schema, partition: tuple[Any, ...], name: UUID) -> str:
+    """Return the path of a new data file."""
+    folder = partition_path(spec, schema, partition)
+    return "/".join(part for part in (location, "data", folder, f"{name}.parquet") if part)
+
+
+def stored_schema(schema: Schema, names: Iterable[str]) -> pa.Schema:
+    """Return the schema of a data file: the table's columns, then those of ``names`` that are row lineage."""
+    return pa.schema([*to_arrow_schema(schema), *(LINEAGE_FIELDS[name] for name in names if name in LINEAGE_FIELDS)])
+
+
+def parquet_writer(
+    sink: Any, schema: pa.Schema, sample: pa.RecordBatch | pa.Table, footers: list[pq.FileMetaData] | None = None
+) -> pq.ParquetWriter:
+    """Return a writer of data files, with the encodings that suit the first rows.
+
+    Args:
+        sink: Where the file goes.
+        schema: Its columns, with field ids.
+        sample: Rows to choose encodings by.
+        footers: Receives the footer when the file is closed.
+    """
+    return pq.ParquetWriter(
+        sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
+        store_schema=False, write_page_index=True, use_dictionary=_dictionary_columns(schema, sample),
+        metadata_collector=footers, data_page_size=_PAGE_BYTES,
+    )  # fmt: skip
+
+
+def _dictionary_columns(schema: pa.Schema, sample: pa.RecordBatch | pa.Table) -> list[str]:
+    """Return the columns worth a dictionary: those whose values repeat.
+
+    A dictionary of values that hardly repeat makes files larger, and costs most of the time it takes to write them.
+    """
+    rows = sample.slice(0, _SAMPLE_ROWS)
+    paths = []
+    for field, column in zip(schema, rows.columns, strict=True):
+        if pa.types.is_nested(field.type):
+            paths += _leaf_paths(field)
+        elif not pa.types.is_boolean(field.type) and _repeats(column):
+            paths.append(field.name)
+    return paths
+
+
+def _repeats(column: pa.Array | pa.ChunkedArray) -> bool:
+    storage = column.cast(column.type.storage_type) if isinstance(column.type, pa.BaseExtensionType) else column
+    return bool(pc.count_distinct(storage, mode="all").as_py() <= len(column) * _DISTINCT_SHARE)
+
+
+def _leaf_paths(field: pa.Field, above: str = "") -> list[str]:
+    path = f"{above}{field.name}"
+    if pa.types.is_struct(field.type):
+        return [leaf for child in field.type for leaf in _leaf_paths(child, f"{path}.")]
+    if pa.types.is_map(field.type):
+        key, value = field.type.key_field.with_name("key"), field.type.item_field.with_name("value")
+        return [*_leaf_paths(key, f"{path}.key_value."), *_leaf_paths(value, f"{path}.key_value.")]
+    if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+        return _leaf_paths(field.type.value_field.with_name("element"), f"{path}.list.")
+    return [path]
+
+
 @dataclass
 class _OpenFile:
     """One Parquet file being written: rows gather until they fill a row group."""
 
     path: str
     partition: tuple[Any, ...]
+    schema: pa.Schema
     output: AbstractContextManager[pa.NativeFile]
-    sink: _HashingSink
-    writer: pq.ParquetWriter
-    metadata: list[pq.FileMetaData]
+    sink: HashingSink
+    footers: list[pq.FileMetaData] = field(default_factory=list)
+    writer: pq.ParquetWriter | None = None
     pending: list[pa.RecordBatch] = field(default_factory=list)
     pending_rows: int = 0
     pending_bytes: int = 0
@@ -69,11 +134,18 @@ class _OpenFile:
 
     def flush(self) -> None:
         if self.pending:
-            self.writer.write_table(pa.Table.from_batches(self.pending), row_group_size=ROW_GROUP_ROWS)
+            rows = pa.Table.from_batches(self.pending)
+            if self.writer is None:
+                self.writer = parquet_writer(self.sink, self.schema, rows, self.footers)
+            self.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
 
+    def finish(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
 
-class _HashingSink:
+
+class HashingSink:
     """A file object that hashes what passes through, so that no file is read again to know its checksum."""
 
     def __init__(self, file: pa.NativeFile) -> None:
@@ -146,7 +218,7 @@ class DataWriter:
         try:
             for batch in batches:
                 for partition, rows in self._split(batch):
-                    self._file_for(partition, rows.schema).add(rows)
+                    self._file_for(partition, rows).add(rows)
                     self._roll(partition)
             while self._open:
                 self._close(next(iter(self._open)))
@@ -179,30 +251,18 @@ class DataWriter:
         column = batch.column(name)
         return pc.struct_field(column, nested) if nested else column
 
-    def _file_for(self, partition: tuple[Any, ...], rows_schema: pa.Schema) -> _OpenFile:
+    def _file_for(self, partition: tuple[Any, ...], rows: pa.RecordBatch) -> _OpenFile:
         if partition not in self._open:
             if len(self._open) >= _MAX_OPEN_FILES:
                 self._close(next(iter(self._open)))
-            self._open[partition] = self._create(partition, rows_schema)
+            self._open[partition] = self._create(partition, rows.schema.names)
         return self._open[partition]
 
-    def _create(self, partition: tuple[Any, ...], rows_schema: pa.Schema) -> _OpenFile:
-        folder = partition_path(self._spec, self._schema, partition)
-        path = "/".join(part for part in (self._location, "data", folder, f"{self._new_id()}.parquet") if part)
-        lineage = [LINEAGE_FIELDS[name] for name in rows_schema.names if name in LINEAGE_FIELDS]
-        schema = pa.schema([*to_arrow_schema(self._schema), *lineage])
+    def _create(self, partition: tuple[Any, ...], names: Sequence[str]) -> _OpenFile:
+        path = data_file_path(self._location, self._spec, self._schema, partition, self._new_id())
+        schema = stored_schema(self._schema, names)
         output = self._storage.open_output(path)
-        sink = _HashingSink(output.__enter__())
-        metadata: list[pq.FileMetaData] = []
-        try:
-            writer = pq.ParquetWriter(
-                sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
-                store_schema=False, write_page_index=True, metadata_collector=metadata,
-            )  # fmt: skip
-        except BaseException as error:
-            output.__exit__(type(error), error, error.__traceback__)
-            raise
-        return _OpenFile(path, partition, output, sink, writer, metadata)
+        return _OpenFile(path, partition, schema, output, HashingSink(output.__enter__()))
 
     def _roll(self, partition: tuple[Any, ...]) -> None:
         if self._open[partition].sink.size >= self._target_size:
@@ -211,10 +271,10 @@ class DataWriter:
     def _close(self, partition: tuple[Any, ...]) -> None:
         file = self._open[partition]
         file.flush()
-        file.writer.close()
+        file.finish()
         del self._open[partition]
         file.output.__exit__(None, None, None)
-        metadata = file.metadata[0]
+        footer = file.footers[0]
         self._written.append(
             ContentFile(
                 content=Content.DATA,
@@ -222,11 +282,11 @@ class DataWriter:
                 file_format="PARQUET",
                 spec_id=self._spec.spec_id,
                 partition=partition,
-                record_count=metadata.num_rows,
+                record_count=footer.num_rows,
                 file_size_in_bytes=file.sink.size,
                 sort_order_id=0,
                 checksum=f"sha256:{file.sink.digest.hexdigest()}",
-                **collect_statistics(metadata, self._schema),
+                **collect_statistics(footer, self._schema),
             )
         )
 
@@ -238,7 +298,7 @@ class DataWriter:
                 stack.push(file.output.__exit__)
                 file.sink.discarding = True
                 with suppress(Exception):  # a writer whose file has failed cannot be closed properly
-                    file.writer.close()
+                    file.finish()
             self._open.clear()
             raise error
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 from pyroaring import BitMap64
@@ -85,19 +86,24 @@ def encode_puffin(vectors: Mapping[str, BitMap64]) -> tuple[bytes, dict[str, Vec
     return bytes(out), locations
 
 
-def keep_mask(deleted: BitMap64, first_position: int, rows: int) -> pa.Array | None:
+def positions_of(deleted: BitMap64) -> npt.NDArray[np.int64]:
+    """Return the positions of a vector, ascending."""
+    return np.asarray(deleted.to_array(), dtype=np.int64)
+
+
+def keep_mask(deleted: npt.NDArray[np.int64], first_position: int, rows: int) -> pa.Array | None:
     """Return a mask of the rows of a batch that are not deleted, or None where all remain.
 
     Args:
-        deleted: The positions deleted in the whole file.
+        deleted: The positions deleted in the whole file, ascending.
         first_position: The position in the file of the batch's first row.
         rows: Number of rows in the batch.
     """
-    if not deleted.range_cardinality(first_position, first_position + rows):
+    begin, end = np.searchsorted(deleted, (first_position, first_position + rows))
+    if begin == end:
         return None
-    within = deleted & BitMap64(range(first_position, first_position + rows))
     keep = np.ones(rows, dtype=bool)
-    keep[np.asarray(within.to_array(), dtype=np.int64) - first_position] = False
+    keep[deleted[begin:end] - first_position] = False
     return pa.array(keep)
 
 

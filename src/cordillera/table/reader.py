@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ from cordillera.spec.arrow_types import field_id_of, to_arrow_schema
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.data_writer import LAST_UPDATED, LAST_UPDATED_FIELD_ID, ROW_ID, ROW_ID_FIELD_ID
-from cordillera.table.deletion_vector import keep_mask
+from cordillera.table.deletion_vector import keep_mask, positions_of
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.projection import file_columns, project
 
@@ -129,9 +130,10 @@ class FileReader:
     ) -> Iterator[pa.RecordBatch]:
         stored = parquet.schema_arrow
         columns = file_columns(stored, options.schema)
-        lineage = {field_id_of(f): f.name for f in stored if field_id_of(f) in (ROW_ID_FIELD_ID, LAST_UPDATED_FIELD_ID)}
+        lineage = _lineage_columns(stored)
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
-        deleted = options.deleted.get(live.path) or self._files.deleted_positions(live)
+        bitmap = options.deleted.get(live.path) or self._files.deleted_positions(live)
+        deleted = positions_of(bitmap) if bitmap else None
         schema = options.arrow_schema()
         for group, first in _row_groups(parquet, live, options, columns):
             position = first
@@ -143,6 +145,28 @@ class FileReader:
                 ]
                 yield from _without_deleted(schema, arrays, batch.num_rows, deleted, position)
                 position += batch.num_rows
+
+    def read_group(
+        self, parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, group: int, first: int
+    ) -> pa.RecordBatch:
+        """Read one row group of an open file, deleted rows too.
+
+        Args:
+            parquet: The file.
+            live: What the manifests say about it.
+            options: The columns wanted.
+            group: The row group's number.
+            first: The position of its first row.
+        """
+        stored = parquet.schema_arrow
+        columns, lineage = file_columns(stored, options.schema), _lineage_columns(stored)
+        wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
+        # Without columns a batch would not know how many rows it has.
+        table = parquet.read_row_group(group, columns=wanted or [stored.names[0]])
+        batch = table.combine_chunks().to_batches()[0]
+        arrays = project(batch, columns, options.schema)
+        arrays += [self._metadata_column(n, batch, live, lineage, first, 0) for n in options.metadata_columns]
+        return pa.RecordBatch.from_arrays(arrays, schema=options.arrow_schema())
 
     def _metadata_column(
         self,
@@ -169,12 +193,16 @@ class FileReader:
         return inherited if stored is None else pc.coalesce(batch.column(stored), inherited)
 
 
+def _lineage_columns(stored: pa.Schema) -> dict[int | None, str]:
+    return {field_id_of(f): f.name for f in stored if field_id_of(f) in (ROW_ID_FIELD_ID, LAST_UPDATED_FIELD_ID)}
+
+
 def _range(first: int, rows: int) -> pa.Array:
     return pa.array(np.arange(first, first + rows, dtype=np.int64))
 
 
 def _without_deleted(
-    schema: pa.Schema, arrays: list[pa.Array], rows: int, deleted: BitMap64 | None, position: int
+    schema: pa.Schema, arrays: list[pa.Array], rows: int, deleted: npt.NDArray[np.int64] | None, position: int
 ) -> Iterator[pa.RecordBatch]:
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
     keep = None if deleted is None else keep_mask(deleted, position, rows)

@@ -1,0 +1,216 @@
+"""Copy-on-write: a data file written anew with some rows gone and others in the place of stored ones.
+
+Rows keep their order, so a file stays within its key range. Row groups without a change, and in changed row groups the
+columns without one, are passed through as bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.schema import Schema
+from pyroaring import BitMap64
+
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.data_writer import LAST_UPDATED, ROW_ID, HashingSink, data_file_path, parquet_writer, stored_schema
+from cordillera.table.column_statistics import collect_statistics
+from cordillera.table.deletion_vector import positions_of
+from cordillera.table.io import TableIO
+from cordillera.table.live_files import LiveFile
+from cordillera.table.parquet_assembly import ColumnChunk, ParquetAssembler, ParquetSource
+from cordillera.table.reader import ReadOptions
+
+Positions = npt.NDArray[np.int64]
+_FILES_AT_A_TIME = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRows:
+    """Rows that take the place of stored rows of one file.
+
+    Attributes:
+        rows: The columns that change, in any order.
+        positions: Where in the file, ascending.
+    """
+
+    rows: pa.Table
+    positions: Positions
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What happens to one row group; positions count from its first row."""
+
+    index: int
+    first: int
+    rows: int
+    gone: Positions
+    placed: Positions
+    new: pa.Table | None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether as many rows remain, each where it was."""
+        return len(self.gone) == len(self.placed)
+
+    def kept(self) -> Positions:
+        """Return, for each row that remains, its place among the stored rows followed by the new ones."""
+        places = np.arange(self.rows)
+        places[self.gone] = -1
+        places[self.placed] = self.rows + np.arange(len(self.placed))
+        return places[places >= 0]
+
+
+def rewrite_files(
+    io: TableIO, metadata: TableMetadata, gone: Mapping[LiveFile, BitMap64], placed: Mapping[LiveFile, PlacedRows]
+) -> list[ContentFile]:
+    """Write files anew without some rows, and with others in the place of stored ones; several at a time.
+
+    Args:
+        io: Access to the table's files.
+        metadata: The table. The files are under its current partition spec.
+        gone: All positions to leave out, by file: those of earlier deletes and of replaced rows too.
+        placed: Rows that take the place of rows that go.
+    """
+    rewriter = _Rewriter(io, metadata)
+    written: list[ContentFile] = []
+    with ThreadPoolExecutor(_FILES_AT_A_TIME, thread_name_prefix="cordillera-rewrite") as pool:
+        jobs = [pool.submit(rewriter.rewrite, live, positions_of(marks), placed.get(live)) for live, marks in gone.items()]
+        try:
+            written.extend(job.result() for job in jobs)
+        except BaseException:
+            for job in jobs:
+                job.cancel()
+            finished = [job.result() for job in jobs if not job.cancelled() and job.exception() is None]
+            io.storage.delete(file.file_path for file in finished)
+            raise
+    return written
+
+
+class _Rewriter:
+    def __init__(self, io: TableIO, metadata: TableMetadata) -> None:
+        self._io, self._metadata = io, metadata
+        self._schema: Schema = metadata.schema
+        self._lineage = (ROW_ID, LAST_UPDATED) if metadata.format_version >= 3 else ()
+        self._stored = stored_schema(self._schema, self._lineage)
+        self._template = _encoded(self._stored.empty_table())
+        # A key column of the new row equals the stored one, to the byte where equality knows no -0.0.
+        self._same = {
+            name for name in metadata.semantics.key if not _has_floats(self._stored.field(name).type)
+        }  # fmt: skip
+
+    def rewrite(self, live: LiveFile, gone: Positions, placed: PlacedRows | None) -> ContentFile:
+        path = self._new_path(live)
+        with self._io.storage.open_input(live.path) as stored, self._io.storage.open_output(path) as output:
+            sink = HashingSink(output)
+            source, parquet = ParquetSource(stored), pq.ParquetFile(stored)
+            assembler = ParquetAssembler(sink, self._template)
+            for group in _groups(source, gone, placed):
+                self._write_group(assembler, source, parquet, live, group)
+            footer = assembler.close()
+        return ContentFile(
+            content=Content.DATA,
+            file_path=path,
+            file_format="PARQUET",
+            spec_id=live.file.spec_id,
+            partition=live.file.partition,
+            record_count=footer.num_rows,
+            file_size_in_bytes=sink.size,
+            sort_order_id=0,
+            checksum=f"sha256:{sink.digest.hexdigest()}",
+            **collect_statistics(footer, self._schema),
+        )
+
+    def _new_path(self, live: LiveFile) -> str:
+        spec, name = self._metadata.spec_by_id(live.file.spec_id), self._io.clock.new_id()
+        return data_file_path(self._metadata.location, spec, self._schema, live.file.partition, name)
+
+    def _write_group(
+        self, assembler: ParquetAssembler, source: ParquetSource, parquet: pq.ParquetFile, live: LiveFile, group: _Group
+    ) -> None:
+        kept = group.rows - len(group.gone) + len(group.placed)
+        if not kept:
+            return
+        chunks = self._passed(assembler, source, group)
+        missing = [field.name for field in self._stored if not _has_all(chunks, assembler, field.name)]
+        if missing:
+            rows = self._changed(parquet, live, group, missing)
+            fresh = _encoded(rows)
+            chunks = {path: chunk for path, chunk in chunks.items() if path.split(".")[0] not in missing}
+            chunks |= fresh.chunks(0)
+        assembler.add_group(chunks, kept)
+
+    def _passed(self, assembler: ParquetAssembler, source: ParquetSource, group: _Group) -> dict[str, ColumnChunk]:
+        """Return the column chunks that can be passed through as they are."""
+        if not group.in_place:
+            return {}
+        changed = set(group.new.column_names) - self._same if group.new is not None else set()
+        if group.new is not None:
+            changed.add(LAST_UPDATED)
+        return {
+            path: chunk
+            for path, chunk in source.chunks(group.index).items()
+            if assembler.fits(source, path)
+            and path.split(".")[0] not in changed
+            and (path not in self._lineage or chunk.null_count == 0)  # NULL is inherited, from the file it is in
+        }
+
+    def _changed(
+        self, parquet: pq.ParquetFile, live: LiveFile, group: _Group, names: Sequence[str]
+    ) -> pa.Table:
+        """Return some columns of a row group as they will be."""
+        columns = [name for name in names if name not in self._lineage]
+        lineage = tuple(name for name in names if name in self._lineage)
+        options = ReadOptions(self._schema.select(*columns) if columns else Schema(), lineage)
+        batch = self._io.reader.read_group(parquet, live, options, group.index, group.first)
+        kept = pa.array(group.kept())
+        arrays = []
+        for name in names:
+            stored = batch.column(name)
+            if group.new is not None and name == LAST_UPDATED:
+                new = pa.nulls(len(group.placed), pa.int64())
+            elif group.new is not None and name in group.new.column_names:
+                new = group.new.column(name).combine_chunks()
+            else:
+                new = stored.take(pa.array(group.placed))
+            arrays.append(pa.concat_arrays([stored, new]).take(kept) if len(new) or len(group.gone) else stored)
+        return pa.table(arrays, schema=pa.schema([self._stored.field(name) for name in names]))
+
+
+def _groups(source: ParquetSource, gone: Positions, placed: PlacedRows | None) -> list[_Group]:
+    groups, first = [], 0
+    where = placed.positions if placed is not None else np.empty(0, np.int64)
+    for index in range(len(source.groups)):
+        rows = source.rows(index)
+        left, right = np.searchsorted(gone, (first, first + rows))
+        begin, end = np.searchsorted(where, (first, first + rows))
+        new = placed.rows.slice(begin, end - begin) if placed is not None and end > begin else None
+        groups.append(_Group(index, first, rows, gone[left:right] - first, where[begin:end] - first, new))
+        first += rows
+    return groups
+
+
+def _encoded(rows: pa.Table) -> ParquetSource:
+    """Return rows as a Parquet file of one row group in memory."""
+    out = pa.BufferOutputStream()
+    with parquet_writer(out, rows.schema, rows) as writer:
+        if rows.num_rows:
+            writer.write_table(rows, row_group_size=rows.num_rows)
+    return ParquetSource(pa.BufferReader(out.getvalue()))
+
+
+def _has_all(chunks: Mapping[str, ColumnChunk], assembler: ParquetAssembler, column: str) -> bool:
+    return all(path in chunks for path in assembler.layout if path.split(".")[0] == column)
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_floats(kind.field(index).type) for index in range(kind.num_fields))
+    return bool(pa.types.is_floating(kind))
