@@ -31,7 +31,8 @@ class Work:
 _COLUMNS = """
     {id}::BIGINT AS id,
     (hash({id}, {salt}, 1) % 1000000)::INTEGER AS customer,
-    ['books', 'games', 'garden', 'music', 'tools', 'toys', 'food', 'shoes'][1 + (hash({id}, {salt}, 2) % 8)::INT] AS category,
+    ['books', 'games', 'garden', 'music', 'tools', 'toys', 'food', 'shoes'][1 + (hash({id}, {salt}, 2) % 8)::INT]
+        AS category,
     ['new', 'paid', 'sent', 'done', 'back'][1 + (hash({id}, {salt}, 3) % 5)::INT] AS status,
     'R' || lpad((hash({id}, {salt}, 4) % 200)::VARCHAR, 3, '0') AS region,
     ((hash({id}, {salt}, 5) % 1000000) / 100)::DECIMAL(12, 2) AS amount,
@@ -60,7 +61,8 @@ def generate(folder: Path, rows: int) -> Work:
             select = f"SELECT {_COLUMNS.format(id='(2 * i)', salt=0)} FROM range({first}, {first + each}) t(i)"
             _write(connection, select, partial / f"part-{number:02}.parquet")
         partial.rename(work.table)
-    _changes(connection, work, "uniform", f"SELECT i, hash(i, 77) % 20 AS dice FROM range({rows}) t(i) WHERE hash(i, 5) % 10 = 0")
+    uniform = f"SELECT i, hash(i, 77) % 20 AS dice FROM range({rows}) t(i) WHERE hash(i, 5) % 10 = 0"
+    _changes(connection, work, "uniform", uniform)
     skewed = f"SELECT i, 0 AS dice FROM range({rows // 2}, {rows // 2 + rows // 20}) t(i) WHERE hash(i, 6) % 5 = 0"
     _changes(connection, work, "skewed", skewed)
     return work

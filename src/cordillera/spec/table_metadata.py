@@ -16,7 +16,7 @@ from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
 from cordillera.errors import CorruptDataError
-from cordillera.spec.merge import MergeSemantics
+from cordillera.spec.merge import MergeSemantics, WriteMode
 
 MAIN_BRANCH = "main"
 SUPPORTED_FORMAT_VERSIONS = (2, 3)
@@ -125,6 +125,11 @@ class TableMetadata:
     def semantics(self) -> MergeSemantics:
         """The merge semantics stored in the table's properties."""
         return MergeSemantics.of(self.schema, self.properties)
+
+    @property
+    def copies_on_write(self) -> bool:
+        """Whether rows are taken out by rewriting files; format version 2 knows no deletion vectors."""
+        return self.format_version < 3 or self.semantics.write_mode is WriteMode.COPY_ON_WRITE
 
     @cached_property
     def current_snapshot(self) -> IcebergSnapshot | None:

@@ -95,7 +95,7 @@ def duplicate_keys(rows: pa.Table | pa.RecordBatchReader, columns: Sequence[str]
 
 
 def _groupable(kind: pa.DataType) -> bool:
-    """Tell whether Arrow groups a type by the rules of ``spec.merge``: not floats, whose NaN and -0.0 it tells apart."""
+    """Tell if Arrow groups a type as ``spec.merge`` does: not floats, whose NaN and -0.0 it tells apart."""
     return not (pa.types.is_floating(kind) or pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType))
 
 

@@ -49,6 +49,16 @@ def partition_path(spec: PartitionSpec, schema: Schema, partition: tuple[Any, ..
     return "/".join(parts)
 
 
+def partition_columns(spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch) -> list[pa.Array]:
+    """Return the partition values of rows, a column for each field of the spec, as Iceberg holds them in memory."""
+    columns = []
+    for part in spec.fields:
+        name, *nested = (schema.find_column_name(part.source_id) or "").split(".")
+        column = pc.struct_field(batch.column(name), nested) if nested else batch.column(name)
+        columns.append(_internal_form(part.transform.pyarrow_transform(schema.find_type(part.source_id))(column)))
+    return columns
+
+
 def data_file_path(location: str, spec: PartitionSpec, schema: Schema, partition: tuple[Any, ...], name: UUID) -> str:
     """Return the path of a new data file."""
     folder = partition_path(spec, schema, partition)
@@ -85,11 +95,11 @@ def _dictionary_columns(schema: pa.Schema, sample: pa.RecordBatch | pa.Table) ->
     """
     rows = sample.slice(0, _SAMPLE_ROWS)
     paths = []
-    for field, column in zip(schema, rows.columns, strict=True):
-        if pa.types.is_nested(field.type):
-            paths += _leaf_paths(field)
-        elif not pa.types.is_boolean(field.type) and _repeats(column):
-            paths.append(field.name)
+    for declared, column in zip(schema, rows.columns, strict=True):
+        if pa.types.is_nested(declared.type):
+            paths += _leaf_paths(declared)
+        elif not pa.types.is_boolean(declared.type) and _repeats(column):
+            paths.append(declared.name)
     return paths
 
 
@@ -154,6 +164,7 @@ class HashingSink:
         self.size = 0
 
     def write(self, data: Any) -> int:
+        """Hash bytes and pass them on."""
         if self.discarding:
             return len(data)
         self.digest.update(data)
@@ -162,21 +173,27 @@ class HashingSink:
         return len(data)
 
     def tell(self) -> int:
+        """Return how many bytes have passed."""
         return self.size
 
     def flush(self) -> None:
+        """Pass on what is held back."""
         self._file.flush()
 
     def close(self) -> None:
+        """Take no more; the file behind it stays open."""
         self.closed = True
 
     def readable(self) -> bool:
+        """It cannot be read."""
         return False
 
     def writable(self) -> bool:
+        """It can be written."""
         return True
 
     def seekable(self) -> bool:
+        """It only goes forward."""
         return False
 
 
@@ -232,10 +249,7 @@ class DataWriter:
         if not self._spec.fields:
             yield (), batch
             return
-        columns = [
-            _internal_form(part.transform.pyarrow_transform(self._schema.find_type(part.source_id))(column))
-            for part, column in ((part, self._source_column(batch, part.source_id)) for part in self._spec.fields)
-        ]
+        columns = partition_columns(self._spec, self._schema, batch)
         names = [str(index) for index in range(len(columns))]
         numbered = pa.table([*columns, pa.array(range(batch.num_rows), pa.int64())], names=[*names, "row"])
         groups = numbered.group_by(names, use_threads=False).aggregate([("row", "list")])
@@ -245,11 +259,6 @@ class DataWriter:
             return
         for index, partition in enumerate(partitions):
             yield partition, batch.take(groups.column("row_list")[index].values)
-
-    def _source_column(self, batch: pa.RecordBatch, source_id: int) -> pa.Array:
-        name, *nested = (self._schema.find_column_name(source_id) or "").split(".")
-        column = batch.column(name)
-        return pc.struct_field(column, nested) if nested else column
 
     def _file_for(self, partition: tuple[Any, ...], rows: pa.RecordBatch) -> _OpenFile:
         if partition not in self._open:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from cordillera.spec.merge import WriteMode
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID, DataWriter
@@ -15,6 +14,7 @@ from cordillera.table.deletion_vector import encode_puffin
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
+from cordillera.table.rewrite import PlacedRows, rewrite_files
 from cordillera.table.snapshot_producer import FileChanges
 
 LINEAGE = (ROW_ID, LAST_UPDATED)
@@ -33,7 +33,11 @@ def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
 
 
 def build_changes(
-    io: TableIO, metadata: TableMetadata, rows: pa.Table | None, removed: Mapping[LiveFile, BitMap64]
+    io: TableIO,
+    metadata: TableMetadata,
+    rows: pa.Table | None,
+    removed: Mapping[LiveFile, BitMap64],
+    placed: Mapping[LiveFile, PlacedRows] | None = None,
 ) -> FileChanges:
     """Write the files that take rows out of and put rows into a table.
 
@@ -42,13 +46,16 @@ def build_changes(
         metadata: The table.
         rows: New rows in table order with ``_row_id`` behind them, or None.
         removed: Positions to take out, by live file.
+        placed: Rows that take the place of removed ones, by live file, where files are rewritten.
     """
     deleted = {live: (io.files.deleted_positions(live) or BitMap64()) | gone for live, gone in removed.items()}
-    emptied = tuple(live for live, positions in deleted.items() if len(positions) == live.file.record_count)
+    placed = placed or {}
+    emptied = tuple(
+        live for live, positions in deleted.items() if len(positions) == live.file.record_count and live not in placed
+    )
     partly = {live: positions for live, positions in deleted.items() if live not in emptied}
-    if metadata.format_version < 3 or metadata.semantics.write_mode is WriteMode.COPY_ON_WRITE:
-        added = data_writer(io, metadata).write(_rewritten(io, metadata, partly, rows))
-        return FileChanges(tuple(added), (*emptied, *partly))
+    if metadata.copies_on_write:
+        return FileChanges(_copied(io, metadata, rows, partly, placed), (*emptied, *partly))
     new = [] if rows is None or not rows.num_rows else data_writer(io, metadata).write(_with_row_ids(rows))
     return FileChanges(tuple(new), emptied, write_vectors(io, metadata, partly))
 
@@ -58,6 +65,28 @@ def _with_row_ids(rows: pa.Table) -> list[pa.RecordBatch]:
     inherits_all = rows.column(ROW_ID).null_count == rows.num_rows
     batches: list[pa.RecordBatch] = (rows.drop_columns([ROW_ID]) if inherits_all else rows).to_batches()
     return batches
+
+
+def _copied(
+    io: TableIO,
+    metadata: TableMetadata,
+    rows: pa.Table | None,
+    partly: Mapping[LiveFile, BitMap64],
+    placed: Mapping[LiveFile, PlacedRows],
+) -> tuple[ContentFile, ...]:
+    """Write touched files anew, each for itself, and new rows to new files.
+
+    What remains of files of an earlier partitioning goes with the new rows, to where it belongs now.
+    """
+    outdated = {live: gone for live, gone in partly.items() if live.file.spec_id != metadata.default_spec_id}
+    written = rewrite_files(io, metadata, {live: g for live, g in partly.items() if live not in outdated}, placed)
+    try:
+        if outdated or (rows is not None and rows.num_rows):
+            written += data_writer(io, metadata).write(_rewritten(io, metadata, outdated, rows))
+    except BaseException:
+        io.storage.delete(file.file_path for file in written)
+        raise
+    return tuple(written)
 
 
 def _rewritten(

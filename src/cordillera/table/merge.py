@@ -6,13 +6,15 @@ read, and streamed through a join. See ``cordillera.spec.merge`` for the rules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
 from cordillera.errors import MissingKeyError
@@ -21,11 +23,12 @@ from cordillera.spec import sql
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.merge import MergeSemantics, Operation
 from cordillera.spec.table_metadata import TableMetadata
-from cordillera.table.data_writer import ROW_ID
+from cordillera.table.data_writer import ROW_ID, partition_columns
 from cordillera.table.deletion_vector import bitmap_of
 from cordillera.table.live_files import LiveFile
 from cordillera.table.pruning import by_key_ranges, key_ranges
 from cordillera.table.reader import FILE_INDEX, POSITION, FileReader, ReadOptions
+from cordillera.table.rewrite import PlacedRows
 from cordillera.table.tombstones import Tombstones
 
 SOURCE = "_source"
@@ -41,6 +44,7 @@ class MergeResult:
         rows: New rows in the table's columns, with ``_row_id`` behind them: the id of the row each succeeds, or NULL.
         removed: Positions of stored rows that go, by live file.
         inserted, updated, deleted, late: Row counts, as in ``Manifest``.
+        placed: Rows that take the place of stored ones, by live file; only where files are rewritten.
         tombstones: Keys and sequences to remember as deleted.
     """
 
@@ -50,6 +54,7 @@ class MergeResult:
     updated: int
     deleted: int
     late: int
+    placed: Mapping[LiveFile, PlacedRows] = dataclasses.field(default_factory=dict)
     tombstones: pa.Table | None = None
 
 
@@ -72,7 +77,7 @@ class Merge:
         engine: QueryEngine,
         tombstones: Tombstones,
     ) -> None:
-        self._schema: Schema = metadata.schema
+        self._metadata, self._schema = metadata, metadata.schema
         self._semantics: MergeSemantics = metadata.semantics
         self._live_files, self._reader = live_files, reader
         self._engine, self._tombstones = engine, tombstones
@@ -100,9 +105,14 @@ class Merge:
             tombstones = (
                 accepted.select(self._identifying()) if self._semantics.sequence and accepted.num_rows else None
             )
-            return MergeResult(self.no_rows(), removed, 0, 0, hits, len(late), tombstones)
-        rows = self._new_rows(operation, accepted, matches, candidates)
-        return MergeResult(rows, removed, accepted.num_rows - hits, hits, 0, len(late))
+            return MergeResult(self.no_rows(), removed, 0, 0, hits, len(late), tombstones=tombstones)
+        counts = (accepted.num_rows - hits, hits, 0, len(late))
+        if not self._metadata.copies_on_write:
+            return MergeResult(self._new_rows(operation, accepted, matches, candidates), removed, *counts)
+        places = self._places(accepted, matches, candidates)
+        moving = _without(accepted, places.column(SOURCE).combine_chunks())
+        rows = self._new_rows(operation, moving, matches, candidates)
+        return MergeResult(rows, removed, *counts, self._placed(accepted, places, candidates))
 
     def match(self, keys: pa.Table, candidates: Sequence[LiveFile]) -> pa.Table:
         """Find the stored rows of the keys: where they are, their row id, ``_source`` and the stored sequence."""
@@ -146,6 +156,58 @@ class Merge:
         given = keys.column(sequence).take(matches.column(SOURCE))  # ``_source`` is the row's number in the batch
         older = matches.column(SOURCE).filter(pc.less(given, matches.column(_STORED_SEQUENCE)))
         return pc.unique(pa.concat_arrays([deleted_later, *older.chunks]))
+
+    def _places(self, accepted: pa.Table, matches: pa.Table, candidates: Sequence[LiveFile]) -> pa.Table:
+        """Return, for the rows that can take the place of a stored one, which: file index and position.
+
+        Of several stored rows of a key it is the one of the least row id. A row that changes its partition has to move,
+        and so does one whose file is of an earlier partitioning.
+        """
+        first = matches.sort_by([(SOURCE, "ascending"), (ROW_ID, "ascending"), (FILE_INDEX, "ascending")])
+        sources = first.column(SOURCE).to_numpy()
+        first = first.filter(pa.array(np.r_[True, sources[1:] != sources[:-1]][: len(sources)]))
+        stays = np.array([live.file.spec_id == self._metadata.default_spec_id for live in candidates], dtype=bool)
+        mask = stays[first.column(FILE_INDEX).to_numpy()]
+        spec = self._metadata.partition_spec
+        names = [(self._schema.find_column_name(part.source_id) or "").split(".")[0] for part in spec.fields]
+        if mask.any() and any(name in accepted.column_names and name not in self._semantics.key for name in names):
+            mask &= self._same_partition(accepted, first, candidates, names)
+        return first.filter(pa.array(mask)).select([SOURCE, FILE_INDEX, POSITION])
+
+    def _same_partition(
+        self, accepted: pa.Table, first: pa.Table, candidates: Sequence[LiveFile], names: Sequence[str]
+    ) -> npt.NDArray[np.bool_]:
+        """Tell for each matched row whether its new values leave it in its file's partition."""
+        if not all(name in accepted.column_names for name in names):
+            return np.zeros(first.num_rows, dtype=bool)  # the others would have to be read to know
+        at = pc.index_in(first.column(SOURCE), value_set=accepted.column(SOURCE).combine_chunks())
+        rows = accepted.take(at).combine_chunks().to_batches()
+        if not rows:
+            return np.zeros(0, dtype=bool)
+        same = np.ones(first.num_rows, dtype=bool)
+        values = partition_columns(self._metadata.partition_spec, self._schema, rows[0])
+        for number, column in enumerate(values):
+            stored = pa.array([live.file.partition[number] for live in candidates], column.type)
+            stored = stored.take(first.column(FILE_INDEX).combine_chunks())
+            equal = pc.or_(pc.fill_null(pc.equal(column, stored), False), pc.and_(column.is_null(), stored.is_null()))
+            same &= equal.to_numpy(zero_copy_only=False)
+        return same
+
+    def _placed(
+        self, accepted: pa.Table, places: pa.Table, candidates: Sequence[LiveFile]
+    ) -> dict[LiveFile, PlacedRows]:
+        """Group the rows that take the place of stored ones by file."""
+        if not places.num_rows:
+            return {}
+        ordered = places.sort_by([(FILE_INDEX, "ascending"), (POSITION, "ascending")])
+        at = pc.index_in(ordered.column(SOURCE), value_set=accepted.column(SOURCE).combine_chunks())
+        rows = accepted.drop_columns([SOURCE]).take(at)
+        files, positions = ordered.column(FILE_INDEX).to_numpy(), ordered.column(POSITION).to_numpy()
+        starts = [*np.flatnonzero(np.r_[True, files[1:] != files[:-1]]), len(files)]
+        return {
+            candidates[files[begin]]: PlacedRows(rows.slice(begin, end - begin), positions[begin:end])
+            for begin, end in itertools.pairwise(starts)
+        }
 
     def _new_rows(
         self, operation: Operation, accepted: pa.Table, matches: pa.Table, candidates: Sequence[LiveFile]

@@ -141,7 +141,7 @@ class ParquetAssembler:
 
     def fits(self, source: ParquetSource, path: str) -> bool:
         """Tell whether a column is stored in a source exactly as this file declares it."""
-        return path in source.layout and source.layout[path] == self.layout[path]
+        return path in self.layout and source.layout.get(path) == self.layout[path]
 
     def add_group(self, chunks: Mapping[str, ColumnChunk], rows: int) -> None:
         """Append a row group. ``chunks`` holds every column of the schema, by path."""

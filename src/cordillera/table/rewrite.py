@@ -18,9 +18,16 @@ from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
 from cordillera.spec.table_metadata import TableMetadata
-from cordillera.table.content_file import Content, ContentFile
-from cordillera.table.data_writer import LAST_UPDATED, ROW_ID, HashingSink, data_file_path, parquet_writer, stored_schema
 from cordillera.table.column_statistics import collect_statistics
+from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.data_writer import (
+    LAST_UPDATED,
+    ROW_ID,
+    HashingSink,
+    data_file_path,
+    parquet_writer,
+    stored_schema,
+)
 from cordillera.table.deletion_vector import positions_of
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
@@ -82,7 +89,9 @@ def rewrite_files(
     rewriter = _Rewriter(io, metadata)
     written: list[ContentFile] = []
     with ThreadPoolExecutor(_FILES_AT_A_TIME, thread_name_prefix="cordillera-rewrite") as pool:
-        jobs = [pool.submit(rewriter.rewrite, live, positions_of(marks), placed.get(live)) for live, marks in gone.items()]
+        jobs = [
+            pool.submit(rewriter.rewrite, live, positions_of(marks), placed.get(live)) for live, marks in gone.items()
+        ]
         try:
             written.extend(job.result() for job in jobs)
         except BaseException:
@@ -162,9 +171,7 @@ class _Rewriter:
             and (path not in self._lineage or chunk.null_count == 0)  # NULL is inherited, from the file it is in
         }
 
-    def _changed(
-        self, parquet: pq.ParquetFile, live: LiveFile, group: _Group, names: Sequence[str]
-    ) -> pa.Table:
+    def _changed(self, parquet: pq.ParquetFile, live: LiveFile, group: _Group, names: Sequence[str]) -> pa.Table:
         """Return some columns of a row group as they will be."""
         columns = [name for name in names if name not in self._lineage]
         lineage = tuple(name for name in names if name in self._lineage)

@@ -268,7 +268,7 @@ class TableWriter:
         result = merge.merge(operation, batch)
         if staged.operation is Operation.APPEND and result.updated:
             raise _keys_stored(self._dataset, [], result.updated)
-        changes = build_changes(self._io, metadata, result.rows, result.removed)
+        changes = build_changes(self._io, metadata, result.rows, result.removed, result.placed)
         return _Resolved(changes, result.inserted, result.updated, result.deleted, result.late, result.tombstones)
 
     def _replace_where(self, staged: StagedWrite, metadata: TableMetadata, where: RowFilter) -> _Resolved:
