@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cordillera.errors import CorruptDataError
 from cordillera.table import thrift
 from cordillera.table.thrift import ThriftStruct
 
@@ -93,7 +92,7 @@ class ParquetSource:
         file: Open for random access, and kept open by the caller.
 
     Raises:
-        CorruptDataError: If it is no Parquet file.
+        ValueError: If it is no Parquet file.
     """
 
     def __init__(self, file: pa.NativeFile) -> None:
@@ -101,11 +100,8 @@ class ParquetSource:
         size = file.size()
         length, magic = struct.unpack("<I4s", self.read(size - 8, 8)) if size >= 12 else (0, b"")
         if magic != _MAGIC or length > size - 12:
-            raise CorruptDataError("The file does not end like a Parquet file.")
-        try:
-            self.footer = thrift.decode(self.read(size - 8 - length, length))
-        except ValueError as error:
-            raise CorruptDataError(f"The footer of the Parquet file cannot be read: {error}.") from error
+            raise ValueError("it does not end like a Parquet file")
+        self.footer = thrift.decode(self.read(size - 8 - length, length))
         self.groups = self.footer.structs(_Footer.ROW_GROUPS)
         self.layout = _layout(self.footer.structs(_Footer.SCHEMA))
 

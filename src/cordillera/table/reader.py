@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,25 +106,9 @@ class FileReader:
         Raises:
             CorruptDataError: If the file is missing, is not Parquet, or does not hold what its manifest says.
         """
-        try:
-            with self._storage.open_input(live.path) as source:
-                parquet = pq.ParquetFile(source, pre_buffer=True)
-                self._check(parquet, live)
-                yield from self._read(parquet, live, options, file_index)
-        except (pa.ArrowInvalid, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise CorruptDataError(
-                f"The data file {live.path} cannot be read: {error}",
-                hint="Restore it, or roll the dataset back.",
-            ) from error
-
-    def _check(self, parquet: pq.ParquetFile, live: LiveFile) -> None:
-        if parquet.metadata.num_rows != live.file.record_count:
-            raise CorruptDataError(
-                f"The data file {live.path} has {parquet.metadata.num_rows} rows, its manifest says "
-                f"{live.file.record_count}."
-            )
+        with named_when_corrupt(live), self._storage.open_input(live.path) as source:
+            parquet = open_parquet(source, live)
+            yield from self._read(parquet, live, options, file_index)
 
     def _read(
         self, parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, file_index: int
@@ -191,6 +176,39 @@ class FileReader:
             inherited = pa.repeat(pa.scalar(sequence, pa.int64()), rows)
             stored = lineage.get(LAST_UPDATED_FIELD_ID)
         return inherited if stored is None else pc.coalesce(batch.column(stored), inherited)
+
+
+@contextmanager
+def named_when_corrupt(live: LiveFile) -> Iterator[None]:
+    """Turn what libraries raise about a damaged data file into an error that names it.
+
+    Raises:
+        CorruptDataError: In their place.
+    """
+    try:
+        yield
+    except (pa.ArrowInvalid, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise CorruptDataError(
+            f"The data file {live.path} cannot be read: {error}",
+            hint="Restore it, or roll the dataset back.",
+        ) from error
+
+
+def open_parquet(source: pa.NativeFile, live: LiveFile) -> pq.ParquetFile:
+    """Open a data file.
+
+    Raises:
+        CorruptDataError: If it has another number of rows than its manifest says.
+    """
+    parquet = pq.ParquetFile(source, pre_buffer=True)
+    if parquet.metadata.num_rows != live.file.record_count:
+        raise CorruptDataError(
+            f"The data file {live.path} has {parquet.metadata.num_rows} rows, its manifest says "
+            f"{live.file.record_count}."
+        )
+    return parquet
 
 
 def _lineage_columns(stored: pa.Schema) -> dict[int | None, str]:

@@ -32,7 +32,7 @@ from cordillera.table.deletion_vector import positions_of
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.parquet_assembly import ColumnChunk, ParquetAssembler, ParquetSource
-from cordillera.table.reader import ReadOptions
+from cordillera.table.reader import ReadOptions, named_when_corrupt, open_parquet
 
 Positions = npt.NDArray[np.int64]
 _FILES_AT_A_TIME = 2
@@ -117,9 +117,9 @@ class _Rewriter:
 
     def rewrite(self, live: LiveFile, gone: Positions, placed: PlacedRows | None) -> ContentFile:
         path = self._new_path(live)
-        with self._io.storage.open_input(live.path) as stored, self._io.storage.open_output(path) as output:
-            sink = HashingSink(output)
-            source, parquet = ParquetSource(stored), pq.ParquetFile(stored)
+        storage = self._io.storage
+        with named_when_corrupt(live), storage.open_input(live.path) as stored, storage.open_output(path) as output:
+            sink, parquet, source = HashingSink(output), open_parquet(stored, live), ParquetSource(stored)
             assembler = ParquetAssembler(sink, self._template)
             for group in _groups(source, gone, placed):
                 self._write_group(assembler, source, parquet, live, group)
