@@ -13,7 +13,7 @@ from cordillera.access.service import AccessService
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.storage import build_storage
-from cordillera.adapters.synchronizers import build_synchronizer
+from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.catalog.commits import CommitService
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
@@ -107,6 +107,11 @@ class Application:
             self.runs.execute(payload["job"], payload["partition"])
 
         return {DELIVER: deliver, WITHDRAW: withdraw, RUN: run}
+
+    @staticmethod
+    def complete_target_config(kind: str, config: Mapping[str, str]) -> dict[str, str]:
+        """Return a target's settings with relative paths of files counted from this process's working directory."""
+        return complete_paths(kind, config, Path.cwd())
 
     def lake(self) -> LakeInfo:
         """Return the lake's id, name and place."""

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cordillera.errors import InvalidConfigurationError, LakeNotFoundError
+from cordillera.spec.local_path import whole_path
 
 SETTINGS_FILE = "cordillera.toml"
 _SQLITE_PREFIXES = ("sqlite:///", "sqlite+pysqlite:///")
@@ -132,12 +133,11 @@ def with_whole_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     whole = dict(values)
     root, url = values.get("storage_root"), values.get("metadata_url")
-    if isinstance(root, str) and root and ":" not in root.partition("/")[0]:
-        whole["storage_root"] = str(folder / root)
+    if isinstance(root, str):
+        whole["storage_root"] = whole_path(root, folder)
     if isinstance(url, str) and url.startswith(_SQLITE_PREFIXES):
         scheme, file = url.split(":///", 1)
-        if file and not file.startswith((":", "?", "file:")):
-            whole["metadata_url"] = f"{scheme}:///{folder / file}"
+        whole["metadata_url"] = f"{scheme}:///{whole_path(file, folder)}"
     return whole
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,13 @@ class TestLocalRows(Local, RowsSuite):
 
 class TestLocalWork(Local, WorkSuite):
     pass
+
+
+def test_a_relative_path_of_a_target_counts_from_the_callers_directory(
+    app: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = LocalBackend(app).create_target("relative", "duckdb", {"path": "t.duckdb"})
+    assert target.config == {"path": str(tmp_path / "t.duckdb")}
+    monkeypatch.chdir("/")
+    LocalBackend(app).check_target("relative")

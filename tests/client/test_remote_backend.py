@@ -8,6 +8,7 @@ import pytest
 
 from cordillera.app import Application
 from cordillera.client.remote import RemoteBackend
+from cordillera.errors import InvalidConfigurationError, TargetNotFoundError
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
@@ -35,3 +36,13 @@ class TestRemoteRows(Remote, RowsSuite):
 
 class TestRemoteWork(Remote, WorkSuite):
     pass
+
+
+def test_a_server_takes_no_relative_path_of_a_target(url: str, token: str) -> None:
+    backend = RemoteBackend(url, token)
+    for path in ("t.duckdb", "~/t.duckdb"):
+        with pytest.raises(InvalidConfigurationError, match="relative"):
+            backend.create_target("relative", "duckdb", {"path": path})
+    with pytest.raises(TargetNotFoundError):
+        backend.target("relative")
+    backend.close()

@@ -56,7 +56,7 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
-    server.state.backend = LocalBackend(app)
+    server.state.backend = LocalBackend(app, behind_server=True)
     server.state.access_rules = rules
     server.state.stopping = _never
     server.add_middleware(RequestMiddleware, rules=rules, most_bytes=app.settings.max_request_mb * 1_000_000)

@@ -67,8 +67,8 @@ Condition = Annotated[LongText | None, Query(description="SQL condition on rows,
 AsOfText = Annotated[
     Text | None,
     Query(
-        description="A snapshot's sequence number, a time in ISO 8601, or a date (the end of that day in UTC); leave out "
-        "for the present.",
+        description="A snapshot's sequence number, a time in ISO 8601, or a date (the end of that day in UTC); now if "
+        "it is left out.",
     ),
 ]
 

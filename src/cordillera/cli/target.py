@@ -27,13 +27,16 @@ _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "own
 )
 def create(
     name: TargetName,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="postgres or duckdb.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="postgres, duckdb, or one that an installed package adds.")
+    ],
     settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings of the kind.")] = None,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not connect to it first.")] = False,
 ) -> None:
     """Configure a target, and make sure that it can be reached.
 
-    Secrets are not stored: name the environment variable that holds the password, as password_env.
+    Secrets are not stored: name the environment variable that holds the password, as password_env. A server takes whole
+    paths only; in the lake's folder, a relative path counts from where the command runs.
     """
     config = parse_pairs(settings or [], "setting")
     with open_lake() as lake:

@@ -166,7 +166,18 @@ class Lake:
     # --- targets and jobs ----------------------------------------------------------------------------------------
 
     def create_target(self, name: str, kind: str, **config: str) -> Target:
-        """Configure a target, for example ``create_target("warehouse", "postgres", dsn="…")``."""
+        """Configure a target, for example ``create_target("warehouse", "postgres", dsn="…")``.
+
+        Args:
+            name: What to call it.
+            kind: postgres, duckdb, or one that an installed package adds.
+            config: Its settings. A relative path of a DuckDB file counts from the working directory; a server takes
+                whole paths only.
+
+        Raises:
+            InvalidConfigurationError: If the kind is unknown or a setting is missing, unknown or wrong.
+            TargetUnreachableError: If it cannot be reached.
+        """
         return self.backend.create_target(name, kind, config)
 
     def create_job(

@@ -37,10 +37,11 @@ class LocalBackend:
 
     Args:
         app: The lake; closed with the backend.
+        behind_server: Whether the callers are elsewhere, so that a relative path means nothing here.
     """
 
-    def __init__(self, app: Application) -> None:
-        self.app = app
+    def __init__(self, app: Application, *, behind_server: bool = False) -> None:
+        self.app, self._behind_server = app, behind_server
 
     # --- the lake ------------------------------------------------------------------------------------------------
 
@@ -264,7 +265,9 @@ class LocalBackend:
     # --- targets and subscriptions -------------------------------------------------------------------------------
 
     def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target:
-        """Configure a target."""
+        """Configure a target; relative paths in its settings count from the working directory, not behind a server."""
+        if not self._behind_server:
+            config = self.app.complete_target_config(kind, config)
         return self.app.subscriptions.create_target(name, kind, config, check=check)
 
     def target(self, name: str) -> Target:

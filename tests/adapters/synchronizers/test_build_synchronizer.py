@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import conninfo
 
-from cordillera.adapters.synchronizers import build_synchronizer
+import cordillera
+from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.errors import InvalidConfigurationError, InvalidNameError, MissingExtraError, TargetUnreachableError
 from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, deliver, rows_of, spelled
+from cordillera.testing.synchronizer_memory import MemorySynchronizer
 
 
 def test_postgres_target_is_built_from_its_settings(postgres_dsn: str) -> None:
@@ -116,3 +119,85 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_schema_name_is_checked() -> None:
     with pytest.raises(InvalidNameError, match="64 bytes"):
         build_synchronizer("postgres", {"dsn": "dbname=x", "schema": "s" * 64})
+
+
+# --- relative paths -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["t.duckdb", "./t.duckdb", "../t.duckdb", "data/t.duckdb", "~/t.duckdb"])
+def test_a_relative_path_is_refused_and_can_be_completed(path: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfigurationError, match="relative") as caught:
+        build_synchronizer("duckdb", {"path": path})
+    assert path in caught.value.message
+    completed = complete_paths("duckdb", {"path": path}, tmp_path)
+    assert Path(completed["path"]) == (tmp_path / Path(path).expanduser()).resolve()
+    build_synchronizer("duckdb", completed)
+
+
+def test_only_paths_are_completed(tmp_path: Path) -> None:
+    for kind, config in [
+        ("duckdb", {"path": "/data/t.duckdb"}),
+        ("duckdb", {"path": ":memory:"}),
+        ("duckdb", {"path": "s3://bucket/t.duckdb"}),
+        ("postgres", {"dsn": "dbname=bi", "schema": "mart"}),
+        ("abacus", {"path": "beads"}),
+    ]:
+        assert complete_paths(kind, config, tmp_path) == config
+
+
+# --- kinds of other packages ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what installs a package of kinds: real metadata of a distribution on the path."""
+
+    def install(package: str, **kinds: str) -> None:
+        info = tmp_path / package / f"{package}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        lines = [f"{kind} = {target}" for kind, target in kinds.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[cordillera.synchronizers]", *lines]))
+        monkeypatch.syspath_prepend(str(tmp_path / package))
+
+    return install
+
+
+def build_abacus(config: Mapping[str, str]) -> MemorySynchronizer:
+    if config != {"beads": "10"}:
+        raise InvalidConfigurationError("An abacus needs beads=10.")
+    return MemorySynchronizer()
+
+
+def test_a_package_adds_a_kind(installed: Callable[..., None], tmp_path: Path) -> None:
+    installed("abacus_targets", abacus=f"{__name__}:build_abacus")
+    with pytest.raises(InvalidConfigurationError, match="beads=10"):
+        build_synchronizer("abacus", {})
+    with pytest.raises(InvalidConfigurationError) as caught:
+        build_synchronizer("redis", {})
+    assert caught.value.hint == "Kinds: abacus, duckdb, postgres."
+    with cordillera.create(tmp_path / "lake") as lake:
+        assert lake.create_target("mine", "abacus", beads="10").kind == "abacus"
+        lake.backend.check_target("mine")
+
+
+def test_a_package_cannot_take_the_place_of_a_kind(installed: Callable[..., None], tmp_path: Path) -> None:
+    installed("thief", duckdb=f"{__name__}:build_abacus")
+    assert not isinstance(build_synchronizer("duckdb", {"path": str(tmp_path / "t.duckdb")}), MemorySynchronizer)
+
+
+def test_two_packages_with_one_kind_are_named(installed: Callable[..., None]) -> None:
+    installed("first", abacus=f"{__name__}:build_abacus")
+    installed("second", abacus=f"{__name__}:build_abacus")
+    with pytest.raises(InvalidConfigurationError) as caught:
+        build_synchronizer("abacus", {})
+    assert "first" in caught.value.message
+    assert "second" in caught.value.message
+
+
+@pytest.mark.parametrize("target", ["no_such_module:build", f"{__name__}:no_such_function"])
+def test_a_kind_that_cannot_be_loaded_names_its_package(installed: Callable[..., None], target: str) -> None:
+    installed("broken", abacus=target)
+    with pytest.raises(InvalidConfigurationError, match="broken.*no_such") as caught:
+        build_synchronizer("abacus", {})
+    assert caught.value.hint

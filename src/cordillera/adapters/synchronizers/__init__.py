@@ -1,34 +1,47 @@
-"""The kinds of targets a lake can keep equal with its datasets, and how each is configured."""
+"""The kinds of targets a lake can keep equal with its datasets, and how each is configured.
+
+Packages add kinds by entry points of the group ``cordillera.synchronizers``: the name is the kind, the object a
+function that takes a target's settings and returns its synchronizer.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from cordillera.errors import InvalidConfigurationError, MissingExtraError
 from cordillera.ports.synchronizer import Synchronizer
+from cordillera.spec.local_path import is_relative, whole_path
 
+ENTRY_POINTS = "cordillera.synchronizers"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of target: the settings it must have, those it may have, and what builds it from them."""
+    """A kind of target: the settings it must have, those it may have, and what builds it from them.
+
+    Attributes:
+        paths: Which of the settings are paths of local files.
+    """
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
     build: Callable[[Mapping[str, str]], Synchronizer]
+    paths: tuple[str, ...] = ()
 
 
 def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
     """Return the synchronizer of a configured target, without connecting.
 
     Args:
-        kind: ``postgres`` or ``duckdb``.
+        kind: ``postgres``, ``duckdb``, or one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
-            ``duckdb``: ``path`` of the file.
+            ``duckdb``: the whole ``path`` of the file.
 
     Raises:
         InvalidConfigurationError: If the kind is unknown, or a setting is missing, unknown or cannot work.
@@ -36,9 +49,7 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
     """
     found = _KINDS.get(kind)
     if found is None:
-        raise InvalidConfigurationError(
-            f"There is no kind of target called {kind!r}.", hint=f"Kinds: {', '.join(sorted(_KINDS))}."
-        )
+        return _added(kind)(config)
     valid = found.required + found.optional
     settings = {name: value for name, value in config.items() if value}
     problems = [f"{name!r} is missing" for name in found.required if name not in settings]
@@ -48,7 +59,47 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
             f"A {kind} target cannot be configured so: {', '.join(problems)}.",
             hint=f"Settings: {', '.join(found.required)}; optional: {', '.join(found.optional) or 'none'}.",
         )
+    for name in found.paths:
+        if is_relative(settings.get(name, "")):
+            raise InvalidConfigurationError(
+                f"The {name} {settings[name]!r} of a {kind} target is relative: every process that delivers would look "
+                "for it in a directory of its own.",
+                hint="Give the whole path, such as /data/lake.duckdb.",
+            )
     return found.build(settings)
+
+
+def complete_paths(kind: str, config: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return a target's settings with the relative paths of local files among them counted from a folder."""
+    paths = _KINDS[kind].paths if kind in _KINDS else ()
+    return {name: whole_path(value, folder) if name in paths else value for name, value in config.items()}
+
+
+def _added(kind: str) -> Callable[[Mapping[str, str]], Synchronizer]:
+    """Return what builds the synchronizers of a kind that an installed package adds."""
+    added = entry_points(group=ENTRY_POINTS)
+    found = list(added.select(name=kind))
+    if not found:
+        raise InvalidConfigurationError(
+            f"There is no kind of target called {kind!r}.", hint=f"Kinds: {', '.join(sorted({*_KINDS, *added.names}))}."
+        )
+    if len(found) > 1:
+        raise InvalidConfigurationError(
+            f"Several installed packages add the kind of target {kind!r}: {', '.join(map(_package_of, found))}.",
+            hint="Uninstall all but one of them.",
+        )
+    try:
+        build: Callable[[Mapping[str, str]], Synchronizer] = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise InvalidConfigurationError(
+            f"The kind of target {kind!r} of the package {_package_of(found[0])} cannot be loaded: {error}.",
+            hint="Install the package anew, with what it needs.",
+        ) from error
+    return build
+
+
+def _package_of(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
 
 
 def _postgres(config: Mapping[str, str]) -> Synchronizer:
@@ -92,5 +143,5 @@ def _read_secret(variable: str) -> str:
 
 _KINDS = {
     "postgres": _Kind(("dsn",), ("password_env", "schema"), _postgres),
-    "duckdb": _Kind(("path",), (), _duckdb),
+    "duckdb": _Kind(("path",), (), _duckdb, paths=("path",)),
 }
