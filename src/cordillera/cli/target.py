@@ -27,9 +27,7 @@ _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "own
 )
 def create(
     name: TargetName,
-    kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="postgres, duckdb, or one that an installed package adds.")
-    ],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="postgres, duckdb, or a kind that a package adds.")],
     settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings of the kind.")] = None,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not connect to it first.")] = False,
 ) -> None:

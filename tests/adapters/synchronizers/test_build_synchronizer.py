@@ -198,6 +198,6 @@ def test_two_packages_with_one_kind_are_named(installed: Callable[..., None]) ->
 @pytest.mark.parametrize("target", ["no_such_module:build", f"{__name__}:no_such_function"])
 def test_a_kind_that_cannot_be_loaded_names_its_package(installed: Callable[..., None], target: str) -> None:
     installed("broken", abacus=target)
-    with pytest.raises(InvalidConfigurationError, match="broken.*no_such") as caught:
+    with pytest.raises(InvalidConfigurationError, match=r"broken.*no_such") as caught:
         build_synchronizer("abacus", {})
     assert caught.value.hint
