@@ -83,7 +83,7 @@ def one_row_per_key(rows: pa.Table, semantics: MergeSemantics, engine: QueryEngi
 
 def duplicate_keys(rows: pa.Table | pa.RecordBatchReader, columns: Sequence[str], engine: QueryEngine) -> pa.Table:
     """Return up to five keys that repeat, with how often they do (``rows``)."""
-    if isinstance(rows, pa.Table) and all(_groupable(rows.schema.field(name).type) for name in columns):
+    if isinstance(rows, pa.Table) and all(groups_plainly(rows.schema.field(name).type) for name in columns):
         # A query costs milliseconds before it sees a row, which is what writing a small batch costs altogether.
         counts = rows.select(columns).group_by(columns, use_threads=False).aggregate([([], "count_all")])
         return counts.filter(pc.greater(counts.column("count_all"), 1))[:_EXAMPLES].rename_columns([*columns, "rows"])
@@ -94,7 +94,7 @@ def duplicate_keys(rows: pa.Table | pa.RecordBatchReader, columns: Sequence[str]
     )
 
 
-def _groupable(kind: pa.DataType) -> bool:
+def groups_plainly(kind: pa.DataType) -> bool:
     """Tell if Arrow groups a type as ``spec.merge`` does: not floats, whose NaN and -0.0 it tells apart."""
     return not (pa.types.is_floating(kind) or pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType))
 

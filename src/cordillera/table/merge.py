@@ -23,6 +23,7 @@ from cordillera.spec import sql
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.merge import MergeSemantics, Operation
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.change_batch import groups_plainly
 from cordillera.table.data_writer import ROW_ID, partition_columns
 from cordillera.table.deletion_vector import bitmap_of
 from cordillera.table.live_files import LiveFile
@@ -33,6 +34,7 @@ from cordillera.table.tombstones import Tombstones
 
 SOURCE = "_source"
 _STORED_SEQUENCE = "_stored_sequence"
+_FEW_KEYS = 20_000
 _NO_ROW_ID = np.iinfo(np.int64).max
 
 
@@ -125,6 +127,7 @@ class Merge:
             self._schema.select(*self._identifying()),
             (FILE_INDEX, POSITION, ROW_ID),
             by_key_ranges(key_ranges(keys, self._schema, self._semantics.key)),
+            values=self._few_values(keys),
         )
         stored = f", c.{sql.quote(sequence)} AS {_STORED_SEQUENCE}" if sequence else ""
         return self._engine.table(
@@ -132,6 +135,15 @@ class Merge:
             f"FROM candidates c JOIN source s ON {sql.equal(self._semantics.key, 'c', 's')}",
             {"candidates": self._reader.stream(candidates, options), "source": keys},
         )
+
+    def _few_values(self, keys: pa.Table) -> dict[str, pa.Array]:
+        """Return the values of key columns, where there are so few that most stored rows have others."""
+        if keys.num_rows > _FEW_KEYS:
+            return {}
+        found = {
+            name: keys.column(name) for name in self._semantics.key if groups_plainly(keys.schema.field(name).type)
+        }
+        return {name: pc.unique(column) for name, column in found.items()}
 
     def _identifying(self) -> list[str]:
         sequence = self._semantics.sequence

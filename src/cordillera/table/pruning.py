@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,25 +26,40 @@ from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import ContentFile
 from cordillera.table.reader import MayContain
 
+_FEW = 20_000
+"""So many keys are compared one by one with the bounds of files; more are likely to meet every file anyway."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
-    """The range of one key column in a batch of changes, in Iceberg's internal values."""
+    """The values of one key column in a batch of changes, in Iceberg's internal form.
+
+    Attributes:
+        field: The column.
+        low, high: The least and the greatest value.
+        values: All of them, ascending, where they are few.
+    """
 
     field: NestedField
     low: Any
     high: Any
+    values: Sequence[Any] = ()
 
     def may_meet(self, file: ContentFile) -> bool:
-        """Tell whether a file may hold a value of the range."""
-        low, high = file.lower_bounds.get(self.field.field_id), file.upper_bounds.get(self.field.field_id)
-        if low is not None and self.high < from_bytes(primitive(self.field), low):
+        """Tell whether a file may hold one of the values."""
+        lower, upper = file.lower_bounds.get(self.field.field_id), file.upper_bounds.get(self.field.field_id)
+        low = self.low if lower is None else from_bytes(primitive(self.field), lower)
+        high = self.high if upper is None else from_bytes(primitive(self.field), upper)
+        if self.high < low or self.low > high:
             return False
-        return not (high is not None and self.low > from_bytes(primitive(self.field), high))
+        if not self.values:
+            return True
+        least = bisect_left(self.values, low)
+        return least < len(self.values) and bool(self.values[least] <= high)
 
 
 def key_ranges(keys: pa.Table, schema: Schema, key: Sequence[str]) -> tuple[KeyRange, ...]:
-    """Return the ranges that a batch's keys span; key columns that cannot prune are left out.
+    """Return the values or ranges of a batch's keys; key columns that cannot prune are left out.
 
     Floats are left out: bounds do not cover NaN. So are types whose Arrow and Iceberg orders are not plainly the same.
     """
@@ -56,8 +72,12 @@ def key_ranges(keys: pa.Table, schema: Schema, key: Sequence[str]) -> tuple[KeyR
             column = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
         if not _orders_plainly(column.type):
             continue
-        extremes = pc.min_max(column).as_py()
-        ranges.append(KeyRange(field, extremes["min"], extremes["max"]))
+        if len(column) <= _FEW:
+            values = sorted(pc.unique(column).to_pylist())
+            ranges.append(KeyRange(field, values[0], values[-1], values))
+        else:
+            extremes = pc.min_max(column).as_py()
+            ranges.append(KeyRange(field, extremes["min"], extremes["max"]))
     return tuple(ranges)
 
 

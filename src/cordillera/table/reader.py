@@ -50,12 +50,14 @@ class ReadOptions:
         metadata_columns: Of ``_row_id``, ``_last_updated_sequence_number``, ``_pos``, ``_file_index``; they follow
         the others. may_contain: Passes over row groups; a row group's statistics are given as a ``ContentFile``.
         deleted: Positions to leave out, by data file path, for files whose own deletion vector does not apply.
+        values: By column, the only values of interest: rows with another value in one of these columns are left out.
     """
 
     schema: Schema
     metadata_columns: tuple[str, ...] = ()
     may_contain: MayContain | None = None
     deleted: Mapping[str, BitMap64] = field(default_factory=dict)
+    values: Mapping[str, pa.Array] = field(default_factory=dict)
 
     def arrow_schema(self) -> pa.Schema:
         """Return the schema of the batches that are read."""
@@ -122,14 +124,17 @@ class FileReader:
         schema = options.arrow_schema()
         for group, first in _row_groups(parquet, live, options, columns):
             position = first
-            for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
+            for stored_rows in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
+                batch, positions = _selected(stored_rows, columns, options, deleted, position)
+                position += stored_rows.num_rows
+                if not batch.num_rows:
+                    continue
                 arrays = project(batch, columns, options.schema)
                 arrays += [
-                    self._metadata_column(name, batch, live, lineage, position, file_index)
+                    self._metadata_column(name, batch, live, lineage, positions, file_index)
                     for name in options.metadata_columns
                 ]
-                yield from _without_deleted(schema, arrays, batch.num_rows, deleted, position)
-                position += batch.num_rows
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def read_group(
         self, parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, group: int, first: int
@@ -150,7 +155,8 @@ class FileReader:
         table = parquet.read_row_group(group, columns=wanted or [stored.names[0]])
         batch = table.combine_chunks().to_batches()[0]
         arrays = project(batch, columns, options.schema)
-        arrays += [self._metadata_column(n, batch, live, lineage, first, 0) for n in options.metadata_columns]
+        positions = np.arange(first, first + batch.num_rows)
+        arrays += [self._metadata_column(n, batch, live, lineage, positions, 0) for n in options.metadata_columns]
         return pa.RecordBatch.from_arrays(arrays, schema=options.arrow_schema())
 
     def _metadata_column(
@@ -159,17 +165,17 @@ class FileReader:
         batch: pa.RecordBatch,
         live: LiveFile,
         lineage: dict[int | None, str],
-        position: int,
+        positions: npt.NDArray[np.int64],
         index: int,
     ) -> pa.Array:
-        rows = batch.num_rows
+        rows = len(positions)
         if name == FILE_INDEX:
             return pa.repeat(pa.scalar(index, pa.int32()), rows)
         if name == POSITION:
-            return _range(position, rows)
+            return pa.array(positions)
         if name == ROW_ID:
             first = live.file.first_row_id
-            inherited = pa.nulls(rows, pa.int64()) if first is None else _range(first + position, rows)
+            inherited = pa.nulls(rows, pa.int64()) if first is None else pa.array(first + positions)
             stored = lineage.get(ROW_ID_FIELD_ID)
         else:
             sequence = None if live.file.first_row_id is None else live.data.sequence_number
@@ -215,19 +221,25 @@ def _lineage_columns(stored: pa.Schema) -> dict[int | None, str]:
     return {field_id_of(f): f.name for f in stored if field_id_of(f) in (ROW_ID_FIELD_ID, LAST_UPDATED_FIELD_ID)}
 
 
-def _range(first: int, rows: int) -> pa.Array:
-    return pa.array(np.arange(first, first + rows, dtype=np.int64))
+def _selected(
+    batch: pa.RecordBatch,
+    columns: dict[int, str],
+    options: ReadOptions,
+    deleted: npt.NDArray[np.int64] | None,
+    first: int,
+) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+    """Return the rows of a batch that are wanted, with their positions in the file.
 
-
-def _without_deleted(
-    schema: pa.Schema, arrays: list[pa.Array], rows: int, deleted: npt.NDArray[np.int64] | None, position: int
-) -> Iterator[pa.RecordBatch]:
-    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    keep = None if deleted is None else keep_mask(deleted, position, rows)
-    if keep is not None:
-        batch = batch.filter(keep)
-    if batch.num_rows:
-        yield batch
+    Rows are left out before anything is made of them: of a few keys' row groups hardly any row remains.
+    """
+    mask = None if deleted is None else keep_mask(deleted, first, batch.num_rows)
+    for name, values in options.values.items():
+        wanted = options.schema.select(name)
+        found = pc.is_in(project(batch, columns, wanted)[0], value_set=values)
+        mask = found if mask is None else pc.and_(mask, found)
+    if mask is None:
+        return batch, np.arange(first, first + batch.num_rows)
+    return batch.filter(mask), first + np.flatnonzero(mask.to_numpy(zero_copy_only=False))
 
 
 def _row_groups(
