@@ -15,7 +15,8 @@ from cordillera.spec.arrow_types import from_arrow_schema
 from cordillera.spec.commit import AddSchema, SetCurrentSchema, apply, check
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.maintenance import CompactionOptions
-from cordillera.spec.merge import MergeSemantics, Operation, WriteMode
+from cordillera.spec.merge import Operation, WriteMode
+from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
@@ -43,12 +44,15 @@ class LooseTable:
         partitioning: tuple[str, ...] = (),
         format_version: int = 3,
         properties: dict[str, str] | None = None,
+        rule: str = "latest-row-wins",
+        aggregates: dict[str, str] | None = None,
+        tracked: tuple[str, ...] = (),
     ) -> None:
         storage = LocalStorage(str(folder))
         self.io = TableIO(storage, DuckDBEngine(threads=1), SystemClock())
-        iceberg = from_arrow_schema(schema, key)
+        semantics, schema = declare(MergeDeclaration(key, sequence, mode, rule, aggregates or {}, tracked), schema)
+        iceberg = from_arrow_schema(schema, semantics.key)
         spec = parse_partitioning(partitioning, iceberg)
-        semantics = MergeSemantics(key, sequence, mode)
         self.metadata = TableMetadata(
             format_version=format_version,
             table_uuid=str(uuid4()),

@@ -21,7 +21,8 @@ from pyiceberg.types import (
 
 from cordillera.errors import InvalidSchemaError
 from cordillera.spec.arrow_types import from_arrow_schema
-from cordillera.spec.merge import MergeSemantics, WriteMode
+from cordillera.spec.merge import MergeRule, WriteMode
+from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, TableMetadata
 
@@ -39,6 +40,9 @@ class TableOptions:
         partitioning: Terms like ``month(time_hour)``.
         completion_unit: How its partitions are declared complete: whole, hour, day, month or value.
         write_mode: How rows are taken out of files.
+        merge: Which rows of a key are kept: latest-row-wins, first-row-wins, scd2 or scd7.
+        aggregates: Column → sum, max, min, first or last_non_null: how it combines what is written with what is stored.
+        tracked: Columns whose change opens a new row of a history (scd2, scd7); empty for all.
         format_version: Iceberg's format version; 2 for clients that cannot read 3.
         properties: Further Iceberg table properties.
     """
@@ -48,6 +52,9 @@ class TableOptions:
     partitioning: tuple[str, ...] = ()
     completion_unit: str = "whole"
     write_mode: str = WriteMode.MERGE_ON_READ.value
+    merge: str = MergeRule.LATEST_ROW_WINS.value
+    aggregates: Mapping[str, str] = field(default_factory=dict)
+    tracked: tuple[str, ...] = ()
     format_version: int = 3
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -66,10 +73,18 @@ def new_table(
         )
     if any(name.startswith(_RESERVED_PROPERTIES) for name in options.properties):
         raise InvalidSchemaError("Table properties that begin with 'cordillera.' are set by Cordillera itself.")
-    iceberg = from_arrow_schema(schema, options.key)
+    wanted = MergeDeclaration(
+        tuple(options.key),
+        options.sequence,
+        options.write_mode,
+        options.merge,
+        options.aggregates,
+        tuple(options.tracked),
+    )
+    semantics, schema = declare(wanted, schema)
+    iceberg = from_arrow_schema(schema, semantics.key)
     _check_sequence(iceberg, options)
     spec = parse_partitioning(options.partitioning, iceberg)
-    semantics = MergeSemantics(tuple(options.key), options.sequence, _write_mode(options.write_mode))
     return TableMetadata(
         format_version=options.format_version,
         table_uuid=str(table_uuid),
@@ -85,15 +100,6 @@ def new_table(
         properties={**options.properties, **semantics.to_properties(iceberg)},
         next_row_id=0 if options.format_version >= 3 else None,
     )
-
-
-def _write_mode(text: str) -> WriteMode:
-    try:
-        return WriteMode(text)
-    except ValueError:
-        raise InvalidSchemaError(
-            f"There is no write mode {text[:40]!r}.", hint=f"Use one of: {', '.join(WriteMode)}."
-        ) from None
 
 
 def _check_sequence(schema: Schema, options: TableOptions) -> None:

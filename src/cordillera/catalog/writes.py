@@ -21,6 +21,7 @@ from cordillera.spec.expression import RowFilter, parse_row_filter
 from cordillera.spec.merge import Operation, parse_operation
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.keyed_write import stored_columns
 from cordillera.table.write import PreparedWrite, StagedWrite, TableWriter
 
 _ATTEMPTS = 30
@@ -86,7 +87,12 @@ class WriteService:
         digest = _Digest(operation, where) if idempotency_key is not None and not request_hash else None
         writer = TableWriter(self._tables.io, target.name)
         staged = writer.stage(
-            operation, rows, metadata, where=row_filter, inspect=self._inspector(target, operation, rows, digest)
+            operation,
+            rows,
+            metadata,
+            where=row_filter,
+            watch=digest.watch if digest else iter,
+            inspect=self._inspector(target, operation, stored_columns(operation, rows.schema.names, metadata)),
         )
         try:
             if digest is not None:
@@ -166,17 +172,14 @@ class WriteService:
         metadata = self._tables.load(target.version)
         if metadata.current_schema_id == before.current_schema_id or staged.batch is None:
             return metadata, staged
-        return metadata, writer.stage(staged.operation, staged.batch.to_reader(), metadata, where=staged.where)
+        rows = staged.batch.to_reader()
+        return metadata, writer.stage(staged.operation, rows, metadata, where=staged.where, inspect=staged.inspect)
 
-    def _inspector(
-        self, target: ResolvedDataset, operation: Operation, rows: pa.RecordBatchReader, digest: _Digest | None
-    ) -> RowInspector:
-        found = [g.inspector(target.dataset, target.version, operation, rows.schema.names) for g in self._guards]
+    def _inspector(self, target: ResolvedDataset, operation: Operation, columns: Sequence[str]) -> RowInspector:
+        found = [g.inspector(target.dataset, target.version, operation, columns) for g in self._guards]
         inspectors = [inspector for inspector in found if inspector is not None]
 
         def inspect(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            if digest is not None:
-                batches = digest.watch(batches)
             for inspector in inspectors:
                 batches = inspector(batches)
             return batches

@@ -293,3 +293,13 @@ def cast_column(column: pa.ChunkedArray | pa.Array, wanted: pa.DataType, name: s
             f"Column {name!r} is declared {wanted}, but the rows have {given}: {error}",
             hint="Cast the column before writing, or evolve the dataset's schema.",
         ) from error
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Cast the columns of a batch, which has them in the schema's order, without losing anything.
+
+    Raises:
+        TypeMismatchError: As ``cast_column``.
+    """
+    columns = [cast_column(batch.column(i), field.type, field.name) for i, field in enumerate(schema)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -20,6 +20,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VERSION_SUFFIX = re.compile(r"(?P<name>.+)_v(?P<number>[1-9][0-9]*)")
 _COLUMN_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f.]")
 RESERVED_COLUMNS = frozenset({"_row_id", "_last_updated_sequence_number", "_file", "_pos", "_deleted", "_partition"})
+"""Apache Iceberg's metadata columns."""
+COLUMN_SET = "_columns"
+"""Column of a sparse partial update: the names of the columns that a row sets."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,6 +85,8 @@ def check_column_name(value: str) -> str:
         )
     if value in RESERVED_COLUMNS:
         raise InvalidNameError(f"The column name {value!r} is reserved by Apache Iceberg.", hint="Rename it.")
+    if value == COLUMN_SET:
+        raise InvalidNameError(f"The column name {value!r} is reserved for partial updates.", hint="Rename it.")
     return value
 
 

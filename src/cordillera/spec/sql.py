@@ -33,3 +33,8 @@ def sort_terms(names: Iterable[str], schema: pa.Schema, prefix: str = "") -> str
         f"{columns([name], prefix)} + 0.0" if pa.types.is_floating(schema.field(name).type) else columns([name], prefix)
         for name in names
     )
+
+
+def literal(text: str) -> str:
+    """Return text as a string literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,8 @@
-"""The rows of one write: brought to the table's types, checked, and reduced to one row a key."""
+"""The rows of one write: brought to the table's types, checked, and reduced to one row a key.
+
+Where rows are combined with stored ones column by column (``table.folding``) or kept for good (``table.history``), all
+of a key's rows are needed and none is left out here.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.schema import Schema
 
-from cordillera.errors import DuplicateKeyError, NullKeyError
+from cordillera.errors import DuplicateKeyError, NullKeyError, UnknownColumnError
 from cordillera.ports.engine import QueryEngine
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import cast_column, to_arrow_schema
-from cordillera.spec.merge import MergeSemantics
+from cordillera.spec.merge import MergeRule, MergeSemantics
+from cordillera.spec.names import COLUMN_SET
 
 _EXAMPLES = 5
+
+
+def batch_schema(schema: Schema, given: Sequence[str], semantics: MergeSemantics) -> pa.Schema:
+    """Return the schema of conformed rows: the given columns in the table's order, the column sets behind them.
+
+    A row of a sparse update may leave out a required column, so none but key and sequence is required there.
+    """
+    identifying, sparse = {*semantics.natural_key, semantics.sequence}, COLUMN_SET in given
+    wanted = [field for field in to_arrow_schema(schema) if field.name in given]
+    fields = [pa.field(f.name, f.type, f.nullable or (sparse and f.name not in identifying)) for f in wanted]
+    return pa.schema([*fields, pa.field(COLUMN_SET, pa.list_(pa.string()))] if sparse else fields)
 
 
 def conform(
@@ -29,27 +45,40 @@ def conform(
     Args:
         batches: The rows as given.
         schema: The table's schema.
-        given: Columns to keep, all of them in the batches.
+        given: Columns to keep, all of them in the batches; ``_columns`` may be among them.
         semantics: Names the columns that must not be NULL besides the required ones.
         dataset: For error messages.
 
     Raises:
         TypeMismatchError: If a value does not fit its column's type.
         NullKeyError: If a key, sequence or required column holds NULL.
+        UnknownColumnError: If a row's column set names a column that is not given.
     """
-    wanted = [field for field in to_arrow_schema(schema) if field.name in given]
-    identifying = {*semantics.key, semantics.sequence}
-    fields = [pa.field(f.name, f.type, f.nullable) for f in wanted]
+    conformed = batch_schema(schema, given, semantics)
+    identifying = {*semantics.natural_key, semantics.sequence}
     row = 0
     for batch in batches:
         arrays = []
-        for field in fields:
+        for field in conformed:
             column = cast_column(batch.column(field.name), field.type, field.name)
             if column.null_count and (not field.nullable or field.name in identifying):
                 _refuse_null(column, field.name, row, dataset, key=field.name in identifying)
             arrays.append(column)
-        yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+        if COLUMN_SET in given:
+            _check_column_sets(arrays[-1], conformed.names[:-1], dataset)
+        yield pa.RecordBatch.from_arrays(arrays, schema=conformed)
         row += batch.num_rows
+
+
+def _check_column_sets(sets: pa.ListArray, given: Sequence[str], dataset: str) -> None:
+    named = pc.unique(pc.list_flatten(sets))
+    strangers = named.filter(pc.invert(pc.is_in(named, value_set=pa.array(given, pa.string()))))
+    if len(strangers):
+        raise UnknownColumnError(
+            f"Rows for {dataset} say in {COLUMN_SET} that they set {', '.join(map(repr, strangers.to_pylist()))}, "
+            "which is not among the columns given.",
+            hint=f"Columns given: {', '.join(given)}.",
+        )
 
 
 def _refuse_null(column: pa.Array, name: str, first_row: int, dataset: str, *, key: bool) -> None:
@@ -64,7 +93,7 @@ def _refuse_null(column: pa.Array, name: str, first_row: int, dataset: str, *, k
 
 
 def one_row_per_key(rows: pa.Table, semantics: MergeSemantics, engine: QueryEngine, dataset: str) -> pa.Table:
-    """Return the rows with one row a key: the one of the greatest sequence.
+    """Return the rows with one row a key: of the greatest sequence, or the least where the first row wins.
 
     Raises:
         DuplicateKeyError: If a key repeats and no sequence decides, naming examples.
@@ -74,11 +103,14 @@ def one_row_per_key(rows: pa.Table, semantics: MergeSemantics, engine: QueryEngi
     if not duplicate_keys(rows, semantics.key, engine).num_rows:
         return rows
     refuse_ambiguous(rows, semantics, engine, dataset)
-    keys, sequence = sql.sort_terms(semantics.key, rows.schema), sql.quote(semantics.sequence or "")
-    return engine.table(
-        f"SELECT * FROM source QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {sequence} DESC) = 1",
-        {"source": rows},
-    ).cast(rows.schema)
+    return engine.table(deciding_row(semantics, rows.schema), {"source": rows}).cast(rows.schema)
+
+
+def deciding_row(semantics: MergeSemantics, schema: pa.Schema) -> str:
+    """Return the query for the row of each key in ``source`` that decides, of rows with a sequence."""
+    keys, sequence = sql.sort_terms(semantics.key, schema), sql.quote(semantics.sequence or "")
+    order = "ASC" if semantics.rule is MergeRule.FIRST_ROW_WINS else "DESC"
+    return f"SELECT * FROM source QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {sequence} {order}) = 1"
 
 
 def duplicate_keys(rows: pa.Table | pa.RecordBatchReader, columns: Sequence[str], engine: QueryEngine) -> pa.Table:
@@ -103,7 +135,7 @@ def refuse_ambiguous(
     rows: pa.Table | pa.RecordBatchReader, semantics: MergeSemantics, engine: QueryEngine, dataset: str
 ) -> None:
     """Refuse rows whose keys repeat without a sequence that tells which is the later one."""
-    deciding = [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
+    deciding = [*semantics.natural_key, *([semantics.sequence] if semantics.sequence else [])]
     ties = duplicate_keys(rows, deciding, engine)
     if ties.num_rows:
         refuse_duplicates(ties, semantics, dataset)

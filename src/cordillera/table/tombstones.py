@@ -71,17 +71,27 @@ class Tombstones:
         sequence = self._semantics.sequence
         if sequence is None or self._index is None or not source.num_rows:
             return pa.array([], pa.int64())
-        ranges, sequence_id = self._ranges(source), str(self._metadata.schema.find_field(sequence).field_id)
-        tables = [self._read(file) for file in self._files() if file.may_meet(ranges, sequence_id)]
-        if not tables:
+        tombstones = self.meeting(source)
+        if not tombstones.num_rows:
             return pa.array([], pa.int64())
-        keys, order = self._semantics.key, sql.quote(sequence)
+        keys, order = self._semantics.natural_key, sql.quote(sequence)
         late = self._engine.table(
             f"SELECT DISTINCT s._source FROM source s JOIN tombstones t ON {sql.equal(keys, 's', 't')} "
             f"WHERE t.{order} > s.{order}",
-            {"source": source, "tombstones": pa.concat_tables(tables)},
+            {"source": source, "tombstones": tombstones},
         )
         return late.column("_source").combine_chunks()
+
+    def meeting(self, source: pa.Table) -> pa.Table:
+        """Return the tombstones whose key occurs among rows, with a later sequence; others may be among them.
+
+        Args:
+            source: Key columns and sequence column.
+        """
+        sequence_id = str(self._metadata.schema.find_field(self._semantics.sequence or "").field_id)
+        ranges = self._ranges(source)
+        tables = [self._read(file) for file in self._files() if file.may_meet(ranges, sequence_id)]
+        return pa.concat_tables(tables) if tables else self._schema().empty_table()
 
     def added(self, deleted: pa.Table) -> tuple[str, tuple[str, ...]]:
         """Write tombstones for deleted keys (key and sequence columns).
@@ -104,7 +114,7 @@ class Tombstones:
 
     def columns(self) -> list[str]:
         """Return the columns a tombstone has: the key, then the sequence."""
-        return [*self._semantics.key, self._semantics.sequence or ""]
+        return [*self._semantics.natural_key, self._semantics.sequence or ""]
 
     def _ranges(self, rows: pa.Table) -> dict[str, list[Any]]:
         ranges = key_ranges(rows, self._metadata.schema, self.columns())
@@ -132,11 +142,10 @@ class Tombstones:
         return pa.schema([(name, declared.field(name).type) for name in self.columns()])
 
     def _latest(self, tombstones: pa.Table) -> pa.Table:
-        keys, sequence = sql.columns(self._semantics.key), sql.quote(self._semantics.sequence or "")
-        return self._engine.table(
-            f"SELECT {keys}, max({sequence}) AS {sequence} FROM tombstones GROUP BY {keys}",
-            {"tombstones": tombstones},
-        ).cast(tombstones.schema)
+        keys, sequence = sql.columns(self._semantics.natural_key), sql.quote(self._semantics.sequence or "")
+        latest = f"SELECT {keys}, max({sequence}) AS {sequence} FROM tombstones GROUP BY {keys}"
+        query = latest if self._semantics.history is None else "SELECT DISTINCT * FROM tombstones"
+        return self._engine.table(query, {"tombstones": tombstones}).cast(tombstones.schema)
 
 
 def _absorb(files: list[TombstoneFile], rows: int) -> tuple[list[TombstoneFile], list[TombstoneFile]]:

@@ -12,26 +12,25 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from cordillera.errors import DuplicateKeyError, InvalidInputError, NotAllowedError
+from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec import sql
+from cordillera.spec.arrow_types import cast_batch
 from cordillera.spec.commit import AssertCurrentSchemaId, AssertProperty, Requirement, SetProperties, Update
 from cordillera.spec.expression import RowFilter
 from cordillera.spec.manifest import Manifest
-from cordillera.spec.merge import TOMBSTONES_PROPERTY, Operation, check_columns
+from cordillera.spec.merge import TOMBSTONES_PROPERTY, Operation, check_allowed, check_columns
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
-from cordillera.table.change_batch import (
-    conform,
-    duplicate_keys,
-    one_row_per_key,
-    refuse_ambiguous,
-)
+from cordillera.table.change_batch import conform, deciding_row, duplicate_keys, refuse_ambiguous
 from cordillera.table.content_file import ContentFile, ManifestEntry, Status
+from cordillera.table.data_writer import ROW_ID
 from cordillera.table.describe import describe_changes
 from cordillera.table.file_changes import build_changes, data_writer
+from cordillera.table.folding import folded_rows, order_matters
 from cordillera.table.io import TableIO
 from cordillera.table.journal import Journal
+from cordillera.table.keyed_write import computes_rows, keys_stored, merged, staged_batch
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import Merge, positions_by_file
+from cordillera.table.merge import positions_by_file
 from cordillera.table.pruning import FilterPruner, bounds_overlap
 from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
 from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
@@ -51,12 +50,14 @@ class StagedWrite:
         batch: The rows of a keyed operation, one a key.
         files: The data files of an append or a replacement.
         where: The rows a replacement or a delete is about; None for all.
+        inspect: Looks at the rows that get stored, where these are computed and not those that were written.
     """
 
     operation: Operation
     batch: pa.Table | None = None
     files: tuple[ContentFile, ...] = ()
     where: RowFilter | None = None
+    inspect: Inspector = iter
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +111,30 @@ class TableWriter:
         metadata: TableMetadata,
         *,
         where: RowFilter | None = None,
+        watch: Inspector = iter,
         inspect: Inspector = iter,
     ) -> StagedWrite:
         """Read and check the rows of a write.
 
+        Args:
+            operation: What to do with the rows.
+            rows: The rows.
+            metadata: The table.
+            where: With a replacement: the rows it is about.
+            watch: Looks at the rows as they are written.
+            inspect: Looks at the rows as they get stored.
+
         Raises:
             InvalidInputError: One of its kinds, if the rows cannot be used; nothing remains in storage.
         """
-        batches = inspect(self.conformed(operation, rows, metadata))
+        given = self._given(operation, rows, metadata)
+        computed = computes_rows(operation, given, metadata.semantics)
+        batches = watch(conform(rows, metadata.schema, given, metadata.semantics, self._dataset))
         if operation in _KEYED or (operation is Operation.APPEND and self._has_tombstones(metadata)):
-            batch = self._one_row_per_key(batches, metadata, self._given(operation, rows, metadata))
-            return StagedWrite(operation, batch=batch, where=where)
+            batches = batches if computed else inspect(batches)
+            batch = staged_batch(self._io, operation, batches, metadata, given, self._dataset)
+            return StagedWrite(operation, batch=batch, where=where, inspect=inspect if computed else iter)
+        batches = inspect(batches)
         files = self._write_unique(self._completed(batches, metadata), metadata)
         return StagedWrite(operation, files=tuple(files), where=where)
 
@@ -134,6 +148,7 @@ class TableWriter:
     def _given(self, operation: Operation, rows: pa.RecordBatchReader, metadata: TableMetadata) -> list[str]:
         """Return the columns that a write uses of its rows: a delete needs only key and sequence."""
         semantics, names = metadata.semantics, rows.schema.names
+        check_allowed(operation, semantics, self._dataset)
         check_columns(operation, names, [f.name for f in metadata.schema.fields], semantics, self._dataset)
         if len(set(names)) != len(names):
             raise InvalidInputError(
@@ -141,7 +156,7 @@ class TableWriter:
                 hint="Rename one of them.",
             )
         if operation is Operation.DELETE:
-            return [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
+            return [*semantics.natural_key, *([semantics.sequence] if semantics.sequence else [])]
         return list(names)
 
     def discard_staged(self, staged: StagedWrite) -> None:
@@ -150,13 +165,6 @@ class TableWriter:
 
     def _has_tombstones(self, metadata: TableMetadata) -> bool:
         return TOMBSTONES_PROPERTY in metadata.properties
-
-    def _one_row_per_key(
-        self, batches: Iterator[pa.RecordBatch], metadata: TableMetadata, given: Sequence[str]
-    ) -> pa.Table:
-        wanted = ReadOptions(metadata.schema.select(*given)).arrow_schema()
-        batch = pa.Table.from_batches(batches, schema=wanted)
-        return one_row_per_key(batch, metadata.semantics, self._io.engine, self._dataset)
 
     def _completed(self, batches: Iterator[pa.RecordBatch], metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
         """Add the columns that an append or a replacement leaves out, with their write defaults."""
@@ -186,14 +194,12 @@ class TableWriter:
             if not duplicate_keys(self._stream(files, metadata, semantics.key), semantics.key, engine).num_rows:
                 return files
             names = [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
-            refuse_ambiguous(self._stream(files, metadata, names), semantics, engine, self._dataset)
             schema = ReadOptions(metadata.schema).arrow_schema()
-            latest = engine.query(
-                f"SELECT * FROM source QUALIFY row_number() OVER (PARTITION BY {sql.sort_terms(semantics.key, schema)} "
-                f"ORDER BY {sql.quote(semantics.sequence or '')} DESC) = 1",
-                {"source": self._stream(files, metadata, schema.names)},
-            )
-            unique = data_writer(self._io, metadata).write(batch.cast(schema) for batch in latest)
+            if order_matters(semantics, schema.names):
+                refuse_ambiguous(self._stream(files, metadata, names), semantics, engine, self._dataset)
+            one_a_key = folded_rows if semantics.aggregates else deciding_row
+            rows = engine.query(one_a_key(semantics, schema), {"source": self._stream(files, metadata, schema.names)})
+            unique = data_writer(self._io, metadata).write(cast_batch(batch, schema) for batch in rows)
         except BaseException:
             self._io.storage.delete(file.file_path for file in files)
             raise
@@ -263,11 +269,9 @@ class TableWriter:
         return self._replace_where(staged, metadata, staged.where)
 
     def _merge(self, staged: StagedWrite, metadata: TableMetadata, batch: pa.Table) -> _Resolved:
-        merge = Merge(metadata, self._live(metadata), self._io.reader, self._io.engine, self._tombstones(metadata))
-        operation = Operation.UPSERT if staged.operation is Operation.APPEND else staged.operation
-        result = merge.merge(operation, batch)
-        if staged.operation is Operation.APPEND and result.updated:
-            raise _keys_stored(self._dataset, [], result.updated)
+        result = merged(self._io, staged.operation, batch, metadata, self._live(metadata), self._dataset)
+        for _ in staged.inspect(iter(result.rows.drop_columns([ROW_ID]).to_batches())):
+            pass
         changes = build_changes(self._io, metadata, result.rows, result.removed, result.placed)
         return _Resolved(changes, result.inserted, result.updated, result.deleted, result.late, result.tombstones)
 
@@ -337,7 +341,7 @@ class TableWriter:
             },
         )
         if repeated.num_rows:
-            raise _keys_stored(self._dataset, repeated.to_pylist(), None)
+            raise keys_stored(self._dataset, repeated.to_pylist(), None)
 
     def _same_partitions(self, files: Sequence[ContentFile], metadata: TableMetadata) -> list[LiveFile]:
         if not metadata.partition_spec.fields:
@@ -381,12 +385,3 @@ def _replaced(staged: StagedWrite, gone: Sequence[LiveFile]) -> _Resolved:
     inserted = sum(file.record_count for file in staged.files)
     deleted = sum(live.live_rows for live in gone)
     return _Resolved(FileChanges(staged.files, tuple(gone)), inserted, 0, deleted)
-
-
-def _keys_stored(dataset: str, examples: list[dict[str, object]], count: int | None) -> DuplicateKeyError:
-    shown = "; ".join(", ".join(f"{k}={v!r}" for k, v in example.items()) for example in examples)
-    return DuplicateKeyError(
-        f"The rows bring {count or 'some'} keys that {dataset} already holds{': ' + shown if shown else ''}.",
-        hint="Use upsert to put rows in the place of stored ones.",
-        details={"examples": [str(example) for example in examples]},
-    )
