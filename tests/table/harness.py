@@ -16,6 +16,7 @@ from cordillera.spec.commit import AddSchema, SetCurrentSchema, apply, check
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.maintenance import CompactionOptions
 from cordillera.spec.merge import Operation, WriteMode
+from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.schema_evolution import SchemaChange, evolve
@@ -83,6 +84,11 @@ class LooseTable:
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=self.arrow_schema())
         row_filter = parse_row_filter(where, self.metadata.schema) if where else None
         staged = self.writer.stage(operation, table.to_reader(), self.metadata, where=row_filter)
+        return self.commit(self.writer.resolve(staged, self.metadata))
+
+    def merge(self, clauses: list[MergeClause], source: pa.Table) -> PreparedWrite:
+        """Merge conditionally and commit."""
+        staged = self.writer.stage_merge(source.to_reader(), clauses, self.metadata)
         return self.commit(self.writer.resolve(staged, self.metadata))
 
     def delete_where(self, where: str) -> PreparedWrite:

@@ -59,7 +59,7 @@ _MIRRORED: dict[Any, Any] = {
     LessThan: GreaterThan,
     LessThanOrEqual: GreaterThanOrEqual,
 }
-_FORBIDDEN = (exp.Subquery, exp.Select, exp.AggFunc, exp.Window, exp.Placeholder, exp.Parameter, exp.Star)
+FORBIDDEN = (exp.Subquery, exp.Select, exp.AggFunc, exp.Window, exp.Placeholder, exp.Parameter, exp.Star)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def parse_row_filter(text: str, schema: Schema) -> RowFilter:
         UnknownColumnError: If it names a column that does not exist.
     """
     tree = _parse(text)
-    forbidden = next((node for node in tree.walk() if isinstance(node, _FORBIDDEN)), None)
+    forbidden = next((node for node in tree.walk() if isinstance(node, FORBIDDEN)), None)
     if forbidden is not None:
         raise InvalidExpressionError(
             f"The filter {text[:200]!r} contains {forbidden.sql(dialect=_DIALECT)[:80]!r}.",

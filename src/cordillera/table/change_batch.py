@@ -70,6 +70,25 @@ def conform(
         row += batch.num_rows
 
 
+def conform_columns(reader: pa.RecordBatchReader, schema: Schema, semantics: MergeSemantics, dataset: str) -> pa.Table:
+    """Return rows whose columns the table need not all have: those that it has in their declared types.
+
+    Raises:
+        TypeMismatchError: If a value does not fit its column's type.
+        NullKeyError: If a key or the sequence holds NULL.
+    """
+    rows, declared = reader.read_all(), to_arrow_schema(schema)
+    for index, name in enumerate(rows.column_names):
+        if name not in declared.names:
+            continue
+        kind = declared.field(name).type
+        column = cast_column(rows.column(name), kind, name)
+        if column.null_count and name in (*semantics.key, semantics.sequence):
+            _refuse_null(column, name, 0, dataset, key=True)
+        rows = rows.set_column(index, pa.field(name, kind), column)
+    return rows
+
+
 def _check_column_sets(sets: pa.ListArray, given: Sequence[str], dataset: str) -> None:
     named = pc.unique(pc.list_flatten(sets))
     strangers = named.filter(pc.invert(pc.is_in(named, value_set=pa.array(given, pa.string()))))

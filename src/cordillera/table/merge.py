@@ -96,11 +96,11 @@ class Merge:
         keys = numbered.select([*self._identifying(), SOURCE])
         candidates = self.candidates(keys)
         matches = self.match(keys, candidates)
-        late = self._late(keys, matches)
+        late = self.late(keys, matches)
         if keep_stored:
             late = pc.unique(pa.concat_arrays([late, *matches.column(SOURCE).chunks]))
-        accepted = _without(numbered, late)
-        matches = _without(matches, late)
+        accepted = without(numbered, late)
+        matches = without(matches, late)
         removed = positions_by_file(matches, candidates)
         hits = pc.count_distinct(matches.column(SOURCE)).as_py()
         if operation is Operation.DELETE:
@@ -157,7 +157,7 @@ class Merge:
         may_contain = by_key_ranges(key_ranges(keys, self._schema, self._semantics.key))
         return [live for live in self._live_files if keys.num_rows and may_contain(live.file)]
 
-    def _late(self, keys: pa.Table, matches: pa.Table) -> pa.Array:
+    def late(self, keys: pa.Table, matches: pa.Table) -> pa.Array:
         """Return the ``_source`` numbers of rows that are older than what is stored, or than a delete."""
         sequence = self._semantics.sequence
         if sequence is None:
@@ -314,7 +314,7 @@ def positions_by_file(matches: pa.Table, candidates: Sequence[LiveFile]) -> dict
     return {candidates[indexes[start]]: bitmap_of(group) for start, group in zip(starts, groups, strict=True)}
 
 
-def _without(rows: pa.Table, sources: pa.Array) -> pa.Table:
+def without(rows: pa.Table, sources: pa.Array) -> pa.Table:
     """Return the rows whose ``_source`` is not among ``sources``."""
     if not len(sources):
         return rows

@@ -19,8 +19,10 @@ from cordillera.spec.commit import AssertCurrentSchemaId, AssertProperty, Requir
 from cordillera.spec.expression import RowFilter
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, Operation, check_allowed, check_columns
+from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.change_batch import conform, deciding_row, duplicate_keys, refuse_ambiguous
+from cordillera.table.conditional_merge import ConditionalMerge, staged_source
 from cordillera.table.content_file import ContentFile, ManifestEntry, Status
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.describe import describe_changes
@@ -51,6 +53,7 @@ class StagedWrite:
         files: The data files of an append or a replacement.
         where: The rows a replacement or a delete is about; None for all.
         inspect: Looks at the rows that get stored, where these are computed and not those that were written.
+        clauses: What a merge does with its batch.
     """
 
     operation: Operation
@@ -58,6 +61,7 @@ class StagedWrite:
     files: tuple[ContentFile, ...] = ()
     where: RowFilter | None = None
     inspect: Inspector = iter
+    clauses: tuple[MergeClause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,18 @@ class TableWriter:
         """Return the rows of a write in the table's types and order, checked for NULL where there must be none."""
         given = self._given(operation, rows, metadata)
         return conform(rows, metadata.schema, given, metadata.semantics, self._dataset)
+
+    def stage_merge(
+        self,
+        rows: pa.RecordBatchReader,
+        clauses: Sequence[MergeClause],
+        metadata: TableMetadata,
+        *,
+        inspect: Inspector = iter,
+    ) -> StagedWrite:
+        """Read and check the source and the clauses of a conditional merge."""
+        source = staged_source(self._io, rows, clauses, metadata, self._dataset)
+        return StagedWrite(Operation.MERGE, source, inspect=inspect, clauses=tuple(clauses))
 
     def _given(self, operation: Operation, rows: pa.RecordBatchReader, metadata: TableMetadata) -> list[str]:
         """Return the columns that a write uses of its rows: a delete needs only key and sequence."""
@@ -269,7 +285,11 @@ class TableWriter:
         return self._replace_where(staged, metadata, staged.where)
 
     def _merge(self, staged: StagedWrite, metadata: TableMetadata, batch: pa.Table) -> _Resolved:
-        result = merged(self._io, staged.operation, batch, metadata, self._live(metadata), self._dataset)
+        live = self._live(metadata)
+        if staged.clauses:
+            result = ConditionalMerge(self._io, metadata, live, staged.clauses, self._dataset).merge(batch)
+        else:
+            result = merged(self._io, staged.operation, batch, metadata, live, self._dataset)
         for _ in staged.inspect(iter(result.rows.drop_columns([ROW_ID]).to_batches())):
             pass
         changes = build_changes(self._io, metadata, result.rows, result.removed, result.placed)
