@@ -112,7 +112,7 @@ class Merge:
         if not self._metadata.copies_on_write:
             return MergeResult(self._new_rows(operation, accepted, matches, candidates), removed, *counts)
         places = self._places(accepted, matches, candidates)
-        moving = _without(accepted, places.column(SOURCE).combine_chunks())
+        moving = without(accepted, places.column(SOURCE).combine_chunks())
         rows = self._new_rows(operation, moving, matches, candidates)
         return MergeResult(rows, removed, *counts, self._placed(accepted, places, candidates))
 
