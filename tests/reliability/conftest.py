@@ -9,14 +9,6 @@ from psycopg import conninfo
 
 from tests.servers_s3 import S3Server
 
-LEASE_SECONDS = 1
-
-
-@pytest.fixture(autouse=True)
-def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what a killed worker held be taken over soon."""
-    monkeypatch.setenv("CORDILLERA_LEASE_SECONDS", str(LEASE_SECONDS))
-
 
 @pytest.fixture
 def metadata_url(postgres_database: str) -> str:

@@ -6,8 +6,8 @@ when it has ended, at its n-th call.
 
 from __future__ import annotations
 
-import os
 import signal
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -80,10 +80,10 @@ def kill_at(point: str, fatal_signal: signal.Signals = signal.SIGKILL) -> None:
     def deadly(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
         if when == "before" and calls[0] == fatal:
-            os.kill(os.getpid(), fatal_signal)
+            signal.pthread_kill(threading.get_ident(), fatal_signal)  # this thread gets no further
         result = original(*args, **kwargs)
         if when == "after" and calls[0] == fatal:
-            os.kill(os.getpid(), fatal_signal)
+            signal.pthread_kill(threading.get_ident(), fatal_signal)  # this thread gets no further
         return result
 
     setattr(owner, name, deadly)

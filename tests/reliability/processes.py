@@ -14,11 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
+import sqlalchemy as sa
+
 import cordillera
+from cordillera.adapters.db.engine import open_database
+from cordillera.adapters.db.schema import tasks
 from cordillera.cli.main import main
 from cordillera.client import Lake
 from tests.reliability.crash import WORK, kill_at
@@ -36,6 +41,23 @@ def eventually(look: Callable[[], _Found], explain: Callable[[], object] = lambd
         assert time.monotonic() < deadline, explain()
         time.sleep(0.05)
     return found
+
+
+def settled(lake: Lake) -> bool:
+    """Tell whether nothing is left to be done: every event is handled, no task waits, and none has caused events."""
+    events = lake.backend.events(limit=1000)
+    if lake.backend.tasks() or not all(event.handled_at for event in events):
+        return False
+    return [event.number for event in lake.backend.events(limit=1)] == [event.number for event in events[:1]]
+
+
+def end_leases(lake: Lake) -> None:
+    """Let the time pass that the leases on tasks last."""
+    database = open_database(lake.backend.app.settings.metadata_url.get_secret_value())  # type: ignore[attr-defined]
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    with database.writer.begin() as connection:
+        connection.execute(sa.update(tasks).where(tasks.c.lease_until.is_not(None)).values(lease_until=past))
+    database.close()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import Context
@@ -78,10 +79,14 @@ class FrailSynchronizer:
 
 def crash_at_transaction(app: Application, number: int, *, committed: bool) -> None:
     """Let the process end at the n-th writing transaction from now, before or behind its commit."""
-    original, left = app.store.write, [number]
+    original, left, process = app.store.write, [number], threading.get_ident()
 
     @contextmanager
     def frail() -> Iterator[Transaction]:
+        if threading.get_ident() != process:  # a heartbeat, whose time nobody knows
+            with original() as tx:
+                yield tx
+            return
         left[0] -= 1
         with original() as tx:
             yield tx

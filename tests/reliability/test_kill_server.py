@@ -13,7 +13,7 @@ from cordillera.client import Lake
 from cordillera.errors import ServerUnreachableError
 from tests.cli.harness import run_program
 from tests.reliability.crash import ORDERS, TOTALS, new_lake, rows, upsert
-from tests.reliability.processes import command, eventually
+from tests.reliability.processes import command, end_leases, eventually, settled
 
 COMMITS = "cordillera.catalog.commits:CommitService"
 OPERATIONS = "cordillera.operations.service:OperationsService"
@@ -28,12 +28,6 @@ POINTS = [  # the server's own worker is the one of test_kill_worker
 ]
 
 
-def at_rest(lake: Lake) -> bool:
-    """Tell whether nothing is left to be done."""
-    events = lake.backend.events(limit=1000)
-    return not lake.backend.tasks() and all(event.handled_at for event in events)
-
-
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.split(":", 1)[1])
 def test_a_killed_server_goes_on_where_it_was(tmp_path: Path, point: str) -> None:
     path = tmp_path / "lake"
@@ -45,11 +39,12 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path: Path, point: str) -> Non
             upsert(lake)
         assert server.wait() == -9
     with cordillera.open(path) as lake:
+        end_leases(lake)
         committed = lake.dataset(ORDERS).details().version.sequence_number == 2
         assert committed == (point != BEFORE_THE_COMMIT)
     with command("serve", path) as server, server.connect() as lake:
         upsert(lake)
-        eventually(lambda: at_rest(lake), lambda: (lake.backend.tasks(), server.written()[-3000:]))
+        eventually(lambda: settled(lake), lambda: (lake.backend.tasks(), server.written()[-3000:]))
         check(lake)
         orphans = lake.backend.orphans(older_than_hours=0)
         assert bool(orphans) == (not committed)

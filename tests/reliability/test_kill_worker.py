@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import duckdb
@@ -10,7 +9,7 @@ import pytest
 
 import cordillera
 from tests.reliability.crash import ORDERS, TOTALS, new_lake, rows
-from tests.reliability.processes import run_and_kill
+from tests.reliability.processes import end_leases, run_and_kill, settled
 
 OPERATIONS = "cordillera.operations.service:OperationsService"
 DELIVERY = "cordillera.subscriptions.delivery:DeliveryService"
@@ -38,29 +37,20 @@ POINTS = [
 ]
 
 
-def settle(lake: cordillera.Lake) -> None:
-    """Work until the tasks of the killed worker have been taken over and done."""
-    deadline = time.monotonic() + 30
-    while lake.run_pending() or lake.backend.tasks():
-        assert time.monotonic() < deadline, lake.backend.tasks()
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.split(":", 1)[1])
-def test_a_killed_worker_leaves_nothing_undone_and_nothing_done_twice(
-    tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CORDILLERA_LEASE_SECONDS", "0.5")
+def test_a_killed_worker_leaves_nothing_undone_and_nothing_done_twice(tmp_path: Path, point: str) -> None:
     path = tmp_path / "lake"
     with new_lake(path) as lake:
         lake.dataset(ORDERS).write(rows(range(100), 1, 1), "append", completes="2026-01-01")
-        settle(lake)
+        lake.run_pending()
         orders = lake.dataset(ORDERS)
         orders.write(rows(range(50, 150), 7, 2), "upsert")
         orders.write(rows(range(10), 0, 3), "delete", completes="2026-01-02")
     run_and_kill(path, "work", point)
     with cordillera.open(path) as lake:
-        settle(lake)
+        end_leases(lake)
+        lake.run_pending()
+        assert settled(lake)
         (status,) = lake.dataset(ORDERS).subscriptions()
         assert status.in_step
         assert lake.backend.verify_subscription(status.subscription.id).equal

@@ -11,14 +11,14 @@ import pytest
 
 import cordillera
 from cordillera.client import Lake
-from tests.reliability.conftest import LEASE_SECONDS
 from tests.reliability.crash import ORDERS, TOTALS, new_lake, rows
-from tests.reliability.processes import command, eventually
+from tests.reliability.processes import command, end_leases, eventually, settled
 
 POSTGRES = "cordillera.adapters.synchronizers.postgres:PostgresSynchronizer"
 COMMITS = "cordillera.catalog.commits:CommitService"
 RUNS = "cordillera.workflows.execution:RunService"
 IN_THE_TRANSACTION = f"{COMMITS}._audit:after"
+LEASE_SECONDS = 4
 POINTS = [
     f"{POSTGRES}.apply:before",
     f"{POSTGRES}.apply:after",
@@ -39,10 +39,6 @@ def lake_path(tmp_path: Path, metadata_url: str, postgres_database: str) -> Path
         orders.write(rows(range(50, 150), 7, 2), "upsert")
         orders.write(rows(range(10), 0, 3), "delete", completes="2026-01-02")
     return path
-
-
-def settled(lake: Lake) -> bool:
-    return not lake.backend.tasks() and all(event.handled_at for event in lake.backend.events())
 
 
 def check(lake: Lake, dsn: str) -> None:
@@ -67,15 +63,18 @@ def test_another_worker_takes_over_from_one_that_was_killed(
 ) -> None:
     with command("worker", lake_path, point=point) as doomed:
         assert doomed.wait() == -signal.SIGKILL, doomed.written()
-    with command("worker", lake_path), cordillera.open(lake_path) as lake:
+    with cordillera.open(lake_path) as lake, command("worker", lake_path):
+        end_leases(lake)
         eventually(lambda: settled(lake), lake.backend.tasks)
         check(lake, postgres_database)
 
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.split(":", 1)[1])
 def test_a_worker_that_stood_still_past_its_lease_changes_nothing_more(
-    lake_path: Path, postgres_database: str, point: str
+    lake_path: Path, postgres_database: str, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if point == IN_THE_TRANSACTION:
+        monkeypatch.setenv("CORDILLERA_LEASE_SECONDS", str(LEASE_SECONDS))
     with (
         command("worker", lake_path, point=point, fatal_signal=signal.SIGSTOP) as stalled,
         cordillera.open(lake_path) as lake,
@@ -83,10 +82,11 @@ def test_a_worker_that_stood_still_past_its_lease_changes_nothing_more(
         eventually(stalled.stands_still, stalled.written)
         with command("worker", lake_path):
             if point == IN_THE_TRANSACTION:  # its task stays locked past the lease: nobody can take it over
-                time.sleep(2 * LEASE_SECONDS)
+                time.sleep(LEASE_SECONDS + 1)
                 stalled.send(signal.SIGCONT)
                 eventually(lambda: settled(lake), lake.backend.tasks)
             else:
+                end_leases(lake)
                 eventually(lambda: settled(lake), lake.backend.tasks)
                 check(lake, postgres_database)
                 stalled.send(signal.SIGCONT)
