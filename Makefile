@@ -7,7 +7,7 @@ DEMO_LAKE ?= demo-lake
 PORT ?= 8470
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-fast check format lock setup setup-dev browser docs clean
+.PHONY: help demo demo-clean serve test test-fast check format lock setup setup-dev browser bench-engine clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ format: setup-dev ## Format the code and apply safe lint fixes
 
 lock: setup-dev ## Resolve the dependencies anew and write the lock files
 	@scripts/lock.sh
+
+bench-engine: setup-dev ## Compare the table engine with its peers (about 15 minutes; leave the machine alone)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/bench.txt
+	@$(BIN)/python -m benchmarks.engine
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev

@@ -1,0 +1,102 @@
+"""Compare contenders: each case in rounds of alternating order, medians, as a table, JSON and a plot.
+
+python -m benchmarks.engine --rows 10000000 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.engine.contenders import CONTENDERS
+from benchmarks.engine.data import generate
+
+Figures = dict[str, dict[str, list[dict[str, float]]]]
+RESULTS = Path("benchmarks/results")
+
+
+def measure(rows: int, rounds: int, names: list[str], data: Path) -> Figures:
+    """Run every contender once a round, in one order and then in the other."""
+    figures: Figures = defaultdict(lambda: defaultdict(list))
+    generate(data, rows)
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            print(f"round {number + 1}: {name} …", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory(dir=data) as scratch:
+                command = [sys.executable, "-m", "benchmarks.engine.contenders", name, "--rows", str(rows)]
+                command += ["--data", str(data), "--scratch", f"{scratch}/table"]
+                output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            for line in output.splitlines():
+                found = json.loads(line)
+                figures[found.pop("case")][name].append(found)
+    return figures
+
+
+def summarise(figures: Figures) -> dict[str, dict[str, dict[str, float]]]:
+    """Return medians, by case and contender."""
+    return {
+        case: {
+            name: {key: round(statistics.median(one[key] for one in found), 4) for key in found[0]}
+            for name, found in by_name.items()
+        }
+        for case, by_name in figures.items()
+    }
+
+
+def show(summary: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Print the medians, with the ratio to the best."""
+    for case, by_name in summary.items():
+        best = min(found["seconds"] for found in by_name.values())
+        print(f"\n{case}")
+        for name, found in sorted(by_name.items(), key=lambda item: item[1]["seconds"]):
+            seconds, cpu, peak = found["seconds"], found["cpu_seconds"], found["peak_mb"]
+            print(f"  {name:26} {seconds:9.3f} s  {cpu:9.3f} CPU-s  {peak:7.0f} MB  {seconds / best:6.2f} ×")
+
+
+def plot(summary: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
+    """Draw the medians as bars."""
+    from matplotlib.figure import Figure
+
+    cases = [case for case in summary if case != "load"]
+    figure = Figure(figsize=(11, 2.2 * ((len(cases) + 1) // 2)), layout="constrained")
+    for axes, case in zip(figure.subplots((len(cases) + 1) // 2, 2).flat, cases, strict=False):
+        names = sorted(summary[case], key=lambda name: -summary[case][name]["seconds"])
+        axes.barh(names, [summary[case][name]["seconds"] for name in names], color="#3a6ea5")
+        axes.set_title(f"{case} (seconds)", fontsize=9)
+        axes.tick_params(labelsize=8)
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "cordillera-bench")
+    options = parser.parse_args()
+    summary = summarise(measure(options.rows, options.rounds, options.only, options.data))
+    show(summary)
+    RESULTS.mkdir(exist_ok=True)
+    record = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rows": options.rows,
+        "rounds": options.rounds,
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "median": summary,
+    }
+    (RESULTS / "engine.json").write_text(json.dumps(record, indent=2) + "\n")
+    plot(summary, RESULTS / "engine.svg")
+
+
+if __name__ == "__main__":
+    main()
