@@ -149,7 +149,7 @@ class Bare(Contender):
     def load(self) -> None:
         shutil.copytree(self.work.table, self.scratch / "bare")
 
-    def merge(self, changes: pa.Table) -> None:
+    def merge(self, changes: pa.Table) -> None:  # noqa: ARG002 - whatever changed, all is rewritten
         connection = duckdb.connect()
         source, out = self.scratch / "bare", self.scratch / "bare-new"
         shutil.rmtree(out, ignore_errors=True)
