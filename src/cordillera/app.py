@@ -23,6 +23,9 @@ from cordillera.completion.service import CompletionService
 from cordillera.contracts.service import ContractService
 from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
 from cordillera.lineage.service import LineageService
+from cordillera.maintenance.handlers import MAINTAIN, on_snapshot_committed
+from cordillera.maintenance.orphans import OrphanService
+from cordillera.maintenance.service import MaintenanceService
 from cordillera.operations.doctor import DoctorService
 from cordillera.operations.service import EventHandler, LeaseTerms, OperationsService, TaskHandler
 from cordillera.ports.clock import Clock, SystemClock
@@ -45,7 +48,7 @@ from cordillera.workflows.handlers import RUN, on_partition_completed
 from cordillera.workflows.service import WorkflowService
 
 _EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
-    Topic.SNAPSHOT_COMMITTED: [on_dataset_moved],
+    Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],
     Topic.PARTITION_COMPLETED: [on_partition_completed],
 }
@@ -85,7 +88,9 @@ class Application:
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
         self.lineage = LineageService(store)
         self.access = AccessService(store, clock)
-        self.doctor = DoctorService(store, catalog, tables, self.subscriptions, clock)
+        self.maintenance = MaintenanceService(store, catalog, tables, self.commits, clock)
+        self.orphans = OrphanService(store, catalog, tables, clock)
+        self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, clock)
         self.operations = OperationsService(
             store,
             clock,
@@ -106,7 +111,10 @@ class Application:
         def run(payload: Mapping[str, Any]) -> None:
             self.runs.execute(payload["job"], payload["partition"])
 
-        return {DELIVER: deliver, WITHDRAW: withdraw, RUN: run}
+        def maintain(payload: Mapping[str, Any]) -> None:
+            self.maintenance.maintain(UUID(payload["dataset_version_id"]))
+
+        return {DELIVER: deliver, WITHDRAW: withdraw, RUN: run, MAINTAIN: maintain}
 
     @staticmethod
     def complete_target_config(kind: str, config: Mapping[str, str]) -> dict[str, str]:

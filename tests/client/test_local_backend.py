@@ -9,6 +9,7 @@ import pytest
 
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
+from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
@@ -33,6 +34,10 @@ class TestLocalRows(Local, RowsSuite):
 
 
 class TestLocalWork(Local, WorkSuite):
+    pass
+
+
+class TestLocalMaintenance(Local, MaintenanceSuite):
     pass
 
 

@@ -9,6 +9,7 @@ import pytest
 from cordillera.app import Application
 from cordillera.client.remote import RemoteBackend
 from cordillera.errors import InvalidConfigurationError, TargetNotFoundError
+from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
@@ -35,6 +36,10 @@ class TestRemoteRows(Remote, RowsSuite):
 
 
 class TestRemoteWork(Remote, WorkSuite):
+    pass
+
+
+class TestRemoteMaintenance(Remote, MaintenanceSuite):
     pass
 
 

@@ -18,6 +18,7 @@ from cordillera.api.routes import (
     datasets,
     jobs,
     lineage,
+    maintenance,
     namespaces,
     operations,
     rows,
@@ -34,7 +35,7 @@ Lists come in pages: `{"items": […], "next": …}`, continued by giving `next`
 shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows travel as Arrow IPC streams.
 """
 _DOMAINS = (
-    operations, namespaces, datasets, rows, contracts, completions, subscriptions, jobs, lineage, tokens,
+    operations, namespaces, datasets, rows, maintenance, contracts, completions, subscriptions, jobs, lineage, tokens,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -41,7 +41,8 @@ from cordillera.spec.catalog import DatasetVersion, Lifecycle, Snapshot
 from cordillera.spec.commit import Requirement, Update, apply, check
 from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 from cordillera.spec.event import Topic
-from cordillera.spec.manifest import Manifest
+from cordillera.spec.maintenance import TableCounters, policy_properties
+from cordillera.spec.manifest import KEEPS_ROWS, Manifest
 from cordillera.spec.table_metadata import TableMetadata
 
 
@@ -148,8 +149,9 @@ class CommitService:
         if not request.updates:
             return self._publish_once(target, request, before, before)
         after = apply(request.updates, before.metadata, int(self._clock.now().timestamp() * 1000))
-        for guard in self._guards:
-            guard.check(Change(dataset, version, before.metadata, after))
+        if request.manifest is None or request.manifest.operation not in KEEPS_ROWS:
+            for guard in self._guards:
+                guard.check(Change(dataset, version, before.metadata, after))
         written, outdated = self._tables.write_successor(before, after)
         try:
             result = self._publish_once(target, request, before, written)
@@ -255,7 +257,8 @@ class CommitService:
             properties=request.properties,
         )
         tx.snapshots.insert(snapshot, manifest)
-        payload = {"sequence_number": snapshot.sequence_number, **manifest.summary()}
+        table = {**asdict(TableCounters.of(metadata)), "policy": policy_properties(metadata.properties)}
+        payload = {"sequence_number": snapshot.sequence_number, **manifest.summary(), "table": table}
         self._event(tx, Topic.SNAPSHOT_COMMITTED, target, version, payload, context, now)
 
     def _complete(

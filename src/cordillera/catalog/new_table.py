@@ -21,6 +21,7 @@ from pyiceberg.types import (
 
 from cordillera.errors import InvalidSchemaError
 from cordillera.spec.arrow_types import from_arrow_schema
+from cordillera.spec.maintenance import PREFIX, MaintenancePolicy
 from cordillera.spec.merge import MergeRule, WriteMode
 from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.partitioning import parse_partitioning
@@ -71,7 +72,8 @@ def new_table(
         raise InvalidSchemaError(
             f"Iceberg format version {options.format_version} is not supported.", hint="Use 3, or 2 for older clients."
         )
-    if any(name.startswith(_RESERVED_PROPERTIES) for name in options.properties):
+    MaintenancePolicy.of(options.properties)
+    if any(name.startswith(_RESERVED_PROPERTIES) and not name.startswith(PREFIX) for name in options.properties):
         raise InvalidSchemaError("Table properties that begin with 'cordillera.' are set by Cordillera itself.")
     wanted = MergeDeclaration(
         tuple(options.key),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
@@ -23,8 +23,10 @@ from cordillera.table.live_files import LruCache
 from cordillera.table.reader import ReadOptions
 from cordillera.table.scan import Scan, check_selection, stream, stream_candidates
 
+_METADATA_FILES_PROPERTY = "write.metadata.previous-versions-max"
 METADATA_FILES_KEPT = 100
-"""Earlier metadata files that stay readable by path, for engines that hold an older pointer."""
+"""Earlier metadata files that stay readable by path, for engines that hold an older pointer, unless the table's
+property ``write.metadata.previous-versions-max`` says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ class TableService:
         """
         entry = {"metadata-file": before.location, "timestamp-ms": before.metadata.last_updated_ms}
         log = (*before.metadata.metadata_log, entry)
-        kept, dropped = log[-METADATA_FILES_KEPT:], log[:-METADATA_FILES_KEPT]
+        most = _files_kept(after.properties)
+        kept, dropped = log[-most:], log[:-most]
         metadata = after.with_changes(metadata_log=kept)
         counter = _counter(before.location) + 1
         written = MetadataFile(self.write_metadata(metadata, counter), metadata)
@@ -233,6 +236,12 @@ def with_state(version: DatasetVersion, file: MetadataFile, now: datetime) -> Da
         files=total["data-files"],
         updated_at=now,
     )
+
+
+def _files_kept(properties: Mapping[str, str]) -> int:
+    """Return how many earlier metadata files a table keeps; always one, which readers may just be reading."""
+    declared = properties.get(_METADATA_FILES_PROPERTY, "")
+    return max(1, int(declared)) if declared.isdigit() else METADATA_FILES_KEPT
 
 
 def _counter(location: str) -> int:

@@ -14,18 +14,20 @@ import typer
 
 from cordillera.cli.command import Place, command
 from cordillera.cli.failures import DOCTOR_ERROR, DOCTOR_WARNING
-from cordillera.cli.options import RowLimit, ToFile, parse_pairs, read_text
+from cordillera.cli.options import DryRun, RowLimit, ToFile, Yes, parse_pairs, read_text
 from cordillera.cli.output import View, many, show_list, show_outcome
 from cordillera.cli.session import configure_logging, lake_folder, open_lake
-from cordillera.cli.terminal import announce, warn
+from cordillera.cli.terminal import announce, go_ahead, warn
 from cordillera.errors import InvalidConfigurationError
 
 if TYPE_CHECKING:
+    from cordillera.client import Lake
     from cordillera.operations.doctor import Finding
 
 app = typer.Typer()
 _LAKE: View = {"name": "name", "id": "id", "storage_root": "storage_root", "created_at": "created_at"}
 _FINDINGS: View = {"check": "check", "verdict": "verdict", "message": "message", "hint": "hint"}
+_REMOVAL: View = {"removed": "removed", "files": "files", "bytes": "bytes"}
 _ORPHANS: View = {"dataset": "dataset", "uri": "uri", "bytes": "bytes"}
 
 
@@ -131,24 +133,58 @@ def migrate() -> None:
     show_outcome(f"The metadata database of the lake {info.name!r} is up to date.", info, _LAKE)
 
 
-@command(app, "doctor", example="cordillera doctor\ncordillera doctor --orphans --older-than 72 --output csv")
+@command(
+    app,
+    "doctor",
+    example=(
+        "cordillera doctor\n"
+        "cordillera doctor --orphans --older-than 72 --output csv\n"
+        "cordillera doctor --remove-orphans --dry-run"
+    ),
+)
 def doctor(
     orphans: Annotated[
         bool, typer.Option("--orphans", help="List the files that belong to no snapshot, instead of the checks.")
     ] = False,
+    remove_orphans: Annotated[
+        bool, typer.Option("--remove-orphans", help="Remove the files that belong to no snapshot, instead.")
+    ] = False,
     older_than: Annotated[
-        float, typer.Option("--older-than", metavar="HOURS", min=0, help="With --orphans: pass over younger files.")
-    ] = 24.0,
+        float | None,
+        typer.Option(
+            "--older-than",
+            metavar="HOURS",
+            min=0,
+            show_default=False,
+            help="Pass over younger files; by default 24 with --orphans, 72 with --remove-orphans.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --remove-orphans: allow an age below a day. Nobody must be writing.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
     """Examine a lake without changing it. The exit code says how bad the worst finding is."""
     with open_lake() as lake:
+        if remove_orphans:
+            _remove_orphans(lake, 72.0 if older_than is None else older_than, force=force, dry_run=dry_run, yes=yes)
+            return
         if orphans:
-            files = lake.backend.orphans(older_than)
+            files = lake.backend.orphans(24.0 if older_than is None else older_than)
             show_list(files, _ORPHANS, none="Every file belongs to a snapshot.")
             raise typer.Exit(DOCTOR_WARNING if files else 0)
         findings = lake.backend.examine()
     show_list(findings, _FINDINGS, none="There was nothing to check.")
     raise typer.Exit(_worst(findings))
+
+
+def _remove_orphans(lake: Lake, hours: float, *, force: bool, dry_run: bool, yes: bool) -> None:
+    found = lake.backend.remove_orphans(older_than_hours=hours)
+    consequence = f"{many(found.files, 'file')} ({found.bytes:,} bytes) that belong to no snapshot would be removed."
+    if go_ahead(consequence, dry_run=dry_run, yes=yes or not found.files):
+        done = lake.backend.remove_orphans(older_than_hours=hours, dry_run=False, force=force)
+        show_outcome(f"Removed {many(done.files, 'file')} ({done.bytes:,} bytes).", done, _REMOVAL)
 
 
 def _worst(findings: Sequence[Finding]) -> int:

@@ -15,6 +15,7 @@ from cordillera.cli import (
     dataset,
     dataset_create,  # noqa: F401 - registers commands
     dataset_evolve,  # noqa: F401 - registers commands
+    dataset_maintenance,  # noqa: F401 - registers commands
     dataset_rows,  # noqa: F401 - registers commands
     demo,
     job,

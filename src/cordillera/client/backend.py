@@ -17,7 +17,15 @@ import pyarrow as pa
 from cordillera.access.service import NewToken
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
-from cordillera.operations.doctor import Finding, Orphan
+from cordillera.maintenance.results import (
+    CompactionResult,
+    ExpiryResult,
+    MaintenanceStatus,
+    ManifestRewriteResult,
+    Orphan,
+    OrphanRemoval,
+)
+from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.as_of import AsOf
@@ -25,6 +33,7 @@ from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, 
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
+from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
@@ -157,6 +166,18 @@ class LakeBackend(Protocol):
     def snapshot(self, name: str, sequence_number: int) -> Snapshot: ...
     def manifest(self, name: str, sequence_number: int) -> Manifest: ...
     def metadata_location(self, name: str) -> str: ...
+
+    # --- maintenance
+    def compact(self, name: str, options: CompactionOptions | None = None) -> CompactionResult: ...
+    def expire_snapshots(
+        self, name: str, *, older_than_hours: float | None = None, keep_last: int | None = None, dry_run: bool = False
+    ) -> ExpiryResult: ...
+    def rewrite_manifests(self, name: str) -> ManifestRewriteResult: ...
+    def maintenance(self, name: str) -> MaintenanceStatus: ...
+    def configure_maintenance(self, name: str, properties: Mapping[str, str | None]) -> MaintenancePolicy: ...
+    def remove_orphans(
+        self, *, older_than_hours: float = 72.0, dry_run: bool = True, force: bool = False
+    ) -> OrphanRemoval: ...
 
     # --- contracts
     def put_contract(self, name: str, text: str) -> ContractDetails: ...

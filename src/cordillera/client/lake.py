@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import LakeBackend
 from cordillera.client.dataset import Dataset
 from cordillera.errors import InvalidInputError, NotAllowedError
+from cordillera.maintenance.results import OrphanRemoval
 from cordillera.spec import catalog as catalog_spec
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
@@ -194,6 +196,21 @@ class Lake:
         return self.backend.create_job(
             name, sql, output_condition=output_condition, output=output, inputs=inputs, description=description
         )
+
+    # --- maintenance ---------------------------------------------------------------------------------------------
+
+    def remove_orphans(
+        self, older_than: timedelta = timedelta(days=3), *, dry_run: bool = True, force: bool = False
+    ) -> OrphanRemoval:
+        """Remove files that no snapshot refers to, left behind by writers that did not finish.
+
+        Args:
+            older_than: Younger files stay: a writer may be about to commit them.
+            dry_run: Only say what would go, as by default.
+            force: Allow an age below a day. Nobody must be writing then.
+        """
+        hours = older_than.total_seconds() / 3600
+        return self.backend.remove_orphans(older_than_hours=hours, dry_run=dry_run, force=force)
 
     # --- embedded work -------------------------------------------------------------------------------------------
 

@@ -14,9 +14,11 @@ from cordillera.app import Application
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
+from cordillera.client.local_maintenance import LocalMaintenance
 from cordillera.contracts.service import ContractInForce
 from cordillera.errors import InvalidInputError, SnapshotNotFoundError
-from cordillera.operations.doctor import Finding, Orphan
+from cordillera.maintenance.results import Orphan
+from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.as_of import AsOf
@@ -32,7 +34,7 @@ from cordillera.spec.workflow import Job, Run, Waiting
 _MOST_ORPHANS = 1000
 
 
-class LocalBackend:
+class LocalBackend(LocalMaintenance):
     """Implements ``LakeBackend`` on the services of an application.
 
     Args:
@@ -55,7 +57,7 @@ class LocalBackend:
 
     def orphans(self, older_than_hours: float = 24.0) -> list[Orphan]:
         """Return up to a thousand files that belong to no snapshot."""
-        return list(islice(self.app.doctor.orphans(timedelta(hours=older_than_hours)), _MOST_ORPHANS))
+        return list(islice(self.app.orphans.find(timedelta(hours=older_than_hours)), _MOST_ORPHANS))
 
     def query(self, sql: str, as_of: Mapping[str, AsOf] | None = None) -> pa.RecordBatchReader:
         """Run a SELECT over datasets and stream its result."""

@@ -15,9 +15,11 @@ from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
 from cordillera.client.connection import Connection, path, segment_text
+from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
 from cordillera.errors import WaitTimeoutError
-from cordillera.operations.doctor import Finding, Orphan
+from cordillera.maintenance.results import Orphan
+from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.schema_codec import change_to_plain, schema_to_columns
@@ -32,7 +34,7 @@ from cordillera.spec.subscription import Subscription, SubscriptionStatus, Targe
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
-class RemoteBackend:
+class RemoteBackend(RemoteMaintenance):
     """Implements ``LakeBackend`` over the HTTP API.
 
     Args:

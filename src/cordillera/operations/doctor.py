@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-import orjson
-
-from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import CordilleraError
+from cordillera.maintenance.orphans import OrphanService
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
-from cordillera.spec.catalog import DatasetVersion
-from cordillera.spec.merge import TOMBSTONES_PROPERTY
 from cordillera.spec.subscription import SubscriptionState
-from cordillera.spec.table_metadata import TableMetadata
 from cordillera.subscriptions.service import SubscriptionService
 
 _PAGE = 500
+_ORPHAN_AGE = timedelta(hours=24)
 _SLOW_TASK = timedelta(minutes=10)
 
 
@@ -42,33 +38,24 @@ class Finding:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
-    """A file under a table's location that no snapshot refers to: left behind by a writer that did not finish."""
-
-    dataset: str
-    uri: str
-    bytes: int
-
-
 class DoctorService:
     """Examines a lake without changing it.
 
     Args:
-        store, catalog, tables, subscriptions: What is examined.
+        store, tables, subscriptions, orphans: What is examined.
         clock: Time.
     """
 
     def __init__(
         self,
         store: MetadataStore,
-        catalog: CatalogService,
         tables: TableService,
         subscriptions: SubscriptionService,
+        orphans: OrphanService,
         clock: Clock,
     ) -> None:
-        self._store, self._catalog, self._tables = store, catalog, tables
-        self._subscriptions, self._clock = subscriptions, clock
+        self._store, self._tables = store, tables
+        self._subscriptions, self._orphan_files, self._clock = subscriptions, orphans, clock
 
     def examine(self, *, files: bool = True) -> list[Finding]:
         """Run every check.
@@ -94,19 +81,6 @@ class DoctorService:
             except CordilleraError as error:
                 findings.append(Finding(name, Verdict.ERROR, error.message, error.hint))
         return findings
-
-    def orphans(self, older_than: timedelta = timedelta(hours=24)) -> Iterator[Orphan]:
-        """Yield files that no snapshot refers to.
-
-        Args:
-            older_than: Younger files are passed over: a writer may be about to commit them.
-        """
-        horizon = self._clock.now() - older_than
-        for name, version in self._versions():
-            used = self._referenced(version)
-            for found in self._tables.io.storage.list(version.location):
-                if found.uri not in used and found.modified_at <= horizon:
-                    yield Orphan(name, found.uri, found.size)
 
     # --- checks --------------------------------------------------------------------------------------------------
 
@@ -175,37 +149,10 @@ class DoctorService:
 
     def _orphans(self) -> Finding:
         count = size = 0
-        for orphan in self.orphans():
+        for orphan in self._orphan_files.find(_ORPHAN_AGE):
             count, size = count + 1, size + orphan.bytes
         if count:
             message = f"{count} files ({size:,} bytes) belong to no snapshot."
-            return Finding("orphans", Verdict.WARNING, message, "List them with: cordillera doctor --orphans.")
+            hint = "List them with: cordillera doctor --orphans; remove them with: cordillera doctor --remove-orphans."
+            return Finding("orphans", Verdict.WARNING, message, hint)
         return Finding("orphans", Verdict.OK, "Every file older than a day belongs to a snapshot.")
-
-    # --- which files are used ------------------------------------------------------------------------------------
-
-    def _versions(self) -> Iterator[tuple[str, DatasetVersion]]:
-        after = ""
-        while page := self._catalog.datasets(after=after, limit=_PAGE):
-            for dataset in page:
-                for version in self._catalog.dataset_versions(dataset.full_name):
-                    yield str(dataset.ref(version.number)), version
-            after = page[-1].full_name
-
-    def _referenced(self, version: DatasetVersion) -> set[str]:
-        metadata, files = self._tables.load(version), self._tables.io.files
-        used = {version.metadata_location, *(str(entry["metadata-file"]) for entry in metadata.metadata_log)}
-        used |= self._tombstones(metadata)
-        for snapshot in metadata.snapshots:
-            used.add(snapshot.manifest_list)
-            for manifest in files.manifests(snapshot):
-                if manifest.manifest_path not in used:
-                    used.add(manifest.manifest_path)
-                    used |= {entry.file.file_path for entry in files.entries(manifest)}
-        return used
-
-    def _tombstones(self, metadata: TableMetadata) -> set[str]:
-        index = metadata.properties.get(TOMBSTONES_PROPERTY)
-        if index is None:
-            return set()
-        return {index, *(file["path"] for file in orjson.loads(self._tables.io.storage.read(index)))}

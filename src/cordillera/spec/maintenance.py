@@ -158,6 +158,52 @@ class MaintenancePolicy:
         return {**asdict(self), "max_snapshot_age": age}
 
 
+def check_policy(properties: Mapping[str, str | None]) -> None:
+    """Refuse properties that no policy is read from.
+
+    Raises:
+        InvalidInputError: Naming the first.
+    """
+    for name in properties:
+        if name not in _PARSERS:
+            raise InvalidInputError(
+                f"{name[:60]!r} is no property of maintenance.", hint=f"Known are: {', '.join(sorted(_PARSERS))}."
+            )
+
+
+def policy_property(name: str) -> str:
+    """Return the table property of a policy's field, or of the last part of a property's name.
+
+    Raises:
+        InvalidInputError: Listing the names there are.
+    """
+    wanted = name.replace("_", "-")
+    for prop, field in _FIELDS.items():
+        if name in (prop, field) or prop == PREFIX + wanted:
+            return prop
+    raise InvalidInputError(
+        f"{name[:60]!r} is nothing that maintenance knows.",
+        hint=f"Known are: {', '.join(sorted(field.replace('_', '-') for field in _FIELDS.values()))}.",
+    )
+
+
+def policy_value(value: object) -> str | None:
+    """Return a policy's value as the property that holds it; None stays None, which means the default."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return str(value).lower()
+        case timedelta():
+            return str(int(value.total_seconds() * 1000))
+        case str():
+            return value
+        case Sequence():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)
+
+
 def policy_properties(properties: Mapping[str, str]) -> dict[str, str]:
     """Return the properties that a policy is read from."""
     return {name: value for name, value in properties.items() if name in _PARSERS or name.startswith(PREFIX)}

@@ -22,6 +22,9 @@ class TableOperation(StrEnum):
     """Write Iceberg's manifests anew; no file changes."""
 
 
+KEEPS_ROWS = frozenset({TableOperation.COMPACT, TableOperation.REWRITE_MANIFESTS})
+"""Operations after which a table has the same rows and the same schema as before."""
+
 AnyOperation: TypeAlias = Operation | TableOperation
 """What a snapshot can have come from."""
 

@@ -185,6 +185,11 @@ class Compactor:
                 )
         return tuple(columns)
 
+    def still_there(self, groups: Sequence[RewriteGroup], metadata: TableMetadata) -> list[RewriteGroup]:
+        """Return the groups none of whose files is gone by now."""
+        live = {one.path for one in self._io.files.live(metadata.current_snapshot)}
+        return [group for group in groups if all(one.path in live for one in group.files)]
+
     # --- staging -----------------------------------------------------------------------------------------------------
 
     def stage(self, groups: Sequence[RewriteGroup], metadata: TableMetadata) -> list[StagedGroup]:

@@ -28,7 +28,7 @@ from cordillera.table.manifests import DATA, DELETES, encode_manifest, encode_ma
 
 _SMALL_MANIFEST_ENTRIES = 1_000
 _SMALL_MANIFESTS_TO_MERGE = 32
-_MANIFEST_ENTRIES = 8_000
+MANIFEST_ENTRIES = 8_000
 """Most entries of a manifest that is written anew: some megabytes, as other engines make them."""
 
 
@@ -196,8 +196,8 @@ class SnapshotProducer:
         clustered = []
         for (content, spec_id), entries in groups.items():
             entries.sort(key=lambda e: ([(v is None, 0 if v is None else v) for v in e.file.partition]))
-            for first in range(0, len(entries), _MANIFEST_ENTRIES):
-                clustered.append(self._write_manifest(entries[first : first + _MANIFEST_ENTRIES], content, spec_id))
+            for first in range(0, len(entries), MANIFEST_ENTRIES):
+                clustered.append(self._write_manifest(entries[first : first + MANIFEST_ENTRIES], content, spec_id))
         return clustered
 
     def _write_manifest(self, entries: list[ManifestEntry], content: int, spec_id: int) -> ManifestFile:

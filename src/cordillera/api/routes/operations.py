@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 
 from cordillera.api.parameters import Backend, BeforeNumber, Limit, Text
 from cordillera.codec import Page, page
-from cordillera.operations.doctor import Finding, Orphan
+from cordillera.maintenance.results import Orphan
+from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.event import AuditEntry, Event, Task
 

@@ -1,0 +1,190 @@
+"""``cordillera dataset compact``, ``expire``, ``rewrite-manifests`` and ``maintenance``: keeping a table in shape."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.dataset import app
+from cordillera.cli.options import Columns, DatasetName, DryRun, Where, Yes, parse_pairs, split_names
+from cordillera.cli.output import Part, View, many, show, show_outcome
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import go_ahead, progress
+
+if TYPE_CHECKING:
+    from cordillera.maintenance.results import CompactionResult
+
+_COMPACTED: View = {
+    "files_rewritten": "files_rewritten",
+    "files_written": "files_written",
+    "bytes_rewritten": "bytes_rewritten",
+    "bytes_written": "bytes_written",
+    "rows_moved": "rows_moved",
+    "deletes_removed": "deletes_removed",
+    "commits": "commits",
+    "groups_left": "groups_left",
+    "seconds": "seconds",
+}
+_EXPIRED: View = {"snapshots": "snapshots", "refs": "refs", "files": "files"}
+_MANIFESTS: View = {"before": "before", "after": "after"}
+_STATUS: View = {
+    "files": "counters.files",
+    "bytes": "counters.bytes",
+    "deleted_rows": "counters.deleted",
+    "snapshots": "counters.snapshots",
+    "enabled": "policy.enabled",
+    "small_files": "policy.small_files",
+    "delete_ratio": "policy.delete_ratio",
+    "strategy": "policy.strategy",
+    "columns": "policy.columns",
+    "expire_snapshots": "policy.expire_snapshots",
+    "max_snapshot_age": "policy.max_snapshot_age",
+    "min_snapshots": "policy.min_snapshots",
+    "target_file_size": "policy.target_file_size",
+}
+_ADVICE: View = {
+    "task": "task",
+    "due": "due",
+    "reason": "reason",
+    "files": "files",
+    "bytes": "bytes",
+    "predicted_seconds": "predicted_seconds",
+}
+_RUNS: View = {
+    "task": "task",
+    "finished_at": "finished_at",
+    "seconds": "seconds",
+    "files_rewritten": "files_rewritten",
+    "files_written": "files_written",
+    "bytes_rewritten": "bytes_rewritten",
+}
+
+
+@command(
+    app,
+    "compact",
+    example=(
+        "cordillera dataset compact sales.orders\n"
+        "cordillera dataset compact sales.orders --strategy z-order --columns customer,day\n"
+        "cordillera dataset compact sales.orders --where \"day > '2026-01-01'\""
+    ),
+)
+def compact(
+    name: DatasetName,
+    strategy: Annotated[str, typer.Option("--strategy", help="bin-pack, sort or z-order.")] = "bin-pack",
+    columns: Columns = None,
+    where: Where = None,
+    target_file_size: Annotated[
+        int | None, typer.Option("--target-file-size", metavar="MB", min=1, help="By default as the table says.")
+    ] = None,
+    delete_ratio: Annotated[
+        float, typer.Option("--delete-ratio", min=0, max=1, help="Leave files with at most this share deleted.")
+    ] = 0.0,
+    rewrite_all: Annotated[
+        bool | None, typer.Option("--rewrite-all/--as-needed", help="Rewrite files that need it for nothing else, too.")
+    ] = None,
+    max_groups: Annotated[
+        int | None, typer.Option("--max-groups", min=1, help="End after so many groups of files.")
+    ] = None,
+) -> None:
+    """Move rows into fewer, larger or better sorted files. No row changes; others may read and write meanwhile."""
+    with open_lake() as lake, progress("Compacting", "bytes") as advance:
+        shown = 0
+
+        def report(done: CompactionResult) -> None:
+            nonlocal shown
+            advance(done.bytes_rewritten - shown)
+            shown = done.bytes_rewritten
+
+        result = lake.dataset(name).compact(
+            strategy,
+            columns=split_names(columns),
+            where=where,
+            target_file_size=None if target_file_size is None else target_file_size * 1024 * 1024,
+            delete_ratio=delete_ratio,
+            rewrite_all=rewrite_all,
+            max_groups=max_groups,
+            progress=report,
+        )
+    message = (
+        f"Rewrote {many(result.files_rewritten, 'file')} of {name} as {many(result.files_written, 'file')}"
+        if result.files_rewritten
+        else f"No file of {name} needed rewriting"
+    )
+    left = f"; {many(result.groups_left, 'group')} of files left" if result.groups_left else ""
+    show_outcome(f"{message}{left}.", result, _COMPACTED)
+
+
+@command(
+    app,
+    "expire",
+    example=(
+        "cordillera dataset expire sales.orders --older-than 168 --dry-run\n"
+        "cordillera dataset expire sales.orders --older-than 168 --keep-last 5 --yes"
+    ),
+)
+def expire(
+    name: DatasetName,
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", metavar="HOURS", min=0, help="Younger snapshots stay; by default as the policy."),
+    ] = None,
+    keep_last: Annotated[
+        int | None, typer.Option("--keep-last", min=1, help="So many stay of every branch; by default as the policy.")
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Forget old snapshots and remove the files that only they need. What branches and tags keep stays."""
+    age = None if older_than is None else timedelta(hours=older_than)
+    with open_lake() as lake:
+        dataset = lake.dataset(name)
+        planned = dataset.expire_snapshots(older_than=age, keep_last=keep_last, dry_run=True)
+        consequence = f"{many(len(planned.snapshots), 'snapshot')} of {name} would be forgotten for good."
+        if go_ahead(consequence, dry_run=dry_run, yes=yes or not planned.snapshots):
+            result = dataset.expire_snapshots(older_than=age, keep_last=keep_last)
+            show_outcome(
+                f"Forgot {many(len(result.snapshots), 'snapshot')} of {name} and removed {many(result.files, 'file')}.",
+                result,
+                _EXPIRED,
+            )
+
+
+@command(app, "rewrite-manifests", example="cordillera dataset rewrite-manifests sales.orders")
+def rewrite_manifests(name: DatasetName) -> None:
+    """Write Iceberg's manifests anew, as few as the files need, so that planning reads less."""
+    with open_lake() as lake:
+        result = lake.dataset(name).rewrite_manifests()
+    show_outcome(f"{name} had {many(result.before, 'manifest')}, and has {result.after:,}.", result, _MANIFESTS)
+
+
+@command(
+    app,
+    "maintenance",
+    example=(
+        "cordillera dataset maintenance sales.orders\n"
+        "cordillera dataset maintenance sales.orders --set small-files=64 --set expire-snapshots=false"
+    ),
+)
+def maintenance(
+    name: DatasetName,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change the policy first; an empty value is the default."),
+    ] = None,
+) -> None:
+    """Show what maintenance is due and how long it will take, and what is done without being asked."""
+    from cordillera.spec.maintenance import policy_property
+
+    changed = {policy_property(key): value or None for key, value in parse_pairs(settings or [], "setting").items()}
+    with open_lake() as lake:
+        if changed:
+            lake.backend.configure_maintenance(name, changed)
+        status = lake.dataset(name).maintenance()
+    parts = [Part("What could be done", status.advice, _ADVICE)]
+    if status.runs:
+        parts.append(Part("What was done", status.runs, _RUNS))
+    show(status, _STATUS, parts)

@@ -1,0 +1,51 @@
+"""Maintenance of a lake in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from cordillera.app import Application
+from cordillera.maintenance.results import (
+    CompactionResult,
+    ExpiryResult,
+    MaintenanceStatus,
+    ManifestRewriteResult,
+    OrphanRemoval,
+)
+from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
+
+
+class LocalMaintenance:
+    """The part of ``LakeBackend`` that is about maintenance, on the services of an application."""
+
+    app: Application
+
+    def compact(self, name: str, options: CompactionOptions | None = None) -> CompactionResult:
+        """Move rows into fewer, larger or better sorted files."""
+        return self.app.maintenance.compact(name, options)
+
+    def expire_snapshots(
+        self, name: str, *, older_than_hours: float | None = None, keep_last: int | None = None, dry_run: bool = False
+    ) -> ExpiryResult:
+        """Forget old snapshots and remove the files that only they need."""
+        age = None if older_than_hours is None else timedelta(hours=older_than_hours)
+        return self.app.maintenance.expire(name, older_than=age, keep_last=keep_last, dry_run=dry_run)
+
+    def rewrite_manifests(self, name: str) -> ManifestRewriteResult:
+        """Write a table's manifests anew, as few as its files need."""
+        return self.app.maintenance.rewrite_manifests(name)
+
+    def maintenance(self, name: str) -> MaintenanceStatus:
+        """Return what maintenance a dataset needs, and what it will take."""
+        return self.app.maintenance.status(name)
+
+    def configure_maintenance(self, name: str, properties: Mapping[str, str | None]) -> MaintenancePolicy:
+        """Change what is done to a dataset without being asked."""
+        return self.app.maintenance.configure(name, properties)
+
+    def remove_orphans(
+        self, *, older_than_hours: float = 72.0, dry_run: bool = True, force: bool = False
+    ) -> OrphanRemoval:
+        """Remove files that belong to no snapshot, or say which would go."""
+        return self.app.orphans.remove(timedelta(hours=older_than_hours), dry_run=dry_run, force=force)

@@ -1,0 +1,39 @@
+"""What the maintenance domain does when a dataset moves: it looks at counters, and enqueues work that is due."""
+
+from __future__ import annotations
+
+from cordillera.errors import InvalidInputError
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.event import Event
+from cordillera.spec.maintenance import (
+    MaintenancePolicy,
+    MaintenanceTask,
+    TableCounters,
+    compaction_due,
+    expiry_due,
+)
+
+MAINTAIN = "maintain"
+
+
+def on_snapshot_committed(tx: Transaction, event: Event, clock: Clock) -> None:
+    """Enqueue maintenance of a dataset version if its policy's thresholds have passed.
+
+    The commit has put its counters into the event, so nothing is read but when the table was last maintained.
+    """
+    version_id, state = event.dataset_version_id, event.payload.get("table")
+    if version_id is None or state is None:
+        return
+    try:
+        policy = MaintenancePolicy.of(state["policy"])
+    except InvalidInputError:
+        policy = MaintenancePolicy()
+    if not policy.enabled:
+        return
+    counters, now = TableCounters.from_plain(state), clock.now()
+    compacted = tx.maintenance.latest(version_id, MaintenanceTask.COMPACT)
+    expired = tx.maintenance.latest(version_id, MaintenanceTask.EXPIRE)
+    if compaction_due(policy, counters, compacted) or expiry_due(policy, counters, expired, now):
+        payload = {"dataset_version_id": str(version_id)}
+        tx.tasks.enqueue(clock.new_id(), MAINTAIN, str(version_id), payload, now=now, trace_id=event.trace_id)

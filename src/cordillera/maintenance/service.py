@@ -1,0 +1,465 @@
+"""Maintenance of tables: on request, as advice, and by policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from math import ceil
+from time import monotonic
+from uuid import UUID
+
+import stamina
+import structlog
+
+from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitService
+from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.tables import TableService
+from cordillera.errors import CommitConflictError, CordilleraError, InvalidInputError, NotAllowedError
+from cordillera.maintenance.results import (
+    CompactionResult,
+    ExpiryResult,
+    MaintenanceStatus,
+    ManifestRewriteResult,
+)
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.commit import RemoveProperties, SetProperties, Update
+from cordillera.spec.maintenance import (
+    Advice,
+    CompactionOptions,
+    MaintenancePolicy,
+    MaintenanceRun,
+    MaintenanceTask,
+    TableCounters,
+    check_policy,
+    compaction_due,
+    expiry_due,
+    predicted_seconds,
+)
+from cordillera.spec.manifest import Manifest, TableOperation
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.compaction import Compactor, RewriteGroup, StagedGroup
+from cordillera.table.content_file import ManifestFile
+from cordillera.table.expiry import ExpiryPlan, plan_expiry
+from cordillera.table.reachable import snapshot_files
+from cordillera.table.snapshot_producer import MANIFEST_ENTRIES, FileChanges, SnapshotProducer
+from cordillera.table.write import PreparedWrite
+
+_CHECKPOINT_BYTES = 1024**3
+_ROUNDS = 3
+_MANY_MANIFESTS = 100
+
+_log = structlog.get_logger(__name__)
+
+
+class MaintenanceService:
+    """Compacts tables, expires snapshots, rewrites manifests, and says what of it is due.
+
+    Args:
+        store: Keeps what was done and how long it took.
+        catalog: Resolves names.
+        tables: Loads table metadata.
+        commits: Makes changes visible.
+        clock: Time and ids.
+    """
+
+    def __init__(
+        self,
+        store: MetadataStore,
+        catalog: CatalogService,
+        tables: TableService,
+        commits: CommitService,
+        clock: Clock,
+    ) -> None:
+        self._store, self._catalog, self._tables = store, catalog, tables
+        self._commits, self._clock = commits, clock
+
+    # --- compaction ----------------------------------------------------------------------------------------------
+
+    def compact(self, name: str, options: CompactionOptions | None = None) -> CompactionResult:
+        """Move rows into fewer, larger or better sorted files, beside readers and writers.
+
+        Groups of files are committed as they are done, so that an interruption loses little. Rows that others delete
+        meanwhile are deleted in the new files as well; a group that cannot be kept up with is tried again, and left
+        alone in the end.
+
+        Raises:
+            InvalidInputError: If the options do not fit the dataset.
+        """
+        options, begun = options or CompactionOptions(), monotonic()
+        target, metadata = self._load(name)
+        metadata = self._with_row_ids(target, metadata)
+        upto = options.upto if options.upto is not None else _sequence(metadata)
+        compactor = Compactor(self._tables.io, target.name, replace(options, upto=upto))
+        done: list[StagedGroup] = []
+        left: list[RewriteGroup] = []
+        commits = 0
+        for _ in range(_ROUNDS):
+            chosen, left = _bounded(compactor.plan(metadata), options, [one.group for one in done])
+            stale = 0
+            for groups in _checkpoints(chosen):
+                kept, overtaken = self._rewrite(target, compactor, groups)
+                done, commits, stale = [*done, *kept], commits + bool(kept), stale + overtaken
+            if not stale:
+                break
+            target, metadata = self._load(name)
+            left = compactor.plan(metadata)
+        result = replace(_compacted(done), commits=commits, seconds=monotonic() - begun, upto=upto)
+        result = replace(result, groups_left=len(left), bytes_left=sum(group.bytes for group in left))
+        self._record(target, MaintenanceTask.COMPACT, result.seconds, result)
+        return result
+
+    def _rewrite(
+        self, target: ResolvedDataset, compactor: Compactor, groups: Sequence[RewriteGroup]
+    ) -> tuple[tuple[StagedGroup, ...], int]:
+        """Rewrite groups and commit those that are not stale; return them, and how many were."""
+        _, metadata = self._load(_pinned(target))
+        there = compactor.still_there(groups, metadata)
+        staged = compactor.stage(there, metadata)
+        kept: tuple[StagedGroup, ...] = ()
+        stale: tuple[StagedGroup, ...] = ()
+        try:
+            for attempt in _attempts():
+                with attempt:
+                    now, metadata = self._load(_pinned(target))
+                    resolved = compactor.resolve(staged, metadata)
+                    kept, stale = resolved.kept, resolved.stale
+                    if resolved.prepared is not None:
+                        self._commit(now, resolved.prepared)
+        except REFUSALS:  # not after other errors: what may have been committed is never removed
+            compactor.discard(staged)
+            raise
+        compactor.discard(stale)
+        return kept, len(groups) - len(kept)
+
+    def _with_row_ids(self, target: ResolvedDataset, metadata: TableMetadata) -> TableMetadata:
+        """Let rows have ids before they move. After an upgrade from format version 2 they get them by a commit."""
+        live = self._tables.io.files.live(metadata.current_snapshot)
+        if metadata.format_version < 3 or all(one.file.first_row_id is not None for one in live):
+            return metadata
+        self._rewrite_manifests(target, always=True)
+        return self._load(_pinned(target))[1]
+
+    # --- expiry --------------------------------------------------------------------------------------------------
+
+    def expire(
+        self,
+        name: str,
+        *,
+        older_than: timedelta | None = None,
+        keep_last: int | None = None,
+        dry_run: bool = False,
+    ) -> ExpiryResult:
+        """Forget old snapshots and remove the files that only they need.
+
+        What branches and tags keep stays. Files are removed once the snapshots are forgotten, never before: whoever
+        is interrupted leaves orphaned files, no snapshot without its files.
+
+        Args:
+            name: The dataset.
+            older_than: Younger snapshots stay; by default as the dataset's policy says.
+            keep_last: So many stay of every branch; by default as the policy says.
+            dry_run: Only say which would go.
+
+        Raises:
+            InvalidInputError: If a limit cannot be.
+        """
+        if (older_than is not None and older_than < timedelta(0)) or (keep_last is not None and keep_last < 1):
+            raise InvalidInputError(
+                "Of every branch at least one snapshot stays, and no age is below zero.",
+                hint="Give keep_last from 1 on, and older_than from 0 on.",
+            )
+        begun = monotonic()
+        for attempt in _attempts():
+            with attempt:
+                target, metadata = self._load(name)
+                plan = self._expiry_plan(metadata, older_than, keep_last)
+                result = ExpiryResult(tuple(s.sequence_number for s in plan.snapshots), plan.refs)
+                if dry_run or not plan.updates():
+                    return result
+                self._commit_expiry(target, metadata, plan)
+        _, after = self._load(_pinned(target))
+        result = replace(result, files=self._remove(snapshot_files(self._tables.io.files, metadata, after)))
+        self._record(target, MaintenanceTask.EXPIRE, monotonic() - begun)
+        return result
+
+    def _expiry_plan(self, metadata: TableMetadata, older_than: timedelta | None, keep_last: int | None) -> ExpiryPlan:
+        policy = _policy(metadata)
+        age = older_than if older_than is not None else policy.max_snapshot_age
+        least = keep_last if keep_last is not None else policy.min_snapshots
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        return plan_expiry(metadata, now_ms, int(age.total_seconds() * 1000), least)
+
+    def _commit_expiry(self, target: ResolvedDataset, metadata: TableMetadata, plan: ExpiryPlan) -> None:
+        request = CommitRequest(requirements=plan.requirements(metadata), updates=plan.updates())
+        try:
+            self._commits.commit(target, request)
+        except NotAllowedError as error:
+            raise CommitConflictError(
+                f"A branch or tag of {target.name} has come to need a snapshot that was to expire.",
+                hint="Read it again and retry.",
+            ) from error
+
+    def _remove(self, files: Iterable[str]) -> int:
+        """Remove files of snapshots that are forgotten; what cannot be removed now is an orphan."""
+        removed = 0
+        with suppress(CordilleraError):
+            for uri in files:
+                self._tables.io.storage.delete([uri])
+                removed += 1
+        return removed
+
+    # --- manifests -----------------------------------------------------------------------------------------------
+
+    def rewrite_manifests(self, name: str) -> ManifestRewriteResult:
+        """Write a table's manifests anew, as few as its files need, each with the files of neighbouring partitions."""
+        begun = monotonic()
+        target, _ = self._load(name)
+        result = self._rewrite_manifests(target, always=False)
+        self._record(target, MaintenanceTask.REWRITE_MANIFESTS, monotonic() - begun)
+        return result
+
+    def _rewrite_manifests(self, target: ResolvedDataset, *, always: bool) -> ManifestRewriteResult:
+        io = self._tables.io
+        for attempt in _attempts():
+            with attempt:
+                now, metadata = self._load(_pinned(target))
+                before = io.files.manifests(metadata.current_snapshot)
+                if not before or not (always or _too_many(before)):
+                    return ManifestRewriteResult(len(before), len(before))
+                producer = SnapshotProducer(io.storage, io.files, metadata, io.clock.new_id, io.now_ms())
+                operation = TableOperation.REWRITE_MANIFESTS
+                summary = {"operation": "replace", "cordillera.operation": operation.value}
+                produced = producer.produce(FileChanges(), summary, rewrite_manifests=True)
+                manifest = Manifest(operation, metadata.semantics.key)
+                self._commit(
+                    now,
+                    PreparedWrite(
+                        produced.requirements, produced.updates, manifest, produced.snapshot, produced.written
+                    ),
+                )
+        return ManifestRewriteResult(len(before), len(io.files.manifests(produced.snapshot)))
+
+    # --- policy --------------------------------------------------------------------------------------------------
+
+    def status(self, name: str) -> MaintenanceStatus:
+        """Return what maintenance a dataset needs, and what it will take."""
+        target, metadata = self._load(name)
+        policy, counters = _policy(metadata), TableCounters.of(metadata)
+        with self._store.read() as tx:
+            mine = {task: tx.maintenance.recent(task, target.version.id) for task in MaintenanceTask}
+            elsewhere = tx.maintenance.recent(MaintenanceTask.COMPACT)
+        last = {task: runs[0] if runs else None for task, runs in mine.items()}
+        compaction = compaction_due(policy, counters, last[MaintenanceTask.COMPACT])
+        expiry = expiry_due(policy, counters, last[MaintenanceTask.EXPIRE], self._clock.now())
+        groups = Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
+        size, expired = sum(group.bytes for group in groups), len(self._expiry_plan(metadata, None, None).snapshots)
+        measured = mine[MaintenanceTask.COMPACT] or elsewhere
+        manifests = self._tables.io.files.manifests(metadata.current_snapshot)
+        advice = (
+            Advice(
+                MaintenanceTask.COMPACT,
+                bool(compaction and groups),
+                compaction or "too little would be gained",
+                sum(len(group.files) for group in groups),
+                size,
+                predicted_seconds(MaintenanceTask.COMPACT, size, measured),
+            ),
+            Advice(
+                MaintenanceTask.EXPIRE,
+                bool(expiry and expired),
+                expiry or "no snapshot is old, or too few are",
+                expired,
+                0,
+                predicted_seconds(MaintenanceTask.EXPIRE, expired, ()),
+            ),
+            Advice(
+                MaintenanceTask.REWRITE_MANIFESTS,
+                _many(manifests),
+                f"{len(manifests):,} manifests, of which {_needed(manifests):,} are needed",
+                len(manifests),
+                sum(manifest.manifest_length for manifest in manifests),
+                predicted_seconds(MaintenanceTask.REWRITE_MANIFESTS, sum(m.manifest_length for m in manifests), ()),
+            ),
+        )
+        newest = sorted((run for runs in mine.values() for run in runs), key=lambda run: run.finished_at, reverse=True)
+        return MaintenanceStatus(policy, counters, advice, tuple(newest[:10]))
+
+    def configure(self, name: str, properties: Mapping[str, str | None]) -> MaintenancePolicy:
+        """Change a dataset's maintenance policy: set table properties, or with None go back to their defaults.
+
+        Raises:
+            InvalidInputError: If a property is none of a policy's, or its value cannot be.
+        """
+        check_policy(properties)
+        for attempt in _attempts():
+            with attempt:
+                target, metadata = self._load(name)
+                changed = {key: value for key, value in properties.items() if value is not None}
+                removed = tuple(key for key, value in properties.items() if value is None)
+                kept = {key: value for key, value in metadata.properties.items() if key not in removed}
+                policy = MaintenancePolicy.of({**kept, **changed})
+                Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
+                updates: list[Update] = [SetProperties(changed)] if changed else []
+                updates += [RemoveProperties(removed)] if removed else []
+                if updates:
+                    self._commits.commit(target, CommitRequest(updates=tuple(updates)))
+        return policy
+
+    def maintain(self, version_id: UUID) -> None:
+        """Do what a dataset version's policy wants done. What is not due is left."""
+        with self._store.read() as tx:
+            version = tx.dataset_versions.get(version_id)
+            dataset = tx.datasets.get_by_id(version.dataset_id) if version else None
+            last = {task: tx.maintenance.latest(version_id, task) for task in MaintenanceTask}
+        if version is None or dataset is None or dataset.deleted_at is not None:
+            return
+        name = str(dataset.ref(version.number))
+        metadata = self._tables.load(version)
+        policy, counters = _policy(metadata), TableCounters.of(metadata)
+        if not policy.enabled:
+            return
+        if reason := compaction_due(policy, counters, last[MaintenanceTask.COMPACT]):
+            done = self.compact(name, _automatic(policy))
+            _log.info("compacted", dataset=name, reason=reason, files=done.files_rewritten, seconds=done.seconds)
+        if reason := expiry_due(policy, counters, last[MaintenanceTask.EXPIRE], self._clock.now()):
+            expired = self.expire(name)
+            _log.info("expired", dataset=name, reason=reason, snapshots=len(expired.snapshots), files=expired.files)
+        _, metadata = self._load(name)
+        if _many(self._tables.io.files.manifests(metadata.current_snapshot)):
+            self.rewrite_manifests(name)
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    def _load(self, name: str) -> tuple[ResolvedDataset, TableMetadata]:
+        target = self._catalog.dataset(name)
+        return target, self._tables.load(target.version)
+
+    def _commit(self, target: ResolvedDataset, prepared: PreparedWrite) -> None:
+        request = CommitRequest(prepared.requirements, prepared.updates, prepared.manifest)
+        try:
+            self._commits.commit(target, request)
+        except REFUSALS:
+            self._tables.io.storage.delete(prepared.written)
+            raise
+
+    def _record(
+        self,
+        target: ResolvedDataset,
+        task: MaintenanceTask,
+        seconds: float,
+        done: CompactionResult | None = None,
+    ) -> None:
+        """Keep what was done, to predict the next time by and to know how many files cannot be merged further."""
+        _, metadata = self._load(_pinned(target))
+        done = done or CompactionResult()
+        run = MaintenanceRun(
+            id=self._clock.new_id(),
+            dataset_version_id=target.version.id,
+            task=task,
+            finished_at=self._clock.now(),
+            seconds=seconds,
+            files_rewritten=done.files_rewritten,
+            bytes_rewritten=done.bytes_rewritten,
+            files_written=done.files_written,
+            files_left=TableCounters.of(metadata).files,
+        )
+        with self._store.write() as tx:
+            tx.maintenance.insert(run)
+
+
+def _pinned(target: ResolvedDataset) -> str:
+    """Return the name of the very dataset version: another may become the active one meanwhile."""
+    return str(target.dataset.ref(target.version.number))
+
+
+def _sequence(metadata: TableMetadata) -> int:
+    return metadata.current_snapshot.sequence_number if metadata.current_snapshot else 0
+
+
+def _policy(metadata: TableMetadata) -> MaintenancePolicy:
+    """Return a table's policy; the usual one where another engine has set what cannot be read."""
+    try:
+        return MaintenancePolicy.of(metadata.properties)
+    except InvalidInputError:
+        return MaintenancePolicy()
+
+
+def _automatic(policy: MaintenancePolicy) -> CompactionOptions:
+    """Return how a policy compacts."""
+    return CompactionOptions(
+        strategy=policy.strategy,
+        columns=policy.columns,
+        target_file_size=policy.target_file_size,
+        delete_ratio=policy.delete_ratio,
+        rewrite_all=False,
+        tiered=True,
+    )
+
+
+def _bounded(
+    groups: Sequence[RewriteGroup], options: CompactionOptions, done: Sequence[RewriteGroup]
+) -> tuple[list[RewriteGroup], list[RewriteGroup]]:
+    """Split groups into those that the options' bounds allow and the rest. One is always allowed at first."""
+    number, size = len(done), sum(group.bytes for group in done)
+    for index, group in enumerate(groups):
+        if number and options.max_groups is not None and number >= options.max_groups:
+            return list(groups[:index]), list(groups[index:])
+        if number and options.max_bytes is not None and size + group.bytes > options.max_bytes:
+            return list(groups[:index]), list(groups[index:])
+        number, size = number + 1, size + group.bytes
+    return list(groups), []
+
+
+def _checkpoints(groups: Sequence[RewriteGroup]) -> Iterator[list[RewriteGroup]]:
+    """Cut groups into lots that are committed together."""
+    lot: list[RewriteGroup] = []
+    for group in groups:
+        if lot and sum(one.bytes for one in lot) + group.bytes > _CHECKPOINT_BYTES:
+            yield lot
+            lot = []
+        lot.append(group)
+    if lot:
+        yield lot
+
+
+def _compacted(done: Sequence[StagedGroup]) -> CompactionResult:
+    groups = [one.group for one in done]
+    before = [live for group in groups for live in group.files]
+    after = [file for one in done for file in one.files]
+    return CompactionResult(
+        groups=len(groups),
+        files_rewritten=len(before),
+        bytes_rewritten=sum(group.bytes for group in groups),
+        files_written=len(after),
+        bytes_written=sum(file.file_size_in_bytes for file in after),
+        rows_moved=sum(file.record_count for file in after),
+        deletes_removed=sum(live.file.record_count - live.live_rows for live in before),
+    )
+
+
+def _needed(manifests: Sequence[ManifestFile]) -> int:
+    """Return how many manifests would do."""
+    entries: dict[tuple[int, int], int] = {}
+    for manifest in manifests:
+        kind = (manifest.content, manifest.partition_spec_id)
+        live = manifest.added_files_count + manifest.existing_files_count
+        entries[kind] = entries.get(kind, 0) + live
+    return sum(ceil(live / MANIFEST_ENTRIES) for live in entries.values())
+
+
+def _too_many(manifests: Sequence[ManifestFile]) -> bool:
+    return len(manifests) > _needed(manifests)
+
+
+def _many(manifests: Sequence[ManifestFile]) -> bool:
+    """Tell whether rewriting manifests is worth a commit that nobody has asked for."""
+    return len(manifests) >= max(_MANY_MANIFESTS, 2 * _needed(manifests))
+
+
+def _attempts() -> Iterable[stamina.Attempt]:
+    return stamina.retry_context(
+        on=CommitConflictError, attempts=100, timeout=300.0, wait_initial=0.01, wait_max=1.0, wait_jitter=0.05
+    )
