@@ -177,9 +177,8 @@ def policy_property(name: str) -> str:
     Raises:
         InvalidInputError: Listing the names there are.
     """
-    wanted = name.replace("_", "-")
     for prop, field in _FIELDS.items():
-        if name in (prop, field) or prop == PREFIX + wanted:
+        if prop == name or field == name.replace("-", "_"):
             return prop
     raise InvalidInputError(
         f"{name[:60]!r} is nothing that maintenance knows.",
@@ -376,7 +375,7 @@ def predicted_seconds(task: MaintenanceTask, amount: int, runs: Iterable[Mainten
         return 0.0
     measured: Sequence[MaintenanceRun] = [run for run in runs if run.bytes_rewritten and run.seconds > 0]
     if task is MaintenanceTask.EXPIRE:
-        return _FIXED_SECONDS + amount * _EXPIRY_SECONDS_PER_SNAPSHOT
+        return round(_FIXED_SECONDS + amount * _EXPIRY_SECONDS_PER_SNAPSHOT, 2)
     # The whole over the whole: a run of a few bytes, mostly overhead, then counts for little.
     seconds, done = sum(run.seconds for run in measured), sum(run.bytes_rewritten for run in measured)
-    return _FIXED_SECONDS + amount / (done / seconds if done else DEFAULT_BYTES_PER_SECOND)
+    return round(_FIXED_SECONDS + amount / (done / seconds if done else DEFAULT_BYTES_PER_SECOND), 2)
