@@ -11,7 +11,7 @@ import pytest
 import cordillera
 from cordillera.app import create_lake, open_lake
 from cordillera.errors import InvalidConfigurationError
-from cordillera.settings import Settings, load_settings
+from cordillera.settings import Settings, load_settings, write_settings_file
 from tests.servers_s3 import S3Server
 
 ROWS = pa.table({"id": [1, 2]})
@@ -177,3 +177,15 @@ def test_a_store_that_needs_path_style_works_by_default(tmp_path: Path, s3_serve
     with create_lake(tmp_path / "lake", **storage) as app:
         app.catalog.create_namespace("sales")
         assert {finding.verdict for finding in app.doctor.examine()} == {"ok"}
+
+
+def test_secrets_are_not_written(tmp_path: Path) -> None:
+    values = {
+        "metadata_url": "postgresql+psycopg://lake:hunter2@db.example.com:5432/lake",
+        "s3_secret_key": "hunter3",
+        "s3_access_key": "key",
+    }
+    write_settings_file(tmp_path, values)
+    text = (tmp_path / "cordillera.toml").read_text()
+    assert "hunter" not in text
+    assert 'metadata_url = "postgresql+psycopg://lake@db.example.com:5432/lake"' in text

@@ -200,7 +200,8 @@ def create_lake(
 ) -> Application:
     """Create a lake in a folder, by default on SQLite and local files inside it.
 
-    What is given here goes before the environment and is written into the lake's settings file.
+    What is given here goes before the environment and is written into the lake's settings file, but for secrets: a
+    password in the metadata URL and the S3 secret key have to be in the environment when the lake is opened again.
 
     Args:
         path: The lake's folder; it is made if need be.

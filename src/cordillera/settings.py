@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -16,6 +17,7 @@ from cordillera.errors import InvalidConfigurationError, LakeNotFoundError
 from cordillera.spec.local_path import whole_path
 
 SETTINGS_FILE = "cordillera.toml"
+_SECRETS = {"s3_secret_key"}
 _SQLITE_PREFIXES = ("sqlite:///", "sqlite+pysqlite:///")
 
 
@@ -146,10 +148,18 @@ def _from_environment() -> dict[str, Any]:
 
 
 def write_settings_file(path: Path, values: dict[str, str]) -> None:
-    """Write the settings file of a new lake. Values are written as TOML strings."""
+    """Write the settings file of a new lake. Values are written as TOML strings; secrets are left out."""
+    values = {name: _without_password(value) for name, value in values.items() if name not in _SECRETS}
     lines = ["# Settings of this lake. Secrets belong into environment variables (CORDILLERA_…), not into this file."]
     lines += [f'{name} = "{_escaped(value)}"' for name, value in values.items() if value]
     (path / SETTINGS_FILE).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", "@", 1)).geturl()
 
 
 def _escaped(value: str) -> str:
