@@ -26,6 +26,7 @@ from pyiceberg.types import IcebergType
 
 from cordillera.errors import InvalidInputError, InvalidSchemaError, TypeMismatchError, UnknownColumnError
 from cordillera.spec.arrow_types import FieldIds, from_arrow_type, to_arrow_type
+from cordillera.spec.names import COLUMN_SET
 from cordillera.spec.schema_evolution import SchemaChange
 
 TypeJson = str | dict[str, Any]
@@ -173,8 +174,13 @@ def _refuse_fractions(values: Sequence[Any], arrow_type: pa.DataType) -> None:
         _refuse_fractions([item for v in values if v is not None for item in v], arrow_type.value_type)
 
 
-def rows_from_json(data: bytes, schema: pa.Schema) -> pa.Table:
+def rows_from_json(data: bytes, schema: pa.Schema, *, others: bool = False) -> pa.Table:
     """Return the rows of a JSON list of objects; a name that a row leaves out is NULL.
+
+    Args:
+        data: The document.
+        schema: The dataset's columns; ``_columns`` is known too.
+        others: Whether there may be others, whose types are then inferred.
 
     Raises:
         InvalidInputError: If it is not a list of objects.
@@ -188,15 +194,27 @@ def rows_from_json(data: bytes, schema: pa.Schema) -> pa.Table:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InvalidInputError('Rows in JSON are a list of objects, for example [{"id": 1}].')
     given = dict.fromkeys(name for row in rows for name in row)
+    schema = schema.append(pa.field(COLUMN_SET, pa.list_(pa.string()))) if COLUMN_SET in given else schema
     unknown = [name for name in given if name not in schema.names]
-    if unknown:
+    if unknown and not others:
         raise UnknownColumnError(
             f"The rows have names that are no columns: {', '.join(map(repr, unknown[:10]))}.",
             hint=f"Columns: {', '.join(schema.names)}.",
         )
     names = list(given) or schema.names
-    columns = [values_from_json([row.get(name) for row in rows], schema.field(name).type, name) for name in names]
+    columns = [_column_from_json([row.get(name) for row in rows], schema, name) for name in names]
     return pa.table(columns, names=names)
+
+
+def _column_from_json(values: Sequence[Any], schema: pa.Schema, name: str) -> pa.Array:
+    if name in schema.names:
+        return values_from_json(values, schema.field(name).type, name)
+    try:
+        return pa.array(values)
+    except pa.ArrowException as error:
+        raise TypeMismatchError(
+            f"The values of {name!r} are not of one type: {error}.", hint="Send values of one type, or Arrow."
+        ) from error
 
 
 def rows_to_json(table: pa.Table, *, truncated: bool) -> bytes:

@@ -12,6 +12,10 @@ import pytest
 from tests.cli.furniture import CONDITION, SELECT, Furniture
 from tests.cli.harness import ORDERS_CSV, Cli, commands
 
+MERGE_YAML = """
+- {when: matched, then: update, set: {total: source.total + target.total}}
+- {when: not_matched, condition: source.id > 0, then: insert}
+"""
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 NOT_IN_THIS_PROCESS = {
     "serve": "runs until it is told to stop: test_processes.py",
@@ -49,6 +53,7 @@ SUCCESS = {
     "dataset lifecycle": Case("sales.changeable_v1 deprecated", "sales.changeable_v1 is deprecated."),
     "dataset evolve": Case("sales.changeable --add note:string", "Changed the columns"),
     "dataset write": Case("sales.changeable_v1 {files}/rows.csv", "3 inserted, snapshot "),
+    "dataset merge": Case("sales.mergeable {files}/rows.csv --clauses {files}/merge.yaml", "3 inserted, snapshot "),
     "dataset read": Case("sales.orders", "20.50"),
     "dataset delete-rows": Case("sales.orders --where id=99 --yes", "no rows changed"),
     "dataset delete": Case("sales.deletable --yes", "restored with"),
@@ -122,6 +127,7 @@ FAILURE = {
     "dataset lifecycle": Case("sales.orders asleep", "unreleased, active, deprecated, retired", 2),
     "dataset evolve": Case("sales.orders --widen total:string", "cannot become string", 4),
     "dataset write": Case("sales.orders {files}/rows.csv", "already holds", 2),
+    "dataset merge": Case("sales.mergeable {files}/rows.csv --clauses {files}/rows.csv", "are not a list", 2),
     "dataset read": Case("sales.orders --columns id,price", "price", 2),
     "dataset delete-rows": Case("sales.orders --where price=1 --yes", "price", 2),
     "dataset delete": Case("sales.orders", "Add --yes", 2),
@@ -178,6 +184,7 @@ def fill(furniture: Furniture, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     """Return what makes a command line of a case, for the furnished lake."""
     monkeypatch.setenv("CORDILLERA_LAKE", str(furniture.folder))
     (furniture.files / "rows.csv").write_text(ORDERS_CSV)
+    (furniture.files / "merge.yaml").write_text(MERGE_YAML)
     values = {
         "files": furniture.files,
         "lake": furniture.folder,

@@ -10,6 +10,7 @@ import pytest
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
+from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
@@ -30,6 +31,10 @@ class TestLocalCatalog(Local, CatalogSuite):
 
 
 class TestLocalRows(Local, RowsSuite):
+    pass
+
+
+class TestLocalMerges(Local, MergeSuite):
     pass
 
 

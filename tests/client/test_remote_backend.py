@@ -10,6 +10,7 @@ from cordillera.app import Application
 from cordillera.client.remote import RemoteBackend
 from cordillera.errors import InvalidConfigurationError, TargetNotFoundError
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
+from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
@@ -32,6 +33,10 @@ class TestRemoteCatalog(Remote, CatalogSuite):
 
 
 class TestRemoteRows(Remote, RowsSuite):
+    pass
+
+
+class TestRemoteMerges(Remote, MergeSuite):
     pass
 
 

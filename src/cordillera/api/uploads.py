@@ -27,17 +27,18 @@ class UploadedRows:
     media_type: str
     data: pa.Buffer
 
-    def reader(self, schema: Callable[[], pa.Schema]) -> pa.RecordBatchReader:
+    def reader(self, schema: Callable[[], pa.Schema], *, others: bool = False) -> pa.RecordBatchReader:
         """Return the rows.
 
         Args:
             schema: Returns the dataset's schema, which JSON takes its types from.
+            others: Whether JSON may have names that are no columns, whose types are then inferred.
 
         Raises:
             InvalidInputError: If the body is not what its media type says.
         """
         if self.media_type == JSON:
-            return rows_from_json(self.data.to_pybytes(), schema()).to_reader()
+            return rows_from_json(self.data.to_pybytes(), schema(), others=others).to_reader()
         return untrusted(self.data)
 
 

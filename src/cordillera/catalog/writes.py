@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -19,6 +19,7 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.commit import AddSchema, AssertCurrentSchemaId, AssertLastAssignedFieldId, SetCurrentSchema
 from cordillera.spec.expression import RowFilter, parse_row_filter
 from cordillera.spec.merge import Operation, parse_operation
+from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.keyed_write import stored_columns
@@ -81,11 +82,11 @@ class WriteService:
         metadata = self._tables.load(target.version)
         row_filter = self._filter(operation, where, target, metadata)
         request = CommitRequest(idempotency_key=idempotency_key, request_hash=request_hash, completes=completes)
-        replayed = self._replayed(target, request, operation, where, rows)
+        writer = TableWriter(self._tables.io, target.name)
+        digest = _Digest(operation, where or "") if idempotency_key is not None and not request_hash else None
+        replayed = self._replayed(target, request, digest, lambda: writer.conformed(operation, rows, metadata))
         if replayed is not None:
             return replayed
-        digest = _Digest(operation, where) if idempotency_key is not None and not request_hash else None
-        writer = TableWriter(self._tables.io, target.name)
         staged = writer.stage(
             operation,
             rows,
@@ -101,6 +102,47 @@ class WriteService:
         except REFUSALS:  # not after other errors: what may have been committed is never removed
             writer.discard_staged(staged)
             raise
+
+    def merge(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        clauses: Sequence[MergeClause],
+        *,
+        idempotency_key: str | None = None,
+        request_hash: str = "",
+        completes: str | date | None = None,
+    ) -> CommitResult:
+        """Merge rows into a dataset by clauses.
+
+        Args:
+            name: The dataset, or one of its dataset versions.
+            rows: The source; held in memory.
+            clauses: What to do with which rows (``cordillera.spec.merge_clauses``).
+            idempotency_key, request_hash, completes: As in ``write``.
+
+        Raises:
+            CordilleraError: One of its kinds. Nothing of the merge is visible then.
+        """
+        target = self._catalog.dataset(name)
+        metadata = self._tables.load(target.version)
+        request = CommitRequest(idempotency_key=idempotency_key, request_hash=request_hash, completes=completes)
+        keyed = idempotency_key is not None and not request_hash
+        digest = _Digest(Operation.MERGE, repr(tuple(clauses))) if keyed else None
+        replayed = self._replayed(target, request, digest, lambda: iter(rows))
+        if replayed is not None:
+            return replayed
+        columns = [field.name for field in metadata.schema.fields]
+        writer = TableWriter(self._tables.io, target.name)
+        staged = writer.stage_merge(
+            pa.RecordBatchReader.from_batches(rows.schema, digest.watch(iter(rows))) if digest else rows,
+            clauses,
+            metadata,
+            inspect=self._inspector(target, Operation.MERGE, columns),
+        )
+        if digest is not None:
+            request = replace(request, request_hash=digest.hexdigest())
+        return self._commit(target, writer, staged, metadata, request)
 
     def delete_where(self, name: str, where: str, *, idempotency_key: str | None = None) -> CommitResult:
         """Delete the rows of a dataset that satisfy a condition."""
@@ -173,6 +215,8 @@ class WriteService:
         if metadata.current_schema_id == before.current_schema_id or staged.batch is None:
             return metadata, staged
         rows = staged.batch.to_reader()
+        if staged.clauses:
+            return metadata, writer.stage_merge(rows, staged.clauses, metadata, inspect=staged.inspect)
         return metadata, writer.stage(staged.operation, rows, metadata, where=staged.where, inspect=staged.inspect)
 
     def _inspector(self, target: ResolvedDataset, operation: Operation, columns: Sequence[str]) -> RowInspector:
@@ -190,20 +234,17 @@ class WriteService:
         self,
         target: ResolvedDataset,
         request: CommitRequest,
-        operation: Operation,
-        where: str | None,
-        rows: pa.RecordBatchReader,
+        digest: _Digest | None,
+        rows: Callable[[], Iterator[pa.RecordBatch]],
     ) -> CommitResult | None:
         """Return what the same write did before. Its rows are read to make sure that they are the same."""
         if request.idempotency_key is None:
             return None
         with self._store.read() as tx:
             replayed = self._commits.replay(tx, target.version, request)
-            if replayed is None or request.request_hash:
+            if replayed is None or digest is None:
                 return replayed
-            digest = _Digest(operation, where)
-            writer = TableWriter(self._tables.io, target.name)
-            for _ in digest.watch(writer.conformed(operation, rows, self._tables.load(target.version))):
+            for _ in digest.watch(rows()):
                 pass
             return self._commits.replay(tx, target.version, replace(request, request_hash=digest.hexdigest()))
 
@@ -223,8 +264,8 @@ class WriteService:
 class _Digest:
     """Hashes rows as they pass, to tell whether a repeated write brings the same ones."""
 
-    def __init__(self, operation: Operation, where: str | None) -> None:
-        self._hash = hashlib.sha256(f"{operation}\n{where or ''}\n".encode())
+    def __init__(self, operation: Operation, what: str) -> None:
+        self._hash = hashlib.sha256(f"{operation}\n{what}\n".encode())
 
     def watch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass batches on, hashed."""

@@ -62,6 +62,8 @@ DETAILS: View = {
     "partitioning": "version.partitioning",
     "completion_unit": "version.completion_unit",
     "write_mode": "version.write_mode",
+    "merge_rule": "semantics.rule",
+    "aggregates": "semantics.aggregates",
     "snapshot": number("version.sequence_number"),
     "rows": "version.rows",
     "bytes": "version.bytes",

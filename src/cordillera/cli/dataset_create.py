@@ -41,6 +41,18 @@ _Unit = Annotated[
     str, typer.Option("--completion-unit", help="How partitions are declared complete: whole, hour, day, month, value.")
 ]
 _WriteMode = Annotated[str, typer.Option("--write-mode", help="merge-on-read or copy-on-write.")]
+_Merge = Annotated[
+    str,
+    typer.Option("--merge", metavar="RULE", help="Rows of a key kept: latest-row-wins, first-row-wins, scd2, scd7."),
+]
+_Aggregates = Annotated[
+    list[str] | None,
+    typer.Option("--aggregate", metavar="COLUMN=HOW", help="Column combines: sum, max, min, first, last_non_null."),
+]
+_Tracked = Annotated[
+    list[str] | None,
+    typer.Option("--tracked", metavar="NAMES", help="Columns whose change a history (scd2, scd7) keeps."),
+]
 _Format = Annotated[int, typer.Option("--format-version", help="Iceberg's; 2 for clients that cannot read 3.")]
 _Properties = Annotated[
     list[str] | None, typer.Option("--property", metavar="KEY=VALUE", help="Further Iceberg table property.")
@@ -67,6 +79,9 @@ def create(
     partition: _Partition = None,
     completion_unit: _Unit = "whole",
     write_mode: _WriteMode = "merge-on-read",
+    merge: _Merge = "latest-row-wins",
+    aggregate: _Aggregates = None,
+    tracked: _Tracked = None,
     format_version: _Format = 3,
     property: _Properties = None,
     owner: Owner = "",
@@ -85,6 +100,9 @@ def create(
             partitioning=_terms(partition),
             completion_unit=completion_unit,
             write_mode=write_mode,
+            merge=merge,
+            aggregates=parse_pairs(aggregate or [], "aggregate"),
+            tracked=split_names(tracked),
             format_version=format_version,
             properties=parse_pairs(property or [], "property"),
             owner=owner,
@@ -108,6 +126,9 @@ def add_version(
     partition: _Partition = None,
     completion_unit: _Unit = "whole",
     write_mode: _WriteMode = "merge-on-read",
+    merge: _Merge = "latest-row-wins",
+    aggregate: _Aggregates = None,
+    tracked: _Tracked = None,
     format_version: _Format = 3,
     property: _Properties = None,
     active: Annotated[bool, typer.Option("--active", help="Activate it at once; else it is unreleased.")] = False,
@@ -122,6 +143,9 @@ def add_version(
         partitioning=tuple(_terms(partition)),
         completion_unit=completion_unit,
         write_mode=write_mode,
+        merge=merge,
+        aggregates=parse_pairs(aggregate or [], "aggregate"),
+        tracked=tuple(split_names(tracked)),
         format_version=format_version,
         properties=parse_pairs(property or [], "property"),
     )

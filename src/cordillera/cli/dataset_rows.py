@@ -19,11 +19,13 @@ from cordillera.cli.options import (
     ToFile,
     Where,
     Yes,
+    read_text,
     split_names,
 )
 from cordillera.cli.output import View, many, number, show_outcome
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import go_ahead, progress
+from cordillera.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from cordillera.catalog.commits import CommitResult
@@ -87,6 +89,58 @@ def write(
             completes=completes,
         )
     show_outcome(_summary(name, result), result, OUTCOME)
+
+
+@command(
+    app,
+    "merge",
+    example="cordillera dataset merge sales.orders changes.parquet --clauses merge.yaml",
+)
+def merge(
+    name: DatasetName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet, CSV, JSON-lines or Arrow file; - for stdin.")],
+    clauses: Annotated[
+        Path,
+        typer.Option("--clauses", metavar="FILE", help="YAML or JSON file: a list of clauses.", show_default=False),
+    ],
+    completes: Annotated[
+        str | None, typer.Option("--completes", metavar="PARTITION", help="The partition this merge completes.")
+    ] = None,
+    idempotency_key: IdempotencyKey = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="parquet, csv, jsonl or arrow; by default what the ending says.")
+    ] = None,
+) -> None:
+    """Merge rows into a dataset by clauses: update, delete or insert, all of it or nothing.
+
+    A clause has when (matched, not_matched, not_matched_by_source) and then (update, delete, insert), and may have a
+    condition, columns to take from the file, and set: columns with SQL over source.column and target.column.
+    """
+    from cordillera.cli.files import rows_of
+    from cordillera.cli.rows import counted
+    from cordillera.merge_codec import clauses_from_plain
+
+    wanted = clauses_from_plain(_yaml(clauses))
+    with (
+        open_lake() as lake,
+        rows_of(file, format, lake.backend.schema(name)) as rows,
+        progress(f"Merging into {name}") as advance,
+    ):
+        result = lake.backend.merge(
+            name, counted(rows, advance), wanted, idempotency_key=idempotency_key, completes=completes
+        )
+    show_outcome(_summary(name, result), result, OUTCOME)
+
+
+def _yaml(path: Path) -> object:
+    """Read a YAML file, which a JSON file is too."""
+    import yaml
+
+    try:
+        return yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInputError(f"The file {path} is no YAML: {reason}.", hint="Correct it.") from error
 
 
 @command(

@@ -35,6 +35,8 @@ from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.manifest import Manifest
+from cordillera.spec.merge import MergeSemantics
+from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
 from cordillera.spec.workflow import Job, Run, Waiting
@@ -42,12 +44,17 @@ from cordillera.spec.workflow import Job, Run, Waiting
 
 @dataclass(frozen=True, slots=True)
 class DatasetDetails:
-    """A dataset with one of its dataset versions, its columns, and the other dataset versions there are."""
+    """A dataset with one of its dataset versions, its columns, and the other dataset versions there are.
+
+    Attributes:
+        semantics: How the dataset version combines rows.
+    """
 
     dataset: Dataset
     version: DatasetVersion
     columns: tuple[Column, ...]
     versions: tuple[DatasetVersion, ...]
+    semantics: MergeSemantics
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,15 @@ class LakeBackend(Protocol):
         operation: str,
         *,
         where: str | None = None,
+        idempotency_key: str | None = None,
+        completes: str | date | None = None,
+    ) -> CommitResult: ...
+    def merge(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        clauses: Sequence[MergeClause],
+        *,
         idempotency_key: str | None = None,
         completes: str | date | None = None,
     ) -> CommitResult: ...

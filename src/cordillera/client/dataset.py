@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cordillera.catalog.commits import CommitResult
 from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
+from cordillera.client.merge import MergeBuilder
 from cordillera.client.rows import as_reader
 from cordillera.errors import MissingExtraError
 from cordillera.maintenance.results import (
@@ -199,6 +200,17 @@ class Dataset:
         return self._backend.write(
             self.name, reader, operation, where=where, idempotency_key=idempotency_key, completes=completes
         )
+
+    def merge(self, rows: Any) -> MergeBuilder:
+        """Begin a conditional merge: which rows to update, delete and insert is said clause by clause.
+
+        ``dataset.merge(rows).when_matched().update().when_not_matched().insert().execute()``
+
+        Args:
+            rows: The source, in any form that ``write`` takes; besides the dataset's columns, the key among them, it
+                may have others that clauses use.
+        """
+        return MergeBuilder(self._backend, self.name, as_reader(rows, lambda: self.schema, others=True))
 
     def delete_where(self, where: str, *, idempotency_key: str | None = None) -> CommitResult:
         """Delete the rows that satisfy a condition."""

@@ -91,6 +91,9 @@ class Lake:
         partitioning: Sequence[str] = (),
         completion_unit: str = "whole",
         write_mode: str = "merge-on-read",
+        merge: str = "latest-row-wins",
+        aggregates: Mapping[str, str] | None = None,
+        tracked: Sequence[str] = (),
         format_version: int = 3,
         properties: Mapping[str, str] | None = None,
         owner: str = "",
@@ -109,6 +112,9 @@ class Lake:
             partitioning: Terms like ``month(time_hour)``.
             completion_unit: whole, hour, day, month or value.
             write_mode: merge-on-read or copy-on-write.
+            merge: Which rows of a key are kept: latest-row-wins, first-row-wins, or all as a history: scd2, scd7.
+            aggregates: Column → sum, max, min, first or last_non_null, how it combines what is written.
+            tracked: Columns whose change opens a new row of a history; by default all.
             format_version: Iceberg's; 2 for clients that cannot read 3.
             properties: Further Iceberg table properties.
             owner, description, tags: For people.
@@ -123,6 +129,9 @@ class Lake:
             partitioning=tuple(partitioning) or (partition_columns_of(parsed) if parsed else ()),
             completion_unit=completion_unit,
             write_mode=write_mode,
+            merge=merge,
+            aggregates=dict(aggregates or {}),
+            tracked=tuple(tracked),
             format_version=format_version,
             properties=dict(properties or {}),
         )

@@ -27,6 +27,7 @@ from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.manifest import Manifest
+from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
 from cordillera.spec.workflow import Job, Run, Waiting
@@ -120,6 +121,7 @@ class LocalBackend(LocalMaintenance):
             found.version,
             tuple(self.app.catalog.columns(found.version)),
             tuple(self.app.catalog.dataset_versions(found.dataset.full_name)),
+            self.app.tables.load(found.version).semantics,
         )
 
     def datasets(
@@ -199,6 +201,18 @@ class LocalBackend(LocalMaintenance):
         return self.app.writes.write(
             name, rows, operation, where=where, idempotency_key=idempotency_key, completes=completes
         )
+
+    def merge(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        clauses: Sequence[MergeClause],
+        *,
+        idempotency_key: str | None = None,
+        completes: str | date | None = None,
+    ) -> CommitResult:
+        """Merge rows into a dataset by clauses."""
+        return self.app.writes.merge(name, rows, clauses, idempotency_key=idempotency_key, completes=completes)
 
     def delete_where(self, name: str, where: str, *, idempotency_key: str | None = None) -> CommitResult:
         """Delete the rows that satisfy a condition."""

@@ -20,6 +20,7 @@ from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
 from cordillera.errors import WaitTimeoutError
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.doctor import Finding
+from cordillera.merge_codec import clauses_to_json
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.schema_codec import change_to_plain, schema_to_columns
@@ -29,6 +30,7 @@ from cordillera.spec.completion import Completion, CompletionUnit, partition_lab
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.manifest import Manifest
+from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
 from cordillera.spec.workflow import Job, Run, Waiting
@@ -217,6 +219,25 @@ class RemoteBackend(RemoteMaintenance):
             key=idempotency_key,
             operation=operation,
             where=where,
+            completes=None if completes is None else self._label(name, completes),
+        )
+
+    def merge(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        clauses: Sequence[MergeClause],
+        *,
+        idempotency_key: str | None = None,
+        completes: str | date | None = None,
+    ) -> CommitResult:
+        """Merge rows into a dataset by clauses."""
+        return self._server.write_rows(
+            CommitResult,
+            path("datasets", name) + "/merges",
+            rows,
+            key=idempotency_key,
+            clauses=clauses_to_json(clauses),
             completes=None if completes is None else self._label(name, completes),
         )
 

@@ -47,6 +47,8 @@ def staged_batch(
     """
     semantics = metadata.semantics
     batch = pa.Table.from_batches(batches, schema=batch_schema(metadata.schema, given, semantics))
+    if operation is Operation.DELETE:
+        return one_row_per_key(batch, replace(semantics, rule=MergeRule.LATEST_ROW_WINS), io.engine, dataset)
     if not computes_rows(operation, given, semantics) and semantics.rule is not MergeRule.FIRST_ROW_WINS:
         return one_row_per_key(batch, semantics, io.engine, dataset)
     if order_matters(semantics, given):

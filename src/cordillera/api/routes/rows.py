@@ -14,6 +14,7 @@ from cordillera.api.parameters import AsOfText, Backend, Condition, IdempotencyK
 from cordillera.api.uploads import JSON, Rows, body
 from cordillera.arrow_stream import ARROW_STREAM, limited
 from cordillera.catalog.commits import CommitResult
+from cordillera.merge_codec import clauses_from_json
 
 router = APIRouter(tags=["rows"])
 RowLimit = Annotated[int | None, Query(ge=0, le=2**40, description="Most rows wanted.")]
@@ -54,6 +55,32 @@ def write_rows(
         idempotency_key=idempotency_key,
         completes=completes,
     )
+
+
+@router.post(
+    "/datasets/{name}/merges",
+    summary="Merge rows by clauses",
+    openapi_extra=body(ARROW_STREAM, JSON, description="The source: an Arrow IPC stream, or a JSON list of objects."),
+)
+def merge_rows(
+    backend: Backend,
+    name: Name,
+    rows: Rows,
+    idempotency_key: IdempotencyKey,
+    clauses: Annotated[
+        LongText,
+        Query(
+            description="JSON list of clauses, the first that applies to a row decides. Each has `when` (matched, "
+            "not_matched, not_matched_by_source), `then` (update, delete, insert), and may have `condition`, `columns` "
+            "and `set` (column → SQL), over `source.column` and `target.column`.",
+            examples=['[{"when": "matched", "then": "update"}, {"when": "not_matched", "then": "insert"}]'],
+        ),
+    ],
+    completes: Annotated[Text | None, Query(description="A partition that is complete with this merge.")] = None,
+) -> CommitResult:
+    """Merge rows conditionally in one commit, all of it or nothing."""
+    source = rows.reader(lambda: backend.schema(name), others=True)
+    return backend.merge(name, source, clauses_from_json(clauses), idempotency_key=idempotency_key, completes=completes)
 
 
 @router.get("/datasets/{name}/rows", summary="Read rows", response_class=Response, responses=DESCRIPTION)
