@@ -19,8 +19,8 @@ from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
 from cordillera.errors import WaitTimeoutError
 from cordillera.maintenance.results import Orphan
-from cordillera.operations.doctor import Finding
 from cordillera.merge_codec import clauses_to_json
+from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.schema_codec import change_to_plain, schema_to_columns
