@@ -9,9 +9,10 @@ import typer
 
 from cordillera.cli.command import Place, command
 from cordillera.cli.options import DatasetName, read_text
-from cordillera.cli.output import Part, View, many, show, show_outcome, show_text
+from cordillera.cli.output import Part, View, show, show_outcome, show_text
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, warn
+from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.client.backend import ContractDetails
@@ -87,5 +88,5 @@ def check(file: _File) -> None:
     rules = [*contract.row_rules, *contract.aggregate_rules]
     parts = [Part("Columns", contract.columns, _COLUMNS), Part("Rules", rules, _RULES)]
     parts.append(Part("Not enforced", contract.unenforced, _UNENFORCED))
-    announce(f"The contract is valid: {many(len(contract.columns), 'column')}, {many(len(rules), 'rule')}.")
+    announce(f"The contract is valid: {counted(len(contract.columns), 'column')}, {counted(len(rules), 'rule')}.")
     show(contract, _CHECKED, parts)

@@ -18,11 +18,12 @@ from cordillera.cli.options import (
     Yes,
     split_names,
 )
-from cordillera.cli.output import Part, View, many, number, show, show_list, show_outcome
+from cordillera.cli.output import Part, View, number, show, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import OutputFormat, current_session, open_lake
 from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import InvalidInputError
+from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.client.backend import LakeBackend
@@ -207,7 +208,9 @@ def _consequence(lake: LakeBackend, name: str) -> str:
     graph = lake.lineage(Node(NodeKind.DATASET, full_name), upstream=0, downstream=1)
     dependents = [str(node) for node in graph.nodes() if node != graph.focus]
     used = f" These depend on it: {', '.join(dependents)}." if dependents else " Nothing is known to depend on it."
-    return f"The dataset {full_name} with {many(rows, 'row')} would be deleted; it can be restored for a while.{used}"
+    return (
+        f"The dataset {full_name} with {counted(rows, 'row')} would be deleted; it can be restored for a while.{used}"
+    )
 
 
 @command(app, "restore", example="cordillera dataset restore sales.scratch")

@@ -10,9 +10,10 @@ import typer
 from cordillera.cli.command import command
 from cordillera.cli.dataset import DETAILS, app
 from cordillera.cli.options import DatasetName, Description, Owner, parse_pairs, read_text, split_names
-from cordillera.cli.output import many, show_outcome
+from cordillera.cli.output import show_outcome
 from cordillera.cli.session import open_lake
 from cordillera.errors import InvalidInputError
+from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,7 +110,7 @@ def create(
             description=description,
             tags=split_names(tags),
         ).details()
-    show_outcome(f"Created the dataset {name} with {many(len(made.columns), 'column')}.", made, DETAILS)
+    show_outcome(f"Created the dataset {name} with {counted(len(made.columns), 'column')}.", made, DETAILS)
 
 
 @command(

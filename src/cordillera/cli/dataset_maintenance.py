@@ -10,9 +10,10 @@ import typer
 from cordillera.cli.command import command
 from cordillera.cli.dataset import app
 from cordillera.cli.options import Columns, DatasetName, DryRun, Where, Yes, parse_pairs, split_names
-from cordillera.cli.output import Part, View, many, show, show_outcome
+from cordillera.cli.output import Part, View, show, show_outcome
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import go_ahead, progress
+from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.maintenance.results import CompactionResult
@@ -110,11 +111,11 @@ def compact(
             progress=report,
         )
     message = (
-        f"Rewrote {many(result.files_rewritten, 'file')} of {name} as {many(result.files_written, 'file')}"
+        f"Rewrote {counted(result.files_rewritten, 'file')} of {name} as {counted(result.files_written, 'file')}"
         if result.files_rewritten
         else f"No file of {name} needed rewriting"
     )
-    left = f"; {many(result.groups_left, 'group')} of files left" if result.groups_left else ""
+    left = f"; {counted(result.groups_left, 'group')} of files left" if result.groups_left else ""
     show_outcome(f"{message}{left}.", result, _COMPACTED)
 
 
@@ -143,11 +144,11 @@ def expire(
     with open_lake() as lake:
         dataset = lake.dataset(name)
         planned = dataset.expire_snapshots(older_than=age, keep_last=keep_last, dry_run=True)
-        consequence = f"{many(len(planned.snapshots), 'snapshot')} of {name} would be forgotten for good."
+        consequence = f"{counted(len(planned.snapshots), 'snapshot')} of {name} would be forgotten for good."
         if go_ahead(consequence, dry_run=dry_run, yes=yes or not planned.snapshots):
             result = dataset.expire_snapshots(older_than=age, keep_last=keep_last)
             show_outcome(
-                f"Forgot {many(len(result.snapshots), 'snapshot')} of {name} and removed {many(result.files, 'file')}.",
+                f"Forgot {counted(len(result.snapshots), 'snapshot')} of {name} and removed {counted(result.files, 'file')}.",
                 result,
                 _EXPIRED,
             )
@@ -158,7 +159,7 @@ def rewrite_manifests(name: DatasetName) -> None:
     """Write Iceberg's manifests anew, as few as the files need, so that planning reads less."""
     with open_lake() as lake:
         result = lake.dataset(name).rewrite_manifests()
-    show_outcome(f"{name} had {many(result.before, 'manifest')}, and has {result.after:,}.", result, _MANIFESTS)
+    show_outcome(f"{name} had {counted(result.before, 'manifest')}, and has {result.after:,}.", result, _MANIFESTS)
 
 
 @command(

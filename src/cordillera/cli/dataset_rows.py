@@ -22,10 +22,11 @@ from cordillera.cli.options import (
     read_text,
     split_names,
 )
-from cordillera.cli.output import View, many, number, show_outcome
+from cordillera.cli.output import View, number, show_outcome
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import go_ahead, progress
 from cordillera.errors import InvalidInputError
+from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.catalog.commits import CommitResult
@@ -73,7 +74,7 @@ def write(
     In CSV an empty cell is NULL, and "" the empty string. CSV and JSON values take the types of the dataset's columns.
     """
     from cordillera.cli.files import rows_of
-    from cordillera.cli.rows import counted
+    from cordillera.cli.rows import watched
 
     with (
         open_lake() as lake,
@@ -82,7 +83,7 @@ def write(
     ):
         result = lake.backend.write(
             name,
-            counted(rows, advance),
+            watched(rows, advance),
             operation,
             where=where,
             idempotency_key=idempotency_key,
@@ -188,7 +189,9 @@ def delete_rows(
     """Delete the rows that satisfy a condition. Earlier snapshots still have them."""
     with open_lake() as lake:
         known = dry_run or not yes
-        consequence = f"{many(_count(lake.backend, name, where), 'row')} of {name} would be deleted." if known else ""
+        consequence = (
+            f"{counted(_count(lake.backend, name, where), 'row')} of {name} would be deleted." if known else ""
+        )
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
             result = lake.backend.delete_where(name, where, idempotency_key=idempotency_key)
             show_outcome(_summary(name, result), result, OUTCOME)

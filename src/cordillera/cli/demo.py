@@ -9,7 +9,7 @@ import typer
 from cordillera.cli.command import Place, command
 from cordillera.cli.options import DryRun, Yes
 from cordillera.cli.session import current_session
-from cordillera.cli.terminal import announce, go_ahead
+from cordillera.cli.terminal import announce, console, go_ahead
 
 app = typer.Typer(
     name="demo", no_args_is_help=True, help="A year of New York's flights, end to end, with real servers."
@@ -20,11 +20,11 @@ _FOLDER = Path("demo-lake")
 @command(app, "run", example="cordillera demo run --lake ./demo-lake", place=Place.FOLDER)
 def run() -> None:
     """Run the demo, or go on with it, in the folder --lake names (by default ./demo-lake)."""
-    from rich.console import Console
-
     from cordillera.demo.flights import run as run_demo
 
-    run_demo(_folder(), Console(quiet=current_session().quiet))
+    output = console()
+    output.quiet = current_session().quiet
+    run_demo(_folder(), output)
 
 
 @command(app, "clean", example="cordillera demo clean --lake ./demo-lake --dry-run", place=Place.FOLDER)

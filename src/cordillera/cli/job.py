@@ -21,12 +21,13 @@ from cordillera.cli.options import (
     Yes,
     read_text,
 )
-from cordillera.cli.output import Part, View, many, show, show_list, show_outcome
+from cordillera.cli.output import Part, View, show, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.run import VIEW as RUN_VIEW
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import InvalidInputError
+from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.spec.workflow import Job, Run
@@ -166,7 +167,7 @@ def delete(name: JobName, dry_run: DryRun = False, yes: Yes = False) -> None:
         found = lake.backend.job(name)
         runs = sum(count.count for count in lake.backend.run_counts() if count.job == name)
         consequence = (
-            f"The job {name} and its {many(runs, 'run')} would be deleted; the dataset {found.output} would stay."
+            f"The job {name} and its {counted(runs, 'run')} would be deleted; the dataset {found.output} would stay."
         )
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
             lake.backend.delete_job(name)

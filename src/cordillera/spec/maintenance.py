@@ -15,6 +15,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from cordillera.errors import InvalidInputError
+from cordillera.spec.counting import counted
 from cordillera.spec.table_metadata import TableMetadata
 
 PREFIX = "cordillera.maintenance."
@@ -360,7 +361,7 @@ def expiry_due(policy: MaintenancePolicy, counters: TableCounters, last: Mainten
     age = timedelta(milliseconds=int(now.timestamp() * 1000) - counters.oldest_ms)
     if age < policy.max_snapshot_age + between:
         return ""
-    return f"the oldest of {counters.snapshots:,} snapshots is {age.days:,} days old"
+    return f"the oldest of {counted(counters.snapshots, 'snapshot')} is {counted(age.days, 'day')} old"
 
 
 def predicted_seconds(task: MaintenanceTask, amount: int, runs: Iterable[MaintenanceRun]) -> float:

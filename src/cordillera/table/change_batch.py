@@ -16,6 +16,7 @@ from cordillera.errors import DuplicateKeyError, NullKeyError, UnknownColumnErro
 from cordillera.ports.engine import QueryEngine
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import cast_column, to_arrow_schema
+from cordillera.spec.counting import counted
 from cordillera.spec.merge import MergeRule, MergeSemantics
 from cordillera.spec.names import COLUMN_SET
 
@@ -103,9 +104,9 @@ def _check_column_sets(sets: pa.ListArray, given: Sequence[str], dataset: str) -
 def _refuse_null(column: pa.Array, name: str, first_row: int, dataset: str, *, key: bool) -> None:
     rows = [first_row + int(i) for i in pc.indices_nonzero(column.is_null())[:_EXAMPLES].to_pylist()]
     what = "part of the key or the sequence" if key else "declared as required"
-    how_many = f"{column.null_count} row{'s' if column.null_count > 1 else ''}"
+    how_many = counted(column.null_count, "row")
     raise NullKeyError(
-        f"{how_many} for {dataset} have NULL in {name!r}, which is {what}.",
+        f"{how_many} for {dataset} {'has' if column.null_count == 1 else 'have'} NULL in {name!r}, which is {what}.",
         hint=f"Give every row a value, or leave the rows out (rows {', '.join(map(str, rows))}, counted from 0).",
         details={"column": name, "rows": column.null_count, "first_rows": rows},
     )

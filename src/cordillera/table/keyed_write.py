@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from cordillera.errors import DuplicateKeyError
 from cordillera.ports.engine import QueryEngine
+from cordillera.spec.counting import counted
 from cordillera.spec.merge import MergeRule, MergeSemantics, Operation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import batch_schema, one_row_per_key, refuse_ambiguous
@@ -102,8 +103,9 @@ def _first_rows(
 def keys_stored(dataset: str, examples: list[dict[str, object]], count: int | None) -> DuplicateKeyError:
     """Return the error for rows that bring keys which are stored and stay."""
     shown = "; ".join(", ".join(f"{k}={v!r}" for k, v in example.items()) for example in examples)
+    keys = counted(count, "key") if count else "keys"
     return DuplicateKeyError(
-        f"The rows bring {count or 'some'} keys that {dataset} already holds{': ' + shown if shown else ''}.",
+        f"The rows bring {keys} that {dataset} already holds{': ' + shown if shown else ''}.",
         hint="Use upsert to put rows in the place of stored ones.",
         details={"examples": [str(example) for example in examples]},
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from cordillera.client.backend import DatasetDetails
 from cordillera.spec.contract import Contract
+from cordillera.spec.counting import counted
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.sql import quote
 from cordillera.spec.subscription import SubscriptionStatus
@@ -141,7 +142,7 @@ def lag(status: SubscriptionStatus, now: datetime) -> str:
     """Return how far a target has followed: ``snapshot 812 of 815, 4 min behind``."""
     cursor, latest = status.subscription.cursor_sequence, status.latest_sequence
     if cursor is None:
-        return f"nothing delivered of {number(latest)} snapshots"
+        return f"nothing delivered of {counted(latest, 'snapshot')}"
     behind = "in step"
     if not status.in_step:
         since = status.behind_since

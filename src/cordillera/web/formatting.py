@@ -68,11 +68,6 @@ def plain(value: object) -> str:
     return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: ``1 row``, ``1,024 rows``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def highlighted(text: str, query: str) -> list[tuple[str, bool]]:
     """Cut a text into pieces, each with whether it is the beginning of a word that the query names."""
     wanted = [word.casefold() for word in _WORD.findall(query)]

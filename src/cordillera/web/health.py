@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cordillera.client.backend import ContractDetails
+from cordillera.spec.counting import counted
 from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
-from cordillera.web.formatting import counted, duration, relative
+from cordillera.web.formatting import duration, relative
 from cordillera.web.freshness import Freshness, FreshnessState
 from cordillera.web.levels import Level, worst
 

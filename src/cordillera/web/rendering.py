@@ -23,6 +23,7 @@ from cordillera.client.backend import LakeBackend
 from cordillera.codec import to_plain
 from cordillera.context import current
 from cordillera.errors import CordilleraError
+from cordillera.spec.counting import counted
 from cordillera.web import formatting
 from cordillera.web.levels import level_of
 from cordillera.web.links import link, with_query
@@ -216,7 +217,7 @@ def _templates() -> Environment:
         utc=formatting.utc,
     )
     environment.globals.update(
-        counted=formatting.counted,
+        counted=counted,
         link=link,
         relative=formatting.relative,
         static=_static,

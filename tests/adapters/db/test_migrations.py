@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from cordillera.adapters.db import migration, open_metadata_store
 from cordillera.adapters.db.engine import open_database
@@ -43,6 +44,16 @@ def _migrate_to(url: str, revision: str) -> None:
         config = migration._config()
         config.attributes["connection"] = session.connection
         command.upgrade(config, revision)
+    database.close()
+
+
+def test_the_revisions_are_those_of_the_migrations(url: str) -> None:
+    scripts = ScriptDirectory.from_config(migration._config())
+    assert [script.revision for script in scripts.walk_revisions()] == list(reversed(migration.REVISIONS))
+    assert scripts.get_current_head() == migration.REVISIONS[-1]
+    database = open_database(url)
+    with database.reader.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == migration.REVISIONS[-1]
     database.close()
 
 
@@ -157,7 +168,7 @@ def test_a_newer_database_is_refused(empty_url: str) -> None:
     store.migrate()
     _set_revision(empty_url, "9999_from_the_future")
     for refuse in (store.migrate, store.check_schema):
-        with pytest.raises(SchemaTooNewError, match=rf"9999_from_the_future.*{migration._head()}"):
+        with pytest.raises(SchemaTooNewError, match=rf"9999_from_the_future.*{migration.REVISIONS[-1]}"):
             refuse()
     store.close()
     assert _run(empty_url, "SELECT version_num FROM alembic_version") == [("9999_from_the_future",)]
@@ -198,7 +209,7 @@ def _check(url: str) -> None:
     store = open_metadata_store(url)
     store.check_schema()
     store.close()
-    assert _run(url, "SELECT version_num FROM alembic_version") == [(migration._head(),)]
+    assert _run(url, "SELECT version_num FROM alembic_version") == [(migration.REVISIONS[-1],)]
 
 
 def _migrate(url: str) -> None:

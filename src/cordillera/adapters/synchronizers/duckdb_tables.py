@@ -13,6 +13,7 @@ from cordillera.adapters.synchronizers.columns import Evolution, field_pairs, is
 from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE
 from cordillera.errors import DuplicateKeyError, InvalidNameError, TargetDriftError, TypeMismatchError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec.counting import counted
 
 Connection = duckdb.DuckDBPyConnection
 _SQL_TYPES = {
@@ -284,7 +285,9 @@ def _refuse_duplicates(connection: Connection, table: str, key: Sequence[str]) -
     repeated = f"SELECT 1 FROM {table} GROUP BY {_names(key)} HAVING count(*) > 1"
     found = _number(connection, f"SELECT count(*) FROM ({repeated})")
     if found:
-        raise DuplicateKeyError(f"{found} keys come more than once in the delivered rows of {table}.")
+        raise DuplicateKeyError(
+            f"{counted(found, 'key comes', 'keys come')} more than once in the delivered rows of {table}."
+        )
 
 
 def _storable(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -15,6 +15,7 @@ from cordillera.errors import ContractViolationError
 from cordillera.spec.contract.document import shorten
 from cordillera.spec.contract.fragments import ROWS
 from cordillera.spec.contract.model import AggregateRule, Contract, RowRule, Severity
+from cordillera.spec.counting import counted
 from cordillera.spec.sql import columns as column_list
 from cordillera.spec.sql import quote
 
@@ -108,7 +109,7 @@ def row_violation(contract: Contract, rule: RowRule, rows: int, examples: Sequen
     """
     shown = tuple(_shown(contract, example) for example in examples[:MAX_EXAMPLES])
     listed = "; ".join(", ".join(f"{name} = {_text(value)}" for name, value in row.items()) for row in shown)
-    count = f"{rows:,} row{'' if rows == 1 else 's'} break{'s' if rows == 1 else ''} it"
+    count = counted(rows, "row breaks it", "rows break it")
     message = f"{rule.name}: {_sentence(rule.description)} {count}{f', for example {listed}' if listed else ''}."
     return Violation(rule.name, rule.column, rows, shown, rule.severity, message)
 

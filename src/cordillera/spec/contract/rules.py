@@ -26,6 +26,7 @@ from cordillera.spec.contract.model import (
     Unenforced,
 )
 from cordillera.spec.contract.types import INTEGER_RANGES, declared_type, kind_of
+from cordillera.spec.counting import counted
 from cordillera.spec.sql import quote
 
 STRING_FORMATS = {
@@ -186,10 +187,10 @@ def _type_predicates(target: Target) -> Iterator[tuple[str, str, str]]:
 def _text_predicates(target: Target) -> Iterator[tuple[str, str, str]]:
     options, value, label = target.column.options, target.expression, target.label
     if options.min_length is not None:
-        description = f"{label} has at least {options.min_length} characters."
+        description = f"{label} has at least {counted(options.min_length, 'character')}."
         yield "minLength", f"length({value}) >= {options.min_length}", description
     if options.max_length is not None:
-        description = f"{label} has at most {options.max_length} characters."
+        description = f"{label} has at most {counted(options.max_length, 'character')}."
         yield "maxLength", f"length({value}) <= {options.max_length}", description
     if options.pattern is not None:
         yield "pattern", matches(value, options.pattern), f"{label} matches {options.pattern}"
