@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
@@ -51,6 +52,7 @@ def test_the_contract_says_who_answers_and_what_is_promised() -> None:
     assert (read.owner, read.support[0].channel) == ("flights-ops", "#flights-ops")
     assert key_of(read) == ("time_hour", "carrier", "flight")
     assert (str(level.frequency), str(level.retention)) == ("1 day", "7 years")
+    assert level.end == date(2013, 12, 31), "the feed ends, and is not late from then on"
     assert level.availability is not None
     assert (str(level.availability.at), level.availability.timezone, level.availability.days_after) == (
         *("06:00:00", "America/New_York", 1),

@@ -136,13 +136,28 @@ def test_service_levels() -> None:
             {"property": "retention", "value": 1, "unit": "y", "element": "lines.x"},
             {"property": "retention", "value": 3, "unit": "y"},
             {"property": "generalAvailability", "value": "2022-05-12T09:30:10-08:00"},
+            {"property": "endOfSupport", "value": "2032-05-12"},
+            {"property": "endOfLife", "value": "2042-05-12T09:30:10-08:00"},
         ],
     )
     level = read.service_level
     assert level.frequency == Period(1, PeriodUnit.DAY)
     assert level.availability == Availability(time(6), "America/New_York", 2)
     assert (str(level.latency), str(level.retention)) == ("4 hours", "3 years")
-    assert [left.path for left in read.unenforced] == ["slaProperties[2]", "slaProperties[6]"]
+    assert [left.path for left in read.unenforced] == ["slaProperties[2]", "slaProperties[6]", "slaProperties[8]"]
+    assert level.end == date(2032, 5, 12)
+
+
+@pytest.mark.parametrize(
+    ("value", "end"),
+    [
+        ("2032-05-12", date(2032, 5, 12)),
+        ("2032-05-12T09:30", datetime(2032, 5, 12, 9, 30)),
+        ("2032-05-12T09:30:10Z", datetime(2032, 5, 12, 9, 30, 10, tzinfo=UTC)),
+    ],
+)
+def test_promises_can_end(value: str, end: date) -> None:
+    assert contract(text("a"), slaProperties=[{"property": "es", "value": value}]).service_level.end == end
 
 
 @pytest.mark.parametrize(
@@ -170,6 +185,8 @@ def test_times_of_availability(value: str, expected: Availability) -> None:
         ({"property": "timeOfAvailability", "value": "06:00 Mars/Olympus"}, "known time zone"),
         ({"property": "timeOfAvailability", "value": "06:00 ../../etc/passwd"}, "known time zone"),
         ({"property": "timeOfAvailability", "value": "06:00", "valueExt": 1, "unit": "h"}, "counts days"),
+        ({"property": "endOfSupport", "value": "soon"}, "neither a date nor a time"),
+        ({"property": "endOfSupport"}, "neither a date nor a time"),
         ({"value": 1}, "property is missing"),
         ({"property": "x", "value": 1, "units": "d"}, "'units' is not a key"),
     ],

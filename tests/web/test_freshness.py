@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 import pytest
@@ -119,6 +120,75 @@ def test_the_strip_of_a_dataset_that_ended_long_ago_ends_with_it() -> None:
     assert (cells[0].partition, cells[-1].partition, cells[-1].state) == ("2011-07", "2013-12", "complete")
     assert strip(WHOLE, NOTHING, [completed("all", "2014-01-02T00:00")], moment("2026-03-15T12:00")) == ()
     assert strip(DAY, NOTHING, [], moment("2026-03-15T12:00")) == ()
+
+
+# --- promises that end ----------------------------------------------------------------------------------------------
+
+UNTIL_MARCH = replace(BY_SIX, end=date(2026, 3, 14))
+HOURLY = replace(BY_SIX, frequency=Period(1, PeriodUnit.HOUR))
+
+
+@pytest.mark.parametrize(
+    ("newest", "state"),
+    [
+        ("2026-03-12", FreshnessState.BREACHED),  # the last two partitions were promised, and never came
+        ("2026-03-13", FreshnessState.BREACHED),
+        ("2026-03-14", FreshnessState.ENDED),
+        ("2026-03-15", FreshnessState.ENDED),
+    ],
+)
+def test_a_promise_that_was_kept_to_its_end_is_not_broken(newest: str, state: FreshnessState) -> None:
+    found = assess(DAY, UNTIL_MARCH, [completed(newest, "2026-03-15T05:00")], moment("2030-01-01T00:00"))
+    assert found.state is state
+    assert found.promise.endswith(", until 2026-03-14")
+    assert (found.due_at is None) == (state is FreshnessState.ENDED)
+
+
+def test_the_last_promised_partition_is_due_like_any_other() -> None:
+    completions = [completed("2026-03-13", "2026-03-14T05:00")]
+    found = assess(DAY, UNTIL_MARCH, completions, moment("2026-03-15T09:00"))
+    assert (found.state, found.due_partition) == (FreshnessState.ON_TIME, "2026-03-14")
+
+
+@pytest.mark.parametrize(
+    ("unit", "newest", "promised", "ended"),
+    [
+        (HOUR, "2026-03-14T22", ServiceLevel(Period(1, PeriodUnit.HOUR), end=date(2026, 3, 14)), False),
+        (HOUR, "2026-03-14T23", ServiceLevel(Period(1, PeriodUnit.HOUR), end=date(2026, 3, 14)), True),
+        (HOUR, "2026-03-14T16", replace(HOURLY, end=datetime(2026, 3, 14, 22, tzinfo=UTC)), False),  # 18:00 there
+        (HOUR, "2026-03-14T17", replace(HOURLY, end=datetime(2026, 3, 14, 22, tzinfo=UTC)), True),
+        (HOUR, "2026-03-14T17", replace(HOURLY, end=datetime(2026, 3, 14, 18)), True),
+        (MONTH, "2026-02", ServiceLevel(DAILY, end=date(2026, 3, 14)), False),
+        (MONTH, "2026-03", ServiceLevel(DAILY, end=date(2026, 3, 14)), True),
+        (WHOLE, "all", ServiceLevel(DAILY, end=date(2026, 3, 13)), True),
+        (WHOLE, "all", ServiceLevel(DAILY, end=date(2026, 3, 14)), False),
+    ],
+)
+def test_no_partition_that_begins_behind_the_end_is_promised(
+    unit: CompletionUnit, newest: str, promised: ServiceLevel, ended: bool
+) -> None:
+    found = assess(unit, promised, [completed(newest, "2026-03-13T08:00")], moment("2026-05-01T00:00"))
+    assert (found.state is FreshnessState.ENDED) == ended
+
+
+def test_a_promise_that_ended_makes_nothing_unhealthy() -> None:
+    ended = assess(DAY, UNTIL_MARCH, [completed("2026-03-14", "2026-03-15T05:00")], moment("2030-01-01T00:00"))
+    part = freshness_part(ended, moment("2030-01-01T00:00"))
+    assert (part.level, part.word) == (Level.NONE, "Promise ended")
+    assert "due" not in part.message
+    contract = contract_part(ContractDetails("a.b", 1, "1.0", "active", "x", "", "y", "", rules=("one",)))
+    assert health_of([part, contract]).word == "Healthy"
+
+
+def test_the_strip_ends_with_the_last_promised_partition() -> None:
+    completions = [completed("2026-03-12", "2026-03-13T01:00")]
+    cells = strip(DAY, UNTIL_MARCH, completions, moment("2026-03-25T12:00"))
+    assert [(cell.partition, cell.state) for cell in cells[-3:]] == [
+        ("2026-03-12", "complete"),
+        ("2026-03-13", "missing"),
+        ("2026-03-14", "missing"),
+    ]
+    assert strip(DAY, UNTIL_MARCH, completions, moment("2026-03-13T12:00"))[-1].partition == "2026-03-13"
 
 
 # --- health ---------------------------------------------------------------------------------------------------------

@@ -120,3 +120,34 @@ def test_without_tokens_nobody_logs_out(sample: Lake) -> None:
         home = read(browser.get("/").text)
     assert "/search" in home.links
     assert "/logout" not in home.values("form", "action")
+
+
+@pytest.mark.parametrize(
+    ("referer", "wanted"),
+    [
+        ("{url}/datasets/flights.flights/edit?x=1", "/datasets/flights.flights/edit?x=1"),
+        ("{url}", "/"),
+        ("", "/"),
+        ("https://evil.example/datasets", "/"),
+        ("http://[", "/"),
+    ],
+)
+def test_a_form_sent_after_the_session_has_ended_leads_to_the_login(
+    stranger: httpx2.Client, sample: Lake, url: str, token: str, referer: str, wanted: str
+) -> None:
+    before = sample.backend.dataset("flights.flights").dataset
+    stranger.cookies.set(COOKIE, "cdl_expired")
+    headers = {"Referer": referer.format(url=url)} if referer else {}
+    answer = stranger.post("/datasets/flights.flights/edit", data={"owner": "somebody"}, headers=headers)
+    assert answer.status_code == 303
+    form = read(stranger.get(answer.headers["location"]).text)
+    assert wanted in form.values("input", "value")
+    assert sample.backend.dataset("flights.flights").dataset == before
+    stranger.cookies.clear()
+    assert stranger.post("/login", data={"token": token, "next": wanted}).headers["location"] == wanted
+
+
+def test_a_program_gets_its_error_as_json(stranger: httpx2.Client) -> None:
+    answer = stranger.post("/datasets/flights.flights/edit", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "authentication")
+    assert stranger.post("/api/v1/namespaces", json={"name": "x"}).status_code == 401

@@ -13,7 +13,7 @@ from cordillera.errors import AuthenticationError, InvalidInputError, NotFoundEr
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.access import Token
-from cordillera.spec.counting import counted
+from cordillera.spec.texts import check_texts
 
 _PREFIX = "cdl_"
 _TOUCH_EVERY = timedelta(minutes=1)
@@ -52,7 +52,8 @@ class AccessService:
         if not name or len(name) > 120:
             raise InvalidInputError("A token needs a name of 1 to 120 characters.")
         if days is not None and not 1 <= days <= 3650:
-            raise InvalidInputError(f"A token cannot be valid for {counted(days, 'day')}.", hint="Use 1 to 3650.")
+            raise InvalidInputError(f"A token cannot be valid for {days} days.", hint="Use 1 to 3650.")
+        check_texts("token", name, principal=principal)
         secret, now = _PREFIX + secrets.token_urlsafe(32), self._clock.now()
         expires = now + timedelta(days=days) if days is not None else None
         token = Token(self._clock.new_id(), name, principal or current().principal, _hash(secret), now, expires, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -122,13 +122,25 @@ def trace_id_of(scope: Scope) -> str:
 
 
 def _refusal(request: Request, error: CordilleraError) -> Response:
-    """Return the answer to a request that is not let in: a person is led to the login page."""
-    path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
-    reads_pages = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    if isinstance(error, AuthenticationError) and reads_pages and not path.startswith(API_PREFIX):
-        wanted = quote(f"{path}?{query}" if query else path)
-        return RedirectResponse(f"/login?next={wanted}", status_code=303)
+    """Return the answer to a request that is not let in: a person is led to the login page, and from there back."""
+    by_person = "text/html" in request.headers.get("accept", "") and not request.scope["path"].startswith(API_PREFIX)
+    if isinstance(error, AuthenticationError) and by_person:
+        return RedirectResponse(f"/login?next={quote(_page_of(request))}", status_code=303)
     return error_response(error)
+
+
+def _page_of(request: Request) -> str:
+    """Return the page that a person wants to see: for a form that was sent, the one it is on."""
+    path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+    if request.method not in ("GET", "HEAD"):
+        try:
+            page = urlsplit(request.headers.get("referer", ""))
+        except ValueError:
+            return "/"
+        if page.netloc != request.headers.get("host", ""):
+            return "/"
+        path, query = page.path or "/", page.query
+    return f"{path}?{query}" if query else path
 
 
 def _within(receive: Receive, most_bytes: int) -> Receive:

@@ -37,6 +37,7 @@ from cordillera.spec.completion import parse_unit
 from cordillera.spec.event import Topic
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
+from cordillera.spec.texts import check_tags, check_texts
 
 DELETED_DATASET_RETENTION = timedelta(days=7)
 _MAX_PAGE = 1000
@@ -74,9 +75,11 @@ class CatalogService:
 
         Raises:
             InvalidNameError: If the name breaks the naming rules.
+            InvalidInputError: If the owner or the description is too long.
             AlreadyExistsError: If it is taken.
         """
         check_name(name, "namespace")
+        check_texts("namespace", name, owner=owner, description=description)
         namespace = Namespace(self._clock.new_id(), name, owner or current().principal, description, self._clock.now())
         with self._store.write() as tx:
             tx.namespaces.insert(namespace)
@@ -95,6 +98,7 @@ class CatalogService:
 
     def update_namespace(self, name: str, *, owner: str | None = None, description: str | None = None) -> Namespace:
         """Change a namespace's owner or description."""
+        check_texts("namespace", name, owner=owner, description=description)
         with self._store.write() as tx:
             found = _existing_namespace(tx, name)
             changed = replace(
@@ -137,10 +141,13 @@ class CatalogService:
 
         Raises:
             InvalidSchemaError: If the schema, key or partitioning cannot be.
+            InvalidInputError: If the owner, the description or a tag is too long, or there are too many tags.
             NamespaceNotFoundError, AlreadyExistsError, InvalidNameError: As their names say.
         """
         ref = _unversioned(name)
         check_dataset_name(ref.name)
+        check_texts("dataset", name, owner=owner, description=description)
+        labels = _tags(name, tags)
         now = self._clock.now()
         with self._store.read() as tx:
             namespace = _existing_namespace(tx, ref.namespace)
@@ -150,7 +157,7 @@ class CatalogService:
                     hint="Write to it, choose another name, or create a dataset version of it.",
                 )
         dataset = Dataset(
-            self._clock.new_id(), ref.namespace, ref.name, owner or namespace.owner, description, _tags(tags), now, now
+            self._clock.new_id(), ref.namespace, ref.name, owner or namespace.owner, description, labels, now, now
         )
         version = self._create_version(dataset, 1, Lifecycle.ACTIVE, schema, options)
         return ResolvedDataset(dataset, version)
@@ -270,13 +277,14 @@ class CatalogService:
         tags: Sequence[str] | None = None,
     ) -> Dataset:
         """Change what people say about a dataset: owner, description, tags."""
+        check_texts("dataset", name, owner=owner, description=description)
         with self._store.write() as tx:
             found = _existing_dataset(tx, parse_dataset_ref(name))
             changed = replace(
                 found,
                 owner=found.owner if owner is None else owner,
                 description=found.description if description is None else description,
-                tags=found.tags if tags is None else _tags(tags),
+                tags=found.tags if tags is None else _tags(name, tags),
                 updated_at=self._clock.now(),
             )
             tx.datasets.update(changed)
@@ -453,7 +461,8 @@ def _unversioned(name: str) -> DatasetRef:
     return ref
 
 
-def _tags(tags: Sequence[str]) -> tuple[str, ...]:
+def _tags(name: str, tags: Sequence[str]) -> tuple[str, ...]:
+    check_tags("dataset", name, tags)
     return tuple(sorted({check_name(tag.replace("-", "_"), "tag").replace("_", "-") for tag in tags}))
 
 

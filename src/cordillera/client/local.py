@@ -474,6 +474,7 @@ def _contract_details(name: str, found: ContractInForce) -> ContractDetails:
         "availability": level.availability,
         "latency": level.latency,
         "retention": level.retention,
+        "end": level.end,
     }
     return ContractDetails(
         dataset=name,

@@ -28,6 +28,7 @@ from cordillera.spec.subscription import (
     Target,
     check_transition,
 )
+from cordillera.spec.texts import check_texts
 from cordillera.subscriptions.handlers import WITHDRAW, enqueue_delivery
 
 SynchronizerFactory = Callable[[str, Mapping[str, str]], Synchronizer]
@@ -138,6 +139,7 @@ class SubscriptionService:
             AlreadyExistsError: If the target's table belongs to another subscription.
             UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
         """
+        check_texts("subscription to", dataset, consumer=consumer, purpose=purpose)
         found = self._catalog.dataset(dataset)
         self._check_wishes(found, columns, row_filter)
         now = self._clock.now()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -87,6 +88,46 @@ class WorkSuite(LakeSuite):
             backend.create_target("No Name", "duckdb", {"path": "/tmp/x"})  # noqa: S108 - never opened
         with pytest.raises(TargetNotFoundError):
             backend.target("other")
+
+    # --- limits --------------------------------------------------------------------------------------------------
+
+    def test_what_is_too_long_is_refused_by_field(
+        self, backend: LakeBackend, namespace: str, dataset: str, target: str
+    ) -> None:
+        spaces, sets = partial(backend.update_namespace, namespace), partial(backend.update_dataset, dataset)
+        make_job = partial(backend.create_job, f"{namespace}.new", "SELECT 1", output_condition="true")
+        make_set = partial(backend.create_dataset, f"{namespace}.new", backend.schema(dataset), TableOptions())
+        attempts: list[tuple[Callable[..., object], str, object]] = [
+            (partial(backend.create_namespace, "toolong"), "owner", "o" * 201),
+            (partial(backend.create_namespace, "toolong"), "description", "d" * 10_001),
+            (spaces, "owner", "o" * 201),
+            (spaces, "description", "d" * 10_001),
+            (make_set, "owner", "o" * 201),
+            (make_set, "description", "d" * 10_001),
+            (make_set, "tags", [f"t{number}" for number in range(51)]),
+            (sets, "owner", "o" * 201),
+            (sets, "description", "d" * 10_001),
+            (sets, "tags", [f"t{number}" for number in range(51)]),
+            (sets, "tags", ["t" * 101]),
+            (make_job, "owner", "o" * 201),
+            (make_job, "description", "d" * 10_001),
+            (partial(backend.subscribe, dataset, target), "purpose", "p" * 1_001),
+            (partial(backend.subscribe, dataset, target), "consumer", "c" * 201),
+            (partial(backend.create_token, "new"), "principal", "p" * 201),
+        ]
+        before = backend.namespace(namespace), backend.dataset(dataset)
+        for attempt, field, text in attempts:
+            with pytest.raises(InvalidInputError) as caught:
+                attempt(**{field: text})
+            assert field.removesuffix("s") in caught.value.message
+        assert (backend.namespace(namespace), backend.dataset(dataset)) == before
+        assert backend.subscriptions(dataset=dataset) == []
+
+    def test_as_much_as_may_be_said_is_kept(self, backend: LakeBackend, dataset: str) -> None:
+        tags = tuple(sorted(f"t{number:099}" for number in range(50)))
+        changed = backend.update_dataset(dataset, owner="o" * 200, description="d" * 10_000, tags=tags)
+        assert (changed.owner, changed.description, changed.tags) == ("o" * 200, "d" * 10_000, tags)
+        assert backend.dataset(dataset).dataset == changed
 
     # --- subscriptions -------------------------------------------------------------------------------------------
 

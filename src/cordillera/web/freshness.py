@@ -29,6 +29,8 @@ class FreshnessState(StrEnum):
     ON_TIME = "on time"
     LATE = "late"
     BREACHED = "breached"
+    ENDED = "ended"
+    """Everything that was promised is complete, and nothing more is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ def assess(unit: CompletionUnit, promised: ServiceLevel, completions: Sequence[C
     if following is None:
         return Freshness(FreshnessState.UNPROMISED, promise, newest)
     partition, due_at, grace = following
+    if _has_ended(promised, due_at if unit is CompletionUnit.WHOLE else _start(partition)):
+        return Freshness(FreshnessState.ENDED, promise, newest)
     if now < due_at:
         state = FreshnessState.ON_TIME
     else:
@@ -89,6 +93,8 @@ def promise_in_words(promised: ServiceLevel) -> str:
         when = f"complete by {available.at:%H:%M} {available.timezone}"
         after = {0: "the same day", 1: "the next day"}.get(available.days_after, f"{available.days_after} days later")
         parts.append(f"{when} {after}")
+    if parts and promised.end is not None:
+        parts.append(f"until {promised.end}")
     return ", ".join(parts)
 
 
@@ -97,13 +103,14 @@ def strip(
 ) -> tuple[StripCell, ...]:
     """Return the last partitions, oldest first; nothing where partitions have no order in time.
 
-    The strip ends today; where nothing in it would be complete, it ends with the newest complete partition.
+    The strip ends today, or with the last promised partition; where nothing in it would be complete, it ends with the
+    newest complete partition.
     """
     if unit not in _LABEL_FORMATS or not completions:
         return ()
     by_label = {completion.partition: completion for completion in completions}
     newest = completions[0].partition
-    starts = _ending_with(unit, max(_start(newest), _begin(unit, now.replace(tzinfo=None))))
+    starts = _ending_with(unit, max(_start(newest), _last_expected(unit, promised, now)))
     if not any(_label(unit, start) in by_label for start in starts):
         starts = _ending_with(unit, _start(newest))
     labels, oldest = [_label(unit, start) for start in starts], min(by_label)
@@ -173,6 +180,37 @@ def _due_at(unit: CompletionUnit, promised: ServiceLevel, label: str) -> datetim
     if promised.frequency is not None:
         return _moment(end, UTC) + _length(promised.frequency)
     return None
+
+
+def _last_expected(unit: CompletionUnit, promised: ServiceLevel, now: datetime) -> datetime:
+    """Return the beginning of today's partition, or of the last one promised if that is earlier."""
+    today = _begin(unit, now.replace(tzinfo=None))
+    if not _has_ended(promised, today):
+        return today
+    end = _local_end(promised)
+    return _begin(unit, end - timedelta(microseconds=1))
+
+
+def _has_ended(promised: ServiceLevel, begin: datetime) -> bool:
+    """Tell whether the promises have ended before a moment; one without a zone is local, like partitions' labels."""
+    if promised.end is None:
+        return False
+    if begin.tzinfo is not None:
+        begin = begin.astimezone(_promised_zone(promised)).replace(tzinfo=None)
+    return begin >= _local_end(promised)
+
+
+def _local_end(promised: ServiceLevel) -> datetime:
+    """Return the first moment, in the local time of labels, for which nothing is promised any more."""
+    end = promised.end
+    assert end is not None, "asked for only where the promises end"
+    if not isinstance(end, datetime):
+        return datetime.combine(end, time.max)
+    return end.astimezone(_promised_zone(promised)).replace(tzinfo=None) if end.tzinfo else end
+
+
+def _promised_zone(promised: ServiceLevel) -> tzinfo:
+    return _zone(promised.availability) if promised.availability else UTC
 
 
 def _ending_with(unit: CompletionUnit, last: datetime) -> list[datetime]:

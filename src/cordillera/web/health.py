@@ -61,6 +61,8 @@ def freshness_part(freshness: Freshness, now: datetime) -> HealthPart:
             level, word = Level.WARN, "Late"
         case FreshnessState.BREACHED:
             level, word = Level.BAD, "Breached"
+        case FreshnessState.ENDED:
+            word = "Promise ended"
         case FreshnessState.UNPROMISED if freshness.promise and newest is None:
             level, word = Level.WARN, "Nothing complete"
     due = ""

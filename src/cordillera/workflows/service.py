@@ -17,6 +17,7 @@ from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import parse_dataset_ref
 from cordillera.spec.query import bind_text, column_lineage, dataset_names
+from cordillera.spec.texts import check_texts
 from cordillera.spec.workflow import Job, Run, RunState, Waiting
 from cordillera.workflows.handlers import input_completions, start_run
 
@@ -65,6 +66,7 @@ class WorkflowService:
             AlreadyExistsError: If the name is taken.
         """
         parse_dataset_ref(name)
+        check_texts("job", name, owner=owner, description=description)
         reads = tuple(inputs) or tuple(ref.full_name for ref in dataset_names(sql))
         if not reads:
             raise InvalidSqlError(

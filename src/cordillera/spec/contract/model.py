@@ -74,12 +74,15 @@ class ServiceLevel:
         availability: When a partition is complete.
         latency: The longest time between an event and its row.
         retention: How long rows are kept.
+        end: When the promises end: no partition that begins later is promised. A date is the last day on which they
+            hold; a time without a zone is local, like the partitions' labels.
     """
 
     frequency: Period | None = None
     availability: Availability | None = None
     latency: Period | None = None
     retention: Period | None = None
+    end: date | datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Reading ``slaProperties``: frequency, time of availability, latency and retention (ODCS, "Service-Level Agreement").
+"""Reading ``slaProperties`` (ODCS, "Service-Level Agreement"): frequency, time of availability, latency, retention, and
+the end of support, with which the other promises end.
 
 Of several entries for the same property, the first one acts; the others, and every other property, are documentation.
 """
@@ -6,8 +7,8 @@ Of several entries for the same property, the first one acts; the others, and ev
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import time
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
 from cordillera.spec.contract.document import Node
@@ -31,6 +32,7 @@ _PROPERTIES = {
     **dict.fromkeys(("latency", "ly"), "latency"),
     **dict.fromkeys(("retention", "re"), "retention"),
     "timeofavailability": "availability",
+    **dict.fromkeys(("endofsupport", "es"), "end"),
 }
 _UNITS = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), PeriodUnit.SECOND),
@@ -52,7 +54,7 @@ def read_service_level(book: RuleBook, nodes: Sequence[Node], object_name: str) 
     Raises:
         InvalidContractError: If an entry that acts cannot be understood.
     """
-    found: dict[str, Period | Availability] = {}
+    found: dict[str, Period | Availability | date] = {}
     for node in nodes:
         node.check_keys(_KEYS)
         stated = node.required_text("property")
@@ -64,7 +66,7 @@ def read_service_level(book: RuleBook, nodes: Sequence[Node], object_name: str) 
         elif name in found:
             book.leave_out(node.path, f"an earlier entry for {stated!r} acts")
         else:
-            found[name] = _availability(node) if name == "availability" else _period(node)
+            found[name] = _READERS.get(name, _period)(node)
     return ServiceLevel(**found)  # type: ignore[arg-type]  # the names above are its attributes, with values of their types
 
 
@@ -108,6 +110,17 @@ def _availability(node: Node) -> Availability:
     return Availability(at, zone, _days_after(node))
 
 
+def _end(node: Node) -> date:
+    value = node.get("value")
+    text = value.text() if value else ""
+    try:
+        return date.fromisoformat(text) if len(text) <= len("2013-12-31") else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise (value or node).problem(
+            "it is neither a date nor a time.", "Write for example '2013-12-31' or '2013-12-31T17:00:00-05:00'."
+        ) from error
+
+
 def _days_after(node: Node) -> int:
     extended = node.get("valueExt")
     unit = node.get("unit")
@@ -116,3 +129,6 @@ def _days_after(node: Node) -> int:
     if unit is None or _UNITS.get(unit.text().lower()) != PeriodUnit.DAY:
         raise (unit or node).problem("valueExt counts days after the partition's last day.", "Set unit: d.")
     return extended.integer(minimum=0)
+
+
+_READERS: dict[str, Callable[[Node], Availability | date]] = {"availability": _availability, "end": _end}
