@@ -147,8 +147,9 @@ def expire(
         consequence = f"{counted(len(planned.snapshots), 'snapshot')} of {name} would be forgotten for good."
         if go_ahead(consequence, dry_run=dry_run, yes=yes or not planned.snapshots):
             result = dataset.expire_snapshots(older_than=age, keep_last=keep_last)
+            gone = f"{counted(len(result.snapshots), 'snapshot')} of {name} and removed {counted(result.files, 'file')}"
             show_outcome(
-                f"Forgot {counted(len(result.snapshots), 'snapshot')} of {name} and removed {counted(result.files, 'file')}.",
+                f"Forgot {gone}.",
                 result,
                 _EXPIRED,
             )

@@ -182,7 +182,9 @@ def doctor(
 
 def _remove_orphans(lake: Lake, hours: float, *, force: bool, dry_run: bool, yes: bool) -> None:
     found = lake.backend.remove_orphans(older_than_hours=hours)
-    consequence = f"{counted(found.files, 'file')} ({counted(found.bytes, 'byte')}) of no snapshot would be removed."
+    consequence = (
+        f"{counted(found.files, 'file')} ({counted(found.bytes, 'byte')}) that belong to no snapshot would be removed."
+    )
     if go_ahead(consequence, dry_run=dry_run, yes=yes or not found.files):
         done = lake.backend.remove_orphans(older_than_hours=hours, dry_run=False, force=force)
         show_outcome(f"Removed {counted(done.files, 'file')} ({counted(done.bytes, 'byte')}).", done, _REMOVAL)
