@@ -60,8 +60,6 @@ def test_values_of_events() -> None:
     assert formatting.plain([]) == "none"
     assert formatting.plain(12345) == "12,345"
     assert formatting.plain(True) == "True"
-    assert formatting.counted(1, "match", "matches") == "1 match"
-    assert formatting.counted(1024, "row") == "1,024 rows"
 
 
 @given(st.text(max_size=60), st.integers(2, 30))
