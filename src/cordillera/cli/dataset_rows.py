@@ -118,7 +118,7 @@ def merge(
     condition, columns to take from the file, and set: columns with SQL over source.column and target.column.
     """
     from cordillera.cli.files import rows_of
-    from cordillera.cli.rows import counted
+    from cordillera.cli.rows import watched
     from cordillera.merge_codec import clauses_from_plain
 
     wanted = clauses_from_plain(_yaml(clauses))
@@ -128,7 +128,7 @@ def merge(
         progress(f"Merging into {name}") as advance,
     ):
         result = lake.backend.merge(
-            name, counted(rows, advance), wanted, idempotency_key=idempotency_key, completes=completes
+            name, watched(rows, advance), wanted, idempotency_key=idempotency_key, completes=completes
         )
     show_outcome(_summary(name, result), result, OUTCOME)
 
