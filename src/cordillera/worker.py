@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ import structlog
 
 from cordillera.app import Application, open_lake
 from cordillera.errors import TransientError
+from cordillera.logs import configure_logging
 
 _log = structlog.get_logger(__name__)
 _IDLE_SECONDS, _LONGEST_IDLE_SECONDS = 0.02, 0.5
@@ -108,6 +110,7 @@ def worker_process(path: Path) -> Iterator[None]:
 
 def _work(path: Path) -> None:
     """Work until told to stop, or until the process that started this one is gone."""
+    configure_logging(level=logging.WARNING)
     with open_lake(path) as app:
         worker = Worker(app)
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
