@@ -123,18 +123,34 @@ class Merge:
         if not candidates:
             kinds = [pa.int32(), pa.int64(), pa.int64(), pa.int64()]
             return pa.table({name: pa.array([], kind) for name, kind in zip(columns, kinds, strict=True)})
+        values = self._few_values(keys)
         options = ReadOptions(
             self._schema.select(*self._identifying()),
             (FILE_INDEX, POSITION, ROW_ID),
             by_key_ranges(key_ranges(keys, self._schema, self._semantics.key)),
-            values=self._few_values(keys),
+            values=values,
         )
+        if len(values) == len(self._semantics.key):
+            return self._match_few(keys, self._reader.stream(candidates, options))
         stored = f", c.{sql.quote(sequence)} AS {_STORED_SEQUENCE}" if sequence else ""
         return self._engine.table(
             f"SELECT c.{FILE_INDEX}, c.{POSITION}, c.{ROW_ID}, s.{SOURCE}{stored} "
             f"FROM candidates c JOIN source s ON {sql.equal(self._semantics.key, 'c', 's')}",
             {"candidates": self._reader.stream(candidates, options), "source": keys},
         )
+
+    def _match_few(self, keys: pa.Table, stored: pa.RecordBatchReader) -> pa.Table:
+        """Match few keys, of types that Arrow compares by our rules: its join costs a tenth of what a query does."""
+        source = keys.select([*self._semantics.key, SOURCE])
+        found = [
+            pa.table(batch).join(source, list(self._semantics.key), join_type="inner", use_threads=False)
+            for batch in stored
+        ]
+        empty = stored.schema.empty_table().append_column(SOURCE, pa.array([], pa.int64()))
+        matches = pa.concat_tables([one.select(empty.column_names) for one in found] or [empty])
+        result = matches.select([FILE_INDEX, POSITION, ROW_ID, SOURCE])
+        sequence = self._semantics.sequence
+        return result.append_column(_STORED_SEQUENCE, matches.column(sequence)) if sequence else result
 
     def _few_values(self, keys: pa.Table) -> dict[str, pa.Array]:
         """Return the values of key columns, where there are so few that most stored rows have others."""

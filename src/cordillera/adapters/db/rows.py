@@ -32,10 +32,11 @@ class RowMap(Generic[T]):
         self.columns: list[sa.ColumnElement[Any]] = [
             elsewhere[name] if name in elsewhere else table.c[name] for name in names
         ]
+        self._select = sa.select(*self.columns)  # built once: it takes longer than SQLite takes to answer
 
     def select(self) -> sa.Select[Any]:
         """Return a query for the fields, in their order."""
-        return sa.select(*self.columns)
+        return self._select
 
     def load(self, row: Sequence[Any]) -> T:
         """Return the value of a row that ``select`` gave."""
