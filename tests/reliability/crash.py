@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 import cordillera
+import cordillera.maintenance.service as maintenance
 from cordillera.client import Lake
 
 ORDERS = "sales.orders"
@@ -65,7 +67,23 @@ def work(lake: Lake) -> None:
     lake.run_pending()
 
 
-WORK: dict[str, Callable[[Lake], None]] = {"upsert": upsert, "work": work}
+def compact_all(lake: Lake) -> None:
+    """The compaction that is interrupted: several groups, each committed by itself."""
+    maintenance.CHECKPOINT_BYTES = 1
+    lake.dataset(ORDERS).compact(target_file_size=1_500)
+
+
+def expire_all(lake: Lake) -> None:
+    """The expiry that is interrupted: every snapshot but the newest goes."""
+    lake.dataset(ORDERS).expire_snapshots(older_than=timedelta(0), keep_last=1)
+
+
+WORK: dict[str, Callable[[Lake], None]] = {
+    "upsert": upsert,
+    "work": work,
+    "compact": compact_all,
+    "expire": expire_all,
+}
 
 
 def kill_at(point: str, fatal_signal: signal.Signals = signal.SIGKILL) -> None:

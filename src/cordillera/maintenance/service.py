@@ -47,7 +47,8 @@ from cordillera.table.reachable import snapshot_files
 from cordillera.table.snapshot_producer import MANIFEST_ENTRIES, FileChanges, SnapshotProducer
 from cordillera.table.write import PreparedWrite
 
-_CHECKPOINT_BYTES = 1024**3
+CHECKPOINT_BYTES = 1024**3
+"""How much is rewritten between two commits of one compaction."""
 _ROUNDS = 3
 _MANY_MANIFESTS = 100
 
@@ -417,7 +418,7 @@ def _checkpoints(groups: Sequence[RewriteGroup]) -> Iterator[list[RewriteGroup]]
     """Cut groups into lots that are committed together."""
     lot: list[RewriteGroup] = []
     for group in groups:
-        if lot and sum(one.bytes for one in lot) + group.bytes > _CHECKPOINT_BYTES:
+        if lot and sum(one.bytes for one in lot) + group.bytes > CHECKPOINT_BYTES:
             yield lot
             lot = []
         lot.append(group)

@@ -34,7 +34,8 @@ def referenced_files(io: TableIO, metadata: TableMetadata, metadata_location: st
         for manifest in io.files.manifests(snapshot):
             if manifest.manifest_path not in used:
                 used.add(manifest.manifest_path)
-                used |= {entry.file.file_path for entry in io.files.entries(manifest)}
+                entries = io.files.entries(manifest)
+                used |= {entry.file.file_path for entry in entries if entry.status is not Status.DELETED}
     return used
 
 
