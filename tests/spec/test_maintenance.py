@@ -44,8 +44,9 @@ def test_small_files_make_compaction_due_but_not_those_that_cannot_be_merged() -
 
 
 def test_deletes_make_compaction_due() -> None:
-    assert not compaction_due(POLICY, TableCounters(1, MB, 100, 19), None)
-    assert compaction_due(POLICY, TableCounters(1, MB, 100, 20), None) == "20% of the stored rows are deleted"
+    assert not compaction_due(POLICY, TableCounters(1, MB, 100_000, 19_999), None)
+    assert compaction_due(POLICY, TableCounters(1, MB, 50_000, 10_000), None) == "20% of the stored rows are deleted"
+    assert not compaction_due(POLICY, TableCounters(1, MB, 100, 20), None), "a reader would not notice them"
     assert not compaction_due(POLICY, TableCounters(), None)
 
 

@@ -28,6 +28,8 @@ DEFAULT_BYTES_PER_SECOND = 30_000_000.0
 _FIXED_SECONDS = 0.2
 _EXPIRY_SECONDS_PER_SNAPSHOT = 0.02
 _LEAST_BETWEEN_EXPIRIES = timedelta(hours=1)
+_NEGLIGIBLE_DELETED = 10_000
+"""So few deleted rows cost a reader nothing worth a commit that every consumer then has to look at."""
 
 
 class Strategy(StrEnum):
@@ -346,7 +348,7 @@ def compaction_due(policy: MaintenancePolicy, counters: TableCounters, last: Mai
     needed = max(ceil(counters.bytes / policy.target_file_size), last.files_left if last else 0)
     if counters.files - needed >= policy.small_files:
         return f"{counters.files - needed:,} more data files than the data needs"
-    if counters.records and counters.deleted / counters.records >= policy.delete_ratio:
+    if counters.deleted >= _NEGLIGIBLE_DELETED and counters.deleted / counters.records >= policy.delete_ratio:
         return f"{counters.deleted / counters.records:.0%} of the stored rows are deleted"
     return ""
 
