@@ -42,7 +42,7 @@ lock: setup-dev ## Resolve the dependencies anew and write the lock files
 	@scripts/lock.sh
 
 bench-engine: setup-dev ## Compare the table engine with its peers (about 15 minutes; leave the machine alone)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/bench.txt
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
 	@$(BIN)/python -m benchmarks.engine
 
 setup: $(VENV)/.installed
@@ -54,12 +54,13 @@ $(UV):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/.installed: lock/demo.txt pyproject.toml | $(UV)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/demo.txt
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/demo.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.installed-dev: lock/dev.txt $(VENV)/.installed
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/dev.txt
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/dev.txt
 	@touch $@
 
 browser: setup-dev
