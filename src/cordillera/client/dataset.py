@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,13 +16,14 @@ from cordillera.catalog.commits import CommitResult
 from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
 from cordillera.client.merge import MergeBuilder
 from cordillera.client.rows import as_reader
-from cordillera.errors import MissingExtraError
+from cordillera.errors import MissingExtraError, NotAllowedError
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
     MaintenanceStatus,
     ManifestRewriteResult,
 )
+from cordillera.spec import sql
 from cordillera.spec.as_of import AsOf, read_as_of
 from cordillera.spec.catalog import Snapshot
 from cordillera.spec.completion import Completion
@@ -35,6 +37,7 @@ from cordillera.spec.maintenance import (
     policy_value,
 )
 from cordillera.spec.manifest import Manifest
+from cordillera.spec.merge import HistoryColumns
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus
 
@@ -165,6 +168,38 @@ class Dataset:
         """
         read_as_of(as_of)
         return Scan(self._backend, self.name, tuple(columns) if columns is not None else None, where, as_of)
+
+    def current(self) -> Scan:
+        """Return a scan of the rows that hold now, of a dataset that keeps a history.
+
+        Raises:
+            NotAllowedError: If it keeps none.
+        """
+        return self.scan().filter(sql.quote(self._history().is_current))
+
+    def as_was(self, moment: int | str | date | Decimal) -> Scan:
+        """Return a scan of the rows that held at a moment, of a dataset that keeps a history.
+
+        This is about when things happened; ``scan(as_of=…)`` is about when they were written.
+
+        Args:
+            moment: Of the sequence column's type.
+
+        Raises:
+            NotAllowedError: If it keeps no history.
+        """
+        history, at = self._history(), sql.moment(moment)
+        start, end = sql.quote(history.valid_from), sql.quote(history.valid_to)
+        return self.scan().filter(f"{start} <= {at} AND ({end} IS NULL OR {end} > {at})")
+
+    def _history(self) -> HistoryColumns:
+        semantics = self.details().semantics
+        if semantics.history is None:
+            raise NotAllowedError(
+                f"{self.name} keeps no history; its merge rule is {semantics.rule}.",
+                hint="Read a past snapshot with scan(as_of=…), or create a dataset version with merge='scd2'.",
+            )
+        return semantics.history
 
     def head(self, rows: int = 10) -> pa.Table:
         """Return some rows."""

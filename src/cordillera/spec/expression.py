@@ -155,10 +155,20 @@ def _pruning(node: exp.Expr, schema: Schema) -> BooleanExpression:
         case exp.Not(this=exp.Is(expression=exp.Null()) as inner):
             name = _column(inner.this, schema)
             return NotNull(term=name) if name else AlwaysTrue()
+        case exp.Column() | exp.Not(this=exp.Column()):
+            return _truth(node, schema)
         case _ if type(node) in _COMPARISONS:
             return _comparison(node, schema)
         case _:
             return AlwaysTrue()
+
+
+def _truth(node: exp.Expr, schema: Schema) -> BooleanExpression:
+    """Return what statistics decide about a boolean column that stands alone, or behind NOT."""
+    wanted = isinstance(node, exp.Column)
+    name = _column(node if wanted else node.this, schema)
+    is_boolean = name is not None and isinstance(schema.find_type(name), BooleanType)
+    return EqualTo(term=name, value=wanted) if name and is_boolean else AlwaysTrue()
 
 
 def _comparison(node: exp.Expr, schema: Schema) -> BooleanExpression:

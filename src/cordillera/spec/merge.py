@@ -238,11 +238,11 @@ def check_allowed(operation: Operation, semantics: MergeSemantics, dataset: str)
     Raises:
         NotAllowedError: If a history would be overwritten.
     """
-    keeping = (Operation.UPSERT, Operation.PARTIAL_UPDATE, Operation.DELETE)
+    keeping = (Operation.UPSERT, Operation.DELETE)
     if semantics.history is not None and operation not in keeping:
         raise NotAllowedError(
             f"{dataset} keeps the history of its rows ({semantics.rule}), which {operation} would not.",
-            hint="Use upsert, partial_update or delete; to erase rows for good, use delete_where.",
+            hint="Use upsert with whole rows, or delete; to erase rows for good, use delete_where.",
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
 
 import pyarrow as pa
 
@@ -33,6 +35,16 @@ def sort_terms(names: Iterable[str], schema: pa.Schema, prefix: str = "") -> str
         f"{columns([name], prefix)} + 0.0" if pa.types.is_floating(schema.field(name).type) else columns([name], prefix)
         for name in names
     )
+
+
+def moment(value: int | str | date | Decimal) -> str:
+    """Return a value of a sequence column as a literal."""
+    if isinstance(value, datetime):
+        kind = "TIMESTAMP" if value.tzinfo is None else "TIMESTAMPTZ"
+        return f"{kind} {literal(value.isoformat(sep=' '))}"
+    if isinstance(value, date):
+        return f"DATE {literal(value.isoformat())}"
+    return literal(value) if isinstance(value, str) else str(value)
 
 
 def literal(text: str) -> str:

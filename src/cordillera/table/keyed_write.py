@@ -16,6 +16,7 @@ from cordillera.spec.merge import MergeRule, MergeSemantics, Operation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import batch_schema, one_row_per_key, refuse_ambiguous
 from cordillera.table.folding import FoldedMerge, folds, order_matters
+from cordillera.table.history import HistoryMerge
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import SOURCE, Merge, MergeResult
@@ -24,7 +25,7 @@ from cordillera.table.tombstones import Tombstones
 
 def computes_rows(operation: Operation, given: Sequence[str], semantics: MergeSemantics) -> bool:
     """Tell whether the rows that get stored are not the rows that are written, but are computed from them."""
-    return operation is not Operation.DELETE and folds(semantics, given)
+    return semantics.history is not None or (operation is not Operation.DELETE and folds(semantics, given))
 
 
 def stored_columns(operation: Operation, given: Sequence[str], metadata: TableMetadata) -> list[str]:
@@ -48,11 +49,12 @@ def staged_batch(
     """
     semantics = metadata.semantics
     batch = pa.Table.from_batches(batches, schema=batch_schema(metadata.schema, given, semantics))
-    if operation is Operation.DELETE:
+    if operation is Operation.DELETE and semantics.history is None:
         return one_row_per_key(batch, replace(semantics, rule=MergeRule.LATEST_ROW_WINS), io.engine, dataset)
     if not computes_rows(operation, given, semantics) and semantics.rule is not MergeRule.FIRST_ROW_WINS:
         return one_row_per_key(batch, semantics, io.engine, dataset)
-    if order_matters(semantics, given):
+    keeps_all = semantics.history is not None and operation is not Operation.DELETE
+    if keeps_all or order_matters(semantics, given):
         refuse_ambiguous(batch, semantics, io.engine, dataset)
     return batch
 
@@ -71,6 +73,8 @@ def merged(
         DuplicateKeyError: If an append brings a key that is stored.
     """
     semantics = metadata.semantics
+    if semantics.history is not None:
+        return HistoryMerge(io, metadata, live_files).merge(operation, batch)
     tombstones = Tombstones(io.storage, io.engine, metadata, io.clock.new_id)
     merge = Merge(metadata, live_files, io.reader, io.engine, tombstones)
     # Columns that an append leaves out take their defaults, as those of a partial update do for a new key.

@@ -48,6 +48,7 @@ class MergeResult:
         inserted, updated, deleted, late: Row counts, as in ``Manifest``.
         placed: Rows that take the place of stored ones, by live file; only where files are rewritten.
         tombstones: Keys and sequences to remember as deleted.
+        properties: Table properties that change with it, if they are still what they were.
     """
 
     rows: pa.Table
@@ -58,6 +59,7 @@ class MergeResult:
     late: int
     placed: Mapping[LiveFile, PlacedRows] = dataclasses.field(default_factory=dict)
     tombstones: pa.Table | None = None
+    properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Merge:

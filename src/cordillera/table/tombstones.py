@@ -38,14 +38,20 @@ class TombstoneFile:
     rows: int
     ranges: dict[str, list[Any]]
 
-    def may_meet(self, batch: dict[str, list[Any]], sequence_id: str) -> bool:
-        """Tell whether the file may hold a key of the batch with a later sequence than the batch's earliest."""
+    def may_meet(self, batch: dict[str, list[Any]], sequence_id: str, *, inclusive: bool = False) -> bool:
+        """Tell whether the file may hold a key of the batch with a later sequence than the batch's earliest.
+
+        Args:
+            batch: The batch's ranges, as in ``ranges``.
+            sequence_id: Which of them is the sequence's.
+            inclusive: Whether the same sequence counts too.
+        """
         for field_id, (low, high) in batch.items():
             stored = self.ranges.get(field_id)
             if stored is None:
                 continue
             if field_id == sequence_id:
-                if stored[1] <= low:
+                if stored[1] < low or (stored[1] == low and not inclusive):
                     return False
             elif stored[1] < low or stored[0] > high:
                 return False
@@ -82,15 +88,16 @@ class Tombstones:
         )
         return late.column("_source").combine_chunks()
 
-    def meeting(self, source: pa.Table) -> pa.Table:
+    def meeting(self, source: pa.Table, *, inclusive: bool = False) -> pa.Table:
         """Return the tombstones whose key occurs among rows, with a later sequence; others may be among them.
 
         Args:
             source: Key columns and sequence column.
+            inclusive: Whether those with the same sequence count too.
         """
         sequence_id = str(self._metadata.schema.find_field(self._semantics.sequence or "").field_id)
         ranges = self._ranges(source)
-        tables = [self._read(file) for file in self._files() if file.may_meet(ranges, sequence_id)]
+        tables = [self._read(file) for file in self._files() if file.may_meet(ranges, sequence_id, inclusive=inclusive)]
         return pa.concat_tables(tables) if tables else self._schema().empty_table()
 
     def added(self, deleted: pa.Table) -> tuple[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ visible until the prepared write's updates are committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -92,6 +92,7 @@ class _Resolved:
     deleted: int = 0
     late: int = 0
     tombstones: pa.Table | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 class TableWriter:
@@ -260,6 +261,8 @@ class TableWriter:
             index, files = self._tombstones(metadata).added(resolved.tombstones)
             updates.append(SetProperties({TOMBSTONES_PROPERTY: index}))
             written += files
+        requirements += [AssertProperty(name, metadata.properties.get(name)) for name in resolved.properties]
+        updates += [SetProperties(resolved.properties)] if resolved.properties else []
         manifest = self._manifest(staged, resolved, metadata)
         snapshot = None
         if resolved.changes:
@@ -293,7 +296,8 @@ class TableWriter:
         for _ in staged.inspect(iter(result.rows.drop_columns([ROW_ID]).to_batches())):
             pass
         changes = build_changes(self._io, metadata, result.rows, result.removed, result.placed)
-        return _Resolved(changes, result.inserted, result.updated, result.deleted, result.late, result.tombstones)
+        counts = (result.inserted, result.updated, result.deleted, result.late)
+        return _Resolved(changes, *counts, result.tombstones, result.properties)
 
     def _replace_where(self, staged: StagedWrite, metadata: TableMetadata, where: RowFilter) -> _Resolved:
         """Take out the rows a filter is true for, and put in the staged ones, which all have to satisfy it."""

@@ -11,7 +11,7 @@ import pytest
 
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import LakeBackend
-from cordillera.client.dataset import Dataset
+from cordillera.client.dataset import Dataset, Scan
 from cordillera.errors import (
     ContractViolationError,
     DuplicateKeyError,
@@ -46,6 +46,12 @@ def item(number: int, changed: int, amount: int | None = None, place: str | None
 def stored(dataset: Dataset) -> list[tuple[Any, ...]]:
     """Return the rows, by item."""
     return sorted(tuple(row.values()) for row in dataset.scan().to_arrow().to_pylist())
+
+
+def held(scan: Scan) -> list[tuple[Any, ...]]:
+    """Return item, amount and time of the rows of a history, in order."""
+    rows = scan.select("item", "amount", "valid_from", "valid_to").to_arrow().to_pylist()
+    return sorted((tuple(row.values()) for row in rows), key=lambda row: row[::2])
 
 
 class MergeSuite(LakeSuite):
@@ -107,6 +113,44 @@ class MergeSuite(LakeSuite):
     ) -> None:
         with pytest.raises(InvalidSchemaError, match=says):
             make_stock(backend, namespace, **options)
+
+    # --- histories -----------------------------------------------------------------------------------------------
+
+    def test_a_history_keeps_every_row_with_its_time(self, backend: LakeBackend, namespace: str) -> None:
+        dataset = make_stock(backend, namespace, merge="scd2")
+        dataset.write([item(1, 10, 5, "a"), item(2, 10, 1, "b")], "upsert")
+        result = dataset.write([item(1, 30, 7, "a"), item(1, 20, 6, "a"), item(2, 15, 1, "b")], "upsert")
+        assert (result.rows_inserted, result.rows_updated) == (2, 1)
+        result = dataset.write([{"item": 2, "changed": 25}], "delete")
+        assert (result.rows_updated, result.rows_deleted) == (1, 0)
+        assert dataset.details().version.key == ("item", "valid_from")
+        assert held(dataset.scan()) == [(1, 5, 10, 20), (1, 6, 20, 30), (1, 7, 30, None), (2, 1, 10, 25)]
+        assert held(dataset.current()) == [(1, 7, 30, None)]
+        assert held(dataset.as_was(20)) == [(1, 6, 20, 30), (2, 1, 10, 25)]
+        assert held(dataset.scan(as_of=1)) == [(1, 5, 10, None), (2, 1, 10, None)]
+        with pytest.raises(NotAllowedError, match="keeps the history"):
+            dataset.write([item(3, 1)], "append")
+
+    def test_facts_find_rows_as_they_were_and_as_they_are(self, backend: LakeBackend, namespace: str) -> None:
+        dataset = make_stock(backend, namespace, merge="scd7", tracked=("place",))
+        dataset.write([item(1, 10, 5, "north"), item(1, 20, 6, "south"), item(1, 25, 9, "south")], "upsert")
+        old, new = sorted(dataset.scan().to_arrow().column("surrogate_key").to_pylist())
+        facts = f"(VALUES (1, {old}), (1, {new})) AS f (item, surrogate_key)"
+        was = f"SELECT s.place, s.amount FROM {facts} JOIN {dataset.name} s ON s.surrogate_key = f.surrogate_key"
+        assert sorted(backend.query(was).read_all().to_pylist(), key=str) == [
+            {"place": "north", "amount": 5},
+            {"place": "south", "amount": 9},
+        ]
+        now = f"SELECT s.place FROM {facts} JOIN {dataset.name} s ON s.item = f.item AND s.is_current"
+        assert backend.query(now).read_all().column("place").to_pylist() == ["south", "south"]
+
+    def test_only_a_history_can_be_asked_for_moments(self, backend: LakeBackend, namespace: str) -> None:
+        dataset = make_stock(backend, namespace)
+        for ask in (dataset.current, lambda: dataset.as_was(1)):
+            with pytest.raises(NotAllowedError, match="keeps no history"):
+                ask()
+        with pytest.raises(InvalidSchemaError, match="a sequence column"):
+            backend.create_dataset(f"{namespace}.other", STOCK, TableOptions(key=("item",), merge="scd2"))
 
     # --- conditional merges --------------------------------------------------------------------------------------
 
