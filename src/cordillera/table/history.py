@@ -139,30 +139,38 @@ class HistoryMerge:
         self, operation: Operation, batch: pa.Table, stored: _Stored, buried: pa.Table
     ) -> tuple[pa.Table, pa.Table]:
         """Return all rows of the entities as they have to be, and the deletes that end none of them."""
-        sequence, start, end = (
-            sql.quote(name) for name in (self._sequence, self._history.valid_from, self._history.valid_to)
-        )
+        kinds = [self._arrow.field(name).with_nullable(True) for name in self._values]
+        nothing = pa.schema([pa.field(_ENTITY, pa.int64()), *kinds]).empty_table()
         is_delete = operation is Operation.DELETE
-        names, kinds = self._values, [self._arrow.field(name).with_nullable(True) for name in self._values]
-        no_rows = pa.schema([pa.field(_ENTITY, pa.int64()), *kinds]).empty_table()
         relations = {
-            "given": no_rows if is_delete else batch,
-            "ends": batch if is_delete else no_rows,
+            "given": nothing if is_delete else batch,
+            "ends": batch if is_delete else nothing,
             "found": stored.rows,
             "buried": buried,
         }
+        rows = self._engine.table(self._folding(), relations)
+        return rows.filter(pc.equal(rows.column("kind"), 0)), rows.filter(pc.equal(rows.column("kind"), 2))
+
+    def _events(self) -> str:
+        """Return the query for what happened to the entities and when, as far as it is known.
+
+        A row's beginning is of kind 0; where the batch has a row of the same moment, that one counts. A later change of
+        untracked columns, which the row's sequence tells of, is a row as well, which ``confirms``. A delete is of kind
+        1: one of the batch, one that ended a stored row, or one that ended nothing and is ``known`` by its tombstone.
+        """
+        sequence, start, end = self._quoted()
         either = ", ".join(
             f"CASE WHEN b.{_ENTITY} IS NULL THEN {sql.columns([n], 's')} ELSE {sql.columns([n], 'b')} END "
             f"AS {sql.quote(n)}"
             for n in self._others()
         )
-        events = f"""
+        return f"""
             SELECT coalesce(b.{_ENTITY}, s.{_ENTITY}) AS {_ENTITY}, coalesce(b.{sequence}, s.{start}) AS {_AT},
                 0 AS kind, s.{SOURCE}, false AS confirms, false AS known, {_AT} AS {sequence}, {either}
             FROM changes b FULL JOIN stored s ON b.{_ENTITY} = s.{_ENTITY} AND b.{sequence} = s.{start}
             UNION ALL BY NAME
             SELECT s.{_ENTITY}, s.{sequence} AS {_AT}, 0 AS kind, NULL AS {SOURCE}, true AS confirms, false AS known,
-                {sql.columns(names, "s")}
+                {sql.columns(self._values, "s")}
             FROM stored s ANTI JOIN changes b ON b.{_ENTITY} = s.{_ENTITY} AND b.{sequence} = s.{sequence}
             WHERE s.{sequence} > s.{start}
             UNION ALL BY NAME
@@ -173,27 +181,40 @@ class HistoryMerge:
                 ANTI JOIN stored n ON n.{_ENTITY} = s.{_ENTITY} AND n.{start} = s.{end} AND n.{SOURCE} <> s.{SOURCE}
                 WHERE s.{end} IS NOT NULL
             ) GROUP BY {_ENTITY}, {_AT}"""
+
+    def _folding(self) -> str:
+        """Return the query that makes rows of events; void deletes are among them, as kind 2.
+
+        Events that make no difference are left out. The rest is cut into parts where a row begins or ends; the last
+        event of a part gives the row its values, the next part its end.
+        """
+        _, start, end = self._quoted()
         order = f"PARTITION BY {_ENTITY} ORDER BY {_AT}, kind"
         follows = "lag(kind) OVER w = 0 AND kind = 0"
-        folded = f"""
+        is_event = f"kind = 1 OR {SOURCE} IS NOT NULL"
+        return f"""
             WITH changes AS MATERIALIZED (SELECT * FROM given), stored AS MATERIALIZED (SELECT * FROM found),
-            events AS ({events}),
+            events AS ({self._events()}),
             kept AS (SELECT * FROM events WINDOW w AS ({order})
-                QUALIFY kind = 1 OR {SOURCE} IS NOT NULL OR confirms OR NOT coalesce({follows} AND {_same(self._others())}, false)),
+                QUALIFY {is_event} OR confirms OR NOT coalesce({follows} AND {_same(self._others())}, false)),
             marked AS (SELECT *, lag(kind) OVER w IS DISTINCT FROM 0 AS after_nothing,
-                kind = 1 OR {SOURCE} IS NOT NULL OR NOT coalesce({follows} AND {_same(self._tracked())}, false) AS cut
+                {is_event} OR NOT coalesce({follows} AND {_same(self._tracked())}, false) AS cut
                 FROM kept WINDOW w AS ({order})),
             parts AS (SELECT *, sum(cut::INT) OVER ({order} ROWS UNBOUNDED PRECEDING) AS part FROM marked),
             spans AS (SELECT {_ENTITY}, part, min({_AT}) AS began, max({SOURCE}) AS source,
                 lead(min({_AT})) OVER (PARTITION BY {_ENTITY} ORDER BY part) AS ended
                 FROM parts GROUP BY {_ENTITY}, part)
             SELECT p.{_ENTITY}, CASE WHEN p.kind = 1 AND p.after_nothing AND NOT p.known THEN 2 ELSE p.kind END AS kind,
-                p.{_AT},
-                t.source AS {SOURCE}, t.began AS {start}, t.ended AS {end}, {sql.columns(names, "p")}
+                p.{_AT}, t.source AS {SOURCE}, t.began AS {start}, t.ended AS {end}, {sql.columns(self._values, "p")}
             FROM parts p JOIN spans t ON p.{_ENTITY} = t.{_ENTITY} AND p.part = t.part
             QUALIFY row_number() OVER (PARTITION BY p.{_ENTITY}, p.part ORDER BY p.{_AT} DESC) = 1"""
-        rows = self._engine.table(folded, relations)
-        return rows.filter(pc.equal(rows.column("kind"), 0)), rows.filter(pc.equal(rows.column("kind"), 2))
+
+    def _quoted(self) -> tuple[str, str, str]:
+        return (
+            sql.quote(self._sequence),
+            sql.quote(self._history.valid_from),
+            sql.quote(self._history.valid_to),
+        )
 
     def _others(self) -> list[str]:
         return [name for name in self._values if name != self._sequence]
