@@ -287,3 +287,20 @@ def test_nested_columns_are_tracked(tmp_path: Path) -> None:
     rows = table.rows().sort_by("surrogate_key").to_pylist()
     assert [row["valid_from"].day for row in rows] == [1, 3, 5]
     assert [row["surrogate_key"] for row in rows] == [1, 2, 3]
+
+
+def test_columns_may_have_any_name(tmp_path: Path) -> None:
+    others = ["kind", "part", "source", "known", "stored", "began", "events", "order", "s", "w"]
+    schema = pa.schema([("id", pa.int64()), ("at", pa.int64()), *((name, pa.string()) for name in others)])
+    table = LooseTable(tmp_path, schema, key=("id",), sequence="at", rule="scd2", tracked=("kind", "part"))
+    for at, value in ((1, "a"), (5, "b"), (3, "c")):
+        table.write(
+            Operation.UPSERT, pa.Table.from_pylist([{"id": 1, "at": at, **dict.fromkeys(others, value)}], schema)
+        )
+    table.write(Operation.DELETE, pa.table({"id": [1], "at": [9]}))
+    rows = table.rows().sort_by("valid_from").to_pylist()
+    assert [(r["valid_from"], r["valid_to"], *(r[n] for n in others)) for r in rows] == [
+        (1, 3, *["a"] * 10),
+        (3, 5, *["c"] * 10),
+        (5, 9, *["b"] * 10),
+    ]

@@ -31,7 +31,7 @@ from cordillera.table.pruning import FilterPruner
 from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
 from cordillera.table.tombstones import Tombstones
 
-_CLAUSE = "_clause"
+_CLAUSE = "_cdl_clause"
 
 
 def staged_source(

@@ -25,10 +25,10 @@ from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import SOURCE, Merge, MergeResult, in_key_order, positions_by_file, row_ids
 from cordillera.table.tombstones import Tombstones
 
-_PHASE = "_phase"
+_PHASE = "_cdl_phase"
 _LATE, _BASE, _ON_TIME = 0, 1, 2
 """The order in which the rows of a key are applied: late ones first, which whatever is newer then covers."""
-_IS_STORED = "_is_stored"
+_IS_STORED = "_cdl_is_stored"
 
 
 def folds(semantics: MergeSemantics, given: Sequence[str]) -> bool:
