@@ -259,6 +259,24 @@ def test_reading_the_past(orders: Path, cli: Cli) -> None:
     assert cli("sql", count, "--as-of", "1").code == 2
 
 
+def test_reading_a_history(orders: Path, cli: Cli, tmp_path: Path) -> None:
+    create = ["--schema", "id:long,at:int,city:string", "--key", "id", "--sequence", "at", "--merge", "scd2"]
+    assert cli("dataset", "create", "sales.people", *create).code == 0
+    file = tmp_path / "people.csv"
+    file.write_text("id,at,city\n1,10,Oslo\n1,20,Rome\n2,15,Lima\n")
+    assert cli("dataset", "write", "sales.people", file, "--operation", "upsert").code == 0
+
+    def cities(*options: object) -> list[str]:
+        rows = cli("dataset", "read", "sales.people", "--columns", "city", *options, "--output", "json").json()
+        return sorted(row["city"] for row in rows)
+
+    assert cities() == ["Lima", "Oslo", "Rome"]
+    assert cities("--where", "is_current") == ["Lima", "Rome"]
+    assert cities("--as-was", 15) == ["Lima", "Oslo"]
+    assert cities("--as-was", 15, "--where", "id = 1") == ["Oslo"]
+    assert cli("dataset", "read", "sales.orders", "--as-was", "2026-01-01").code == 4
+
+
 def test_a_query_from_stdin(orders: Path, cli: Cli) -> None:
     result = cli("sql", "-", "--output", "json", stdin=b"SELECT country FROM sales.orders WHERE id = 2")
     assert result.json() == [{"country": "CL"}]

@@ -138,3 +138,39 @@ def test_walkthrough_of_format_version_3(tmp_path: Path, engine: str) -> None:
     same_rows(table.rows(metadata.snapshots[0]), READERS[engine](publish(table, 1), metadata.snapshots[0].snapshot_id))
     assert table.rows(metadata.snapshots[0]).num_rows == 5
     same_rows(table.rows(), READERS[engine](publish(table, 2)))
+
+
+@pytest.mark.parametrize(("format_version", "mode"), CASES)
+@pytest.mark.parametrize("engine", READERS)
+def test_engine_reads_a_history(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
+    table = LooseTable(
+        tmp_path,
+        pa.schema([("id", pa.int64()), ("day", pa.date32()), ("city", pa.string())]),
+        key=("id",),
+        sequence="day",
+        partitioning=("is_current",),
+        mode=mode,
+        format_version=format_version,
+        rule="scd7",
+    )
+
+    def batch(*changes: tuple[int, int, str]) -> pa.Table:
+        ids, days, cities = zip(*changes, strict=True)
+        return pa.table({"id": ids, "day": pa.array(days, pa.int32()).cast(pa.date32()), "city": cities})
+
+    def spans(rows: pa.Table) -> list[tuple[Any, ...]]:
+        ordered = rows.sort_by([("id", "ascending"), ("valid_from", "ascending")])
+        return [tuple(row.values()) for row in ordered.select(sorted(rows.column_names)).to_pylist()]
+
+    for number, (operation, changes) in enumerate(
+        [
+            (Operation.UPSERT, batch((1, 1, "Oslo"), (2, 1, "Rome"))),
+            (Operation.UPSERT, batch((1, 9, "Lima"), (2, 5, "Rome"), (3, 4, ""))),
+            (Operation.UPSERT, batch((1, 5, "Kyiv"))),
+            (Operation.DELETE, batch((2, 7, "")).drop_columns(["city"])),
+        ]
+    ):
+        table.write(operation, changes)
+        assert spans(READERS[engine](publish(table, number))) == spans(table.rows())
+    assert table.rows().num_rows == 5
+    assert table.rows(where="is_current").num_rows == 2

@@ -149,7 +149,8 @@ def _yaml(path: Path) -> object:
     "read",
     example=(
         "cordillera dataset read sales.orders --columns id,total --where \"day = '2026-01-31'\"\n"
-        "cordillera dataset read sales.orders --as-of 41 --to orders.parquet"
+        "cordillera dataset read sales.orders --as-of 41 --to orders.parquet\n"
+        "cordillera dataset read sales.customers --as-was 2026-01-31"
     ),
 )
 def read(
@@ -157,6 +158,9 @@ def read(
     columns: Columns = None,
     where: Where = None,
     as_of: AsOfText = None,
+    as_was: Annotated[
+        str | None, typer.Option("--as-was", metavar="MOMENT", help="Of a history: the rows that held then.")
+    ] = None,
     limit: RowLimit = None,
     to: ToFile = None,
 ) -> None:
@@ -164,10 +168,11 @@ def read(
     from cordillera.cli.rows import deliver_rows, most_rows
 
     with open_lake() as lake:
+        held = lake.dataset(name).as_was(as_was).where if as_was is not None else None
         rows = lake.backend.scan(
             name,
             columns=split_names(columns) if columns else None,
-            where=where,
+            where=f"({where}) AND ({held})" if where and held else where or held,
             as_of=as_of,
             limit=most_rows(to=to, limit=limit),
         )

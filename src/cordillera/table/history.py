@@ -33,6 +33,9 @@ from cordillera.table.tombstones import Tombstones
 
 NEXT_SURROGATE_KEY = "cordillera.next-surrogate-key"
 _ENTITY, _SINCE, _AT = "_cdl_entity", "_cdl_since", "_cdl_at"
+_KIND, _CONFIRMS, _KNOWN = "_cdl_kind", "_cdl_confirms", "_cdl_known"
+_NOTHING_BEFORE, _PART = "_cdl_nothing_before", "_cdl_part"
+_BEGAN, _ENDED = "_cdl_began", "_cdl_ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class HistoryMerge:
             "buried": buried,
         }
         rows = self._engine.table(self._folding(), relations)
-        return rows.filter(pc.equal(rows.column("_cdl_kind"), 0)), rows.filter(pc.equal(rows.column("_cdl_kind"), 2))
+        return rows.filter(pc.equal(rows.column(_KIND), 0)), rows.filter(pc.equal(rows.column(_KIND), 2))
 
     def _events(self) -> str:
         """Return the query for what happened to the entities and when, as far as it is known.
@@ -166,16 +169,18 @@ class HistoryMerge:
         )
         return f"""
             SELECT coalesce(b.{_ENTITY}, s.{_ENTITY}) AS {_ENTITY}, coalesce(b.{sequence}, s.{start}) AS {_AT},
-                0 AS _cdl_kind, s.{SOURCE}, false AS _cdl_confirms, false AS _cdl_known, {_AT} AS {sequence}, {either}
+                0 AS {_KIND}, s.{SOURCE}, false AS {_CONFIRMS}, false AS {_KNOWN}, {_AT} AS {sequence}, {either}
             FROM changes b FULL JOIN stored s ON b.{_ENTITY} = s.{_ENTITY} AND b.{sequence} = s.{start}
             UNION ALL BY NAME
-            SELECT s.{_ENTITY}, s.{sequence} AS {_AT}, 0 AS _cdl_kind, NULL AS {SOURCE}, true AS _cdl_confirms, false AS _cdl_known,
-                {sql.columns(self._values, "s")}
+            SELECT s.{_ENTITY}, s.{sequence} AS {_AT}, 0 AS {_KIND}, NULL AS {SOURCE}, true AS {_CONFIRMS},
+                false AS {_KNOWN}, {sql.columns(self._values, "s")}
             FROM stored s ANTI JOIN changes b ON b.{_ENTITY} = s.{_ENTITY} AND b.{sequence} = s.{sequence}
             WHERE s.{sequence} > s.{start}
             UNION ALL BY NAME
-            SELECT {_ENTITY}, {_AT}, 1 AS _cdl_kind, NULL AS {SOURCE}, false AS _cdl_confirms, bool_or(_cdl_known) AS _cdl_known FROM (
-                SELECT {_ENTITY}, {sequence} AS {_AT}, false AS _cdl_known FROM ends
+            SELECT {_ENTITY}, {_AT}, 1 AS {_KIND}, NULL AS {SOURCE}, false AS {_CONFIRMS},
+                bool_or({_KNOWN}) AS {_KNOWN}
+            FROM (
+                SELECT {_ENTITY}, {sequence} AS {_AT}, false AS {_KNOWN} FROM ends
                 UNION ALL SELECT {_ENTITY}, {sequence}, true FROM buried
                 UNION ALL SELECT s.{_ENTITY}, s.{end}, false FROM stored s
                 ANTI JOIN stored n ON n.{_ENTITY} = s.{_ENTITY} AND n.{start} = s.{end} AND n.{SOURCE} <> s.{SOURCE}
@@ -189,25 +194,26 @@ class HistoryMerge:
         event of a part gives the row its values, the next part its end.
         """
         _, start, end = self._quoted()
-        order = f"PARTITION BY {_ENTITY} ORDER BY {_AT}, _cdl_kind"
-        follows = "lag(_cdl_kind) OVER w = 0 AND _cdl_kind = 0"
-        is_event = f"_cdl_kind = 1 OR {SOURCE} IS NOT NULL"
+        order = f"PARTITION BY {_ENTITY} ORDER BY {_AT}, {_KIND}"
+        follows = f"lag({_KIND}) OVER w = 0 AND {_KIND} = 0"
+        is_event = f"{_KIND} = 1 OR {SOURCE} IS NOT NULL"
+        void = f"p.{_KIND} = 1 AND p.{_NOTHING_BEFORE} AND NOT p.{_KNOWN}"
         return f"""
             WITH changes AS MATERIALIZED (SELECT * FROM given), stored AS MATERIALIZED (SELECT * FROM found),
             events AS ({self._events()}),
             kept AS (SELECT * FROM events WINDOW w AS ({order})
-                QUALIFY {is_event} OR _cdl_confirms OR NOT coalesce({follows} AND {_same(self._others())}, false)),
-            marked AS (SELECT *, lag(_cdl_kind) OVER w IS DISTINCT FROM 0 AS _cdl_after_nothing,
+                QUALIFY {is_event} OR {_CONFIRMS} OR NOT coalesce({follows} AND {_same(self._others())}, false)),
+            marked AS (SELECT *, lag({_KIND}) OVER w IS DISTINCT FROM 0 AS {_NOTHING_BEFORE},
                 {is_event} OR NOT coalesce({follows} AND {_same(self._tracked())}, false) AS _cdl_cut
                 FROM kept WINDOW w AS ({order})),
-            parts AS (SELECT *, sum(_cdl_cut::INT) OVER ({order} ROWS UNBOUNDED PRECEDING) AS _cdl_part FROM marked),
-            spans AS (SELECT {_ENTITY}, _cdl_part, min({_AT}) AS _cdl_began, max({SOURCE}) AS _cdl_source,
-                lead(min({_AT})) OVER (PARTITION BY {_ENTITY} ORDER BY _cdl_part) AS _cdl_ended
-                FROM parts GROUP BY {_ENTITY}, _cdl_part)
-            SELECT p.{_ENTITY}, CASE WHEN p._cdl_kind = 1 AND p._cdl_after_nothing AND NOT p._cdl_known THEN 2 ELSE p._cdl_kind END AS _cdl_kind,
-                p.{_AT}, t._cdl_source AS {SOURCE}, t._cdl_began AS {start}, t._cdl_ended AS {end}, {sql.columns(self._values, "p")}
-            FROM parts p JOIN spans t ON p.{_ENTITY} = t.{_ENTITY} AND p._cdl_part = t._cdl_part
-            QUALIFY row_number() OVER (PARTITION BY p.{_ENTITY}, p._cdl_part ORDER BY p.{_AT} DESC) = 1"""
+            parts AS (SELECT *, sum(_cdl_cut::INT) OVER ({order} ROWS UNBOUNDED PRECEDING) AS {_PART} FROM marked),
+            spans AS (SELECT {_ENTITY}, {_PART}, min({_AT}) AS {_BEGAN}, max({SOURCE}) AS _cdl_stored,
+                lead(min({_AT})) OVER (PARTITION BY {_ENTITY} ORDER BY {_PART}) AS {_ENDED}
+                FROM parts GROUP BY {_ENTITY}, {_PART})
+            SELECT p.{_ENTITY}, CASE WHEN {void} THEN 2 ELSE p.{_KIND} END AS {_KIND}, p.{_AT},
+                t._cdl_stored AS {SOURCE}, t.{_BEGAN} AS {start}, t.{_ENDED} AS {end}, {sql.columns(self._values, "p")}
+            FROM parts p JOIN spans t ON p.{_ENTITY} = t.{_ENTITY} AND p.{_PART} = t.{_PART}
+            QUALIFY row_number() OVER (PARTITION BY p.{_ENTITY}, p.{_PART} ORDER BY p.{_AT} DESC) = 1"""
 
     def _quoted(self) -> tuple[str, str, str]:
         return (
