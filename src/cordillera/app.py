@@ -14,6 +14,7 @@ from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.storage import build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
+from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
@@ -80,6 +81,7 @@ class Application:
         guards = (self.contracts,)
         self.commits = CommitService(store, tables, clock, guards)
         self.writes = WriteService(store, catalog, tables, self.commits, guards)
+        self.branches = BranchService(store, catalog, tables, self.commits)
         self.queries = QueryService(catalog, tables, engine)
         self.completions = CompletionService(store, catalog)
         self.subscriptions = SubscriptionService(store, catalog, tables, synchronizers, clock)

@@ -53,6 +53,7 @@ def furnish(folder: Path) -> Furniture:
         for name in ("deletable", "restorable", "changeable", "mergeable"):
             lake.create_dataset(f"sales.{name}", ROWS.schema, key=["id"])
         lake.dataset("sales.restorable").delete()
+        _branch_out(lake)
         for name in ("analysts", "spare"):
             lake.create_target(name, "duckdb", path=str(folder / f"{name}.duckdb"))
         lake.create_job("sales.daily", SELECT, output_condition=CONDITION)
@@ -75,3 +76,19 @@ def furnish(folder: Path) -> Furniture:
         str(run.id),
         str(token.token.id),
     )
+
+
+def _branch_out(lake: cordillera.Lake) -> None:
+    """Make datasets with branches and tags to move and drop."""
+    for name in ("rolled", "second", "picked"):
+        lake.create_dataset(f"sales.{name}", ROWS.schema, key=["id"], format_version=2).write(ROWS.slice(0, 1))
+    rolled, second, picked = (lake.dataset(f"sales.{name}") for name in ("rolled", "second", "picked"))
+    rolled.write(ROWS.slice(1, 1))
+    for tag in ("v1", "droppable"):
+        rolled.create_tag(tag, as_of=1)
+    for branch in ("audit", "behind", "droppable"):
+        second.create_branch(branch)
+    second.write(ROWS.slice(1, 1), branch="audit")
+    picked.create_branch("audit")
+    picked.write(ROWS.slice(1, 1), branch="audit")
+    picked.write(ROWS.slice(2, 1))

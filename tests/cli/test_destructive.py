@@ -13,6 +13,9 @@ GUARDED = {
     "namespace delete": ("spare", "The namespace spare, which holds no datasets, would be deleted."),
     "dataset delete": ("sales.orders", "These depend on it: job:sales.daily, job:sales.spare, target:analysts:orders"),
     "dataset delete-rows": ("sales.orders --where country='PE'", "2 rows of sales.orders would be deleted."),
+    "branch drop": ("sales.second droppable", "The branch droppable of sales.second would be dropped."),
+    "tag drop": ("sales.rolled droppable", "The tag droppable of sales.rolled would be dropped."),
+    "dataset upgrade": ("sales.second", "sales.second would have Iceberg format version 3, which cannot be undone."),
     "subscription revoke": ("{subscription}", "the table orders in analysts would stay as it is."),
     "job delete": ("sales.daily", "The job sales.daily and its 2 runs would be deleted; the dataset sales.daily would"),
 }

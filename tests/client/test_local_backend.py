@@ -9,6 +9,7 @@ import pytest
 
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
+from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
@@ -39,6 +40,10 @@ class TestLocalMerges(Local, MergeSuite):
 
 
 class TestLocalWork(Local, WorkSuite):
+    pass
+
+
+class TestLocalBranches(Local, BranchSuite):
     pass
 
 

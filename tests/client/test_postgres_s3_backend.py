@@ -12,6 +12,7 @@ from psycopg import conninfo, sql
 
 from cordillera.app import Application, create_lake
 from cordillera.client.local import LocalBackend
+from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
@@ -55,4 +56,8 @@ class TestProductionRows(Production, RowsSuite):
 
 
 class TestProductionWork(Production, WorkSuite):
+    pass
+
+
+class TestProductionBranches(Production, BranchSuite):
     pass

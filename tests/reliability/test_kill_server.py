@@ -17,7 +17,7 @@ from tests.reliability.processes import command, end_leases, eventually, settled
 
 COMMITS = "cordillera.catalog.commits:CommitService"
 OPERATIONS = "cordillera.operations.service:OperationsService"
-BEFORE_THE_COMMIT = f"{COMMITS}._audit:after"
+BEFORE_THE_COMMIT = "cordillera.catalog.commit_records:CommitRecords._audit:after"
 POINTS = [  # the server's own worker is the one of test_kill_worker
     BEFORE_THE_COMMIT,
     f"{COMMITS}.commit:after",

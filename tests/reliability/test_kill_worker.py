@@ -27,7 +27,7 @@ POINTS = [
     f"{DELIVERY}.deliver:after",
     f"{RUNS}._begin:after",
     f"{RUNS}._compute:before",
-    "cordillera.catalog.commits:CommitService._audit:after",
+    "cordillera.catalog.commit_records:CommitRecords._audit:after",
     "cordillera.catalog.commits:CommitService.commit:after",
     f"{RUNS}._compute:after",
     f"{RUNS}._finish:after",

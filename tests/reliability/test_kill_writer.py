@@ -17,8 +17,8 @@ POINTS = [
     "cordillera.table.write:TableWriter.resolve:after",
     "cordillera.catalog.tables:TableService.write_successor:before",
     "cordillera.catalog.tables:TableService.write_successor:after",
-    "cordillera.catalog.commits:CommitService._add_snapshot:after",
-    "cordillera.catalog.commits:CommitService._audit:after",
+    "cordillera.catalog.commit_records:CommitRecords._add_snapshot:after",
+    "cordillera.catalog.commit_records:CommitRecords._audit:after",
     "cordillera.catalog.commits:CommitService._publish:after",
     "cordillera.catalog.commits:CommitService.commit:after",
 ]

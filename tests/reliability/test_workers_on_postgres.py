@@ -17,7 +17,7 @@ from tests.reliability.processes import command, end_leases, eventually, settled
 POSTGRES = "cordillera.adapters.synchronizers.postgres:PostgresSynchronizer"
 COMMITS = "cordillera.catalog.commits:CommitService"
 RUNS = "cordillera.workflows.execution:RunService"
-IN_THE_TRANSACTION = f"{COMMITS}._audit:after"
+IN_THE_TRANSACTION = "cordillera.catalog.commit_records:CommitRecords._audit:after"
 LEASE_SECONDS = 4
 POINTS = [
     f"{POSTGRES}.apply:before",

@@ -120,9 +120,9 @@ def test_schemas_are_added_and_chosen() -> None:
 
 def test_snapshots_out_of_order_or_without_row_ids_are_refused() -> None:
     metadata = with_snapshots(2)
-    with pytest.raises(InvalidInputError, match="sequence number"):
+    with pytest.raises(CommitConflictError, match="sequence number"):
         apply((AddSnapshot(snapshot(2, 102, 20)),), metadata, 2_000)
-    with pytest.raises(InvalidInputError, match="below"):
+    with pytest.raises(CommitConflictError, match="below"):
         apply((AddSnapshot(snapshot(3, 102, 5)),), metadata, 2_000)
     with pytest.raises(InvalidInputError, match="lacks"):
         apply((AddSnapshot(snapshot(3, 102, None)),), metadata, 2_000)

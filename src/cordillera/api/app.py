@@ -13,6 +13,7 @@ from cordillera.api.errors import install_error_handlers
 from cordillera.api.middleware import RequestMiddleware
 from cordillera.api.parameters import ERRORS
 from cordillera.api.routes import (
+    branches,
     completions,
     contracts,
     datasets,
@@ -35,7 +36,8 @@ Lists come in pages: `{"items": […], "next": …}`, continued by giving `next`
 shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows travel as Arrow IPC streams.
 """
 _DOMAINS = (
-    operations, namespaces, datasets, rows, maintenance, contracts, completions, subscriptions, jobs, lineage, tokens,
+    operations, namespaces, datasets, rows, branches, maintenance, contracts, completions, subscriptions, jobs, lineage,
+    tokens,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

@@ -64,11 +64,12 @@ async def _idempotency_key(
 
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Condition = Annotated[LongText | None, Query(description="SQL condition on rows, for example `origin = 'JFK'`.")]
+Branch = Annotated[Text, Query(description="A branch of the dataset.")]
 AsOfText = Annotated[
     Text | None,
     Query(
-        description="A snapshot's sequence number, a time in ISO 8601, or a date (the end of that day in UTC); now if "
-        "it is left out.",
+        description="A snapshot's sequence number, a time in ISO 8601, a date (the end of that day in UTC), a branch "
+        "or a tag; now if it is left out.",
     ),
 ]
 

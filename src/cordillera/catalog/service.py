@@ -37,6 +37,7 @@ from cordillera.spec.completion import parse_unit
 from cordillera.spec.event import Topic
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
+from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.spec.texts import check_tags, check_texts
 
 DELETED_DATASET_RETENTION = timedelta(days=7)
@@ -245,11 +246,20 @@ class CatalogService:
         with self._store.read() as tx:
             return tx.dataset_versions.columns(version.id)
 
-    def snapshots(self, name: str, before: int | None = None, limit: int = 100) -> list[Snapshot]:
-        """Return a page of a dataset's snapshots, newest first, below sequence number ``before`` where given."""
+    def snapshots(
+        self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH
+    ) -> list[Snapshot]:
+        """Return a page of a dataset's snapshots, newest first, below sequence number ``before`` where given.
+
+        Args:
+            name: The dataset.
+            before: A sequence number.
+            limit: Most snapshots to return.
+            branch: Those committed to this branch and not published yet, or those on ``main``.
+        """
         with self._store.read() as tx:
             version = resolve(tx, parse_dataset_ref(name)).version
-            return tx.snapshots.page(version.id, before, _page(limit))
+            return tx.snapshots.page(version.id, before, _page(limit), branch)
 
     def snapshot(self, name: str, sequence_number: int) -> Snapshot:
         """Return a snapshot, or raise ``SnapshotNotFoundError``."""

@@ -16,7 +16,8 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
-from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.spec.refs import RefKind, find_ref
+from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LruCache
@@ -100,8 +101,10 @@ class TableService:
             InvalidInputError: If ``as_of`` is no moment.
         """
         metadata, moment = self.load(version), read_as_of(as_of)
-        if moment is None:
+        if moment is None or moment == MAIN_BRANCH:
             return metadata.current_snapshot
+        if isinstance(moment, str):
+            return metadata.snapshot_by_id(find_ref(metadata, moment, name).snapshot_id)
         if not isinstance(moment, int) and not metadata.snapshots and last_moment(moment) >= version.created_at:
             return None  # it was empty then, and still is
         found = metadata.snapshot_by_sequence(self._sequence(version, moment))
@@ -131,7 +134,8 @@ class TableService:
             version: What to read.
             columns: Columns in the order wanted; None for all.
             where: SQL condition on the rows.
-            as_of: The moment to read the table as of; it is read under the schema it had then.
+            as_of: The moment to read the table as of; it is read under the schema it had then. A branch has the
+                current schema.
 
         Raises:
             UnknownColumnError, InvalidExpressionError, SnapshotNotFoundError, InvalidInputError: As their names say.
@@ -149,7 +153,10 @@ class TableService:
     def schema_then(self, name: str, version: DatasetVersion, as_of: AsOf) -> Schema:
         """Return the schema a read sees: today's, or for a read of the past the one it was written under."""
         metadata, snapshot = self.load(version), self.snapshot(name, version, as_of)
-        return metadata.schema if as_of is None or snapshot is None else metadata.schema_by_id(snapshot.schema_id)
+        if snapshot is None or as_of is None:
+            return metadata.schema
+        on_a_branch = isinstance(as_of, str) and metadata.refs.get(as_of, {}).get("type") == RefKind.BRANCH
+        return metadata.schema if on_a_branch else metadata.schema_by_id(snapshot.schema_id)
 
     def candidates(
         self,
@@ -217,11 +224,7 @@ def columns_of(schema: Schema) -> tuple[Column, ...]:
 def with_state(version: DatasetVersion, file: MetadataFile, now: datetime) -> DatasetVersion:
     """Return a dataset version as it is after a commit that wrote a metadata file."""
     metadata = file.metadata
-    summary = metadata.current_snapshot.summary if metadata.current_snapshot else {}
-    total = {
-        name: int(summary.get(f"total-{name}", 0))
-        for name in ("records", "position-deletes", "files-size", "data-files")
-    }
+    snapshot = metadata.current_snapshot
     return replace(
         version,
         metadata_location=file.location,
@@ -230,10 +233,10 @@ def with_state(version: DatasetVersion, file: MetadataFile, now: datetime) -> Da
         sequence_column=metadata.semantics.sequence,
         write_mode=metadata.semantics.write_mode,
         schema_id=metadata.current_schema_id,
-        sequence_number=metadata.current_snapshot.sequence_number if metadata.current_snapshot else 0,
-        rows=total["records"] - total["position-deletes"],
-        bytes=total["files-size"],
-        files=total["data-files"],
+        sequence_number=snapshot.sequence_number if snapshot else 0,
+        rows=rows_in(snapshot),
+        bytes=_total(snapshot, "files-size"),
+        files=_total(snapshot, "data-files"),
         updated_at=now,
     )
 
@@ -242,6 +245,15 @@ def _files_kept(properties: Mapping[str, str]) -> int:
     """Return how many earlier metadata files a table keeps; always one, which readers may just be reading."""
     declared = properties.get(_METADATA_FILES_PROPERTY, "")
     return max(1, int(declared)) if declared.isdigit() else METADATA_FILES_KEPT
+
+
+def rows_in(snapshot: IcebergSnapshot | None) -> int:
+    """Return how many rows a snapshot has, as its summary says."""
+    return _total(snapshot, "records") - _total(snapshot, "position-deletes")
+
+
+def _total(snapshot: IcebergSnapshot | None, what: str) -> int:
+    return int(snapshot.summary.get(f"total-{what}", 0)) if snapshot else 0
 
 
 def _counter(location: str) -> int:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
 import pyarrow as pa
-import stamina
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
+from cordillera.catalog.retries import attempts
 from cordillera.catalog.service import CatalogService, ResolvedDataset
 from cordillera.catalog.tables import TableService
-from cordillera.errors import CommitConflictError, InvalidInputError
+from cordillera.errors import InvalidInputError
 from cordillera.ports.commit_guard import CommitGuard, RowInspector
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.commit import AddSchema, AssertCurrentSchemaId, AssertLastAssignedFieldId, SetCurrentSchema
 from cordillera.spec.expression import RowFilter, parse_row_filter
 from cordillera.spec.merge import Operation, parse_operation
 from cordillera.spec.merge_clauses import MergeClause
+from cordillera.spec.refs import on_branch
 from cordillera.spec.schema_evolution import SchemaChange, evolve
-from cordillera.spec.table_metadata import TableMetadata
+from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
 from cordillera.table.keyed_write import stored_columns
 from cordillera.table.write import PreparedWrite, StagedWrite, TableWriter
-
-_ATTEMPTS = 30
-_PATIENCE_SECONDS = 120.0
 
 
 class WriteService:
@@ -61,6 +59,7 @@ class WriteService:
         idempotency_key: str | None = None,
         request_hash: str = "",
         completes: str | date | None = None,
+        branch: str = MAIN_BRANCH,
     ) -> CommitResult:
         """Write rows into a dataset.
 
@@ -73,20 +72,26 @@ class WriteService:
             request_hash: Stands for the rows when a repetition is compared with the first time; by default they are
                 hashed, which needs them to come in the same order.
             completes: A partition that is complete with this write.
+            branch: Where to write; nobody but readers of the branch sees it.
 
         Raises:
             CordilleraError: One of its kinds. Nothing of the write is visible then.
         """
         operation = parse_operation(operation)
         target = self._catalog.dataset(name)
-        metadata = self._tables.load(target.version)
+        metadata = self._view(target, branch)
         row_filter = self._filter(operation, where, target, metadata)
-        request = CommitRequest(idempotency_key=idempotency_key, request_hash=request_hash, completes=completes)
+        request = CommitRequest(
+            idempotency_key=idempotency_key, request_hash=request_hash, completes=completes, branch=branch
+        )
         writer = TableWriter(self._tables.io, target.name)
-        digest = _Digest(operation, where or "") if idempotency_key is not None and not request_hash else None
+        digest = None
+        if idempotency_key is not None and not request_hash:
+            digest = _Digest(operation, where or "", branch)
         replayed = self._replayed(target, request, digest, lambda: writer.conformed(operation, rows, metadata))
         if replayed is not None:
             return replayed
+        _check_completes(target, request)
         staged = writer.stage(
             operation,
             rows,
@@ -112,6 +117,7 @@ class WriteService:
         idempotency_key: str | None = None,
         request_hash: str = "",
         completes: str | date | None = None,
+        branch: str = MAIN_BRANCH,
     ) -> CommitResult:
         """Merge rows into a dataset by clauses.
 
@@ -119,19 +125,22 @@ class WriteService:
             name: The dataset, or one of its dataset versions.
             rows: The source; held in memory.
             clauses: What to do with which rows (``cordillera.spec.merge_clauses``).
-            idempotency_key, request_hash, completes: As in ``write``.
+            idempotency_key, request_hash, completes, branch: As in ``write``.
 
         Raises:
             CordilleraError: One of its kinds. Nothing of the merge is visible then.
         """
         target = self._catalog.dataset(name)
-        metadata = self._tables.load(target.version)
-        request = CommitRequest(idempotency_key=idempotency_key, request_hash=request_hash, completes=completes)
+        metadata = self._view(target, branch)
+        request = CommitRequest(
+            idempotency_key=idempotency_key, request_hash=request_hash, completes=completes, branch=branch
+        )
         keyed = idempotency_key is not None and not request_hash
-        digest = _Digest(Operation.MERGE, repr(tuple(clauses))) if keyed else None
+        digest = _Digest(Operation.MERGE, repr(tuple(clauses)), branch) if keyed else None
         replayed = self._replayed(target, request, digest, lambda: iter(rows))
         if replayed is not None:
             return replayed
+        _check_completes(target, request)
         columns = [field.name for field in metadata.schema.fields]
         writer = TableWriter(self._tables.io, target.name)
         staged = writer.stage_merge(
@@ -144,12 +153,16 @@ class WriteService:
             request = replace(request, request_hash=digest.hexdigest())
         return self._commit(target, writer, staged, metadata, request)
 
-    def delete_where(self, name: str, where: str, *, idempotency_key: str | None = None) -> CommitResult:
-        """Delete the rows of a dataset that satisfy a condition."""
+    def delete_where(
+        self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
+    ) -> CommitResult:
+        """Delete the rows of a dataset, or of one of its branches, that satisfy a condition."""
         target = self._catalog.dataset(name)
-        metadata = self._tables.load(target.version)
+        metadata = self._view(target, branch)
         staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
-        request = CommitRequest(idempotency_key=idempotency_key, request_hash=f"delete where {where}")
+        request = CommitRequest(
+            idempotency_key=idempotency_key, request_hash=_of_branch(f"delete where {where}", branch), branch=branch
+        )
         writer = TableWriter(self._tables.io, target.name)
         return self._commit(target, writer, staged, metadata, request)
 
@@ -158,7 +171,7 @@ class WriteService:
         request = CommitRequest(
             completes=partition, idempotency_key=idempotency_key, request_hash=f"complete {partition}"
         )
-        for attempt in _attempts():
+        for attempt in attempts():
             with attempt:
                 result = self._commits.commit(self._catalog.dataset(name), request)
         return result
@@ -169,12 +182,16 @@ class WriteService:
         Raises:
             IncompatibleSchemaError: If a change would break stored rows or their readers.
         """
-        for attempt in _attempts():
+        for attempt in attempts():
             with attempt:
                 target = self._catalog.dataset(name)
                 metadata = self._tables.load(target.version)
                 result = self._commits.commit(target, _evolution(metadata, changes))
         return result
+
+    def _view(self, target: ResolvedDataset, branch: str) -> TableMetadata:
+        """Return a table as writers of a branch see it."""
+        return on_branch(self._tables.load(target.version), branch, target.name)
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -187,12 +204,12 @@ class WriteService:
         request: CommitRequest,
     ) -> CommitResult:
         """Resolve and commit, again and again while other writers are faster."""
-        for attempt in _attempts():
+        for attempt in attempts():
             with attempt:
                 if attempt.num > 1:
                     # Another dataset version may have become active, but the rows were staged for this one.
                     target = self._catalog.dataset(str(target.dataset.ref(target.version.number)))
-                    metadata, staged = self._refreshed(target, metadata, staged, writer)
+                    metadata, staged = self._refreshed(target, metadata, staged, writer, request.branch)
                 prepared = writer.resolve(staged, metadata)
                 result = self._try(target, writer, prepared, request)
         return result
@@ -209,9 +226,9 @@ class WriteService:
             raise
 
     def _refreshed(
-        self, target: ResolvedDataset, before: TableMetadata, staged: StagedWrite, writer: TableWriter
+        self, target: ResolvedDataset, before: TableMetadata, staged: StagedWrite, writer: TableWriter, branch: str
     ) -> tuple[TableMetadata, StagedWrite]:
-        metadata = self._tables.load(target.version)
+        metadata = self._view(target, branch)
         if metadata.current_schema_id == before.current_schema_id or staged.batch is None:
             return metadata, staged
         rows = staged.batch.to_reader()
@@ -264,8 +281,8 @@ class WriteService:
 class _Digest:
     """Hashes rows as they pass, to tell whether a repeated write brings the same ones."""
 
-    def __init__(self, operation: Operation, what: str) -> None:
-        self._hash = hashlib.sha256(f"{operation}\n{what}\n".encode())
+    def __init__(self, operation: Operation, what: str, branch: str) -> None:
+        self._hash = hashlib.sha256(f"{_of_branch(operation, branch)}\n{what}\n".encode())
 
     def watch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass batches on, hashed."""
@@ -278,15 +295,16 @@ class _Digest:
         return self._hash.hexdigest()
 
 
-def _attempts() -> Iterable[stamina.Attempt]:
-    return stamina.retry_context(
-        on=CommitConflictError,
-        attempts=_ATTEMPTS,
-        timeout=_PATIENCE_SECONDS,
-        wait_initial=0.01,
-        wait_max=1.0,
-        wait_jitter=0.05,
-    )
+def _check_completes(target: ResolvedDataset, request: CommitRequest) -> None:
+    if request.completes is not None and request.branch != MAIN_BRANCH:
+        raise InvalidInputError(
+            f"A write to the branch {request.branch} completes nothing: readers of {target.name} do not see it.",
+            hint="Complete the partition when the branch is published.",
+        )
+
+
+def _of_branch(what: str, branch: str) -> str:
+    return what if branch == MAIN_BRANCH else f"{what} on {branch}"
 
 
 def _evolution(metadata: TableMetadata, changes: Sequence[SchemaChange]) -> CommitRequest:

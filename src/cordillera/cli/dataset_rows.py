@@ -11,6 +11,7 @@ from cordillera.cli.command import command
 from cordillera.cli.dataset import app
 from cordillera.cli.options import (
     AsOfText,
+    Branch,
     Columns,
     DatasetName,
     DryRun,
@@ -64,6 +65,7 @@ def write(
     completes: Annotated[
         str | None, typer.Option("--completes", metavar="PARTITION", help="The partition this write completes.")
     ] = None,
+    branch: Branch = "main",
     idempotency_key: IdempotencyKey = None,
     format: Annotated[
         str | None, typer.Option("--format", help="parquet, csv, jsonl or arrow; by default what the ending says.")
@@ -88,6 +90,7 @@ def write(
             where=where,
             idempotency_key=idempotency_key,
             completes=completes,
+            branch=branch,
         )
     show_outcome(_summary(name, result), result, OUTCOME)
 
@@ -107,6 +110,7 @@ def merge(
     completes: Annotated[
         str | None, typer.Option("--completes", metavar="PARTITION", help="The partition this merge completes.")
     ] = None,
+    branch: Branch = "main",
     idempotency_key: IdempotencyKey = None,
     format: Annotated[
         str | None, typer.Option("--format", help="parquet, csv, jsonl or arrow; by default what the ending says.")
@@ -128,7 +132,12 @@ def merge(
         progress(f"Merging into {name}") as advance,
     ):
         result = lake.backend.merge(
-            name, watched(rows, advance), wanted, idempotency_key=idempotency_key, completes=completes
+            name,
+            watched(rows, advance),
+            wanted,
+            idempotency_key=idempotency_key,
+            completes=completes,
+            branch=branch,
         )
     show_outcome(_summary(name, result), result, OUTCOME)
 
@@ -187,6 +196,7 @@ def read(
 def delete_rows(
     name: DatasetName,
     where: Annotated[str, typer.Option("--where", metavar="SQL", help="SQL condition on the rows to delete.")],
+    branch: Branch = "main",
     idempotency_key: IdempotencyKey = None,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -194,17 +204,16 @@ def delete_rows(
     """Delete the rows that satisfy a condition. Earlier snapshots still have them."""
     with open_lake() as lake:
         known = dry_run or not yes
-        consequence = (
-            f"{counted(_count(lake.backend, name, where), 'row')} of {name} would be deleted." if known else ""
-        )
+        count = _count(lake.backend, name, where, branch) if known else 0
+        consequence = f"{counted(count, 'row')} of {name} would be deleted."
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
-            result = lake.backend.delete_where(name, where, idempotency_key=idempotency_key)
+            result = lake.backend.delete_where(name, where, idempotency_key=idempotency_key, branch=branch)
             show_outcome(_summary(name, result), result, OUTCOME)
 
 
-def _count(lake: LakeBackend, name: str, where: str) -> int:
+def _count(lake: LakeBackend, name: str, where: str, branch: str) -> int:
     first = lake.schema(name).names[:1]
-    return sum(batch.num_rows for batch in lake.scan(name, columns=first, where=where))
+    return sum(batch.num_rows for batch in lake.scan(name, columns=first, where=where, as_of=branch))
 
 
 def _summary(name: str, result: CommitResult) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cordillera.cli import (
+    branch,
     completion,
     contract,
     dataset,
@@ -48,7 +49,16 @@ _EPILOG = "\n\n".join(
     ]
 )
 _PANELS = {
-    "Datasets": [namespace.app, dataset.app, snapshot.app, contract.app, completion.app, lineage.app],
+    "Datasets": [
+        namespace.app,
+        dataset.app,
+        snapshot.app,
+        branch.app,
+        branch.tag_app,
+        contract.app,
+        completion.app,
+        lineage.app,
+    ],
     "Delivery and work": [target.app, subscription.app, job.app, run.app],
     "Operations": [operations.event_app, operations.audit_app, operations.task_app, token.app, demo.app],
 }

@@ -43,9 +43,10 @@ AsOfText = Annotated[
     typer.Option(
         "--as-of",
         metavar="WHEN",
-        help="Read it as it was: a snapshot's sequence number, a time, or a date (the end of that day in UTC).",
+        help="Which state: a snapshot's number, a time, a date (the end of that day in UTC), a branch or a tag.",
     ),
 ]
+Branch = Annotated[str, typer.Option("--branch", metavar="BRANCH", help="The branch of the dataset.")]
 IdempotencyKey = Annotated[
     str | None, typer.Option("--idempotency-key", metavar="KEY", help="Repeating under the same key has no effect.")
 ]

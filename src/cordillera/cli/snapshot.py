@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cordillera.cli.command import command
-from cordillera.cli.options import DEFAULT_LIMIT, DatasetName, Everything, Limit
+from cordillera.cli.options import DEFAULT_LIMIT, Branch, DatasetName, Everything, Limit
 from cordillera.cli.output import Part, View, number, show, show_list
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
@@ -64,11 +64,13 @@ class _SnapshotDetails:
 
 
 @command(app, "list", example="cordillera snapshot list sales.orders --limit 10")
-def list_snapshots(name: DatasetName, limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
-    """List a dataset's snapshots, newest first."""
+def list_snapshots(
+    name: DatasetName, branch: Branch = "main", limit: Limit = DEFAULT_LIMIT, all: Everything = False
+) -> None:
+    """List a dataset's snapshots, newest first; of a branch, those it has not published."""
     with open_lake() as lake:
         found = paged(
-            lambda before, size: lake.backend.snapshots(name, before, size),
+            lambda before, size: lake.backend.snapshots(name, before, size, branch),
             None,
             lambda one: one.sequence_number,
             limit=limit,

@@ -38,8 +38,10 @@ from cordillera.spec.maintenance import (
 )
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import HistoryColumns
+from cordillera.spec.refs import DEFAULT_RETENTION, Ref, Retention
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus
+from cordillera.spec.table_metadata import MAIN_BRANCH
 
 if TYPE_CHECKING:
     import pandas
@@ -161,7 +163,8 @@ class Dataset:
             columns: Columns wanted, in order; None for all.
             where: SQL condition on the rows, for example ``"origin = 'JFK' AND dep_delay > 60"``.
             as_of: When to read the dataset as it was: a snapshot's sequence number, a datetime (UTC unless it has a
-                zone), a date, which means the end of that day in UTC, or one of these as text (ISO 8601).
+                zone), a date, which means the end of that day in UTC, a tag, or one of these as text (ISO 8601); or a
+                branch.
 
         Raises:
             InvalidInputError: If ``as_of`` is no moment.
@@ -218,6 +221,7 @@ class Dataset:
         where: str | None = None,
         idempotency_key: str | None = None,
         completes: str | date | None = None,
+        branch: str = MAIN_BRANCH,
     ) -> CommitResult:
         """Write rows.
 
@@ -227,6 +231,7 @@ class Dataset:
             where: With replace: the rows that are replaced.
             idempotency_key: Repeating a write under the same key has no further effect.
             completes: A partition that is complete with this write.
+            branch: Where to write. Nobody who does not name the branch sees it, until it is published.
 
         Raises:
             ContractViolationError: If the rows break the dataset's contract; nothing is written.
@@ -234,10 +239,16 @@ class Dataset:
         """
         reader = as_reader(rows, lambda: self.schema)
         return self._backend.write(
-            self.name, reader, operation, where=where, idempotency_key=idempotency_key, completes=completes
+            self.name,
+            reader,
+            operation,
+            where=where,
+            idempotency_key=idempotency_key,
+            completes=completes,
+            branch=branch,
         )
 
-    def merge(self, rows: Any) -> MergeBuilder:
+    def merge(self, rows: Any, branch: str = MAIN_BRANCH) -> MergeBuilder:
         """Begin a conditional merge: which rows to update, delete and insert is said clause by clause.
 
         ``dataset.merge(rows).when_matched().update().when_not_matched().insert().execute()``
@@ -245,23 +256,82 @@ class Dataset:
         Args:
             rows: The source, in any form that ``write`` takes; besides the dataset's columns, the key among them, it
                 may have others that clauses use.
+            branch: Where to merge.
         """
-        return MergeBuilder(self._backend, self.name, as_reader(rows, lambda: self.schema, others=True))
+        return MergeBuilder(self._backend, self.name, as_reader(rows, lambda: self.schema, others=True), branch)
 
-    def delete_where(self, where: str, *, idempotency_key: str | None = None) -> CommitResult:
+    def delete_where(
+        self, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
+    ) -> CommitResult:
         """Delete the rows that satisfy a condition."""
-        return self._backend.delete_where(self.name, where, idempotency_key=idempotency_key)
+        return self._backend.delete_where(self.name, where, idempotency_key=idempotency_key, branch=branch)
 
     # --- history -------------------------------------------------------------------------------------------------
 
-    def snapshots(self, before: int | None = None, limit: int = 100) -> list[Snapshot]:
-        """Return snapshots, newest first."""
-        return self._backend.snapshots(self.name, before, limit)
+    def snapshots(self, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH) -> list[Snapshot]:
+        """Return snapshots, newest first: those that readers see or saw, or those a branch has not published yet."""
+        return self._backend.snapshots(self.name, before, limit, branch)
 
     def manifest(self, snapshot: int | Snapshot) -> Manifest:
         """Return what a snapshot changed, file by file."""
         sequence = snapshot.sequence_number if isinstance(snapshot, Snapshot) else snapshot
         return self._backend.manifest(self.name, sequence)
+
+    def rollback(self, to: int | date | str) -> CommitResult:
+        """Give the dataset the rows it had at an earlier snapshot: a sequence number, a time or a tag.
+
+        No row is read or written. What came since stays in the history; targets follow back.
+        """
+        return self._backend.rollback(self.name, to)
+
+    def upgrade(self, format_version: int = 3) -> CommitResult:
+        """Raise the Iceberg format version; files stay as they are."""
+        return self._backend.upgrade(self.name, format_version)
+
+    # --- branches and tags ---------------------------------------------------------------------------------------
+
+    def refs(self) -> list[Ref]:
+        """Return branches and tags by name."""
+        return self._backend.refs(self.name)
+
+    def create_branch(self, branch: str, as_of: AsOf = None, retention: Retention = DEFAULT_RETENTION) -> Ref:
+        """Make a branch of the current rows, or of an earlier snapshot: ``write(…, branch=…)`` changes it alone."""
+        return self._backend.create_ref(self.name, branch, "branch", as_of=as_of, retention=retention)
+
+    def create_tag(self, tag: str, as_of: AsOf = None, retention: Retention = DEFAULT_RETENTION) -> Ref:
+        """Give the current snapshot, or an earlier one, a name that stays: ``scan(as_of=tag)`` reads it."""
+        return self._backend.create_ref(self.name, tag, "tag", as_of=as_of, retention=retention)
+
+    def drop_ref(self, ref: str) -> None:
+        """Remove a branch or tag."""
+        self._backend.drop_ref(self.name, ref)
+
+    def retain_ref(self, ref: str, retention: Retention) -> Ref:
+        """Change how long snapshot expiry keeps a branch or tag."""
+        return self._backend.retain_ref(self.name, ref, retention)
+
+    def publish(self, branch: str, *, completes: str | date | None = None) -> CommitResult:
+        """Make everything committed to a branch visible at once.
+
+        Raises:
+            NotAllowedError: If the dataset has been written to meanwhile; the hint names the snapshots to cherry-pick.
+        """
+        return self._backend.fast_forward(self.name, MAIN_BRANCH, branch, completes=completes)
+
+    def fast_forward(self, branch: str, to: str = MAIN_BRANCH) -> CommitResult:
+        """Move a branch on to another one that was made from it, by default to what readers see."""
+        return self._backend.fast_forward(self.name, branch, to)
+
+    def cherry_pick(self, snapshot: int | Snapshot, branch: str = MAIN_BRANCH) -> CommitResult:
+        """Do to the dataset, or to another branch, what a snapshot of a branch did to it.
+
+        Raises:
+            NotAllowedError, DuplicateKeyError: If the same rows have been changed otherwise.
+        """
+        sequence = snapshot.sequence_number if isinstance(snapshot, Snapshot) else snapshot
+        return self._backend.cherry_pick(self.name, sequence, branch=branch)
+
+    # --- where it is ---------------------------------------------------------------------------------------------
 
     @property
     def metadata_location(self) -> str:

@@ -14,6 +14,7 @@ from cordillera.app import Application
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
+from cordillera.client.branches import LocalBranches
 from cordillera.client.local_maintenance import LocalMaintenance
 from cordillera.contracts.service import ContractInForce
 from cordillera.errors import InvalidInputError, SnapshotNotFoundError
@@ -30,12 +31,13 @@ from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.spec.workflow import Job, Run, Waiting
 
 _MOST_ORPHANS = 1000
 
 
-class LocalBackend(LocalMaintenance):
+class LocalBackend(LocalBranches, LocalMaintenance):
     """Implements ``LakeBackend`` on the services of an application.
 
     Args:
@@ -196,10 +198,11 @@ class LocalBackend(LocalMaintenance):
         where: str | None = None,
         idempotency_key: str | None = None,
         completes: str | date | None = None,
+        branch: str = MAIN_BRANCH,
     ) -> CommitResult:
         """Write rows into a dataset."""
         return self.app.writes.write(
-            name, rows, operation, where=where, idempotency_key=idempotency_key, completes=completes
+            name, rows, operation, where=where, idempotency_key=idempotency_key, completes=completes, branch=branch
         )
 
     def merge(
@@ -210,21 +213,28 @@ class LocalBackend(LocalMaintenance):
         *,
         idempotency_key: str | None = None,
         completes: str | date | None = None,
+        branch: str = MAIN_BRANCH,
     ) -> CommitResult:
         """Merge rows into a dataset by clauses."""
-        return self.app.writes.merge(name, rows, clauses, idempotency_key=idempotency_key, completes=completes)
+        return self.app.writes.merge(
+            name, rows, clauses, idempotency_key=idempotency_key, completes=completes, branch=branch
+        )
 
-    def delete_where(self, name: str, where: str, *, idempotency_key: str | None = None) -> CommitResult:
+    def delete_where(
+        self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
+    ) -> CommitResult:
         """Delete the rows that satisfy a condition."""
-        return self.app.writes.delete_where(name, where, idempotency_key=idempotency_key)
+        return self.app.writes.delete_where(name, where, idempotency_key=idempotency_key, branch=branch)
 
     def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
         """Change a dataset's schema."""
         return self.app.writes.evolve(name, changes)
 
-    def snapshots(self, name: str, before: int | None = None, limit: int = 100) -> list[Snapshot]:
-        """Return a page of snapshots, newest first."""
-        return self.app.catalog.snapshots(name, before, limit)
+    def snapshots(
+        self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH
+    ) -> list[Snapshot]:
+        """Return a page of a branch's snapshots, newest first."""
+        return self.app.catalog.snapshots(name, before, limit, branch)
 
     def snapshot(self, name: str, sequence_number: int) -> Snapshot:
         """Return a snapshot."""

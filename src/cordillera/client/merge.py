@@ -11,6 +11,7 @@ import pyarrow as pa
 from cordillera.catalog.commits import CommitResult
 from cordillera.client.backend import LakeBackend
 from cordillera.spec.merge_clauses import MergeClause, Then, When
+from cordillera.spec.table_metadata import MAIN_BRANCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class MergeBuilder:
     backend: LakeBackend
     dataset: str
     rows: pa.RecordBatchReader
+    branch: str = MAIN_BRANCH
     clauses: tuple[MergeClause, ...] = ()
 
     def when_matched(self, condition: str | None = None) -> MatchedRows:
@@ -53,7 +55,12 @@ class MergeBuilder:
             InvalidInputError: One of its kinds, if the source or a clause does not fit the dataset; nothing is written.
         """
         return self.backend.merge(
-            self.dataset, self.rows, self.clauses, idempotency_key=idempotency_key, completes=completes
+            self.dataset,
+            self.rows,
+            self.clauses,
+            idempotency_key=idempotency_key,
+            completes=completes,
+            branch=self.branch,
         )
 
 

@@ -14,6 +14,7 @@ from cordillera.access.service import NewToken
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
+from cordillera.client.branches import RemoteBranches
 from cordillera.client.connection import Connection, path, segment_text
 from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
@@ -33,10 +34,11 @@ from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
-class RemoteBackend(RemoteMaintenance):
+class RemoteBackend(RemoteBranches, RemoteMaintenance):
     """Implements ``LakeBackend`` over the HTTP API.
 
     Args:
@@ -210,6 +212,7 @@ class RemoteBackend(RemoteMaintenance):
         where: str | None = None,
         idempotency_key: str | None = None,
         completes: str | date | None = None,
+        branch: str = MAIN_BRANCH,
     ) -> CommitResult:
         """Write rows into a dataset."""
         return self._server.write_rows(
@@ -220,6 +223,7 @@ class RemoteBackend(RemoteMaintenance):
             operation=operation,
             where=where,
             completes=None if completes is None else self._label(name, completes),
+            branch=branch,
         )
 
     def merge(
@@ -230,6 +234,7 @@ class RemoteBackend(RemoteMaintenance):
         *,
         idempotency_key: str | None = None,
         completes: str | date | None = None,
+        branch: str = MAIN_BRANCH,
     ) -> CommitResult:
         """Merge rows into a dataset by clauses."""
         return self._server.write_rows(
@@ -239,22 +244,29 @@ class RemoteBackend(RemoteMaintenance):
             key=idempotency_key,
             clauses=clauses_to_json(clauses),
             completes=None if completes is None else self._label(name, completes),
+            branch=branch,
         )
 
-    def delete_where(self, name: str, where: str, *, idempotency_key: str | None = None) -> CommitResult:
+    def delete_where(
+        self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
+    ) -> CommitResult:
         """Delete the rows that satisfy a condition."""
         address = path("datasets", name) + "/rows"
-        return self._server.post(CommitResult, address, method="DELETE", key=idempotency_key, where=where)
+        return self._server.post(
+            CommitResult, address, method="DELETE", key=idempotency_key, where=where, branch=branch
+        )
 
     def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
         """Change a dataset's schema."""
         body = {"changes": [change_to_plain(change) for change in changes]}
         return self._server.post(CommitResult, path("datasets", name) + "/schema-changes", body)
 
-    def snapshots(self, name: str, before: int | None = None, limit: int = 100) -> list[Snapshot]:
-        """Return a page of snapshots, newest first."""
+    def snapshots(
+        self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH
+    ) -> list[Snapshot]:
+        """Return a page of a branch's snapshots, newest first."""
         address = path("datasets", name) + "/snapshots"
-        return self._server.get(Page[Snapshot], address, before=before, limit=limit).items
+        return self._server.get(Page[Snapshot], address, before=before, limit=limit, branch=branch).items
 
     def snapshot(self, name: str, sequence_number: int) -> Snapshot:
         """Return a snapshot."""

@@ -28,6 +28,9 @@ from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.contract import Contract, Problem, Scope, Severity, parse_contract, schema_problems, to_document
 from cordillera.spec.event import Topic
 from cordillera.spec.merge import Operation
+from cordillera.spec.refs import ancestors
+from cordillera.table.branching import SOURCE_SUMMARY
+from cordillera.table.changes import SnapshotChanges
 from cordillera.table.reader import ReadOptions
 
 
@@ -160,9 +163,10 @@ class ContractService:
 
     def check(self, change: Change) -> None:
         """Refuse a commit that breaks the contract's schema, or its rules about the whole table."""
-        contract = self._contract(change.version.id)
-        if contract is None:
+        document = self._document(change.version.id)
+        if document is None:
             return
+        contract = self._parsed(document.text)
         if change.after.current_schema_id != change.before.current_schema_id:
             self._check_schema(change, contract)
         table_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.TABLE]
@@ -171,6 +175,21 @@ class ContractService:
             rows = self._tables.scan_metadata(change.dataset.full_name, change.after, names)
             found = aggregate_violations(self._engine, contract, table_rules, rows)
             refuse_errors(change.dataset.full_name, found)
+        if _publishes_older(change, document):
+            self._check_published(change, contract)
+
+    def _check_published(self, change: Change, contract: Contract) -> None:
+        """Check the rows that come from a branch, which were written before the contract came into force."""
+        before, after, name = change.before.current_snapshot, change.after.current_snapshot, change.dataset.full_name
+        assert after is not None, "what publishes has a snapshot"
+        columns = [field.name for field in change.after.schema.fields]
+        given = set(columns)
+        rules = [rule for rule in contract.row_rules if given.issuperset(rule.columns)]
+        if rules:
+            changes = SnapshotChanges(self._tables.io, change.after, before, after, columns)
+            checker = RowChecker(self._engine, contract, name, change.version.key, rules, ())
+            for _ in checker.inspect(iter(changes.upserts())):
+                pass
 
     def _check_schema(self, change: Change, contract: Contract) -> None:
         schema = to_arrow_schema(change.after.schema)
@@ -193,6 +212,19 @@ class ContractService:
     def _document(self, version_id: UUID) -> ContractDocument | None:
         with self._store.read() as tx:
             return tx.contracts.current(version_id)
+
+
+def _publishes_older(change: Change, document: ContractDocument) -> bool:
+    """Tell whether readers get to see a snapshot of a branch from before the contract in force."""
+    since = document.put_at.timestamp() * 1000
+    seen = change.before.current_snapshot_id
+    for snapshot in ancestors(change.after, change.after.current_snapshot_id):
+        if snapshot.snapshot_id == seen:
+            break
+        origin = change.before.snapshot_by_id(int(snapshot.summary.get(SOURCE_SUMMARY, snapshot.snapshot_id)))
+        if origin is not None and origin.timestamp_ms <= since:
+            return True
+    return False
 
 
 def _parse(text: str) -> Contract:

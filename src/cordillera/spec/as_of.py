@@ -9,15 +9,16 @@ from cordillera.errors import InvalidInputError
 
 AsOf = int | datetime | date | str | None
 """A moment in a dataset version's history: a snapshot's sequence number, a time (UTC unless it has a zone), a date,
-which means the end of that day in UTC, or one of these as text; None means now."""
+which means the end of that day in UTC, or one of these as text; or a branch or tag; None means now."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _DATE_LENGTH = len("2013-01-31")
-_HINT = "Give a snapshot's sequence number, or a date or time like 2013-01-31T07:00:00Z."
+_HINT = "Give a snapshot's sequence number, a date or time like 2013-01-31T07:00:00Z, or a branch or tag."
 
 
-def read_as_of(given: AsOf) -> int | datetime | date | None:
-    """Return a moment with text understood: digits as a sequence number, anything else in ISO 8601.
+def read_as_of(given: AsOf) -> AsOf:
+    """Return a moment with text understood: digits as a sequence number, what begins with a letter as the name of a
+    branch or tag, which stays text, anything else in ISO 8601.
 
     Raises:
         InvalidInputError: If it is no moment.
@@ -29,6 +30,8 @@ def read_as_of(given: AsOf) -> int | datetime | date | None:
         raise InvalidInputError(f"{text[:60]} is no moment in a dataset's history.", hint=_HINT)
     if _NUMBER.fullmatch(text):
         return int(text)
+    if text[:1].isalpha():
+        return text
     try:
         return date.fromisoformat(text) if len(text) <= _DATE_LENGTH else datetime.fromisoformat(text)
     except ValueError:

@@ -131,7 +131,13 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One commit of a dataset version, with a monotonic sequence number."""
+    """One commit of a dataset version, with a monotonic sequence number.
+
+    Attributes:
+        committed_at: When it became part of its branch; for a published one, when it was published.
+        operation: None for a commit by another engine, whose intent is not known.
+        branch: Where it was committed; ``main`` once it is published; empty when its branch was dropped.
+    """
 
     dataset_version_id: UUID
     sequence_number: int
@@ -151,6 +157,7 @@ class Snapshot:
     rows: int
     partitions: tuple[str, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+    branch: str = "main"
 
 
 @dataclass(frozen=True, slots=True)

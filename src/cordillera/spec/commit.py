@@ -236,6 +236,7 @@ def apply(updates: Iterable[Update], metadata: TableMetadata, now_ms: int) -> Ta
 
     Raises:
         InvalidInputError: If an update refers to something that does not exist or would break the specification.
+        CommitConflictError: If a snapshot was numbered before another writer's, of whichever branch, was added.
         NotAllowedError: If a snapshot that is still referenced would be removed.
     """
     changed = metadata.with_changes(last_updated_ms=max(now_ms, metadata.last_updated_ms))
@@ -285,11 +286,14 @@ def _set_default_spec(metadata: TableMetadata, update: SetDefaultSpec) -> TableM
 
 def _add_snapshot(metadata: TableMetadata, update: AddSnapshot) -> TableMetadata:
     snapshot = update.snapshot
-    if snapshot.parent_snapshot_id is not None and snapshot.sequence_number <= metadata.last_sequence_number:
-        raise InvalidInputError(
+    if snapshot.sequence_number <= metadata.last_sequence_number:
+        raise CommitConflictError(
             f"The snapshot {snapshot.snapshot_id} has sequence number {snapshot.sequence_number}, not above the "
-            f"table's last, {metadata.last_sequence_number}."
+            f"table's last, {metadata.last_sequence_number}.",
+            hint="Read the table again and retry.",
         )
+    if metadata.snapshot_by_id(snapshot.snapshot_id) is not None:
+        raise InvalidInputError(f"The table at {metadata.location} already has a snapshot {snapshot.snapshot_id}.")
     changed = metadata.with_changes(
         snapshots=(*metadata.snapshots, snapshot), last_sequence_number=snapshot.sequence_number
     )
@@ -305,9 +309,10 @@ def _next_row_id(metadata: TableMetadata, snapshot: IcebergSnapshot) -> int:
             f"The snapshot {snapshot.snapshot_id} lacks first-row-id or added-rows, which format version 3 requires."
         )
     if snapshot.first_row_id < next_row_id:
-        raise InvalidInputError(
+        raise CommitConflictError(
             f"The snapshot {snapshot.snapshot_id} begins at row id {snapshot.first_row_id}, below the table's next "
-            f"row id, {next_row_id}."
+            f"row id, {next_row_id}.",
+            hint="Read the table again and retry.",
         )
     return snapshot.first_row_id + snapshot.added_rows
 
@@ -315,12 +320,26 @@ def _next_row_id(metadata: TableMetadata, snapshot: IcebergSnapshot) -> int:
 def _set_ref(metadata: TableMetadata, update: SetSnapshotRef) -> TableMetadata:
     if metadata.snapshot_by_id(update.snapshot_id) is None:
         raise InvalidInputError(f"The table at {metadata.location} has no snapshot {update.snapshot_id}.")
+    _check_ref(metadata, update)
     ref = {"snapshot-id": update.snapshot_id, "type": update.type, **update.options}
     changed = metadata.with_changes(refs={**metadata.refs, update.ref: ref})
-    if update.ref != MAIN_BRANCH:
+    if update.ref != MAIN_BRANCH or update.snapshot_id == metadata.current_snapshot_id:
         return changed
     entry = {"snapshot-id": update.snapshot_id, "timestamp-ms": metadata.last_updated_ms}
     return changed.with_changes(current_snapshot_id=update.snapshot_id, snapshot_log=(*metadata.snapshot_log, entry))
+
+
+def _check_ref(metadata: TableMetadata, update: SetSnapshotRef) -> None:
+    before = metadata.refs.get(update.ref, {}).get("type", update.type)
+    if update.type not in _RETENTION_OF or (update.ref == MAIN_BRANCH and update.type != "branch"):
+        raise InvalidInputError(f"{update.ref!r} cannot be a {update.type}.")
+    if before != update.type:
+        raise InvalidInputError(f"{update.ref!r} is a {before} and cannot become a {update.type}.")
+    for name, value in update.options.items():
+        if name not in _RETENTION_OF[update.type]:
+            raise InvalidInputError(f"A {update.type} has no {name}.", hint="Tags have max-ref-age-ms only.")
+        if value <= 0:
+            raise InvalidInputError(f"The {name} of {update.ref!r} has to be above 0, not {value}.")
 
 
 def _remove_snapshots(metadata: TableMetadata, update: RemoveSnapshots) -> TableMetadata:
@@ -356,6 +375,11 @@ def _remove_properties(metadata: TableMetadata, update: RemoveProperties) -> Tab
     kept = {name: value for name, value in metadata.properties.items() if name not in update.names}
     return metadata.with_changes(properties=kept)
 
+
+_RETENTION_OF: Mapping[str, tuple[str, ...]] = {
+    "branch": ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep"),
+    "tag": ("max-ref-age-ms",),
+}
 
 _HANDLERS: dict[type, Callable[[TableMetadata, Any], TableMetadata]] = {
     UpgradeFormatVersion: _upgrade,

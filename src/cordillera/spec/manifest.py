@@ -20,6 +20,8 @@ class TableOperation(StrEnum):
     """Move rows into fewer, larger or better sorted files; no row changes."""
     REWRITE_MANIFESTS = "rewrite_manifests"
     """Write Iceberg's manifests anew; no file changes."""
+    ROLLBACK = "rollback"
+    """Have the files of an earlier snapshot again."""
 
 
 KEEPS_ROWS = frozenset({TableOperation.COMPACT, TableOperation.REWRITE_MANIFESTS})

@@ -16,7 +16,7 @@ from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
 from cordillera.errors import CorruptDataError
-from cordillera.spec.merge import MergeSemantics, WriteMode
+from cordillera.spec.merge import TOMBSTONES_PROPERTY, MergeSemantics, WriteMode
 
 MAIN_BRANCH = "main"
 SUPPORTED_FORMAT_VERSIONS = (2, 3)
@@ -78,7 +78,11 @@ class IcebergSnapshot:
 
 @dataclass(frozen=True)
 class TableMetadata:
-    """The state of one Iceberg table at one commit."""
+    """The state of one Iceberg table at one commit.
+
+    Attributes:
+        branch: The branch whose head ``current_snapshot`` is; see ``cordillera.spec.refs.on_branch``.
+    """
 
     format_version: int
     table_uuid: str
@@ -101,6 +105,7 @@ class TableMetadata:
     refs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     next_row_id: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    branch: str = MAIN_BRANCH
 
     @property
     def schema(self) -> Schema:
@@ -138,6 +143,19 @@ class TableMetadata:
             return None
         return self.snapshot_by_id(self.current_snapshot_id)
 
+    @property
+    def tombstones_property(self) -> str:
+        """The property that leads to the branch's tombstones.
+
+        Every branch has its own: a delete that is only tried out must not make rows on ``main`` late.
+        """
+        return TOMBSTONES_PROPERTY if self.branch == MAIN_BRANCH else f"{TOMBSTONES_PROPERTY}.{self.branch}"
+
+    @property
+    def tombstones(self) -> str | None:
+        """The index of the branch's tombstones, if it has any."""
+        return self.properties.get(self.tombstones_property)
+
     def snapshot_by_id(self, snapshot_id: int) -> IcebergSnapshot | None:
         """Return a snapshot by id, newest first, or None."""
         return next((s for s in reversed(self.snapshots) if s.snapshot_id == snapshot_id), None)
@@ -152,6 +170,7 @@ class TableMetadata:
 
     def to_json(self) -> bytes:
         """Encode as a metadata file."""
+        assert self.branch == MAIN_BRANCH, "what a branch's reader sees is not for storing"
         raw: dict[str, Any] = {
             **self.extra,
             "format-version": self.format_version,

@@ -52,6 +52,13 @@ class _Followed:
     def latest(self) -> Cursor:
         return Cursor(self.version.sequence_number, self.version.schema_id)
 
+    @property
+    def has_row_ids(self) -> bool:
+        """Whether rows can be told apart. Without a key they have no ids yet between an upgrade and the next commit."""
+        snapshot = self.metadata.current_snapshot
+        upgraded = self.version.format_version >= 3 and snapshot is not None and snapshot.first_row_id is None
+        return bool(self.version.key) or not upgraded
+
     def under_schema(self, schema_id: int) -> _Followed:
         """Return the same with an earlier schema in the place of the current one."""
         return replace(self, metadata=self.metadata.with_changes(current_schema_id=schema_id))
@@ -159,6 +166,8 @@ class DeliveryService:
 
     def _bring_up(self, followed: _Followed, synchronizer: Synchronizer) -> DeliveryResult | None:
         subscription = followed.subscription
+        if not followed.has_row_ids:
+            return None
         cursor = synchronizer.read_cursor(subscription.id)
         if cursor == followed.latest:
             self._advance(followed, 0)

@@ -31,17 +31,31 @@ class SnapshotDifference:
 
 
 def differing_files(
-    io: TableIO, metadata: TableMetadata, before: IcebergSnapshot | None, after: IcebergSnapshot | None
+    io: TableIO,
+    metadata: TableMetadata,
+    before: IcebergSnapshot | None,
+    after: IcebergSnapshot | None,
+    *,
+    by_row_id: bool = False,
 ) -> SnapshotDifference:
     """Return files that hold the rows by which two snapshots differ, and perhaps rows that both have.
 
     What a snapshot between them only moved, as compactions do, is told from where it lay before it was moved.
+
+    Args:
+        io: Access to the table's files.
+        metadata: The table.
+        before, after: The snapshots.
+        by_row_id: Rows are known by their ids, which branches assign differently to files from before an upgrade.
     """
-    old = {live.key: live for live in io.files.live(before)}
-    new = {live.key: live for live in io.files.live(after)}
+
+    def files(snapshot: IcebergSnapshot | None) -> dict[object, LiveFile]:
+        live_files = io.files.live(snapshot)
+        return {(live.key, live.file.first_row_id if by_row_id else None): live for live in live_files}
+
+    old, new = files(before), files(after)
     for earlier, later in _moves(metadata, before, after):
-        was = {live.key: live for live in io.files.live(earlier)}
-        now = {live.key: live for live in io.files.live(later)}
+        was, now = files(earlier), files(later)
         moved = now.keys() - was.keys()
         if moved and moved <= new.keys():
             new = {key: live for key, live in new.items() if key not in moved}
@@ -88,7 +102,7 @@ class SnapshotChanges:
         condition_columns: Sequence[str] = (),
     ) -> None:
         self._io, self._metadata = io, metadata
-        self._difference = differing_files(io, metadata, before, after)
+        self._difference = differing_files(io, metadata, before, after, by_row_id=not metadata.semantics.key)
         self._columns, self._condition, self._condition_columns = columns, condition, condition_columns
         self.key: tuple[str, ...] = metadata.semantics.key or (ROW_ID,)
 

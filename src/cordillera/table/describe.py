@@ -29,6 +29,13 @@ def describe_changes(changes: FileChanges, metadata: TableMetadata) -> tuple[Fil
     removed += [live.vector.file for live in changes.removed if live.vector]
     removed += [live.vector.file for live, _ in changes.vectors if live.vector]
     added = [*changes.added, *(vector for _, vector in changes.vectors)]
+    return describe_files(added, removed, metadata)
+
+
+def describe_files(
+    added: Iterable[ContentFile], removed: Iterable[ContentFile], metadata: TableMetadata
+) -> tuple[FileEntry, ...]:
+    """Return an entry for every file that comes or goes."""
     return tuple(
         _entry(file, metadata, added=is_added)
         for files, is_added in ((added, True), (removed, False))

@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cordillera.spec.commit import AssertTableUuid, RemoveSnapshotRef, RemoveSnapshots, Requirement, Update
+from cordillera.spec.commit import (
+    AssertTableUuid,
+    RemoveProperties,
+    RemoveSnapshotRef,
+    RemoveSnapshots,
+    Requirement,
+    Update,
+)
+from cordillera.spec.merge import TOMBSTONES_PROPERTY
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 
 _REF_AGE_PROPERTY = "history.expire.max-ref-age-ms"
@@ -27,6 +35,8 @@ class ExpiryPlan:
     def updates(self) -> tuple[Update, ...]:
         """Return the commit's updates."""
         removed: list[Update] = [RemoveSnapshotRef(ref) for ref in self.refs]
+        if self.refs:
+            removed.append(RemoveProperties(tuple(f"{TOMBSTONES_PROPERTY}.{ref}" for ref in self.refs)))
         if self.snapshots:
             removed.append(RemoveSnapshots(frozenset(s.snapshot_id for s in self.snapshots)))
         return tuple(removed)

@@ -10,11 +10,11 @@ import orjson
 
 from cordillera.errors import CorruptDataError
 from cordillera.ports.storage import Storage
-from cordillera.spec.merge import TOMBSTONES_PROPERTY
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.content_file import Status
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import SnapshotFiles
+from cordillera.table.tombstones import tombstone_indexes
 
 _STATISTICS = ("statistics", "partition-statistics")
 
@@ -82,10 +82,10 @@ def place_of(uri: str) -> str:
 
 
 def _tombstones(storage: Storage, metadata: TableMetadata) -> set[str]:
-    index = metadata.properties.get(TOMBSTONES_PROPERTY)
-    if index is None:
-        return set()
-    try:
-        return {index, *(file["path"] for file in orjson.loads(storage.read(index)))}
-    except (orjson.JSONDecodeError, TypeError, KeyError) as error:
-        raise CorruptDataError(f"The tombstone index {index} cannot be read: {error}.") from error
+    used: set[str] = set()
+    for index in tombstone_indexes(metadata):
+        try:
+            used |= {index, *(file["path"] for file in orjson.loads(storage.read(index)))}
+        except (orjson.JSONDecodeError, TypeError, KeyError) as error:
+            raise CorruptDataError(f"The tombstone index {index} cannot be read: {error}.") from error
+    return used

@@ -21,15 +21,21 @@ from cordillera.spec.commit import (
     SetSnapshotRef,
     Update,
 )
-from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
+from cordillera.spec.merge import TOMBSTONES_PROPERTY
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.manifests import DATA, DELETES, encode_manifest, encode_manifest_list, partition_summaries
+
+ENGINE_NAME = "cordillera"
+OPERATION_SUMMARY = "cordillera.operation"
+"""Entry of a snapshot's summary that says which of Cordillera's operations made it."""
 
 _SMALL_MANIFEST_ENTRIES = 1_000
 _SMALL_MANIFESTS_TO_MERGE = 32
 MANIFEST_ENTRIES = 8_000
 """Most entries of a manifest that is written anew: some megabytes, as other engines make them."""
+_RETENTION = ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class ProducedSnapshot:
 
 
 class SnapshotProducer:
-    """Writes the manifests of one new snapshot on top of a table's current one.
+    """Writes the manifests of one new snapshot on top of a table's current one, or that of the branch it is seen on.
 
     Args:
         storage: Where metadata is written.
@@ -99,13 +105,24 @@ class SnapshotProducer:
 
         Args:
             changes: What it does to files.
-            summary: Goes into the snapshot's summary, and there before what is worked out.
+            summary: Goes into the snapshot's summary, and there before what is worked out; empty values are left out.
             rewrite_manifests: Write all manifests anew, each with the files of few partitions.
         """
         parent = self._metadata.current_snapshot
         kept = self._rewrite_manifests(self._files.manifests(parent), changes)
         arranged = self._clustered(kept) if rewrite_manifests else self._merge_small(kept)
-        manifests = self._assign_row_ids([*self._added_manifests(changes), *arranged])
+        path = self._write_list([*self._added_manifests(changes), *arranged])
+        return self._produced(self._snapshot(path, _summary(parent, changes, summary)))
+
+    def restore(self, earlier: IcebergSnapshot, summary: dict[str, str]) -> ProducedSnapshot:
+        """Write a manifest list that has the files of an earlier snapshot again."""
+        path = self._write_list([m for m in self._files.manifests(earlier) if _carries(m, self._snapshot_id)])
+        totals = {name: value for name, value in earlier.summary.items() if name.startswith("total-")}
+        return self._produced(self._snapshot(path, {"operation": "overwrite", **totals, **summary}))
+
+    def _write_list(self, manifests: list[ManifestFile]) -> str:
+        parent = self._metadata.current_snapshot
+        manifests = self._assign_row_ids(manifests)
         path = self._path(f"snap-{self._snapshot_id}", "avro")
         self._storage.write(
             path,
@@ -116,14 +133,18 @@ class SnapshotProducer:
         )  # fmt: skip
         self._written.append(path)
         self._files.remember(path, manifests)
-        snapshot = self._snapshot(path, changes, summary)
+        return path
+
+    def _produced(self, snapshot: IcebergSnapshot) -> ProducedSnapshot:
+        branch, parent = self._metadata.branch, self._metadata.current_snapshot
+        retention = {name: value for name, value in self._metadata.refs.get(branch, {}).items() if name in _RETENTION}
         return ProducedSnapshot(
             snapshot,
             (
                 AssertTableUuid(self._metadata.table_uuid),
-                AssertRefSnapshot(MAIN_BRANCH, parent.snapshot_id if parent else None),
+                AssertRefSnapshot(branch, parent.snapshot_id if parent else None),
             ),
-            (AddSnapshot(snapshot), SetSnapshotRef(MAIN_BRANCH, snapshot.snapshot_id)),
+            (AddSnapshot(snapshot), SetSnapshotRef(branch, snapshot.snapshot_id, options=retention)),
             tuple(self._written),
         )
 
@@ -245,7 +266,7 @@ class SnapshotProducer:
 
     # --- the snapshot ------------------------------------------------------------------------------------------------
 
-    def _snapshot(self, manifest_list: str, changes: FileChanges, summary: dict[str, str]) -> IcebergSnapshot:
+    def _snapshot(self, manifest_list: str, summary: dict[str, str]) -> IcebergSnapshot:
         parent = self._metadata.current_snapshot
         lineage = (
             {"first_row_id": self._first_row_id, "added_rows": self._assigned_rows}
@@ -258,10 +279,14 @@ class SnapshotProducer:
             sequence_number=self._sequence,
             timestamp_ms=max(self._now_ms, self._metadata.last_updated_ms),
             manifest_list=manifest_list,
-            summary=_summary(parent, changes, summary),
+            summary={name: value for name, value in {**self._always(), **summary}.items() if value},
             schema_id=self._metadata.current_schema_id,
             **lineage,
         )
+
+    def _always(self) -> dict[str, str]:
+        """Return what every summary says: whose snapshot it is, and with which tombstones, to go back to them."""
+        return {"engine-name": ENGINE_NAME, TOMBSTONES_PROPERTY: self._metadata.tombstones or ""}
 
     def _path(self, name: str, extension: str) -> str:
         return f"{self._metadata.location}/metadata/{name}.{extension}"

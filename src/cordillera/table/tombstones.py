@@ -22,8 +22,10 @@ from cordillera.ports.storage import Storage
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, MergeSemantics
-from cordillera.spec.table_metadata import TableMetadata
+from cordillera.spec.refs import ancestors
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.pruning import key_ranges
+from cordillera.table.snapshot_producer import ENGINE_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Tombstones:
     ) -> None:
         self._storage, self._engine, self._metadata, self._new_id = storage, engine, metadata, new_id
         self._semantics: MergeSemantics = metadata.semantics
-        self._index = metadata.properties.get(TOMBSTONES_PROPERTY)
+        self._index = metadata.tombstones
 
     def late_sources(self, source: pa.Table) -> pa.Array:
         """Return the ``_source`` numbers of rows whose key was deleted at a later sequence than theirs.
@@ -153,6 +155,21 @@ class Tombstones:
         latest = f"SELECT {keys}, max({sequence}) AS {sequence} FROM tombstones GROUP BY {keys}"
         query = latest if self._semantics.history is None else "SELECT DISTINCT * FROM tombstones"
         return self._engine.table(query, {"tombstones": tombstones}).cast(tombstones.schema)
+
+
+def tombstone_indexes(metadata: TableMetadata) -> set[str]:
+    """Return the tombstone indexes that a table still needs: of its branches, and of snapshots to roll back to."""
+    of_branches = {value for name, value in metadata.properties.items() if name.startswith(TOMBSTONES_PROPERTY)}
+    summaries = [snapshot.summary for snapshot in metadata.snapshots]
+    return of_branches | {summary[TOMBSTONES_PROPERTY] for summary in summaries if TOMBSTONES_PROPERTY in summary}
+
+
+def tombstones_as_of(metadata: TableMetadata, snapshot: IcebergSnapshot) -> str | None:
+    """Return the tombstone index that a snapshot was committed with; snapshots of other engines keep the one before."""
+    for found in ancestors(metadata, snapshot.snapshot_id):
+        if found.summary.get("engine-name") == ENGINE_NAME:
+            return found.summary.get(TOMBSTONES_PROPERTY)
+    return None
 
 
 def _absorb(files: list[TombstoneFile], rows: int) -> tuple[list[TombstoneFile], list[TombstoneFile]]:

@@ -35,7 +35,7 @@ from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
 from cordillera.table.pruning import FilterPruner, bounds_overlap
 from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
-from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
+from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, SnapshotProducer
 from cordillera.table.tombstones import Tombstones
 
 _KEYED = (Operation.UPSERT, Operation.PARTIAL_UPDATE, Operation.DELETE)
@@ -181,7 +181,7 @@ class TableWriter:
         self._io.storage.delete(file.file_path for file in staged.files)
 
     def _has_tombstones(self, metadata: TableMetadata) -> bool:
-        return TOMBSTONES_PROPERTY in metadata.properties
+        return metadata.tombstones is not None
 
     def _completed(self, batches: Iterator[pa.RecordBatch], metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
         """Add the columns that an append or a replacement leaves out, with their write defaults."""
@@ -256,17 +256,18 @@ class TableWriter:
         written += [f.file_path for f in resolved.changes.added if f.file_path not in staged_paths]
         requirements: list[Requirement] = [AssertCurrentSchemaId(metadata.current_schema_id)]
         if metadata.semantics.sequence:
-            requirements.append(AssertProperty(TOMBSTONES_PROPERTY, metadata.properties.get(TOMBSTONES_PROPERTY)))
+            requirements.append(AssertProperty(metadata.tombstones_property, metadata.tombstones))
+        index = metadata.tombstones
         if resolved.tombstones is not None:
             index, files = self._tombstones(metadata).added(resolved.tombstones)
-            updates.append(SetProperties({TOMBSTONES_PROPERTY: index}))
+            updates.append(SetProperties({metadata.tombstones_property: index}))
             written += files
         requirements += [AssertProperty(name, metadata.properties.get(name)) for name in resolved.properties]
         updates += [SetProperties(resolved.properties)] if resolved.properties else []
         manifest = self._manifest(staged, resolved, metadata)
         snapshot = None
         if resolved.changes:
-            summary = {"cordillera.operation": staged.operation.value}
+            summary = {OPERATION_SUMMARY: staged.operation.value, TOMBSTONES_PROPERTY: index or ""}
             produced = self._producer(metadata).produce(resolved.changes, summary)
             snapshot, written = produced.snapshot, [*written, *produced.written]
             requirements, updates = [*requirements, *produced.requirements], [*updates, *produced.updates]
@@ -276,12 +277,12 @@ class TableWriter:
         if staged.batch is not None:
             return self._merge(staged, metadata, staged.batch)
         if staged.operation is Operation.APPEND:
-            self._refuse_stored_keys(staged.files, metadata, self._live(metadata), {})
+            self.refuse_stored_keys(staged.files, metadata, self._live(metadata), {})
             return _replaced(staged, ())
         if staged.operation is Operation.REPLACE_PARTITIONS:
             gone = self._same_partitions(staged.files, metadata)
             rest = [live for live in self._live(metadata) if live not in gone]
-            self._refuse_stored_keys(staged.files, metadata, rest, {})
+            self.refuse_stored_keys(staged.files, metadata, rest, {})
             return _replaced(staged, gone)
         if staged.where is None:
             return _replaced(staged, self._live(metadata))
@@ -309,7 +310,7 @@ class TableWriter:
             )
         gone = self._matching(where, metadata)
         rest = [live for live in self._live(metadata) if len(gone.get(live, ())) < live.live_rows]
-        self._refuse_stored_keys(staged.files, metadata, rest, gone)
+        self.refuse_stored_keys(staged.files, metadata, rest, gone)
         built = build_changes(self._io, metadata, None, gone)
         deleted = sum(len(positions) for positions in gone.values())
         changes = replace(built, added=(*built.added, *staged.files))
@@ -338,14 +339,24 @@ class TableWriter:
         )
         return positions_by_file(found, candidates)
 
-    def _refuse_stored_keys(
+    def refuse_stored_keys(
         self,
         files: Sequence[ContentFile],
         metadata: TableMetadata,
         stored: Sequence[LiveFile],
-        leaving: dict[LiveFile, BitMap64],
+        leaving: Mapping[LiveFile, BitMap64],
     ) -> None:
-        """Refuse new data files that repeat a key which is stored and stays."""
+        """Refuse new data files that repeat a key which is stored and stays.
+
+        Args:
+            files: The new ones.
+            metadata: The table.
+            stored: Live files that may hold the keys.
+            leaving: Rows of those that go.
+
+        Raises:
+            DuplicateKeyError: Naming examples.
+        """
         key = metadata.semantics.key
         fields = [metadata.schema.find_field(name) for name in key]
         candidates = [live for live in stored if any(bounds_overlap(live.file, file, fields) for file in files)]

@@ -260,6 +260,33 @@ class CatalogSuite:
             assert tx.snapshots.following(version.id, 2) == made[2]
             assert tx.snapshots.following(version.id, 6) is None
 
+    def test_snapshots_of_branches_are_apart_until_published(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.other")
+        branches = {1: "main", 2: "audit", 3: "main", 4: "audit", 5: "trial"}
+        made = {number: snapshot(version.id, number, branch=branch) for number, branch in branches.items()}
+        foreign = snapshot(other.id, 2, branch="audit")
+        with store.write() as tx:
+            for one in [*made.values(), foreign]:
+                tx.snapshots.insert(one, manifest())
+        with store.read() as tx:
+            assert tx.snapshots.get(version.id, 4) == made[4]
+            assert tx.snapshots.page(version.id, None, 9) == [made[3], made[1]]
+            assert tx.snapshots.page(version.id, 4, 9, "audit") == [made[2]]
+            assert tx.snapshots.at(version.id, later(2.5)) == made[1]
+            assert tx.snapshots.following(version.id, 1) == made[3]
+        with store.write() as tx:
+            tx.snapshots.publish(version.id, [1, 2, 4], later(9))
+            tx.snapshots.drop_branch(version.id, "trial")
+        published = {number: replace(made[number], branch="main", committed_at=later(9)) for number in (2, 4)}
+        with store.read() as tx:
+            assert tx.snapshots.page(version.id, None, 9) == [published[4], made[3], published[2], made[1]]
+            assert tx.snapshots.at(version.id, later(8)) == made[3]
+            assert tx.snapshots.at(version.id, later(9)) == published[4]
+            assert tx.snapshots.page(version.id, None, 9, "audit") == []
+            assert tx.snapshots.get(version.id, 5) == replace(made[5], branch="")
+            assert tx.snapshots.page(other.id, None, 9, "audit") == [foreign]
+
     def test_a_manifest_makes_the_round_trip(self, store: MetadataStore) -> None:
         _, version = stored_dataset(store)
         with store.write() as tx:

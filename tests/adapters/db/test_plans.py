@@ -42,6 +42,8 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "snapshots.at": lambda tx: tx.snapshots.at(ID, NOW),
     "snapshots.following": lambda tx: tx.snapshots.following(ID, 1),
     "snapshots.page": lambda tx: tx.snapshots.page(ID, 5, 9),
+    "snapshots.publish": lambda tx: tx.snapshots.publish(ID, [1, 2], NOW),
+    "snapshots.drop_branch": lambda tx: tx.snapshots.drop_branch(ID, "audit"),
     "snapshots.manifest": lambda tx: tx.snapshots.manifest(ID, 1),
     "snapshots.receipt": lambda tx: tx.snapshots.receipt(ID, "key"),
     "search.remove": lambda tx: tx.search.remove(ID),

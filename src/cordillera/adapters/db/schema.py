@@ -145,7 +145,9 @@ snapshots = Table(
     Column("rows", BigInteger, nullable=False),
     Column("partitions", Texts, nullable=False),
     Column("properties", Json, nullable=False),
-    _index("ix_snapshots_time", "dataset_version_id", "committed_at", "sequence_number"),
+    Column("branch", Text, nullable=False, server_default="main"),
+    _index("ix_snapshots_time", "dataset_version_id", "branch", "committed_at", "sequence_number"),
+    _index("ix_snapshots_branch", "dataset_version_id", "branch", "sequence_number"),
 )
 
 # Beside the snapshots, so that a list of snapshots loads no file entries.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.rows import RowMap, chunks
 from cordillera.adapters.db.schema import commit_receipts, manifests, snapshots
 from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError
@@ -17,6 +18,7 @@ from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.spec.catalog import Snapshot
 from cordillera.spec.manifest import AnyOperation, FileContent, FileEntry, Manifest, TableOperation
 from cordillera.spec.merge import Operation
+from cordillera.spec.table_metadata import MAIN_BRANCH
 
 SNAPSHOT = RowMap(Snapshot, snapshots)
 RECEIPT = RowMap(CommitReceipt, commit_receipts)
@@ -41,24 +43,39 @@ class SqlSnapshotRows:
 
     def get(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
         """Return a snapshot by sequence number."""
-        return self._first(version_id, snapshots.c.sequence_number == sequence_number)
+        return SNAPSHOT.one(self._session, _of(version_id).where(snapshots.c.sequence_number == sequence_number))
 
     def at(self, version_id: UUID, moment: datetime) -> Snapshot | None:
-        """Return the newest snapshot committed at or before a moment."""
-        query = _of(version_id).where(snapshots.c.committed_at <= moment)
+        """Return the newest snapshot on ``main`` committed at or before a moment."""
+        query = _on_branch(version_id, MAIN_BRANCH).where(snapshots.c.committed_at <= moment)
         newest = query.order_by(snapshots.c.committed_at.desc(), snapshots.c.sequence_number.desc())
         return SNAPSHOT.one(self._session, newest)
 
     def following(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
-        """Return the first snapshot behind a sequence number."""
-        return self._first(version_id, snapshots.c.sequence_number > sequence_number)
+        """Return the first snapshot on ``main`` behind a sequence number."""
+        query = _on_branch(version_id, MAIN_BRANCH).where(snapshots.c.sequence_number > sequence_number)
+        return SNAPSHOT.one(self._session, query.order_by(snapshots.c.sequence_number))
 
-    def page(self, version_id: UUID, before: int | None, limit: int) -> list[Snapshot]:
-        """Return snapshots newest first."""
-        query = _of(version_id)
+    def page(self, version_id: UUID, before: int | None, limit: int, branch: str = MAIN_BRANCH) -> list[Snapshot]:
+        """Return snapshots of a branch newest first."""
+        query = _on_branch(version_id, branch)
         if before is not None:
             query = query.where(snapshots.c.sequence_number < before)
         return SNAPSHOT.all(self._session, query.order_by(snapshots.c.sequence_number.desc()).limit(limit))
+
+    def publish(self, version_id: UUID, sequence_numbers: Sequence[int], now: datetime) -> None:
+        """Make snapshots of other branches part of ``main``, as committed now."""
+        mine = snapshots.c.dataset_version_id == version_id
+        for chosen in chunks(sequence_numbers):
+            elsewhere = sa.and_(snapshots.c.sequence_number.in_(chosen), snapshots.c.branch != MAIN_BRANCH)
+            self._session.write(
+                sa.update(snapshots).where(mine, elsewhere).values(branch=MAIN_BRANCH, committed_at=now)
+            )
+
+    def drop_branch(self, version_id: UUID, branch: str) -> None:
+        """Take a branch's name from its snapshots."""
+        mine = sa.and_(snapshots.c.dataset_version_id == version_id, snapshots.c.branch == branch)
+        self._session.write(sa.update(snapshots).where(mine).values(branch=""))
 
     def manifest(self, version_id: UUID, sequence_number: int) -> Manifest | None:
         """Return the manifest of a snapshot."""
@@ -81,10 +98,6 @@ class SqlSnapshotRows:
                 f"The idempotency key {key[:60]!r} has been used for this dataset version already."
             )
 
-    def _first(self, version_id: UUID, condition: sa.ColumnElement[bool]) -> Snapshot | None:
-        query = _of(version_id).where(condition).order_by(snapshots.c.sequence_number)
-        return SNAPSHOT.one(self._session, query)
-
 
 def _of(version_id: UUID) -> sa.Select[Any]:
     return SNAPSHOT.select().where(snapshots.c.dataset_version_id == version_id)
@@ -92,6 +105,10 @@ def _of(version_id: UUID) -> sa.Select[Any]:
 
 def _operation(text: str) -> AnyOperation:
     return TableOperation(text) if text in list(TableOperation) else Operation(text)
+
+
+def _on_branch(version_id: UUID, branch: str) -> sa.Select[Any]:
+    return _of(version_id).where(snapshots.c.branch == branch)
 
 
 def _manifest(document: dict[str, Any]) -> Manifest:

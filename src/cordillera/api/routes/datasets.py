@@ -14,6 +14,7 @@ from cordillera.api.parameters import (
     AsOfText,
     Backend,
     BeforeNumber,
+    Branch,
     Limit,
     Name,
     Number,
@@ -27,6 +28,7 @@ from cordillera.codec import Page, page
 from cordillera.schema_codec import ColumnSpec, columns_to_schema, schema_to_columns
 from cordillera.spec.catalog import Dataset, SearchResult, Snapshot
 from cordillera.spec.manifest import Manifest
+from cordillera.spec.table_metadata import MAIN_BRANCH
 
 router = APIRouter(tags=["datasets"])
 
@@ -179,9 +181,11 @@ def show_metadata_location(backend: Backend, name: Name) -> MetadataLocation:
 
 
 @router.get("/datasets/{name}/snapshots", summary="List snapshots")
-def list_snapshots(backend: Backend, name: Name, before: BeforeNumber = None, limit: Limit = 100) -> Page[Snapshot]:
-    """Snapshots, newest first."""
-    return page(backend.snapshots(name, before, limit), limit, lambda snapshot: snapshot.sequence_number)
+def list_snapshots(
+    backend: Backend, name: Name, before: BeforeNumber = None, limit: Limit = 100, branch: Branch = MAIN_BRANCH
+) -> Page[Snapshot]:
+    """Snapshots of a branch, newest first; a branch lists what it has committed and not published."""
+    return page(backend.snapshots(name, before, limit, branch), limit, lambda snapshot: snapshot.sequence_number)
 
 
 @router.get("/datasets/{name}/snapshots/{sequence_number}", summary="Show a snapshot")

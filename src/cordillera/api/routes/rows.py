@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cordillera.api.downloads import DESCRIPTION, Accept, rows_response
-from cordillera.api.parameters import AsOfText, Backend, Condition, IdempotencyKey, LongText, Name, Text
+from cordillera.api.parameters import AsOfText, Backend, Branch, Condition, IdempotencyKey, LongText, Name, Text
 from cordillera.api.uploads import JSON, Rows, body
 from cordillera.arrow_stream import ARROW_STREAM, limited
 from cordillera.catalog.commits import CommitResult
 from cordillera.merge_codec import clauses_from_json
+from cordillera.spec.table_metadata import MAIN_BRANCH
 
 router = APIRouter(tags=["rows"])
 RowLimit = Annotated[int | None, Query(ge=0, le=2**40, description="Most rows wanted.")]
@@ -26,7 +27,8 @@ class Question(BaseModel):
     sql: LongText = Field(description="One SELECT; tables are written `namespace.dataset`.")
     as_of: dict[Text, int | Text] = Field(
         {},
-        description="Dataset → snapshot's sequence number, date (the end of that day in UTC) or time to read it as of.",
+        description="Dataset → snapshot's sequence number, date (the end of that day in UTC), time, branch or tag to "
+        "read it as of.",
     )
 
 
@@ -45,6 +47,7 @@ def write_rows(
     ],
     where: Condition = None,
     completes: Annotated[Text | None, Query(description="A partition that is complete with this write.")] = None,
+    branch: Branch = MAIN_BRANCH,
 ) -> CommitResult:
     """Write rows in one commit, all of them or none."""
     return backend.write(
@@ -54,6 +57,7 @@ def write_rows(
         where=where,
         idempotency_key=idempotency_key,
         completes=completes,
+        branch=branch,
     )
 
 
@@ -77,10 +81,18 @@ def merge_rows(
         ),
     ],
     completes: Annotated[Text | None, Query(description="A partition that is complete with this merge.")] = None,
+    branch: Branch = MAIN_BRANCH,
 ) -> CommitResult:
     """Merge rows conditionally in one commit, all of it or nothing."""
     source = rows.reader(lambda: backend.schema(name), others=True)
-    return backend.merge(name, source, clauses_from_json(clauses), idempotency_key=idempotency_key, completes=completes)
+    return backend.merge(
+        name,
+        source,
+        clauses_from_json(clauses),
+        idempotency_key=idempotency_key,
+        completes=completes,
+        branch=branch,
+    )
 
 
 @router.get("/datasets/{name}/rows", summary="Read rows", response_class=Response, responses=DESCRIPTION)
@@ -107,9 +119,10 @@ def delete_rows(
     name: Name,
     where: Annotated[LongText, Query(description="SQL condition on the rows to delete.")],
     idempotency_key: IdempotencyKey,
+    branch: Branch = MAIN_BRANCH,
 ) -> CommitResult:
     """Delete the rows that satisfy a condition."""
-    return backend.delete_where(name, where, idempotency_key=idempotency_key)
+    return backend.delete_where(name, where, idempotency_key=idempotency_key, branch=branch)
 
 
 @router.post("/query", summary="Run a query", response_class=Response, responses=DESCRIPTION)

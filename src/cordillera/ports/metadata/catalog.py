@@ -108,7 +108,7 @@ class CommitReceipt:
 
 
 class SnapshotRows(Protocol):
-    """Snapshots, their manifests, and the receipts of idempotent commits."""
+    """Snapshots of all branches, their manifests, and the receipts of idempotent commits."""
 
     def insert(self, snapshot: Snapshot, manifest: Manifest) -> None:
         """Add a snapshot with its manifest."""
@@ -117,13 +117,19 @@ class SnapshotRows(Protocol):
         """Return a snapshot by sequence number."""
 
     def at(self, version_id: UUID, moment: datetime) -> Snapshot | None:
-        """Return the newest snapshot committed at or before a moment."""
+        """Return the newest snapshot on ``main`` committed at or before a moment."""
 
     def following(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
-        """Return the first snapshot behind a sequence number."""
+        """Return the first snapshot on ``main`` behind a sequence number."""
 
-    def page(self, version_id: UUID, before: int | None, limit: int) -> list[Snapshot]:
-        """Return snapshots newest first, those below sequence number ``before`` where it is given."""
+    def page(self, version_id: UUID, before: int | None, limit: int, branch: str = "main") -> list[Snapshot]:
+        """Return snapshots of a branch newest first, those below sequence number ``before`` where it is given."""
+
+    def publish(self, version_id: UUID, sequence_numbers: Sequence[int], now: datetime) -> None:
+        """Make snapshots of other branches part of ``main``, as committed now."""
+
+    def drop_branch(self, version_id: UUID, branch: str) -> None:
+        """Take a branch's name from its snapshots; they stay, on no branch."""
 
     def manifest(self, version_id: UUID, sequence_number: int) -> Manifest | None:
         """Return the manifest of a snapshot."""

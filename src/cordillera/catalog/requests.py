@@ -1,0 +1,63 @@
+"""What a writer asks of the catalog, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from cordillera.spec.commit import Requirement, Update
+from cordillera.spec.completion import Completion
+from cordillera.spec.manifest import Manifest
+from cordillera.spec.table_metadata import MAIN_BRANCH
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    """What a writer asks for.
+
+    Attributes:
+        requirements: What it believed about the table.
+        updates: What is to change; may be empty when only a partition is declared complete.
+        manifest: What the new snapshot changes; None for a commit without one.
+        idempotency_key: Makes a repetition of the request have no further effect.
+        request_hash: Tells a repetition from a different request under the same key.
+        completes: A partition to declare complete as of this commit.
+        properties: Shown with the snapshot.
+        branch: The branch it is about.
+        action, details: What the audit log says; by default that there was a commit.
+    """
+
+    requirements: tuple[Requirement, ...] = ()
+    updates: tuple[Update, ...] = ()
+    manifest: Manifest | None = None
+    idempotency_key: str | None = None
+    request_hash: str = ""
+    completes: str | date | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    branch: str = MAIN_BRANCH
+    action: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What came of a commit.
+
+    Attributes:
+        sequence_number: The newest snapshot of the branch afterwards; 0 if it has none.
+        snapshot_committed: Whether the commit made a snapshot.
+        completion: The completion declared with it.
+        replayed: Whether the request had been committed before, so that nothing happened this time.
+        rows_inserted, rows_updated, rows_deleted, rows_late: What the commit did, or had done.
+    """
+
+    sequence_number: int
+    snapshot_committed: bool
+    completion: Completion | None = None
+    replayed: bool = False
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_deleted: int = 0
+    rows_late: int = 0
