@@ -28,6 +28,8 @@ _METADATA_FILES_PROPERTY = "write.metadata.previous-versions-max"
 METADATA_FILES_KEPT = 100
 """Earlier metadata files that stay readable by path, for engines that hold an older pointer, unless the table's
 property ``write.metadata.previous-versions-max`` says otherwise."""
+_SNAPSHOTS = 20_000
+"""How many snapshots the table metadata kept in memory have together; about 2 kB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class TableService:
 
     def __init__(self, store: MetadataStore, io: TableIO) -> None:
         self._store, self.io = store, io
-        self._loaded: LruCache[str, TableMetadata] = LruCache(1_000)
+        self._loaded: LruCache[str, TableMetadata] = LruCache(_SNAPSHOTS, lambda metadata: len(metadata.snapshots) + 1)
 
     # --- metadata files ------------------------------------------------------------------------------------------
 

@@ -84,6 +84,9 @@ _FROM_ARROW: list[tuple[Callable[[pa.DataType], bool], IcebergType]] = [
 
 def to_arrow_type(iceberg_type: IcebergType) -> pa.DataType:
     """Return the Arrow type that carries values of an Iceberg type."""
+    plain = _TO_ARROW.get(type(iceberg_type))
+    if plain is not None:
+        return plain
     if isinstance(iceberg_type, DecimalType):
         return pa.decimal128(iceberg_type.precision, iceberg_type.scale)
     if isinstance(iceberg_type, FixedType):
@@ -94,10 +97,7 @@ def to_arrow_type(iceberg_type: IcebergType) -> pa.DataType:
         return pa.list_(to_arrow_field(iceberg_type.element_field))
     if isinstance(iceberg_type, MapType):
         return pa.map_(to_arrow_field(iceberg_type.key_field), to_arrow_field(iceberg_type.value_field))
-    try:
-        return _TO_ARROW[type(iceberg_type)]
-    except KeyError:
-        raise InvalidSchemaError(f"Iceberg type {iceberg_type} cannot be carried in Arrow.") from None
+    raise InvalidSchemaError(f"Iceberg type {iceberg_type} cannot be carried in Arrow.")
 
 
 def to_arrow_field(field: NestedField) -> pa.Field:

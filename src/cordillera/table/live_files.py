@@ -88,19 +88,29 @@ class LruCache(Generic[K, V]):
                 self._weight -= self._weigh(dropped)
 
 
+_STATISTICS = 2_000_000
+"""How many values of manifest entries are kept in memory over all tables; about 100 bytes each."""
+_MANIFESTS = 20_000
+_LIVE_FILES = 200_000
+
+
+def _weight(entries: Sequence[ManifestEntry]) -> int:
+    """Return about how many values entries hold: for every column there are up to six."""
+    return len(entries) * (8 + 6 * len(entries[0].file.value_counts)) if entries else 1
+
+
 class SnapshotFiles:
     """Reads which files a snapshot consists of.
 
     Args:
         storage: Where the table lives.
-        cached_entries: How many manifest entries to keep in memory, over all tables.
     """
 
-    def __init__(self, storage: Storage, cached_entries: int = 200_000) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._manifests: LruCache[tuple[str, int | None], tuple[ManifestEntry, ...]] = LruCache(cached_entries, len)
-        self._lists: LruCache[str, tuple[ManifestFile, ...]] = LruCache(20_000, len)
-        self._live: LruCache[str, tuple[LiveFile, ...]] = LruCache(cached_entries, len)
+        self._manifests: LruCache[tuple[str, int | None], tuple[ManifestEntry, ...]] = LruCache(_STATISTICS, _weight)
+        self._lists: LruCache[str, tuple[ManifestFile, ...]] = LruCache(_MANIFESTS, len)
+        self._live: LruCache[str, tuple[LiveFile, ...]] = LruCache(_LIVE_FILES, len)
         self._vectors: LruCache[tuple[str, int], BitMap64] = LruCache(2_000)
 
     def manifests(self, snapshot: IcebergSnapshot | None) -> tuple[ManifestFile, ...]:

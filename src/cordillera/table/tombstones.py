@@ -24,6 +24,7 @@ from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, MergeSemantics
 from cordillera.spec.refs import ancestors
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.change_batch import groups_plainly
 from cordillera.table.pruning import key_ranges
 from cordillera.table.snapshot_producer import ENGINE_NAME
 
@@ -151,6 +152,11 @@ class Tombstones:
         return pa.schema([(name, declared.field(name).type) for name in self.columns()])
 
     def _latest(self, tombstones: pa.Table) -> pa.Table:
+        kinds = [tombstones.schema.field(name).type for name in self.columns()]
+        if self._semantics.history is None and all(map(groups_plainly, kinds)):
+            *key, last = self.columns()
+            grouped = tombstones.group_by(key, use_threads=False).aggregate([(last, "max")])
+            return grouped.rename_columns(self.columns()).cast(tombstones.schema)
         keys, sequence = sql.columns(self._semantics.natural_key), sql.quote(self._semantics.sequence or "")
         latest = f"SELECT {keys}, max({sequence}) AS {sequence} FROM tombstones GROUP BY {keys}"
         query = latest if self._semantics.history is None else "SELECT DISTINCT * FROM tombstones"

@@ -19,6 +19,8 @@ NAMESPACE = RowMap(Namespace, namespaces)
 DATASET = RowMap(Dataset, datasets)
 
 _LIVE = datasets.c.deleted_at.is_(None)
+_BY_NAME = DATASET.lookup(datasets.c.full_name, where=_LIVE)
+_BY_ID = DATASET.lookup(datasets.c.id)
 
 
 class SqlNamespaceRows:
@@ -78,12 +80,11 @@ class SqlDatasetRows:
 
     def get(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name."""
-        query = DATASET.select().where(_LIVE, datasets.c.full_name == f"{namespace}.{name}")
-        return DATASET.one(self._session, query)
+        return _BY_NAME(self._session, f"{namespace}.{name}")
 
     def get_by_id(self, dataset_id: UUID) -> Dataset | None:
         """Return a dataset by id, deleted or not."""
-        return DATASET.one(self._session, DATASET.select().where(datasets.c.id == dataset_id))
+        return _BY_ID(self._session, dataset_id)
 
     def page(self, namespace: str | None, after: str, limit: int, *, deleted: bool = False) -> list[Dataset]:
         """Return datasets by full name behind ``after``.

@@ -17,6 +17,8 @@ from cordillera.spec.completion import Completion
 COMPLETION = RowMap(Completion, completions)
 LATEST = RowMap(Completion, latest_completions)
 
+_LATEST = LATEST.lookup(latest_completions.c.dataset_version_id, latest_completions.c.partition)
+
 
 class SqlCompletionRows:
     """See :class:`cordillera.ports.metadata.completion.CompletionRows`."""
@@ -42,7 +44,7 @@ class SqlCompletionRows:
 
     def latest(self, version_id: UUID, partition: str) -> Completion | None:
         """Return the newest completion of a partition."""
-        return LATEST.one(self._session, _latest(version_id).where(latest_completions.c.partition == partition))
+        return _LATEST(self._session, version_id, partition)
 
     def latest_of(self, version_id: UUID, partitions: Sequence[str]) -> dict[str, Completion]:
         """Return the newest completion of each of many partitions."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
-
-import sqlalchemy as sa
 
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import contracts
@@ -14,6 +11,8 @@ from cordillera.errors import AlreadyExistsError
 from cordillera.ports.metadata.contracts import ContractDocument
 
 CONTRACT = RowMap(ContractDocument, contracts)
+
+_CURRENT = CONTRACT.lookup(contracts.c.dataset_version_id, order=[contracts.c.revision.desc()])
 
 
 class SqlContractRows:
@@ -29,13 +28,9 @@ class SqlContractRows:
 
     def current(self, version_id: UUID) -> ContractDocument | None:
         """Return the contract in force."""
-        return CONTRACT.one(self._session, _newest_first(version_id))
+        return _CURRENT(self._session, version_id)
 
     def page(self, version_id: UUID) -> list[ContractDocument]:
         """Return all revisions, newest first."""
-        return CONTRACT.all(self._session, _newest_first(version_id))
-
-
-def _newest_first(version_id: UUID) -> sa.Select[Any]:
-    mine = contracts.c.dataset_version_id == version_id
-    return CONTRACT.select().where(mine).order_by(contracts.c.revision.desc())
+        mine = contracts.c.dataset_version_id == version_id
+        return CONTRACT.all(self._session, CONTRACT.select().where(mine).order_by(contracts.c.revision.desc()))

@@ -21,6 +21,15 @@ COLUMN = RowMap(Column, dataset_columns)
 _FIXED = ("id", "dataset_id", "number", "location", "created_at")
 _LIFECYCLE = "lifecycle"
 
+_BY_ID = VERSION.lookup(dataset_versions.c.id)
+_OF_DATASET = (
+    VERSION.select().where(dataset_versions.c.dataset_id == sa.bindparam("dataset")).order_by(dataset_versions.c.number)
+)
+_SWAP = sa.update(dataset_versions).where(
+    dataset_versions.c.id == sa.bindparam("swapped"),
+    dataset_versions.c.metadata_location == sa.bindparam("expected_location"),
+)
+
 
 class SqlDatasetVersionRows:
     """See :class:`cordillera.ports.metadata.catalog.DatasetVersionRows`."""
@@ -39,12 +48,11 @@ class SqlDatasetVersionRows:
 
     def get(self, version_id: UUID) -> DatasetVersion | None:
         """Return a dataset version by id."""
-        return VERSION.one(self._session, VERSION.select().where(dataset_versions.c.id == version_id))
+        return _BY_ID(self._session, version_id)
 
     def page(self, dataset_id: UUID) -> list[DatasetVersion]:
         """Return the dataset versions of a dataset by number."""
-        query = VERSION.select().where(dataset_versions.c.dataset_id == dataset_id)
-        return VERSION.all(self._session, query.order_by(dataset_versions.c.number))
+        return VERSION.all(self._session, _OF_DATASET, {"dataset": dataset_id})
 
     def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
         """Store a dataset version anew if its metadata location is still ``expected_location``.
@@ -55,12 +63,8 @@ class SqlDatasetVersionRows:
         values = VERSION.values(version)
         for name in (*_FIXED, _LIFECYCLE):
             del values[name]
-        changed = (
-            sa.update(dataset_versions)
-            .where(dataset_versions.c.id == version.id, dataset_versions.c.metadata_location == expected_location)
-            .values(values)
-        )
-        if self._session.write(changed) != 1:
+        values |= {"swapped": version.id, "expected_location": expected_location}
+        if self._session.write(_SWAP, values) != 1:
             return False
         if columns is not None:
             mine = dataset_columns.c.dataset_version_id == version.id

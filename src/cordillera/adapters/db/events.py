@@ -17,6 +17,12 @@ from cordillera.spec.event import Event, Topic
 EVENT = RowMap(Event, events)
 
 _WAITING = events.c.handled_at.is_(None)
+_INSERT = sa.insert(events).returning(events.c.number)
+_LOCK = (
+    sa.select(dataset_versions.c.id)
+    .where(dataset_versions.c.id == sa.bindparam("locked"))
+    .with_for_update(key_share=True)
+)
 
 
 class SqlEventRows:
@@ -42,8 +48,7 @@ class SqlEventRows:
         order of their commits.
         """
         if dataset_version_id is not None:
-            mine = sa.select(dataset_versions.c.id).where(dataset_versions.c.id == dataset_version_id)
-            self._session.lock(mine.with_for_update(key_share=True))
+            self._session.lock(_LOCK, {"locked": dataset_version_id})
         row = {
             "topic": topic,
             "at": at,
@@ -53,7 +58,7 @@ class SqlEventRows:
             "dataset_version_id": dataset_version_id,
             "payload": payload,
         }
-        return int(self._session.write_rows(sa.insert(events).returning(events.c.number), row)[0].number)
+        return int(self._session.write_rows(_INSERT, row)[0].number)
 
     def unhandled(self, limit: int) -> list[Event]:
         """Return the oldest events that are not handled, locked for this transaction."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
@@ -47,13 +47,49 @@ class RowMap(Generic[T]):
         rows = session.read(query.limit(1))
         return self.load(rows[0]) if rows else None
 
-    def all(self, session: Session, query: sa.Select[Any]) -> list[T]:
+    def lookup(
+        self,
+        *columns: sa.ColumnElement[Any],
+        where: sa.ColumnElement[bool] | None = None,
+        order: Sequence[sa.ColumnElement[Any]] = (),
+    ) -> Lookup[T]:
+        """Return a query for the first row that has given values in some columns.
+
+        Args:
+            columns: Those columns.
+            where: What the row has to satisfy besides.
+            order: What comes first.
+        """
+        query = self._select.where(*(column == sa.bindparam(f"given_{i}") for i, column in enumerate(columns)))
+        if where is not None:
+            query = query.where(where)
+        return Lookup(self, query.order_by(*order).limit(1))
+
+    def all(self, session: Session, query: sa.Select[Any], parameters: Mapping[str, Any] | None = None) -> list[T]:
         """Return the rows of a query made by ``select``."""
-        return [self.load(row) for row in session.read(query)]
+        return [self.load(row) for row in session.read(query, parameters)]
 
     def values(self, item: T) -> dict[str, Any]:
         """Return the columns of a value."""
         return {name: getattr(item, name) for name in self._stored}
+
+
+class Lookup(Generic[T]):
+    """A query for one row by the values of some columns. Made once, where it is used often: SQLAlchemy takes longer to
+    put a statement together than SQLite takes to answer it.
+
+    Args:
+        rows: How the row is kept.
+        statement: The query; its parameters are ``given_0``, ``given_1`` …
+    """
+
+    def __init__(self, rows: RowMap[T], statement: sa.Select[Any]) -> None:
+        self._rows, self._statement = rows, statement
+
+    def __call__(self, session: Session, *values: object) -> T | None:
+        """Return the row, or None if there is none."""
+        found = session.read(self._statement, {f"given_{i}": value for i, value in enumerate(values)})
+        return self._rows.load(found[0]) if found else None
 
 
 def chunks(items: Sequence[S], size: int = _CHUNK) -> Iterator[Sequence[S]]:

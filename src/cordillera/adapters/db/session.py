@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,12 +51,12 @@ class Session:
         rows = self.read(statement)
         return rows[0][0] if rows else None
 
-    def lock(self, statement: sa.Select[Any]) -> Row | None:
+    def lock(self, statement: sa.Select[Any], parameters: Parameters | None = None) -> Row | None:
         """Run a query for one row, FOR UPDATE or the like, and return the row.
 
         SQLite locks no rows: the transaction is the only one that writes.
         """
-        rows = self.write_rows(statement)
+        rows = self.write_rows(statement, parameters)
         return rows[0] if rows else None
 
     def write(self, statement: sa.Executable, parameters: Parameters | None = None) -> int:
@@ -76,11 +77,11 @@ class Session:
 
     def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
         """Return an INSERT that can say what to do on a conflict."""
-        return postgresql.insert(table) if self.is_postgres else sqlite.insert(table)
+        return _insert(table, self.is_postgres)
 
     def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> bool:
         """Add a row unless one with the same unique values exists, also if another transaction is just adding it."""
-        return self.write(self.insert(table).on_conflict_do_nothing(), values) == 1
+        return self.write(_insert_unless_there(table, self.is_postgres), values) == 1
 
     def update_unique(self, statement: sa.Update) -> bool:
         """Run an UPDATE; False, with nothing changed, if it would make two rows alike that must not be."""
@@ -118,6 +119,15 @@ class Session:
         except (exc.SQLAlchemyError, CordilleraError, OverflowError, UnicodeEncodeError) as error:
             self._failure = translate(error, self._database)
             raise self._failure from error
+
+
+def _insert(table: sa.Table, is_postgres: bool) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if is_postgres else sqlite.insert(table)
+
+
+@lru_cache
+def _insert_unless_there(table: sa.Table, is_postgres: bool) -> postgresql.Insert | sqlite.Insert:
+    return _insert(table, is_postgres).on_conflict_do_nothing()
 
 
 @contextmanager

@@ -23,6 +23,9 @@ from cordillera.spec.table_metadata import MAIN_BRANCH
 SNAPSHOT = RowMap(Snapshot, snapshots)
 RECEIPT = RowMap(CommitReceipt, commit_receipts)
 
+_RECEIPT = RECEIPT.lookup(commit_receipts.c.dataset_version_id, commit_receipts.c.key)
+_INSERT_MANIFEST = sa.insert(manifests)
+
 
 class SqlSnapshotRows:
     """See :class:`cordillera.ports.metadata.catalog.SnapshotRows`."""
@@ -39,7 +42,7 @@ class SqlSnapshotRows:
             "sequence_number": snapshot.sequence_number,
             "document": asdict(manifest),
         }
-        self._session.write(sa.insert(manifests), row)
+        self._session.write(_INSERT_MANIFEST, row)
 
     def get(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
         """Return a snapshot by sequence number."""
@@ -87,8 +90,7 @@ class SqlSnapshotRows:
 
     def receipt(self, version_id: UUID, key: str) -> CommitReceipt | None:
         """Return what was committed under an idempotency key."""
-        mine = commit_receipts.c.dataset_version_id == version_id
-        return RECEIPT.one(self._session, RECEIPT.select().where(mine, commit_receipts.c.key == key))
+        return _RECEIPT(self._session, version_id, key)
 
     def add_receipt(self, version_id: UUID, key: str, receipt: CommitReceipt, now: datetime) -> None:
         """Remember an idempotent commit."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,7 +156,9 @@ class LocalStorage:
         return path
 
     def _check_inside(self, path: Path, uri: str) -> None:
-        # The root itself may be, or lie behind, a link; below it no link may lead out.
+        # The root itself may be, or lie behind, a link; below it no link may lead out. There hardly ever is one.
+        if not _has_link(str(self._directory), path.relative_to(self._directory).parts):
+            return
         inside = os.path.realpath(self._directory)
         if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
             raise AccessDeniedError(f"{uri!r} is outside the storage root {self._root!r}: it follows a link out of it.")
@@ -180,6 +182,20 @@ class LocalStorage:
             os.close(descriptor)
             with suppress(OSError):  # gone already, or invisible litter: no reason to hide the error that led here
                 unfinished.unlink()
+
+
+def _has_link(top: str, names: Sequence[str]) -> bool:
+    """Tell whether one of the names, each inside the one before, is a symbolic link."""
+    for name in names:
+        top = f"{top}/{name}"
+        try:
+            if stat.S_ISLNK(os.lstat(top).st_mode):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # such as a name that is too long, or no access: whatever uses the path reports it
+            return True
+    return False
 
 
 def _root_directory(root: str) -> Path:

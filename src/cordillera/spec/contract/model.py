@@ -215,6 +215,22 @@ OPERATORS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """What some rules come to: that a column has no NULL, or that its whole numbers lie in a range.
+
+    Whether it holds for a batch can be told from the batch's extremes, without a query.
+
+    Attributes:
+        required: Whether NULL breaks the rule.
+        low, high: The least and the greatest number allowed.
+    """
+
+    required: bool = False
+    low: int | None = None
+    high: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RowRule:
     """A rule every single row satisfies or breaks, so that checking a write costs what the write costs.
 
@@ -223,6 +239,7 @@ class RowRule:
         column: The column it is stated on; None for a rule on the whole row.
         predicate_sql: DuckDB SQL over the row's columns; a row breaks the rule where it is false, not where it is NULL.
         columns: Top-level columns the predicate reads.
+        extent: What the predicate comes to, if that is all it says of its one column.
     """
 
     name: str
@@ -231,6 +248,7 @@ class RowRule:
     severity: Severity
     description: str
     columns: tuple[str, ...]
+    extent: Extent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from cordillera.spec.contract.model import (
     Bound,
     Column,
     Comparison,
+    Extent,
     RowRule,
     Scope,
     Severity,
@@ -108,7 +109,8 @@ def add_type_rules(book: RuleBook, target: Target, path: str) -> None:
     """
     for name, predicate, description in _type_predicates(target):
         rule_name = f"{target.label}.{name}"
-        book.add(RowRule(rule_name, target.label, predicate, Severity.ERROR, description, (target.top,)))
+        extent = _extent(target, name)
+        book.add(RowRule(rule_name, target.label, predicate, Severity.ERROR, description, (target.top,), extent))
     if target.column.unique:
         _add_uniqueness(book, target)
     format_name = target.column.options.format
@@ -182,6 +184,20 @@ def _type_predicates(target: Target) -> Iterator[tuple[str, str, str]]:
             yield from _bounds(target)
         case "array":
             yield from _array_predicates(target)
+
+
+def _extent(target: Target, name: str) -> Extent | None:
+    """Return what a rule of a top-level column comes to, if it is as simple as that."""
+    options = target.column.options
+    if target.parent:
+        return None
+    if name == "required":
+        return Extent(required=True)
+    if name == "minimum" and type(options.minimum) is int:
+        return Extent(low=options.minimum)
+    if name == "maximum" and type(options.maximum) is int:
+        return Extent(high=options.maximum)
+    return None
 
 
 def _text_predicates(target: Target) -> Iterator[tuple[str, str, str]]:
