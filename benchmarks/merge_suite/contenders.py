@@ -119,9 +119,7 @@ class DeltaRs(Contender):
         path = str(self.scratch / "delta")
         first = self._with_month(self.schema.empty_table())
         batches = (batch for rows in self.rows() for batch in self._with_month(pa.table(rows)).to_batches())
-        write_deltalake(
-            path, pa.RecordBatchReader.from_batches(first.schema, batches), partition_by=[self.MONTH]
-        )
+        write_deltalake(path, pa.RecordBatchReader.from_batches(first.schema, batches), partition_by=[self.MONTH])
         self._table = DeltaTable(path)
 
     def _with_month(self, rows: pa.Table) -> pa.Table:

@@ -1,7 +1,7 @@
 """The operations, and how much of the table each is about.
 
-A source is sampled from the table as the operation finds it: of a share ``files`` of the partitions, a share ``matched`` of
-the rows (changed, with their keys) and a share ``new`` of the rows (under keys that are not stored).
+A source is sampled from the table as the operation finds it: of a share ``files`` of the partitions, a share
+``matched`` of the rows (changed, with their keys) and a share ``new`` of the rows (under keys that are not stored).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Row filters: one SQL condition over a dataset's columns, for example ``origin = 'JFK' AND month = 3``.
 
 The condition is evaluated by the query engine. The part of it that Iceberg's statistics can answer is also turned
-into an Iceberg expression, which decides what need not be read; that expression may keep too much, never too little.
+into two Iceberg expressions. One decides what need not be read: it may keep too much, never too little. The other
+decides where every row satisfies the condition: it may claim too little, never too much.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import sqlglot
 from pyiceberg.expressions import (
+    AlwaysFalse,
     AlwaysTrue,
     And,
     BooleanExpression,
@@ -70,11 +72,13 @@ class RowFilter:
         sql: The condition in the engine's dialect, identifiers quoted.
         columns: Top-level columns it reads.
         pruning: What statistics can decide; true for every row the condition is true for.
+        certain: The same from the other side: the condition is true for every row that this is true for.
     """
 
     sql: str
     columns: tuple[str, ...]
     pruning: BooleanExpression
+    certain: BooleanExpression
 
 
 def parse_row_filter(text: str, schema: Schema) -> RowFilter:
@@ -102,12 +106,13 @@ def parse_row_filter(text: str, schema: Schema) -> RowFilter:
             )
         columns.append(names[top.lower()])
     sql = tree.sql(dialect=_DIALECT, identify=True, comments=False)
-    return RowFilter(sql, tuple(dict.fromkeys(columns)), _pruning(tree, schema))
+    pruning, certain = (_Translation(schema, unknown).of(tree) for unknown in (AlwaysTrue(), AlwaysFalse()))
+    return RowFilter(sql, tuple(dict.fromkeys(columns)), pruning, certain)
 
 
 def pruning_expression(condition: exp.Expr, schema: Schema) -> BooleanExpression:
     """Return what statistics can decide about a parsed condition (see ``RowFilter.pruning``)."""
-    return _pruning(condition, schema)
+    return _Translation(schema, AlwaysTrue()).of(condition)
 
 
 def _parse(text: str) -> exp.Expr:
@@ -134,59 +139,63 @@ def _parse(text: str) -> exp.Expr:
     return condition
 
 
-def _pruning(node: exp.Expr, schema: Schema) -> BooleanExpression:
-    match node:
-        case exp.Paren():
-            return _pruning(node.this, schema)
-        case exp.And():
-            return And(_pruning(node.left, schema), _pruning(node.right, schema))
-        case exp.Or():
-            left, right = _pruning(node.left, schema), _pruning(node.right, schema)
-            return Or(left, right)
-        case exp.Between():
-            low = exp.GTE(this=node.this, expression=node.args["low"])
-            high = exp.LTE(this=node.this, expression=node.args["high"])
-            return And(_pruning(low, schema), _pruning(high, schema))
-        case exp.In() if node.expressions:
-            return _in(node, schema)
-        case exp.Is() if isinstance(node.expression, exp.Null):
-            name = _column(node.this, schema)
-            return IsNull(term=name) if name else AlwaysTrue()
-        case exp.Not(this=exp.Is(expression=exp.Null()) as inner):
-            name = _column(inner.this, schema)
-            return NotNull(term=name) if name else AlwaysTrue()
-        case exp.Column() | exp.Not(this=exp.Column()):
-            return _truth(node, schema)
-        case _ if type(node) in _COMPARISONS:
-            return _comparison(node, schema)
-        case _:
-            return AlwaysTrue()
+@dataclass(frozen=True, slots=True)
+class _Translation:
+    """Turns parsed conditions into Iceberg expressions, ``unknown`` for what statistics cannot decide."""
 
+    schema: Schema
+    unknown: BooleanExpression
 
-def _truth(node: exp.Expr, schema: Schema) -> BooleanExpression:
-    """Return what statistics decide about a boolean column that stands alone, or behind NOT."""
-    wanted = isinstance(node, exp.Column)
-    name = _column(node if wanted else node.this, schema)
-    is_boolean = name is not None and isinstance(schema.find_type(name), BooleanType)
-    return EqualTo(term=name, value=wanted) if name and is_boolean else AlwaysTrue()
+    def of(self, node: exp.Expr) -> BooleanExpression:
+        match node:
+            case exp.Paren():
+                return self.of(node.this)
+            case exp.And():
+                return And(self.of(node.left), self.of(node.right))
+            case exp.Or():
+                return Or(self.of(node.left), self.of(node.right))
+            case exp.Between():
+                low = exp.GTE(this=node.this, expression=node.args["low"])
+                high = exp.LTE(this=node.this, expression=node.args["high"])
+                return And(self.of(low), self.of(high))
+            case exp.In() if node.expressions:
+                return self._in(node)
+            case exp.Is() if isinstance(node.expression, exp.Null):
+                name = _column(node.this, self.schema)
+                return IsNull(term=name) if name else self.unknown
+            case exp.Not(this=exp.Is(expression=exp.Null()) as inner):
+                name = _column(inner.this, self.schema)
+                return NotNull(term=name) if name else self.unknown
+            case exp.Column() | exp.Not(this=exp.Column()):
+                return self._truth(node)
+            case _ if type(node) in _COMPARISONS:
+                return self._comparison(node)
+            case _:
+                return self.unknown
 
+    def _truth(self, node: exp.Expr) -> BooleanExpression:
+        """Translate a boolean column that stands alone, or behind NOT."""
+        wanted = isinstance(node, exp.Column)
+        name = _column(node if wanted else node.this, self.schema)
+        is_boolean = name is not None and isinstance(self.schema.find_type(name), BooleanType)
+        return EqualTo(term=name, value=wanted) if name and is_boolean else self.unknown
 
-def _comparison(node: exp.Expr, schema: Schema) -> BooleanExpression:
-    predicate = _COMPARISONS[type(node)]
-    left, right = node.args["this"], node.args["expression"]
-    if not _column(left, schema):
-        left, right, predicate = right, left, _MIRRORED[predicate]
-    name = _column(left, schema)
-    value = _literal(right, schema.find_type(name)) if name else None
-    return AlwaysTrue() if name is None or value is None else predicate(name, value)
+    def _comparison(self, node: exp.Expr) -> BooleanExpression:
+        predicate = _COMPARISONS[type(node)]
+        left, right = node.args["this"], node.args["expression"]
+        if not _column(left, self.schema):
+            left, right, predicate = right, left, _MIRRORED[predicate]
+        name = _column(left, self.schema)
+        value = _literal(right, self.schema.find_type(name)) if name else None
+        translated: BooleanExpression = self.unknown if name is None or value is None else predicate(name, value)
+        return translated
 
-
-def _in(node: exp.In, schema: Schema) -> BooleanExpression:
-    name = _column(node.this, schema)
-    if name is None:
-        return AlwaysTrue()
-    values = [_literal(item, schema.find_type(name)) for item in node.expressions]
-    return AlwaysTrue() if any(value is None for value in values) else In(term=name, literals=values)
+    def _in(self, node: exp.In) -> BooleanExpression:
+        name = _column(node.this, self.schema)
+        if name is None:
+            return self.unknown
+        values = [_literal(item, self.schema.find_type(name)) for item in node.expressions]
+        return self.unknown if any(value is None for value in values) else In(term=name, literals=values)
 
 
 def _column(node: exp.Expr, schema: Schema) -> str | None:

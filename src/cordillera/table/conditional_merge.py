@@ -195,7 +195,7 @@ class ConditionalMerge:
                 picked = updating.filter(pc.equal(updating.column(_CLAUSE), number)).column(SOURCE)
                 made.append(self._made(clause, {"target": _only(stored, picked)}))
         new = pa.concat_tables(made)
-        whole = {live: BitMap64(range(live.file.record_count)) for live in unread}
+        whole = {live: live.every_position() for live in unread}
         return MergeResult(
             rows=pa.table([*new.drop_columns([SOURCE]).columns, row_ids(new.column(SOURCE), updating)], self._arrow),
             removed=_united(positions_by_file(found, candidates), whole),

@@ -48,7 +48,7 @@ def build_changes(
         removed: Positions to take out, by live file.
         placed: Rows that take the place of removed ones, by live file, where files are rewritten.
     """
-    deleted = {live: (io.files.deleted_positions(live) or BitMap64()) | gone for live, gone in removed.items()}
+    deleted = {live: _all_deleted(io, live, gone) for live, gone in removed.items()}
     placed = placed or {}
     emptied = tuple(
         live for live, positions in deleted.items() if len(positions) == live.file.record_count and live not in placed
@@ -58,6 +58,13 @@ def build_changes(
         return FileChanges(_copied(io, metadata, rows, partly, placed), (*emptied, *partly))
     new = [] if rows is None or not rows.num_rows else data_writer(io, metadata).write(_with_row_ids(rows))
     return FileChanges(tuple(new), emptied, write_vectors(io, metadata, partly))
+
+
+def _all_deleted(io: TableIO, live: LiveFile, removed: BitMap64) -> BitMap64:
+    """Return the positions of a file that are deleted already, or now."""
+    if len(removed) == live.file.record_count:
+        return removed  # what was deleted before need not be read
+    return (io.files.deleted_positions(live) or BitMap64()) | removed
 
 
 def _with_row_ids(rows: pa.Table) -> list[pa.RecordBatch]:

@@ -50,6 +50,10 @@ class LiveFile:
         """Rows that are not deleted."""
         return self.file.record_count - (self.vector.file.record_count if self.vector else 0)
 
+    def every_position(self) -> BitMap64:
+        """Return the positions of all its rows, those that are deleted among them."""
+        return BitMap64(range(self.file.record_count))
+
     @property
     def key(self) -> tuple[str, int | None]:
         """Identifies the file together with its deletes: equal keys mean equal rows."""

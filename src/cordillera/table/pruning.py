@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.conversions import from_bytes
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression
 from pyiceberg.expressions.visitors import (
     _InclusiveMetricsEvaluator,
+    _StrictMetricsEvaluator,
     expression_evaluator,
     inclusive_projection,
     rewrite_not,
@@ -104,6 +105,7 @@ class FilterPruner:
         self._expression = rewrite_not(expression)
         self._always = isinstance(self._expression, AlwaysTrue)
         self._bounds = None if self._always else _InclusiveMetricsEvaluator(schema, self._expression)
+        self._by_spec: dict[int, Callable[[Record], bool]] = {}
         self._by_partition: dict[tuple[int, tuple[Any, ...]], bool] = {}
 
     def __call__(self, file: ContentFile) -> bool:
@@ -116,12 +118,37 @@ class FilterPruner:
         return self._by_partition[key] and bool(self._bounds.eval(file))  # type: ignore[arg-type]  # same attributes
 
     def _partition_may_match(self, file: ContentFile) -> bool:
-        spec = self._metadata.spec_by_id(file.spec_id)
+        if file.spec_id not in self._by_spec:
+            self._by_spec[file.spec_id] = self._evaluator(file.spec_id)
+        return bool(self._by_spec[file.spec_id](Record(*file.partition)))
+
+    def _evaluator(self, spec_id: int) -> Callable[[Record], bool]:
+        spec = self._metadata.spec_by_id(spec_id)
         if not spec.fields:
-            return True
+            return lambda _: True
         projected = inclusive_projection(self._schema, spec)(self._expression)
         partition_schema = Schema(*spec.partition_type(self._schema).fields)
-        return bool(expression_evaluator(partition_schema, projected, case_sensitive=True)(Record(*file.partition)))
+        return expression_evaluator(partition_schema, projected, case_sensitive=True)
+
+
+class FilterCover:
+    """The rule "the filter is true for every row of the file", by column bounds.
+
+    Args:
+        schema: The table's.
+        columns: The columns that the filter reads.
+        certain: See ``RowFilter.certain``.
+    """
+
+    def __init__(self, schema: Schema, columns: Sequence[str], certain: BooleanExpression) -> None:
+        self._fields = [schema.find_field(name).field_id for name in columns]
+        self._bounds = None if isinstance(certain, AlwaysFalse) else _StrictMetricsEvaluator(schema, certain)
+
+    def __call__(self, file: ContentFile) -> bool:
+        """Tell whether ``file`` need not be read to know that all its rows satisfy the filter."""
+        if self._bounds is None or any(number not in file.null_value_counts for number in self._fields):
+            return False  # without a count there may be NULLs
+        return bool(self._bounds.eval(file))  # type: ignore[arg-type]  # it has the same attributes
 
 
 def bounds_overlap(one: ContentFile, other: ContentFile, fields: Sequence[NestedField]) -> bool:

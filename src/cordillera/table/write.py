@@ -33,7 +33,7 @@ from cordillera.table.journal import Journal
 from cordillera.table.keyed_write import computes_rows, keys_stored, merged, staged_batch
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
-from cordillera.table.pruning import FilterPruner, bounds_overlap
+from cordillera.table.pruning import FilterCover, FilterPruner, bounds_overlap
 from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
 from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, SnapshotProducer
 from cordillera.table.tombstones import Tombstones
@@ -312,7 +312,7 @@ class TableWriter:
         rest = [live for live in self._live(metadata) if len(gone.get(live, ())) < live.live_rows]
         self.refuse_stored_keys(staged.files, metadata, rest, gone)
         built = build_changes(self._io, metadata, None, gone)
-        deleted = sum(len(positions) for positions in gone.values())
+        deleted = sum(min(len(positions), live.live_rows) for live, positions in gone.items())
         changes = replace(built, added=(*built.added, *staged.files))
         return _Resolved(changes, sum(f.record_count for f in staged.files), 0, deleted)
 
@@ -326,18 +326,21 @@ class TableWriter:
         return int(counted.column("n")[0].as_py())
 
     def _matching(self, where: RowFilter, metadata: TableMetadata) -> dict[LiveFile, BitMap64]:
-        """Return the positions of live rows that a filter is true for."""
+        """Return the positions of live rows that a filter is true for; all of a file where statistics tell so."""
         pruner = FilterPruner(metadata, metadata.schema, where.pruning)
+        covers = FilterCover(metadata.schema, where.columns, where.certain)
         candidates = [live for live in self._live(metadata) if pruner(live.file)]
+        covered = {live: live.every_position() for live in candidates if covers(live.file)}
+        candidates = [live for live in candidates if live not in covered]
         if not candidates:
-            return {}
+            return covered
         read = metadata.schema.select(*(where.columns or [metadata.schema.fields[0].name]))
         options = ReadOptions(read, (FILE_INDEX, POSITION), pruner)
         found = self._io.engine.table(
             f"SELECT {FILE_INDEX}, {POSITION} FROM stored WHERE {where.sql}",
             {"stored": self._io.reader.stream(candidates, options)},
         )
-        return positions_by_file(found, candidates)
+        return {**covered, **positions_by_file(found, candidates)}
 
     def refuse_stored_keys(
         self,
