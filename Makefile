@@ -7,7 +7,7 @@ DEMO_LAKE ?= demo-lake
 PORT ?= 8470
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-fast check format lock setup setup-dev browser bench-engine clean
+.PHONY: help demo demo-clean serve test test-fast check format lock setup setup-dev browser bench-engine bench-merge clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ lock: setup-dev ## Resolve the dependencies anew and write the lock files
 bench-engine: setup-dev ## Compare the table engine with its peers (about 15 minutes; leave the machine alone)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
 	@$(BIN)/python -m benchmarks.engine
+
+bench-merge: setup-dev ## Compare 37 merges and deletes with peers at 10 million rows (about an hour; leave the machine alone)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/bench.txt
+	@$(BIN)/python -m benchmarks.merge_suite
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+import cordillera
 from benchmarks.merge_suite.data import Step, Suite, load_extension, statements
 from benchmarks.merge_suite.operations import DAY, ITEM, KEY, Kind
+from cordillera.catalog.commits import CommitResult
 
 BATCH_ROWS = 122_880
 
@@ -39,7 +41,7 @@ class Contender(ABC):
         """Make the table."""
 
     @abstractmethod
-    def apply(self, step: Step) -> None:
+    def apply(self, step: Step) -> object:
         """Apply a step; committed when it returns."""
 
     @abstractmethod
@@ -74,8 +76,6 @@ class Cordillera(Contender):
         super().__init__(suite, scratch, rows)
 
     def load(self) -> None:
-        import cordillera
-
         lake = cordillera.create(self.scratch / "lake", name="benchmark")
         lake.create_namespace("tpcds", owner="benchmark")
         lake.create_dataset(
@@ -84,24 +84,23 @@ class Cordillera(Contender):
         self.dataset = lake.dataset("tpcds.web_returns")
         self.dataset.write(self.rows(), "append")
 
-    def apply(self, step: Step) -> None:
+    def apply(self, step: Step) -> CommitResult:
         if step.kind is Kind.DELETE_WHERE:
-            self.dataset.delete_where(step.where)
-            return
+            return self.dataset.delete_where(step.where)
         source = pq.ParquetFile(step.source)
         rows = pa.RecordBatchReader.from_batches(source.schema_arrow, source.iter_batches(BATCH_ROWS))
         match step.kind:
             case Kind.INSERT:
-                self.dataset.merge(rows).when_not_matched().insert().execute()
+                return self.dataset.merge(rows).when_not_matched().insert().execute()
             case Kind.INSERT_BY_CASE:
                 even = self.dataset.merge(rows).when_not_matched(f"source.{ITEM} % 2 = 0").insert()
-                even.when_not_matched(f"source.{ITEM} % 2 = 1").insert().execute()
-            case Kind.UPSERT:
-                self.dataset.write(rows, "upsert")
+                return even.when_not_matched(f"source.{ITEM} % 2 = 1").insert().execute()
             case Kind.DELETE_MATCHED:
-                self.dataset.merge(rows).when_matched().delete().execute()
+                return self.dataset.merge(rows).when_matched().delete().execute()
             case Kind.DELETE_KEYS:
-                self.dataset.write(rows, "delete")
+                return self.dataset.write(rows, "delete")
+            case _:
+                return self.dataset.write(rows, "upsert")
 
     def fingerprint(self) -> tuple[int, str]:
         return self._fingerprint_of(self.dataset.scan().to_reader())
