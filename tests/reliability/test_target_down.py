@@ -88,6 +88,7 @@ def test_a_target_that_is_down(timed_lake: Lake, clock: MovableClock, server: Re
     assert all(later > 1.5 * earlier for earlier, later in pairwise(pauses)), pauses
     status = lake.backend.subscription(subscription.id)
     assert (status.subscription.state, status.snapshots_behind) == ("live", 2)
+    assert "cannot be reached" in status.subscription.last_error
     findings = {finding.check: finding for finding in lake.backend.examine()}
     assert findings["targets"].verdict is Verdict.ERROR
     assert "warehouse" in findings["targets"].message
@@ -95,7 +96,9 @@ def test_a_target_that_is_down(timed_lake: Lake, clock: MovableClock, server: Re
     server.start()
     clock.advance(minutes=1)
     lake.run_pending()
-    assert lake.backend.subscription(subscription.id).in_step
+    status = lake.backend.subscription(subscription.id)
+    assert status.in_step
+    assert status.subscription.last_error == ""
     assert lake.backend.verify_subscription(subscription.id).equal
     assert lake.backend.tasks() == []
     with psycopg.connect(server.dsn) as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -12,12 +12,14 @@ import pyarrow as pa
 from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.tables import TableService
 from cordillera.errors import (
+    CordilleraError,
     IncompatibleSchemaError,
     NotAllowedError,
     SubscriptionNotFoundError,
     TargetDriftError,
     TargetNotFoundError,
     TerminalError,
+    TransientError,
 )
 from cordillera.metrics import ROWS_DELIVERED
 from cordillera.ports.clock import Clock
@@ -106,7 +108,7 @@ class DeliveryService:
         """Bring a subscription's target to the dataset's current snapshot.
 
         What to deliver is worked out from the cursor that the target itself holds. A failure that a retry will not
-        cure puts the subscription into the state failed, with the reason.
+        cure puts the subscription into the state failed, with the reason; another is noted as its last error.
 
         Returns:
             What the delivery did; None if there was nothing to do.
@@ -123,6 +125,11 @@ class DeliveryService:
         except TerminalError as error:
             with fenced_write(self._store, self._clock.now()) as tx:
                 tx.subscriptions.set_state(subscription_id, SubscriptionState.FAILED, str(error), self._clock.now())
+            raise
+        except TransientError as error:
+            # Not with a lease that was lost, for instance: then it is another worker's to tell.
+            with suppress(CordilleraError), fenced_write(self._store, self._clock.now()) as tx:
+                tx.subscriptions.note_error(subscription_id, str(error), self._clock.now())
             raise
 
     def verify(self, subscription_id: UUID) -> Verification:

@@ -157,6 +157,9 @@ class WorkSuite:
                 delivered_at=later(2),
             )
             assert tx.subscriptions.get(wish.id) == reached
+            tx.subscriptions.note_error(wish.id, "Unreachable", later(2))
+            assert tx.subscriptions.get(wish.id) == replace(reached, last_error="Unreachable")
+            tx.subscriptions.note_error(wish.id, "", later(2))
             tx.subscriptions.advance(wish.id, sequence_number=2, schema_id=0, rows=99, now=later(3))
             assert tx.subscriptions.get(wish.id) == reached
             tx.subscriptions.advance(wish.id, sequence_number=5, schema_id=2, rows=1, now=later(4))

@@ -109,6 +109,11 @@ class SqlSubscriptionRows:
         )
         self._session.write(changed)
 
+    def note_error(self, subscription_id: UUID, error: str, now: datetime) -> None:
+        """Change the last error only."""
+        mine = subscriptions.c.id == subscription_id
+        self._session.write(sa.update(subscriptions).where(mine, _NOT_REVOKED).values(last_error=error, updated_at=now))
+
     def advance(self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime) -> None:
         """Note a delivery.
 

@@ -48,6 +48,9 @@ class SubscriptionRows(Protocol):
     def set_state(self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime) -> None:
         """Change the state and the last error."""
 
+    def note_error(self, subscription_id: UUID, error: str, now: datetime) -> None:
+        """Change the last error only: why a delivery failed that will be tried again."""
+
     def advance(self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime) -> None:
         """Note a delivery: the cursor, rows added to ``rows_delivered``, state live, no error.
 
