@@ -182,7 +182,8 @@ def encode_manifest(
     names = [part.name for part in spec.fields]
     header = {**header, "content": "data" if content == DATA else "deletes"}
     out = io.BytesIO()
-    fastavro.writer(out, parsed, (_entry_record(entry, names) for entry in entries), codec="deflate", metadata=header)
+    records = (_entry_record(entry, names) for entry in entries)
+    fastavro.writer(out, parsed, records, codec="deflate", codec_compression_level=1, metadata=header)
     return out.getvalue()
 
 

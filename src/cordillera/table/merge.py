@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
 from cordillera.errors import MissingKeyError
@@ -35,6 +36,7 @@ from cordillera.table.tombstones import Tombstones
 SOURCE = "_source"
 _STORED_SEQUENCE = "_stored_sequence"
 _FEW_KEYS = 20_000
+_ROWS_A_JOIN, _BATCHES_A_JOIN = 100_000, 1_000
 _NO_ROW_ID = np.iinfo(np.int64).max
 
 
@@ -145,8 +147,8 @@ class Merge:
         """Match few keys, of types that Arrow compares by our rules: its join costs a tenth of what a query does."""
         source = keys.select([*self._semantics.key, SOURCE])
         found = [
-            pa.table(batch).join(source, list(self._semantics.key), join_type="inner", use_threads=False)
-            for batch in stored
+            rows.join(source, list(self._semantics.key), join_type="inner", use_threads=False)
+            for rows in _gathered(stored)
         ]
         empty = stored.schema.empty_table().append_column(SOURCE, pa.array([], pa.int64()))
         matches = pa.concat_tables([one.select(empty.column_names) for one in found] or [empty])
@@ -154,14 +156,12 @@ class Merge:
         sequence = self._semantics.sequence
         return result.append_column(_STORED_SEQUENCE, matches.column(sequence)) if sequence else result
 
-    def _few_values(self, keys: pa.Table) -> dict[str, pa.Array]:
-        """Return the values of key columns, where there are so few that most stored rows have others."""
+    def _few_values(self, keys: pa.Table) -> list[tuple[Schema, pa.Array]]:
+        """Return key columns and their values, where there are so few that most stored rows have others."""
         if keys.num_rows > _FEW_KEYS:
-            return {}
-        found = {
-            name: keys.column(name) for name in self._semantics.key if groups_plainly(keys.schema.field(name).type)
-        }
-        return {name: pc.unique(column) for name, column in found.items()}
+            return []
+        plain = [name for name in self._semantics.key if groups_plainly(keys.schema.field(name).type)]
+        return [(self._schema.select(name), pc.unique(keys.column(name))) for name in plain]
 
     def _identifying(self) -> list[str]:
         sequence = self._semantics.sequence
@@ -318,6 +318,18 @@ def in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
         return rows.sort_by([(name, "ascending") for name in key])
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
         return rows
+
+
+def _gathered(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Yield the rows in tables of many: each join costs something, however few rows it has."""
+    gathered: list[pa.RecordBatch] = []
+    for batch in batches:
+        gathered.append(batch)
+        if sum(one.num_rows for one in gathered) >= _ROWS_A_JOIN or len(gathered) >= _BATCHES_A_JOIN:
+            yield pa.Table.from_batches(gathered)
+            gathered = []
+    if gathered:
+        yield pa.Table.from_batches(gathered)
 
 
 def positions_by_file(matches: pa.Table, candidates: Sequence[LiveFile]) -> dict[LiveFile, BitMap64]:

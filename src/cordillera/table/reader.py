@@ -50,14 +50,15 @@ class ReadOptions:
         metadata_columns: Of ``_row_id``, ``_last_updated_sequence_number``, ``_pos``, ``_file_index``; they follow
         the others. may_contain: Passes over row groups; a row group's statistics are given as a ``ContentFile``.
         deleted: Positions to leave out, by data file path, for files whose own deletion vector does not apply.
-        values: By column, the only values of interest: rows with another value in one of these columns are left out.
+        values: Columns (schemas of one field) and the only values of interest in them: rows with another value in one
+            of these columns are left out.
     """
 
     schema: Schema
     metadata_columns: tuple[str, ...] = ()
     may_contain: MayContain | None = None
     deleted: Mapping[str, BitMap64] = field(default_factory=dict)
-    values: Mapping[str, pa.Array] = field(default_factory=dict)
+    values: Sequence[tuple[Schema, pa.Array]] = ()
 
     def arrow_schema(self) -> pa.Schema:
         """Return the schema of the batches that are read."""
@@ -233,9 +234,8 @@ def _selected(
     Rows are left out before anything is made of them: of a few keys' row groups hardly any row remains.
     """
     mask = None if deleted is None else keep_mask(deleted, first, batch.num_rows)
-    for name, values in options.values.items():
-        wanted = options.schema.select(name)
-        found = pc.is_in(project(batch, columns, wanted)[0], value_set=values)
+    for column, values in options.values:
+        found = pc.is_in(project(batch, columns, column)[0], value_set=values)
         mask = found if mask is None else pc.and_(mask, found)
     if mask is None:
         return batch, np.arange(first, first + batch.num_rows)
