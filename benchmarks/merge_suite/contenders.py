@@ -172,6 +172,7 @@ class DuckLake(Contender):
 CONTENDERS: dict[str, Callable[..., Contender]] = {
     "cordillera merge-on-read": partial(Cordillera, mode="merge-on-read"),
     "cordillera copy-on-write": partial(Cordillera, mode="copy-on-write"),
+    "cordillera auto": partial(Cordillera, mode="auto"),
     "delta-rs": DeltaRs,
     "ducklake": DuckLake,
 }

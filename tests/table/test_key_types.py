@@ -42,7 +42,7 @@ KEYS: dict[str, tuple[pa.DataType, list[Any]]] = {
     "fixed": (pa.binary(3), [b"\x00\x00\x00", b"\xff\xff\xff"]),
     "binary": (pa.binary(), [b"", b"\x00", b"\xff" * 50, b"abc"]),
 }
-MODES = [WriteMode.MERGE_ON_READ, WriteMode.COPY_ON_WRITE]
+MODES = list(WriteMode)
 
 
 def batch(kind: pa.DataType, keys: list[Any], value: int) -> pa.Table:

@@ -41,7 +41,7 @@ _Partition = Annotated[
 _Unit = Annotated[
     str, typer.Option("--completion-unit", help="How partitions are declared complete: whole, hour, day, month, value.")
 ]
-_WriteMode = Annotated[str, typer.Option("--write-mode", help="merge-on-read or copy-on-write.")]
+_WriteMode = Annotated[str, typer.Option("--write-mode", help="merge-on-read, copy-on-write or auto.")]
 _Merge = Annotated[
     str,
     typer.Option("--merge", metavar="RULE", help="Rows of a key kept: latest-row-wins, first-row-wins, scd2, scd7."),

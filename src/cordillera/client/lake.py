@@ -111,7 +111,7 @@ class Lake:
             sequence: Column that tells the later of two rows of a key.
             partitioning: Terms like ``month(time_hour)``.
             completion_unit: whole, hour, day, month or value.
-            write_mode: merge-on-read or copy-on-write.
+            write_mode: merge-on-read, copy-on-write, or auto, which decides for each file.
             merge: Which rows of a key are kept: latest-row-wins, first-row-wins, or all as a history: scd2, scd7.
             aggregates: Column → sum, max, min, first or last_non_null, how it combines what is written.
             tracked: Columns whose change opens a new row of a history; by default all.

@@ -36,6 +36,8 @@ from cordillera.spec.names import COLUMN_SET
 KEY_PROPERTY = "cordillera.key-field-ids"
 SEQUENCE_PROPERTY = "cordillera.sequence-field-id"
 WRITE_MODE_PROPERTY = "write.merge.mode"
+AUTO_PROPERTY = "cordillera.write-mode"
+"""Tells of ``WriteMode.AUTO``, which other writers do not know: to them such a table is merge-on-read."""
 TOMBSTONES_PROPERTY = "cordillera.tombstones"
 RULE_PROPERTY = "cordillera.merge-rule"
 AGGREGATES_PROPERTY = "cordillera.aggregates"
@@ -101,6 +103,8 @@ class WriteMode(StrEnum):
     """Mark them in deletion vectors; readers leave them out."""
     COPY_ON_WRITE = "copy-on-write"
     """Rewrite the files without them."""
+    AUTO = "auto"
+    """For each file, what costs less (``spec.write_cost``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,9 @@ class MergeSemantics:
         return cls(
             key=tuple(schema.find_field(i).name for i in ids),
             sequence=schema.find_field(int(sequence)).name if sequence else None,
-            write_mode=WriteMode(properties.get(WRITE_MODE_PROPERTY, WriteMode.MERGE_ON_READ)),
+            write_mode=WriteMode(
+                properties.get(AUTO_PROPERTY) or properties.get(WRITE_MODE_PROPERTY, WriteMode.MERGE_ON_READ)
+            ),
             rule=MergeRule(properties.get(RULE_PROPERTY, MergeRule.LATEST_ROW_WINS)),
             aggregates={schema.find_field(int(i)).name: Aggregate(how) for i, how in aggregates.items()},
             history=_history_of(schema, history) if history else None,
@@ -173,6 +179,8 @@ class MergeSemantics:
     def to_properties(self, schema: Schema) -> dict[str, str]:
         """Return the table properties that store these semantics."""
         properties = {WRITE_MODE_PROPERTY: self.write_mode.value}
+        if self.write_mode is WriteMode.AUTO:
+            properties = {WRITE_MODE_PROPERTY: WriteMode.MERGE_ON_READ.value, AUTO_PROPERTY: self.write_mode.value}
         if self.key:
             properties[KEY_PROPERTY] = ",".join(str(schema.find_field(name).field_id) for name in self.key)
         if self.sequence:

@@ -132,9 +132,9 @@ class TableMetadata:
         return MergeSemantics.of(self.schema, self.properties)
 
     @property
-    def copies_on_write(self) -> bool:
-        """Whether rows are taken out by rewriting files; format version 2 knows no deletion vectors."""
-        return self.format_version < 3 or self.semantics.write_mode is WriteMode.COPY_ON_WRITE
+    def write_mode(self) -> WriteMode:
+        """How rows are taken out of files; format version 2 knows no deletion vectors."""
+        return self.semantics.write_mode if self.format_version >= 3 else WriteMode.COPY_ON_WRITE
 
     @cached_property
     def current_snapshot(self) -> IcebergSnapshot | None:

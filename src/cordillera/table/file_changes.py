@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 from pyroaring import BitMap64
 
+from cordillera.spec.merge import WriteMode
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID, DataWriter
 from cordillera.table.deletion_vector import encode_puffin
@@ -49,15 +51,35 @@ def build_changes(
         placed: Rows that take the place of removed ones, by live file, where files are rewritten.
     """
     deleted = {live: _all_deleted(io, live, gone) for live, gone in removed.items()}
-    placed = placed or {}
+    placed, rewriting = placed or {}, files_to_rewrite(metadata, removed)
     emptied = tuple(
         live for live, positions in deleted.items() if len(positions) == live.file.record_count and live not in placed
     )
     partly = {live: positions for live, positions in deleted.items() if live not in emptied}
-    if metadata.copies_on_write:
-        return FileChanges(_copied(io, metadata, rows, partly, placed), (*emptied, *partly))
-    new = [] if rows is None or not rows.num_rows else data_writer(io, metadata).write(_with_row_ids(rows))
-    return FileChanges(tuple(new), emptied, write_vectors(io, metadata, partly))
+    copied = {live: positions for live, positions in partly.items() if live in rewriting}
+    marked = {live: positions for live, positions in partly.items() if live not in rewriting}
+    if copied or metadata.write_mode is WriteMode.COPY_ON_WRITE:
+        new = _copied(io, metadata, rows, copied, placed)
+    else:
+        new = _new_files(io, metadata, rows)
+    return FileChanges(new, (*emptied, *copied), write_vectors(io, metadata, marked))
+
+
+def files_to_rewrite(metadata: TableMetadata, removed: Mapping[LiveFile, BitMap64]) -> set[LiveFile]:
+    """Return the files to write anew, of those that rows are taken out of; in the others they are marked.
+
+    Args:
+        metadata: The table.
+        removed: Positions to take out, by live file.
+    """
+    if metadata.write_mode is not WriteMode.AUTO:
+        return set(removed) if metadata.write_mode is WriteMode.COPY_ON_WRITE else set()
+    return {live for live, positions in removed.items() if _touched(live, len(positions)).is_better_rewritten}
+
+
+def _touched(live: LiveFile, removed: int) -> TouchedFile:
+    rows = live.file.record_count
+    return TouchedFile(live.file.file_size_in_bytes, rows, min(rows, rows - live.live_rows + removed))
 
 
 def _all_deleted(io: TableIO, live: LiveFile, removed: BitMap64) -> BitMap64:
@@ -65,6 +87,12 @@ def _all_deleted(io: TableIO, live: LiveFile, removed: BitMap64) -> BitMap64:
     if len(removed) == live.file.record_count:
         return removed  # what was deleted before need not be read
     return (io.files.deleted_positions(live) or BitMap64()) | removed
+
+
+def _new_files(io: TableIO, metadata: TableMetadata, rows: pa.Table | None) -> tuple[ContentFile, ...]:
+    if rows is None or not rows.num_rows:
+        return ()
+    return tuple(data_writer(io, metadata).write(_with_row_ids(rows)))
 
 
 def _with_row_ids(rows: pa.Table) -> list[pa.RecordBatch]:
