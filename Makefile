@@ -7,7 +7,7 @@ DEMO_LAKE ?= demo-lake
 PORT ?= 8470
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-fast check format lock setup setup-dev browser bench-engine bench-merge clean
+.PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ serve: setup ## Serve the demo's lake: API, web pages and workers on loopback
 
 test: setup-dev browser ## Run every test (servers are started from packages, nothing is left running)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-long: setup-dev ## Run the tests that take a minute or more each
+	@$(BIN)/python -m pytest -n 0 -m long
 
 test-fast: setup-dev ## Run the tests that need no server and no browser
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/spec tests/table tests/contracts tests/catalog tests/completion tests/lineage tests/access

@@ -24,11 +24,12 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """The principal and trace of the work in progress, and the lease it runs under, if any."""
+    """The principal and trace of the work in progress, the lease it runs under, and its turn to commit, if any."""
 
     principal: str
     trace_id: str
     lease: Lease | None = None
+    turn: UUID | None = None
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("cordillera_context", default=None)
@@ -59,15 +60,19 @@ def current() -> RequestContext:
 
 @contextmanager
 def acting(
-    principal: str | None = None, trace_id: str | None = None, lease: Lease | None = None
+    principal: str | None = None,
+    trace_id: str | None = None,
+    lease: Lease | None = None,
+    turn: UUID | None = None,
 ) -> Iterator[RequestContext]:
-    """Run the block as ``principal`` under ``trace_id`` and ``lease``; what is not given is kept from the outside."""
+    """Run the block as ``principal`` under ``trace_id``, ``lease`` and ``turn``; what is not given stays as outside."""
     outer = current()
     inner = replace(
         outer,
         principal=principal or outer.principal,
         trace_id=trace_id or outer.trace_id,
         lease=lease or outer.lease,
+        turn=turn or outer.turn,
     )
     reset = _current.set(inner)
     try:

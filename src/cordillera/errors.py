@@ -280,6 +280,10 @@ class LifecycleError(NotAllowedError):
     """The lifecycle or state machine has no such transition."""
 
 
+class WriteConflictError(NotAllowedError):
+    """A serializable write lost to another that changed rows it looked at; nothing was written."""
+
+
 class NotEmptyError(NotAllowedError):
     """The object still contains others."""
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import date
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
-from cordillera.catalog.retries import attempts
 from cordillera.catalog.service import CatalogService, ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.errors import AlreadyExistsError, NotAllowedError, SnapshotNotFoundError
@@ -223,15 +222,16 @@ class BranchService:
             NotAllowedError: If the branch has it already, or changed the same rows.
             DuplicateKeyError: If keys that it added are there.
         """
-        for attempt in attempts():
-            with attempt:
-                target = self._catalog.dataset(name)
-                view = on_branch(self._tables.load(target.version), branch, target.name)
-                picked = self._tables.snapshot(target.name, target.version, sequence_number)
-                assert picked is not None, "a sequence number means a snapshot, or is refused"
-                details = {"picked": sequence_number}
-                request = CommitRequest(branch=branch, action="dataset.cherry_pick", details=details)
-                result = self._pick(target, view, picked, request)
+        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    target = self._catalog.dataset(name)
+                    view = on_branch(self._tables.load(target.version), branch, target.name)
+                    picked = self._tables.snapshot(target.name, target.version, sequence_number)
+                    assert picked is not None, "a sequence number means a snapshot, or is refused"
+                    details = {"picked": sequence_number}
+                    request = CommitRequest(branch=branch, action="dataset.cherry_pick", details=details)
+                    result = self._pick(target, view, picked, request)
         return result
 
     def _pick(
@@ -271,11 +271,12 @@ class BranchService:
 
     def _commit(self, name: str, request: Callable[[ResolvedDataset, TableMetadata], CommitRequest]) -> CommitResult:
         """Work a request out against the table as it is, and commit it, while other writers are faster."""
-        for attempt in attempts():
-            with attempt:
-                target = self._catalog.dataset(name)
-                wanted = request(target, self._tables.load(target.version))
-                result = self._commit_once(target, wanted)
+        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    target = self._catalog.dataset(name)
+                    wanted = request(target, self._tables.load(target.version))
+                    result = self._commit_once(target, wanted)
         return result
 
     def _commit_once(self, target: ResolvedDataset, request: CommitRequest) -> CommitResult:

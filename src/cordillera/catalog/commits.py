@@ -7,17 +7,20 @@ receipts are written with them, or nothing is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+import stamina
 
 from cordillera.catalog.commit_records import CommitRecords
 from cordillera.catalog.leases import check_lease
 from cordillera.catalog.requests import CommitRequest, CommitResult
 from cordillera.catalog.service import ResolvedDataset
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
+from cordillera.catalog.turns import Turns, check_turn
 from cordillera.context import RequestContext, current
 from cordillera.errors import (
     AlreadyExistsError,
@@ -73,6 +76,11 @@ class CommitService:
         self, store: MetadataStore, tables: TableService, clock: Clock, guards: Sequence[CommitGuard] = ()
     ) -> None:
         self._store, self._tables, self._clock, self._guards = store, tables, clock, tuple(guards)
+        self._turns = Turns(store, clock)
+
+    def attempts(self, version_id: UUID) -> AbstractContextManager[Iterator[stamina.Attempt]]:
+        """Return attempts to commit to a dataset version, until one does not raise ``CommitConflictError``."""
+        return self._turns.attempts(version_id)
 
     def commit(self, target: ResolvedDataset, request: CommitRequest) -> CommitResult:
         """Check a commit and make it visible.
@@ -87,6 +95,7 @@ class CommitService:
         return self.commit_all([(target, request)])[0]
 
     @COMMIT_SECONDS.time()
+    @CONFLICTS.count_exceptions(CommitConflictError)
     def commit_all(self, parts: Sequence[tuple[ResolvedDataset, CommitRequest]]) -> list[CommitResult]:
         """Check commits to one or several dataset versions and make them visible together, or none of them.
 
@@ -154,11 +163,9 @@ class CommitService:
                     written[plan.target.version.id] = file
                     outdated += old
             results = self._publish_once(plans, written)
-        except REFUSALS as error:
+        except REFUSALS:
             for file in written.values():
                 self._tables.forget_metadata(file.location)
-            if isinstance(error, CommitConflictError):
-                CONFLICTS.inc()
             raise
         with suppress(CordilleraError):  # the commit has happened; a file that stays is one for the doctor to find
             self._tables.io.storage.delete(outdated)
@@ -205,6 +212,7 @@ class CommitService:
             for plan in plans:
                 file = written.get(plan.target.version.id)
                 if file is not None:
+                    check_turn(tx, plan.target.version.id, plan.target.name, now)
                     self._swap(tx, plan, file, now)
             return {
                 plan.target.version.id: self._record(tx, plan, written.get(plan.target.version.id), context, now)

@@ -21,6 +21,7 @@ from pyiceberg.types import (
 
 from cordillera.errors import InvalidSchemaError
 from cordillera.spec.arrow_types import from_arrow_schema
+from cordillera.spec.isolation import isolation_of
 from cordillera.spec.maintenance import PREFIX, MaintenancePolicy
 from cordillera.spec.merge import MergeRule, WriteMode
 from cordillera.spec.merge_rules import MergeDeclaration, declare
@@ -73,6 +74,7 @@ def new_table(
             f"Iceberg format version {options.format_version} is not supported.", hint="Use 3, or 2 for older clients."
         )
     MaintenancePolicy.of(options.properties)
+    isolation_of(options.properties)
     if any(name.startswith(_RESERVED_PROPERTIES) and not name.startswith(PREFIX) for name in options.properties):
         raise InvalidSchemaError("Table properties that begin with 'cordillera.' are set by Cordillera itself.")
     wanted = MergeDeclaration(

@@ -10,7 +10,7 @@ from datetime import date
 import pyarrow as pa
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
-from cordillera.catalog.retries import attempts
+from cordillera.catalog.pending import PendingWrite
 from cordillera.catalog.service import CatalogService, ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidInputError
@@ -24,7 +24,7 @@ from cordillera.spec.refs import on_branch
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
 from cordillera.table.keyed_write import stored_columns
-from cordillera.table.write import PreparedWrite, StagedWrite, TableWriter
+from cordillera.table.write import StagedWrite, TableWriter
 
 
 class WriteService:
@@ -100,13 +100,9 @@ class WriteService:
             watch=digest.watch if digest else iter,
             inspect=self._inspector(target, operation, stored_columns(operation, rows.schema.names, metadata)),
         )
-        try:
-            if digest is not None:
-                request = replace(request, request_hash=digest.hexdigest())
-            return self._commit(target, writer, staged, metadata, request)
-        except REFUSALS:  # not after other errors: what may have been committed is never removed
-            writer.discard_staged(staged)
-            raise
+        if digest is not None:
+            request = replace(request, request_hash=digest.hexdigest())
+        return self._commit(PendingWrite(target, writer, staged, metadata, request))
 
     def merge(
         self,
@@ -151,7 +147,7 @@ class WriteService:
         )
         if digest is not None:
             request = replace(request, request_hash=digest.hexdigest())
-        return self._commit(target, writer, staged, metadata, request)
+        return self._commit(PendingWrite(target, writer, staged, metadata, request))
 
     def delete_where(
         self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
@@ -164,16 +160,17 @@ class WriteService:
             idempotency_key=idempotency_key, request_hash=_of_branch(f"delete where {where}", branch), branch=branch
         )
         writer = TableWriter(self._tables.io, target.name)
-        return self._commit(target, writer, staged, metadata, request)
+        return self._commit(PendingWrite(target, writer, staged, metadata, request))
 
     def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> CommitResult:
         """Declare a partition complete as of the dataset's current snapshot; again restates it."""
         request = CommitRequest(
             completes=partition, idempotency_key=idempotency_key, request_hash=f"complete {partition}"
         )
-        for attempt in attempts():
-            with attempt:
-                result = self._commits.commit(self._catalog.dataset(name), request)
+        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    result = self._commits.commit(self._catalog.dataset(name), request)
         return result
 
     def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
@@ -182,11 +179,12 @@ class WriteService:
         Raises:
             IncompatibleSchemaError: If a change would break stored rows or their readers.
         """
-        for attempt in attempts():
-            with attempt:
-                target = self._catalog.dataset(name)
-                metadata = self._tables.load(target.version)
-                result = self._commits.commit(target, _evolution(metadata, changes))
+        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    target = self._catalog.dataset(name)
+                    metadata = self._tables.load(target.version)
+                    result = self._commits.commit(target, _evolution(metadata, changes))
         return result
 
     def _view(self, target: ResolvedDataset, branch: str) -> TableMetadata:
@@ -195,46 +193,22 @@ class WriteService:
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
-    def _commit(
-        self,
-        target: ResolvedDataset,
-        writer: TableWriter,
-        staged: StagedWrite,
-        metadata: TableMetadata,
-        request: CommitRequest,
-    ) -> CommitResult:
-        """Resolve and commit, again and again while other writers are faster."""
-        for attempt in attempts():
-            with attempt:
-                if attempt.num > 1:
-                    # Another dataset version may have become active, but the rows were staged for this one.
-                    target = self._catalog.dataset(str(target.dataset.ref(target.version.number)))
-                    metadata, staged = self._refreshed(target, metadata, staged, writer, request.branch)
-                prepared = writer.resolve(staged, metadata)
-                result = self._try(target, writer, prepared, request)
-        return result
-
-    def _try(
-        self, target: ResolvedDataset, writer: TableWriter, prepared: PreparedWrite, request: CommitRequest
-    ) -> CommitResult:
-        manifest = prepared.manifest
-        full = replace(request, requirements=prepared.requirements, updates=prepared.updates, manifest=manifest)
+    def _commit(self, write: PendingWrite) -> CommitResult:
+        """Prepare and commit a write, again and again while other writers are faster."""
         try:
-            return self._commits.commit(target, full)
-        except REFUSALS:
-            writer.discard(prepared)
+            with self._commits.attempts(write.target.version.id) as attempts:
+                for attempt in attempts:
+                    with attempt:
+                        if attempt.num > 1:
+                            # Another dataset version may have become active, but the rows were staged for this one.
+                            ref = write.target.dataset.ref(write.target.version.number)
+                            write.target = self._catalog.dataset(str(ref))
+                        request = write.prepare(self._view(write.target, write.request.branch))
+                        result = self._commits.commit(write.target, request)
+        except REFUSALS:  # not after other errors: what may have been committed is never removed
+            write.discard()
             raise
-
-    def _refreshed(
-        self, target: ResolvedDataset, before: TableMetadata, staged: StagedWrite, writer: TableWriter, branch: str
-    ) -> tuple[TableMetadata, StagedWrite]:
-        metadata = self._view(target, branch)
-        if metadata.current_schema_id == before.current_schema_id or staged.batch is None:
-            return metadata, staged
-        rows = staged.batch.to_reader()
-        if staged.clauses:
-            return metadata, writer.stage_merge(rows, staged.clauses, metadata, inspect=staged.inspect)
-        return metadata, writer.stage(staged.operation, rows, metadata, where=staged.where, inspect=staged.inspect)
+        return result
 
     def _inspector(self, target: ResolvedDataset, operation: Operation, columns: Sequence[str]) -> RowInspector:
         found = [g.inspector(target.dataset, target.version, operation, columns) for g in self._guards]

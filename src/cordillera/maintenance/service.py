@@ -10,7 +10,6 @@ from math import ceil
 from time import monotonic
 from uuid import UUID
 
-import stamina
 import structlog
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitService
@@ -122,13 +121,14 @@ class MaintenanceService:
         kept: tuple[StagedGroup, ...] = ()
         stale: tuple[StagedGroup, ...] = ()
         try:
-            for attempt in _attempts():
-                with attempt:
-                    now, metadata = self._load(_pinned(target))
-                    resolved = compactor.resolve(staged, metadata)
-                    kept, stale = resolved.kept, resolved.stale
-                    if resolved.prepared is not None:
-                        self._commit(now, resolved.prepared)
+            with self._commits.attempts(target.version.id) as attempts:
+                for attempt in attempts:
+                    with attempt:
+                        now, metadata = self._load(_pinned(target))
+                        resolved = compactor.resolve(staged, metadata)
+                        kept, stale = resolved.kept, resolved.stale
+                        if resolved.prepared is not None:
+                            self._commit(now, resolved.prepared)
         except REFUSALS:  # not after other errors: what may have been committed is never removed
             compactor.discard(staged)
             raise
@@ -173,14 +173,15 @@ class MaintenanceService:
                 hint="Give keep_last from 1 on, and older_than from 0 on.",
             )
         begun = monotonic()
-        for attempt in _attempts():
-            with attempt:
-                target, metadata = self._load(name)
-                plan = self._expiry_plan(metadata, older_than, keep_last)
-                result = ExpiryResult(tuple(s.sequence_number for s in plan.snapshots), plan.refs)
-                if dry_run or not plan.updates():
-                    return result
-                self._commit_expiry(target, metadata, plan)
+        with self._commits.attempts(self._load(name)[0].version.id) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    target, metadata = self._load(name)
+                    plan = self._expiry_plan(metadata, older_than, keep_last)
+                    result = ExpiryResult(tuple(s.sequence_number for s in plan.snapshots), plan.refs)
+                    if dry_run or not plan.updates():
+                        return result
+                    self._commit_expiry(target, metadata, plan)
         _, after = self._load(_pinned(target))
         result = replace(result, files=self._remove(snapshot_files(self._tables.io.files, metadata, after)))
         self._record(target, MaintenanceTask.EXPIRE, monotonic() - begun)
@@ -224,23 +225,24 @@ class MaintenanceService:
 
     def _rewrite_manifests(self, target: ResolvedDataset, *, always: bool) -> ManifestRewriteResult:
         io = self._tables.io
-        for attempt in _attempts():
-            with attempt:
-                now, metadata = self._load(_pinned(target))
-                before = io.files.manifests(metadata.current_snapshot)
-                if not before or not (always or _too_many(before)):
-                    return ManifestRewriteResult(len(before), len(before))
-                producer = SnapshotProducer(io.storage, io.files, metadata, io.clock.new_id, io.now_ms())
-                operation = TableOperation.REWRITE_MANIFESTS
-                summary = {"operation": "replace", "cordillera.operation": operation.value}
-                produced = producer.produce(FileChanges(), summary, rewrite_manifests=True)
-                manifest = Manifest(operation, metadata.semantics.key)
-                self._commit(
-                    now,
-                    PreparedWrite(
-                        produced.requirements, produced.updates, manifest, produced.snapshot, produced.written
-                    ),
-                )
+        with self._commits.attempts(target.version.id) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    now, metadata = self._load(_pinned(target))
+                    before = io.files.manifests(metadata.current_snapshot)
+                    if not before or not (always or _too_many(before)):
+                        return ManifestRewriteResult(len(before), len(before))
+                    producer = SnapshotProducer(io.storage, io.files, metadata, io.clock.new_id, io.now_ms())
+                    operation = TableOperation.REWRITE_MANIFESTS
+                    summary = {"operation": "replace", "cordillera.operation": operation.value}
+                    produced = producer.produce(FileChanges(), summary, rewrite_manifests=True)
+                    manifest = Manifest(operation, metadata.semantics.key)
+                    self._commit(
+                        now,
+                        PreparedWrite(
+                            produced.requirements, produced.updates, manifest, produced.snapshot, produced.written
+                        ),
+                    )
         return ManifestRewriteResult(len(before), len(io.files.manifests(produced.snapshot)))
 
     # --- policy --------------------------------------------------------------------------------------------------
@@ -295,18 +297,19 @@ class MaintenanceService:
             InvalidInputError: If a property is none of a policy's, or its value cannot be.
         """
         check_policy(properties)
-        for attempt in _attempts():
-            with attempt:
-                target, metadata = self._load(name)
-                changed = {key: value for key, value in properties.items() if value is not None}
-                removed = tuple(key for key, value in properties.items() if value is None)
-                kept = {key: value for key, value in metadata.properties.items() if key not in removed}
-                policy = MaintenancePolicy.of({**kept, **changed})
-                Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
-                updates: list[Update] = [SetProperties(changed)] if changed else []
-                updates += [RemoveProperties(removed)] if removed else []
-                if updates:
-                    self._commits.commit(target, CommitRequest(updates=tuple(updates)))
+        with self._commits.attempts(self._load(name)[0].version.id) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    target, metadata = self._load(name)
+                    changed = {key: value for key, value in properties.items() if value is not None}
+                    removed = tuple(key for key, value in properties.items() if value is None)
+                    kept = {key: value for key, value in metadata.properties.items() if key not in removed}
+                    policy = MaintenancePolicy.of({**kept, **changed})
+                    Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
+                    updates: list[Update] = [SetProperties(changed)] if changed else []
+                    updates += [RemoveProperties(removed)] if removed else []
+                    if updates:
+                        self._commits.commit(target, CommitRequest(updates=tuple(updates)))
         return policy
 
     def maintain(self, version_id: UUID) -> None:
@@ -458,9 +461,3 @@ def _too_many(manifests: Sequence[ManifestFile]) -> bool:
 def _many(manifests: Sequence[ManifestFile]) -> bool:
     """Tell whether rewriting manifests is worth a commit that nobody has asked for."""
     return len(manifests) >= max(_MANY_MANIFESTS, 2 * _needed(manifests))
-
-
-def _attempts() -> Iterable[stamina.Attempt]:
-    return stamina.retry_context(
-        on=CommitConflictError, attempts=100, timeout=300.0, wait_initial=0.01, wait_max=1.0, wait_jitter=0.05
-    )

@@ -120,6 +120,13 @@ class SnapshotProducer:
         totals = {name: value for name, value in earlier.summary.items() if name.startswith("total-")}
         return self._produced(self._snapshot(path, {"operation": "overwrite", **totals, **summary}))
 
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What has to hold for the snapshot, and whatever else was worked out from the current one, to be right."""
+        metadata, parent = self._metadata, self._metadata.current_snapshot
+        head = AssertRefSnapshot(metadata.branch, parent.snapshot_id if parent else None)
+        return AssertTableUuid(metadata.table_uuid), head
+
     def _write_list(self, manifests: list[ManifestFile]) -> str:
         parent = self._metadata.current_snapshot
         manifests = self._assign_row_ids(manifests)
@@ -136,14 +143,11 @@ class SnapshotProducer:
         return path
 
     def _produced(self, snapshot: IcebergSnapshot) -> ProducedSnapshot:
-        branch, parent = self._metadata.branch, self._metadata.current_snapshot
+        branch = self._metadata.branch
         retention = {name: value for name, value in self._metadata.refs.get(branch, {}).items() if name in _RETENTION}
         return ProducedSnapshot(
             snapshot,
-            (
-                AssertTableUuid(self._metadata.table_uuid),
-                AssertRefSnapshot(branch, parent.snapshot_id if parent else None),
-            ),
+            self.requirements,
             (AddSnapshot(snapshot), SetSnapshotRef(branch, snapshot.snapshot_id, options=retention)),
             tuple(self._written),
         )

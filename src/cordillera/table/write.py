@@ -7,6 +7,7 @@ visible until the prepared write's updates are committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -65,6 +66,26 @@ class StagedWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What lets a prepared write be carried over to a later state of the table (see ``cordillera.table.rebase``).
+
+    Attributes:
+        metadata: The table it was prepared for.
+        changes: What it does to files.
+        removed: The rows it takes out. It has looked at no other stored rows.
+        requirements, updates: The part of its commit that does not depend on the snapshot before it.
+        written: The files behind these.
+    """
+
+    metadata: TableMetadata
+    changes: FileChanges
+    removed: Mapping[LiveFile, BitMap64]
+    requirements: tuple[Requirement, ...]
+    updates: tuple[Update, ...]
+    written: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedWrite:
     """A write ready to be committed.
 
@@ -73,6 +94,7 @@ class PreparedWrite:
         manifest: What it changes.
         snapshot: The new snapshot; None if the write turned out to change no row.
         written: Files to remove if the commit does not happen.
+        basis: What lets it be carried over to a later state of the table; None if it has to be prepared anew.
     """
 
     requirements: tuple[Requirement, ...]
@@ -80,6 +102,7 @@ class PreparedWrite:
     manifest: Manifest
     snapshot: IcebergSnapshot | None
     written: tuple[str, ...] = field(default_factory=tuple)
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +116,8 @@ class _Resolved:
     late: int = 0
     tombstones: pa.Table | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    removed: Mapping[LiveFile, BitMap64] | None = None
+    """The rows taken out, if the write has looked at no others."""
 
 
 class TableWriter:
@@ -106,6 +131,15 @@ class TableWriter:
     def __init__(self, io: TableIO, dataset: str) -> None:
         self._journal = Journal(io.storage)
         self._io, self._dataset = io.through(self._journal), dataset
+
+    @property
+    def io(self) -> TableIO:
+        """Access to the tables' files that keeps account of what is written."""
+        return self._io
+
+    def all_or_nothing(self) -> AbstractContextManager[None]:
+        """Remove what a block has written if it fails."""
+        return self._journal.all_or_nothing()
 
     # --- staging -----------------------------------------------------------------------------------------------------
 
@@ -175,6 +209,14 @@ class TableWriter:
         if operation is Operation.DELETE:
             return [*semantics.natural_key, *([semantics.sequence] if semantics.sequence else [])]
         return list(names)
+
+    def comes_behind_deletes(self, staged: StagedWrite, metadata: TableMetadata) -> bool:
+        """Tell whether rows of an append that is written to files may be late: then they have to be looked at again."""
+        return staged.operation is Operation.APPEND and staged.batch is None and self._has_tombstones(metadata)
+
+    def rows_of(self, staged: StagedWrite, metadata: TableMetadata) -> pa.RecordBatchReader:
+        """Stream the rows that a staged write has put into files."""
+        return self._stream(staged.files, metadata, [field.name for field in metadata.schema.fields])
 
     def discard_staged(self, staged: StagedWrite) -> None:
         """Remove the data files of a staged write that will not be committed."""
@@ -258,27 +300,33 @@ class TableWriter:
         if metadata.semantics.sequence:
             requirements.append(AssertProperty(metadata.tombstones_property, metadata.tombstones))
         index = metadata.tombstones
+        beside: tuple[str, ...] = ()
         if resolved.tombstones is not None:
-            index, files = self._tombstones(metadata).added(resolved.tombstones)
+            index, beside = self._tombstones(metadata).added(resolved.tombstones)
             updates.append(SetProperties({metadata.tombstones_property: index}))
-            written += files
+            written += beside
         requirements += [AssertProperty(name, metadata.properties.get(name)) for name in resolved.properties]
         updates += [SetProperties(resolved.properties)] if resolved.properties else []
         manifest = self._manifest(staged, resolved, metadata)
-        snapshot = None
+        snapshot = basis = None
         if resolved.changes:
+            if resolved.removed is not None:
+                basis = Basis(metadata, resolved.changes, resolved.removed, tuple(requirements), tuple(updates), beside)
             summary = {OPERATION_SUMMARY: staged.operation.value, TOMBSTONES_PROPERTY: index or ""}
             produced = self._producer(metadata).produce(resolved.changes, summary)
             snapshot, written = produced.snapshot, [*written, *produced.written]
             requirements, updates = [*requirements, *produced.requirements], [*updates, *produced.updates]
-        return PreparedWrite(tuple(requirements), tuple(updates), manifest, snapshot, tuple(dict.fromkeys(written)))
+        else:  # that no row changes follows from the rows there are; tombstones alone would miss rows that come
+            requirements += self._producer(metadata).requirements
+        written = list(dict.fromkeys(written))
+        return PreparedWrite(tuple(requirements), tuple(updates), manifest, snapshot, tuple(written), basis)
 
     def _resolve(self, staged: StagedWrite, metadata: TableMetadata) -> _Resolved:
         if staged.batch is not None:
             return self._merge(staged, metadata, staged.batch)
         if staged.operation is Operation.APPEND:
             self.refuse_stored_keys(staged.files, metadata, self._live(metadata), {})
-            return _replaced(staged, ())
+            return replace(_replaced(staged, ()), removed={})
         if staged.operation is Operation.REPLACE_PARTITIONS:
             gone = self._same_partitions(staged.files, metadata)
             rest = [live for live in self._live(metadata) if live not in gone]
@@ -297,8 +345,12 @@ class TableWriter:
         for _ in staged.inspect(iter(result.rows.drop_columns([ROW_ID]).to_batches())):
             pass
         changes = build_changes(self._io, metadata, result.rows, result.removed, result.placed)
+        semantics = metadata.semantics
+        computed = computes_rows(staged.operation, batch.column_names, semantics)
+        looked_at_others = result.late or staged.clauses or computed or semantics.history is not None
+        removed = None if looked_at_others else result.removed
         counts = (result.inserted, result.updated, result.deleted, result.late)
-        return _Resolved(changes, *counts, result.tombstones, result.properties)
+        return _Resolved(changes, *counts, result.tombstones, result.properties, removed)
 
     def _replace_where(self, staged: StagedWrite, metadata: TableMetadata, where: RowFilter) -> _Resolved:
         """Take out the rows a filter is true for, and put in the staged ones, which all have to satisfy it."""
@@ -308,13 +360,14 @@ class TableWriter:
                 f"{strangers} of the rows that replace {where.sql} in {self._dataset} do not satisfy that condition.",
                 hint="Leave them out, or widen the condition.",
             )
-        gone = self._matching(where, metadata)
+        gone = self.matching(where, metadata, self._live(metadata))
         rest = [live for live in self._live(metadata) if len(gone.get(live, ())) < live.live_rows]
         self.refuse_stored_keys(staged.files, metadata, rest, gone)
         built = build_changes(self._io, metadata, None, gone)
         deleted = sum(min(len(positions), live.live_rows) for live, positions in gone.items())
         changes = replace(built, added=(*built.added, *staged.files))
-        return _Resolved(changes, sum(f.record_count for f in staged.files), 0, deleted)
+        removed = gone if staged.operation is Operation.DELETE else None
+        return _Resolved(changes, sum(f.record_count for f in staged.files), 0, deleted, removed=removed)
 
     def _count_outside(self, files: Sequence[ContentFile], metadata: TableMetadata, where: RowFilter) -> int:
         if not files:
@@ -325,11 +378,13 @@ class TableWriter:
         )
         return int(counted.column("n")[0].as_py())
 
-    def _matching(self, where: RowFilter, metadata: TableMetadata) -> dict[LiveFile, BitMap64]:
+    def matching(
+        self, where: RowFilter, metadata: TableMetadata, live_files: Sequence[LiveFile]
+    ) -> dict[LiveFile, BitMap64]:
         """Return the positions of live rows that a filter is true for; all of a file where statistics tell so."""
         pruner = FilterPruner(metadata, metadata.schema, where.pruning)
         covers = FilterCover(metadata.schema, where.columns, where.certain)
-        candidates = [live for live in self._live(metadata) if pruner(live.file)]
+        candidates = [live for live in live_files if pruner(live.file)]
         covered = {live: live.every_position() for live in candidates if covers(live.file)}
         candidates = [live for live in candidates if live not in covered]
         if not candidates:

@@ -222,6 +222,27 @@ class CatalogSuite:
             assert tx.dataset_versions.swap(after, None, expected_location="1.json")
             assert tx.dataset_versions.columns(version.id) == columns("k", "v")
 
+    def test_commits_are_reserved_for_one_writer(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.others")
+        first, second = uuid4(), uuid4()
+        with store.write() as tx:
+            rows = tx.dataset_versions
+            assert rows.reserved_for(version.id, NOW) is None
+            assert rows.reserve(version.id, first, NOW, later(1))
+            assert not rows.reserve(version.id, second, NOW, later(1))
+            assert rows.reserve(other.id, second, NOW, later(1))
+            assert rows.reserve(version.id, first, NOW, later(2))
+            assert rows.reserved_for(version.id, later(1)) == first
+            assert rows.reserved_for(version.id, later(2)) is None
+            rows.release(version.id, second)
+            assert not rows.reserve(version.id, second, later(1), later(3))
+            assert rows.reserve(version.id, second, later(2), later(3))
+            assert rows.reserved_for(version.id, later(2)) == second
+            rows.release(version.id, second)
+            assert rows.reserved_for(version.id, later(2)) is None
+            assert rows.reserved_for(other.id, NOW) == second
+
     def test_swap_changes_neither_identity_nor_lifecycle(self, store: MetadataStore) -> None:
         _, version = stored_dataset(store)
         stale = replace(

@@ -38,6 +38,8 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "dataset_versions.columns": lambda tx: tx.dataset_versions.columns(ID),
     "dataset_versions.set_lifecycle": lambda tx: tx.dataset_versions.set_lifecycle(ID, Lifecycle.ACTIVE, NOW),
     "dataset_versions.swap": lambda tx: tx.dataset_versions.swap(dataset_version(ID), [], expected_location="x"),
+    "dataset_versions.reserved_for": lambda tx: tx.dataset_versions.reserved_for(ID, NOW),
+    "dataset_versions.release": lambda tx: tx.dataset_versions.release(ID, ID),
     "snapshots.get": lambda tx: tx.snapshots.get(ID, 1),
     "snapshots.at": lambda tx: tx.snapshots.at(ID, NOW),
     "snapshots.following": lambda tx: tx.snapshots.following(ID, 1),

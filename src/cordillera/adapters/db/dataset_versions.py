@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cordillera.adapters.db import search
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import dataset_columns, dataset_versions
+from cordillera.adapters.db.schema import dataset_columns, dataset_versions, reservations
 from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError
 from cordillera.spec.catalog import Column, DatasetVersion, Lifecycle
@@ -71,6 +71,24 @@ class SqlDatasetVersionRows:
             self._session.write(sa.delete(dataset_columns).where(mine))
             self._insert_columns(version.id, columns)
         return True
+
+    def reserve(self, version_id: UUID, writer: UUID, now: datetime, until: datetime) -> bool:
+        """Reserve commits for a writer, unless another has."""
+        mine, theirs = reservations.c.dataset_version_id == version_id, reservations.c.writer != writer
+        self._session.write(sa.delete(reservations).where(mine, ~theirs | (reservations.c.until <= now)))
+        values = {"dataset_version_id": version_id, "writer": writer, "until": until}
+        return self._session.insert_new(reservations, values)
+
+    def reserved_for(self, version_id: UUID, now: datetime) -> UUID | None:
+        """Return the writer that commits are reserved for."""
+        mine, lasts = reservations.c.dataset_version_id == version_id, reservations.c.until > now
+        found: UUID | None = self._session.scalar(sa.select(reservations.c.writer).where(mine, lasts))
+        return found
+
+    def release(self, version_id: UUID, writer: UUID) -> None:
+        """End a writer's reservation."""
+        mine = reservations.c.dataset_version_id == version_id, reservations.c.writer == writer
+        self._session.write(sa.delete(reservations).where(*mine))
 
     def set_lifecycle(self, version_id: UUID, lifecycle: str, now: datetime) -> None:
         """Change the lifecycle."""

@@ -124,6 +124,14 @@ dataset_columns = Table(
     Column("doc", Text, nullable=False),
 )
 
+reservations = Table(
+    "reservations",
+    metadata,
+    _version_key(),
+    Column("writer", Uuid, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+)
+
 snapshots = Table(
     "snapshots",
     metadata,

@@ -88,6 +88,15 @@ class DatasetVersionRows(Protocol):
             False, with nothing changed, if somebody else was faster.
         """
 
+    def reserve(self, version_id: UUID, writer: UUID, now: datetime, until: datetime) -> bool:
+        """Reserve commits to a dataset version for a writer, anew or for longer; False if another has reserved them."""
+
+    def reserved_for(self, version_id: UUID, now: datetime) -> UUID | None:
+        """Return the writer that commits to a dataset version are reserved for."""
+
+    def release(self, version_id: UUID, writer: UUID) -> None:
+        """End a writer's reservation, if it has one."""
+
     def set_lifecycle(self, version_id: UUID, lifecycle: str, now: datetime) -> None:
         """Change the lifecycle."""
 
