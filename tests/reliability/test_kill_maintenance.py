@@ -19,7 +19,7 @@ COMPACTION = [
     "cordillera.table.compaction:Compactor.resolve:before",
     "cordillera.table.compaction:Compactor.resolve:after",
     "cordillera.catalog.tables:TableService.write_successor:after",
-    "cordillera.catalog.commits:CommitService._add_snapshot:after",
+    "cordillera.catalog.commit_records:CommitRecords._add_snapshot:after",
     "cordillera.catalog.commits:CommitService._publish:after",
     "cordillera.catalog.commits:CommitService.commit:after",
     "cordillera.catalog.commits:CommitService.commit:after:2",
