@@ -188,6 +188,7 @@ KINDS: dict[str, tuple[type[RacingMachine], dict[str, Any]]] = {
     "merge-on-read": (RacingMachine, {}),
     "without a sequence": (RacingMachine, {"sequenced": False}),
     "copy-on-write": (RacingMachine, {"mode": WriteMode.COPY_ON_WRITE}),
+    "auto": (RacingMachine, {"mode": WriteMode.AUTO, "sequenced": False}),
     "format version 2": (RacingMachine, {"sequenced": False, "format_version": 2}),
     "partitioned": (RacingMachine, {"sequenced": False, "partitioning": ("bucket(3, name)",)}),
     "serializable": (SerializableMachine, {}),

@@ -132,7 +132,7 @@ def _publish(dataset: Dataset, change: Change, branch: str) -> list[Any]:
         dataset.drop_ref(branch)
 
 
-@pytest.fixture(params=["merge-on-read", "copy-on-write"])
+@pytest.fixture(params=["merge-on-read", "auto"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The folder of a lake with the dataset."""
     with new_lake(tmp_path / "lake") as lake:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from cordillera.spec.merge import TOMBSTONES_PROPERTY
+from cordillera.spec.merge import TOMBSTONES_PROPERTY, WriteMode
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.changes import differing_files
 from cordillera.table.describe import describe_changes
@@ -78,8 +78,8 @@ class Rebase:
         if gone is None:
             return None
         same_files = all(old.key == new.key for old, new in zip(basis.removed, gone, strict=True))
-        if not same_files and self._now.copies_on_write:
-            return None
+        if not same_files and self._now.write_mode is not WriteMode.MERGE_ON_READ:
+            return None  # what it has written may hold rows of these files that others have deleted since
         with self._writer.all_or_nothing():
             changes = _moved(basis.changes, here) if same_files else self._rebuilt(basis, gone)
             return self._produced(replace(basis, metadata=self._now, changes=changes, removed=gone))
