@@ -24,6 +24,7 @@ from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.compaction import Compactor, ResolvedGroups, StagedGroup
 from cordillera.table.expiry import plan_expiry
 from cordillera.table.io import TableIO
+from cordillera.table.key_lookup import KeyLookup
 from cordillera.table.live_files import SnapshotFiles
 from cordillera.table.reachable import snapshot_files
 from cordillera.table.reader import FileReader
@@ -128,6 +129,7 @@ class LooseTable:
         self.io.storage.delete(files)
         self.io.files = SnapshotFiles(self.io.storage)  # nothing is to be found in a cache that is gone
         self.io.reader = FileReader(self.io.storage, self.io.files)
+        self.io.keys = KeyLookup(self.io.storage, self.io.files)
         return [snapshot.sequence_number for snapshot in plan.snapshots], files
 
     def evolve(self, *changes: SchemaChange) -> None:

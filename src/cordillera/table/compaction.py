@@ -31,6 +31,7 @@ from cordillera.spec.maintenance import DEFAULT_TARGET_FILE_SIZE, CompactionOpti
 from cordillera.spec.manifest import Manifest, TableOperation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import ContentFile, ManifestEntry, Status
+from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID, TARGET_FILE_SIZE_PROPERTY
 from cordillera.table.describe import describe_changes
 from cordillera.table.file_changes import LINEAGE, data_writer, write_vectors
@@ -38,7 +39,7 @@ from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
 from cordillera.table.pruning import FilterPruner
-from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
+from cordillera.table.reader import ReadOptions
 from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
 from cordillera.table.write import PreparedWrite
 from cordillera.table.z_order import z_values

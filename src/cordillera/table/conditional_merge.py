@@ -23,12 +23,13 @@ from cordillera.spec.merge import Operation, check_allowed, check_identified, ch
 from cordillera.spec.merge_clauses import CheckedClause, MergeClause, Then, When, check_clauses
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import conform_columns, one_row_per_key
+from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import SOURCE, Merge, MergeResult, in_key_order, positions_by_file, row_ids, without
 from cordillera.table.pruning import FilterPruner
-from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
+from cordillera.table.reader import ReadOptions
 from cordillera.table.tombstones import Tombstones
 
 _CLAUSE = "_cdl_clause"
@@ -81,7 +82,7 @@ class ConditionalMerge:
         self._reader, self._engine, self._dataset = io.reader, io.engine, dataset
         self._metadata, self._live_files, self._clauses = metadata, live_files, clauses
         tombstones = Tombstones(io.storage, io.engine, metadata, io.clock.new_id)
-        self._merge = Merge(metadata, live_files, io.reader, io.engine, tombstones)
+        self._merge = Merge(metadata, live_files, io, tombstones)
         self._semantics, self._fields = metadata.semantics, metadata.schema.fields
         self._arrow = self._merge.no_rows().schema
 

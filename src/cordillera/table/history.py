@@ -23,12 +23,13 @@ from cordillera.spec import sql
 from cordillera.spec.merge import HistoryColumns, Operation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import ContentFile
+from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import SOURCE, Merge, MergeResult, in_key_order, positions_by_file
 from cordillera.table.pruning import FilterPruner, by_key_ranges, key_ranges
-from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
+from cordillera.table.reader import ReadOptions
 from cordillera.table.tombstones import Tombstones
 
 NEXT_SURROGATE_KEY = "cordillera.next-surrogate-key"
@@ -65,7 +66,7 @@ class HistoryMerge:
         self._key, self._sequence = semantics.natural_key, semantics.sequence
         self._reader, self._engine = io.reader, io.engine
         self._tombstones = Tombstones(io.storage, io.engine, metadata, io.clock.new_id)
-        self._merge = Merge(metadata, live_files, io.reader, io.engine, self._tombstones)
+        self._merge = Merge(metadata, live_files, io, self._tombstones)
         self._arrow = self._merge.no_rows().schema
         self._values = [n for n in self._arrow.names[:-1] if n not in (*self._key, *self._history.maintained)]
 

@@ -7,6 +7,7 @@ from copy import copy
 from cordillera.ports.clock import Clock
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.storage import Storage
+from cordillera.table.key_lookup import KeyLookup
 from cordillera.table.live_files import SnapshotFiles
 from cordillera.table.reader import FileReader
 
@@ -24,6 +25,7 @@ class TableIO:
         self.storage, self.engine, self.clock = storage, engine, clock
         self.files = SnapshotFiles(storage)
         self.reader = FileReader(storage, self.files)
+        self.keys = KeyLookup(storage, self.files)
 
     def through(self, storage: Storage) -> TableIO:
         """Return the same access, caches shared, that writes through another view of the storage."""

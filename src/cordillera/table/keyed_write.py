@@ -76,7 +76,7 @@ def merged(
     if semantics.history is not None:
         return HistoryMerge(io, metadata, live_files).merge(operation, batch)
     tombstones = Tombstones(io.storage, io.engine, metadata, io.clock.new_id)
-    merge = Merge(metadata, live_files, io.reader, io.engine, tombstones)
+    merge = Merge(metadata, live_files, io, tombstones)
     # Columns that an append leaves out take their defaults, as those of a partial update do for a new key.
     known = Operation.PARTIAL_UPDATE if operation is Operation.APPEND else operation
     if computes_rows(operation, batch.column_names, semantics):

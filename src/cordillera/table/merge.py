@@ -19,18 +19,19 @@ from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
 from cordillera.errors import MissingKeyError
-from cordillera.ports.engine import QueryEngine
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.merge import MergeSemantics, Operation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import groups_plainly
+from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID, partition_columns
 from cordillera.table.deletion_vector import bitmap_of
 from cordillera.table.file_changes import files_to_rewrite
+from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.pruning import by_key_ranges, key_ranges
-from cordillera.table.reader import FILE_INDEX, POSITION, FileReader, ReadOptions
+from cordillera.table.reader import ReadOptions
 from cordillera.table.rewrite import PlacedRows
 from cordillera.table.tombstones import Tombstones
 
@@ -71,8 +72,7 @@ class Merge:
     Args:
         metadata: The table.
         live_files: Its live files.
-        reader: Reads them.
-        engine: Joins.
+        io: Reads them, and joins.
         tombstones: The table's tombstones.
     """
 
@@ -80,14 +80,13 @@ class Merge:
         self,
         metadata: TableMetadata,
         live_files: Sequence[LiveFile],
-        reader: FileReader,
-        engine: QueryEngine,
+        io: TableIO,
         tombstones: Tombstones,
     ) -> None:
         self._metadata, self._schema = metadata, metadata.schema
         self._semantics: MergeSemantics = metadata.semantics
-        self._live_files, self._reader = live_files, reader
-        self._engine, self._tombstones = engine, tombstones
+        self._live_files, self._tombstones = live_files, tombstones
+        self._reader, self._engine, self._lookup = io.reader, io.engine, io.keys
 
     def merge(self, operation: Operation, batch: pa.Table, *, keep_stored: bool = False) -> MergeResult:
         """Work out what a batch (columns in table order, one row a key) does under an operation.
@@ -129,13 +128,11 @@ class Merge:
         if not candidates:
             kinds = [pa.int32(), pa.int64(), pa.int64(), pa.int64()]
             return pa.table({name: pa.array([], kind) for name, kind in zip(columns, kinds, strict=True)})
+        schema, ranges = self._schema.select(*self._identifying()), key_ranges(keys, self._schema, self._semantics.key)
         values = self._few_values(keys)
-        options = ReadOptions(
-            self._schema.select(*self._identifying()),
-            (FILE_INDEX, POSITION, ROW_ID),
-            by_key_ranges(key_ranges(keys, self._schema, self._semantics.key)),
-            values=values,
-        )
+        if len(values) == len(ranges) == len(self._semantics.key):
+            return self._match_few(keys, self._lookup.find(candidates, schema, ranges).to_reader())
+        options = ReadOptions(schema, (FILE_INDEX, POSITION, ROW_ID), by_key_ranges(ranges), values=values)
         if len(values) == len(self._semantics.key):
             return self._match_few(keys, self._reader.stream(candidates, options))
         stored = f", c.{sql.quote(sequence)} AS {_STORED_SEQUENCE}" if sequence else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from pyiceberg.types import DoubleType, FloatType, NestedField
 from cordillera.spec.arrow_types import primitive
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import ContentFile
-from cordillera.table.reader import MayContain
+from cordillera.table.data_file import MayContain
 
 _FEW = 20_000
 """So many keys are compared one by one with the bounds of files; more are likely to meet every file anyway."""
@@ -39,24 +39,36 @@ class KeyRange:
         field: The column.
         low, high: The least and the greatest value.
         values: All of them, ascending, where they are few.
+        column: The same as the batch's column has them.
     """
 
     field: NestedField
     low: Any
     high: Any
     values: Sequence[Any] = ()
+    column: pa.Array | None = None
 
     def may_meet(self, file: ContentFile) -> bool:
         """Tell whether a file may hold one of the values."""
-        lower, upper = file.lower_bounds.get(self.field.field_id), file.upper_bounds.get(self.field.field_id)
-        low = self.low if lower is None else from_bytes(primitive(self.field), lower)
-        high = self.high if upper is None else from_bytes(primitive(self.field), upper)
+        low, high = self._bounds(file)
         if self.high < low or self.low > high:
             return False
         if not self.values:
             return True
         least = bisect_left(self.values, low)
         return least < len(self.values) and bool(self.values[least] <= high)
+
+    def meeting(self, file: ContentFile) -> pa.Array:
+        """Return those of the few values that a file may hold."""
+        assert self.column is not None, "only a range of few values lists them"
+        low, high = self._bounds(file)
+        least = bisect_left(self.values, low)
+        return self.column.slice(least, max(bisect_right(self.values, high) - least, 0))
+
+    def _bounds(self, file: ContentFile) -> tuple[Any, Any]:
+        lower, upper = file.lower_bounds.get(self.field.field_id), file.upper_bounds.get(self.field.field_id)
+        low = self.low if lower is None else from_bytes(primitive(self.field), lower)
+        return low, self.high if upper is None else from_bytes(primitive(self.field), upper)
 
 
 def key_ranges(keys: pa.Table, schema: Schema, key: Sequence[str]) -> tuple[KeyRange, ...]:
@@ -69,13 +81,15 @@ def key_ranges(keys: pa.Table, schema: Schema, key: Sequence[str]) -> tuple[KeyR
         column, field = keys.column(name), schema.find_field(name)
         if not len(column) or isinstance(field.field_type, FloatType | DoubleType):
             continue
-        if pa.types.is_temporal(column.type):
-            column = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+        given = column.type
+        if pa.types.is_temporal(given):
+            column = column.cast(pa.int32() if pa.types.is_date32(given) else pa.int64())
         if not _orders_plainly(column.type):
             continue
         if len(column) <= _FEW:
-            values = sorted(pc.unique(column).to_pylist())
-            ranges.append(KeyRange(field, values[0], values[-1], values))
+            distinct = pc.unique(column).sort()
+            values = distinct.to_pylist()
+            ranges.append(KeyRange(field, values[0], values[-1], values, distinct.cast(given)))
         else:
             extremes = pc.min_max(column).as_py()
             ranges.append(KeyRange(field, extremes["min"], extremes["max"]))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,29 +15,23 @@ import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
-from cordillera.errors import CorruptDataError
 from cordillera.ports.storage import Storage
-from cordillera.spec.arrow_types import field_id_of, to_arrow_schema
-from cordillera.table.column_statistics import collect_statistics
-from cordillera.table.content_file import Content, ContentFile
-from cordillera.table.data_writer import LAST_UPDATED, LAST_UPDATED_FIELD_ID, ROW_ID, ROW_ID_FIELD_ID
+from cordillera.spec.arrow_types import to_arrow_schema
+from cordillera.table.data_file import (
+    METADATA_COLUMNS,
+    MayContain,
+    lineage_columns,
+    metadata_column,
+    named_when_corrupt,
+    open_parquet,
+    row_group_as_file,
+)
 from cordillera.table.deletion_vector import keep_mask, positions_of
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.projection import file_columns, project
 
-POSITION = "_pos"
-FILE_INDEX = "_file_index"
-_METADATA_COLUMNS = {
-    ROW_ID: pa.field(ROW_ID, pa.int64()),
-    LAST_UPDATED: pa.field(LAST_UPDATED, pa.int64()),
-    POSITION: pa.field(POSITION, pa.int64()),
-    FILE_INDEX: pa.field(FILE_INDEX, pa.int32()),
-}
 _BATCH_ROWS = 122_880
 _PREFETCHED_FILES = 4
-
-MayContain = Callable[[ContentFile], bool]
-"""Tells from a file's (or a row group's) statistics whether it may hold rows of interest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,7 @@ class ReadOptions:
     def arrow_schema(self) -> pa.Schema:
         """Return the schema of the batches that are read."""
         columns = [field.remove_metadata() for field in to_arrow_schema(self.schema)]
-        return pa.schema([*columns, *(_METADATA_COLUMNS[name] for name in self.metadata_columns)])
+        return pa.schema([*columns, *(METADATA_COLUMNS[name] for name in self.metadata_columns)])
 
 
 class FileReader:
@@ -118,7 +111,7 @@ class FileReader:
     ) -> Iterator[pa.RecordBatch]:
         stored = parquet.schema_arrow
         columns = file_columns(stored, options.schema)
-        lineage = _lineage_columns(stored)
+        lineage = lineage_columns(stored)
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
         bitmap = options.deleted.get(live.path) or self._files.deleted_positions(live)
         deleted = positions_of(bitmap) if bitmap else None
@@ -132,7 +125,7 @@ class FileReader:
                     continue
                 arrays = project(batch, columns, options.schema)
                 arrays += [
-                    self._metadata_column(name, batch, live, lineage, positions, file_index)
+                    metadata_column(name, batch, live, lineage, positions, file_index)
                     for name in options.metadata_columns
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -150,76 +143,15 @@ class FileReader:
             first: The position of its first row.
         """
         stored = parquet.schema_arrow
-        columns, lineage = file_columns(stored, options.schema), _lineage_columns(stored)
+        columns, lineage = file_columns(stored, options.schema), lineage_columns(stored)
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
         # Without columns a batch would not know how many rows it has.
         table = parquet.read_row_group(group, columns=wanted or [stored.names[0]])
         batch = table.combine_chunks().to_batches()[0]
         arrays = project(batch, columns, options.schema)
         positions = np.arange(first, first + batch.num_rows)
-        arrays += [self._metadata_column(n, batch, live, lineage, positions, 0) for n in options.metadata_columns]
+        arrays += [metadata_column(n, batch, live, lineage, positions, 0) for n in options.metadata_columns]
         return pa.RecordBatch.from_arrays(arrays, schema=options.arrow_schema())
-
-    def _metadata_column(
-        self,
-        name: str,
-        batch: pa.RecordBatch,
-        live: LiveFile,
-        lineage: dict[int | None, str],
-        positions: npt.NDArray[np.int64],
-        index: int,
-    ) -> pa.Array:
-        rows = len(positions)
-        if name == FILE_INDEX:
-            return pa.repeat(pa.scalar(index, pa.int32()), rows)
-        if name == POSITION:
-            return pa.array(positions)
-        if name == ROW_ID:
-            first = live.file.first_row_id
-            inherited = pa.nulls(rows, pa.int64()) if first is None else pa.array(first + positions)
-            stored = lineage.get(ROW_ID_FIELD_ID)
-        else:
-            sequence = None if live.file.first_row_id is None else live.data.sequence_number
-            inherited = pa.repeat(pa.scalar(sequence, pa.int64()), rows)
-            stored = lineage.get(LAST_UPDATED_FIELD_ID)
-        return inherited if stored is None else pc.coalesce(batch.column(stored), inherited)
-
-
-@contextmanager
-def named_when_corrupt(live: LiveFile) -> Iterator[None]:
-    """Turn what libraries raise about a damaged data file into an error that names it.
-
-    Raises:
-        CorruptDataError: In their place.
-    """
-    try:
-        yield
-    except (pa.ArrowInvalid, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise CorruptDataError(
-            f"The data file {live.path} cannot be read: {error}",
-            hint="Restore it, or roll the dataset back.",
-        ) from error
-
-
-def open_parquet(source: pa.NativeFile, live: LiveFile) -> pq.ParquetFile:
-    """Open a data file.
-
-    Raises:
-        CorruptDataError: If it has another number of rows than its manifest says.
-    """
-    parquet = pq.ParquetFile(source, pre_buffer=True)
-    if parquet.metadata.num_rows != live.file.record_count:
-        raise CorruptDataError(
-            f"The data file {live.path} has {parquet.metadata.num_rows} rows, its manifest says "
-            f"{live.file.record_count}."
-        )
-    return parquet
-
-
-def _lineage_columns(stored: pa.Schema) -> dict[int | None, str]:
-    return {field_id_of(f): f.name for f in stored if field_id_of(f) in (ROW_ID_FIELD_ID, LAST_UPDATED_FIELD_ID)}
 
 
 def _selected(
@@ -248,19 +180,9 @@ def _row_groups(
     """Yield the row groups to read, each with the position of its first row."""
     # A column stored under another name may be confused with a later column of that name: it does not prune.
     same_name = Schema(*(f for f in options.schema.fields if columns.get(f.field_id) == f.name))
-    several = parquet.metadata.num_row_groups > 1
+    may_contain = options.may_contain if parquet.metadata.num_row_groups > 1 else None
     first = 0
     for index in range(parquet.metadata.num_row_groups):
-        if not several or options.may_contain is None or options.may_contain(_as_file(parquet, index, live, same_name)):
+        if may_contain is None or may_contain(row_group_as_file(parquet.metadata, index, live, same_name)):
             yield index, first
         first += parquet.metadata.row_group(index).num_rows
-
-
-def _as_file(parquet: pq.ParquetFile, index: int, live: LiveFile, schema: Schema) -> ContentFile:
-    """Describe a row group as if it were a file, so that one rule prunes both."""
-    group = parquet.metadata.row_group(index)
-    statistics = collect_statistics(parquet.metadata, schema, only_group=index)
-    return ContentFile(
-        Content.DATA, live.path, "PARQUET", live.file.spec_id, live.file.partition, group.num_rows,
-        group.total_byte_size, **statistics,
-    )  # fmt: skip

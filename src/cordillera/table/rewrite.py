@@ -20,6 +20,7 @@ from pyroaring import BitMap64
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.data_file import named_when_corrupt, open_parquet
 from cordillera.table.data_writer import (
     LAST_UPDATED,
     ROW_ID,
@@ -32,7 +33,7 @@ from cordillera.table.deletion_vector import positions_of
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.parquet_assembly import ColumnChunk, ParquetAssembler, ParquetSource
-from cordillera.table.reader import ReadOptions, named_when_corrupt, open_parquet
+from cordillera.table.reader import ReadOptions
 
 Positions = npt.NDArray[np.int64]
 _FILES_AT_A_TIME = 2

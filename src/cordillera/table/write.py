@@ -25,6 +25,7 @@ from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.change_batch import conform, deciding_row, duplicate_keys, refuse_ambiguous
 from cordillera.table.conditional_merge import ConditionalMerge, staged_source
 from cordillera.table.content_file import ContentFile, ManifestEntry, Status
+from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.describe import describe_changes
 from cordillera.table.file_changes import build_changes, data_writer
@@ -35,7 +36,7 @@ from cordillera.table.keyed_write import computes_rows, keys_stored, merged, sta
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
 from cordillera.table.pruning import FilterCover, FilterPruner, bounds_overlap
-from cordillera.table.reader import FILE_INDEX, POSITION, ReadOptions
+from cordillera.table.reader import ReadOptions
 from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, SnapshotProducer
 from cordillera.table.tombstones import Tombstones
 

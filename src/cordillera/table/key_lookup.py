@@ -1,0 +1,183 @@
+"""Finding the stored rows of few keys: what a small batch needs, however large the table is.
+
+Only the key columns of a few row groups have to be looked at. Where they lie is told by footers, which are kept in
+memory, and so are the key columns last looked at: small batches come one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache, reduce
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.schema import Schema
+
+from cordillera.ports.storage import Storage
+from cordillera.table.content_file import ContentFile
+from cordillera.table.data_file import (
+    FILE_INDEX,
+    POSITION,
+    lineage_columns,
+    metadata_column,
+    named_when_corrupt,
+    open_parquet,
+    row_group_as_file,
+)
+from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
+from cordillera.table.deletion_vector import bitmap_of, positions_of
+from cordillera.table.live_files import LiveFile, LruCache, SnapshotFiles
+from cordillera.table.projection import file_columns, project
+from cordillera.table.pruning import KeyRange
+from cordillera.table.reader import ReadOptions
+
+_METADATA = (FILE_INDEX, POSITION, ROW_ID)
+_KEY_BYTES = 128 * 1024 * 1024
+"""How much of key columns is kept in memory."""
+_ROW_GROUPS = 20_000
+"""How many row groups' descriptions are."""
+_COMPARED_SINGLY = 8
+"""So few values are compared with a column one by one, which is faster than looking each row up among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _RowGroup:
+    """A row group: its number, the position of its first row, and its statistics as if it were a file."""
+
+    index: int
+    first: int
+    described: ContentFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What the footer of a file says that a lookup needs.
+
+    Attributes:
+        footer: All of it.
+        columns: The file's names of the columns wanted, by field id.
+        lineage: Its names of the columns of row lineage, by field id.
+        groups: Its row groups.
+    """
+
+    footer: pq.FileMetaData
+    columns: dict[int, str]
+    lineage: dict[int | None, str]
+    groups: tuple[_RowGroup, ...]
+
+
+class KeyLookup:
+    """Finds the rows of keys.
+
+    Args:
+        storage: Where data files are.
+        files: Supplies deletion vectors.
+    """
+
+    def __init__(self, storage: Storage, files: SnapshotFiles) -> None:
+        self._storage, self._files = storage, files
+        self._layouts: LruCache[object, _Layout] = LruCache(_ROW_GROUPS, lambda layout: len(layout.groups) + 1)
+        self._stored: LruCache[object, pa.RecordBatch] = LruCache(_KEY_BYTES, lambda batch: batch.nbytes)
+
+    def find(self, live_files: Sequence[LiveFile], schema: Schema, keys: Sequence[KeyRange]) -> pa.Table:
+        """Return the live rows that hold, in each key column, one of the values given.
+
+        Args:
+            live_files: Where to look; ``_file_index`` counts them from 0.
+            schema: The columns wanted.
+            keys: The few values of every key column.
+
+        Returns:
+            These columns, ``_file_index``, ``_pos`` and ``_row_id``. Where a key has several columns, rows of other
+            keys may be among them.
+
+        Raises:
+            CorruptDataError: If a file is damaged.
+        """
+        result = ReadOptions(schema, _METADATA).arrow_schema()
+        # A file is read by field ids, but described by names; both are part of what is kept of it.
+        shape = tuple((field.field_id, field.name, str(field.field_type)) for field in schema.fields)
+        batches = [
+            pa.RecordBatch.from_arrays(arrays, schema=result)
+            for index, live in enumerate(live_files)
+            for arrays in self._in_file(index, live, schema, shape, keys)
+        ]
+        return pa.Table.from_batches(batches, result)
+
+    def _in_file(
+        self, index: int, live: LiveFile, schema: Schema, shape: object, keys: Sequence[KeyRange]
+    ) -> Iterator[list[pa.Array]]:
+        layout = self._layouts.get((live.path, shape), lambda: self._read_layout(live, schema))
+        with ExitStack() as stack:
+            opened = cache(lambda: stack.enter_context(self._opened(live, layout.footer)))
+            for group in layout.groups:
+                wanted = [(key, key.meeting(group.described)) for key in keys]
+                if not all(len(values) for _, values in wanted):
+                    continue
+                stored = self._stored.get((live.path, shape, group.index), _reading(opened, layout, group))
+                rows = self._not_deleted(live, group, _matching(stored, layout.columns, wanted))
+                if len(rows):
+                    found = stored.take(pa.array(rows))
+                    yield [
+                        *project(found, layout.columns, schema),
+                        *(
+                            metadata_column(name, found, live, layout.lineage, rows + group.first, index)
+                            for name in _METADATA
+                        ),
+                    ]
+
+    @contextmanager
+    def _opened(self, live: LiveFile, footer: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
+        with named_when_corrupt(live), self._storage.open_input(live.path) as source:
+            yield open_parquet(source, live, footer)
+
+    def _read_layout(self, live: LiveFile, schema: Schema) -> _Layout:
+        with self._opened(live) as parquet:
+            footer, stored = parquet.metadata, parquet.schema_arrow
+        columns = file_columns(stored, schema)
+        # A column stored under another name may be confused with a later column of that name: it does not prune.
+        same_name = Schema(*(field for field in schema.fields if columns.get(field.field_id) == field.name))
+        groups, first = [], 0
+        for number in range(footer.num_row_groups):
+            groups.append(_RowGroup(number, first, row_group_as_file(footer, number, live, same_name)))
+            first += footer.row_group(number).num_rows
+        return _Layout(footer, columns, lineage_columns(stored), tuple(groups))
+
+    def _not_deleted(self, live: LiveFile, group: _RowGroup, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        deleted = self._files.deleted_positions(live)
+        if deleted is None or not len(rows):
+            return rows
+        gone = positions_of(deleted & bitmap_of(pa.array(rows + group.first)))
+        return rows[~np.isin(rows + group.first, gone)] if len(gone) else rows
+
+
+def _reading(opened: Callable[[], pq.ParquetFile], layout: _Layout, group: _RowGroup) -> Callable[[], pa.RecordBatch]:
+    """Return what reads the columns of a row group that a lookup needs."""
+
+    def read() -> pa.RecordBatch:
+        lineage = layout.lineage.get(ROW_ID_FIELD_ID)
+        wanted = [*layout.columns.values(), *([lineage] if lineage else [])] or [layout.footer.schema.names[0]]
+        rows = opened().read_row_group(group.index, columns=wanted, use_threads=False)
+        return rows.combine_chunks().to_batches()[0]
+
+    return read
+
+
+def _matching(
+    stored: pa.RecordBatch, columns: dict[int, str], wanted: Sequence[tuple[KeyRange, pa.Array]]
+) -> npt.NDArray[np.int64]:
+    """Return the numbers of the rows that hold one of the values of every key column."""
+    masks = []
+    for key, values in wanted:
+        (column,) = project(stored, columns, Schema(key.field))
+        if len(values) <= _COMPARED_SINGLY:
+            masks.append(reduce(pc.or_, (pc.equal(column, value) for value in values)))
+        else:
+            masks.append(pc.is_in(column, value_set=values))
+    mask = reduce(pc.and_, masks)
+    return np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))

@@ -1,0 +1,123 @@
+"""Looking few keys up: the rows found are those that a scan finds, whatever happened to the table in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cordillera.errors import CorruptDataError
+from cordillera.spec.merge import Operation
+from cordillera.spec.schema_evolution import RenameColumn, WidenColumn
+from cordillera.table import key_lookup
+from cordillera.table.pruning import key_ranges
+from tests.table.harness import LooseTable
+
+ROWS = 300_000  # three row groups
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def table_of(folder: Path, key: tuple[str, ...] = ("id",)) -> LooseTable:
+    schema = pa.schema([("id", pa.int32()), ("at", pa.timestamp("us", "UTC")), ("name", pa.string())])
+    return LooseTable(folder, schema, key=key)
+
+
+def rows(numbers: range, name: str = "x") -> pa.Table:
+    ids = pa.array(numbers, pa.int32())
+    at = pc.add(pa.scalar(DAY), pc.multiply(pc.cast(pc.divide(ids, 1000), pa.int64()), pa.scalar(timedelta(hours=1))))
+    return pa.table({"id": ids, "at": at.cast(pa.timestamp("us", "UTC")), "name": [name] * len(numbers)})
+
+
+def found(table: LooseTable, keys: pa.Table) -> list[dict[str, Any]]:
+    schema = table.metadata.schema
+    ranges = key_ranges(keys, schema, keys.column_names)
+    live = table.io.files.live(table.metadata.current_snapshot)
+    result = table.io.keys.find(live, schema.select(*keys.column_names), ranges)
+    return sorted(result.select([*keys.column_names, "_row_id"]).to_pylist(), key=lambda row: row["_row_id"])
+
+
+def scanned(table: LooseTable, keys: pa.Table) -> list[dict[str, Any]]:
+    stored = table.rows(lineage=True)
+    for name in keys.column_names:
+        stored = stored.filter(pc.is_in(stored.column(name), value_set=keys.column(name).combine_chunks()))
+    return sorted(stored.select([*keys.column_names, "_row_id"]).to_pylist(), key=lambda row: row["_row_id"])
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> LooseTable:
+    table = table_of(tmp_path_factory.mktemp("large"))
+    table.write(Operation.APPEND, rows(range(ROWS)))
+    table.write(Operation.DELETE, rows(range(0, ROWS, 7)).select(["id"]))
+    table.write(Operation.UPSERT, rows(range(5, ROWS + 50, 10_007), "y"))
+    return table
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(-5, ROWS + 100), min_size=1, max_size=30))
+def test_what_is_found_is_what_a_scan_finds(large: LooseTable, numbers: list[int]) -> None:
+    keys = pa.table({"id": pa.array(numbers, pa.int32())})
+    assert found(large, keys) == scanned(large, keys)
+
+
+def test_of_a_key_with_several_columns_each_value_counts(tmp_path: Path) -> None:
+    table = table_of(tmp_path, ("at", "id"))
+    table.write(Operation.APPEND, rows(range(0, ROWS, 3)))
+    keys = rows(range(0, ROWS, 29_997)).select(["at", "id"])
+    assert len(found(table, keys)) == 11
+    assert found(table, keys) == scanned(table, keys)
+
+
+def test_a_key_that_was_renamed_and_widened(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.write(Operation.APPEND, rows(range(1000)))
+    assert len(found(table, pa.table({"id": pa.array([5, 999, 1000], pa.int32())}))) == 2
+    table.evolve(WidenColumn("id", pa.int64()), RenameColumn("id", "number"))
+    table.write(Operation.UPSERT, [{"number": 2**40, "at": DAY, "name": "z"}, {"number": 5, "at": DAY, "name": "z"}])
+    keys = pa.table({"number": pa.array([5, 999, 2**40], pa.int64())})
+    assert [row["number"] for row in found(table, keys)] == [5, 999, 2**40]
+
+
+def reads(table: LooseTable, work: Callable[[], object]) -> int:
+    """Count the row groups that are read in doing something."""
+    with patch.object(
+        pq.ParquetFile, "read_row_group", autospec=True, side_effect=pq.ParquetFile.read_row_group
+    ) as read:
+        work()
+    return int(read.call_count)
+
+
+def test_only_row_groups_that_may_hold_a_key_are_read_and_only_once(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.write(Operation.APPEND, rows(range(ROWS)))
+    keys = pa.table({"id": pa.array([3, ROWS - 3], pa.int32())})
+    assert reads(table, lambda: found(table, keys)) == 2
+    assert reads(table, lambda: found(table, keys)) == 0
+
+
+def test_what_is_kept_in_memory_is_bounded(tmp_path: Path) -> None:
+    with patch.object(key_lookup, "_KEY_BYTES", 1_000_000):
+        table = table_of(tmp_path)
+    table.write(Operation.APPEND, rows(range(ROWS)))
+    keys = pa.table({"id": pa.array([3, ROWS // 2, ROWS - 3], pa.int32())})
+    for _ in range(2):
+        assert len(found(table, keys)) == 3
+    assert reads(table, lambda: found(table, keys)) > 0
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.write(Operation.APPEND, rows(range(1000)))
+    (live,) = table.io.files.live(table.metadata.current_snapshot)
+    path = Path(live.path.removeprefix("file://"))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CorruptDataError, match=path.name):
+        found(table, pa.table({"id": pa.array([3], pa.int32())}))
