@@ -123,7 +123,7 @@ class Rebase:
         staged, now = self._staged, self._now
         if staged.batch is not None:
             tombstones = Tombstones(self._io.storage, self._io.engine, now, self._io.clock.new_id)
-            merge = Merge(now, fresh, self._io.reader, self._io.engine, tombstones)
+            merge = Merge(now, fresh, self._io, tombstones)
             keys = _numbered_keys(staged.batch, now)
             return bool(merge.match(keys, merge.candidates(keys)).num_rows)
         if staged.where is not None:
