@@ -277,6 +277,22 @@ def test_reading_a_history(orders: Path, cli: Cli, tmp_path: Path) -> None:
     assert cli("dataset", "read", "sales.orders", "--as-was", "2026-01-01").code == 4
 
 
+def test_writes_are_explained_and_not_done(orders: Path, cli: Cli, tmp_path: Path) -> None:
+    file, clauses = tmp_path / "change.csv", tmp_path / "merge.yaml"
+    file.write_text("id,day,total,country\n1,2026-01-30,11.00,PE\n4,2026-01-30,1.00,PE\n")
+    clauses.write_text("[{when: matched, then: delete}]")
+    before = cli("dataset", "read", "sales.orders", "--output", "json").json()
+    write = ["dataset", "write", "sales.orders", file, "--operation", "upsert", "--explain"]
+    told = cli(*write, "--output", "json").json()
+    assert (told["rows_inserted"], told["rows_updated"], told["files"][0]["action"]) == (1, 1, "mark")
+    assert "The write mode is merge-on-read." in " ".join(cli(*write).out.split())
+    merge = cli("dataset", "merge", "sales.orders", file, "--clauses", clauses, "--explain", "--output", "json").json()
+    assert (merge["rows_deleted"], merge["files_written"]) == (1, 0)
+    gone = cli("dataset", "delete-rows", "sales.orders", "--where", "id > 0", "--explain", "--output", "json").json()
+    assert (gone["rows_deleted"], gone["files_searched"], gone["files"][0]["action"]) == (3, 0, "drop")
+    assert cli("dataset", "read", "sales.orders", "--output", "json").json() == before
+
+
 def test_a_query_from_stdin(orders: Path, cli: Cli) -> None:
     result = cli("sql", "-", "--output", "json", stdin=b"SELECT country FROM sales.orders WHERE id = 2")
     assert result.json() == [{"country": "CL"}]

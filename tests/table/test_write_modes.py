@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cordillera.spec import write_cost
+from cordillera.spec.explanation import FileAction
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause, Then, When
 from cordillera.spec.schema_evolution import AddColumn, RenameColumn
@@ -27,6 +28,23 @@ ROWS = st.lists(
     max_size=15,
     unique_by=lambda row: row[0],
 )
+
+
+def test_an_explanation_leaves_no_file_behind(tmp_path: Path) -> None:
+    for mode in WriteMode:
+        table = LooseTable(tmp_path / mode, SCHEMA, key=("id",), mode=mode)
+        table.write(Operation.UPSERT, pa.table([[1, 2, 3], [1, 1, 1], [1, 2, 3], ["n", "s", "n"]], schema=SCHEMA))
+        before = sorted(tmp_path.rglob("*"))
+        change = pa.table([[2, 4], [2, 2], [7, 7], ["s", "s"]], schema=SCHEMA)
+        staged = table.writer.stage(Operation.UPSERT, change.to_reader(), table.metadata)
+        told = table.writer.explain(staged, table.metadata)
+        rewritten = mode is WriteMode.COPY_ON_WRITE
+        assert [file.action for file in told.files] == [FileAction.REWRITE if rewritten else FileAction.MARK]
+        assert (told.bytes_rewritten > 0, told.vectors_written) == (rewritten, 1 - rewritten)
+        assert sorted(tmp_path.rglob("*")) == before
+        written = table.write(Operation.UPSERT, change).snapshot
+        assert written is not None
+        assert int(written.summary["added-data-files"]) == told.files_written
 
 
 class ModesMachine(RuleBasedStateMachine):

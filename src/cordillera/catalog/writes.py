@@ -17,6 +17,7 @@ from cordillera.errors import InvalidInputError
 from cordillera.ports.commit_guard import CommitGuard, RowInspector
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.commit import AddSchema, AssertCurrentSchemaId, AssertLastAssignedFieldId, SetCurrentSchema
+from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.expression import RowFilter, parse_row_filter
 from cordillera.spec.merge import Operation, parse_operation
 from cordillera.spec.merge_clauses import MergeClause
@@ -161,6 +162,54 @@ class WriteService:
         )
         writer = TableWriter(self._tables.io, target.name)
         return self._commit(PendingWrite(target, writer, staged, metadata, request))
+
+    def explain_write(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        operation: str | Operation,
+        *,
+        where: str | None = None,
+        branch: str = MAIN_BRANCH,
+    ) -> WriteExplanation:
+        """Tell what ``write`` would do to the dataset's files, and why. All its work is done but the commit.
+
+        Raises:
+            CordilleraError: As ``write``.
+        """
+        operation = parse_operation(operation)
+        target = self._catalog.dataset(name)
+        metadata = self._view(target, branch)
+        writer = TableWriter(self._tables.io, target.name)
+        staged = writer.stage(
+            operation,
+            rows,
+            metadata,
+            where=self._filter(operation, where, target, metadata),
+            inspect=self._inspector(target, operation, stored_columns(operation, rows.schema.names, metadata)),
+        )
+        try:
+            return writer.explain(staged, metadata)
+        finally:
+            writer.discard_staged(staged)
+
+    def explain_merge(
+        self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
+    ) -> WriteExplanation:
+        """Tell what ``merge`` would do, as ``explain_write`` does."""
+        target = self._catalog.dataset(name)
+        metadata = self._view(target, branch)
+        columns = [field.name for field in metadata.schema.fields]
+        writer = TableWriter(self._tables.io, target.name)
+        inspect = self._inspector(target, Operation.MERGE, columns)
+        return writer.explain(writer.stage_merge(rows, clauses, metadata, inspect=inspect), metadata)
+
+    def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
+        """Tell what ``delete_where`` would do, as ``explain_write`` does."""
+        target = self._catalog.dataset(name)
+        metadata = self._view(target, branch)
+        staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
+        return TableWriter(self._tables.io, target.name).explain(staged, metadata)
 
     def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> CommitResult:
         """Declare a partition complete as of the dataset's current snapshot; again restates it."""

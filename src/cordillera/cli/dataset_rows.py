@@ -23,7 +23,7 @@ from cordillera.cli.options import (
     read_text,
     split_names,
 )
-from cordillera.cli.output import View, number, show_outcome
+from cordillera.cli.output import Part, View, number, show, show_outcome
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import go_ahead, progress
 from cordillera.errors import InvalidInputError
@@ -32,6 +32,7 @@ from cordillera.spec.counting import counted
 if TYPE_CHECKING:
     from cordillera.catalog.commits import CommitResult
     from cordillera.client.backend import LakeBackend
+    from cordillera.spec.explanation import WriteExplanation
 
 OUTCOME: View = {
     "snapshot": number("sequence_number"),
@@ -42,6 +43,18 @@ OUTCOME: View = {
     "rows_deleted": "rows_deleted",
     "rows_late": "rows_late",
 }
+
+EXPLANATION: View = {
+    name: name
+    for name in (
+        "operation", "write_mode", "rows_inserted", "rows_updated", "rows_deleted", "rows_late", "files_in_table",
+        "files_searched", "bytes_searched", "bytes_rewritten", "files_written", "bytes_written", "vectors_written",
+    )
+}  # fmt: skip
+FILES: View = {name: name for name in ("action", "size", "rows", "deleted", "reason", "path")}
+_Explain = Annotated[
+    bool, typer.Option("--explain", help="Only say which files would be read and written, and why; nothing changes.")
+]
 
 
 @command(
@@ -70,6 +83,7 @@ def write(
     format: Annotated[
         str | None, typer.Option("--format", help="parquet, csv, jsonl or arrow; by default what the ending says.")
     ] = None,
+    explain: _Explain = False,
 ) -> None:
     """Write rows into a dataset, all of them or none.
 
@@ -83,6 +97,11 @@ def write(
         rows_of(file, format, lake.backend.schema(name)) as rows,
         progress(f"Writing {name}") as advance,
     ):
+        if explain:
+            _show_explanation(
+                lake.backend.explain_write(name, watched(rows, advance), operation, where=where, branch=branch)
+            )
+            return
         result = lake.backend.write(
             name,
             watched(rows, advance),
@@ -115,6 +134,7 @@ def merge(
     format: Annotated[
         str | None, typer.Option("--format", help="parquet, csv, jsonl or arrow; by default what the ending says.")
     ] = None,
+    explain: _Explain = False,
 ) -> None:
     """Merge rows into a dataset by clauses: update, delete or insert, all of it or nothing.
 
@@ -131,6 +151,9 @@ def merge(
         rows_of(file, format, lake.backend.schema(name)) as rows,
         progress(f"Merging into {name}") as advance,
     ):
+        if explain:
+            _show_explanation(lake.backend.explain_merge(name, watched(rows, advance), wanted, branch=branch))
+            return
         result = lake.backend.merge(
             name,
             watched(rows, advance),
@@ -199,16 +222,24 @@ def delete_rows(
     branch: Branch = "main",
     idempotency_key: IdempotencyKey = None,
     dry_run: DryRun = False,
+    explain: _Explain = False,
     yes: Yes = False,
 ) -> None:
     """Delete the rows that satisfy a condition. Earlier snapshots still have them."""
     with open_lake() as lake:
+        if explain:
+            _show_explanation(lake.backend.explain_delete(name, where, branch=branch))
+            return
         known = dry_run or not yes
         count = _count(lake.backend, name, where, branch) if known else 0
         consequence = f"{counted(count, 'row')} of {name} would be deleted."
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
             result = lake.backend.delete_where(name, where, idempotency_key=idempotency_key, branch=branch)
             show_outcome(_summary(name, result), result, OUTCOME)
+
+
+def _show_explanation(explanation: WriteExplanation) -> None:
+    show(explanation, EXPLANATION, [Part("Files that rows are taken out of", explanation.files, FILES)])
 
 
 def _count(lake: LakeBackend, name: str, where: str, branch: str) -> int:

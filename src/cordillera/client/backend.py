@@ -32,6 +32,7 @@ from cordillera.spec.as_of import AsOf
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
+from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.manifest import Manifest
@@ -183,6 +184,19 @@ class LakeBackend(Protocol):
         completes: str | date | None = None,
         branch: str = MAIN_BRANCH,
     ) -> CommitResult: ...
+    def explain_write(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        operation: str,
+        *,
+        where: str | None = None,
+        branch: str = MAIN_BRANCH,
+    ) -> WriteExplanation: ...
+    def explain_merge(
+        self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
+    ) -> WriteExplanation: ...
+    def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation: ...
     def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult: ...
     def snapshots(
         self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH

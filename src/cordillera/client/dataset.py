@@ -28,6 +28,7 @@ from cordillera.spec.as_of import AsOf, read_as_of
 from cordillera.spec.catalog import Snapshot
 from cordillera.spec.completion import Completion
 from cordillera.spec.counting import counted
+from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.maintenance import (
     CompactionOptions,
@@ -265,6 +266,23 @@ class Dataset:
     ) -> CommitResult:
         """Delete the rows that satisfy a condition."""
         return self._backend.delete_where(self.name, where, idempotency_key=idempotency_key, branch=branch)
+
+    def explain(
+        self, rows: Any, operation: str = "append", *, where: str | None = None, branch: str = MAIN_BRANCH
+    ) -> WriteExplanation:
+        """Tell what ``write`` would do to the dataset's files, and why: which it reads, marks, rewrites and adds.
+
+        All the work is done but the commit; nothing changes. A merge has ``merge(rows)….explain()``.
+
+        Args:
+            rows, operation, where, branch: As in ``write``.
+        """
+        reader = as_reader(rows, lambda: self.schema)
+        return self._backend.explain_write(self.name, reader, operation, where=where, branch=branch)
+
+    def explain_delete(self, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
+        """Tell what ``delete_where`` would do to the dataset's files, and why."""
+        return self._backend.explain_delete(self.name, where, branch=branch)
 
     # --- history -------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from cordillera.spec.as_of import AsOf
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult, Snapshot
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
+from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge_clauses import MergeClause
@@ -225,6 +226,28 @@ class LocalBackend(LocalBranches, LocalMaintenance):
     ) -> CommitResult:
         """Delete the rows that satisfy a condition."""
         return self.app.writes.delete_where(name, where, idempotency_key=idempotency_key, branch=branch)
+
+    def explain_write(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        operation: str,
+        *,
+        where: str | None = None,
+        branch: str = MAIN_BRANCH,
+    ) -> WriteExplanation:
+        """Tell what a write would do to a dataset's files, and why."""
+        return self.app.writes.explain_write(name, rows, operation, where=where, branch=branch)
+
+    def explain_merge(
+        self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
+    ) -> WriteExplanation:
+        """Tell what a merge would do to a dataset's files, and why."""
+        return self.app.writes.explain_merge(name, rows, clauses, branch=branch)
+
+    def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
+        """Tell what a delete would do to a dataset's files, and why."""
+        return self.app.writes.explain_delete(name, where, branch=branch)
 
     def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
         """Change a dataset's schema."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cordillera.catalog.commits import CommitResult
 from cordillera.client.backend import LakeBackend
+from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.merge_clauses import MergeClause, Then, When
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
@@ -42,6 +43,10 @@ class MergeBuilder:
     def when_not_matched_by_source(self, condition: str | None = None) -> StoredRows:
         """Begin a clause for stored rows whose key the source has not; ``condition`` is over ``target.column``."""
         return StoredRows(self, When.NOT_MATCHED_BY_SOURCE, condition)
+
+    def explain(self) -> WriteExplanation:
+        """Tell what it would do to the dataset's files, and why; the rows are read now, once. Nothing changes."""
+        return self.backend.explain_merge(self.dataset, self.rows, self.clauses, branch=self.branch)
 
     def execute(self, *, idempotency_key: str | None = None, completes: str | date | None = None) -> CommitResult:
         """Do it, in one commit; the rows are read now, once.

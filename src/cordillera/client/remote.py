@@ -29,6 +29,7 @@ from cordillera.spec.as_of import AsOf, as_of_to_text
 from cordillera.spec.catalog import Dataset, Namespace, SearchResult, Snapshot
 from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 from cordillera.spec.event import AuditEntry, Event, Task
+from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge_clauses import MergeClause
@@ -255,6 +256,35 @@ class RemoteBackend(RemoteBranches, RemoteMaintenance):
         return self._server.post(
             CommitResult, address, method="DELETE", key=idempotency_key, where=where, branch=branch
         )
+
+    def explain_write(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader,
+        operation: str,
+        *,
+        where: str | None = None,
+        branch: str = MAIN_BRANCH,
+    ) -> WriteExplanation:
+        """Tell what a write would do to a dataset's files, and why."""
+        address = path("datasets", name, "rows", "explanation")
+        return self._server.write_rows(
+            WriteExplanation, address, rows, key=None, operation=operation, where=where, branch=branch
+        )
+
+    def explain_merge(
+        self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
+    ) -> WriteExplanation:
+        """Tell what a merge would do to a dataset's files, and why."""
+        address = path("datasets", name, "merges", "explanation")
+        return self._server.write_rows(
+            WriteExplanation, address, rows, key=None, clauses=clauses_to_json(clauses), branch=branch
+        )
+
+    def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
+        """Tell what a delete would do to a dataset's files, and why."""
+        address = path("datasets", name, "rows", "deletion-explanation")
+        return self._server.post(WriteExplanation, address, where=where, branch=branch)
 
     def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
         """Change a dataset's schema."""

@@ -62,7 +62,8 @@ def build_changes(
         new = _copied(io, metadata, rows, copied, placed)
     else:
         new = _new_files(io, metadata, rows)
-    return FileChanges(new, (*emptied, *copied), write_vectors(io, metadata, marked))
+    touched = {live: _touched(live, len(removed[live])) for live in partly}
+    return FileChanges(new, (*emptied, *copied), write_vectors(io, metadata, marked), touched)
 
 
 def files_to_rewrite(metadata: TableMetadata, removed: Mapping[LiveFile, BitMap64]) -> set[LiveFile]:

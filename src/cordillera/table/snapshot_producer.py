@@ -8,8 +8,8 @@ have them yet.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from cordillera.ports.storage import Storage
@@ -23,6 +23,7 @@ from cordillera.spec.commit import (
 )
 from cordillera.spec.merge import TOMBSTONES_PROPERTY
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.manifests import DATA, DELETES, encode_manifest, encode_manifest_list, partition_summaries
@@ -46,11 +47,13 @@ class FileChanges:
         added: New data files.
         removed: Live files that go away, with their deletion vectors.
         vectors: New deletion vectors, each with the live file it belongs to; they take the place of earlier ones.
+        touched: What was known of the files of which some rows go and some remain, marked or written anew.
     """
 
     added: tuple[ContentFile, ...] = ()
     removed: tuple[LiveFile, ...] = ()
     vectors: tuple[tuple[LiveFile, ContentFile], ...] = ()
+    touched: Mapping[LiveFile, TouchedFile] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.vectors)

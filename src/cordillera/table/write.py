@@ -17,6 +17,7 @@ from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import cast_batch
 from cordillera.spec.commit import AssertCurrentSchemaId, AssertProperty, Requirement, SetProperties, Update
+from cordillera.spec.explanation import FileAction, WriteExplanation
 from cordillera.spec.expression import RowFilter
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, Operation, check_allowed, check_columns
@@ -28,6 +29,7 @@ from cordillera.table.content_file import ContentFile, ManifestEntry, Status
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.describe import describe_changes
+from cordillera.table.explanation import NotingReader, explained_files
 from cordillera.table.file_changes import build_changes, data_writer
 from cordillera.table.folding import folded_rows, order_matters
 from cordillera.table.io import TableIO
@@ -286,6 +288,32 @@ class TableWriter:
     def discard(self, prepared: PreparedWrite) -> None:
         """Remove what resolving wrote for a commit that did not happen."""
         self._io.storage.delete(prepared.written)
+
+    def explain(self, staged: StagedWrite, metadata: TableMetadata) -> WriteExplanation:
+        """Work out what a staged write does to the table as it is; nothing that is written for that remains."""
+        reader = self._io.reader = NotingReader(self._io.storage, self._io.files)
+        with self._journal.all_or_nothing():
+            resolved = self._resolve(staged, metadata)
+        changes, live = resolved.changes, self._live(metadata)
+        written = [*changes.added, *(vector for _, vector in changes.vectors)]
+        self._io.storage.delete({file.file_path for file in written})
+        files = explained_files(changes, metadata.write_mode)
+        return WriteExplanation(
+            operation=staged.operation,
+            write_mode=metadata.write_mode,
+            rows_inserted=resolved.inserted,
+            rows_updated=resolved.updated,
+            rows_deleted=resolved.deleted,
+            rows_late=resolved.late,
+            files_in_table=len(live),
+            files_searched=reader.files,
+            bytes_searched=reader.size,
+            bytes_rewritten=sum(file.size for file in files if file.action is FileAction.REWRITE),
+            files_written=len(changes.added),
+            bytes_written=sum(file.file_size_in_bytes for file in changes.added),
+            vectors_written=len(changes.vectors),
+            files=files,
+        )
 
     def resolve_delete(self, where: RowFilter, metadata: TableMetadata) -> PreparedWrite:
         """Prepare the removal of all rows that a filter is true for."""

@@ -20,10 +20,12 @@ from cordillera.errors import (
     InvalidInputError,
     InvalidSchemaError,
     NotAllowedError,
+    NullKeyError,
     UnknownColumnError,
     UnknownOperationError,
 )
-from cordillera.spec.merge import Aggregate, MergeRule, Operation
+from cordillera.spec.explanation import FileAction
+from cordillera.spec.merge import Aggregate, MergeRule, Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause, Then, When
 from cordillera.testing.backend_suite import LakeSuite
 
@@ -151,6 +153,30 @@ class MergeSuite(LakeSuite):
                 ask()
         with pytest.raises(InvalidSchemaError, match="a sequence column"):
             backend.create_dataset(f"{namespace}.other", STOCK, TableOptions(key=("item",), merge="scd2"))
+
+    # --- explanations --------------------------------------------------------------------------------------------
+
+    def test_a_write_is_explained_and_not_done(self, backend: LakeBackend, namespace: str) -> None:
+        dataset = make_stock(backend, namespace, write_mode="auto", partitioning=("place",))
+        dataset.write([item(i, 1, i, "north" if i < 90 else "south") for i in range(100)], "upsert")
+        before, location = stored(dataset), dataset.metadata_location
+        told = dataset.explain([item(1, 2, 0, "north"), item(200, 2, 0, "north")], "upsert")
+        assert (told.rows_inserted, told.rows_updated, told.files_in_table) == (1, 1, 2)
+        (file,) = told.files
+        assert (file.action, file.rows, file.deleted, told.vectors_written) == (FileAction.MARK, 90, 1, 1)
+        assert file.reason.startswith("Marking costs")
+        assert 0 < told.bytes_searched < file.size
+        assert told.files_written == 1
+        told = dataset.explain_delete("place = 'south'")
+        assert [(f.action, f.deleted) for f in told.files] == [(FileAction.DROP, 10)]
+        assert (told.rows_deleted, told.files_searched, told.bytes_written) == (10, 0, 0)
+        told = dataset.merge([item(95, 2)]).when_matched().delete().explain()
+        assert (told.operation, told.rows_deleted, told.write_mode) == (Operation.MERGE, 1, WriteMode.AUTO)
+        told = dataset.explain([item(300, 2, 1, "west")], "append")
+        assert (told.rows_inserted, told.files, told.files_written) == (1, (), 1)
+        assert (stored(dataset), dataset.metadata_location) == (before, location)
+        with pytest.raises(NullKeyError):
+            dataset.explain([{**item(1, 1), "item": None}], "upsert")
 
     # --- conditional merges --------------------------------------------------------------------------------------
 

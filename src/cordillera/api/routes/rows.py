@@ -15,9 +15,20 @@ from cordillera.api.uploads import JSON, Rows, body
 from cordillera.arrow_stream import ARROW_STREAM, limited
 from cordillera.catalog.commits import CommitResult
 from cordillera.merge_codec import clauses_from_json
+from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
 router = APIRouter(tags=["rows"])
+Operation = Annotated[Text, Query(description="append, upsert, partial_update, delete, replace or replace_partitions.")]
+Clauses = Annotated[
+    LongText,
+    Query(
+        description="JSON list of clauses, the first that applies to a row decides. Each has `when` (matched, "
+        "not_matched, not_matched_by_source), `then` (update, delete, insert), and may have `condition`, `columns` "
+        "and `set` (column → SQL), over `source.column` and `target.column`.",
+        examples=['[{"when": "matched", "then": "update"}, {"when": "not_matched", "then": "insert"}]'],
+    ),
+]
 RowLimit = Annotated[int | None, Query(ge=0, le=2**40, description="Most rows wanted.")]
 
 
@@ -42,9 +53,7 @@ def write_rows(
     name: Name,
     rows: Rows,
     idempotency_key: IdempotencyKey,
-    operation: Annotated[
-        Text, Query(description="append, upsert, partial_update, delete, replace or replace_partitions.")
-    ],
+    operation: Operation,
     where: Condition = None,
     completes: Annotated[Text | None, Query(description="A partition that is complete with this write.")] = None,
     branch: Branch = MAIN_BRANCH,
@@ -71,15 +80,7 @@ def merge_rows(
     name: Name,
     rows: Rows,
     idempotency_key: IdempotencyKey,
-    clauses: Annotated[
-        LongText,
-        Query(
-            description="JSON list of clauses, the first that applies to a row decides. Each has `when` (matched, "
-            "not_matched, not_matched_by_source), `then` (update, delete, insert), and may have `condition`, `columns` "
-            "and `set` (column → SQL), over `source.column` and `target.column`.",
-            examples=['[{"when": "matched", "then": "update"}, {"when": "not_matched", "then": "insert"}]'],
-        ),
-    ],
+    clauses: Clauses,
     completes: Annotated[Text | None, Query(description="A partition that is complete with this merge.")] = None,
     branch: Branch = MAIN_BRANCH,
 ) -> CommitResult:
@@ -93,6 +94,47 @@ def merge_rows(
         completes=completes,
         branch=branch,
     )
+
+
+@router.post(
+    "/datasets/{name}/rows/explanation",
+    summary="Explain a write",
+    openapi_extra=body(ARROW_STREAM, JSON, description="An Arrow IPC stream, or a JSON list of objects."),
+)
+def explain_write(
+    backend: Backend,
+    name: Name,
+    rows: Rows,
+    operation: Operation,
+    where: Condition = None,
+    branch: Branch = MAIN_BRANCH,
+) -> WriteExplanation:
+    """What writing the rows would do to the dataset's files, and why. Nothing changes."""
+    return backend.explain_write(name, rows.reader(lambda: backend.schema(name)), operation, where=where, branch=branch)
+
+
+@router.post(
+    "/datasets/{name}/merges/explanation",
+    summary="Explain a merge",
+    openapi_extra=body(ARROW_STREAM, JSON, description="The source: an Arrow IPC stream, or a JSON list of objects."),
+)
+def explain_merge(
+    backend: Backend, name: Name, rows: Rows, clauses: Clauses, branch: Branch = MAIN_BRANCH
+) -> WriteExplanation:
+    """What merging the rows would do to the dataset's files, and why. Nothing changes."""
+    source = rows.reader(lambda: backend.schema(name), others=True)
+    return backend.explain_merge(name, source, clauses_from_json(clauses), branch=branch)
+
+
+@router.post("/datasets/{name}/rows/deletion-explanation", summary="Explain a delete")
+def explain_delete(
+    backend: Backend,
+    name: Name,
+    where: Annotated[LongText, Query(description="SQL condition on the rows to delete.")],
+    branch: Branch = MAIN_BRANCH,
+) -> WriteExplanation:
+    """What deleting the rows that satisfy a condition would do to the dataset's files, and why. Nothing changes."""
+    return backend.explain_delete(name, where, branch=branch)
 
 
 @router.get("/datasets/{name}/rows", summary="Read rows", response_class=Response, responses=DESCRIPTION)
