@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from typing import Any
@@ -298,23 +297,28 @@ def decode_manifest(data: bytes, manifest: ManifestFile) -> tuple[ManifestEntry,
     entries = []
     next_row_id = manifest.first_row_id
     for record in _records(data, manifest.manifest_path):
-        entry = _entry(record, manifest)
-        unassigned = entry.file.content is Content.DATA and entry.file.first_row_id is None
-        if unassigned and next_row_id is not None and entry.status is not Status.DELETED:
-            entry = _with_first_row_id(entry, next_row_id)
+        inherits = next_row_id is not None and _inherits_row_ids(record)
+        entry = _entry(record, manifest, next_row_id if inherits else record["data_file"].get("first_row_id"))
+        if next_row_id is not None and inherits:
             next_row_id += entry.file.record_count
         entries.append(entry)
     return tuple(entries)
 
 
-def _records(data: bytes, where: str) -> list[dict[str, Any]]:
+def _inherits_row_ids(record: Mapping[str, Any]) -> bool:
+    file = record["data_file"]
+    is_data = (file.get("content") or Content.DATA) == Content.DATA
+    return is_data and file.get("first_row_id") is None and record["status"] != Status.DELETED
+
+
+def _records(data: bytes, where: str) -> Iterator[dict[str, Any]]:
     try:
-        return list(fastavro.reader(io.BytesIO(data)))  # type: ignore[arg-type]
+        yield from fastavro.reader(io.BytesIO(data))  # type: ignore[misc]
     except (ValueError, EOFError, KeyError, IndexError, StopIteration, TypeError) as error:
         raise CorruptDataError(f"{where} is not a readable Avro file: {error!r}.") from error
 
 
-def _entry(record: Mapping[str, Any], manifest: ManifestFile) -> ManifestEntry:
+def _entry(record: Mapping[str, Any], manifest: ManifestFile, first_row_id: int | None) -> ManifestEntry:
     raw, status = record["data_file"], Status(record["status"])
     added = status is Status.ADDED
     sequence, file_sequence = record.get("sequence_number"), record.get("file_sequence_number")
@@ -335,7 +339,7 @@ def _entry(record: Mapping[str, Any], manifest: ManifestFile) -> ManifestEntry:
         split_offsets=tuple(raw.get("split_offsets") or ()),
         equality_ids=tuple(raw.get("equality_ids") or ()),
         sort_order_id=raw.get("sort_order_id"),
-        first_row_id=raw.get("first_row_id"),
+        first_row_id=first_row_id,
         referenced_data_file=raw.get("referenced_data_file"),
         content_offset=raw.get("content_offset"),
         content_size_in_bytes=raw.get("content_size_in_bytes"),
@@ -348,10 +352,6 @@ def _entry(record: Mapping[str, Any], manifest: ManifestFile) -> ManifestEntry:
         file_sequence_number=manifest.sequence_number if file_sequence is None and added else file_sequence,
         file=file,
     )
-
-
-def _with_first_row_id(entry: ManifestEntry, first_row_id: int) -> ManifestEntry:
-    return replace(entry, file=replace(entry.file, first_row_id=first_row_id))
 
 
 def _mapping(pairs: Iterable[Mapping[str, Any]] | Mapping[str, Any] | None) -> dict[int, Any]:
