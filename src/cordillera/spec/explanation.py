@@ -51,7 +51,7 @@ class WriteExplanation:
         rows_inserted, rows_updated, rows_deleted, rows_late: As in the result of a commit.
         files_in_table: Data files the table has.
         files_searched: Data files of which columns would be read, to find rows or their values.
-        bytes_searched: Bytes of these columns, as they are stored.
+        bytes_searched: Bytes of these columns, as they are stored; of large files only parts may be read.
         bytes_rewritten: Bytes of the files that would be read to be written anew.
         files_written, bytes_written: New data files, rewritten ones among them.
         vectors_written: Deletion vectors.

@@ -2,45 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
+from pyiceberg.schema import Schema
 
+from cordillera.ports.storage import Storage
 from cordillera.spec.explanation import FileAction, FileExplanation, reason
 from cordillera.spec.merge import WriteMode
 from cordillera.spec.write_cost import TouchedFile
-from cordillera.table.live_files import LiveFile
+from cordillera.table.key_lookup import KeyLookup
+from cordillera.table.live_files import LiveFile, SnapshotFiles
+from cordillera.table.pruning import KeyRange
 from cordillera.table.reader import FileReader, ReadOptions
 from cordillera.table.snapshot_producer import FileChanges
 
 
-class NotingReader(FileReader):
-    """A reader that notes of which files it reads which columns."""
+class Searched:
+    """Of which files which columns are looked at."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._read_columns: dict[LiveFile, set[int]] = {}
+    def __init__(self) -> None:
+        self._columns: dict[LiveFile, set[int]] = {}
 
-    def read(self, live: LiveFile, options: ReadOptions, file_index: int = 0) -> Iterator[pa.RecordBatch]:
-        """Read the rows of one file, and note it."""
-        self._read_columns.setdefault(live, set()).update(options.schema.field_ids)
-        return super().read(live, options, file_index)
+    def note(self, live: LiveFile, schema: Schema) -> None:
+        """Note that columns of a file are looked at."""
+        self._columns.setdefault(live, set()).update(schema.field_ids)
 
     @property
     def files(self) -> int:
-        """How many files have been read."""
-        return len(self._read_columns)
+        """How many files are looked at."""
+        return len(self._columns)
 
     @property
     def size(self) -> int:
-        """The bytes of the columns that have been read, as they are stored."""
-        return sum(
-            size
-            for live, columns in self._read_columns.items()
-            for number, size in live.file.column_sizes.items()
-            if number in columns
-        )
+        """The bytes of the columns, as they are stored."""
+        sizes = ((live.file.column_sizes, columns) for live, columns in self._columns.items())
+        return sum(size for known, columns in sizes for number, size in known.items() if number in columns)
+
+
+class NotingReader(FileReader):
+    """A reader that notes what it reads."""
+
+    def __init__(self, storage: Storage, files: SnapshotFiles, searched: Searched) -> None:
+        super().__init__(storage, files)
+        self._searched = searched
+
+    def read(self, live: LiveFile, options: ReadOptions, file_index: int = 0) -> Iterator[pa.RecordBatch]:
+        """Read the rows of one file, and note it."""
+        self._searched.note(live, options.schema)
+        return super().read(live, options, file_index)
+
+
+class NotingLookup(KeyLookup):
+    """A lookup of keys that notes where it looks."""
+
+    def __init__(self, storage: Storage, files: SnapshotFiles, searched: Searched) -> None:
+        super().__init__(storage, files)
+        self._searched = searched
+
+    def find(self, live_files: Sequence[LiveFile], schema: Schema, keys: Sequence[KeyRange]) -> pa.Table:
+        """Find the rows of keys, and note where they are looked for."""
+        for live in live_files:
+            self._searched.note(live, schema)
+        return super().find(live_files, schema, keys)
 
 
 def explained_files(changes: FileChanges, mode: WriteMode) -> tuple[FileExplanation, ...]:

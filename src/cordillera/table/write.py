@@ -29,7 +29,7 @@ from cordillera.table.content_file import ContentFile, ManifestEntry, Status
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.describe import describe_changes
-from cordillera.table.explanation import NotingReader, explained_files
+from cordillera.table.explanation import NotingLookup, NotingReader, Searched, explained_files
 from cordillera.table.file_changes import build_changes, data_writer
 from cordillera.table.folding import folded_rows, order_matters
 from cordillera.table.io import TableIO
@@ -291,7 +291,9 @@ class TableWriter:
 
     def explain(self, staged: StagedWrite, metadata: TableMetadata) -> WriteExplanation:
         """Work out what a staged write does to the table as it is; nothing that is written for that remains."""
-        reader = self._io.reader = NotingReader(self._io.storage, self._io.files)
+        searched = Searched()
+        self._io.reader = NotingReader(self._io.storage, self._io.files, searched)
+        self._io.keys = NotingLookup(self._io.storage, self._io.files, searched)
         with self._journal.all_or_nothing():
             resolved = self._resolve(staged, metadata)
         changes, live = resolved.changes, self._live(metadata)
@@ -306,8 +308,8 @@ class TableWriter:
             rows_deleted=resolved.deleted,
             rows_late=resolved.late,
             files_in_table=len(live),
-            files_searched=reader.files,
-            bytes_searched=reader.size,
+            files_searched=searched.files,
+            bytes_searched=searched.size,
             bytes_rewritten=sum(file.size for file in files if file.action is FileAction.REWRITE),
             files_written=len(changes.added),
             bytes_written=sum(file.file_size_in_bytes for file in changes.added),
