@@ -25,6 +25,7 @@ SHOWN = {
     "dataset search": "dataset search bought",
     "dataset show": "dataset show sales.orders",
     "dataset read": "dataset read sales.orders --limit 1",
+    "dataset changes": "dataset changes sales.orders --limit 1",
     "snapshot list": "snapshot list sales.orders",
     "snapshot show": "snapshot show sales.orders 1",
     "contract show": "contract show sales.orders",

@@ -10,6 +10,7 @@ import pytest
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
 from cordillera.testing.backend_branch_suite import BranchSuite
+from cordillera.testing.backend_change_suite import ChangeSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
@@ -40,6 +41,10 @@ class TestLocalMerges(Local, MergeSuite):
 
 
 class TestLocalWork(Local, WorkSuite):
+    pass
+
+
+class TestLocalChanges(Local, ChangeSuite):
     pass
 
 

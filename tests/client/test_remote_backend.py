@@ -10,6 +10,7 @@ from cordillera.app import Application
 from cordillera.client.remote import RemoteBackend
 from cordillera.errors import InvalidConfigurationError, TargetNotFoundError
 from cordillera.testing.backend_branch_suite import BranchSuite
+from cordillera.testing.backend_change_suite import ChangeSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
@@ -42,6 +43,10 @@ class TestRemoteMerges(Remote, MergeSuite):
 
 
 class TestRemoteWork(Remote, WorkSuite):
+    pass
+
+
+class TestRemoteChanges(Remote, ChangeSuite):
     pass
 
 

@@ -110,8 +110,8 @@ class CompactingMachine(MergeMachine):
         self.history = [(sequence, rows) for sequence, rows in self.history if sequence not in sequences]
 
 
-def machine(name: str, **settings_of_table: Any) -> Any:
-    case = type(name, (CompactingMachine,), settings_of_table).TestCase  # type: ignore[attr-defined]
+def machine(name: str, kind: type[CompactingMachine] = CompactingMachine, **settings_of_table: Any) -> Any:
+    case = type(name, (kind,), settings_of_table).TestCase  # type: ignore[attr-defined]
     case.settings = settings(
         max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "8")),
         stateful_step_count=25,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pyarrow as pa
@@ -16,8 +16,9 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
-from cordillera.spec.refs import RefKind, find_ref
+from cordillera.spec.refs import RefKind, commits_between, find_ref
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
+from cordillera.table.change_feed import ChangeFeed
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LruCache
@@ -206,6 +207,50 @@ class TableService:
             condition.sql if condition else "true",
             condition.columns if condition else (),
         )
+
+    def change_feed(
+        self,
+        name: str,
+        version: DatasetVersion,
+        *,
+        after: AsOf = None,
+        upto: AsOf = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        net: bool = True,
+    ) -> pa.RecordBatchReader:
+        """Stream what changed between two moments, with images of both sides, under the schema of the later one.
+
+        Args:
+            name: The dataset's name, for messages.
+            version: What to read.
+            after: The moment to begin from; None, or 0, for the empty table before the first snapshot.
+            upto: The moment to end with; None means now.
+            columns: Columns in the order wanted; None for all.
+            where: SQL condition on the rows.
+            net: One change for each row that differs; else those of every commit, one commit after the other.
+
+        Raises:
+            UnknownColumnError, InvalidExpressionError, SnapshotNotFoundError, InvalidInputError: As their names say.
+            NotAllowedError: If every commit is wanted, and no chain of commits leads from one to the other.
+        """
+        metadata, schema = self.load(version), self.schema_then(name, version, upto)
+        earlier, later = self._beginning(name, version, after), self.snapshot(name, version, upto)
+        row_filter = parse_row_filter(where, schema) if where else None
+        scan = Scan(metadata, later, schema, check_selection(columns, schema, name), row_filter)
+        feed = ChangeFeed(self.io, scan, earlier)
+        return feed.net() if net else feed.commit_by_commit(commits_between(metadata, earlier, later, name))
+
+    def _beginning(self, name: str, version: DatasetVersion, after: AsOf) -> IcebergSnapshot | None:
+        """Return the snapshot to begin from; None if the table was empty then."""
+        moment, snapshots = read_as_of(after), self.load(version).snapshots
+        if moment in (None, 0):
+            return None
+        if isinstance(moment, date) and snapshots and snapshots[0].parent_snapshot_id is None:
+            first = datetime.fromtimestamp(snapshots[0].timestamp_ms / 1000, UTC)
+            if last_moment(moment) < first:
+                return None
+        return self.snapshot(name, version, after)
 
     def _sequence(self, version: DatasetVersion, moment: int | date) -> int:
         if isinstance(moment, int):

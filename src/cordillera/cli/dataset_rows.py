@@ -1,4 +1,4 @@
-"""``cordillera dataset write``, ``read`` and ``delete-rows``: a dataset's rows."""
+"""``cordillera dataset write``, ``read``, ``changes`` and ``delete-rows``: a dataset's rows."""
 
 from __future__ import annotations
 
@@ -206,6 +206,56 @@ def read(
             columns=split_names(columns) if columns else None,
             where=f"({where}) AND ({held})" if where and held else where or held,
             as_of=as_of,
+            limit=most_rows(to=to, limit=limit),
+        )
+        deliver_rows(rows, to=to, limit=limit)
+
+
+@command(
+    app,
+    "changes",
+    example=(
+        "cordillera dataset changes sales.orders --after 41\n"
+        "cordillera dataset changes sales.orders --after 2026-01-30 --upto 2026-01-31 --to changes.parquet\n"
+        "cordillera dataset changes sales.orders --after main --upto audit"
+    ),
+)
+def changes(
+    name: DatasetName,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            metavar="WHEN",
+            help="The state to begin from, in the forms of read --as-of; by default the empty dataset.",
+        ),
+    ] = None,
+    upto: Annotated[
+        str | None,
+        typer.Option("--upto", metavar="WHEN", help="The state to end with, likewise; by default the current one."),
+    ] = None,
+    columns: Columns = None,
+    where: Where = None,
+    each_commit: Annotated[
+        bool, typer.Option("--each-commit", help="The changes of every commit, instead of one for each row.")
+    ] = False,
+    limit: RowLimit = None,
+    to: ToFile = None,
+) -> None:
+    """Show what changed between two states: rows that came, changed (before and after) or went, at the cost of these.
+
+    The column _change_type says which: insert, update_before, update_after, delete.
+    """
+    from cordillera.cli.rows import deliver_rows, most_rows
+
+    with open_lake() as lake:
+        rows = lake.backend.changes(
+            name,
+            after=after,
+            upto=upto,
+            columns=split_names(columns) if columns else None,
+            where=where,
+            net=not each_commit,
             limit=most_rows(to=to, limit=limit),
         )
         deliver_rows(rows, to=to, limit=limit)

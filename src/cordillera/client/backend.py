@@ -160,6 +160,17 @@ class LakeBackend(Protocol):
         as_of: AsOf = None,
         limit: int | None = None,
     ) -> pa.RecordBatchReader: ...
+    def changes(
+        self,
+        name: str,
+        *,
+        after: AsOf = None,
+        upto: AsOf = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        net: bool = True,
+        limit: int | None = None,
+    ) -> pa.RecordBatchReader: ...
     def write(
         self,
         name: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from html import escape
@@ -16,7 +16,8 @@ from cordillera.catalog.commits import CommitResult
 from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
 from cordillera.client.merge import MergeBuilder
 from cordillera.client.rows import as_reader
-from cordillera.errors import MissingExtraError, NotAllowedError
+from cordillera.client.scan import Changes, Scan
+from cordillera.errors import NotAllowedError
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
@@ -45,77 +46,11 @@ from cordillera.spec.subscription import Subscription, SubscriptionStatus
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
 if TYPE_CHECKING:
-    import pandas
-    import polars
+    pass
 
 
 _SLICE_BYTES = 1024**3
 """What one request compacts, so that progress can be told and no request takes for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """A read that has been described but not begun. Every export begins it anew.
-
-    It has ``__arrow_c_stream__``, so Polars, DuckDB, pandas, pyarrow and ibis take it as it is:
-    ``polars.DataFrame(scan)``.
-    """
-
-    backend: LakeBackend
-    dataset: str
-    columns: tuple[str, ...] | None = None
-    where: str | None = None
-    as_of: AsOf = None
-    row_limit: int | None = None
-
-    def select(self, *columns: str) -> Scan:
-        """Return the scan with other columns."""
-        return replace(self, columns=columns)
-
-    def filter(self, where: str) -> Scan:
-        """Return the scan with one more condition."""
-        return replace(self, where=f"({self.where}) AND ({where})" if self.where else where)
-
-    def limit(self, rows: int) -> Scan:
-        """Return the scan with at most so many rows."""
-        return replace(self, row_limit=rows)
-
-    def to_reader(self) -> pa.RecordBatchReader:
-        """Stream the rows as Arrow record batches, in bounded memory."""
-        return self.backend.scan(
-            self.dataset, columns=self.columns, where=self.where, as_of=self.as_of, limit=self.row_limit
-        )
-
-    def to_arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table."""
-        return self.to_reader().read_all()
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return the rows as a pandas frame."""
-        return self.to_arrow().to_pandas()
-
-    def to_polars(self) -> polars.DataFrame:
-        """Return the rows as a Polars frame.
-
-        Raises:
-            MissingExtraError: If Polars is not installed.
-        """
-        try:
-            import polars
-        except ImportError as error:
-            raise MissingExtraError("Polars is not installed.", hint="Install it with: pip install polars.") from error
-        return polars.DataFrame(self.to_reader())
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self.to_reader().__arrow_c_stream__(requested_schema)
-
-    def __repr__(self) -> str:
-        parts = [self.dataset]
-        parts += [f"columns={list(self.columns)}"] if self.columns is not None else []
-        parts += [f"where={self.where!r}"] if self.where else []
-        parts += [f"as_of={self.as_of!r}"] if self.as_of is not None else []
-        parts += [f"limit={self.row_limit}"] if self.row_limit is not None else []
-        return f"Scan({', '.join(parts)})"
 
 
 class Dataset:
@@ -204,6 +139,37 @@ class Dataset:
                 hint="Read a past snapshot with scan(as_of=…), or create a dataset version with merge='scd2'.",
             )
         return semantics.history
+
+    def changes(
+        self,
+        after: AsOf = None,
+        upto: AsOf = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        *,
+        net: bool = True,
+    ) -> Changes:
+        """Describe a read of what changed between two moments; it costs as much as changed.
+
+        Behind the columns come ``_change_type`` (insert, update_before, update_after, delete) and
+        ``_commit_sequence_number``. The images of an update follow each other, and both have the schema of ``upto``.
+        Rows are known by the dataset's key; without one by ``_row_id``, which then is a column, too.
+
+        Args:
+            after: The state to begin from, in the forms of ``scan(as_of=…)``; None, or 0, for the empty dataset.
+            upto: The state to end with; None means now.
+            columns: Columns wanted, in order; None for all. A row that differs in none of them did not change.
+            where: SQL condition: a row that begins to satisfy it is an insert, one that ceases to is a delete.
+            net: One change for each row that differs between the two states, whatever happened in between; else the
+                changes of every commit, one commit after the other.
+
+        Raises:
+            InvalidInputError: If ``after`` or ``upto`` is no moment.
+        """
+        read_as_of(after), read_as_of(upto)
+        return Changes(
+            self._backend, self.name, tuple(columns) if columns is not None else None, where, after, upto, net=net
+        )
 
     def head(self, rows: int = 10) -> pa.Table:
         """Return some rows."""

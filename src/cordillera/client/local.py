@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from itertools import islice
 from uuid import UUID
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cordillera.access.service import NewToken
 from cordillera.app import Application
+from cordillera.arrow_stream import limited
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
@@ -188,7 +189,25 @@ class LocalBackend(LocalBranches, LocalMaintenance):
         """Stream rows of a dataset."""
         found = self.app.catalog.dataset(name)
         reader = self.app.tables.scan(found.name, found.version, columns=columns, where=where, as_of=as_of)
-        return reader if limit is None else _limited(reader, limit)
+        return limited(reader, limit)
+
+    def changes(
+        self,
+        name: str,
+        *,
+        after: AsOf = None,
+        upto: AsOf = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        net: bool = True,
+        limit: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """Stream what changed in a dataset between two moments."""
+        found = self.app.catalog.dataset(name)
+        reader = self.app.tables.change_feed(
+            found.name, found.version, after=after, upto=upto, columns=columns, where=where, net=net
+        )
+        return limited(reader, limit)
 
     def write(
         self,
@@ -483,20 +502,6 @@ class LocalBackend(LocalBranches, LocalMaintenance):
     def revoke_token(self, token_id: UUID) -> None:
         """Make an API token useless."""
         self.app.access.revoke_token(token_id)
-
-
-def _limited(reader: pa.RecordBatchReader, limit: int) -> pa.RecordBatchReader:
-    """Return a reader that ends after ``limit`` rows, reading no further than needed."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        remaining = limit
-        for batch in reader:
-            if remaining <= 0:
-                return
-            yield batch.slice(0, remaining)
-            remaining -= batch.num_rows
-
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def _contract_details(name: str, found: ContractInForce) -> ContractDetails:

@@ -204,6 +204,28 @@ class RemoteBackend(RemoteBranches, RemoteMaintenance):
         }
         return self._server.read_rows("GET", path("datasets", name) + "/rows", parameters=parameters)
 
+    def changes(
+        self,
+        name: str,
+        *,
+        after: AsOf = None,
+        upto: AsOf = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        net: bool = True,
+        limit: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """Stream what changed in a dataset between two moments."""
+        parameters: dict[str, object] = {
+            "after": None if after is None else as_of_to_text(after),
+            "upto": None if upto is None else as_of_to_text(upto),
+            "columns": [""] if columns is not None and not columns else columns,
+            "where": where,
+            "net": net,
+            "limit": limit,
+        }
+        return self._server.read_rows("GET", path("datasets", name) + "/changes", parameters=parameters)
+
     def write(
         self,
         name: str,

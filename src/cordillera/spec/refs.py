@@ -125,6 +125,46 @@ def ancestors(metadata: TableMetadata, snapshot_id: int | None) -> Iterator[Iceb
         snapshot_id = found.parent_snapshot_id
 
 
+def commits_between(
+    metadata: TableMetadata, after: IcebergSnapshot | None, upto: IcebergSnapshot | None, dataset: str
+) -> list[IcebergSnapshot]:
+    """Return the snapshots that lead from one to another, oldest first: those behind ``after``, and ``upto`` itself.
+
+    Args:
+        metadata: The table.
+        after: Where to begin; None for the empty table before the first snapshot.
+        upto: Where to end.
+        dataset: The dataset's name, for messages.
+
+    Raises:
+        SnapshotNotFoundError: If one of them has expired.
+        NotAllowedError: If ``upto`` was not made from ``after``.
+    """
+    wanted = after.snapshot_id if after else None
+    chain: list[IcebergSnapshot] = []
+    for snapshot in ancestors(metadata, upto.snapshot_id if upto else None):
+        if snapshot.snapshot_id == wanted:
+            return chain[::-1]
+        chain.append(snapshot)
+    first = chain[-1].parent_snapshot_id if chain else None
+    if first == wanted:
+        return chain[::-1]
+    if first is None:
+        raise NotAllowedError(
+            f"No commits of {dataset} lead from {_named(after)} to {_named(upto)}.",
+            hint="Ask for the net change, which can be told between any two snapshots.",
+        )
+    raise SnapshotNotFoundError(
+        f"Of the commits of {dataset} between {_named(after)} and {_named(upto)}, those before snapshot "
+        f"{chain[-1].sequence_number} have expired.",
+        hint="Ask for the net change, which needs the two snapshots only.",
+    )
+
+
+def _named(snapshot: IcebergSnapshot | None) -> str:
+    return f"snapshot {snapshot.sequence_number}" if snapshot else "the empty table"
+
+
 def head_of(metadata: TableMetadata, branch: str) -> IcebergSnapshot | None:
     """Return the newest snapshot of a branch; None if it has none, or does not exist."""
     if branch == MAIN_BRANCH:

@@ -1,82 +1,21 @@
-"""The difference between two snapshots, row by row, at a cost that grows with the files that changed.
+"""The difference between two snapshots, row by row, at a cost that grows with the change.
 
-Files that are the same in both snapshots, with the same deletes, are not read. Of the others, the rows that were
-there before and the rows that are there now are compared: by key where the table has one, else by row id.
+Rows are compared by key where the table has one, else by row id. This is the form that deliveries take: rows that came
+or changed, and keys that went. ``cordillera.table.change_feed`` has the form with images of both sides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pyarrow as pa
 
 from cordillera.spec import sql
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
+from cordillera.table.difference import FileRows, difference
 from cordillera.table.io import TableIO
-from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotDifference:
-    """Which files differ between two snapshots of one table."""
-
-    before: tuple[LiveFile, ...]
-    after: tuple[LiveFile, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.before or self.after)
-
-
-def differing_files(
-    io: TableIO,
-    metadata: TableMetadata,
-    before: IcebergSnapshot | None,
-    after: IcebergSnapshot | None,
-    *,
-    by_row_id: bool = False,
-) -> SnapshotDifference:
-    """Return files that hold the rows by which two snapshots differ, and perhaps rows that both have.
-
-    What a snapshot between them only moved, as compactions do, is told from where it lay before it was moved.
-
-    Args:
-        io: Access to the table's files.
-        metadata: The table.
-        before, after: The snapshots.
-        by_row_id: Rows are known by their ids, which branches assign differently to files from before an upgrade.
-    """
-
-    def files(snapshot: IcebergSnapshot | None) -> dict[object, LiveFile]:
-        live_files = io.files.live(snapshot)
-        return {(live.key, live.file.first_row_id if by_row_id else None): live for live in live_files}
-
-    old, new = files(before), files(after)
-    for earlier, later in _moves(metadata, before, after):
-        was, now = files(earlier), files(later)
-        moved = now.keys() - was.keys()
-        if moved and moved <= new.keys():
-            new = {key: live for key, live in new.items() if key not in moved}
-            new |= {key: live for key, live in was.items() if key not in now}
-    return SnapshotDifference(
-        tuple(live for key, live in old.items() if key not in new),
-        tuple(live for key, live in new.items() if key not in old),
-    )
-
-
-def _moves(
-    metadata: TableMetadata, before: IcebergSnapshot | None, after: IcebergSnapshot | None
-) -> Iterator[tuple[IcebergSnapshot, IcebergSnapshot]]:
-    """Yield the snapshots between two that changed files but no row, each behind its parent; newest first."""
-    by_id = {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
-    later = after
-    while before is not None and later is not None and later.sequence_number > before.sequence_number:
-        earlier = by_id.get(later.parent_snapshot_id) if later.parent_snapshot_id is not None else None
-        if earlier is not None and later.summary.get("operation") == "replace":
-            yield earlier, later
-        later = earlier
 
 
 class SnapshotChanges:
@@ -102,7 +41,7 @@ class SnapshotChanges:
         condition_columns: Sequence[str] = (),
     ) -> None:
         self._io, self._metadata = io, metadata
-        self._difference = differing_files(io, metadata, before, after, by_row_id=not metadata.semantics.key)
+        self._difference = difference(io, metadata, before, after, by_row_id=not metadata.semantics.key)
         self._columns, self._condition, self._condition_columns = columns, condition, condition_columns
         self.key: tuple[str, ...] = metadata.semantics.key or (ROW_ID,)
 
@@ -137,10 +76,9 @@ class SnapshotChanges:
             )
         return self._cast(self._io.engine.query(query, relations), self.key)
 
-    def _read(self, files: Sequence[LiveFile], columns: Sequence[str]) -> pa.RecordBatchReader:
-        schema = self._metadata.schema
+    def _read(self, rows: FileRows, columns: Sequence[str]) -> pa.RecordBatchReader:
         plain = [name for name in dict.fromkeys(columns) if name != ROW_ID]
-        return self._io.reader.stream(files, ReadOptions(schema.select(*plain), (ROW_ID, LAST_UPDATED)))
+        return rows.read(self._io, self._metadata.schema.select(*plain), (ROW_ID, LAST_UPDATED))
 
     def _cast(self, result: pa.RecordBatchReader, names: Sequence[str]) -> pa.RecordBatchReader:
         declared = ReadOptions(self._metadata.schema, (ROW_ID,)).arrow_schema()

@@ -91,22 +91,6 @@ def positions_of(deleted: BitMap64) -> npt.NDArray[np.int64]:
     return np.asarray(deleted.to_array(), dtype=np.int64)
 
 
-def keep_mask(deleted: npt.NDArray[np.int64], first_position: int, rows: int) -> pa.Array | None:
-    """Return a mask of the rows of a batch that are not deleted, or None where all remain.
-
-    Args:
-        deleted: The positions deleted in the whole file, ascending.
-        first_position: The position in the file of the batch's first row.
-        rows: Number of rows in the batch.
-    """
-    begin, end = np.searchsorted(deleted, (first_position, first_position + rows))
-    if begin == end:
-        return None
-    keep = np.ones(rows, dtype=bool)
-    keep[deleted[begin:end] - first_position] = False
-    return pa.array(keep)
-
-
 def bitmap_of(positions: pa.Array | pa.ChunkedArray) -> BitMap64:
     """Return the bitmap of an Arrow column of row positions."""
     return BitMap64(np.asarray(positions, dtype=np.uint64))

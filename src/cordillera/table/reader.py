@@ -26,9 +26,10 @@ from cordillera.table.data_file import (
     open_parquet,
     row_group_as_file,
 )
-from cordillera.table.deletion_vector import keep_mask, positions_of
+from cordillera.table.deletion_vector import positions_of
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.projection import file_columns, project
+from cordillera.table.row_selection import RowSelection
 
 _BATCH_ROWS = 122_880
 _PREFETCHED_FILES = 4
@@ -42,7 +43,8 @@ class ReadOptions:
         schema: Columns wanted, in order; a projection of a table schema.
         metadata_columns: Of ``_row_id``, ``_last_updated_sequence_number``, ``_pos``, ``_file_index``; they follow
         the others. may_contain: Passes over row groups; a row group's statistics are given as a ``ContentFile``.
-        deleted: Positions to leave out, by data file path, for files whose own deletion vector does not apply.
+        deleted: Positions to leave out, by data file path, for files whose own deletes do not apply.
+        only: The only positions to read, by data file path; deletes of such a file do not apply.
         values: Columns (schemas of one field) and the only values of interest in them: rows with another value in one
             of these columns are left out.
     """
@@ -52,6 +54,7 @@ class ReadOptions:
     may_contain: MayContain | None = None
     deleted: Mapping[str, BitMap64] = field(default_factory=dict)
     values: Sequence[tuple[Schema, pa.Array]] = ()
+    only: Mapping[str, BitMap64] = field(default_factory=dict)
 
     def arrow_schema(self) -> pa.Schema:
         """Return the schema of the batches that are read."""
@@ -113,13 +116,12 @@ class FileReader:
         columns = file_columns(stored, options.schema)
         lineage = lineage_columns(stored)
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
-        bitmap = options.deleted.get(live.path) or self._files.deleted_positions(live)
-        deleted = positions_of(bitmap) if bitmap else None
+        selection = self._selection(live, options)
         schema = options.arrow_schema()
-        for group, first in _row_groups(parquet, live, options, columns):
+        for group, first in _row_groups(parquet, live, options, columns, selection):
             position = first
             for stored_rows in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
-                batch, positions = _selected(stored_rows, columns, options, deleted, position)
+                batch, positions = _selected(stored_rows, columns, options, selection, position)
                 position += stored_rows.num_rows
                 if not batch.num_rows:
                     continue
@@ -129,6 +131,12 @@ class FileReader:
                     for name in options.metadata_columns
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _selection(self, live: LiveFile, options: ReadOptions) -> RowSelection | None:
+        if (only := options.only.get(live.path)) is not None:
+            return RowSelection(positions_of(only), kept=True)
+        deleted = options.deleted.get(live.path) or self._files.deleted_positions(live)
+        return RowSelection(positions_of(deleted)) if deleted else None
 
     def read_group(
         self, parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, group: int, first: int
@@ -158,14 +166,14 @@ def _selected(
     batch: pa.RecordBatch,
     columns: dict[int, str],
     options: ReadOptions,
-    deleted: npt.NDArray[np.int64] | None,
+    selection: RowSelection | None,
     first: int,
 ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
     """Return the rows of a batch that are wanted, with their positions in the file.
 
     Rows are left out before anything is made of them: of a few keys' row groups hardly any row remains.
     """
-    mask = None if deleted is None else keep_mask(deleted, first, batch.num_rows)
+    mask = None if selection is None else selection.mask(first, batch.num_rows)
     for column, values in options.values:
         found = pc.is_in(project(batch, columns, column)[0], value_set=values)
         mask = found if mask is None else pc.and_(mask, found)
@@ -175,14 +183,20 @@ def _selected(
 
 
 def _row_groups(
-    parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, columns: dict[int, str]
+    parquet: pq.ParquetFile,
+    live: LiveFile,
+    options: ReadOptions,
+    columns: dict[int, str],
+    selection: RowSelection | None,
 ) -> Iterator[tuple[int, int]]:
     """Yield the row groups to read, each with the position of its first row."""
     # A column stored under another name may be confused with a later column of that name: it does not prune.
     same_name = Schema(*(f for f in options.schema.fields if columns.get(f.field_id) == f.name))
-    may_contain = options.may_contain if parquet.metadata.num_row_groups > 1 else None
+    prune = options.may_contain if parquet.metadata.num_row_groups > 1 else None
     first = 0
     for index in range(parquet.metadata.num_row_groups):
-        if may_contain is None or may_contain(row_group_as_file(parquet.metadata, index, live, same_name)):
+        rows = parquet.metadata.row_group(index).num_rows
+        wanted = selection is None or selection.reads_any(first, rows)
+        if wanted and (prune is None or prune(row_group_as_file(parquet.metadata, index, live, same_name))):
             yield index, first
-        first += parquet.metadata.row_group(index).num_rows
+        first += rows

@@ -16,8 +16,8 @@ from pyroaring import BitMap64
 
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, WriteMode
 from cordillera.spec.table_metadata import TableMetadata
-from cordillera.table.changes import differing_files
 from cordillera.table.describe import describe_changes
+from cordillera.table.difference import differing_files
 from cordillera.table.file_changes import build_changes
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import SOURCE, Merge

@@ -11,7 +11,8 @@ import pytest
 
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import LakeBackend
-from cordillera.client.dataset import Dataset, Scan
+from cordillera.client.dataset import Dataset
+from cordillera.client.scan import Scan
 from cordillera.errors import (
     ContractViolationError,
     DuplicateKeyError,

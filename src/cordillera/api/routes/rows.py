@@ -155,6 +155,32 @@ def read_rows(
     return rows_response(accept, limit, read)
 
 
+@router.get("/datasets/{name}/changes", summary="Read changes", response_class=Response, responses=DESCRIPTION)
+def read_changes(
+    backend: Backend,
+    name: Name,
+    accept: Accept,
+    after: Annotated[
+        Text | None,
+        Query(description="The state to begin from, in the forms of `as_of`; the empty dataset if it is left out."),
+    ] = None,
+    upto: Annotated[Text | None, Query(description="The state to end with, likewise; now if it is left out.")] = None,
+    columns: Annotated[list[Text] | None, Query(description="Columns wanted, in order; all by default.")] = None,
+    where: Condition = None,
+    net: Annotated[
+        bool, Query(description="One change for each row that differs; else those of every commit, in their order.")
+    ] = True,
+    limit: RowLimit = None,
+) -> Response:
+    """What changed between two moments: rows with `_change_type` (insert, update_before, update_after, delete) and
+    `_commit_sequence_number`. The images of an update follow each other."""
+
+    def read(most: int | None) -> pa.RecordBatchReader:
+        return backend.changes(name, after=after, upto=upto, columns=columns, where=where, net=net, limit=most)
+
+    return rows_response(accept, limit, read)
+
+
 @router.delete("/datasets/{name}/rows", summary="Delete rows")
 def delete_rows(
     backend: Backend,
