@@ -27,6 +27,7 @@ _SETTINGS = {
     "enable_external_access": False,
 }
 _BATCH_ROWS = 122_880
+_PUSHDOWN = "Arrow Scan Pushdown Filter"
 _WIDE = pa.decimal128(38, 0)
 
 
@@ -86,27 +87,50 @@ class DuckDBEngine:
         failures: list[BaseException],
     ) -> duckdb.DuckDBPyConnection:
         cursor = self._connection.cursor()
+        known = {name: _watched(relation, failures) for name, relation in relations.items()}
         try:
-            for name, relation in relations.items():
-                _register(cursor, name, _watched(relation, failures))
-            return cursor.execute(sql, list(parameters)) if parameters else cursor.execute(sql)
+            try:
+                return _run(cursor, sql, known, parameters)
+            except duckdb.NotImplementedException as error:
+                if _PUSHDOWN not in str(error):
+                    raise
+                # It pushes some conditions down that its scan of Arrow then cannot do. No row has been read yet.
+                return _run(cursor, sql, known, parameters, opaque=True)
         except (duckdb.Error, pa.ArrowException) as error:
             cursor.close()
             raise _cause(error, failures) from error
 
 
-def _register(cursor: duckdb.DuckDBPyConnection, name: str, relation: Relation) -> None:
+def _run(
+    cursor: duckdb.DuckDBPyConnection,
+    sql: str,
+    relations: Mapping[str, Relation],
+    parameters: Sequence[Any],
+    *,
+    opaque: bool = False,
+) -> duckdb.DuckDBPyConnection:
+    for name, relation in relations.items():
+        _register(cursor, name, relation, opaque=opaque)
+    return cursor.execute(sql, list(parameters)) if parameters else cursor.execute(sql)
+
+
+def _register(cursor: duckdb.DuckDBPyConnection, name: str, relation: Relation, *, opaque: bool) -> None:
     """Make a relation known to a cursor.
 
     DuckDB pushes plain comparisons into the Arrow scan, where NaN compares by other rules, and rows get lost. A
-    column with floats therefore passes through an expression that changes nothing, but cannot be pushed down.
+    column with floats therefore passes through an expression that changes nothing, but cannot be pushed down; every
+    column where ``opaque``.
     """
-    columns = [_shielded(field) for field in relation.schema]
+    columns = [_opaque(field) if opaque else _shielded(field) for field in relation.schema]
     if columns == [quote(field.name) for field in relation.schema]:
         cursor.register(name, relation)
         return
+    if opaque:
+        cursor.unregister(name)
     cursor.register(f"{name}__arrow", relation)
-    cursor.execute(f"CREATE TEMP VIEW {quote(name)} AS SELECT {', '.join(columns)} FROM {quote(f'{name}__arrow')}")
+    cursor.execute(
+        f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT {', '.join(columns)} FROM {quote(f'{name}__arrow')}"
+    )
 
 
 def _shielded(field: pa.Field) -> str:
@@ -114,8 +138,13 @@ def _shielded(field: pa.Field) -> str:
     if pa.types.is_floating(field.type):
         return f"-(-{name}) AS {name}"
     if pa.types.is_nested(field.type) and _has_floats(field.type):
-        return f"CASE WHEN {name} IS NULL THEN NULL ELSE {name} END AS {name}"
+        return _opaque(field)
     return name
+
+
+def _opaque(field: pa.Field) -> str:
+    name = quote(field.name)
+    return f"CASE WHEN {name} IS NULL THEN NULL ELSE {name} END AS {name}"
 
 
 def _has_floats(kind: pa.DataType) -> bool:

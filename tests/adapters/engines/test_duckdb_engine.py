@@ -1,0 +1,36 @@
+"""Queries over Arrow data whose conditions DuckDB cannot hand down to its scan of Arrow."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
+from cordillera.errors import InvalidSqlError
+
+ROWS = pa.table({"x": [1, 2, None], "y": ["a", "b", "c"], "f": [0.5, None, float("nan")]})
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("x IS NOT DISTINCT FROM 1 OR x = 2", ["a", "b"]),
+        ("x IS DISTINCT FROM 1 OR x IS DISTINCT FROM 2", ["a", "b", "c"]),
+        ("f IS NOT DISTINCT FROM NULL OR f > 1", ["b", "c"]),
+        ("y IS NOT DISTINCT FROM NULL OR y IS NOT DISTINCT FROM 'c'", ["c"]),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_conditions_that_arrow_cannot_do(condition: str, expected: list[str], streamed: bool) -> None:
+    engine = DuckDBEngine()
+    relation = ROWS.to_reader(max_chunksize=1) if streamed else ROWS
+    found = engine.query(f"SELECT y FROM rows WHERE {condition} ORDER BY y", {"rows": relation}).read_all()
+    assert found.column("y").to_pylist() == expected
+    engine.close()
+
+
+def test_what_the_engine_does_not_have_is_said_once() -> None:
+    engine = DuckDBEngine()
+    with pytest.raises(InvalidSqlError, match="no_such_function"):
+        engine.table("SELECT no_such_function(x) FROM rows", {"rows": ROWS})
+    engine.close()
