@@ -7,7 +7,7 @@ DEMO_LAKE ?= demo-lake
 PORT ?= 8470
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge clean
+.PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge bench-commits clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-engine: setup-dev ## Compare the table engine with its peers (about 15 min
 bench-merge: setup-dev ## Compare 37 merges and deletes with peers at 10 million rows (about an hour; leave the machine alone)
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/bench.txt
 	@$(BIN)/python -m benchmarks.merge_suite
+
+bench-commits: setup-dev ## Measure commits to tables with 1 to 10,000 snapshots (a minute)
+	@$(BIN)/python -m benchmarks.commits
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev

@@ -27,6 +27,7 @@ from cordillera.spec.merge import MergeRule, WriteMode
 from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, TableMetadata
+from cordillera.table.metadata_encoding import compresses
 
 _SEQUENCE_TYPES = (IntegerType, LongType, DateType, TimestampType, TimestamptzType, DecimalType, StringType)
 _RESERVED_PROPERTIES = ("cordillera.", "write.merge.mode", "format-version")
@@ -75,6 +76,7 @@ def new_table(
         )
     MaintenancePolicy.of(options.properties)
     isolation_of(options.properties)
+    compresses(options.properties, 0)
     if any(name.startswith(_RESERVED_PROPERTIES) and not name.startswith(PREFIX) for name in options.properties):
         raise InvalidSchemaError("Table properties that begin with 'cordillera.' are set by Cordillera itself.")
     wanted = MergeDeclaration(

@@ -22,6 +22,7 @@ from cordillera.table.change_feed import ChangeFeed
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LruCache
+from cordillera.table.metadata_encoding import MetadataEncoder
 from cordillera.table.reader import ReadOptions
 from cordillera.table.scan import Scan, check_selection, stream, stream_candidates
 
@@ -29,8 +30,8 @@ _METADATA_FILES_PROPERTY = "write.metadata.previous-versions-max"
 METADATA_FILES_KEPT = 100
 """Earlier metadata files that stay readable by path, for engines that hold an older pointer, unless the table's
 property ``write.metadata.previous-versions-max`` says otherwise."""
-_SNAPSHOTS = 20_000
-"""How many snapshots the table metadata kept in memory have together; about 2 kB each."""
+_SNAPSHOTS = 60_000
+"""How many snapshots the table metadata kept in memory have together; about 2 kB each, and half of it is shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class TableService:
     def __init__(self, store: MetadataStore, io: TableIO) -> None:
         self._store, self.io = store, io
         self._loaded: LruCache[str, TableMetadata] = LruCache(_SNAPSHOTS, lambda metadata: len(metadata.snapshots) + 1)
+        self._encoder = MetadataEncoder()
 
     # --- metadata files ------------------------------------------------------------------------------------------
 
@@ -66,8 +68,9 @@ class TableService:
 
     def write_metadata(self, metadata: TableMetadata, counter: int) -> str:
         """Write a metadata file and return its location. ``counter`` sorts the files of a table for the human eye."""
-        location = f"{metadata.location}/metadata/{counter:05d}-{self.io.clock.new_id()}.metadata.json"
-        self.io.storage.write(location, metadata.to_json())
+        content, ending = self._encoder.encode(metadata)
+        location = f"{metadata.location}/metadata/{counter:05d}-{self.io.clock.new_id()}.{ending}"
+        self.io.storage.write(location, content)
         self._loaded.put(location, metadata)
         return location
 
@@ -84,6 +87,8 @@ class TableService:
         metadata = after.with_changes(metadata_log=kept)
         counter = _counter(before.location) + 1
         written = MetadataFile(self.write_metadata(metadata, counter), metadata)
+        if before.metadata.metadata_log:  # who lost to ``before`` may still work with what was before it, nobody longer
+            self._loaded.forget(str(before.metadata.metadata_log[-1]["metadata-file"]))
         return written, tuple(str(old["metadata-file"]) for old in dropped)
 
     def forget_metadata(self, location: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from pyiceberg.partitioning import PartitionSpec
@@ -292,7 +293,7 @@ def _add_snapshot(metadata: TableMetadata, update: AddSnapshot) -> TableMetadata
             f"table's last, {metadata.last_sequence_number}.",
             hint="Read the table again and retry.",
         )
-    if metadata.snapshot_by_id(snapshot.snapshot_id) is not None:
+    if snapshot.snapshot_id in map(_SNAPSHOT_ID, metadata.snapshots):
         raise InvalidInputError(f"The table at {metadata.location} already has a snapshot {snapshot.snapshot_id}.")
     changed = metadata.with_changes(
         snapshots=(*metadata.snapshots, snapshot), last_sequence_number=snapshot.sequence_number
@@ -376,6 +377,7 @@ def _remove_properties(metadata: TableMetadata, update: RemoveProperties) -> Tab
     return metadata.with_changes(properties=kept)
 
 
+_SNAPSHOT_ID = attrgetter("snapshot_id")
 _RETENTION_OF: Mapping[str, tuple[str, ...]] = {
     "branch": ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep"),
     "tag": ("max-ref-age-ms",),

@@ -119,8 +119,11 @@ def check_ref_name(name: str) -> str:
 
 def ancestors(metadata: TableMetadata, snapshot_id: int | None) -> Iterator[IcebergSnapshot]:
     """Yield a snapshot and those it was made from, newest first, as far back as they have not expired."""
-    parents = {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
-    while snapshot_id is not None and (found := parents.get(snapshot_id)) is not None:
+    older = reversed(metadata.snapshots)  # a snapshot stands behind its parent
+    while snapshot_id is not None:
+        found = next((snapshot for snapshot in older if snapshot.snapshot_id == snapshot_id), None)
+        if found is None:
+            return
         yield found
         snapshot_id = found.parent_snapshot_id
 

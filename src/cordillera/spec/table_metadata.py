@@ -6,6 +6,7 @@ and a commit costs the same at ten thousand snapshots as at one. Fields this mod
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from cordillera.spec.merge import TOMBSTONES_PROPERTY, MergeSemantics, WriteMode
 
 MAIN_BRANCH = "main"
 SUPPORTED_FORMAT_VERSIONS = (2, 3)
+_GZIP_MAGIC, _GZIP_BITS = b"\x1f\x8b", 16 + zlib.MAX_WBITS
 UNSORTED: Mapping[str, Any] = {"order-id": 0, "fields": []}
 
 
@@ -170,6 +172,11 @@ class TableMetadata:
 
     def to_json(self) -> bytes:
         """Encode as a metadata file."""
+        snapshots = [snapshot.json for snapshot in self.snapshots]
+        return orjson.dumps({**self.without_history(), "snapshots": snapshots, "snapshot-log": list(self.snapshot_log)})
+
+    def without_history(self) -> dict[str, Any]:
+        """Return what a metadata file has, save the lists that grow with every commit."""
         assert self.branch == MAIN_BRANCH, "what a branch's reader sees is not for storing"
         raw: dict[str, Any] = {
             **self.extra,
@@ -187,8 +194,6 @@ class TableMetadata:
             "sort-orders": list(self.sort_orders),
             "default-sort-order-id": self.default_sort_order_id,
             "properties": dict(self.properties),
-            "snapshots": [snapshot.json for snapshot in self.snapshots],
-            "snapshot-log": list(self.snapshot_log),
             "metadata-log": list(self.metadata_log),
             "refs": dict(self.refs),
         }
@@ -196,22 +201,23 @@ class TableMetadata:
             raw["current-snapshot-id"] = self.current_snapshot_id
         if self.format_version >= 3:
             raw["next-row-id"] = self.next_row_id or 0
-        return orjson.dumps(raw)
+        return raw
 
     @classmethod
     def from_json(cls, data: bytes, where: str = "table metadata") -> TableMetadata:
-        """Decode a metadata file.
+        """Decode a metadata file, which may be compressed.
 
         Raises:
             CorruptDataError: Naming ``where`` if it is not valid metadata of a supported format version.
         """
         try:
-            raw: dict[str, Any] = orjson.loads(data)
+            plain = zlib.decompress(data, _GZIP_BITS) if data.startswith(_GZIP_MAGIC) else data
+            raw: dict[str, Any] = orjson.loads(plain)
             version = raw.pop("format-version")
             if version not in SUPPORTED_FORMAT_VERSIONS:
                 raise CorruptDataError(f"{where} has Iceberg format version {version}.", hint="Supported are 2 and 3.")
             return cls._from_dict(version, raw)
-        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        except (zlib.error, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise CorruptDataError(f"{where} is not valid Iceberg metadata: {error!r}.") from error
 
     @classmethod

@@ -91,6 +91,12 @@ class LruCache(Generic[K, V]):
                 _, dropped = self._items.popitem(last=False)
                 self._weight -= self._weigh(dropped)
 
+    def forget(self, key: K) -> None:
+        """Let go of a value that is not wanted any more."""
+        with self._lock:
+            if key in self._items:
+                self._weight -= self._weigh(self._items.pop(key))
+
 
 _STATISTICS = 2_000_000
 """How many values of manifest entries are kept in memory over all tables; about 100 bytes each."""

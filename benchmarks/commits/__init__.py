@@ -1,0 +1,1 @@
+"""What a commit costs as the number of snapshots grows."""
