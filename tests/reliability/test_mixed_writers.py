@@ -90,9 +90,9 @@ def write_until(place: str, writer: int, log: Path) -> None:
         for turn, change in enumerate(changes(writer)):
             begun, lost = time.monotonic(), _lost()
             with suppress(DuplicateKeyError):
-                for result in do(dataset, change, f"audit-{writer}-{turn}"):
+                for done, result in do(dataset, change, f"audit-{writer}-{turn}"):
                     counts = [result.rows_inserted, result.rows_updated, result.rows_deleted]
-                    entry = {"change": vars(change), "sequence": result.sequence_number, "counts": counts}
+                    entry = {"change": vars(done), "sequence": result.sequence_number, "counts": counts}
                     out.write(json.dumps(entry | {"made": result.snapshot_committed}) + "\n")
             out.write(json.dumps({"lost": _lost() - lost, "seconds": time.monotonic() - begun}) + "\n")
             if turn == 0:  # whatever is imported late is there
@@ -107,7 +107,7 @@ def _lost() -> float:
 
 
 def _write(dataset: Dataset, change: Change, _: str) -> list[Any]:
-    return [change.write(dataset)]
+    return [(change, change.write(dataset))]
 
 
 def _compact(dataset: Dataset, change: Change, _: str) -> list[Any]:
@@ -117,16 +117,20 @@ def _compact(dataset: Dataset, change: Change, _: str) -> list[Any]:
 
 def _publish(dataset: Dataset, change: Change, branch: str) -> list[Any]:
     """Make the change on a branch, and publish it, or take it over; or it is not to be."""
-    dataset.create_branch(branch)
+    base = dataset.create_branch(branch).sequence_number
     try:
         made = change.write(dataset, branch=branch)
         if not made.snapshot_committed:
             return []
         with suppress(NotAllowedError):
             dataset.publish(branch)
-            return [made]
+            return [(change, made)]
+        if change.kind.startswith("delete"):  # what is taken over is which rows it deleted, not how it chose them
+            before = dataset.scan(["id"], as_of=base).to_arrow()["id"].to_pylist()
+            after = dataset.scan(["id"], as_of=branch).to_arrow()["id"].to_pylist()
+            change = Change("delete", sorted(set(before) - set(after)))
         with suppress(NotAllowedError):
-            return [dataset.cherry_pick(made.sequence_number)]
+            return [(change, dataset.cherry_pick(made.sequence_number))]
         return []
     finally:
         dataset.drop_ref(branch)
@@ -162,6 +166,7 @@ def check_history(place: str, folder: Path, seconds: float) -> None:
             writer.wait_for("ready")
         (folder / "now").write_text(str(time.time() + seconds))
         (folder / "now").rename(folder / "until")
+        time.sleep(seconds)
         for writer in writers:
             assert writer.wait() == 0, writer.written()[-3000:]
     found = [[json.loads(line) for line in log.read_text().splitlines()] for log in logs]
