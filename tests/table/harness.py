@@ -24,10 +24,7 @@ from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.compaction import Compactor, ResolvedGroups, StagedGroup
 from cordillera.table.expiry import plan_expiry
 from cordillera.table.io import TableIO
-from cordillera.table.key_lookup import KeyLookup
-from cordillera.table.live_files import SnapshotFiles
 from cordillera.table.reachable import snapshot_files
-from cordillera.table.reader import FileReader
 from cordillera.table.scan import Scan, check_selection, stream
 from cordillera.table.write import PreparedWrite, TableWriter
 
@@ -127,10 +124,13 @@ class LooseTable:
         self.metadata = TableMetadata.from_json(changed.to_json())
         files = list(snapshot_files(self.io.files, before, self.metadata))
         self.io.storage.delete(files)
-        self.io.files = SnapshotFiles(self.io.storage)  # nothing is to be found in a cache that is gone
-        self.io.reader = FileReader(self.io.storage, self.io.files)
-        self.io.keys = KeyLookup(self.io.storage, self.io.files)
+        self.forget()  # nothing is to be found in a cache that is gone
         return [snapshot.sequence_number for snapshot in plan.snapshots], files
+
+    def forget(self) -> None:
+        """Begin with empty caches, as another process would."""
+        self.io = TableIO(self.io.storage, self.io.engine, self.io.clock)
+        self.writer = TableWriter(self.io, "test.table")
 
     def evolve(self, *changes: SchemaChange) -> None:
         """Change the schema."""

@@ -89,7 +89,7 @@ class BranchWriter:
         now = self._live(metadata.current_snapshot)
         gone = {now_live: rows for now_live, rows in self._gone(before, after, now, picked).items() if rows}
         fresh = [live for path, live in after.items() if path not in before]
-        if any(live.vector for live in fresh):
+        if any(live.vector or live.deletes for live in fresh):
             raise NotAllowedError(
                 f"Snapshot {picked.sequence_number} of {self._dataset} adds rows that it deletes itself, which cannot "
                 "be taken over by another branch.",

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 
-from cordillera.errors import CorruptDataError
+from cordillera.errors import CorruptDataError, NotAllowedError
 from cordillera.spec.arrow_types import field_id_of
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
@@ -60,7 +60,13 @@ def open_parquet(source: pa.NativeFile, live: LiveFile, footer: pq.FileMetaData 
 
     Raises:
         CorruptDataError: If it has another number of rows than its manifest says.
+        NotAllowedError: If it is no Parquet file.
     """
+    if live.file.file_format != "PARQUET":
+        raise NotAllowedError(
+            f"The data file {live.path} is {live.file.file_format}; only Parquet can be read.",
+            hint="Rewrite it with the engine that wrote it.",
+        )
     parquet = pq.ParquetFile(source, metadata=footer, pre_buffer=True)
     if parquet.metadata.num_rows != live.file.record_count:
         raise CorruptDataError(

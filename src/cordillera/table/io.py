@@ -10,6 +10,7 @@ from cordillera.ports.storage import Storage
 from cordillera.table.key_lookup import KeyLookup
 from cordillera.table.live_files import SnapshotFiles
 from cordillera.table.reader import FileReader
+from cordillera.table.row_deletes import RowDeletes
 
 
 class TableIO:
@@ -23,7 +24,7 @@ class TableIO:
 
     def __init__(self, storage: Storage, engine: QueryEngine, clock: Clock) -> None:
         self.storage, self.engine, self.clock = storage, engine, clock
-        self.files = SnapshotFiles(storage)
+        self.files = SnapshotFiles(storage, RowDeletes(storage, engine))
         self.reader = FileReader(storage, self.files)
         self.keys = KeyLookup(storage, self.files)
 

@@ -10,16 +10,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import cache, partial
+from typing import Generic, Protocol, TypeVar
 
+from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
-from cordillera.errors import CorruptDataError, NotAllowedError
+from cordillera.errors import CorruptDataError
 from cordillera.ports.storage import Storage
 from cordillera.spec.table_metadata import IcebergSnapshot
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
+from cordillera.table.delete_files import DeleteFile, DeleteIndex
 from cordillera.table.deletion_vector import decode_vector
-from cordillera.table.manifests import decode_manifest, decode_manifest_list
+from cordillera.table.manifests import decode_manifest, decode_manifest_list, manifest_schema
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -27,13 +30,21 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveFile:
-    """A data file that is part of a snapshot, and the entry of its deletion vector, if it has one.
+    """A data file that is part of a snapshot, with the deletes that apply to it.
 
     Compared by identity: a snapshot's live files are made once.
+
+    Attributes:
+        data: Its manifest entry.
+        vector: The entry of its deletion vector, if it has one.
+        deletes: Position and equality delete files, which other engines write.
+        resolve: Reads how many rows these take out; needed where there are any.
     """
 
     data: ManifestEntry
     vector: ManifestEntry | None
+    deletes: tuple[DeleteFile, ...] = ()
+    resolve: Callable[[LiveFile], BitMap64 | None] | None = None
 
     @property
     def file(self) -> ContentFile:
@@ -48,6 +59,8 @@ class LiveFile:
     @property
     def live_rows(self) -> int:
         """Rows that are not deleted."""
+        if self.deletes and self.resolve is not None:
+            return self.file.record_count - len(self.resolve(self) or ())
         return self.file.record_count - (self.vector.file.record_count if self.vector else 0)
 
     def every_position(self) -> BitMap64:
@@ -58,7 +71,9 @@ class LiveFile:
     def key(self) -> tuple[str, int | None]:
         """Identifies the file together with its deletes: equal keys mean equal rows."""
         vector = self.vector.file if self.vector else None
-        return self.path, hash((vector.file_path, vector.content_offset)) if vector else None
+        marks: list[object] = [(vector.file_path, vector.content_offset)] if vector else []
+        marks += sorted(one.file.file_path for one in self.deletes)
+        return self.path, hash(tuple(marks)) if marks else None
 
 
 class LruCache(Generic[K, V]):
@@ -109,19 +124,28 @@ def _weight(entries: Sequence[ManifestEntry]) -> int:
     return len(entries) * (8 + 6 * len(entries[0].file.value_counts)) if entries else 1
 
 
+class RowDeletes(Protocol):
+    """Reads delete files."""
+
+    def positions(self, live: LiveFile) -> BitMap64:
+        """Return the positions that its delete files take out of a data file."""
+
+
 class SnapshotFiles:
     """Reads which files a snapshot consists of.
 
     Args:
         storage: Where the table lives.
+        row_deletes: Reads delete files.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, row_deletes: RowDeletes) -> None:
+        self._storage, self._row_deletes = storage, row_deletes
         self._manifests: LruCache[tuple[str, int | None], tuple[ManifestEntry, ...]] = LruCache(_STATISTICS, _weight)
         self._lists: LruCache[str, tuple[ManifestFile, ...]] = LruCache(_MANIFESTS, len)
         self._live: LruCache[str, tuple[LiveFile, ...]] = LruCache(_LIVE_FILES, len)
         self._vectors: LruCache[tuple[str, int], BitMap64] = LruCache(2_000)
+        self._resolved: LruCache[object, BitMap64] = LruCache(2_000)
 
     def manifests(self, snapshot: IcebergSnapshot | None) -> tuple[ManifestFile, ...]:
         """Return the manifests of a snapshot; none for an empty table."""
@@ -151,8 +175,15 @@ class SnapshotFiles:
         """Return the row positions deleted from a file, or None.
 
         Raises:
-            CorruptDataError: If the vector is damaged, or marks another number of rows than its manifest says.
+            CorruptDataError: If a vector or delete file is missing or damaged, marks another number of rows than its
+                manifest says, or rows that the file does not have.
         """
+        if not file.deletes:
+            return self._marked(file)
+        return self._resolved.get(file.key, lambda: self._checked(file, self._row_deletes.positions(file)))
+
+    def _marked(self, file: LiveFile) -> BitMap64 | None:
+        """Return the positions in a file's deletion vector."""
         if file.vector is None:
             return None
         vector = file.vector.file
@@ -162,35 +193,37 @@ class SnapshotFiles:
             raise CorruptDataError(
                 f"The deletion vector of {file.path} marks {len(bitmap)} rows, its manifest says {vector.record_count}."
             )
-        return bitmap
+        return _inside(file, bitmap)
+
+    def _checked(self, file: LiveFile, found: BitMap64) -> BitMap64:
+        return _inside(file, found | (self._marked(file) or BitMap64()))
 
     def _load_live(self, snapshot: IcebergSnapshot) -> tuple[LiveFile, ...]:
         data: list[ManifestEntry] = []
-        vectors: dict[str, ManifestEntry] = {}
+        index = DeleteIndex()
         for manifest in self.manifests(snapshot):
+            schema = cache(partial(self._schema, manifest))
             for entry in self.entries(manifest):
                 if entry.status is Status.DELETED:
                     continue
                 if entry.file.content is Content.DATA:
                     data.append(entry)
                 else:
-                    _add_vector(vectors, entry)
-        return tuple(LiveFile(entry, _applying(vectors.get(entry.file.file_path), entry)) for entry in data)
+                    index.add(entry, schema)
+        return tuple(self._live_file(entry, index) for entry in data)
+
+    def _live_file(self, data: ManifestEntry, index: DeleteIndex) -> LiveFile:
+        vector = index.vector_of(data)
+        deletes = index.deletes_of(data, vector)
+        return LiveFile(data, vector, deletes, self.deleted_positions if deletes else None)
+
+    def _schema(self, manifest: ManifestFile) -> Schema:
+        return manifest_schema(self._storage.read(manifest.manifest_path), manifest.manifest_path)
 
 
-def _add_vector(vectors: dict[str, ManifestEntry], entry: ManifestEntry) -> None:
-    file = entry.file
-    if not file.is_deletion_vector or file.referenced_data_file is None:
-        raise NotAllowedError(
-            f"{file.file_path} is a delete file of an older kind, which this release cannot apply.",
-            hint="Compact the table with the engine that wrote it, or write deletes as deletion vectors.",
+def _inside(file: LiveFile, deleted: BitMap64) -> BitMap64:
+    if deleted and deleted.max() >= file.file.record_count:
+        raise CorruptDataError(
+            f"Row {deleted.max()} of {file.path} is deleted, but the file has {file.file.record_count} rows."
         )
-    if file.referenced_data_file in vectors:
-        raise CorruptDataError(f"The data file {file.referenced_data_file} has two deletion vectors in one snapshot.")
-    vectors[file.referenced_data_file] = entry
-
-
-def _applying(vector: ManifestEntry | None, data: ManifestEntry) -> ManifestEntry | None:
-    if vector is None or (data.sequence_number or 0) > (vector.sequence_number or 0):
-        return None
-    return vector
+    return deleted

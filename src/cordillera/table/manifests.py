@@ -311,6 +311,19 @@ def _inherits_row_ids(record: Mapping[str, Any]) -> bool:
     return is_data and file.get("first_row_id") is None and record["status"] != Status.DELETED
 
 
+def manifest_schema(data: bytes, where: str) -> Schema:
+    """Return the table's schema as of when a manifest was written.
+
+    Raises:
+        CorruptDataError: Naming the file ``where``.
+    """
+    try:
+        header: Any = fastavro.reader(io.BytesIO(data)).metadata
+        return Schema.model_validate_json(header["schema"])
+    except (ValueError, EOFError, KeyError, IndexError, StopIteration, TypeError) as error:
+        raise CorruptDataError(f"{where} does not tell the table's schema: {error!r}.") from error
+
+
 def _records(data: bytes, where: str) -> Iterator[dict[str, Any]]:
     try:
         yield from fastavro.reader(io.BytesIO(data))  # type: ignore[misc]

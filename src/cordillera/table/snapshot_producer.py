@@ -100,6 +100,7 @@ class SnapshotProducer:
         self._snapshot_id = new_id().int >> 65  # 63 bits: positive in every language
         self._sequence = metadata.last_sequence_number + 1
         self._written: list[str] = []
+        self._unneeded: list[ManifestEntry] = []
 
     def produce(
         self, changes: FileChanges, summary: dict[str, str], *, rewrite_manifests: bool = False
@@ -112,10 +113,11 @@ class SnapshotProducer:
             rewrite_manifests: Write all manifests anew, each with the files of few partitions.
         """
         parent = self._metadata.current_snapshot
+        self._unneeded = self._unneeded_deletes(parent, changes)
         kept = self._rewrite_manifests(self._files.manifests(parent), changes)
         arranged = self._clustered(kept) if rewrite_manifests else self._merge_small(kept)
         path = self._write_list([*self._added_manifests(changes), *arranged])
-        return self._produced(self._snapshot(path, _summary(parent, changes, summary)))
+        return self._produced(self._snapshot(path, _summary(parent, changes, self._unneeded, summary)))
 
     def restore(self, earlier: IcebergSnapshot, summary: dict[str, str]) -> ProducedSnapshot:
         """Write a manifest list that has the files of an earlier snapshot again."""
@@ -166,11 +168,27 @@ class SnapshotProducer:
             by_spec[content, file.spec_id].append(entry)
         return [self._write_manifest(entries, content, spec) for (content, spec), entries in by_spec.items()]
 
+    def _unneeded_deletes(self, parent: IcebergSnapshot | None, changes: FileChanges) -> list[ManifestEntry]:
+        """Return delete files that apply to no data file any more.
+
+        A deletion vector takes over the position deletes of its file; equality deletes still apply beside it.
+        """
+        removed, marked = set(changes.removed), {live for live, _ in changes.vectors}
+        touched = {one.file.file_path: one.entry for live in (*removed, *marked) for one in live.deletes}
+        if not touched:
+            return []
+        for live in self._files.live(parent):
+            for one in live.deletes if live not in removed else ():
+                if one.is_equality or live not in marked:
+                    touched.pop(one.file.file_path, None)
+        return list(touched.values())
+
     def _rewrite_manifests(self, manifests: Sequence[ManifestFile], changes: FileChanges) -> list[ManifestFile]:
         """Return the parent's manifests, those with entries that go away rewritten without them."""
         gone = {live.path for live in changes.removed}
-        stale = {_vector_key(live.vector) for live in changes.removed if live.vector}
-        stale |= {_vector_key(live.vector) for live, _ in changes.vectors if live.vector}
+        stale = {_entry_key(live.vector) for live in changes.removed if live.vector}
+        stale |= {_entry_key(live.vector) for live, _ in changes.vectors if live.vector}
+        stale |= {_entry_key(entry) for entry in self._unneeded}
         kept = []
         for manifest in manifests:
             affected = stale if manifest.content == DELETES else gone
@@ -299,12 +317,10 @@ class SnapshotProducer:
         return f"{self._metadata.location}/metadata/{name}.{extension}"
 
 
-def _vector_key(entry: ManifestEntry) -> str:
-    return entry.file.referenced_data_file or entry.file.file_path
-
-
 def _entry_key(entry: ManifestEntry) -> str:
-    return entry.file.file_path if entry.file.content is Content.DATA else _vector_key(entry)
+    """Return the path of a file; for a deletion vector, which shares its file with others, that of its data file."""
+    file = entry.file
+    return (file.referenced_data_file or file.file_path) if file.is_deletion_vector else file.file_path
 
 
 def _carries(manifest: ManifestFile, snapshot_id: int) -> bool:
@@ -313,10 +329,14 @@ def _carries(manifest: ManifestFile, snapshot_id: int) -> bool:
     return bool(live) or (manifest.added_snapshot_id == snapshot_id and bool(manifest.deleted_files_count))
 
 
-def _summary(parent: IcebergSnapshot | None, changes: FileChanges, extra: dict[str, str]) -> dict[str, str]:
-    replaced = [live.vector for live, _ in changes.vectors if live.vector]
-    dropped = [live.vector for live in changes.removed if live.vector]
-    removed_marks = sum(entry.file.record_count for entry in (*replaced, *dropped))
+def _summary(
+    parent: IcebergSnapshot | None, changes: FileChanges, unneeded: Sequence[ManifestEntry], extra: dict[str, str]
+) -> dict[str, str]:
+    touched = (*changes.removed, *(live for live, _ in changes.vectors))
+    vectors = [live.vector for live in touched if live.vector]
+    values = [entry for entry in unneeded if entry.file.content is Content.EQUALITY_DELETES]
+    positions = [entry for entry in unneeded if entry not in values]
+    removed_marks = sum(entry.file.record_count for entry in (*vectors, *positions))
     deltas = {
         "added-data-files": len(changes.added),
         "added-records": sum(file.record_count for file in changes.added),
@@ -327,9 +347,12 @@ def _summary(parent: IcebergSnapshot | None, changes: FileChanges, extra: dict[s
         "added-delete-files": len(changes.vectors),
         "added-dvs": len(changes.vectors),
         "added-position-deletes": sum(vector.record_count for _, vector in changes.vectors),
-        "removed-delete-files": len(replaced) + len(dropped),
-        "removed-dvs": len(replaced) + len(dropped),
+        "removed-delete-files": len(vectors) + len(unneeded),
+        "removed-dvs": len(vectors),
+        "removed-position-delete-files": len(positions),
+        "removed-equality-delete-files": len(values),
         "removed-position-deletes": removed_marks,
+        "removed-equality-deletes": sum(entry.file.record_count for entry in values),
     }
     before = parent.summary if parent else {}
     totals = {
@@ -338,11 +361,11 @@ def _summary(parent: IcebergSnapshot | None, changes: FileChanges, extra: dict[s
         "total-files-size": deltas["added-files-size"] - deltas["removed-files-size"],
         "total-delete-files": deltas["added-delete-files"] - deltas["removed-delete-files"],
         "total-position-deletes": deltas["added-position-deletes"] - deltas["removed-position-deletes"],
+        "total-equality-deletes": -deltas["removed-equality-deletes"],
     }
     return {
         "operation": changes.operation,
         **{name: str(value) for name, value in deltas.items() if value},
         **{name: str(int(before.get(name, 0)) + value) for name, value in totals.items()},
-        "total-equality-deletes": before.get("total-equality-deletes", "0"),
         **extra,
     }
