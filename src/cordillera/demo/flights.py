@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import shutil
+import signal
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -20,10 +23,11 @@ from rich.text import Text
 import cordillera
 from cordillera.client import Lake
 from cordillera.demo.definitions import define_datasets, define_job, define_subscriptions
-from cordillera.demo.feed import LAST_DAY, load_feed
+from cordillera.demo.feed import LAST_DAY, Feed, load_feed
 from cordillera.demo.readback import Check, check_everything
-from cordillera.demo.replay import Outcome, Replay
+from cordillera.demo.replay import Outcome, Replay, WeatherReplay
 from cordillera.errors import CordilleraError, InvalidInputError, LakeNotFoundError, MissingExtraError
+from cordillera.logs import configure_logging
 from cordillera.settings import SETTINGS_FILE
 from cordillera.spec.counting import counted
 from cordillera.spec.subscription import Verification
@@ -68,7 +72,7 @@ def run(path: Path, console: Console, *, until: date = LAST_DAY) -> Report:
         define_job(lake)
         define_subscriptions(lake, dsn, str((path / "analysts.duckdb").resolve()))
         replay = Replay(lake, feed)
-        with _progress(console) as progress, worker_process(path):
+        with _progress(console) as progress, worker_process(path), _weather_service(path, feed, until):
             days = progress.add_task("Replaying the feed", total=(until - date(2013, 1, 1)).days + 1)
             for day in replay.run(until):
                 progress.update(days, advance=1, description=f"Replaying {day:%d %B}")
@@ -132,6 +136,37 @@ def _postgres(folder: Path, console: Console) -> Iterator[str]:
         yield server.get_uri(_DATABASE)
     finally:
         server.cleanup()
+
+
+@contextmanager
+def _weather_service(path: Path, feed: Feed, until: date) -> Iterator[None]:
+    """Publish the weather from a process of its own while the block runs, and see it through.
+
+    Raises:
+        CordilleraError: If it failed.
+    """
+    weather = replace(feed, flights=feed.flights.schema.empty_table(), reference={})
+    process = multiprocessing.get_context("spawn").Process(target=_publish_weather, args=(path, weather, until))
+    process.start()
+    try:
+        yield
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.join()
+    if process.exitcode:
+        raise CordilleraError(
+            f"The publisher of the weather ended with exit code {process.exitcode}; it has said why.",
+            hint="Run the demo again; it goes on where it stopped.",
+        )
+
+
+def _publish_weather(path: Path, feed: Feed, until: date) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent ends this one
+    configure_logging(level=logging.WARNING)
+    with cordillera.open(path) as lake:
+        WeatherReplay(lake, feed).run(until)
 
 
 def _progress(console: Console) -> Progress:

@@ -41,8 +41,30 @@ class Outcome:
     days: int = field(default=0)
 
 
+class WeatherReplay:
+    """The weather service: a publisher that knows nothing of flights, and does not wait for them.
+
+    Args:
+        lake: Where to write.
+        feed: What to write.
+    """
+
+    def __init__(self, lake: Lake, feed: Feed) -> None:
+        self._feed, self._weather = feed, lake.dataset(WEATHER)
+
+    def run(self, until: date) -> None:
+        """Write and complete day after day; days that are complete already are passed over."""
+        complete = {completion.partition for completion in self._weather.completions(limit=1000)}
+        for day in self._feed.days():
+            if day > until:
+                return
+            rows = self._feed.weather_of(day)
+            if rows.num_rows and day.isoformat() not in complete:
+                self._weather.write(rows, "append", idempotency_key=f"weather {day}", completes=day)
+
+
 class Replay:
-    """Feeds the lake.
+    """Feeds the lake with flights and reference data.
 
     Every write carries an idempotency key made of its day and kind, so an interrupted replay can simply begin again.
 
@@ -54,7 +76,6 @@ class Replay:
     def __init__(self, lake: Lake, feed: Feed) -> None:
         self._lake, self._feed = lake, feed
         self._flights, self._cancelled = lake.dataset(FLIGHTS), lake.dataset(CANCELLED)
-        self._weather = lake.dataset(WEATHER)
         self.outcome = Outcome()
 
     def run(self, until: date | None = None) -> Iterator[date]:
@@ -80,7 +101,6 @@ class Replay:
         tomorrow = today + timedelta(days=1)
         if tomorrow.year == today.year and tomorrow != SCHEDULE_BEHIND_ACTUALS:
             self._schedule(tomorrow)
-        self._weather_arrives(today)
         if today not in BLIZZARD:
             self._actuals_arrive(today)
         if today == max(BLIZZARD) + timedelta(days=3):
@@ -96,11 +116,6 @@ class Replay:
         rows = self._in_todays_columns(self._feed.schedule(day), day)
         result = self._flights.write(rows, "upsert", idempotency_key=f"schedule {day}")
         self.outcome.late_rows += result.rows_late
-
-    def _weather_arrives(self, day: date) -> None:
-        rows = self._feed.weather_of(day)
-        if rows.num_rows:
-            self._weather.write(rows, "append", idempotency_key=f"weather {day}", completes=day)
 
     def _actuals_arrive(self, day: date) -> None:
         if day == PLANTED_ERROR:
