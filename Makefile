@@ -49,7 +49,7 @@ bench-engine: setup-dev ## Compare the table engine with its peers (about 15 min
 	@$(BIN)/python -m benchmarks.engine
 
 bench-merge: setup-dev ## Compare 37 merges and deletes with peers at 10 million rows (about an hour; leave the machine alone)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirement lock/bench.txt
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
 	@$(BIN)/python -m benchmarks.merge_suite
 
 bench-commits: setup-dev ## Measure commits to tables with 1 to 10,000 snapshots (a minute)
