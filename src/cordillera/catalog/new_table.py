@@ -27,6 +27,7 @@ from cordillera.spec.merge import MergeRule, WriteMode
 from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, TableMetadata
+from cordillera.table.bloom_filter import check_filter_properties
 from cordillera.table.metadata_encoding import compresses
 
 _SEQUENCE_TYPES = (IntegerType, LongType, DateType, TimestampType, TimestamptzType, DecimalType, StringType)
@@ -91,6 +92,7 @@ def new_table(
     iceberg = from_arrow_schema(schema, semantics.key)
     _check_sequence(iceberg, options)
     spec = parse_partitioning(options.partitioning, iceberg)
+    check_filter_properties(options.properties, schema)
     return TableMetadata(
         format_version=options.format_version,
         table_uuid=str(table_uuid),

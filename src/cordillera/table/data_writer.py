@@ -18,6 +18,7 @@ from pyiceberg.schema import Schema
 
 from cordillera.ports.storage import Storage
 from cordillera.spec.arrow_types import FIELD_ID_KEY, to_arrow_schema
+from cordillera.table.bloom_filter import filter_options
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
 
@@ -71,7 +72,11 @@ def stored_schema(schema: Schema, names: Iterable[str]) -> pa.Schema:
 
 
 def parquet_writer(
-    sink: Any, schema: pa.Schema, sample: pa.RecordBatch | pa.Table, footers: list[pq.FileMetaData] | None = None
+    sink: Any,
+    schema: pa.Schema,
+    sample: pa.RecordBatch | pa.Table,
+    properties: Mapping[str, str],
+    footers: list[pq.FileMetaData] | None = None,
 ) -> pq.ParquetWriter:
     """Return a writer of data files, with the encodings that suit the first rows.
 
@@ -79,12 +84,14 @@ def parquet_writer(
         sink: Where the file goes.
         schema: Its columns, with field ids.
         sample: Rows to choose encodings by.
+        properties: Table properties, which can ask for Bloom filters.
         footers: Receives the footer when the file is closed.
     """
     return pq.ParquetWriter(
         sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
         store_schema=False, write_page_index=True, use_dictionary=_dictionary_columns(schema, sample),
         metadata_collector=footers, data_page_size=_PAGE_BYTES,
+        bloom_filter_options=filter_options(properties, schema, min(sample.num_rows, ROW_GROUP_ROWS)) or None,
     )  # fmt: skip
 
 
@@ -129,6 +136,7 @@ class _OpenFile:
     schema: pa.Schema
     output: AbstractContextManager[pa.NativeFile]
     sink: HashingSink
+    properties: Mapping[str, str]
     footers: list[pq.FileMetaData] = field(default_factory=list)
     writer: pq.ParquetWriter | None = None
     pending: list[pa.RecordBatch] = field(default_factory=list)
@@ -146,7 +154,7 @@ class _OpenFile:
         if self.pending:
             rows = pa.Table.from_batches(self.pending)
             if self.writer is None:
-                self.writer = parquet_writer(self.sink, self.schema, rows, self.footers)
+                self.writer = parquet_writer(self.sink, self.schema, rows, self.properties, self.footers)
             self.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
 
@@ -208,7 +216,7 @@ class DataWriter:
         location: The table's location.
         schema: The schema to write under.
         spec: The partition spec to write under.
-        properties: Table properties (target file size).
+        properties: Table properties (target file size, Bloom filters).
         new_id: Mints unique file names.
     """
 
@@ -222,7 +230,7 @@ class DataWriter:
         new_id: Callable[[], UUID],
     ) -> None:
         self._storage, self._location, self._new_id = storage, location, new_id
-        self._schema, self._spec = schema, spec
+        self._schema, self._spec, self._properties = schema, spec, properties
         self._target_size = int(properties.get(TARGET_FILE_SIZE_PROPERTY, DEFAULT_TARGET_FILE_SIZE))
         self._open: dict[tuple[Any, ...], _OpenFile] = {}
         self._written: list[ContentFile] = []
@@ -271,7 +279,7 @@ class DataWriter:
         path = data_file_path(self._location, self._spec, self._schema, partition, self._new_id())
         schema = stored_schema(self._schema, names)
         output = self._storage.open_output(path)
-        return _OpenFile(path, partition, schema, output, HashingSink(output.__enter__()))
+        return _OpenFile(path, partition, schema, output, HashingSink(output.__enter__()), self._properties)
 
     def _roll(self, partition: tuple[Any, ...]) -> None:
         if self._open[partition].sink.size >= self._target_size:

@@ -6,10 +6,10 @@ memory, and so are the key columns last looked at: small batches come one after 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache, partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 
 from cordillera.ports.storage import Storage
+from cordillera.table.bloom_filter import BloomFilter, FilterLocation, filter_locations, hashes_of, is_filtered
 from cordillera.table.content_file import ContentFile
 from cordillera.table.data_file import (
     FILE_INDEX,
@@ -39,6 +40,8 @@ from cordillera.table.reader import ReadOptions
 _METADATA = (FILE_INDEX, POSITION, ROW_ID)
 _KEY_BYTES = 128 * 1024 * 1024
 """How much of key columns is kept in memory."""
+_FILTER_BYTES = 64 * 1024 * 1024
+"""How much of Bloom filters is."""
 _ROW_GROUPS = 20_000
 """How many row groups' descriptions are."""
 _COMPARED_SINGLY = 8
@@ -47,11 +50,12 @@ _COMPARED_SINGLY = 8
 
 @dataclass(frozen=True, slots=True)
 class _RowGroup:
-    """A row group: its number, the position of its first row, and its statistics as if it were a file."""
+    """A row group: its number, its first row's position, its statistics as if it were a file, its Bloom filters."""
 
     index: int
     first: int
     described: ContentFile
+    filters: Mapping[int, FilterLocation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class KeyLookup:
     def __init__(self, storage: Storage, files: SnapshotFiles) -> None:
         self._storage, self._files = storage, files
         self._layouts: LruCache[object, _Layout] = LruCache(_ROW_GROUPS, lambda layout: len(layout.groups) + 1)
+        self._filters: LruCache[object, BloomFilter] = LruCache(_FILTER_BYTES, lambda bloom: bloom.nbytes)
         self._stored: LruCache[object, pa.RecordBatch] = LruCache(_KEY_BYTES, lambda batch: batch.nbytes)
 
     def find(self, live_files: Sequence[LiveFile], schema: Schema, keys: Sequence[KeyRange]) -> pa.Table:
@@ -119,6 +124,8 @@ class KeyLookup:
                 wanted = [(key, key.meeting(group.described)) for key in keys]
                 if not all(len(values) for _, values in wanted):
                     continue
+                if group.filters and not self._may_hold(live, group, wanted):
+                    continue
                 stored = self._stored.get((live.path, shape, group.index), _reading(opened, layout, group))
                 rows = self._not_deleted(live, group, _matching(stored, layout.columns, wanted))
                 if len(rows):
@@ -142,11 +149,30 @@ class KeyLookup:
         columns = file_columns(stored, schema)
         # A column stored under another name may be confused with a later column of that name: it does not prune.
         same_name = Schema(*(field for field in schema.fields if columns.get(field.field_id) == field.name))
+        types = {field.name: field.type for field in stored}
         groups, first = [], 0
         for number in range(footer.num_row_groups):
-            groups.append(_RowGroup(number, first, row_group_as_file(footer, number, live, same_name)))
+            described = row_group_as_file(footer, number, live, same_name)
+            found = filter_locations(footer, number, columns)
+            filters = {i: place for i, place in found.items() if is_filtered(schema.find_field(i), types[columns[i]])}
+            groups.append(_RowGroup(number, first, described, filters))
             first += footer.row_group(number).num_rows
         return _Layout(footer, columns, lineage_columns(stored), tuple(groups))
+
+    def _may_hold(self, live: LiveFile, group: _RowGroup, wanted: Sequence[tuple[KeyRange, pa.Array]]) -> bool:
+        """Tell whether the Bloom filters of a row group leave some of the values, in each key column."""
+        for key, values in wanted:
+            place = group.filters.get(key.field.field_id)
+            if place is None:
+                continue
+            bloom = self._filters.get((live.path, place.offset), partial(self._read_filter, live, place))
+            if not bloom.may_contain(hashes_of(values)).any():
+                return False
+        return True
+
+    def _read_filter(self, live: LiveFile, place: FilterLocation) -> BloomFilter:
+        with named_when_corrupt(live):
+            return BloomFilter(self._storage.read(live.path, place.offset, place.length))
 
     def _not_deleted(self, live: LiveFile, group: _RowGroup, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         deleted = self._files.deleted_positions(live)

@@ -17,6 +17,7 @@ from pyroaring import BitMap64
 
 from cordillera.ports.storage import Storage
 from cordillera.spec.arrow_types import to_arrow_schema
+from cordillera.table.bloom_filter import BloomFilter, filter_locations, hashes_of, is_filtered
 from cordillera.table.data_file import (
     METADATA_COLUMNS,
     MayContain,
@@ -107,10 +108,10 @@ class FileReader:
         """
         with named_when_corrupt(live), self._storage.open_input(live.path) as source:
             parquet = open_parquet(source, live)
-            yield from self._read(parquet, live, options, file_index)
+            yield from self._read(parquet, source, live, options, file_index)
 
     def _read(
-        self, parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, file_index: int
+        self, parquet: pq.ParquetFile, source: pa.NativeFile, live: LiveFile, options: ReadOptions, file_index: int
     ) -> Iterator[pa.RecordBatch]:
         stored = parquet.schema_arrow
         columns = file_columns(stored, options.schema)
@@ -119,6 +120,8 @@ class FileReader:
         selection = self._selection(live, options)
         schema = options.arrow_schema()
         for group, first in _row_groups(parquet, live, options, columns, selection):
+            if not _may_hold_values(parquet, source, group, options, columns):
+                continue
             position = first
             for stored_rows in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
                 batch, positions = _selected(stored_rows, columns, options, selection, position)
@@ -200,3 +203,20 @@ def _row_groups(
         if wanted and (prune is None or prune(row_group_as_file(parquet.metadata, index, live, same_name))):
             yield index, first
         first += rows
+
+
+def _may_hold_values(
+    parquet: pq.ParquetFile, source: pa.NativeFile, group: int, options: ReadOptions, columns: dict[int, str]
+) -> bool:
+    """Tell whether the Bloom filters of a row group leave some of the only values of interest, in each column."""
+    if not options.values:
+        return True
+    stored, locations = parquet.schema_arrow, filter_locations(parquet.metadata, group, columns)
+    for column, values in options.values:
+        field = column.fields[0]
+        location = locations.get(field.field_id)
+        if location is not None and is_filtered(field, stored.field(columns[field.field_id]).type):
+            bloom = BloomFilter(source.read_at(location.length, location.offset))
+            if not bloom.may_contain(hashes_of(pc.drop_null(values))).any():
+                return False
+    return True

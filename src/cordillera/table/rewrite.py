@@ -110,7 +110,7 @@ class _Rewriter:
         self._schema: Schema = metadata.schema
         self._lineage = (ROW_ID, LAST_UPDATED) if metadata.format_version >= 3 else ()
         self._stored = stored_schema(self._schema, self._lineage)
-        self._template = _encoded(self._stored.empty_table())
+        self._template = _encoded(self._stored.empty_table(), metadata.properties)
         # A key column of the new row equals the stored one, to the byte where equality knows no -0.0.
         self._same = {
             name for name in metadata.semantics.key if not _has_floats(self._stored.field(name).type)
@@ -152,7 +152,7 @@ class _Rewriter:
         missing = [field.name for field in self._stored if not _has_all(chunks, assembler, field.name)]
         if missing:
             rows = self._changed(parquet, live, group, missing)
-            fresh = _encoded(rows)
+            fresh = _encoded(rows, self._metadata.properties)
             chunks = {path: chunk for path, chunk in chunks.items() if path.split(".")[0] not in missing}
             chunks |= fresh.chunks(0)
         assembler.add_group(chunks, kept)
@@ -205,10 +205,10 @@ def _groups(source: ParquetSource, gone: Positions, placed: PlacedRows | None) -
     return groups
 
 
-def _encoded(rows: pa.Table) -> ParquetSource:
+def _encoded(rows: pa.Table, properties: Mapping[str, str]) -> ParquetSource:
     """Return rows as a Parquet file of one row group in memory."""
     out = pa.BufferOutputStream()
-    with parquet_writer(out, rows.schema, rows) as writer:
+    with parquet_writer(out, rows.schema, rows, properties) as writer:
         if rows.num_rows:
             writer.write_table(rows, row_group_size=rows.num_rows)
     return ParquetSource(pa.BufferReader(out.getvalue()))

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, In, Reference
+from pyiceberg.expressions.literals import AboveMax, BelowMin
 from pyiceberg.schema import Schema
+from pyiceberg.types import DateType, IntegerType, LongType, NestedField, StringType
 
 from cordillera.errors import UnknownColumnError
 from cordillera.spec import sql
+from cordillera.spec.arrow_types import to_arrow_type
 from cordillera.spec.expression import RowFilter
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.bloom_filter import ENABLED
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.pruning import FilterPruner
@@ -82,7 +86,8 @@ def stream(io: TableIO, scan: Scan) -> pa.RecordBatchReader:
     else:
         filter_columns, condition = scan.row_filter.columns, scan.row_filter.sql
     read = scan.schema.select(*scan.columns, *filter_columns)
-    options = ReadOptions(read, scan.metadata_columns, scan.pruner())
+    values = filtered_values(scan, scan.row_filter.pruning) if scan.row_filter else ()
+    options = ReadOptions(read, scan.metadata_columns, scan.pruner(), values=values)
     wanted = [*scan.columns, *scan.metadata_columns]
     result = io.engine.query(
         f"SELECT {sql.columns(wanted)} FROM scanned WHERE {condition}",
@@ -97,4 +102,30 @@ def stream_candidates(io: TableIO, scan: Scan, pruning: BooleanExpression) -> pa
     """Stream the rows that statistics do not rule out for an expression; the columns come in the table's order."""
     may_match = FilterPruner(scan.metadata, scan.schema, pruning)
     files = [live for live in io.files.live(scan.snapshot) if may_match(live.file)]
-    return io.reader.stream(files, ReadOptions(scan.schema.select(*scan.columns), may_contain=may_match))
+    values = [one for one in filtered_values(scan, pruning) if one[0].fields[0].name in scan.columns]
+    options = ReadOptions(scan.schema.select(*scan.columns), may_contain=may_match, values=values)
+    return io.reader.stream(files, options)
+
+
+def filtered_values(scan: Scan, expression: BooleanExpression) -> list[tuple[Schema, pa.Array]]:
+    """Return the only values that an expression leaves to columns which have Bloom filters, by column."""
+    if isinstance(expression, And):
+        return filtered_values(scan, expression.left) + filtered_values(scan, expression.right)
+    if not isinstance(expression, EqualTo | In) or not isinstance(expression.term, Reference):
+        return []
+    name = expression.term.name
+    if scan.metadata.properties.get(f"{ENABLED}{name}", "").lower() != "true":
+        return []
+    column = scan.schema.select(name)
+    field = column.fields[0]
+    if not isinstance(field.field_type, IntegerType | LongType | DateType | StringType):
+        return []
+    literals = [expression.literal] if isinstance(expression, EqualTo) else list(expression.literals)
+    found = [literal.to(field.field_type) for literal in literals]
+    values = pa.array([one.value for one in found if not isinstance(one, AboveMax | BelowMin)], _raw(field))
+    return [(column, values.cast(to_arrow_type(field.field_type)))]
+
+
+def _raw(field: NestedField) -> pa.DataType:
+    """Return the type in which literals of a column come: dates as days."""
+    return pa.int32() if isinstance(field.field_type, DateType) else to_arrow_type(field.field_type)
