@@ -135,7 +135,7 @@ class HistoryMerge:
         ranges = key_ranges(pa.table({name: entities.column(_SINCE)}), self._schema, [name])
         if not ranges:
             return AlwaysTrue()
-        return Or(IsNull(term=name), GreaterThanOrEqual(name, ranges[0].low))  # type: ignore[misc, call-arg]
+        return Or(IsNull(term=name), GreaterThanOrEqual(name, ranges[0].low))  # type: ignore[call-arg]
 
     # --- putting together ----------------------------------------------------------------------------------------
 
