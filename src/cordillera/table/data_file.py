@@ -67,7 +67,7 @@ def open_parquet(source: pa.NativeFile, live: LiveFile, footer: pq.FileMetaData 
             f"The data file {live.path} is {live.file.file_format}; only Parquet can be read.",
             hint="Rewrite it with the engine that wrote it.",
         )
-    parquet = pq.ParquetFile(source, metadata=footer, pre_buffer=True)
+    parquet = pq.ParquetFile(source, metadata=footer, pre_buffer=True, page_checksum_verification=True)
     if parquet.metadata.num_rows != live.file.record_count:
         raise CorruptDataError(
             f"The data file {live.path} has {parquet.metadata.num_rows} rows, its manifest says "

@@ -91,6 +91,7 @@ def parquet_writer(
         sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
         store_schema=False, write_page_index=True, use_dictionary=_dictionary_columns(schema, sample),
         metadata_collector=footers, data_page_size=_PAGE_BYTES,
+        write_page_checksum=True,  # most single wrong bits would decompress, to other values
         bloom_filter_options=filter_options(properties, schema, min(sample.num_rows, ROW_GROUP_ROWS)) or None,
     )  # fmt: skip
 

@@ -160,7 +160,7 @@ class RowDeletes:
             )
         try:
             with self._storage.open_input(path) as source:
-                parquet = pq.ParquetFile(source)
+                parquet = pq.ParquetFile(source, page_checksum_verification=True)
                 if parquet.metadata.num_rows != expected:
                     raise CorruptDataError(
                         f"The delete file {path} has {parquet.metadata.num_rows} rows, its manifest says {expected}."
