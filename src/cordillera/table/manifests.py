@@ -326,7 +326,7 @@ def manifest_schema(data: bytes, where: str) -> Schema:
 
 def _records(data: bytes, where: str) -> Iterator[dict[str, Any]]:
     try:
-        yield from fastavro.reader(io.BytesIO(data))  # type: ignore[misc]
+        yield from fastavro.reader(io.BytesIO(data))  # type: ignore[misc]  # a manifest has records only
     except (ValueError, EOFError, KeyError, IndexError, StopIteration, TypeError) as error:
         raise CorruptDataError(f"{where} is not a readable Avro file: {error!r}.") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +62,7 @@ class RowDeletes:
                 by_columns[tuple(sorted(deletes.file.equality_ids))].append(deletes)
             else:
                 path = deletes.file.file_path
-                by_file = self._positions.get(path, lambda deletes=deletes: self._read_positions(deletes))  # type: ignore[misc]
+                by_file = self._positions.get(path, partial(self._read_positions, deletes))
                 found |= by_file.get(live.path, BitMap64())
         for files in by_columns.values():
             found |= self._equal(live, files)
