@@ -18,7 +18,9 @@ from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
+from cordillera.catalog.staging import StagingService
 from cordillera.catalog.tables import TableService
+from cordillera.catalog.transactions import TransactionService
 from cordillera.catalog.writes import WriteService
 from cordillera.completion.service import CompletionService
 from cordillera.contracts.service import ContractService
@@ -80,7 +82,9 @@ class Application:
         self.contracts = ContractService(store, tables, engine, clock)
         guards = (self.contracts,)
         self.commits = CommitService(store, tables, clock, guards)
-        self.writes = WriteService(store, catalog, tables, self.commits, guards)
+        staging = StagingService(catalog, tables, guards)
+        self.writes = WriteService(store, catalog, tables, self.commits, staging)
+        self.transactions = TransactionService(store, staging, self.commits, clock)
         self.branches = BranchService(store, catalog, tables, self.commits)
         self.queries = QueryService(catalog, tables, engine)
         self.completions = CompletionService(store, catalog)

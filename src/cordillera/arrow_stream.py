@@ -70,6 +70,23 @@ def untrusted(data: pa.Buffer) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(reader.schema, _checked(reader))
 
 
+def split(data: pa.Buffer) -> list[pa.Buffer]:
+    """Return the Arrow IPC streams that follow one another in a buffer. Nothing is copied or decoded.
+
+    Raises:
+        InvalidInputError: If the buffer holds anything else.
+    """
+    source, found = pa.BufferReader(data), []
+    try:
+        while (begin := source.tell()) < data.size:
+            for _ in pa.ipc.MessageReader.open_stream(source):
+                pass
+            found.append(data.slice(begin, source.tell() - begin))
+    except (pa.ArrowException, OSError) as error:
+        raise _invalid(error) from error
+    return found
+
+
 def _checked(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     while True:
         try:

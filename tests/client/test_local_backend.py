@@ -14,6 +14,7 @@ from cordillera.testing.backend_change_suite import ChangeSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
+from cordillera.testing.backend_transaction_suite import TransactionSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
 
@@ -49,6 +50,10 @@ class TestLocalChanges(Local, ChangeSuite):
 
 
 class TestLocalBranches(Local, BranchSuite):
+    pass
+
+
+class TestLocalTransactions(Local, TransactionSuite):
     pass
 
 

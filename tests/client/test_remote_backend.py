@@ -14,6 +14,7 @@ from cordillera.testing.backend_change_suite import ChangeSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
+from cordillera.testing.backend_transaction_suite import TransactionSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
 
@@ -51,6 +52,10 @@ class TestRemoteChanges(Remote, ChangeSuite):
 
 
 class TestRemoteBranches(Remote, BranchSuite):
+    pass
+
+
+class TestRemoteTransactions(Remote, TransactionSuite):
     pass
 
 

@@ -25,6 +25,7 @@ from cordillera.api.routes import (
     rows,
     subscriptions,
     tokens,
+    transactions,
 )
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
@@ -38,6 +39,7 @@ shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows tra
 _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, completions, subscriptions, jobs, lineage,
     tokens,
+    transactions,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

@@ -26,7 +26,7 @@ MOST_JSON_BYTES = 10_000_000
 
 _log = structlog.get_logger(__name__)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-_ROWS_PATH = re.compile(rf"{API_PREFIX}/datasets/[^/]+/(rows|merges)(/explanation)?")
+_ROWS_PATH = re.compile(rf"{API_PREFIX}/(datasets/[^/]+/(rows|merges)(/explanation)?|transactions)")
 
 
 class RequestMiddleware:

@@ -66,7 +66,7 @@ class CommitRecords:
     # --- snapshots -----------------------------------------------------------------------------------------------
 
     def _add_snapshot(self, iceberg: IcebergSnapshot) -> None:
-        manifest = self._manifest()
+        manifest, mark = self._manifest(), self.request.transaction
         snapshot = Snapshot(
             dataset_version_id=self.version.id,
             sequence_number=iceberg.sequence_number,
@@ -85,7 +85,7 @@ class CommitRecords:
             files_removed=sum(not entry.added for entry in manifest.entries),
             rows=rows_in(iceberg),
             partitions=manifest.partitions,
-            properties=self.request.properties,
+            properties={**self.request.properties, **(mark.properties if mark else {})},
             branch=self._branch_of(iceberg),
         )
         self.tx.snapshots.insert(snapshot, manifest)
@@ -154,6 +154,8 @@ class CommitRecords:
         if not self.request.updates and result.completion is None:
             return  # every row came late, or there was none
         details: dict[str, Any] = {"sequence_number": result.sequence_number, **self.request.details}
+        if self.request.transaction is not None:
+            details["transaction"] = self.request.transaction.plain
         if self.request.branch != MAIN_BRANCH:
             details["branch"] = self.request.branch
         if self.request.manifest is not None and result.snapshot_committed:
@@ -171,6 +173,8 @@ class CommitRecords:
         )
 
     def _event(self, topic: Topic, payload: Mapping[str, Any]) -> None:
+        if self.request.transaction is not None:
+            payload = {**payload, "transaction": self.request.transaction.plain}
         self.tx.events.append(
             topic,
             at=self.now,

@@ -78,9 +78,9 @@ class CommitService:
         self._store, self._tables, self._clock, self._guards = store, tables, clock, tuple(guards)
         self._turns = Turns(store, clock)
 
-    def attempts(self, version_id: UUID) -> AbstractContextManager[Iterator[stamina.Attempt]]:
-        """Return attempts to commit to a dataset version, until one does not raise ``CommitConflictError``."""
-        return self._turns.attempts(version_id)
+    def attempts(self, *version_ids: UUID) -> AbstractContextManager[Iterator[stamina.Attempt]]:
+        """Return attempts to commit to dataset versions together, until one does not raise ``CommitConflictError``."""
+        return self._turns.attempts(*version_ids)
 
     def commit(self, target: ResolvedDataset, request: CommitRequest) -> CommitResult:
         """Check a commit and make it visible.
@@ -107,10 +107,10 @@ class CommitService:
             CordilleraError: As for ``commit``, for any of them.
         """
         with self._store.read() as tx:
-            replayed = [self.replay(tx, target.version, request) for target, request in parts]
+            replayed = self.replay_all(tx, [(target.version, request) for target, request in parts])
             by_version = {target.version.id: self._present(tx, target) for target, _ in parts}
-        if any(replayed):
-            return _all_replayed(replayed)
+        if replayed:
+            return replayed
         for target in by_version.values():
             _check_writable(target)
         plans = [
@@ -191,6 +191,15 @@ class CommitService:
             replayed=True,
             **receipt.result["rows"],
         )
+
+    def replay_all(self, tx: Transaction, parts: Sequence[tuple[DatasetVersion, CommitRequest]]) -> list[CommitResult]:
+        """Return what the same requests did when they were committed together before; nothing if they were not.
+
+        Raises:
+            IdempotencyKeyReusedError: If only some of them were.
+        """
+        replayed = [self.replay(tx, version, request) for version, request in parts]
+        return _all_replayed(replayed) if any(replayed) else []
 
     # --- the transaction -----------------------------------------------------------------------------------------
 

@@ -6,11 +6,67 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
 
 from cordillera.spec.commit import Requirement, Update
 from cordillera.spec.completion import Completion
 from cordillera.spec.manifest import Manifest
+from cordillera.spec.merge import Operation
 from cordillera.spec.table_metadata import MAIN_BRANCH
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetWrite:
+    """A write of a transaction.
+
+    Attributes:
+        dataset: The dataset, or one of its dataset versions.
+        operation: See ``cordillera.spec.merge.Operation``.
+        rows: Read once; None for a delete by condition.
+        where: With ``replace``: the rows that are replaced; with a delete without rows: those that go.
+        completes: A partition that is complete with this write.
+        branch: Where to write.
+    """
+
+    dataset: str
+    operation: str
+    rows: pa.RecordBatchReader | None = None
+    where: str | None = None
+    completes: str | date | None = None
+    branch: str = MAIN_BRANCH
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether it goes with rows, as all do but deletes by a condition."""
+        return self.operation != Operation.DELETE or self.where is None
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionMark:
+    """What the commits of one transaction have in common, by which consumers know that they belong together.
+
+    Attributes:
+        id: The transaction.
+        message: What it is about, for people.
+        datasets: All datasets that it writes to.
+    """
+
+    id: UUID
+    message: str
+    datasets: tuple[str, ...]
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The same, as events and the audit log have it."""
+        return {"id": str(self.id), "message": self.message, "datasets": list(self.datasets)}
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The same, as snapshots have it."""
+        message = {"message": self.message} if self.message else {}
+        return {"transaction": str(self.id), "transaction-datasets": ", ".join(self.datasets), **message}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +83,7 @@ class CommitRequest:
         properties: Shown with the snapshot.
         branch: The branch it is about.
         action, details: What the audit log says; by default that there was a commit.
+        transaction: The transaction it is a part of, if it is not made by itself.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -39,6 +96,7 @@ class CommitRequest:
     branch: str = MAIN_BRANCH
     action: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    transaction: TransactionMark | None = None
 
 
 @dataclass(frozen=True, slots=True)

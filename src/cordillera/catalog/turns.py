@@ -8,7 +8,7 @@ nobody for long.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -42,19 +42,21 @@ class Turns:
         self._store, self._clock = store, clock
 
     @contextmanager
-    def attempts(self, version_id: UUID) -> Iterator[Iterator[stamina.Attempt]]:
-        """Return attempts to commit to a dataset version, until one does not raise ``CommitConflictError``."""
+    def attempts(self, *version_ids: UUID) -> Iterator[Iterator[stamina.Attempt]]:
+        """Return attempts to commit to dataset versions together, until one does not raise ``CommitConflictError``."""
         writer = current().turn or self._clock.new_id()
-        reserved: list[UUID] = []
+        wanted = sorted(set(version_ids))  # always in one order: nobody waits for one who waits for him
+        reserved: set[UUID] = set()
         try:
             with acting(turn=writer):
-                yield self._attempts(version_id, writer, reserved)
+                yield self._attempts(wanted, writer, reserved)
         finally:
             if reserved:
-                with suppress(CordilleraError), self._store.write() as tx:  # it ends by itself otherwise
-                    tx.dataset_versions.release(version_id, writer)
+                with suppress(CordilleraError), self._store.write() as tx:  # they end by themselves otherwise
+                    for version_id in sorted(reserved):
+                        tx.dataset_versions.release(version_id, writer)
 
-    def _attempts(self, version_id: UUID, writer: UUID, reserved: list[UUID]) -> Iterator[stamina.Attempt]:
+    def _attempts(self, version_ids: Sequence[UUID], writer: UUID, reserved: set[UUID]) -> Iterator[stamina.Attempt]:
         took = 0.0
         for attempt in stamina.retry_context(
             on=CommitConflictError,
@@ -65,10 +67,11 @@ class Turns:
             wait_jitter=0.03,
         ):
             if attempt.num > 1:
-                self._let_pass(version_id, writer)
+                for version_id in version_ids:
+                    self._let_pass(version_id, writer)
             if attempt.num > _RACES:
-                reserved.append(version_id)
-                self._reserve(version_id, writer, took)
+                reserved.update(version_ids)
+                self._reserve_all(version_ids, writer, took)
             begun = time.monotonic()
             yield attempt
             took = time.monotonic() - begun
@@ -82,15 +85,20 @@ class Turns:
                     return
             time.sleep(_POLL_SECONDS)
 
-    def _reserve(self, version_id: UUID, writer: UUID, took: float) -> None:
-        """Wait for a turn long enough for what took so many seconds before."""
+    def _reserve_all(self, version_ids: Sequence[UUID], writer: UUID, took: float) -> None:
+        """Wait for turns that last long enough, all of them, for what took so many seconds before."""
         lasting = min(max(2 * timedelta(seconds=took), _LEAST_TURN), _MOST_TURN)
+        for number in range(len(version_ids)):
+            self._reserve(version_ids[: number + 1], writer, lasting)
+
+    def _reserve(self, version_ids: Sequence[UUID], writer: UUID, lasting: timedelta) -> None:
+        """Wait for a turn at the last of some dataset versions, and prolong those at the others."""
         for _ in range(_QUEUE):
             with self._store.write() as tx:
                 now = self._clock.now()
-                if tx.dataset_versions.reserve(version_id, writer, now, now + lasting):
+                if [tx.dataset_versions.reserve(one, writer, now, now + lasting) for one in version_ids][-1]:
                     return
-            self._let_pass(version_id, writer)
+            self._let_pass(version_ids[-1], writer)
 
 
 def check_turn(tx: Transaction, version_id: UUID, name: str, now: datetime) -> None:

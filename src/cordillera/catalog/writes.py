@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
@@ -11,20 +10,18 @@ import pyarrow as pa
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
 from cordillera.catalog.pending import PendingWrite
+from cordillera.catalog.requests import DatasetWrite
 from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.staging import Digest, StagingService, check_completes, of_branch
 from cordillera.catalog.tables import TableService
-from cordillera.errors import InvalidInputError
-from cordillera.ports.commit_guard import CommitGuard, RowInspector
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.commit import AddSchema, AssertCurrentSchemaId, AssertLastAssignedFieldId, SetCurrentSchema
 from cordillera.spec.explanation import WriteExplanation
-from cordillera.spec.expression import RowFilter, parse_row_filter
-from cordillera.spec.merge import Operation, parse_operation
+from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.merge import Operation
 from cordillera.spec.merge_clauses import MergeClause
-from cordillera.spec.refs import on_branch
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
-from cordillera.table.keyed_write import stored_columns
 from cordillera.table.write import StagedWrite, TableWriter
 
 
@@ -36,7 +33,7 @@ class WriteService:
         catalog: Resolves names.
         tables: Loads table metadata.
         commits: Makes writes visible.
-        guards: Look at rows before they are written.
+        staging: Prepares the reading of rows.
     """
 
     def __init__(
@@ -45,10 +42,10 @@ class WriteService:
         catalog: CatalogService,
         tables: TableService,
         commits: CommitService,
-        guards: Sequence[CommitGuard] = (),
+        staging: StagingService,
     ) -> None:
         self._store, self._catalog, self._tables = store, catalog, tables
-        self._commits, self._guards = commits, tuple(guards)
+        self._commits, self._staging = commits, staging
 
     def write(
         self,
@@ -78,32 +75,18 @@ class WriteService:
         Raises:
             CordilleraError: One of its kinds. Nothing of the write is visible then.
         """
-        operation = parse_operation(operation)
-        target = self._catalog.dataset(name)
-        metadata = self._view(target, branch)
-        row_filter = self._filter(operation, where, target, metadata)
+        write = self._staging.request(DatasetWrite(name, operation, rows, where, completes, branch))
         request = CommitRequest(
             idempotency_key=idempotency_key, request_hash=request_hash, completes=completes, branch=branch
         )
-        writer = TableWriter(self._tables.io, target.name)
-        digest = None
-        if idempotency_key is not None and not request_hash:
-            digest = _Digest(operation, where or "", branch)
-        replayed = self._replayed(target, request, digest, lambda: writer.conformed(operation, rows, metadata))
+        digest = write.digest() if idempotency_key is not None and not request_hash else None
+        replayed = self._replayed(write.target, request, digest, write.conformed)
         if replayed is not None:
             return replayed
-        _check_completes(target, request)
-        staged = writer.stage(
-            operation,
-            rows,
-            metadata,
-            where=row_filter,
-            watch=digest.watch if digest else iter,
-            inspect=self._inspector(target, operation, stored_columns(operation, rows.schema.names, metadata)),
-        )
+        staged = write.stage(digest.watch if digest else iter)
         if digest is not None:
             request = replace(request, request_hash=digest.hexdigest())
-        return self._commit(PendingWrite(target, writer, staged, metadata, request))
+        return self._commit(write.pending(staged, request))
 
     def merge(
         self,
@@ -128,23 +111,23 @@ class WriteService:
             CordilleraError: One of its kinds. Nothing of the merge is visible then.
         """
         target = self._catalog.dataset(name)
-        metadata = self._view(target, branch)
+        metadata = self._staging.view(target, branch)
         request = CommitRequest(
             idempotency_key=idempotency_key, request_hash=request_hash, completes=completes, branch=branch
         )
         keyed = idempotency_key is not None and not request_hash
-        digest = _Digest(Operation.MERGE, repr(tuple(clauses)), branch) if keyed else None
+        digest = Digest(Operation.MERGE, repr(tuple(clauses)), branch) if keyed else None
         replayed = self._replayed(target, request, digest, lambda: iter(rows))
         if replayed is not None:
             return replayed
-        _check_completes(target, request)
+        check_completes(target.name, completes, branch)
         columns = [field.name for field in metadata.schema.fields]
         writer = TableWriter(self._tables.io, target.name)
         staged = writer.stage_merge(
             pa.RecordBatchReader.from_batches(rows.schema, digest.watch(iter(rows))) if digest else rows,
             clauses,
             metadata,
-            inspect=self._inspector(target, Operation.MERGE, columns),
+            inspect=self._staging.inspector(target, Operation.MERGE, columns),
         )
         if digest is not None:
             request = replace(request, request_hash=digest.hexdigest())
@@ -155,10 +138,10 @@ class WriteService:
     ) -> CommitResult:
         """Delete the rows of a dataset, or of one of its branches, that satisfy a condition."""
         target = self._catalog.dataset(name)
-        metadata = self._view(target, branch)
+        metadata = self._staging.view(target, branch)
         staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
         request = CommitRequest(
-            idempotency_key=idempotency_key, request_hash=_of_branch(f"delete where {where}", branch), branch=branch
+            idempotency_key=idempotency_key, request_hash=of_branch(f"delete where {where}", branch), branch=branch
         )
         writer = TableWriter(self._tables.io, target.name)
         return self._commit(PendingWrite(target, writer, staged, metadata, request))
@@ -177,37 +160,28 @@ class WriteService:
         Raises:
             CordilleraError: As ``write``.
         """
-        operation = parse_operation(operation)
-        target = self._catalog.dataset(name)
-        metadata = self._view(target, branch)
-        writer = TableWriter(self._tables.io, target.name)
-        staged = writer.stage(
-            operation,
-            rows,
-            metadata,
-            where=self._filter(operation, where, target, metadata),
-            inspect=self._inspector(target, operation, stored_columns(operation, rows.schema.names, metadata)),
-        )
+        write = self._staging.request(DatasetWrite(name, operation, rows, where, branch=branch))
+        staged = write.stage()
         try:
-            return writer.explain(staged, metadata)
+            return write.writer.explain(staged, write.metadata)
         finally:
-            writer.discard_staged(staged)
+            write.writer.discard_staged(staged)
 
     def explain_merge(
         self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
     ) -> WriteExplanation:
         """Tell what ``merge`` would do, as ``explain_write`` does."""
         target = self._catalog.dataset(name)
-        metadata = self._view(target, branch)
+        metadata = self._staging.view(target, branch)
         columns = [field.name for field in metadata.schema.fields]
         writer = TableWriter(self._tables.io, target.name)
-        inspect = self._inspector(target, Operation.MERGE, columns)
+        inspect = self._staging.inspector(target, Operation.MERGE, columns)
         return writer.explain(writer.stage_merge(rows, clauses, metadata, inspect=inspect), metadata)
 
     def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
         """Tell what ``delete_where`` would do, as ``explain_write`` does."""
         target = self._catalog.dataset(name)
-        metadata = self._view(target, branch)
+        metadata = self._staging.view(target, branch)
         staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
         return TableWriter(self._tables.io, target.name).explain(staged, metadata)
 
@@ -236,10 +210,6 @@ class WriteService:
                     result = self._commits.commit(target, _evolution(metadata, changes))
         return result
 
-    def _view(self, target: ResolvedDataset, branch: str) -> TableMetadata:
-        """Return a table as writers of a branch see it."""
-        return on_branch(self._tables.load(target.version), branch, target.name)
-
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _commit(self, write: PendingWrite) -> CommitResult:
@@ -249,32 +219,19 @@ class WriteService:
                 for attempt in attempts:
                     with attempt:
                         if attempt.num > 1:
-                            # Another dataset version may have become active, but the rows were staged for this one.
-                            ref = write.target.dataset.ref(write.target.version.number)
-                            write.target = self._catalog.dataset(str(ref))
-                        request = write.prepare(self._view(write.target, write.request.branch))
+                            write.target = self._staging.current(write.target)
+                        request = write.prepare(self._staging.view(write.target, write.request.branch))
                         result = self._commits.commit(write.target, request)
         except REFUSALS:  # not after other errors: what may have been committed is never removed
             write.discard()
             raise
         return result
 
-    def _inspector(self, target: ResolvedDataset, operation: Operation, columns: Sequence[str]) -> RowInspector:
-        found = [g.inspector(target.dataset, target.version, operation, columns) for g in self._guards]
-        inspectors = [inspector for inspector in found if inspector is not None]
-
-        def inspect(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for inspector in inspectors:
-                batches = inspector(batches)
-            return batches
-
-        return inspect
-
     def _replayed(
         self,
         target: ResolvedDataset,
         request: CommitRequest,
-        digest: _Digest | None,
+        digest: Digest | None,
         rows: Callable[[], Iterator[pa.RecordBatch]],
     ) -> CommitResult | None:
         """Return what the same write did before. Its rows are read to make sure that they are the same."""
@@ -287,47 +244,6 @@ class WriteService:
             for _ in digest.watch(rows()):
                 pass
             return self._commits.replay(tx, target.version, replace(request, request_hash=digest.hexdigest()))
-
-    def _filter(
-        self, operation: Operation, where: str | None, target: ResolvedDataset, metadata: TableMetadata
-    ) -> RowFilter | None:
-        if where is None:
-            return None
-        if operation is not Operation.REPLACE:
-            raise InvalidInputError(
-                f"A condition goes with replace, not with {operation}.",
-                hint=f"To delete rows of {target.name} by condition, use delete_where.",
-            )
-        return parse_row_filter(where, metadata.schema)
-
-
-class _Digest:
-    """Hashes rows as they pass, to tell whether a repeated write brings the same ones."""
-
-    def __init__(self, operation: Operation, what: str, branch: str) -> None:
-        self._hash = hashlib.sha256(f"{_of_branch(operation, branch)}\n{what}\n".encode())
-
-    def watch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on, hashed."""
-        for batch in batches:
-            self._hash.update(batch.serialize())
-            yield batch
-
-    def hexdigest(self) -> str:
-        """Return the hash of everything that passed."""
-        return self._hash.hexdigest()
-
-
-def _check_completes(target: ResolvedDataset, request: CommitRequest) -> None:
-    if request.completes is not None and request.branch != MAIN_BRANCH:
-        raise InvalidInputError(
-            f"A write to the branch {request.branch} completes nothing: readers of {target.name} do not see it.",
-            hint="Complete the partition when the branch is published.",
-        )
-
-
-def _of_branch(what: str, branch: str) -> str:
-    return what if branch == MAIN_BRANCH else f"{what} on {branch}"
 
 
 def _evolution(metadata: TableMetadata, changes: Sequence[SchemaChange]) -> CommitRequest:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from cordillera.access.service import NewToken
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
+from cordillera.catalog.requests import DatasetWrite
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
@@ -208,6 +209,9 @@ class LakeBackend(Protocol):
         self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
     ) -> WriteExplanation: ...
     def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation: ...
+    def write_together(
+        self, writes: Sequence[DatasetWrite], *, message: str = "", idempotency_key: str | None = None
+    ) -> list[CommitResult]: ...
     def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult: ...
     def snapshots(
         self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH

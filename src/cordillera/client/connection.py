@@ -142,17 +142,17 @@ class Connection:
         return pa.RecordBatchReader.from_batches(batches.schema, batches)
 
     def write_rows(
-        self, kind: type[_T], address: str, rows: pa.RecordBatchReader, *, key: str | None, **parameters: object
+        self, kind: type[_T], address: str, *rows: pa.RecordBatchReader, key: str | None, **parameters: object
     ) -> _T:
-        """Send rows in bounded memory and return the answer.
+        """Send rows, one stream of them behind the other, in bounded memory, and return the answer.
 
         Without an idempotency key they are sent as they come. With one they are put into a temporary file first, to
         be sent again if the connection is lost.
         """
         if key is None:
-            return decode(kind, self._send_rows(address, lambda: encoded(rows.schema, rows), None, parameters))
+            return decode(kind, self._send_rows(address, lambda: _encoded_all(rows), None, parameters))
         with tempfile.TemporaryFile(prefix="cordillera-rows-") as file:
-            for chunk in encoded(rows.schema, rows):
+            for chunk in _encoded_all(rows):
                 file.write(chunk)
 
             def rewound() -> IO[bytes]:
@@ -239,6 +239,11 @@ class _Batches:
         except BaseException:
             self._closed()
             raise
+
+
+def _encoded_all(streams: Sequence[pa.RecordBatchReader]) -> Iterator[bytes]:
+    for rows in streams:
+        yield from encoded(rows.schema, rows)
 
 
 _MAYBE_DONE = "What was asked may have been done; look before you repeat it, or write under an idempotency key."

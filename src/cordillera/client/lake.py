@@ -17,6 +17,7 @@ import pyarrow as pa
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import LakeBackend
 from cordillera.client.dataset import Dataset
+from cordillera.client.transaction import Transaction
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.maintenance.results import OrphanRemoval
 from cordillera.spec import catalog as catalog_spec
@@ -159,6 +160,20 @@ class Lake:
     def search(self, text: str = "", **filters: str) -> catalog_spec.SearchResult:
         """Find datasets by words; ``namespace``, ``owner``, ``tag`` and ``lifecycle`` narrow the search."""
         return self.backend.search(text, filters)
+
+    def transaction(self, message: str = "", *, idempotency_key: str | None = None) -> Transaction:
+        """Begin writes to several datasets that are committed together, or not at all, at the end of a ``with`` block.
+
+        ``with lake.transaction("close May") as tx: tx.write("a.orders", rows, "upsert"); tx.delete("a.open", keys)``
+
+        Args:
+            message: What it is about; snapshots, events and the audit log say it.
+            idempotency_key: Repeating the transaction under the same key has no further effect.
+
+        Raises:
+            CordilleraError: At the end of the block, what a single write may raise; no dataset has changed then.
+        """
+        return Transaction(self.backend, message, idempotency_key)
 
     # --- asking --------------------------------------------------------------------------------------------------
 

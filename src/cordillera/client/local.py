@@ -14,6 +14,7 @@ from cordillera.app import Application
 from cordillera.arrow_stream import limited
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
+from cordillera.catalog.requests import DatasetWrite
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
 from cordillera.client.branches import LocalBranches
 from cordillera.client.local_maintenance import LocalMaintenance
@@ -239,6 +240,12 @@ class LocalBackend(LocalBranches, LocalMaintenance):
         return self.app.writes.merge(
             name, rows, clauses, idempotency_key=idempotency_key, completes=completes, branch=branch
         )
+
+    def write_together(
+        self, writes: Sequence[DatasetWrite], *, message: str = "", idempotency_key: str | None = None
+    ) -> list[CommitResult]:
+        """Write to several datasets in one commit."""
+        return self.app.transactions.commit(writes, message=message, idempotency_key=idempotency_key)
 
     def delete_where(
         self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH

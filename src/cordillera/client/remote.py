@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from time import monotonic
 from uuid import UUID
@@ -13,6 +14,7 @@ import pyarrow as pa
 from cordillera.access.service import NewToken
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
+from cordillera.catalog.requests import DatasetWrite
 from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
 from cordillera.client.branches import RemoteBranches
 from cordillera.client.connection import Connection, path, segment_text
@@ -37,6 +39,7 @@ from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
 from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.spec.workflow import Job, Run, Waiting
+from cordillera.transaction_codec import writes_to_json
 
 
 class RemoteBackend(RemoteBranches, RemoteMaintenance):
@@ -269,6 +272,23 @@ class RemoteBackend(RemoteBranches, RemoteMaintenance):
             completes=None if completes is None else self._label(name, completes),
             branch=branch,
         )
+
+    def write_together(
+        self, writes: Sequence[DatasetWrite], *, message: str = "", idempotency_key: str | None = None
+    ) -> list[CommitResult]:
+        """Write to several datasets in one commit."""
+        labelled = [
+            write if write.completes is None else replace(write, completes=self._label(write.dataset, write.completes))
+            for write in writes
+        ]
+        return self._server.write_rows(
+            Page[CommitResult],
+            "/transactions",
+            *(write.rows for write in writes if write.rows is not None),
+            key=idempotency_key,
+            writes=writes_to_json(labelled),
+            message=message,
+        ).items
 
     def delete_where(
         self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
