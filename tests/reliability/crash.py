@@ -22,6 +22,7 @@ from cordillera.client import Lake
 
 ORDERS = "sales.orders"
 TOTALS = "sales.totals"
+JOURNAL = "sales.journal"
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("amount", pa.int64()), pa.field("revision", pa.int64())])
 
 
@@ -62,6 +63,13 @@ def upsert(lake: Lake) -> None:
     lake.dataset(ORDERS).write(rows(range(50, 150), 7, 2), "upsert", idempotency_key="second", completes="2026-01-02")
 
 
+def transfer(lake: Lake) -> None:
+    """The transaction that is interrupted: the upsert above, and an append to another dataset."""
+    with lake.transaction("second", idempotency_key="second") as tx:
+        tx.write(ORDERS, rows(range(50, 150), 7, 2), "upsert", completes="2026-01-02")
+        tx.write(JOURNAL, rows(range(50, 150), 7, 2))
+
+
 def work(lake: Lake) -> None:
     """The background work that is interrupted."""
     lake.run_pending()
@@ -80,6 +88,7 @@ def expire_all(lake: Lake) -> None:
 
 WORK: dict[str, Callable[[Lake], None]] = {
     "upsert": upsert,
+    "transfer": transfer,
     "work": work,
     "compact": compact_all,
     "expire": expire_all,
