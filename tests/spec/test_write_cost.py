@@ -34,3 +34,8 @@ def test_small_files_are_marked(deleted: int) -> None:
 def test_a_large_file_is_rewritten_once_a_good_part_of_it_is_gone() -> None:
     assert not TouchedFile(128 * 2**20, 10**6, 100_000).is_better_rewritten
     assert TouchedFile(128 * 2**20, 10**6, 500_000).is_better_rewritten
+
+
+def test_what_costs_less_than_creating_a_file_is_small() -> None:
+    assert TouchedFile(100_000, 1, 0).is_small
+    assert not TouchedFile(10**6, 1, 0).is_small

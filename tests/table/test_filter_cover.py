@@ -89,7 +89,8 @@ def test_deletes_of_whole_files_read_and_write_no_data(
             Operation.APPEND,
             [{"n": n, "s": "x", "b": True, "d": d, "f": 1.0} for n, d in zip(numbers, days, strict=True)],
         )
-    table.write(Operation.DELETE, pa.table({"n": pa.array([3, 13], pa.int64())}))
+    for n in (3, 13):  # one by one: what is left of small files that one write touches goes to one file
+        table.write(Operation.DELETE, pa.table({"n": pa.array([n], pa.int64())}))
     before = set(tmp_path.rglob("*.parquet"))
     monkeypatch.setattr(FileReader, "read", lambda *_: pytest.fail("a data file is read"))
     removed = table.delete_where("d >= DATE '2026-02-01' AND d < DATE '2026-03-01'")

@@ -43,6 +43,11 @@ class TouchedFile:
         return CREATING + self.size + WRITING * self.size * (self.rows - self.deleted) / self.rows
 
     @property
+    def is_small(self) -> bool:
+        """Whether a file of its own costs more than what is in it."""
+        return self.size * (1 + WRITING) < CREATING
+
+    @property
     def is_better_rewritten(self) -> bool:
         """Whether rewriting costs less."""
         return self.rewriting_cost < self.marking_cost

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import quote
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -35,6 +36,7 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 TARGET_FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 DEFAULT_TARGET_FILE_SIZE = 128 * 1024 * 1024
 _MAX_OPEN_FILES = 64
+_MAX_GATHERED_BYTES = 256 * 1024 * 1024
 _PAGE_BYTES = 128 * 1024
 _SAMPLE_ROWS = 20_000
 _DISTINCT_SHARE = 0.2
@@ -130,14 +132,15 @@ def _leaf_paths(field: pa.Field, above: str = "") -> list[str]:
 
 @dataclass
 class _OpenFile:
-    """One Parquet file being written: rows gather until they fill a row group."""
+    """One Parquet file being written: rows gather until they fill a row group; only then is it created."""
 
     path: str
     partition: tuple[Any, ...]
     schema: pa.Schema
-    output: AbstractContextManager[pa.NativeFile]
-    sink: HashingSink
     properties: Mapping[str, str]
+    storage: Storage
+    output: AbstractContextManager[pa.NativeFile] | None = None
+    sink: HashingSink | None = None
     footers: list[pq.FileMetaData] = field(default_factory=list)
     writer: pq.ParquetWriter | None = None
     pending: list[pa.RecordBatch] = field(default_factory=list)
@@ -147,14 +150,26 @@ class _OpenFile:
     def add(self, batch: pa.RecordBatch) -> None:
         self.pending.append(batch)
         self.pending_rows += batch.num_rows
-        self.pending_bytes += batch.get_total_buffer_size()
-        if self.pending_rows >= ROW_GROUP_ROWS or self.pending_bytes >= ROW_GROUP_BYTES:
-            self.flush()
+        self.pending_bytes += batch.nbytes
+
+    @property
+    def fills_row_group(self) -> bool:
+        return self.pending_rows >= ROW_GROUP_ROWS or self.pending_bytes >= ROW_GROUP_BYTES
+
+    @property
+    def size(self) -> int:
+        return self.sink.size if self.sink is not None else 0
+
+    @property
+    def checksum(self) -> str:
+        return f"sha256:{self.sink.digest.hexdigest()}" if self.sink is not None else ""
 
     def flush(self) -> None:
         if self.pending:
             rows = pa.Table.from_batches(self.pending)
             if self.writer is None:
+                self.output = self.storage.open_output(self.path)
+                self.sink = HashingSink(self.output.__enter__())
                 self.writer = parquet_writer(self.sink, self.schema, rows, self.properties, self.footers)
             self.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
@@ -233,7 +248,7 @@ class DataWriter:
         self._storage, self._location, self._new_id = storage, location, new_id
         self._schema, self._spec, self._properties = schema, spec, properties
         self._target_size = int(properties.get(TARGET_FILE_SIZE_PROPERTY, DEFAULT_TARGET_FILE_SIZE))
-        self._open: dict[tuple[Any, ...], _OpenFile] = {}
+        self._open: dict[tuple[Any, ...], _OpenFile] = {}  # in the order of their first rows
         self._written: list[ContentFile] = []
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> list[ContentFile]:
@@ -245,7 +260,8 @@ class DataWriter:
             for batch in batches:
                 for partition, rows in self._split(batch):
                     self._file_for(partition, rows).add(rows)
-                    self._roll(partition)
+                    self._flush(partition)
+                self._make_room()
             while self._open:
                 self._close(next(iter(self._open)))
         except BaseException as error:
@@ -260,7 +276,7 @@ class DataWriter:
             return
         columns = partition_columns(self._spec, self._schema, batch)
         names = [str(index) for index in range(len(columns))]
-        numbered = pa.table([*columns, pa.array(range(batch.num_rows), pa.int64())], names=[*names, "row"])
+        numbered = pa.table([*columns, pa.array(np.arange(batch.num_rows))], names=[*names, "row"])
         groups = numbered.group_by(names, use_threads=False).aggregate([("row", "list")])
         partitions = zip(*(groups.column(name).to_pylist() for name in names), strict=True)
         if groups.num_rows == 1:
@@ -271,19 +287,28 @@ class DataWriter:
 
     def _file_for(self, partition: tuple[Any, ...], rows: pa.RecordBatch) -> _OpenFile:
         if partition not in self._open:
-            if len(self._open) >= _MAX_OPEN_FILES:
-                self._close(next(iter(self._open)))
-            self._open[partition] = self._create(partition, rows.schema.names)
+            path = data_file_path(self._location, self._spec, self._schema, partition, self._new_id())
+            schema = stored_schema(self._schema, rows.schema.names)
+            self._open[partition] = _OpenFile(path, partition, schema, self._properties, self._storage)
         return self._open[partition]
 
-    def _create(self, partition: tuple[Any, ...], names: Sequence[str]) -> _OpenFile:
-        path = data_file_path(self._location, self._spec, self._schema, partition, self._new_id())
-        schema = stored_schema(self._schema, names)
-        output = self._storage.open_output(path)
-        return _OpenFile(path, partition, schema, output, HashingSink(output.__enter__()), self._properties)
+    def _flush(self, partition: tuple[Any, ...]) -> None:
+        """Write what fills a row group, and close what has the target size."""
+        file = self._open[partition]
+        if file.fills_row_group:
+            file.flush()
+        if file.size >= self._target_size:
+            self._close(partition)
 
-    def _roll(self, partition: tuple[Any, ...]) -> None:
-        if self._open[partition].sink.size >= self._target_size:
+    def _make_room(self) -> None:
+        """Close the oldest files, where too many have been created or too many rows gather."""
+        created = [partition for partition, file in self._open.items() if file.output is not None]
+        for partition in created[: max(0, len(created) - _MAX_OPEN_FILES)]:
+            self._close(partition)
+        gathered = sum(file.pending_bytes for file in self._open.values())
+        while gathered > _MAX_GATHERED_BYTES:
+            partition, file = next(iter(self._open.items()))
+            gathered -= file.pending_bytes
             self._close(partition)
 
     def _close(self, partition: tuple[Any, ...]) -> None:
@@ -291,6 +316,7 @@ class DataWriter:
         file.flush()
         file.finish()
         del self._open[partition]
+        assert file.output is not None, "a file that is open has got rows"
         file.output.__exit__(None, None, None)
         footer = file.footers[0]
         self._written.append(
@@ -301,9 +327,9 @@ class DataWriter:
                 spec_id=self._spec.spec_id,
                 partition=partition,
                 record_count=footer.num_rows,
-                file_size_in_bytes=file.sink.size,
+                file_size_in_bytes=file.size,
                 sort_order_id=0,
-                checksum=f"sha256:{file.sink.digest.hexdigest()}",
+                checksum=file.checksum,
                 **collect_statistics(footer, self._schema),
             )
         )
@@ -313,6 +339,8 @@ class DataWriter:
         with ExitStack() as stack:
             stack.callback(self._storage.delete, [file.file_path for file in self._written])
             for file in self._open.values():
+                if file.output is None or file.sink is None:
+                    continue
                 stack.push(file.output.__exit__)
                 file.sink.discarding = True
                 with suppress(Exception):  # a writer whose file has failed cannot be closed properly

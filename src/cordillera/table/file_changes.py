@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Set
 
 import pyarrow as pa
 from pyroaring import BitMap64
@@ -52,6 +53,7 @@ def build_changes(
     """
     deleted = {live: _all_deleted(io, live, gone) for live, gone in removed.items()}
     placed, rewriting = placed or {}, files_to_rewrite(metadata, removed)
+    gathered = files_to_gather(metadata, rewriting)
     emptied = tuple(
         live for live, positions in deleted.items() if len(positions) == live.file.record_count and live not in placed
     )
@@ -59,7 +61,7 @@ def build_changes(
     copied = {live: positions for live, positions in partly.items() if live in rewriting}
     marked = {live: positions for live, positions in partly.items() if live not in rewriting}
     if copied or metadata.write_mode is WriteMode.COPY_ON_WRITE:
-        new = _copied(io, metadata, rows, copied, placed)
+        new = _copied(io, metadata, rows, copied, placed, gathered)
     else:
         new = _new_files(io, metadata, rows)
     touched = {live: _touched(live, len(removed[live])) for live in partly}
@@ -76,6 +78,23 @@ def files_to_rewrite(metadata: TableMetadata, removed: Mapping[LiveFile, BitMap6
     if metadata.write_mode is not WriteMode.AUTO:
         return set(removed) if metadata.write_mode is WriteMode.COPY_ON_WRITE else set()
     return {live for live, positions in removed.items() if _touched(live, len(positions)).is_better_rewritten}
+
+
+def files_to_gather(metadata: TableMetadata, rewriting: Collection[LiveFile]) -> set[LiveFile]:
+    """Return the files whose remaining rows go to new files together, of those that are written anew.
+
+    They are files of an earlier partitioning, whose rows go to where they belong now, and small files that lie in one
+    partition, of which there are fewer then.
+
+    Args:
+        metadata: The table.
+        rewriting: The files that are written anew.
+    """
+    current = metadata.default_spec_id
+    small = [live for live in rewriting if live.file.spec_id == current and _touched(live, 0).is_small]
+    neighbours = Counter(live.file.partition for live in small)
+    outdated = {live for live in rewriting if live.file.spec_id != current}
+    return outdated | {live for live in small if neighbours[live.file.partition] > 1}
 
 
 def _touched(live: LiveFile, removed: int) -> TouchedFile:
@@ -109,16 +128,16 @@ def _copied(
     rows: pa.Table | None,
     partly: Mapping[LiveFile, BitMap64],
     placed: Mapping[LiveFile, PlacedRows],
+    gathered: Set[LiveFile],
 ) -> tuple[ContentFile, ...]:
-    """Write touched files anew, each for itself, and new rows to new files.
-
-    What remains of files of an earlier partitioning goes with the new rows, to where it belongs now.
-    """
-    outdated = {live: gone for live, gone in partly.items() if live.file.spec_id != metadata.default_spec_id}
-    written = rewrite_files(io, metadata, {live: g for live, g in partly.items() if live not in outdated}, placed)
+    """Write touched files anew, each for itself or gathered, and new rows to new files with those."""
+    written = rewrite_files(io, metadata, {live: g for live, g in partly.items() if live not in gathered}, placed)
+    together = {
+        live: partly[live] for live in sorted(gathered & partly.keys(), key=lambda live: repr(live.file.partition))
+    }
     try:
-        if outdated or (rows is not None and rows.num_rows):
-            written += data_writer(io, metadata).write(_rewritten(io, metadata, outdated, rows))
+        if together or (rows is not None and rows.num_rows):
+            written += data_writer(io, metadata).write(_rewritten(io, metadata, together, rows))
     except BaseException:
         io.storage.delete(file.file_path for file in written)
         raise

@@ -27,7 +27,7 @@ from cordillera.table.change_batch import groups_plainly
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID, partition_columns
 from cordillera.table.deletion_vector import bitmap_of
-from cordillera.table.file_changes import files_to_rewrite
+from cordillera.table.file_changes import files_to_gather, files_to_rewrite
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.pruning import by_key_ranges, key_ranges
@@ -116,7 +116,8 @@ class Merge:
         rewriting = files_to_rewrite(self._metadata, removed)
         if not rewriting:
             return MergeResult(self._new_rows(operation, accepted, matches, candidates), removed, *counts)
-        places = self._places(accepted, matches, candidates, rewriting)
+        in_place = rewriting - files_to_gather(self._metadata, rewriting)
+        places = self._places(accepted, matches, candidates, in_place)
         moving = without(accepted, places.column(SOURCE).combine_chunks())
         rows = self._new_rows(operation, moving, matches, candidates)
         return MergeResult(rows, removed, *counts, self._placed(accepted, places, candidates))
@@ -187,18 +188,17 @@ class Merge:
         return pc.unique(pa.concat_arrays([deleted_later, *older.chunks]))
 
     def _places(
-        self, accepted: pa.Table, matches: pa.Table, candidates: Sequence[LiveFile], rewriting: Container[LiveFile]
+        self, accepted: pa.Table, matches: pa.Table, candidates: Sequence[LiveFile], in_place: Container[LiveFile]
     ) -> pa.Table:
         """Return, for the rows that can take the place of a stored one, which: file index and position.
 
         Of several stored rows of a key it is the one of the least row id. A row that changes its partition has to move,
-        and so does one whose file is not written anew, or is of an earlier partitioning.
+        and so does one whose file is not written anew for itself.
         """
         first = matches.sort_by([(SOURCE, "ascending"), (ROW_ID, "ascending"), (FILE_INDEX, "ascending")])
         sources = first.column(SOURCE).to_numpy()
         first = first.filter(pa.array(np.r_[True, sources[1:] != sources[:-1]][: len(sources)]))
-        spec_id = self._metadata.default_spec_id
-        stays = np.array([live.file.spec_id == spec_id and live in rewriting for live in candidates], dtype=bool)
+        stays = np.array([live in in_place for live in candidates], dtype=bool)
         mask = stays[first.column(FILE_INDEX).to_numpy()]
         spec = self._metadata.partition_spec
         names = [(self._schema.find_column_name(part.source_id) or "").split(".")[0] for part in spec.fields]
