@@ -16,6 +16,10 @@ MERGE_YAML = """
 - {when: matched, then: update, set: {total: source.total + target.total}}
 - {when: not_matched, condition: source.id > 0, then: insert}
 """
+TOGETHER_YAML = """
+- {dataset: sales.mergeable, operation: upsert, file: rows.csv}
+- {dataset: sales.orders, operation: delete, where: id = 3}
+"""
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 NOT_IN_THIS_PROCESS = {
     "serve": "runs until it is told to stop: test_processes.py",
@@ -54,6 +58,7 @@ SUCCESS = {
     "dataset evolve": Case("sales.changeable --add note:string", "Changed the columns"),
     "dataset write": Case("sales.changeable_v1 {files}/rows.csv", "3 inserted, snapshot "),
     "dataset merge": Case("sales.mergeable {files}/rows.csv --clauses {files}/merge.yaml", "3 inserted, snapshot "),
+    "dataset write-together": Case("{files}/together.yaml --message moved", "1 deleted, snapshot "),
     "dataset read": Case("sales.orders", "20.50"),
     "dataset changes": Case("sales.orders --columns id,total --each-commit", "insert"),
     "dataset delete-rows": Case("sales.orders --where id=99 --yes", "no rows changed"),
@@ -141,6 +146,7 @@ FAILURE = {
     "dataset evolve": Case("sales.orders --widen total:string", "cannot become string", 4),
     "dataset write": Case("sales.orders {files}/rows.csv", "already holds", 2),
     "dataset merge": Case("sales.mergeable {files}/rows.csv --clauses {files}/rows.csv", "are not a list", 2),
+    "dataset write-together": Case("{files}/merge.yaml", "Write 1 is wrong at 'dataset'", 2),
     "dataset read": Case("sales.orders --columns id,price", "price", 2),
     "dataset changes": Case("sales.orders --after 4711", "no snapshot as of 4711", 3),
     "dataset delete-rows": Case("sales.orders --where price=1 --yes", "price", 2),
@@ -211,6 +217,7 @@ def fill(furniture: Furniture, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     monkeypatch.setenv("CORDILLERA_LAKE", str(furniture.folder))
     (furniture.files / "rows.csv").write_text(ORDERS_CSV)
     (furniture.files / "merge.yaml").write_text(MERGE_YAML)
+    (furniture.files / "together.yaml").write_text(TOGETHER_YAML)
     values = {
         "files": furniture.files,
         "lake": furniture.folder,

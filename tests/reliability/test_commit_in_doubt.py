@@ -76,6 +76,28 @@ def test_what_may_have_been_committed_stays(
     assert bool(keyed.backend.orphans(older_than_hours=0)) == (not committed)
 
 
+@pytest.mark.parametrize("committed", [True, False], ids=["committed", "not committed"])
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda error: type(error).__name__)
+def test_what_a_transaction_may_have_committed_stays(keyed: Lake, trouble: BaseException, committed: bool) -> None:
+    other = keyed.create_dataset("a.other", SCHEMA)
+
+    def transact() -> bool:
+        with keyed.transaction(idempotency_key="k") as tx:
+            tx.write("a.keyed", pa.table({"id": [2], "amount": [9]}), "upsert")
+            tx.write("a.other", pa.table({"id": [5], "amount": [9]}))
+        return all(result.replayed for result in tx.results)
+
+    break_next_commit(app_of(keyed), trouble, committed=committed)
+    with pytest.raises(type(trouble)):
+        transact()
+    assert amounts(keyed) == ({1: 1, 2: 9} if committed else {1: 1, 2: 1})
+    assert other.details().version.rows == int(committed)
+    assert transact() == committed
+    assert amounts(keyed) == {1: 1, 2: 9}
+    assert other.scan().to_arrow().to_pylist() == [{"id": 5, "amount": 9}]
+    assert bool(keyed.backend.orphans(older_than_hours=0)) == (not committed)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_storage_that_fails_on_the_way_leaves_no_file(
     keyed: Lake, operation: str, monkeypatch: pytest.MonkeyPatch

@@ -111,7 +111,7 @@ def write(
             completes=completes,
             branch=branch,
         )
-    show_outcome(_summary(name, result), result, OUTCOME)
+    show_outcome(summary(name, result), result, OUTCOME)
 
 
 @command(
@@ -145,7 +145,7 @@ def merge(
     from cordillera.cli.rows import watched
     from cordillera.merge_codec import clauses_from_plain
 
-    wanted = clauses_from_plain(_yaml(clauses))
+    wanted = clauses_from_plain(read_yaml(clauses))
     with (
         open_lake() as lake,
         rows_of(file, format, lake.backend.schema(name)) as rows,
@@ -162,10 +162,10 @@ def merge(
             completes=completes,
             branch=branch,
         )
-    show_outcome(_summary(name, result), result, OUTCOME)
+    show_outcome(summary(name, result), result, OUTCOME)
 
 
-def _yaml(path: Path) -> object:
+def read_yaml(path: Path) -> object:
     """Read a YAML file, which a JSON file is too."""
     import yaml
 
@@ -285,7 +285,7 @@ def delete_rows(
         consequence = f"{counted(count, 'row')} of {name} would be deleted."
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
             result = lake.backend.delete_where(name, where, idempotency_key=idempotency_key, branch=branch)
-            show_outcome(_summary(name, result), result, OUTCOME)
+            show_outcome(summary(name, result), result, OUTCOME)
 
 
 def _show_explanation(explanation: WriteExplanation) -> None:
@@ -297,7 +297,8 @@ def _count(lake: LakeBackend, name: str, where: str, branch: str) -> int:
     return sum(batch.num_rows for batch in lake.scan(name, columns=first, where=where, as_of=branch))
 
 
-def _summary(name: str, result: CommitResult) -> str:
+def summary(name: str, result: CommitResult) -> str:
+    """Return what came of a write, as a sentence."""
     counts = {
         "inserted": result.rows_inserted,
         "updated": result.rows_updated,

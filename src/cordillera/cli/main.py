@@ -18,6 +18,7 @@ from cordillera.cli import (
     dataset_evolve,  # noqa: F401 - registers commands
     dataset_maintenance,  # noqa: F401 - registers commands
     dataset_rows,  # noqa: F401 - registers commands
+    dataset_transaction,  # noqa: F401 - registers commands
     demo,
     job,
     lake,
