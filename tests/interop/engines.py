@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -27,4 +29,27 @@ def read_with_duckdb(metadata_location: str, snapshot_id: int | None = None) -> 
     return connection.execute(f"SELECT * FROM iceberg_scan('{path}'{at})").to_arrow_table()
 
 
-READERS = {"pyiceberg": read_with_pyiceberg, "duckdb": read_with_duckdb}
+@cache
+def sail() -> Any:
+    """A Spark session on a Sail server of this process, which ends with it."""
+    from pysail.spark import SparkConnectServer
+    from pyspark.sql import SparkSession
+
+    server = SparkConnectServer("127.0.0.1", 0)
+    server.start(background=True)
+    _, port = server.listening_address
+    session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+    session.conf.set("spark.sql.session.timeZone", "UTC")
+    session.keeps_running = server
+    return session
+
+
+def read_with_sail(metadata_location: str, snapshot_id: int | None = None) -> pa.Table:
+    """Rows as Sail, which is Spark without Java, sees them in the folder of the table."""
+    reader = sail().read.format("iceberg")
+    if snapshot_id is not None:
+        reader = reader.option("snapshotId", snapshot_id)
+    return reader.load(metadata_location.rpartition("/metadata/")[0]).toArrow()
+
+
+READERS = {"pyiceberg": read_with_pyiceberg, "duckdb": read_with_duckdb, "sail": read_with_sail}

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from cordillera.spec.merge import Operation, WriteMode
+from cordillera.spec.merge_clauses import MergeClause, Then, When
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, MoveColumn, RenameColumn, WidenColumn
 from tests.interop.engines import READERS
 from tests.table.harness import LooseTable
@@ -33,6 +34,11 @@ CASES = [
     pytest.param(3, WriteMode.MERGE_ON_READ, id="v3-merge-on-read"),
     pytest.param(3, WriteMode.COPY_ON_WRITE, id="v3-copy-on-write"),
     pytest.param(2, WriteMode.COPY_ON_WRITE, id="v2-copy-on-write"),
+]
+MERGE = [
+    MergeClause(When.MATCHED, Then.DELETE, "source.id = 105"),
+    MergeClause(When.MATCHED, Then.UPDATE, columns=("note",)),
+    MergeClause(When.NOT_MATCHED, Then.INSERT),
 ]
 
 
@@ -86,6 +92,7 @@ def test_engine_reads_every_operation(tmp_path: Path, engine: str, format_versio
         lambda: table.delete_where("amount BETWEEN 300 AND 420"),
         lambda: table.write(Operation.REPLACE_PARTITIONS, rows(range(0, 20), "fourth")),
         lambda: table.write(Operation.REPLACE, rows(range(100, 110), "fifth"), where="id >= 70"),
+        lambda: table.merge(MERGE, pa.Table.from_pylist(rows(range(105, 115), "sixth"), schema=SCHEMA)),
     ]
     history = []
     for number, step in enumerate(steps):
