@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pytest
 from pyiceberg.table import StaticTable
 
 
@@ -35,6 +38,11 @@ def sail() -> Any:
     from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 
+    # In a process whose main module has no file, as pytest-xdist's have none, PySpark believes to run its own doctests.
+    # Only while it is imported: multiprocessing would take the file for what its children have to begin with.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+        importlib.import_module("pyspark.sql.connect")
     server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     _, port = server.listening_address
