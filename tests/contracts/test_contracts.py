@@ -112,6 +112,22 @@ def test_partial_updates_are_held_to_the_rules_of_their_columns(orders: Dataset)
     orders.write(pa.table({"id": [1]}), "delete")
 
 
+@pytest.mark.parametrize("operation", ["append", "replace"])
+@pytest.mark.parametrize("tombstones", [False, True])
+def test_columns_that_an_append_leaves_out_are_held_to_their_rules(
+    lake: Lake, operation: str, tombstones: bool
+) -> None:
+    lake.create_namespace("sales")
+    always = CONTRACT.replace("amount <> 0", "code IS NOT NULL").replace("severity: warning", "severity: error")
+    orders = lake.create_dataset("sales.orders", contract=always, sequence="amount" if tombstones else None)
+    if tombstones:
+        orders.write(pa.table({"id": [9], "amount": [1]}), "delete")
+    orders.write(batch((1, 5, "AB")), operation)
+    with pytest.raises(ContractViolationError, match="rarely_zero"):
+        orders.write(pa.table({"id": [2], "amount": [5]}), operation)
+    assert orders.scan().to_arrow()["code"].to_pylist() == ["AB"]
+
+
 def test_the_schema_is_guarded(orders: Dataset) -> None:
     with pytest.raises(InvalidContractError, match="amount"):
         orders.evolve(DropColumn("amount"))

@@ -22,6 +22,9 @@ from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import SOURCE, Merge, MergeResult
 from cordillera.table.tombstones import Tombstones
 
+KEYED = (Operation.UPSERT, Operation.PARTIAL_UPDATE, Operation.DELETE)
+"""Operations that find stored rows by key; the others add whole rows, in which columns left out have their defaults."""
+
 
 def computes_rows(operation: Operation, given: Sequence[str], semantics: MergeSemantics) -> bool:
     """Tell whether the rows that get stored are not the rows that are written, but are computed from them."""
@@ -30,8 +33,8 @@ def computes_rows(operation: Operation, given: Sequence[str], semantics: MergeSe
 
 def stored_columns(operation: Operation, given: Sequence[str], metadata: TableMetadata) -> list[str]:
     """Return the columns of the rows that a write's inspector gets to see."""
-    computed = computes_rows(operation, given, metadata.semantics)
-    return [field.name for field in metadata.schema.fields] if computed else list(given)
+    whole = operation not in KEYED or computes_rows(operation, given, metadata.semantics)
+    return [field.name for field in metadata.schema.fields] if whole else list(given)
 
 
 def staged_batch(

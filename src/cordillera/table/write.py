@@ -34,7 +34,7 @@ from cordillera.table.file_changes import build_changes, data_writer
 from cordillera.table.folding import folded_rows, order_matters
 from cordillera.table.io import TableIO
 from cordillera.table.journal import Journal
-from cordillera.table.keyed_write import computes_rows, keys_stored, merged, staged_batch
+from cordillera.table.keyed_write import KEYED, computes_rows, keys_stored, merged, staged_batch
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
 from cordillera.table.pruning import FilterCover, FilterPruner, bounds_overlap
@@ -42,7 +42,6 @@ from cordillera.table.reader import ReadOptions
 from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, SnapshotProducer
 from cordillera.table.tombstones import Tombstones
 
-_KEYED = (Operation.UPSERT, Operation.PARTIAL_UPDATE, Operation.DELETE)
 Inspector = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 """Looks at rows as they pass, and raises to refuse them."""
 
@@ -172,12 +171,13 @@ class TableWriter:
         given = self._given(operation, rows, metadata)
         computed = computes_rows(operation, given, metadata.semantics)
         batches = watch(conform(rows, metadata.schema, given, metadata.semantics, self._dataset))
-        if operation in _KEYED or (operation is Operation.APPEND and self._has_tombstones(metadata)):
+        if operation not in KEYED and not (computed and self._has_tombstones(metadata)):
+            batches, given = self._completed(batches, metadata), [field.name for field in metadata.schema.fields]
+        if operation in KEYED or (operation is Operation.APPEND and self._has_tombstones(metadata)):
             batches = batches if computed else inspect(batches)
             batch = staged_batch(self._io, operation, batches, metadata, given, self._dataset)
             return StagedWrite(operation, batch=batch, where=where, inspect=inspect if computed else iter)
-        batches = inspect(batches)
-        files = self._write_unique(self._completed(batches, metadata), metadata)
+        files = self._write_unique(inspect(batches), metadata)
         return StagedWrite(operation, files=tuple(files), where=where)
 
     def conformed(
