@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 import cordillera
@@ -18,6 +20,11 @@ from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from tests.servers import start_postgres
 from tests.servers_s3 import S3Server, start_seaweedfs
+
+# How long one example takes tells of the machine's load, not of the code. (CI's own profile has no deadline either.)
+if not os.environ.get("CI"):
+    settings.register_profile("cordillera", deadline=None)
+    settings.load_profile("cordillera")
 
 
 class MovableClock:
