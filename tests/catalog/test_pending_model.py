@@ -20,7 +20,8 @@ from cordillera.spec.commit import check
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.table.branching import BranchWriter
-from cordillera.table.write import PreparedWrite, StagedWrite, TableWriter
+from cordillera.table.prepared_write import PreparedWrite, StagedWrite
+from cordillera.table.write import TableWriter
 from tests.table.harness import LooseTable
 from tests.table.test_compaction_model import OPTIONS, CompactingMachine
 from tests.table.test_merge_model import KEYS, ROWS, identity

@@ -10,10 +10,11 @@ import pytest
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
 from cordillera.testing.backend_branch_suite import BranchSuite
+from cordillera.testing.backend_catalog_suite import CatalogSuite
 from cordillera.testing.backend_change_suite import ChangeSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
-from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
+from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_transaction_suite import TransactionSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker

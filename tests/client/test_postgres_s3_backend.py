@@ -13,7 +13,8 @@ from psycopg import conninfo, sql
 from cordillera.app import Application, create_lake
 from cordillera.client.local import LocalBackend
 from cordillera.testing.backend_branch_suite import BranchSuite
-from cordillera.testing.backend_suite import CatalogSuite, RowsSuite
+from cordillera.testing.backend_catalog_suite import CatalogSuite
+from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
 from tests.servers_s3 import S3Server

@@ -24,9 +24,10 @@ from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.compaction import Compactor, ResolvedGroups, StagedGroup
 from cordillera.table.expiry import plan_expiry
 from cordillera.table.io import TableIO
+from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.reachable import snapshot_files
 from cordillera.table.scan import Scan, check_selection, stream
-from cordillera.table.write import PreparedWrite, TableWriter
+from cordillera.table.write import TableWriter
 
 
 class LooseTable:

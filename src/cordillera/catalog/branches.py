@@ -39,8 +39,8 @@ from cordillera.spec.refs import (
 )
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.branching import BranchWriter, tombstones_update
+from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.tombstones import tombstones_as_of
-from cordillera.table.write import PreparedWrite
 
 
 class BranchService:

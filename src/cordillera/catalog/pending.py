@@ -10,8 +10,9 @@ from cordillera.errors import CorruptDataError, WriteConflictError
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.isolation import Isolation, isolation_of
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.prepared_write import PreparedWrite, StagedWrite
 from cordillera.table.rebase import Rebase
-from cordillera.table.write import PreparedWrite, StagedWrite, TableWriter
+from cordillera.table.write import TableWriter
 
 
 class PendingWrite:

@@ -20,7 +20,8 @@ from cordillera.spec.merge import Operation, parse_operation
 from cordillera.spec.refs import on_branch
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
 from cordillera.table.keyed_write import stored_columns
-from cordillera.table.write import Inspector, StagedWrite, TableWriter
+from cordillera.table.prepared_write import Inspector, StagedWrite
+from cordillera.table.write import TableWriter
 
 
 class Digest:

@@ -22,7 +22,8 @@ from cordillera.spec.merge import Operation
 from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
-from cordillera.table.write import StagedWrite, TableWriter
+from cordillera.table.prepared_write import StagedWrite
+from cordillera.table.write import TableWriter
 
 
 class WriteService:

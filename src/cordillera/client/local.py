@@ -11,36 +11,28 @@ import pyarrow as pa
 
 from cordillera.access.service import NewToken
 from cordillera.app import Application
-from cordillera.arrow_stream import limited
-from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
-from cordillera.catalog.requests import DatasetWrite
-from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
+from cordillera.client.backend import ContractDetails, DatasetDetails
 from cordillera.client.branches import LocalBranches
 from cordillera.client.local_maintenance import LocalMaintenance
+from cordillera.client.local_rows import LocalRows
+from cordillera.client.local_work import LocalWork
 from cordillera.contracts.service import ContractInForce
-from cordillera.errors import InvalidInputError, SnapshotNotFoundError
+from cordillera.errors import InvalidInputError
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.as_of import AsOf
-from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult, Snapshot
+from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
-from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.lineage import LineageGraph, Node
-from cordillera.spec.manifest import Manifest
-from cordillera.spec.merge_clauses import MergeClause
-from cordillera.spec.schema_evolution import SchemaChange
-from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
-from cordillera.spec.table_metadata import MAIN_BRANCH
-from cordillera.spec.workflow import Job, Run, Waiting
 
 _MOST_ORPHANS = 1000
 
 
-class LocalBackend(LocalBranches, LocalMaintenance):
+class LocalBackend(LocalRows, LocalBranches, LocalMaintenance, LocalWork):
     """Implements ``LakeBackend`` on the services of an application.
 
     Args:
@@ -171,138 +163,6 @@ class LocalBackend(LocalBranches, LocalMaintenance):
         """Bring a deleted dataset back."""
         return self.app.catalog.restore_dataset(name)
 
-    # --- rows ----------------------------------------------------------------------------------------------------
-
-    def schema(self, name: str, as_of: AsOf = None) -> pa.Schema:
-        """Return the Arrow schema of a dataset."""
-        found = self.app.catalog.dataset(name)
-        return self.app.tables.schema(found.name, found.version, as_of)
-
-    def scan(
-        self,
-        name: str,
-        *,
-        columns: Sequence[str] | None = None,
-        where: str | None = None,
-        as_of: AsOf = None,
-        limit: int | None = None,
-    ) -> pa.RecordBatchReader:
-        """Stream rows of a dataset."""
-        found = self.app.catalog.dataset(name)
-        reader = self.app.tables.scan(found.name, found.version, columns=columns, where=where, as_of=as_of)
-        return limited(reader, limit)
-
-    def changes(
-        self,
-        name: str,
-        *,
-        after: AsOf = None,
-        upto: AsOf = None,
-        columns: Sequence[str] | None = None,
-        where: str | None = None,
-        net: bool = True,
-        limit: int | None = None,
-    ) -> pa.RecordBatchReader:
-        """Stream what changed in a dataset between two moments."""
-        found = self.app.catalog.dataset(name)
-        reader = self.app.tables.change_feed(
-            found.name, found.version, after=after, upto=upto, columns=columns, where=where, net=net
-        )
-        return limited(reader, limit)
-
-    def write(
-        self,
-        name: str,
-        rows: pa.RecordBatchReader,
-        operation: str,
-        *,
-        where: str | None = None,
-        idempotency_key: str | None = None,
-        completes: str | date | None = None,
-        branch: str = MAIN_BRANCH,
-    ) -> CommitResult:
-        """Write rows into a dataset."""
-        return self.app.writes.write(
-            name, rows, operation, where=where, idempotency_key=idempotency_key, completes=completes, branch=branch
-        )
-
-    def merge(
-        self,
-        name: str,
-        rows: pa.RecordBatchReader,
-        clauses: Sequence[MergeClause],
-        *,
-        idempotency_key: str | None = None,
-        completes: str | date | None = None,
-        branch: str = MAIN_BRANCH,
-    ) -> CommitResult:
-        """Merge rows into a dataset by clauses."""
-        return self.app.writes.merge(
-            name, rows, clauses, idempotency_key=idempotency_key, completes=completes, branch=branch
-        )
-
-    def write_together(
-        self, writes: Sequence[DatasetWrite], *, message: str = "", idempotency_key: str | None = None
-    ) -> list[CommitResult]:
-        """Write to several datasets in one commit."""
-        return self.app.transactions.commit(writes, message=message, idempotency_key=idempotency_key)
-
-    def delete_where(
-        self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
-    ) -> CommitResult:
-        """Delete the rows that satisfy a condition."""
-        return self.app.writes.delete_where(name, where, idempotency_key=idempotency_key, branch=branch)
-
-    def explain_write(
-        self,
-        name: str,
-        rows: pa.RecordBatchReader,
-        operation: str,
-        *,
-        where: str | None = None,
-        branch: str = MAIN_BRANCH,
-    ) -> WriteExplanation:
-        """Tell what a write would do to a dataset's files, and why."""
-        return self.app.writes.explain_write(name, rows, operation, where=where, branch=branch)
-
-    def explain_merge(
-        self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
-    ) -> WriteExplanation:
-        """Tell what a merge would do to a dataset's files, and why."""
-        return self.app.writes.explain_merge(name, rows, clauses, branch=branch)
-
-    def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
-        """Tell what a delete would do to a dataset's files, and why."""
-        return self.app.writes.explain_delete(name, where, branch=branch)
-
-    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
-        """Change a dataset's schema."""
-        return self.app.writes.evolve(name, changes)
-
-    def snapshots(
-        self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH
-    ) -> list[Snapshot]:
-        """Return a page of a branch's snapshots, newest first."""
-        return self.app.catalog.snapshots(name, before, limit, branch)
-
-    def snapshot(self, name: str, sequence_number: int) -> Snapshot:
-        """Return a snapshot."""
-        return self.app.catalog.snapshot(name, sequence_number)
-
-    def manifest(self, name: str, sequence_number: int) -> Manifest:
-        """Return what a snapshot changed, file by file."""
-        found = self.app.catalog.manifest(name, sequence_number)
-        if found is None:
-            raise SnapshotNotFoundError(
-                f"{name} has no snapshot {sequence_number}.",
-                hint=f"See which there are with: cordillera snapshot list {name}.",
-            )
-        return found
-
-    def metadata_location(self, name: str) -> str:
-        """Return the URI of the current Iceberg metadata file, for engines that read tables by path."""
-        return self.app.catalog.dataset(name).version.metadata_location
-
     # --- contracts -----------------------------------------------------------------------------------------------
 
     def put_contract(self, name: str, text: str) -> ContractDetails:
@@ -336,149 +196,6 @@ class LocalBackend(LocalBranches, LocalMaintenance):
     def wait_until_complete(self, name: str, partition: str | date, timeout: float) -> Completion:
         """Return the completion of a partition as soon as there is one."""
         return self.app.completions.wait_until_complete(name, partition, timeout)
-
-    # --- targets and subscriptions -------------------------------------------------------------------------------
-
-    def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target:
-        """Configure a target; relative paths in its settings count from the working directory, not behind a server."""
-        if not self._behind_server:
-            config = self.app.complete_target_config(kind, config)
-        return self.app.subscriptions.create_target(name, kind, config, check=check)
-
-    def target(self, name: str) -> Target:
-        """Return a target."""
-        return self.app.subscriptions.target(name)
-
-    def targets(self, after: str = "", limit: int = 100) -> list[Target]:
-        """Return a page of targets."""
-        return self.app.subscriptions.targets(after, limit)
-
-    def check_target(self, name: str) -> None:
-        """Make sure that a target can be reached and written."""
-        self.app.subscriptions.check_target(name)
-
-    def delete_target(self, name: str) -> None:
-        """Remove a target nobody uses."""
-        self.app.subscriptions.delete_target(name)
-
-    def subscribe(
-        self,
-        dataset: str,
-        target: str,
-        *,
-        table: str = "",
-        consumer: str = "",
-        purpose: str = "",
-        columns: Sequence[str] = (),
-        row_filter: str = "",
-    ) -> Subscription:
-        """Ask for a target to follow a dataset."""
-        return self.app.subscriptions.subscribe(
-            dataset, target, table=table, consumer=consumer, purpose=purpose, columns=columns, row_filter=row_filter
-        )
-
-    def subscription(self, subscription_id: UUID) -> SubscriptionStatus:
-        """Return a subscription with its lag."""
-        return self.app.subscriptions.status(subscription_id)
-
-    def subscriptions(
-        self,
-        *,
-        dataset: str | None = None,
-        target: str | None = None,
-        state: str | None = None,
-        after: UUID | None = None,
-        limit: int = 100,
-    ) -> list[SubscriptionStatus]:
-        """Return a page of subscriptions with their lag."""
-        return self.app.subscriptions.subscriptions(
-            dataset=dataset, target=target, state=state, after=after, limit=limit
-        )
-
-    def pause_subscription(self, subscription_id: UUID) -> Subscription:
-        """Stop deliveries."""
-        return self.app.subscriptions.pause(subscription_id)
-
-    def resume_subscription(self, subscription_id: UUID) -> Subscription:
-        """Deliver again."""
-        return self.app.subscriptions.resume(subscription_id)
-
-    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
-        """End a subscription."""
-        return self.app.subscriptions.revoke(subscription_id, keep_rows=keep_rows)
-
-    def verify_subscription(self, subscription_id: UUID) -> Verification:
-        """Compare a target with the lake by keyed checksum."""
-        return self.app.deliveries.verify(subscription_id)
-
-    # --- jobs and runs -------------------------------------------------------------------------------------------
-
-    def create_job(
-        self,
-        name: str,
-        sql: str,
-        *,
-        output_condition: str,
-        output: str = "",
-        inputs: Sequence[str] = (),
-        owner: str = "",
-        description: str = "",
-    ) -> Job:
-        """Create a job."""
-        return self.app.workflows.create_job(
-            name,
-            sql,
-            output_condition=output_condition,
-            output=output,
-            inputs=inputs,
-            owner=owner,
-            description=description,
-        )
-
-    def job(self, name: str) -> Job:
-        """Return a job."""
-        return self.app.workflows.job(name)
-
-    def jobs(self, after: str = "", limit: int = 100) -> list[Job]:
-        """Return a page of jobs."""
-        return self.app.workflows.jobs(after, limit)
-
-    def set_job_enabled(self, name: str, enabled: bool) -> Job:
-        """Let completions start runs of a job, or not."""
-        return self.app.workflows.set_enabled(name, enabled)
-
-    def delete_job(self, name: str) -> None:
-        """Remove a job."""
-        self.app.workflows.delete_job(name)
-
-    def run_job(self, name: str, partition: str) -> Run:
-        """Run a job again for a partition."""
-        return self.app.workflows.run_now(name, partition)
-
-    def run(self, run_id: UUID) -> Run:
-        """Return a run."""
-        return self.app.workflows.run(run_id)
-
-    def runs(
-        self,
-        *,
-        job: str | None = None,
-        state: str | None = None,
-        partition: str | None = None,
-        before: UUID | None = None,
-        limit: int = 100,
-    ) -> list[Run]:
-        """Return a page of runs, newest first."""
-        return self.app.workflows.runs(job=job, state=state, partition=partition, before=before, limit=limit)
-
-    def run_counts(self) -> list[RunCount]:
-        """Return how many runs each job has in each state."""
-        counts = self.app.workflows.run_counts()
-        return [RunCount(job, state, count) for (job, state), count in sorted(counts.items())]
-
-    def waiting(self, job: str, limit: int = 50) -> list[Waiting]:
-        """Return the partitions for which a job waits, and for what."""
-        return self.app.workflows.waiting(job, limit)
 
     # --- lineage, events, tasks, tokens --------------------------------------------------------------------------
 

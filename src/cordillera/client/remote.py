@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from time import monotonic
 from uuid import UUID
@@ -12,37 +11,28 @@ import httpx2
 import pyarrow as pa
 
 from cordillera.access.service import NewToken
-from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
-from cordillera.catalog.requests import DatasetWrite
-from cordillera.client.backend import ContractDetails, DatasetDetails, RunCount
+from cordillera.client.backend import ContractDetails, DatasetDetails
 from cordillera.client.branches import RemoteBranches
 from cordillera.client.connection import Connection, path, segment_text
 from cordillera.client.remote_maintenance import RemoteMaintenance
+from cordillera.client.remote_rows import RemoteRows
+from cordillera.client.remote_work import RemoteWork
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
 from cordillera.errors import WaitTimeoutError
 from cordillera.maintenance.results import Orphan
-from cordillera.merge_codec import clauses_to_json
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
-from cordillera.schema_codec import change_to_plain, schema_to_columns
+from cordillera.schema_codec import schema_to_columns
 from cordillera.spec.as_of import AsOf, as_of_to_text
-from cordillera.spec.catalog import Dataset, Namespace, SearchResult, Snapshot
+from cordillera.spec.catalog import Dataset, Namespace, SearchResult
 from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 from cordillera.spec.event import AuditEntry, Event, Task
-from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.lineage import LineageGraph, Node
-from cordillera.spec.manifest import Manifest
-from cordillera.spec.merge_clauses import MergeClause
-from cordillera.spec.schema_evolution import SchemaChange
-from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
-from cordillera.spec.table_metadata import MAIN_BRANCH
-from cordillera.spec.workflow import Job, Run, Waiting
-from cordillera.transaction_codec import writes_to_json
 
 
-class RemoteBackend(RemoteBranches, RemoteMaintenance):
+class RemoteBackend(RemoteRows, RemoteBranches, RemoteMaintenance, RemoteWork):
     """Implements ``LakeBackend`` over the HTTP API.
 
     Args:
@@ -181,177 +171,6 @@ class RemoteBackend(RemoteBranches, RemoteMaintenance):
         """Bring a deleted dataset back."""
         return self._server.post(Dataset, path("datasets", name) + "/restore")
 
-    # --- rows ----------------------------------------------------------------------------------------------------
-
-    def schema(self, name: str, as_of: AsOf = None) -> pa.Schema:
-        """Return the Arrow schema of a dataset."""
-        parameters = {"as_of": None if as_of is None else as_of_to_text(as_of)}
-        address = path("datasets", name) + "/schema"
-        return self._server.read_rows("GET", address, parameters=parameters).read_all().schema
-
-    def scan(
-        self,
-        name: str,
-        *,
-        columns: Sequence[str] | None = None,
-        where: str | None = None,
-        as_of: AsOf = None,
-        limit: int | None = None,
-    ) -> pa.RecordBatchReader:
-        """Stream rows of a dataset."""
-        parameters: dict[str, object] = {
-            "columns": [""] if columns is not None and not columns else columns,
-            "where": where,
-            "as_of": None if as_of is None else as_of_to_text(as_of),
-            "limit": limit,
-        }
-        return self._server.read_rows("GET", path("datasets", name) + "/rows", parameters=parameters)
-
-    def changes(
-        self,
-        name: str,
-        *,
-        after: AsOf = None,
-        upto: AsOf = None,
-        columns: Sequence[str] | None = None,
-        where: str | None = None,
-        net: bool = True,
-        limit: int | None = None,
-    ) -> pa.RecordBatchReader:
-        """Stream what changed in a dataset between two moments."""
-        parameters: dict[str, object] = {
-            "after": None if after is None else as_of_to_text(after),
-            "upto": None if upto is None else as_of_to_text(upto),
-            "columns": [""] if columns is not None and not columns else columns,
-            "where": where,
-            "net": net,
-            "limit": limit,
-        }
-        return self._server.read_rows("GET", path("datasets", name) + "/changes", parameters=parameters)
-
-    def write(
-        self,
-        name: str,
-        rows: pa.RecordBatchReader,
-        operation: str,
-        *,
-        where: str | None = None,
-        idempotency_key: str | None = None,
-        completes: str | date | None = None,
-        branch: str = MAIN_BRANCH,
-    ) -> CommitResult:
-        """Write rows into a dataset."""
-        return self._server.write_rows(
-            CommitResult,
-            path("datasets", name) + "/rows",
-            rows,
-            key=idempotency_key,
-            operation=operation,
-            where=where,
-            completes=None if completes is None else self._label(name, completes),
-            branch=branch,
-        )
-
-    def merge(
-        self,
-        name: str,
-        rows: pa.RecordBatchReader,
-        clauses: Sequence[MergeClause],
-        *,
-        idempotency_key: str | None = None,
-        completes: str | date | None = None,
-        branch: str = MAIN_BRANCH,
-    ) -> CommitResult:
-        """Merge rows into a dataset by clauses."""
-        return self._server.write_rows(
-            CommitResult,
-            path("datasets", name) + "/merges",
-            rows,
-            key=idempotency_key,
-            clauses=clauses_to_json(clauses),
-            completes=None if completes is None else self._label(name, completes),
-            branch=branch,
-        )
-
-    def write_together(
-        self, writes: Sequence[DatasetWrite], *, message: str = "", idempotency_key: str | None = None
-    ) -> list[CommitResult]:
-        """Write to several datasets in one commit."""
-        labelled = [
-            write if write.completes is None else replace(write, completes=self._label(write.dataset, write.completes))
-            for write in writes
-        ]
-        return self._server.write_rows(
-            Page[CommitResult],
-            "/transactions",
-            *(write.rows for write in writes if write.rows is not None),
-            key=idempotency_key,
-            writes=writes_to_json(labelled),
-            message=message,
-        ).items
-
-    def delete_where(
-        self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
-    ) -> CommitResult:
-        """Delete the rows that satisfy a condition."""
-        address = path("datasets", name) + "/rows"
-        return self._server.post(
-            CommitResult, address, method="DELETE", key=idempotency_key, where=where, branch=branch
-        )
-
-    def explain_write(
-        self,
-        name: str,
-        rows: pa.RecordBatchReader,
-        operation: str,
-        *,
-        where: str | None = None,
-        branch: str = MAIN_BRANCH,
-    ) -> WriteExplanation:
-        """Tell what a write would do to a dataset's files, and why."""
-        address = path("datasets", name, "rows", "explanation")
-        return self._server.write_rows(
-            WriteExplanation, address, rows, key=None, operation=operation, where=where, branch=branch
-        )
-
-    def explain_merge(
-        self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
-    ) -> WriteExplanation:
-        """Tell what a merge would do to a dataset's files, and why."""
-        address = path("datasets", name, "merges", "explanation")
-        return self._server.write_rows(
-            WriteExplanation, address, rows, key=None, clauses=clauses_to_json(clauses), branch=branch
-        )
-
-    def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
-        """Tell what a delete would do to a dataset's files, and why."""
-        address = path("datasets", name, "rows", "deletion-explanation")
-        return self._server.post(WriteExplanation, address, where=where, branch=branch)
-
-    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
-        """Change a dataset's schema."""
-        body = {"changes": [change_to_plain(change) for change in changes]}
-        return self._server.post(CommitResult, path("datasets", name) + "/schema-changes", body)
-
-    def snapshots(
-        self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH
-    ) -> list[Snapshot]:
-        """Return a page of a branch's snapshots, newest first."""
-        address = path("datasets", name) + "/snapshots"
-        return self._server.get(Page[Snapshot], address, before=before, limit=limit, branch=branch).items
-
-    def snapshot(self, name: str, sequence_number: int) -> Snapshot:
-        """Return a snapshot."""
-        return self._server.get(Snapshot, path("datasets", name, "snapshots", str(sequence_number)))
-
-    def manifest(self, name: str, sequence_number: int) -> Manifest:
-        """Return what a snapshot changed, file by file."""
-        return self._server.get(Manifest, path("datasets", name, "snapshots", str(sequence_number), "manifest"))
-
-    def metadata_location(self, name: str) -> str:
-        """Return the URI of the current Iceberg metadata file, for engines that read tables by path."""
-        return self._server.get(dict[str, str], path("datasets", name) + "/metadata-location")["metadata_location"]
-
     # --- contracts -----------------------------------------------------------------------------------------------
 
     def put_contract(self, name: str, text: str) -> ContractDetails:
@@ -408,164 +227,6 @@ class RemoteBackend(RemoteBranches, RemoteMaintenance):
         if isinstance(partition, str):
             return partition
         return partition_label(CompletionUnit(self.dataset(name).version.completion_unit), partition, name)
-
-    # --- targets and subscriptions -------------------------------------------------------------------------------
-
-    def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target:
-        """Configure a target."""
-        body = {"name": name, "kind": kind, "config": dict(config), "check": check}
-        return self._server.post(Target, "/targets", body)
-
-    def target(self, name: str) -> Target:
-        """Return a target."""
-        return self._server.get(Target, path("targets", name))
-
-    def targets(self, after: str = "", limit: int = 100) -> list[Target]:
-        """Return a page of targets."""
-        return self._server.get(Page[Target], "/targets", after=after, limit=limit).items
-
-    def check_target(self, name: str) -> None:
-        """Make sure that a target can be reached and written."""
-        self._server.request("POST", path("targets", name) + "/check")
-
-    def delete_target(self, name: str) -> None:
-        """Remove a target nobody uses."""
-        self._server.request("DELETE", path("targets", name))
-
-    def subscribe(
-        self,
-        dataset: str,
-        target: str,
-        *,
-        table: str = "",
-        consumer: str = "",
-        purpose: str = "",
-        columns: Sequence[str] = (),
-        row_filter: str = "",
-    ) -> Subscription:
-        """Ask for a target to follow a dataset."""
-        body = {
-            "dataset": dataset,
-            "target": target,
-            "table": table,
-            "consumer": consumer,
-            "purpose": purpose,
-            "columns": list(columns),
-            "row_filter": row_filter,
-        }
-        return self._server.post(Subscription, "/subscriptions", body)
-
-    def subscription(self, subscription_id: UUID) -> SubscriptionStatus:
-        """Return a subscription with its lag."""
-        return self._server.get(SubscriptionStatus, path("subscriptions", str(subscription_id)))
-
-    def subscriptions(
-        self,
-        *,
-        dataset: str | None = None,
-        target: str | None = None,
-        state: str | None = None,
-        after: UUID | None = None,
-        limit: int = 100,
-    ) -> list[SubscriptionStatus]:
-        """Return a page of subscriptions with their lag."""
-        return self._server.get(
-            Page[SubscriptionStatus],
-            "/subscriptions",
-            dataset=dataset,
-            target=target,
-            state=state,
-            after=after,
-            limit=limit,
-        ).items
-
-    def pause_subscription(self, subscription_id: UUID) -> Subscription:
-        """Stop deliveries."""
-        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "pause"))
-
-    def resume_subscription(self, subscription_id: UUID) -> Subscription:
-        """Deliver again."""
-        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "resume"))
-
-    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
-        """End a subscription."""
-        body = {"keep_rows": keep_rows}
-        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "revoke"), body)
-
-    def verify_subscription(self, subscription_id: UUID) -> Verification:
-        """Compare a target with the lake by keyed checksum."""
-        return self._server.post(Verification, path("subscriptions", str(subscription_id), "verify"))
-
-    # --- jobs and runs -------------------------------------------------------------------------------------------
-
-    def create_job(
-        self,
-        name: str,
-        sql: str,
-        *,
-        output_condition: str,
-        output: str = "",
-        inputs: Sequence[str] = (),
-        owner: str = "",
-        description: str = "",
-    ) -> Job:
-        """Create a job."""
-        body = {
-            "name": name,
-            "sql": sql,
-            "output_condition": output_condition,
-            "output": output,
-            "inputs": list(inputs),
-            "owner": owner,
-            "description": description,
-        }
-        return self._server.post(Job, "/jobs", body)
-
-    def job(self, name: str) -> Job:
-        """Return a job."""
-        return self._server.get(Job, path("jobs", name))
-
-    def jobs(self, after: str = "", limit: int = 100) -> list[Job]:
-        """Return a page of jobs."""
-        return self._server.get(Page[Job], "/jobs", after=after, limit=limit).items
-
-    def set_job_enabled(self, name: str, enabled: bool) -> Job:
-        """Let completions start runs of a job, or not."""
-        return self._server.post(Job, path("jobs", name), {"enabled": enabled}, method="PATCH")
-
-    def delete_job(self, name: str) -> None:
-        """Remove a job."""
-        self._server.request("DELETE", path("jobs", name))
-
-    def run_job(self, name: str, partition: str) -> Run:
-        """Run a job again for a partition."""
-        return self._server.post(Run, path("jobs", name, "runs"), {"partition": partition})
-
-    def run(self, run_id: UUID) -> Run:
-        """Return a run."""
-        return self._server.get(Run, path("runs", str(run_id)))
-
-    def runs(
-        self,
-        *,
-        job: str | None = None,
-        state: str | None = None,
-        partition: str | None = None,
-        before: UUID | None = None,
-        limit: int = 100,
-    ) -> list[Run]:
-        """Return a page of runs, newest first."""
-        return self._server.get(
-            Page[Run], "/runs", job=job, state=state, partition=partition, before=before, limit=limit
-        ).items
-
-    def run_counts(self) -> list[RunCount]:
-        """Return how many runs each job has in each state."""
-        return self._server.get(Page[RunCount], "/run-counts").items
-
-    def waiting(self, job: str, limit: int = 50) -> list[Waiting]:
-        """Return the partitions for which a job waits, and for what."""
-        return self._server.get(Page[Waiting], path("jobs", job, "waiting"), limit=limit).items
 
     # --- lineage, events, tasks, tokens --------------------------------------------------------------------------
 

@@ -42,9 +42,9 @@ from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.compaction import Compactor, RewriteGroup, StagedGroup
 from cordillera.table.content_file import ManifestFile
 from cordillera.table.expiry import ExpiryPlan, plan_expiry
+from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.reachable import snapshot_files
 from cordillera.table.snapshot_producer import MANIFEST_ENTRIES, FileChanges, SnapshotProducer
-from cordillera.table.write import PreparedWrite
 
 CHECKPOINT_BYTES = 1024**3
 """How much is rewritten between two commits of one compaction."""

@@ -17,9 +17,10 @@ from cordillera.table.describe import describe_changes, describe_files
 from cordillera.table.file_changes import build_changes
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
+from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, ProducedSnapshot, SnapshotProducer
 from cordillera.table.tombstones import tombstones_as_of
-from cordillera.table.write import PreparedWrite, TableWriter
+from cordillera.table.write import TableWriter
 
 SOURCE_SUMMARY = "source-snapshot-id"
 """Iceberg's entry of a cherry-picked snapshot's summary: the snapshot it was taken from."""

@@ -38,10 +38,10 @@ from cordillera.table.file_changes import LINEAGE, data_writer, write_vectors
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
+from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.pruning import FilterPruner
 from cordillera.table.reader import ReadOptions
 from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
-from cordillera.table.write import PreparedWrite
 from cordillera.table.z_order import z_values
 
 _SMALL, _LARGE = 0.75, 1.8  # of the target size; between them a file is left as it is

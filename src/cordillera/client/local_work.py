@@ -1,0 +1,161 @@
+"""Targets, subscriptions, jobs and runs of a lake in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from cordillera.app import Application
+from cordillera.client.backend import RunCount
+from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.workflow import Job, Run, Waiting
+
+
+class LocalWork:
+    """The part of ``LakeBackend`` that is about subscriptions and jobs, on the services of an application."""
+
+    app: Application
+    _behind_server: bool
+
+    # --- targets and subscriptions -------------------------------------------------------------------------------
+
+    def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target:
+        """Configure a target; relative paths in its settings count from the working directory, not behind a server."""
+        if not self._behind_server:
+            config = self.app.complete_target_config(kind, config)
+        return self.app.subscriptions.create_target(name, kind, config, check=check)
+
+    def target(self, name: str) -> Target:
+        """Return a target."""
+        return self.app.subscriptions.target(name)
+
+    def targets(self, after: str = "", limit: int = 100) -> list[Target]:
+        """Return a page of targets."""
+        return self.app.subscriptions.targets(after, limit)
+
+    def check_target(self, name: str) -> None:
+        """Make sure that a target can be reached and written."""
+        self.app.subscriptions.check_target(name)
+
+    def delete_target(self, name: str) -> None:
+        """Remove a target nobody uses."""
+        self.app.subscriptions.delete_target(name)
+
+    def subscribe(
+        self,
+        dataset: str,
+        target: str,
+        *,
+        table: str = "",
+        consumer: str = "",
+        purpose: str = "",
+        columns: Sequence[str] = (),
+        row_filter: str = "",
+    ) -> Subscription:
+        """Ask for a target to follow a dataset."""
+        return self.app.subscriptions.subscribe(
+            dataset, target, table=table, consumer=consumer, purpose=purpose, columns=columns, row_filter=row_filter
+        )
+
+    def subscription(self, subscription_id: UUID) -> SubscriptionStatus:
+        """Return a subscription with its lag."""
+        return self.app.subscriptions.status(subscription_id)
+
+    def subscriptions(
+        self,
+        *,
+        dataset: str | None = None,
+        target: str | None = None,
+        state: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
+    ) -> list[SubscriptionStatus]:
+        """Return a page of subscriptions with their lag."""
+        return self.app.subscriptions.subscriptions(
+            dataset=dataset, target=target, state=state, after=after, limit=limit
+        )
+
+    def pause_subscription(self, subscription_id: UUID) -> Subscription:
+        """Stop deliveries."""
+        return self.app.subscriptions.pause(subscription_id)
+
+    def resume_subscription(self, subscription_id: UUID) -> Subscription:
+        """Deliver again."""
+        return self.app.subscriptions.resume(subscription_id)
+
+    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
+        """End a subscription."""
+        return self.app.subscriptions.revoke(subscription_id, keep_rows=keep_rows)
+
+    def verify_subscription(self, subscription_id: UUID) -> Verification:
+        """Compare a target with the lake by keyed checksum."""
+        return self.app.deliveries.verify(subscription_id)
+
+    # --- jobs and runs -------------------------------------------------------------------------------------------
+
+    def create_job(
+        self,
+        name: str,
+        sql: str,
+        *,
+        output_condition: str,
+        output: str = "",
+        inputs: Sequence[str] = (),
+        owner: str = "",
+        description: str = "",
+    ) -> Job:
+        """Create a job."""
+        return self.app.workflows.create_job(
+            name,
+            sql,
+            output_condition=output_condition,
+            output=output,
+            inputs=inputs,
+            owner=owner,
+            description=description,
+        )
+
+    def job(self, name: str) -> Job:
+        """Return a job."""
+        return self.app.workflows.job(name)
+
+    def jobs(self, after: str = "", limit: int = 100) -> list[Job]:
+        """Return a page of jobs."""
+        return self.app.workflows.jobs(after, limit)
+
+    def set_job_enabled(self, name: str, enabled: bool) -> Job:
+        """Let completions start runs of a job, or not."""
+        return self.app.workflows.set_enabled(name, enabled)
+
+    def delete_job(self, name: str) -> None:
+        """Remove a job."""
+        self.app.workflows.delete_job(name)
+
+    def run_job(self, name: str, partition: str) -> Run:
+        """Run a job again for a partition."""
+        return self.app.workflows.run_now(name, partition)
+
+    def run(self, run_id: UUID) -> Run:
+        """Return a run."""
+        return self.app.workflows.run(run_id)
+
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        state: str | None = None,
+        partition: str | None = None,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> list[Run]:
+        """Return a page of runs, newest first."""
+        return self.app.workflows.runs(job=job, state=state, partition=partition, before=before, limit=limit)
+
+    def run_counts(self) -> list[RunCount]:
+        """Return how many runs each job has in each state."""
+        counts = self.app.workflows.run_counts()
+        return [RunCount(job, state, count) for (job, state), count in sorted(counts.items())]
+
+    def waiting(self, job: str, limit: int = 50) -> list[Waiting]:
+        """Return the partitions for which a job waits, and for what."""
+        return self.app.workflows.waiting(job, limit)

@@ -1,0 +1,176 @@
+"""Targets, subscriptions, jobs and runs of a lake behind a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from cordillera.client.backend import RunCount
+from cordillera.client.connection import Connection, path
+from cordillera.codec import Page
+from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.workflow import Job, Run, Waiting
+
+
+class RemoteWork:
+    """The part of ``LakeBackend`` that is about subscriptions and jobs, over the HTTP API."""
+
+    _server: Connection
+
+    # --- targets and subscriptions -------------------------------------------------------------------------------
+
+    def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target:
+        """Configure a target."""
+        body = {"name": name, "kind": kind, "config": dict(config), "check": check}
+        return self._server.post(Target, "/targets", body)
+
+    def target(self, name: str) -> Target:
+        """Return a target."""
+        return self._server.get(Target, path("targets", name))
+
+    def targets(self, after: str = "", limit: int = 100) -> list[Target]:
+        """Return a page of targets."""
+        return self._server.get(Page[Target], "/targets", after=after, limit=limit).items
+
+    def check_target(self, name: str) -> None:
+        """Make sure that a target can be reached and written."""
+        self._server.request("POST", path("targets", name) + "/check")
+
+    def delete_target(self, name: str) -> None:
+        """Remove a target nobody uses."""
+        self._server.request("DELETE", path("targets", name))
+
+    def subscribe(
+        self,
+        dataset: str,
+        target: str,
+        *,
+        table: str = "",
+        consumer: str = "",
+        purpose: str = "",
+        columns: Sequence[str] = (),
+        row_filter: str = "",
+    ) -> Subscription:
+        """Ask for a target to follow a dataset."""
+        body = {
+            "dataset": dataset,
+            "target": target,
+            "table": table,
+            "consumer": consumer,
+            "purpose": purpose,
+            "columns": list(columns),
+            "row_filter": row_filter,
+        }
+        return self._server.post(Subscription, "/subscriptions", body)
+
+    def subscription(self, subscription_id: UUID) -> SubscriptionStatus:
+        """Return a subscription with its lag."""
+        return self._server.get(SubscriptionStatus, path("subscriptions", str(subscription_id)))
+
+    def subscriptions(
+        self,
+        *,
+        dataset: str | None = None,
+        target: str | None = None,
+        state: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
+    ) -> list[SubscriptionStatus]:
+        """Return a page of subscriptions with their lag."""
+        return self._server.get(
+            Page[SubscriptionStatus],
+            "/subscriptions",
+            dataset=dataset,
+            target=target,
+            state=state,
+            after=after,
+            limit=limit,
+        ).items
+
+    def pause_subscription(self, subscription_id: UUID) -> Subscription:
+        """Stop deliveries."""
+        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "pause"))
+
+    def resume_subscription(self, subscription_id: UUID) -> Subscription:
+        """Deliver again."""
+        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "resume"))
+
+    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
+        """End a subscription."""
+        body = {"keep_rows": keep_rows}
+        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "revoke"), body)
+
+    def verify_subscription(self, subscription_id: UUID) -> Verification:
+        """Compare a target with the lake by keyed checksum."""
+        return self._server.post(Verification, path("subscriptions", str(subscription_id), "verify"))
+
+    # --- jobs and runs -------------------------------------------------------------------------------------------
+
+    def create_job(
+        self,
+        name: str,
+        sql: str,
+        *,
+        output_condition: str,
+        output: str = "",
+        inputs: Sequence[str] = (),
+        owner: str = "",
+        description: str = "",
+    ) -> Job:
+        """Create a job."""
+        body = {
+            "name": name,
+            "sql": sql,
+            "output_condition": output_condition,
+            "output": output,
+            "inputs": list(inputs),
+            "owner": owner,
+            "description": description,
+        }
+        return self._server.post(Job, "/jobs", body)
+
+    def job(self, name: str) -> Job:
+        """Return a job."""
+        return self._server.get(Job, path("jobs", name))
+
+    def jobs(self, after: str = "", limit: int = 100) -> list[Job]:
+        """Return a page of jobs."""
+        return self._server.get(Page[Job], "/jobs", after=after, limit=limit).items
+
+    def set_job_enabled(self, name: str, enabled: bool) -> Job:
+        """Let completions start runs of a job, or not."""
+        return self._server.post(Job, path("jobs", name), {"enabled": enabled}, method="PATCH")
+
+    def delete_job(self, name: str) -> None:
+        """Remove a job."""
+        self._server.request("DELETE", path("jobs", name))
+
+    def run_job(self, name: str, partition: str) -> Run:
+        """Run a job again for a partition."""
+        return self._server.post(Run, path("jobs", name, "runs"), {"partition": partition})
+
+    def run(self, run_id: UUID) -> Run:
+        """Return a run."""
+        return self._server.get(Run, path("runs", str(run_id)))
+
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        state: str | None = None,
+        partition: str | None = None,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> list[Run]:
+        """Return a page of runs, newest first."""
+        return self._server.get(
+            Page[Run], "/runs", job=job, state=state, partition=partition, before=before, limit=limit
+        ).items
+
+    def run_counts(self) -> list[RunCount]:
+        """Return how many runs each job has in each state."""
+        return self._server.get(Page[RunCount], "/run-counts").items
+
+    def waiting(self, job: str, limit: int = 50) -> list[Waiting]:
+        """Return the partitions for which a job waits, and for what."""
+        return self._server.get(Page[Waiting], path("jobs", job, "waiting"), limit=limit).items
