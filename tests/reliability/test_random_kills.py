@@ -20,7 +20,6 @@ from cordillera.adapters.db.schema import commit_receipts
 from cordillera.client import Dataset
 from cordillera.client.local import LocalBackend
 from cordillera.spec.manifest import TableOperation
-from cordillera.spec.object_uri import is_unfinished
 from cordillera.table.reachable import referenced_files
 from tests.interop.engines import READERS
 from tests.reliability.crash import new_lake
@@ -143,7 +142,7 @@ def check_history(place: Path, begun: int) -> None:
         metadata = tables.load(version)
         named = {Path(urlsplit(uri).path) for uri in referenced_files(tables.io, metadata, version.metadata_location)}
         there = {path for path in Path(urlsplit(metadata.location).path).rglob("*") if path.is_file()}
-        assert {path for path in there if not is_unfinished(path.name)} == named
+        assert there == named
         assert stored(dataset) == newest
         for read in READERS.values():
             rows = read(version.metadata_location).to_pylist()

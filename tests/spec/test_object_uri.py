@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordillera.errors import AccessDeniedError, CordilleraError, CorruptDataError, InvalidInputError
-from cordillera.spec.object_uri import check_range, folder_key, is_object_key, is_unfinished, object_key
+from cordillera.spec.object_uri import check_range, folder_key, is_object_key, is_unfinished, object_key, unfinished_key
 
 ROOT = "file:///data/lake"
 anything = st.text(st.sampled_from("ab./%2eEfF\\ #?\x00\n") | st.characters(), max_size=12)
@@ -68,3 +68,15 @@ def test_a_range_is_within_the_object_or_refused(offset: int, length: int | None
     else:
         with pytest.raises(CorruptDataError):
             check_range("x", offset, length, size)
+
+
+def test_an_unfinished_file_lies_inside_the_root() -> None:
+    name = ".tmp-" + "0f" * 16
+    assert unfinished_key("file:///lake", f"file:///lake/{name}") == name
+    assert unfinished_key("file:///lake", f"file:///lake/a/b/{name}") == f"a/b/{name}"
+    for uri in (f"file:///other/{name}", f"file:///lake/../{name}", f"file:///lake/a/%2e%2e/{name}", name):
+        with pytest.raises(AccessDeniedError):
+            unfinished_key("file:///lake", uri)
+    for uri in ("file:///lake/data.parquet", "file:///lake/a", f"file:///lake/a//{name}"):
+        with pytest.raises(InvalidInputError):
+            unfinished_key("file:///lake", uri)

@@ -23,13 +23,14 @@ from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.client import Lake
+    from cordillera.maintenance.results import OrphanRemoval
     from cordillera.operations.doctor import Finding
 
 app = typer.Typer()
 _LAKE: View = {"name": "name", "id": "id", "storage_root": "storage_root", "created_at": "created_at"}
 _FINDINGS: View = {"check": "check", "verdict": "verdict", "message": "message", "hint": "hint"}
-_REMOVAL: View = {"removed": "removed", "files": "files", "bytes": "bytes"}
-_ORPHANS: View = {"dataset": "dataset", "uri": "uri", "bytes": "bytes"}
+_REMOVAL: View = {"removed": "removed", "files": "files", "bytes": "bytes", "unfinished": "unfinished"}
+_ORPHANS: View = {"dataset": "dataset", "uri": "uri", "bytes": "bytes", "unfinished": "unfinished"}
 
 
 @command(
@@ -145,7 +146,10 @@ def migrate() -> None:
 )
 def doctor(
     orphans: Annotated[
-        bool, typer.Option("--orphans", help="List the files that belong to no snapshot, instead of the checks.")
+        bool,
+        typer.Option(
+            "--orphans", help="List the files that belong to no snapshot, also unfinished ones, instead of the checks."
+        ),
     ] = False,
     remove_orphans: Annotated[
         bool, typer.Option("--remove-orphans", help="Remove the files that belong to no snapshot, instead.")
@@ -182,12 +186,15 @@ def doctor(
 
 def _remove_orphans(lake: Lake, hours: float, *, force: bool, dry_run: bool, yes: bool) -> None:
     found = lake.backend.remove_orphans(older_than_hours=hours)
-    consequence = (
-        f"{counted(found.files, 'file')} ({counted(found.bytes, 'byte')}) that belong to no snapshot would be removed."
-    )
+    consequence = f"{_amount(found)} that belong to no snapshot would be removed."
     if go_ahead(consequence, dry_run=dry_run, yes=yes or not found.files):
         done = lake.backend.remove_orphans(older_than_hours=hours, dry_run=False, force=force)
-        show_outcome(f"Removed {counted(done.files, 'file')} ({counted(done.bytes, 'byte')}).", done, _REMOVAL)
+        show_outcome(f"Removed {_amount(done)}.", done, _REMOVAL)
+
+
+def _amount(removal: OrphanRemoval) -> str:
+    unfinished = f", {removal.unfinished} unfinished" if removal.unfinished else ""
+    return f"{counted(removal.files, 'file')} ({counted(removal.bytes, 'byte')}{unfinished})"
 
 
 def _worst(findings: Sequence[Finding]) -> int:

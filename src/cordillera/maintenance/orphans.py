@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 
@@ -13,6 +13,7 @@ from cordillera.errors import NotAllowedError
 from cordillera.maintenance.results import Orphan, OrphanRemoval
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.storage import StoredObject, UnfinishedObject
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.table.reachable import place_of, referenced_files
 
@@ -37,26 +38,37 @@ class OrphanService:
         self._store, self._catalog, self._tables, self._clock = store, catalog, tables, clock
 
     def find(self, older_than: timedelta) -> Iterator[Orphan]:
-        """Yield files that no snapshot refers to.
+        """Yield files that no snapshot refers to, and what is stored of files that were never finished.
 
         Args:
-            older_than: Younger files are passed over: a writer may be about to commit them.
+            older_than: Younger files are passed over: a writer may be about to commit them, or be writing them.
         """
-        horizon = self._clock.now() - older_than
+        return (orphan for orphan, _ in self._found(older_than))
+
+    def _found(self, older_than: timedelta) -> Iterator[tuple[Orphan, StoredObject]]:
+        horizon, storage = self._clock.now() - older_than, self._tables.io.storage
         for dataset, version in self._versions():
-            location = version.location
-            found = [file for file in self._tables.io.storage.list(location) if file.modified_at <= horizon]
+            name = str(dataset.ref(version.number))
+            for begun in storage.list_unfinished(version.location):
+                if begun.modified_at <= horizon:
+                    yield Orphan(name, begun.uri, begun.size, unfinished=True), begun
+            found = [file for file in storage.list(version.location) if file.modified_at <= horizon]
             # The metadata is read after the list was made: what has been committed in between is no orphan.
             needed = self._needed(dataset, version)
             for file in found:
                 if place_of(file.uri) not in needed:
-                    yield Orphan(str(dataset.ref(version.number)), file.uri, file.size)
+                    yield Orphan(name, file.uri, file.size), file
+
+    def _remove(self, files: Sequence[StoredObject]) -> None:
+        unfinished = [file for file in files if isinstance(file, UnfinishedObject)]
+        self._tables.io.storage.discard(unfinished)
+        self._tables.io.storage.delete(file.uri for file in files if not isinstance(file, UnfinishedObject))
 
     def remove(self, older_than: timedelta = SAFE_AGE, *, dry_run: bool = True, force: bool = False) -> OrphanRemoval:
-        """Remove files that no snapshot refers to.
+        """Remove files that no snapshot refers to, and what is stored of files that were never finished.
 
         Args:
-            older_than: Younger files stay: a writer may be about to commit them.
+            older_than: Younger files stay: a writer may be about to commit them, or be writing them.
             dry_run: Only say what would go.
             force: Allow an age below a day. Nobody must be writing then.
 
@@ -68,17 +80,20 @@ class OrphanService:
                 "Files younger than a day may belong to a write that is not done, so they are not removed.",
                 hint="Wait, or stop every writer and force it.",
             )
-        files = size = 0
+        files = size = unfinished = 0
         examples: list[Orphan] = []
-        orphans = self.find(older_than)
-        while batch := list(islice(orphans, _AT_ONCE)):
+        found = self._found(older_than)
+        while batch := list(islice(found, _AT_ONCE)):
             if not dry_run:
-                self._tables.io.storage.delete(orphan.uri for orphan in batch)
-            files, size = files + len(batch), size + sum(orphan.bytes for orphan in batch)
-            examples += batch[: _EXAMPLES - len(examples)]
+                self._remove([file for _, file in batch])
+            orphans = [orphan for orphan, _ in batch]
+            files, size = files + len(orphans), size + sum(orphan.bytes for orphan in orphans)
+            unfinished += sum(orphan.unfinished for orphan in orphans)
+            examples += orphans[: _EXAMPLES - len(examples)]
+        result = OrphanRemoval(not dry_run, files, size, tuple(examples), unfinished)
         if files and not dry_run:
-            self._audit(files, size)
-        return OrphanRemoval(not dry_run, files, size, tuple(examples))
+            self._audit(result)
+        return result
 
     def _needed(self, dataset: Dataset, version: DatasetVersion) -> set[str]:
         """Return the places of all files that a table needs as it is now."""
@@ -95,7 +110,7 @@ class OrphanService:
                     yield dataset, version
             after = page[-1].full_name
 
-    def _audit(self, files: int, size: int) -> None:
+    def _audit(self, done: OrphanRemoval) -> None:
         context = current()
         with self._store.write() as tx:
             tx.audit.append(
@@ -104,6 +119,6 @@ class OrphanService:
                 action="lake.remove_orphans",
                 object_kind="lake",
                 object_name="",
-                details={"files": files, "bytes": size},
+                details={"files": done.files, "bytes": done.bytes, "unfinished": done.unfinished},
                 trace_id=context.trace_id,
             )

@@ -73,11 +73,17 @@ class ManifestRewriteResult:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A file under a table's location that no snapshot refers to: left behind by a writer that did not finish."""
+    """A file under a table's location that no snapshot refers to: left behind by a writer that did not finish.
+
+    Attributes:
+        unfinished: Whether its writer died while it was writing the file, which then is no object of the storage:
+            a file under a temporary name, or an incomplete multipart upload.
+    """
 
     dataset: str
     uri: str
     bytes: int
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +94,14 @@ class OrphanRemoval:
         removed: Whether they were removed; False for a dry run.
         files, bytes: How many, and their size.
         examples: The first thousand.
+        unfinished: How many of the files are unfinished.
     """
 
     removed: bool
     files: int
     bytes: int
     examples: tuple[Orphan, ...] = ()
+    unfinished: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,20 @@ class StoredObject:
     modified_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class UnfinishedObject(StoredObject):
+    """What is stored of an object that is not published: its writer is at work, or has died.
+
+    Attributes:
+        uri: Where the bytes are, or, where that has no URI, what they were to become.
+        size: Bytes stored so far.
+        modified_at: When bytes were last added.
+        upload_id: Tells it from others of the same URI, where there can be several.
+    """
+
+    upload_id: str = ""
+
+
 class Storage(Protocol):
     """One storage root, addressed by absolute URIs (``file:///…`` or ``s3://bucket/…``).
 
@@ -69,3 +83,12 @@ class Storage(Protocol):
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects whose URI begins with the folder ``prefix``, in no order."""
+
+    def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
+        """Yield what is stored of unpublished objects under the folder ``prefix``, in no order."""
+
+    def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
+        """Remove what is stored of unpublished objects; those published or gone are passed over.
+
+        A writer that is still at work on one fails with ``StorageUnavailableError``.
+        """

@@ -46,6 +46,20 @@ def folder_key(root: str, prefix: str) -> str:
     return "" if folder == root else object_key(root, folder)
 
 
+def unfinished_key(root: str, uri: str) -> str:
+    """Return the part of ``uri`` after ``root/``, of a file that an object has while it is being written.
+
+    Raises:
+        AccessDeniedError: If the URI is not inside the root.
+        InvalidInputError: If it is not the name of an unfinished file.
+    """
+    folder, _, name = uri.rpartition("/")
+    key = "" if folder == root else object_key(root, folder)
+    if not is_unfinished(name):
+        raise InvalidInputError(f"{uri!r} is no unfinished file.")
+    return f"{key}/{name}" if key else name
+
+
 def is_object_key(key: str) -> bool:
     """Tell whether an object of Cordillera can have this key; listings pass over everything else."""
     return all(map(_is_legal_segment, key.split("/")))

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 import pyarrow as pa
 
 from cordillera.errors import CordilleraError
-from cordillera.ports.storage import Storage, StoredObject
+from cordillera.ports.storage import Storage, StoredObject, UnfinishedObject
 
 
 class Journal:
@@ -69,3 +69,11 @@ class Journal:
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects under the folder ``prefix``."""
         return self._storage.list(prefix)
+
+    def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
+        """Yield what is stored of unpublished objects."""
+        return self._storage.list_unfinished(prefix)
+
+    def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
+        """Remove what is stored of unpublished objects."""
+        self._storage.discard(unfinished)

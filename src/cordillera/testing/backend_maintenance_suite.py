@@ -140,6 +140,8 @@ class MaintenanceSuite(LakeSuite):
         location = backend.dataset(batches).version.location
         stray = Path(location.removeprefix("file://")) / "data" / "stray.parquet"
         stray.write_bytes(b"left behind")
+        unfinished = stray.parent / ".tmp-0123456789abcdef0123456789abcdef"
+        unfinished.write_bytes(b"half")
         before = notes(backend, batches)
         assert lake.remove_orphans().files == 0
         with pytest.raises(NotAllowedError, match="day"):
@@ -147,11 +149,15 @@ class MaintenanceSuite(LakeSuite):
         found = lake.remove_orphans(timedelta(0))
         assert not found.removed
         assert [orphan.dataset for orphan in found.examples if orphan.uri.endswith("stray.parquet")]
+        assert [(o.dataset, o.bytes) for o in found.examples if o.unfinished] == [(f"{batches}_v1", 4)]
+        assert [o.uri for o in backend.orphans(0) if o.unfinished] == [f"file://{unfinished}"]
         assert stray.exists()
+        assert unfinished.exists()
         done = lake.remove_orphans(timedelta(0), dry_run=False, force=True)
         assert done.removed
-        assert done.files >= 1
+        assert (done.files, done.unfinished) == (found.files, 1)
         assert not stray.exists()
+        assert not unfinished.exists()
         assert notes(backend, batches) == before
         assert notes(backend, batches, as_of=3)
         assert lake.remove_orphans(timedelta(0)).files == 0

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ from cordillera.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from cordillera.ports.storage import Storage, StoredObject
+from cordillera.ports.storage import Storage, StoredObject, UnfinishedObject
 from cordillera.spec.object_uri import check_range, folder_key, object_key
 
 
@@ -33,6 +34,7 @@ class MemoryStorage:
         self._now = now
         self._lock = Lock()
         self._objects: dict[str, tuple[bytes, datetime]] = {}
+        self._unfinished: dict[str, tuple[str, pa.BufferOutputStream, datetime]] = {}
 
     @property
     def root(self) -> str:
@@ -63,9 +65,15 @@ class MemoryStorage:
     @contextmanager
     def open_output(self, uri: str) -> Iterator[pa.NativeFile]:
         """Open a new object for streaming."""
-        object_key(self._root, uri)
+        key, upload_id = object_key(self._root, uri), uuid4().hex
         with pa.BufferOutputStream() as file:
-            yield file
+            self._unfinished[upload_id] = (key, file, self._now())
+            try:
+                yield file
+            finally:
+                discarded = self._unfinished.pop(upload_id, None) is None
+            if discarded:
+                raise StorageUnavailableError(f"What had been written of {uri!r} was removed before it was done.")
             self.write(uri, file.getvalue().to_pybytes())
 
     def exists(self, uri: str) -> bool:
@@ -88,6 +96,21 @@ class MemoryStorage:
             for key, (data, modified_at) in objects.items()
             if not folder or key.startswith(f"{folder}/")
         )
+
+    def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
+        """Yield the streams that are open under the folder ``prefix`` at this moment."""
+        folder = folder_key(self._root, prefix)
+        return (
+            UnfinishedObject(f"{self._root}/{key}", 0 if file.closed else file.tell(), begun_at, upload_id)
+            for upload_id, (key, file, begun_at) in list(self._unfinished.items())
+            if not folder or key.startswith(f"{folder}/")
+        )
+
+    def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
+        """Forget streams that are open."""
+        for one in unfinished:
+            object_key(self._root, one.uri)
+            self._unfinished.pop(one.upload_id, None)
 
     def _data(self, uri: str) -> bytes:
         found = self._objects.get(object_key(self._root, uri))
@@ -166,6 +189,14 @@ class FaultyStorage:
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects under the folder ``prefix``."""
         return self._storage.list(prefix)
+
+    def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
+        """Yield what is stored of unpublished objects."""
+        return self._storage.list_unfinished(prefix)
+
+    def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
+        """Remove what is stored of unpublished objects."""
+        self._storage.discard(unfinished)
 
     def _spend(self, uri: str, size: int, total: int) -> None:
         """Account for ``size`` more bytes of an object that has ``total`` with them."""

@@ -22,8 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cordillera.errors import AccessDeniedError, AlreadyExistsError, CorruptDataError, InvalidInputError
-from cordillera.ports.storage import Storage
+from cordillera.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    CorruptDataError,
+    InvalidInputError,
+    StorageUnavailableError,
+)
+from cordillera.ports.storage import Storage, UnfinishedObject
 
 ODD_NAMES = [
     "a space",
@@ -277,6 +283,59 @@ class StorageSuite:
         assert sorted(found.uri for found in storage.list(f"{storage.root}/many")) == sorted(uris)
         storage.delete(uris[1:])
         assert [found.uri for found in storage.list(storage.root)] == uris[:1]
+
+    # --- what is not finished
+    # ---------------------------------------------------------------------------------------
+
+    def test_what_is_being_written_is_listed_as_unfinished(self, storage: Storage) -> None:
+        storage.write(f"{storage.root}/a/done", b"x")
+        with (
+            storage.open_output(f"{storage.root}/a/b/begun") as file,
+            storage.open_output(f"{storage.root}/c") as other,
+        ):
+            _write_chunks(file, bytes(20_000_000))
+            _write_chunks(other, bytes(20_000_000))
+            (found,) = storage.list_unfinished(f"{storage.root}/a")
+            assert found.uri.startswith(f"{storage.root}/a/b/")
+            assert 0 <= found.size <= 20_000_000
+            assert abs(found.modified_at - datetime.now(UTC)) < timedelta(minutes=5)
+            assert len(list(storage.list_unfinished(storage.root))) == 2
+            assert list(storage.list_unfinished(f"{storage.root}/b")) == []
+        assert list(storage.list_unfinished(storage.root)) == []
+        assert storage.exists(f"{storage.root}/a/b/begun")
+
+    def test_what_was_discarded_is_never_published(self, storage: Storage) -> None:
+        uri = f"{storage.root}/folder/begun"
+
+        def write_what_is_discarded() -> None:
+            with storage.open_output(uri) as file:
+                _write_chunks(file, bytes(20_000_000))
+                found = list(storage.list_unfinished(storage.root))
+                assert len(found) == 1
+                storage.discard(found)
+                storage.discard(found)
+
+        with pytest.raises(StorageUnavailableError):
+            write_what_is_discarded()
+        assert not storage.exists(uri)
+        assert list(storage.list_unfinished(storage.root)) == []
+        storage.write(uri, b"the next attempt succeeds")
+
+    def test_discarding_what_was_published_meanwhile_changes_nothing(self, storage: Storage) -> None:
+        uri = f"{storage.root}/folder/begun"
+        with storage.open_output(uri) as file:
+            _write_chunks(file, bytes(20_000_000))
+            found = list(storage.list_unfinished(storage.root))
+        storage.discard(found)
+        assert [(stored.uri, stored.size) for stored in storage.list(storage.root)] == [(uri, 20_000_000)]
+
+    def test_nothing_outside_the_root_is_discarded(self, storage: Storage) -> None:
+        name = ".tmp-" + "0" * 32
+        for uri in (f"{storage.root}/../{name}", f"{storage.root}/a/%2e%2e/{name}", f"{storage.root}-sibling/{name}"):
+            with pytest.raises(AccessDeniedError):
+                storage.discard([UnfinishedObject(uri, 1, datetime.now(UTC), "upload")])
+            with pytest.raises(AccessDeniedError):
+                list(storage.list_unfinished(uri.removesuffix(f"/{name}")))
 
     # --- names
     # ------------------------------------------------------------------------------------------------------

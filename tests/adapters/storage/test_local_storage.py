@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +25,7 @@ from cordillera.errors import (
     InvalidInputError,
     StorageUnavailableError,
 )
+from cordillera.ports.storage import UnfinishedObject
 from cordillera.testing.storage_suite import StorageSuite
 
 
@@ -77,6 +79,18 @@ def test_a_killed_writer_leaves_nothing_visible(
     assert len(files(storage)) == 1  # the file it could not remove, under its unfinished name
     storage.write(uri, b"the next attempt succeeds")
     assert [found.uri for found in storage.list(storage.root)] == [uri]
+    (left,) = storage.list_unfinished(storage.root)
+    assert left.size > 0
+    storage.discard([left])
+    assert files(storage) == ["a/killed"]
+
+
+def test_only_unfinished_files_are_discarded(storage: LocalStorage) -> None:
+    storage.write(f"{storage.root}/a/written", b"x")
+    written = UnfinishedObject(f"{storage.root}/a/written", 1, datetime.now(UTC))
+    with pytest.raises(InvalidInputError, match="unfinished"):
+        storage.discard([written])
+    assert files(storage) == ["a/written"]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -321,6 +335,22 @@ def test_links_out_of_the_root_are_denied(tmp_path: Path, storage: LocalStorage)
             pass
     assert [found.uri for found in storage.list(storage.root)] == [f"{storage.root}/inside"]
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["secret"]
+
+
+def test_unfinished_files_are_not_looked_for_behind_links(tmp_path: Path, storage: LocalStorage) -> None:
+    name = ".tmp-" + "0f" * 16
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / name).write_bytes(b"of somebody else")
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "folder").symlink_to(tmp_path / "outside")
+    (tmp_path / "lake" / name).symlink_to(tmp_path / "outside" / name)
+    assert list(storage.list_unfinished(storage.root)) == []
+    with pytest.raises(AccessDeniedError, match="link"):
+        storage.list_unfinished(f"{storage.root}/folder")
+    for uri in (f"{storage.root}/folder/{name}", f"{storage.root}/{name}"):
+        with pytest.raises(AccessDeniedError, match="link"):
+            storage.discard([UnfinishedObject(uri, 1, datetime.now(UTC))])
+    assert (tmp_path / "outside" / name).read_bytes() == b"of somebody else"
 
 
 def test_a_link_loop_is_denied(tmp_path: Path, storage: LocalStorage) -> None:

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from cordillera.adapters.storage import build_storage, s3
 from cordillera.adapters.storage.s3 import S3Config, S3Storage
 from cordillera.adapters.storage.s3_errors import coded_error
+from cordillera.adapters.storage.s3_upload import PART_SIZE
 from cordillera.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -92,7 +93,10 @@ def test_a_failed_stream_leaves_no_parts(s3_server: S3Server, storage: S3Storage
 
 
 def test_a_killed_writer_leaves_nothing_visible(
-    storage: S3Storage, s3_options: dict[str, str], kill_a_writer: Callable[[str, Mapping[str, str], str], None]
+    s3_server: S3Server,
+    storage: S3Storage,
+    s3_options: dict[str, str],
+    kill_a_writer: Callable[[str, Mapping[str, str], str], None],
 ) -> None:
     uri = f"{storage.root}/a/killed"
     kill_a_writer(storage.root, s3_options, uri)
@@ -100,6 +104,11 @@ def test_a_killed_writer_leaves_nothing_visible(
     assert list(storage.list(storage.root)) == []
     storage.write(uri, b"the next attempt succeeds")
     assert [found.uri for found in storage.list(storage.root)] == [uri]
+    (left,) = storage.list_unfinished(storage.root)
+    assert (left.uri, left.size % PART_SIZE) == (uri, 0)
+    storage.discard([left])
+    assert unfinished_uploads(s3_server, storage) == []
+    assert storage.read(uri) == b"the next attempt succeeds"
 
 
 def test_a_write_error_that_was_passed_over_publishes_nothing(

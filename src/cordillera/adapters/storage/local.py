@@ -2,7 +2,7 @@
 
 An object is written under an unfinished name in its own directory, made durable (fsync), and published with a
 hard link, which fails if the name is taken: there is no moment in which a half-written or replaced object can
-be seen. A process that is killed leaves at most a file with an unfinished name, which no listing shows.
+be seen. A process that is killed leaves at most a file with an unfinished name, which is no object.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,8 +28,15 @@ from cordillera.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from cordillera.ports.storage import StoredObject
-from cordillera.spec.object_uri import check_range, folder_key, is_object_key, object_key
+from cordillera.ports.storage import StoredObject, UnfinishedObject
+from cordillera.spec.object_uri import (
+    check_range,
+    folder_key,
+    is_object_key,
+    is_unfinished,
+    object_key,
+    unfinished_key,
+)
 
 SCHEME = "file"
 
@@ -37,6 +44,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _STREAM_FAILED = _FULL | {errno.EIO, errno.ESTALE, errno.EROFS}
+
+_Found = tuple[str, os.stat_result]
+"""A file in a listing: its path, and what is known of it."""
 
 
 class LocalStorage:
@@ -115,40 +125,30 @@ class LocalStorage:
 
     def delete(self, uris: Iterable[str]) -> None:
         """Remove objects, durably; empty directories stay, since another writer may be about to use them."""
-        changed: set[Path] = set()
-        for uri in uris:
-            path = self._path(uri)
-            if self.exists(uri):
-                with _translated(uri), suppress(FileNotFoundError):
-                    path.unlink()
-                changed.add(path.parent)
-        for directory in changed:
-            with _translated(str(directory)), suppress(FileNotFoundError):
-                _sync_directory(directory)
+        _remove((uri, self._path(uri)) for uri in uris)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects under the folder ``prefix``. Links are not followed, and are no objects."""
-        key = folder_key(self._root, prefix)
-        directory = self._directory / key
-        self._check_inside(directory, prefix)
-        return self._walk(directory)
+        return map(_stored_object, self._files(prefix, is_object_key))
 
-    def _walk(self, top: Path) -> Iterator[StoredObject]:
-        pending = [str(top)]
-        while pending:
-            directory = pending.pop()
-            # Whatever vanishes meanwhile was deleted meanwhile.
-            with (
-                _translated(directory),
-                suppress(FileNotFoundError, NotADirectoryError),
-                os.scandir(directory) as entries,
-            ):
-                for entry in filter(_is_legal, entries):
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
-                        with suppress(FileNotFoundError):
-                            yield _stored_object(entry)
+    def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
+        """Yield the unfinished files under the folder ``prefix``. Links are not followed."""
+        return map(_unfinished_object, self._files(prefix, is_unfinished))
+
+    def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
+        """Remove unfinished files, durably."""
+        _remove((one.uri, self._unfinished_path(one.uri)) for one in unfinished)
+
+    def _files(self, prefix: str, wanted: Callable[[str], bool]) -> Iterator[_Found]:
+        """Return the files under the folder ``prefix`` whose names are wanted."""
+        directory = self._directory / folder_key(self._root, prefix)
+        self._check_inside(directory, prefix)
+        return _walk(str(directory), wanted)
+
+    def _unfinished_path(self, uri: str) -> Path:
+        path = self._directory / unfinished_key(self._root, uri)
+        self._check_inside(path, uri)
+        return path
 
     def _path(self, uri: str) -> Path:
         path = self._directory / object_key(self._root, uri)
@@ -220,13 +220,46 @@ def _open_object(path: Path) -> int:
     return descriptor
 
 
-def _is_legal(entry: os.DirEntry[str]) -> bool:
-    return is_object_key(entry.name)
+def _walk(top: str, wanted: Callable[[str], bool]) -> Iterator[_Found]:
+    pending = [top]
+    while pending:
+        directory = pending.pop()
+        # Whatever vanishes meanwhile was deleted, or published, meanwhile.
+        with (
+            _translated(directory),
+            suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(directory) as entries,
+        ):
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if is_object_key(entry.name):
+                        pending.append(entry.path)
+                elif wanted(entry.name) and entry.is_file(follow_symlinks=False):
+                    with suppress(FileNotFoundError):
+                        yield entry.path, entry.stat(follow_symlinks=False)
 
 
-def _stored_object(entry: os.DirEntry[str]) -> StoredObject:
-    status = entry.stat(follow_symlinks=False)
-    return StoredObject(f"{SCHEME}://{entry.path}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+def _stored_object(found: _Found) -> StoredObject:
+    path, status = found
+    return StoredObject(f"{SCHEME}://{path}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _unfinished_object(found: _Found) -> UnfinishedObject:
+    path, status = found
+    return UnfinishedObject(f"{SCHEME}://{path}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _remove(files: Iterable[tuple[str, Path]]) -> None:
+    """Remove files, durably; what is none, or is gone, is passed over."""
+    changed: set[Path] = set()
+    for uri, path in files:
+        with _translated(uri), suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISREG(path.stat().st_mode):
+                path.unlink()
+                changed.add(path.parent)
+    for directory in changed:
+        with _translated(str(directory)), suppress(FileNotFoundError):
+            _sync_directory(directory)
 
 
 def _publish(unfinished: Path, path: Path) -> None:
@@ -237,6 +270,10 @@ def _publish(unfinished: Path, path: Path) -> None:
             raise InvalidConfigurationError(
                 f"The file system of {str(path.parent)!r} has no hard links, which publishing needs.",
                 hint="Put the storage root on another file system.",
+            ) from error
+        if isinstance(error, FileNotFoundError):
+            raise StorageUnavailableError(
+                f"What had been written of {str(path)!r} was removed before it was done.", hint="Write it again."
             ) from error
         raise
     try:

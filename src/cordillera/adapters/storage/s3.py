@@ -20,7 +20,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from cordillera.errors import InvalidConfigurationError, MissingExtraError
-from cordillera.ports.storage import StoredObject
+from cordillera.ports.storage import StoredObject, UnfinishedObject
 from cordillera.spec.object_uri import check_range, folder_key, is_object_key, object_key
 
 try:
@@ -224,6 +224,34 @@ class S3Storage:
                         uri = f"{SCHEME}://{self._bucket}/{found['Key']}"
                         yield StoredObject(uri, found["Size"], found["LastModified"])
 
+    def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
+        """Yield the multipart uploads under the folder ``prefix`` that have not ended."""
+        folder_key(self._root, prefix)
+        return self._uploads(prefix, self._key(f"{prefix.removesuffix('/')}/"))
+
+    def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
+        """Abort multipart uploads."""
+        for one in unfinished:
+            with translated(one.uri), _unless_ended():
+                self._client.abort_multipart_upload(**self._target(one.uri), UploadId=one.upload_id)
+
+    def _uploads(self, prefix: str, folder: str) -> Iterator[UnfinishedObject]:
+        paginator = self._client.get_paginator("list_multipart_uploads")
+        with translated(prefix):
+            for page in paginator.paginate(Bucket=self._bucket, Prefix=folder):
+                for found in page.get("Uploads", []):
+                    if is_object_key(found["Key"]):
+                        with _unless_ended():
+                            yield self._upload_so_far(found)
+
+    def _upload_so_far(self, found: Mapping[str, Any]) -> UnfinishedObject:
+        target = {"Bucket": self._bucket, "Key": found["Key"]}
+        pages = self._client.get_paginator("list_parts").paginate(**target, UploadId=found["UploadId"])
+        parts = [part for page in pages for part in page.get("Parts", [])]
+        latest = max([found["Initiated"], *(part["LastModified"] for part in parts)])
+        uri = f"{SCHEME}://{self._bucket}/{found['Key']}"
+        return UnfinishedObject(uri, sum(part["Size"] for part in parts), latest, found["UploadId"])
+
     @contextmanager
     def _upload(self, uri: str) -> Iterator[Upload]:
         """Yield an upload that becomes the object ``uri`` when the block ends well."""
@@ -270,6 +298,16 @@ class S3Storage:
             if self._reader is None or self._reader[0] != key:
                 self._reader = (key, _file_system(self._config, self._region, key))
             return self._reader[1]
+
+
+@contextmanager
+def _unless_ended() -> Iterator[None]:
+    """Pass over a multipart upload that was completed or aborted meanwhile."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchUpload":
+            raise
 
 
 def _bucket_and_root(root: str) -> tuple[str, str]:
