@@ -14,6 +14,7 @@ from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.storage import build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
+from cordillera.advice.recorder import ScanRecorder
 from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
 from cordillera.catalog.queries import QueryService
@@ -77,7 +78,8 @@ class Application:
         self.store = store = open_metadata_store(settings.metadata_url.get_secret_value())
         self.storage = build_storage(settings.storage_root, settings.storage_options())
         self.engine = engine = DuckDBEngine(settings.memory_limit, settings.threads)
-        self.tables = tables = TableService(store, TableIO(self.storage, engine, clock))
+        self.scans = ScanRecorder(store, clock)
+        self.tables = tables = TableService(store, TableIO(self.storage, engine, clock), self.scans)
         self.catalog = catalog = CatalogService(store, tables, clock)
         self.contracts = ContractService(store, tables, engine, clock)
         guards = (self.contracts,)
@@ -139,6 +141,7 @@ class Application:
 
     def close(self) -> None:
         """Release connections, memory and temporary files."""
+        self.scans.close()
         self.store.close()
         self.engine.close()
 

@@ -17,7 +17,7 @@ from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
 from cordillera.spec.as_of import AsOf
-from cordillera.spec.expression import pruning_expression
+from cordillera.spec.expression import columns_used, pruning_expression
 from cordillera.spec.names import DatasetRef
 from cordillera.spec.query import Query, dataset_names, fold_constants, parse_query
 from cordillera.table.live_files import LruCache
@@ -96,5 +96,5 @@ class QueryService:
         return [value if isinstance(value, bool | int | str | date) else None for value in values]
 
     def _read(self, one: _Input, columns: Sequence[str], condition: exp.Expr) -> pa.RecordBatchReader:
-        pruning = pruning_expression(condition, one.schema)
-        return self._tables.candidates(one.target.name, one.target.version, columns, pruning, one.as_of)
+        pruning, used = pruning_expression(condition, one.schema), columns_used(condition, one.schema)
+        return self._tables.candidates(one.target.name, one.target.version, columns, pruning, used, one.as_of)

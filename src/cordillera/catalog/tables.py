@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pyarrow as pa
-from pyiceberg.expressions import BooleanExpression
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.schema import Schema
 
 from cordillera.errors import SnapshotNotFoundError
 from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.scan_observer import ScanObserver
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
@@ -24,7 +25,8 @@ from cordillera.table.io import TableIO
 from cordillera.table.live_files import LruCache
 from cordillera.table.metadata_encoding import MetadataEncoder
 from cordillera.table.reader import ReadOptions
-from cordillera.table.scan import Scan, check_selection, stream, stream_candidates
+from cordillera.table.scan import Scan, check_selection, plan, stream, stream_candidates
+from cordillera.table.scan_report import ScanReporter
 
 _METADATA_FILES_PROPERTY = "write.metadata.previous-versions-max"
 METADATA_FILES_KEPT = 100
@@ -48,10 +50,12 @@ class TableService:
     Args:
         store: Knows the snapshots by time.
         io: Access to the tables' files.
+        observer: Is told of the scans that somebody asked for.
     """
 
-    def __init__(self, store: MetadataStore, io: TableIO) -> None:
-        self._store, self.io = store, io
+    def __init__(self, store: MetadataStore, io: TableIO, observer: ScanObserver) -> None:
+        self._store, self.io, self._observer = store, io, observer
+        self._reporter = ScanReporter(io.files)
         self._loaded: LruCache[str, TableMetadata] = LruCache(_SNAPSHOTS, lambda metadata: len(metadata.snapshots) + 1)
         self._encoder = MetadataEncoder()
 
@@ -152,7 +156,11 @@ class TableService:
         snapshot = self.snapshot(name, version, as_of)
         schema = self.schema_then(name, version, as_of)
         row_filter = parse_row_filter(where, schema) if where else None
-        return stream(self.io, Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter))
+        scan = Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter)
+        files = plan(self.io, scan)
+        pruning, used = (row_filter.pruning, row_filter.columns) if row_filter else (AlwaysTrue(), ())
+        self._observer.scanned(version.id, lambda: self._reporter.report(snapshot, schema, pruning, used, files))
+        return stream(self.io, scan, files)
 
     def schema(self, name: str, version: DatasetVersion, as_of: AsOf = None) -> pa.Schema:
         """Return the Arrow schema that rows have, now or as of a sequence number or time."""
@@ -172,12 +180,24 @@ class TableService:
         version: DatasetVersion,
         columns: Sequence[str],
         pruning: BooleanExpression,
+        used: Sequence[str],
         as_of: AsOf = None,
     ) -> pa.RecordBatchReader:
-        """Stream the rows that statistics do not rule out for an expression; others may be among them."""
-        schema = self.schema_then(name, version, as_of)
-        scan = Scan(self.load(version), self.snapshot(name, version, as_of), schema, tuple(columns))
-        return stream_candidates(self.io, scan, pruning)
+        """Stream the rows that statistics do not rule out for an expression; others may be among them.
+
+        Args:
+            name: The dataset's name, for messages.
+            version: What to read.
+            columns: Columns wanted.
+            pruning: What statistics can decide of the condition.
+            used: The columns that the condition uses.
+            as_of: The moment to read the table as of.
+        """
+        schema, snapshot = self.schema_then(name, version, as_of), self.snapshot(name, version, as_of)
+        scan = Scan(self.load(version), snapshot, schema, tuple(columns))
+        files = plan(self.io, scan, pruning)
+        self._observer.scanned(version.id, lambda: self._reporter.report(snapshot, schema, pruning, used, files))
+        return stream_candidates(self.io, scan, pruning, files)
 
     def scan_metadata(
         self, name: str, metadata: TableMetadata, columns: Sequence[str] | None = None

@@ -115,6 +115,13 @@ def pruning_expression(condition: exp.Expr, schema: Schema) -> BooleanExpression
     return _Translation(schema, AlwaysTrue()).of(condition)
 
 
+def columns_used(condition: exp.Expr, schema: Schema) -> tuple[str, ...]:
+    """Return the top-level columns of ``schema`` that a parsed condition uses, each once."""
+    names = {field.name.lower(): field.name for field in schema.fields}
+    tops = (column.parts[0].name.lower() for column in condition.find_all(exp.Column))
+    return tuple(dict.fromkeys(names[top] for top in tops if top in names))
+
+
 def _parse(text: str) -> exp.Expr:
     try:
         statements = sqlglot.parse(f"SELECT 1 WHERE ({text}\n)", read=_DIALECT)

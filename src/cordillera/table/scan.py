@@ -69,15 +69,15 @@ def check_selection(columns: Sequence[str] | None, schema: Schema, dataset: str)
     return tuple(columns)
 
 
-def plan(io: TableIO, scan: Scan) -> tuple[LiveFile, ...]:
-    """Return the data files that a scan has to read."""
-    may_match = scan.pruner()
+def plan(io: TableIO, scan: Scan, pruning: BooleanExpression | None = None) -> tuple[LiveFile, ...]:
+    """Return the data files that a scan has to read; by an expression in place of its filter where one is given."""
+    may_match = scan.pruner() if pruning is None else FilterPruner(scan.metadata, scan.schema, pruning)
     return tuple(live for live in io.files.live(scan.snapshot) if may_match(live.file))
 
 
-def stream(io: TableIO, scan: Scan) -> pa.RecordBatchReader:
-    """Stream a scan's rows in bounded memory."""
-    files = plan(io, scan)
+def stream(io: TableIO, scan: Scan, planned: Sequence[LiveFile] | None = None) -> pa.RecordBatchReader:
+    """Stream a scan's rows in bounded memory, from the files that ``plan`` returned where they are known already."""
+    files = plan(io, scan) if planned is None else planned
     if scan.row_filter is None:
         if list(scan.columns) == [f.name for f in scan.schema.fields if f.name in scan.columns]:
             return io.reader.stream(files, ReadOptions(scan.schema.select(*scan.columns), scan.metadata_columns))
@@ -98,13 +98,21 @@ def stream(io: TableIO, scan: Scan) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in result))
 
 
-def stream_candidates(io: TableIO, scan: Scan, pruning: BooleanExpression) -> pa.RecordBatchReader:
-    """Stream the rows that statistics do not rule out for an expression; the columns come in the table's order."""
+def stream_candidates(
+    io: TableIO, scan: Scan, pruning: BooleanExpression, planned: Sequence[LiveFile]
+) -> pa.RecordBatchReader:
+    """Stream the rows that statistics do not rule out for an expression; the columns come in the table's order.
+
+    Args:
+        io: Access to the table's files.
+        scan: What is read.
+        pruning: The expression.
+        planned: The files that ``plan`` returned for it.
+    """
     may_match = FilterPruner(scan.metadata, scan.schema, pruning)
-    files = [live for live in io.files.live(scan.snapshot) if may_match(live.file)]
     values = [one for one in filtered_values(scan, pruning) if one[0].fields[0].name in scan.columns]
     options = ReadOptions(scan.schema.select(*scan.columns), may_contain=may_match, values=values)
-    return io.reader.stream(files, options)
+    return io.reader.stream(planned, options)
 
 
 def filtered_values(scan: Scan, expression: BooleanExpression) -> list[tuple[Schema, pa.Array]]:

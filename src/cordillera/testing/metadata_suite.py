@@ -21,11 +21,12 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.testing.metadata_catalog_suite import CatalogSuite
 from cordillera.testing.metadata_operations_suite import OperationsSuite
 from cordillera.testing.metadata_races_suite import RacesSuite
+from cordillera.testing.metadata_scan_suite import ScanSuite
 from cordillera.testing.metadata_search_suite import SearchSuite
 from cordillera.testing.metadata_work_suite import WorkSuite
 
 
-class MetadataSuite(CatalogSuite, SearchSuite, WorkSuite, OperationsSuite, RacesSuite):
+class MetadataSuite(CatalogSuite, SearchSuite, WorkSuite, OperationsSuite, ScanSuite, RacesSuite):
     """The behaviour of the metadata store port. Every test needs an empty, migrated store of its own."""
 
     @pytest.fixture

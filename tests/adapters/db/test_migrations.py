@@ -152,10 +152,11 @@ def test_checking_makes_no_file(empty_sqlite_url: str) -> None:
     assert not Path(empty_sqlite_url.removeprefix("sqlite:///")).exists()
 
 
-def test_an_older_database_is_brought_up_to_date(empty_url: str) -> None:
-    _migrate_to(empty_url, "0001")
+@pytest.mark.parametrize("revision", migration.REVISIONS[:-1])
+def test_an_older_database_is_brought_up_to_date(empty_url: str, revision: str) -> None:
+    _migrate_to(empty_url, revision)
     store = open_metadata_store(empty_url)
-    with pytest.raises(InvalidConfigurationError, match="at revision 0001") as caught:
+    with pytest.raises(InvalidConfigurationError, match=f"at revision {revision}") as caught:
         store.check_schema()
     assert caught.value.hint == "Run cordillera migrate."
     store.migrate()

@@ -96,9 +96,11 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "tasks.retry": lambda tx: tx.tasks.retry(ID, 1, due_at=NOW, error=""),
     "tasks.fail": lambda tx: tx.tasks.fail(ID, 1, error=""),
     "tasks.page": lambda tx: tx.tasks.page(after=ID, limit=9),
+    "scans.totals": lambda tx: tx.scans.totals(ID, NOW.date()),
+    "scans.forget": lambda tx: tx.scans.forget(NOW.date()),
     "tasks.page of a state": lambda tx: tx.tasks.page(state="failed", after=ID, limit=9),
 }
-SORTED = {"jobs.reading", "dataset_versions.set_lifecycle"}
+SORTED = {"jobs.reading", "dataset_versions.set_lifecycle", "scans.totals"}
 """They sort the few rows that they have found by an index."""
 
 

@@ -20,6 +20,7 @@ from cordillera.spec.lineage import NodeKind
 from cordillera.spec.maintenance import MaintenanceTask
 from cordillera.spec.manifest import TableOperation
 from cordillera.spec.merge import Operation, WriteMode
+from cordillera.spec.scan_statistics import MEASURES, ColumnUse
 from cordillera.spec.subscription import SubscriptionState
 from cordillera.spec.workflow import RunState
 
@@ -440,4 +441,15 @@ maintenance_runs = Table(
     Column("files_left", BigInteger, nullable=False),
     _index("ix_maintenance_runs_version", "dataset_version_id", "task", "finished_at"),
     _index("ix_maintenance_runs_task", "task", "finished_at"),
+)
+
+scan_statistics = Table(
+    "scan_statistics",
+    metadata,
+    _version_key(),
+    Column("day", sa.Date, primary_key=True),
+    Column("column_id", Integer, primary_key=True, autoincrement=False),
+    Column("use", Choice(ColumnUse), primary_key=True),
+    *(Column(name, Float if name == "fraction" else BigInteger, nullable=False) for name in MEASURES),
+    _index("ix_scan_statistics_day", "day"),
 )

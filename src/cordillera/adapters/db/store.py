@@ -16,6 +16,7 @@ from cordillera.adapters.db.lineage import SqlLineageRows
 from cordillera.adapters.db.maintenance import SqlMaintenanceRows
 from cordillera.adapters.db.migration import check_schema, migrate
 from cordillera.adapters.db.operations import SqlAuditRows, SqlLakeRow
+from cordillera.adapters.db.scans import SqlScanRows
 from cordillera.adapters.db.search import SqlSearchRows
 from cordillera.adapters.db.session import Session, open_session
 from cordillera.adapters.db.snapshots import SqlSnapshotRows
@@ -36,6 +37,7 @@ from cordillera.ports.metadata.contracts import ContractRows
 from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
+from cordillera.ports.metadata.scans import ScanRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
@@ -62,6 +64,7 @@ class SqlTransaction:
         self.audit: AuditRows = SqlAuditRows(session)
         self.tasks: TaskRows = SqlTaskRows(session)
         self.maintenance: MaintenanceRows = SqlMaintenanceRows(session)
+        self.scans: ScanRows = SqlScanRows(session)
 
 
 class SqlMetadataStore:

@@ -22,6 +22,7 @@ from cordillera.ports.metadata.contracts import ContractRows
 from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
+from cordillera.ports.metadata.scans import ScanRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
@@ -47,6 +48,7 @@ class Transaction(Protocol):
     audit: AuditRows
     tasks: TaskRows
     maintenance: MaintenanceRows
+    scans: ScanRows
 
 
 class MetadataStore(Protocol):
