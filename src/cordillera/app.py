@@ -88,7 +88,7 @@ class Application:
         self.writes = WriteService(store, catalog, tables, self.commits, staging)
         self.transactions = TransactionService(store, staging, self.commits, clock)
         self.branches = BranchService(store, catalog, tables, self.commits)
-        self.queries = QueryService(catalog, tables, engine)
+        self.queries = QueryService(store, tables, engine)
         self.completions = CompletionService(store, catalog)
         self.subscriptions = SubscriptionService(store, catalog, tables, synchronizers, clock)
         self.deliveries = DeliveryService(store, tables, engine, synchronizers, clock)

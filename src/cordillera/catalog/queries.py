@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -12,11 +12,13 @@ import pyarrow as pa
 from pyiceberg.schema import Schema
 from sqlglot import exp
 
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.service import ResolvedDataset, resolve
 from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
-from cordillera.spec.as_of import AsOf
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.as_of import AsOf, last_moment, read_as_of
+from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.expression import columns_used, pruning_expression
 from cordillera.spec.names import DatasetRef
 from cordillera.spec.query import Query, dataset_names, fold_constants, parse_query
@@ -36,13 +38,13 @@ class QueryService:
     """Runs SELECT statements whose tables are datasets.
 
     Args:
-        catalog: Resolves names.
+        store: Resolves names.
         tables: Reads rows.
         engine: Does the rest.
     """
 
-    def __init__(self, catalog: CatalogService, tables: TableService, engine: QueryEngine) -> None:
-        self._catalog, self._tables, self._engine = catalog, tables, engine
+    def __init__(self, store: MetadataStore, tables: TableService, engine: QueryEngine) -> None:
+        self._store, self._tables, self._engine = store, tables, engine
         self._parsed: LruCache[object, Query] = LruCache(500)
         self._names = lru_cache(maxsize=500)(dataset_names)
 
@@ -52,7 +54,7 @@ class QueryService:
         as_of: Mapping[str, AsOf] | None = None,
         parameters: Mapping[str, str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Run a query and stream its result.
+        """Run a query and stream its result. All its datasets are read as they are in one state of the lake.
 
         Args:
             sql: One SELECT in DuckDB's dialect; tables are written ``namespace.dataset``.
@@ -63,8 +65,7 @@ class QueryService:
             InvalidSqlError: If it cannot be parsed, resolved or run.
             DatasetNotFoundError: If it names a dataset that does not exist.
         """
-        moments = as_of or {}
-        inputs = {ref: self._input(ref, moments.get(ref.full_name)) for ref in self._names(sql)}
+        inputs = self._inputs(self._names(sql), as_of or {})
         states = tuple((ref, one.target.version.id, one.schema.schema_id) for ref, one in inputs.items())
         parsed = self._parsed.get((sql, states), lambda: parse_query(sql, lambda ref: inputs[ref].schema))
         query = parsed.bind(parameters or {})
@@ -77,11 +78,18 @@ class QueryService:
 
     def schema_of(self, ref: DatasetRef) -> Schema:
         """Return the current schema of a dataset."""
-        return self._tables.load(self._catalog.dataset(str(ref)).version).schema
+        with self._store.read() as tx:
+            version = resolve(tx, ref).version
+        return self._tables.load(version).schema
 
-    def _input(self, ref: DatasetRef, as_of: AsOf) -> _Input:
-        target = self._catalog.dataset(str(ref))
-        return _Input(target, as_of, self._tables.schema_then(target.name, target.version, as_of))
+    def _inputs(self, refs: Iterable[DatasetRef], moments: Mapping[str, AsOf]) -> dict[DatasetRef, _Input]:
+        with self._store.read() as tx:  # one for all: no commit, also not to several datasets, happens in between
+            targets = {ref: resolve(tx, ref) for ref in refs}
+            pinned = {ref: _pinned(tx, found.version, moments.get(ref.full_name)) for ref, found in targets.items()}
+        return {
+            ref: _Input(target, pinned[ref], self._tables.schema_then(target.name, target.version, pinned[ref]))
+            for ref, target in targets.items()
+        }
 
     def _fold(self, conditions: Sequence[exp.Expr]) -> list[exp.Expr]:
         try:
@@ -98,3 +106,10 @@ class QueryService:
     def _read(self, one: _Input, columns: Sequence[str], condition: exp.Expr) -> pa.RecordBatchReader:
         pruning, used = pruning_expression(condition, one.schema), columns_used(condition, one.schema)
         return self._tables.candidates(one.target.name, one.target.version, columns, pruning, used, one.as_of)
+
+
+def _pinned(tx: Transaction, version: DatasetVersion, as_of: AsOf) -> AsOf:
+    """Return the sequence number that a time means in this state; a time to come would mean another in a later one."""
+    moment = read_as_of(as_of)
+    found = tx.snapshots.at(version.id, last_moment(moment)) if isinstance(moment, date) else None
+    return found.sequence_number if found else moment
