@@ -17,6 +17,7 @@ from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.advice.recorder import ScanRecorder
 from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
+from cordillera.catalog.evolution import EvolutionService
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.staging import StagingService
@@ -86,6 +87,7 @@ class Application:
         self.commits = CommitService(store, tables, clock, guards)
         staging = StagingService(catalog, tables, guards)
         self.writes = WriteService(store, catalog, tables, self.commits, staging)
+        self.evolution = EvolutionService(catalog, tables, self.commits)
         self.transactions = TransactionService(store, staging, self.commits, clock)
         self.branches = BranchService(store, catalog, tables, self.commits)
         self.queries = QueryService(store, tables, engine)

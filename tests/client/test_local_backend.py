@@ -12,6 +12,7 @@ from cordillera.client.local import LocalBackend
 from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_catalog_suite import CatalogSuite
 from cordillera.testing.backend_change_suite import ChangeSuite
+from cordillera.testing.backend_evolution_suite import EvolutionSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
@@ -55,6 +56,10 @@ class TestLocalBranches(Local, BranchSuite):
 
 
 class TestLocalTransactions(Local, TransactionSuite):
+    pass
+
+
+class TestLocalEvolution(Local, EvolutionSuite):
     pass
 
 

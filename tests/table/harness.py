@@ -12,7 +12,7 @@ from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.storage.local import LocalStorage
 from cordillera.ports.clock import SystemClock
 from cordillera.spec.arrow_types import from_arrow_schema
-from cordillera.spec.commit import AddSchema, SetCurrentSchema, apply, check
+from cordillera.spec.commit import AddPartitionSpec, AddSchema, SetCurrentSchema, SetDefaultSpec, apply, check
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.maintenance import CompactionOptions
 from cordillera.spec.merge import Operation, WriteMode
@@ -144,6 +144,14 @@ class LooseTable:
             fixed_ids=metadata.semantics.fixed_field_ids(metadata.schema),
         )
         changed = apply((AddSchema(schema), SetCurrentSchema()), metadata, self.io.now_ms())
+        self.metadata = TableMetadata.from_json(changed.to_json())
+
+    def partition_by(self, *terms: str) -> None:
+        """Change the partitioning."""
+        metadata = self.metadata
+        spec = parse_partitioning(terms, metadata.schema, metadata.partition_specs, metadata.last_partition_id)
+        added = [] if spec in metadata.partition_specs else [AddPartitionSpec(spec)]
+        changed = apply((*added, SetDefaultSpec(spec.spec_id)), metadata, self.io.now_ms())
         self.metadata = TableMetadata.from_json(changed.to_json())
 
     def rows(

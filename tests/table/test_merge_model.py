@@ -213,6 +213,10 @@ class MergeMachine(RuleBasedStateMachine):
     def widen_amount(self) -> None:
         self.table.evolve(WidenColumn("amount", pa.int64()))
 
+    @rule(terms=st.sampled_from([(), ("name",), ("bucket(2, name)",), ("ratio", "truncate(3, revision)")]))
+    def partition_by(self, terms: tuple[str, ...]) -> None:
+        self.table.partition_by(*terms)
+
     # --- what must hold ------------------------------------------------------------------------------------------
 
     @invariant()

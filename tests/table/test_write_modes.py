@@ -131,6 +131,11 @@ class ModesMachine(RuleBasedStateMachine):
                 table.evolve(RenameColumn(self.amount, renamed), AddColumn(f"extra_{self.evolved}", pa.int32()))
             self.amount = renamed
 
+    @rule(terms=st.sampled_from([(), ("place",), ("bucket(2, id)",), ("truncate(10, id)", "place")]))
+    def partition_by(self, terms: tuple[str, ...]) -> None:
+        for table in self.tables.values():
+            table.partition_by(*terms)
+
     @invariant()
     def all_tables_are_equal(self) -> None:
         contents = [table.rows().sort_by("id").to_pylist() for table in self.tables.values()]

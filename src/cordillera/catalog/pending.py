@@ -81,11 +81,11 @@ class PendingWrite:
         )
 
     def _adapt(self, metadata: TableMetadata) -> None:
-        """Bring the rows and conditions of a write under a schema, or behind deletes, that have come meanwhile."""
+        """Bring a write under a schema or a partitioning, or behind deletes, that have come meanwhile."""
         staged, batch = self._staged, self._staged.batch
-        if self._writer.comes_behind_deletes(staged, metadata):
-            self._staged = self._writer.stage(staged.operation, self._writer.rows_of(staged, metadata), metadata)
-            self._writer.discard_staged(staged)
+        outdated = any(file.spec_id != metadata.default_spec_id for file in staged.files)
+        if outdated or self._writer.comes_behind_deletes(staged, metadata):
+            self._restage(metadata)
             return
         if metadata.current_schema_id == self._began.current_schema_id:
             return
@@ -99,3 +99,11 @@ class PendingWrite:
         elif staged.where is not None:
             self._staged = replace(staged, where=parse_row_filter(staged.where.sql, metadata.schema))
         self._began = self._began.with_changes(current_schema_id=metadata.current_schema_id)
+
+    def _restage(self, metadata: TableMetadata) -> None:
+        """Write the rows that are in files already to other files, or keep them to be looked at."""
+        staged = self._staged
+        where = parse_row_filter(staged.where.sql, metadata.schema) if staged.where else None
+        rows = self._writer.rows_of(staged, metadata)
+        self._staged = self._writer.stage(staged.operation, rows, metadata, where=where)
+        self._writer.discard_staged(staged)

@@ -37,6 +37,7 @@ from cordillera.spec.completion import parse_unit
 from cordillera.spec.event import Topic
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
+from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.spec.texts import check_tags, check_texts
 
@@ -191,7 +192,7 @@ class CatalogService:
             format_version=metadata.format_version,
             key=metadata.semantics.key,
             sequence_column=metadata.semantics.sequence,
-            partitioning=tuple(options.partitioning),
+            partitioning=describe_partitioning(metadata.partition_spec, metadata.schema),
             write_mode=metadata.semantics.write_mode,
             completion_unit=unit,
             schema_id=metadata.current_schema_id,

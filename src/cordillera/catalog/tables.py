@@ -17,6 +17,7 @@ from cordillera.ports.scan_observer import ScanObserver
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.refs import RefKind, commits_between, find_ref
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.change_feed import ChangeFeed
@@ -303,6 +304,7 @@ def with_state(version: DatasetVersion, file: MetadataFile, now: datetime) -> Da
         format_version=metadata.format_version,
         key=metadata.semantics.key,
         sequence_column=metadata.semantics.sequence,
+        partitioning=describe_partitioning(metadata.partition_spec, metadata.schema),
         write_mode=metadata.semantics.write_mode,
         schema_id=metadata.current_schema_id,
         sequence_number=snapshot.sequence_number if snapshot else 0,

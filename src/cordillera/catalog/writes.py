@@ -15,13 +15,11 @@ from cordillera.catalog.service import CatalogService, ResolvedDataset
 from cordillera.catalog.staging import Digest, StagingService, check_completes, of_branch
 from cordillera.catalog.tables import TableService
 from cordillera.ports.metadata import MetadataStore
-from cordillera.spec.commit import AddSchema, AssertCurrentSchemaId, AssertLastAssignedFieldId, SetCurrentSchema
 from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.merge import Operation
 from cordillera.spec.merge_clauses import MergeClause
-from cordillera.spec.schema_evolution import SchemaChange, evolve
-from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
+from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.table.prepared_write import StagedWrite
 from cordillera.table.write import TableWriter
 
@@ -197,20 +195,6 @@ class WriteService:
                     result = self._commits.commit(self._catalog.dataset(name), request)
         return result
 
-    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
-        """Change a dataset's schema; data files stay as they are.
-
-        Raises:
-            IncompatibleSchemaError: If a change would break stored rows or their readers.
-        """
-        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
-            for attempt in attempts:
-                with attempt:
-                    target = self._catalog.dataset(name)
-                    metadata = self._tables.load(target.version)
-                    result = self._commits.commit(target, _evolution(metadata, changes))
-        return result
-
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _commit(self, write: PendingWrite) -> CommitResult:
@@ -245,21 +229,3 @@ class WriteService:
             for _ in digest.watch(rows()):
                 pass
             return self._commits.replay(tx, target.version, replace(request, request_hash=digest.hexdigest()))
-
-
-def _evolution(metadata: TableMetadata, changes: Sequence[SchemaChange]) -> CommitRequest:
-    partition_sources = {part.source_id for spec in metadata.partition_specs for part in spec.fields}
-    schema, _ = evolve(
-        metadata.schema,
-        changes,
-        last_column_id=metadata.last_column_id,
-        new_schema_id=max(schema.schema_id for schema in metadata.schemas) + 1,
-        fixed_ids=metadata.semantics.fixed_field_ids(metadata.schema) | partition_sources,
-    )
-    return CommitRequest(
-        requirements=(
-            AssertCurrentSchemaId(metadata.current_schema_id),
-            AssertLastAssignedFieldId(metadata.last_column_id),
-        ),
-        updates=(AddSchema(schema), SetCurrentSchema()),
-    )

@@ -1,4 +1,4 @@
-"""``cordillera dataset evolve``: changing a dataset's columns."""
+"""``cordillera dataset evolve`` and ``partition``: changing a dataset's columns and the layout of its files."""
 
 from __future__ import annotations
 
@@ -75,6 +75,34 @@ def evolve(
     with open_lake() as lake:
         result = lake.backend.evolve(name, changes)
     show_outcome(f"Changed the columns of {name}.", result, OUTCOME)
+
+
+@command(
+    app,
+    "partition",
+    example=(
+        "cordillera dataset partition sales.orders 'month(day)' region\n"
+        "cordillera dataset partition sales.orders --none"
+    ),
+)
+def partition(
+    name: DatasetName,
+    terms: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TERM]...", help="What to partition by, e.g. 'month(day)' 'bucket(16, id)'."),
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Do not partition.")] = False,
+) -> None:
+    """Lay out a dataset's new files by other partitions; no data file is rewritten.
+
+    The terms are all that hold from now on. Files there are move to the new partitions as they are rewritten: all of
+    them with cordillera dataset compact --rewrite-all.
+    """
+    if bool(terms) == none:
+        raise InvalidInputError("It is not clear what to partition by.", hint="Give terms, or --none.")
+    with open_lake() as lake:
+        result = lake.backend.partition_by(name, terms or [])
+    show_outcome(f"New files of {name} are partitioned by {', '.join(terms or ['nothing'])}.", result, OUTCOME)
 
 
 def _change(kind: str, text: str) -> SchemaChange:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
@@ -45,10 +45,6 @@ from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
-if TYPE_CHECKING:
-    pass
-
-
 _SLICE_BYTES = 1024**3
 """What one request compacts, so that progress can be told and no request takes for ever."""
 
@@ -85,6 +81,14 @@ class Dataset:
     def evolve(self, *changes: SchemaChange) -> CommitResult:
         """Change the schema: ``AddColumn``, ``RenameColumn``, ``WidenColumn``, ``MoveColumn``, ``DropColumn`` …"""
         return self._backend.evolve(self.name, changes)
+
+    def partition_by(self, *terms: str) -> CommitResult:
+        """Lay out new files by other partitions: ``partition_by("month(ordered_at)", "region")``; none for one of all.
+
+        Files there are stay as they are; they move to the new partitions as they are rewritten, for one by
+        ``compact``.
+        """
+        return self._backend.partition_by(self.name, terms)
 
     def delete(self) -> None:
         """Delete the dataset; ``Lake.restore_dataset`` brings it back until its retention passes."""

@@ -14,6 +14,7 @@ from cordillera.app import Application
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import ContractDetails, DatasetDetails
 from cordillera.client.branches import LocalBranches
+from cordillera.client.evolution import LocalEvolution
 from cordillera.client.local_maintenance import LocalMaintenance
 from cordillera.client.local_rows import LocalRows
 from cordillera.client.local_work import LocalWork
@@ -32,7 +33,7 @@ from cordillera.spec.lineage import LineageGraph, Node
 _MOST_ORPHANS = 1000
 
 
-class LocalBackend(LocalRows, LocalBranches, LocalMaintenance, LocalWork):
+class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, LocalWork):
     """Implements ``LakeBackend`` on the services of an application.
 
     Args:

@@ -17,7 +17,6 @@ from cordillera.spec.catalog import Snapshot
 from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge_clauses import MergeClause
-from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
 
@@ -127,10 +126,6 @@ class LocalRows:
     def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
         """Tell what a delete would do to a dataset's files, and why."""
         return self.app.writes.explain_delete(name, where, branch=branch)
-
-    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
-        """Change a dataset's schema."""
-        return self.app.writes.evolve(name, changes)
 
     def snapshots(
         self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH

@@ -15,6 +15,7 @@ from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import ContractDetails, DatasetDetails
 from cordillera.client.branches import RemoteBranches
 from cordillera.client.connection import Connection, path, segment_text
+from cordillera.client.evolution import RemoteEvolution
 from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.client.remote_rows import RemoteRows
 from cordillera.client.remote_work import RemoteWork
@@ -32,7 +33,7 @@ from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 
 
-class RemoteBackend(RemoteRows, RemoteBranches, RemoteMaintenance, RemoteWork):
+class RemoteBackend(RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenance, RemoteWork):
     """Implements ``LakeBackend`` over the HTTP API.
 
     Args:

@@ -14,13 +14,11 @@ from cordillera.catalog.requests import DatasetWrite
 from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
 from cordillera.merge_codec import clauses_to_json
-from cordillera.schema_codec import change_to_plain
 from cordillera.spec.as_of import AsOf, as_of_to_text
 from cordillera.spec.catalog import Snapshot
 from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge_clauses import MergeClause
-from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.transaction_codec import writes_to_json
 
@@ -178,11 +176,6 @@ class RemoteRows(ABC):
         """Tell what a delete would do to a dataset's files, and why."""
         address = path("datasets", name, "rows", "deletion-explanation")
         return self._server.post(WriteExplanation, address, where=where, branch=branch)
-
-    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
-        """Change a dataset's schema."""
-        body = {"changes": [change_to_plain(change) for change in changes]}
-        return self._server.post(CommitResult, path("datasets", name) + "/schema-changes", body)
 
     def snapshots(
         self, name: str, before: int | None = None, limit: int = 100, branch: str = MAIN_BRANCH

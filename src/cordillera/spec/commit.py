@@ -133,6 +133,13 @@ class SetDefaultSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RemovePartitionSpecs:
+    """Forget partition specs that no file is written by any more."""
+
+    spec_ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class AddSnapshot:
     """Add a snapshot, not yet visible on any branch."""
 
@@ -183,6 +190,7 @@ Update = (
     | SetCurrentSchema
     | AddPartitionSpec
     | SetDefaultSpec
+    | RemovePartitionSpecs
     | AddSnapshot
     | SetSnapshotRef
     | RemoveSnapshots
@@ -274,6 +282,16 @@ def _set_current_schema(metadata: TableMetadata, update: SetCurrentSchema) -> Ta
 def _add_spec(metadata: TableMetadata, update: AddPartitionSpec) -> TableMetadata:
     if any(spec.spec_id == update.spec.spec_id for spec in metadata.partition_specs):
         raise InvalidInputError(f"The table at {metadata.location} already has a partition spec {update.spec.spec_id}.")
+    meant = {
+        part.field_id: (part.source_id, part.transform) for spec in metadata.partition_specs for part in spec.fields
+    }
+    for part in update.spec.fields:
+        if meant.get(part.field_id, (part.source_id, part.transform)) != (part.source_id, part.transform):
+            raise InvalidInputError(
+                f"The partition field id {part.field_id} means something else in the table at {metadata.location}."
+            )
+        if metadata.schema.find_column_name(part.source_id) is None:
+            raise InvalidInputError(f"The table at {metadata.location} has no column {part.source_id} to partition by.")
     highest = max([metadata.last_partition_id, *(part.field_id for part in update.spec.fields)])
     return metadata.with_changes(partition_specs=(*metadata.partition_specs, update.spec), last_partition_id=highest)
 
@@ -283,6 +301,16 @@ def _set_default_spec(metadata: TableMetadata, update: SetDefaultSpec) -> TableM
     if all(spec.spec_id != wanted for spec in metadata.partition_specs):
         raise InvalidInputError(f"The table at {metadata.location} has no partition spec {wanted}.")
     return metadata.with_changes(default_spec_id=wanted)
+
+
+def _remove_specs(metadata: TableMetadata, update: RemovePartitionSpecs) -> TableMetadata:
+    if metadata.default_spec_id in update.spec_ids:
+        raise InvalidInputError(
+            f"The partition spec {metadata.default_spec_id} is what the table at {metadata.location} is written by."
+        )
+    return metadata.with_changes(
+        partition_specs=tuple(spec for spec in metadata.partition_specs if spec.spec_id not in update.spec_ids)
+    )
 
 
 def _add_snapshot(metadata: TableMetadata, update: AddSnapshot) -> TableMetadata:
@@ -389,6 +417,7 @@ _HANDLERS: dict[type, Callable[[TableMetadata, Any], TableMetadata]] = {
     SetCurrentSchema: _set_current_schema,
     AddPartitionSpec: _add_spec,
     SetDefaultSpec: _set_default_spec,
+    RemovePartitionSpecs: _remove_specs,
     AddSnapshot: _add_snapshot,
     SetSnapshotRef: _set_ref,
     RemoveSnapshots: _remove_snapshots,

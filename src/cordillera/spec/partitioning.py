@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import Any
 
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
@@ -17,11 +18,13 @@ from pyiceberg.transforms import (
     HourTransform,
     IdentityTransform,
     MonthTransform,
+    TimeTransform,
     Transform,
     TruncateTransform,
     VoidTransform,
     YearTransform,
 )
+from pyiceberg.types import NestedField
 
 from cordillera.errors import InvalidSchemaError
 
@@ -35,34 +38,108 @@ _SIMPLE: dict[str, Any] = {
     "day": DayTransform,
     "hour": HourTransform,
 }
+AnyTransform = Transform[Any, Any]
+_NO_FIELD_ID = PARTITION_FIELD_ID_START - 1
 _SIZED: dict[str, Any] = {"bucket": BucketTransform, "truncate": TruncateTransform}
 
 
-def parse_partitioning(terms: Sequence[str], schema: Schema, spec_id: int = 0) -> PartitionSpec:
+def parse_partitioning(
+    terms: Sequence[str], schema: Schema, earlier: Sequence[PartitionSpec] = (), last_field_id: int = _NO_FIELD_ID
+) -> PartitionSpec:
     """Return the partition spec that ``terms`` describe over ``schema``.
 
+    Follows the Iceberg specification, "Partition Evolution": a column under a transform has the same field id in every
+    spec of a table, and what a spec described once it describes for ever, so one of ``earlier`` is returned if it says
+    the same.
+
+    Args:
+        terms: What to partition by; none for one partition of everything.
+        schema: The table's columns.
+        earlier: The table's specs so far.
+        last_field_id: The highest partition field id the table has ever assigned.
+
     Raises:
-        InvalidSchemaError: If a term has another form, names an unknown column, or its transform cannot take the type.
+        InvalidSchemaError: If a term has another form, names an unknown column, its transform cannot take the type, or
+            another term says the same.
     """
-    fields = []
-    for number, term in enumerate(terms):
-        column, transform = _parse_term(term)
-        source = next((f for f in schema.fields if f.name == column), None)
-        if source is None:
-            raise InvalidSchemaError(
-                f"The partitioning {term!r} names the column {column!r}, which does not exist.",
-                hint=f"Columns: {', '.join(f.name for f in schema.fields)}.",
-            )
-        if not transform.can_transform(source.field_type):
-            raise InvalidSchemaError(f"The partitioning {term!r} cannot be applied to the type {source.field_type}.")
-        name = column if isinstance(transform, IdentityTransform) else f"{column}_{str(transform).split('[')[0]}"
-        fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + number, transform, name))
-    if len({field.name for field in fields}) != len(fields):
-        raise InvalidSchemaError(f"The partitioning {list(terms)} uses the same term twice.", hint="Name it once.")
-    return PartitionSpec(*fields, spec_id=spec_id)
+    sources = [_bound(term, schema) for term in terms]
+    _check_distinct(terms, sources)
+    known = {_meaning(field): field for spec in earlier for field in spec.fields}
+    names = _Names(schema, earlier)
+    fields: list[PartitionField] = []
+    for source, transform in sources:
+        field = known.get((source.field_id, str(transform)))
+        if field is None:
+            last_field_id += 1
+            field = PartitionField(source.field_id, last_field_id, transform, names.new(source, transform))
+        fields.append(field)
+    same = (spec for spec in earlier if [_meaning(f) for f in spec.fields] == [_meaning(f) for f in fields])
+    return next(same, PartitionSpec(*fields, spec_id=max((spec.spec_id for spec in earlier), default=-1) + 1))
 
 
-def _parse_term(term: str) -> tuple[str, Transform]:  # type: ignore[type-arg]  # a spec mixes source types
+def taken_name(schema: Schema, specs: Sequence[PartitionSpec]) -> tuple[str, PartitionField] | None:
+    """Return a column that has the name of a partition field made from another column, with that field.
+
+    Engines refuse such tables: they could not tell the two apart.
+    """
+    fields = {field.name.lower(): field for spec in specs for field in spec.fields}
+    for column in schema.fields:
+        field = fields.get(column.name.lower())
+        if field is not None and not (
+            field.source_id == column.field_id and isinstance(field.transform, IdentityTransform)
+        ):
+            return column.name, field
+    return None
+
+
+def _bound(term: str, schema: Schema) -> tuple[NestedField, AnyTransform]:
+    column, transform = _parse_term(term)
+    source = next((f for f in schema.fields if f.name == column), None)
+    if source is None:
+        raise InvalidSchemaError(
+            f"The partitioning {term!r} names the column {column!r}, which does not exist.",
+            hint=f"Columns: {', '.join(f.name for f in schema.fields)}.",
+        )
+    if not transform.can_transform(source.field_type):
+        raise InvalidSchemaError(f"The partitioning {term!r} cannot be applied to the type {source.field_type}.")
+    return source, transform
+
+
+def _check_distinct(terms: Sequence[str], sources: Sequence[tuple[NestedField, AnyTransform]]) -> None:
+    """Refuse terms that say the same. Of the parts a time the shortest says all: an hour has a day, a day a month."""
+    kinds = [(source.field_id, "time" if isinstance(kind, TimeTransform) else str(kind)) for source, kind in sources]
+    if len(set(kinds)) != len(kinds):
+        raise InvalidSchemaError(
+            f"The partitioning {list(terms)} uses the same term twice, or two parts of the same time.",
+            hint="Name it once; of year, month, day and hour take the shortest.",
+        )
+
+
+class _Names:
+    """Gives out names of partition fields: each unlike every column but its own, and every other field of any spec."""
+
+    def __init__(self, schema: Schema, earlier: Sequence[PartitionSpec]) -> None:
+        self._columns = {column.name.lower() for column in schema.fields}
+        self._fields = {field.name.lower() for spec in earlier for field in spec.fields}
+
+    def new(self, source: NestedField, transform: AnyTransform) -> str:
+        kind, _, width = str(transform).rstrip("]").partition("[")
+        bases = [source.name] if kind == "identity" else [f"{source.name}_{kind}"]
+        bases += [f"{bases[0]}_{width}"] if width else []
+        numbered = (f"{bases[-1]}_{number}" for number in count(2))
+        for name in chain(bases, numbered):
+            own = kind == "identity" and name == source.name
+            if name.lower() not in self._fields and (own or name.lower() not in self._columns):
+                self._fields.add(name.lower())
+                return name
+        raise AssertionError("there is always another number")
+
+
+def _meaning(field: PartitionField) -> tuple[int, str]:
+    return field.source_id, str(field.transform)
+
+
+def _parse_term(term: str) -> tuple[str, AnyTransform]:
     matched = _TERM.fullmatch(term)
     if not matched:
         raise InvalidSchemaError(

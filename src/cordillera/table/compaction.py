@@ -75,6 +75,7 @@ class StagedGroup:
     group: RewriteGroup
     files: tuple[ContentFile, ...]
     format_version: int
+    spec_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ class Compactor:
             target *= 2  # the rows are one file; a little more than was estimated is not to become a second one
         properties = {**metadata.properties, TARGET_FILE_SIZE_PROPERTY: str(target)}
         files = data_writer(self._io, metadata.with_changes(properties=properties)).write(self._rows(group, metadata))
-        staged = StagedGroup(group, tuple(files), metadata.format_version)
+        staged = StagedGroup(group, tuple(files), metadata.format_version, metadata.default_spec_id)
         if sum(file.record_count for file in files) != group.rows:
             self.discard([staged])
             raise CorruptDataError(
@@ -314,6 +315,8 @@ class Compactor:
         """
         if metadata.format_version != staged.format_version:
             return None  # after an upgrade the old files have row ids that the new ones do not know
+        if metadata.default_spec_id != staged.spec_id:
+            return None  # the new files are not laid out as files are by now
         pairs = [pair for pair in zip(staged.group.files, now, strict=True) if pair[0].key != pair[1].key]
         if any(replace(after, vector=before.vector).key != before.key for before, after in pairs):
             return None

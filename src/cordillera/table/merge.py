@@ -217,9 +217,12 @@ class Merge:
         if not rows:
             return np.zeros(0, dtype=bool)
         same = np.ones(first.num_rows, dtype=bool)
-        values = partition_columns(self._metadata.partition_spec, self._schema, rows[0])
+        spec = self._metadata.partition_spec
+        outdated = (None,) * len(spec.fields)  # no row keeps its place there
+        partitions = [live.file.partition if live.file.spec_id == spec.spec_id else outdated for live in candidates]
+        values = partition_columns(spec, self._schema, rows[0])
         for number, column in enumerate(values):
-            stored = pa.array([live.file.partition[number] for live in candidates], column.type)
+            stored = pa.array([one[number] for one in partitions], column.type)
             stored = stored.take(first.column(FILE_INDEX).combine_chunks())
             equal = pc.or_(pc.fill_null(pc.equal(column, stored), False), pc.and_(column.is_null(), stored.is_null()))
             same &= equal.to_numpy(zero_copy_only=False)

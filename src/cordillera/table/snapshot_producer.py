@@ -15,6 +15,7 @@ from uuid import UUID
 from cordillera.ports.storage import Storage
 from cordillera.spec.commit import (
     AddSnapshot,
+    AssertDefaultSpecId,
     AssertRefSnapshot,
     AssertTableUuid,
     Requirement,
@@ -127,10 +128,13 @@ class SnapshotProducer:
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
-        """What has to hold for the snapshot, and whatever else was worked out from the current one, to be right."""
+        """What has to hold for the snapshot, and whatever else was worked out from the current one, to be right.
+
+        Once a table is partitioned otherwise, no file comes any more that is laid out as files were before.
+        """
         metadata, parent = self._metadata, self._metadata.current_snapshot
         head = AssertRefSnapshot(metadata.branch, parent.snapshot_id if parent else None)
-        return AssertTableUuid(metadata.table_uuid), head
+        return AssertTableUuid(metadata.table_uuid), head, AssertDefaultSpecId(metadata.default_spec_id)
 
     def _write_list(self, manifests: list[ManifestFile]) -> str:
         parent = self._metadata.current_snapshot

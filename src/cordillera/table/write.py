@@ -30,6 +30,7 @@ from cordillera.table.file_changes import build_changes
 from cordillera.table.keyed_write import computes_rows, keys_stored, merged
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
+from cordillera.table.partitions import RowsOfPartitions
 from cordillera.table.prepared_write import Basis, PreparedWrite, StagedWrite
 from cordillera.table.pruning import FilterCover, FilterPruner, bounds_overlap
 from cordillera.table.reader import ReadOptions
@@ -144,10 +145,7 @@ class TableWriter(WriteStaging):
             self.refuse_stored_keys(staged.files, metadata, self._live(metadata), {})
             return replace(_replaced(staged, ()), removed={})
         if staged.operation is Operation.REPLACE_PARTITIONS:
-            gone = self._same_partitions(staged.files, metadata)
-            rest = [live for live in self._live(metadata) if live not in gone]
-            self.refuse_stored_keys(staged.files, metadata, rest, {})
-            return _replaced(staged, gone)
+            return self._replace_rows(staged, metadata, self._same_partitions(staged.files, metadata))
         if staged.where is None:
             return _replaced(staged, self._live(metadata))
         return self._replace_where(staged, metadata, staged.where)
@@ -176,7 +174,12 @@ class TableWriter(WriteStaging):
                 f"{strangers} of the rows that replace {where.sql} in {self._dataset} do not satisfy that condition.",
                 hint="Leave them out, or widen the condition.",
             )
-        gone = self.matching(where, metadata, self._live(metadata))
+        return self._replace_rows(staged, metadata, self.matching(where, metadata, self._live(metadata)))
+
+    def _replace_rows(
+        self, staged: StagedWrite, metadata: TableMetadata, gone: Mapping[LiveFile, BitMap64]
+    ) -> _Resolved:
+        """Take out rows and put in the staged ones."""
         rest = [live for live in self._live(metadata) if len(gone.get(live, ())) < live.live_rows]
         self.refuse_stored_keys(staged.files, metadata, rest, gone)
         built = build_changes(self._io, metadata, None, gone)
@@ -252,20 +255,15 @@ class TableWriter(WriteStaging):
         if repeated.num_rows:
             raise keys_stored(self._dataset, repeated.to_pylist(), None)
 
-    def _same_partitions(self, files: Sequence[ContentFile], metadata: TableMetadata) -> list[LiveFile]:
+    def _same_partitions(self, files: Sequence[ContentFile], metadata: TableMetadata) -> dict[LiveFile, BitMap64]:
+        """Return the stored rows of the partitions that files are of."""
         if not metadata.partition_spec.fields:
             raise NotAllowedError(
                 f"{self._dataset} has no partitions to replace.",
                 hint="Use replace, or replace with a condition.",
             )
-        wanted = {file.partition for file in files}
-        live_files = self._live(metadata)
-        if any(live.file.spec_id != metadata.default_spec_id for live in live_files):
-            raise NotAllowedError(
-                f"{self._dataset} has files of an earlier partitioning, which replace_partitions cannot tell apart.",
-                hint="Replace with a condition instead.",
-            )
-        return [live for live in live_files if live.file.partition in wanted]
+        partitions = {file.partition for file in files}
+        return RowsOfPartitions(self._io, metadata, partitions).find(self._live(metadata))
 
     def _live(self, metadata: TableMetadata) -> tuple[LiveFile, ...]:
         return self._io.files.live(metadata.current_snapshot)

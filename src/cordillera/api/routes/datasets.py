@@ -69,6 +69,14 @@ class SchemaChanges(BaseModel):
     changes: list[AnyChange] = Field(min_length=1, max_length=1000)
 
 
+class Partitioning(BaseModel):
+    """The partitioning wanted."""
+
+    partitioning: list[Text] = Field(
+        max_length=100, description="All terms that are to hold; none for one partition.", examples=[["month(day)"]]
+    )
+
+
 class Search(BaseModel, extra="forbid"):
     """What to look for."""
 
@@ -172,6 +180,12 @@ def show_schema(backend: Backend, name: Name, accept: Accept, as_of: AsOfText = 
 def evolve(backend: Backend, name: Name, wanted: SchemaChanges) -> CommitResult:
     """Change the columns; data files stay as they are."""
     return backend.evolve(name, [change.to_spec() for change in wanted.changes])
+
+
+@router.put("/datasets/{name}/partitioning", summary="Change a partitioning")
+def partition_by(backend: Backend, name: Name, wanted: Partitioning) -> CommitResult:
+    """Lay out new files by other partitions; files there are stay as they are."""
+    return backend.partition_by(name, wanted.partitioning)
 
 
 @router.get("/datasets/{name}/metadata-location", summary="Find the Iceberg metadata")

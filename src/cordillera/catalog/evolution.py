@@ -1,0 +1,138 @@
+"""Evolving datasets: other columns, another partitioning. Only metadata changes; every data file stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cordillera.catalog.commits import CommitRequest, CommitResult, CommitService
+from cordillera.catalog.service import CatalogService
+from cordillera.catalog.tables import TableService
+from cordillera.errors import IncompatibleSchemaError, InvalidSchemaError
+from cordillera.spec.commit import (
+    AddPartitionSpec,
+    AddSchema,
+    AssertCurrentSchemaId,
+    AssertDefaultSpecId,
+    AssertLastAssignedFieldId,
+    AssertLastAssignedPartitionId,
+    RemovePartitionSpecs,
+    SetCurrentSchema,
+    SetDefaultSpec,
+)
+from cordillera.spec.partitioning import describe_partitioning, parse_partitioning, taken_name
+from cordillera.spec.schema_evolution import SchemaChange, evolve
+from cordillera.spec.table_metadata import TableMetadata
+
+
+class EvolutionService:
+    """Changes what datasets look like from now on.
+
+    Args:
+        catalog: Resolves names.
+        tables: Loads table metadata.
+        commits: Makes changes visible.
+    """
+
+    def __init__(self, catalog: CatalogService, tables: TableService, commits: CommitService) -> None:
+        self._catalog, self._tables, self._commits = catalog, tables, commits
+
+    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
+        """Change a dataset's schema.
+
+        Raises:
+            IncompatibleSchemaError: If a change would break stored rows or their readers.
+        """
+        return self._commit(name, lambda metadata: self._schema_changed(metadata, changes))
+
+    def partition_by(self, name: str, terms: Sequence[str]) -> CommitResult:
+        """Lay out a dataset's new files by other partitions; none for one of everything.
+
+        Files there are stay in the partitions they have, until they are rewritten.
+
+        Args:
+            name: The dataset.
+            terms: Like ``month(time_hour)``, all that are to hold from now on.
+
+        Raises:
+            InvalidSchemaError: If there can be no such partitioning.
+        """
+        return self._commit(name, lambda metadata: _partitioned(metadata, terms))
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    def _commit(self, name: str, evolution: Callable[[TableMetadata], CommitRequest]) -> CommitResult:
+        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+            for attempt in attempts:
+                with attempt:
+                    target = self._catalog.dataset(name)
+                    result = self._commits.commit(target, evolution(self._tables.load(target.version)))
+        return result
+
+    def _schema_changed(self, metadata: TableMetadata, changes: Sequence[SchemaChange]) -> CommitRequest:
+        sources = {part.source_id for part in metadata.partition_spec.fields}
+        schema, _ = evolve(
+            metadata.schema,
+            changes,
+            last_column_id=metadata.last_column_id,
+            new_schema_id=max(schema.schema_id for schema in metadata.schemas) + 1,
+            fixed_ids=metadata.semantics.fixed_field_ids(metadata.schema) | sources,
+        )
+        orphaned = frozenset(
+            spec.spec_id
+            for spec in metadata.partition_specs
+            if any(schema.find_column_name(part.source_id) is None for part in spec.fields)
+        )
+        if orphaned:
+            self._refuse_used(orphaned, metadata)
+        remaining = [spec for spec in metadata.partition_specs if spec.spec_id not in orphaned]
+        if taken := taken_name(schema, remaining):
+            raise InvalidSchemaError(
+                f"The column name {taken[0]!r} is taken: a partition field is called so, which other engines would "
+                "take for the column.",
+                hint="Choose another name.",
+            )
+        return CommitRequest(
+            requirements=(
+                AssertCurrentSchemaId(metadata.current_schema_id),
+                AssertLastAssignedFieldId(metadata.last_column_id),
+                AssertDefaultSpecId(metadata.default_spec_id),
+                AssertLastAssignedPartitionId(metadata.last_partition_id),
+            ),
+            updates=(
+                *([RemovePartitionSpecs(orphaned)] if orphaned else []),
+                AddSchema(schema),
+                SetCurrentSchema(),
+            ),
+        )
+
+    def _refuse_used(self, spec_ids: frozenset[int], metadata: TableMetadata) -> None:
+        """Refuse to drop the columns of earlier partitionings while a snapshot has files that they say the place of.
+
+        Nobody writes files under an earlier partitioning any more, so what is not used now is not used later.
+        """
+        for snapshot in reversed(metadata.snapshots):
+            for manifest in self._tables.io.files.manifests(snapshot):
+                if manifest.partition_spec_id in spec_ids:
+                    terms = describe_partitioning(metadata.spec_by_id(manifest.partition_spec_id), metadata.schema)
+                    raise IncompatibleSchemaError(
+                        f"Files of an earlier partitioning, by {', '.join(terms)}, are laid out by a column that would "
+                        f"be dropped; snapshot {snapshot.sequence_number} has some.",
+                        hint="Rewrite them with compact --rewrite-all; drop the column when that snapshot has expired.",
+                    )
+
+
+def _partitioned(metadata: TableMetadata, terms: Sequence[str]) -> CommitRequest:
+    spec = parse_partitioning(terms, metadata.schema, metadata.partition_specs, metadata.last_partition_id)
+    if spec.spec_id == metadata.default_spec_id:
+        return CommitRequest()
+    known = any(spec.spec_id == earlier.spec_id for earlier in metadata.partition_specs)
+    return CommitRequest(
+        requirements=(
+            AssertCurrentSchemaId(metadata.current_schema_id),
+            AssertDefaultSpecId(metadata.default_spec_id),
+            AssertLastAssignedPartitionId(metadata.last_partition_id),
+        ),
+        updates=(*([] if known else [AddPartitionSpec(spec)]), SetDefaultSpec(spec.spec_id)),
+        action="dataset.partition_by",
+        details={"partitioning": describe_partitioning(spec, metadata.schema)},
+    )

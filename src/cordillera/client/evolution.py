@@ -1,0 +1,41 @@
+"""Evolving a lake's datasets, in this process or behind a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cordillera.app import Application
+from cordillera.catalog.commits import CommitResult
+from cordillera.client.connection import Connection, path
+from cordillera.schema_codec import change_to_plain
+from cordillera.spec.schema_evolution import SchemaChange
+
+
+class LocalEvolution:
+    """The part of ``LakeBackend`` that changes what datasets look like, on the services of an application."""
+
+    app: Application
+
+    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
+        """Change a dataset's schema."""
+        return self.app.evolution.evolve(name, changes)
+
+    def partition_by(self, name: str, terms: Sequence[str]) -> CommitResult:
+        """Lay out a dataset's new files by other partitions."""
+        return self.app.evolution.partition_by(name, terms)
+
+
+class RemoteEvolution:
+    """The part of ``LakeBackend`` that changes what datasets look like, over the HTTP API."""
+
+    _server: Connection
+
+    def evolve(self, name: str, changes: Sequence[SchemaChange]) -> CommitResult:
+        """Change a dataset's schema."""
+        body = {"changes": [change_to_plain(change) for change in changes]}
+        return self._server.post(CommitResult, path("datasets", name) + "/schema-changes", body)
+
+    def partition_by(self, name: str, terms: Sequence[str]) -> CommitResult:
+        """Lay out a dataset's new files by other partitions."""
+        address = path("datasets", name) + "/partitioning"
+        return self._server.post(CommitResult, address, {"partitioning": list(terms)}, method="PUT")

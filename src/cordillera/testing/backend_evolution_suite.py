@@ -1,0 +1,105 @@
+"""What every lake must do, embedded or behind a server, as tests: partitionings that change."""
+
+# ruff: noqa: D102 # tests are named by what they show
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+
+from cordillera.catalog.new_table import TableOptions
+from cordillera.client.backend import LakeBackend
+from cordillera.client.dataset import Dataset
+from cordillera.errors import DatasetNotFoundError, IncompatibleSchemaError, InvalidSchemaError
+from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
+from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
+
+JANUARY, FEBRUARY = date(2013, 1, 31), date(2013, 2, 1)
+
+
+class EvolutionSuite(LakeSuite):
+    """Datasets laid out otherwise than before."""
+
+    @pytest.fixture
+    def daily(self, backend: LakeBackend, namespace: str) -> Dataset:
+        """Return a dataset by day, with orders of two months."""
+        options = TableOptions(key=("id",), partitioning=("day",), completion_unit="day")
+        name = make_orders(backend, namespace, options)
+        backend.write(name, orders(1, 2, note="old", day=JANUARY), "upsert", completes=JANUARY)
+        backend.write(name, orders(3, 4, note="old", day=FEBRUARY), "upsert")
+        return Dataset(backend, name)
+
+    def partitions(self, dataset: Dataset) -> tuple[str, ...]:
+        """Return the partitions that the newest snapshot changed."""
+        return dataset.snapshots(limit=1)[0].partitions
+
+    def test_new_files_are_laid_out_by_the_new_partitioning(self, backend: LakeBackend, daily: Dataset) -> None:
+        before = daily.snapshots()
+        result = daily.partition_by("month(day)", "note")
+        assert not result.snapshot_committed
+        assert daily.snapshots() == before
+        assert daily.details().version.partitioning == ("month(day)", "note")
+        daily.write(orders(5, note="new", day=FEBRUARY), "upsert")
+        assert self.partitions(daily) == ("day_month=2013-02/note=new",)
+        assert notes(backend, daily.name) == {1: "old", 2: "old", 3: "old", 4: "old", 5: "new"}
+        assert notes(backend, daily.name, as_of=2) == {1: "old", 2: "old", 3: "old", 4: "old"}
+        assert backend.completion(daily.name, JANUARY) is not None
+        entry = backend.audit(object_name=daily.name, limit=3)[1]
+        assert (entry.action, entry.details["partitioning"]) == ("dataset.partition_by", ["month(day)", "note"])
+
+    def test_every_write_works_over_several_partitionings(self, backend: LakeBackend, daily: Dataset) -> None:
+        daily.partition_by("month(day)")
+        daily.write(orders(2, 3, note="changed", day=FEBRUARY), "upsert")
+        assert notes(backend, daily.name) == {1: "old", 2: "changed", 3: "changed", 4: "old"}
+        daily.partition_by()
+        daily.write(orders(4, 6, note="whole"), "upsert")
+        daily.delete_where("id = 3")
+        daily.partition_by("day")
+        daily.write(orders(7, note="replaced", day=FEBRUARY), "replace_partitions")
+        assert notes(backend, daily.name) == {1: "old", 4: "whole", 6: "whole", 7: "replaced"}
+        daily.compact(rewrite_all=True)
+        assert notes(backend, daily.name) == {1: "old", 4: "whole", 6: "whole", 7: "replaced"}
+        assert set(self.partitions(daily)) >= {"day=2013-01-31", "day=2013-02-01"}
+
+    def test_a_partitioning_follows_a_renamed_column(self, daily: Dataset) -> None:
+        daily.partition_by("month(day)", "note")
+        daily.evolve(RenameColumn("note", "remark"))
+        assert daily.details().version.partitioning == ("month(day)", "remark")
+        with pytest.raises(InvalidSchemaError, match="partition field"):
+            daily.evolve(AddColumn("note", pa.string()))
+        with pytest.raises(InvalidSchemaError, match="partition field"):
+            daily.evolve(AddColumn("DAY_MONTH", pa.string()))
+
+    def test_a_column_can_be_dropped_when_no_file_is_laid_out_by_it(self, daily: Dataset) -> None:
+        daily.partition_by("note")
+        daily.write(orders(5, note="new"), "upsert")
+        with pytest.raises(IncompatibleSchemaError, match="the partitioning stands on it"):
+            daily.evolve(DropColumn("note"))
+        daily.partition_by("month(day)")
+        with pytest.raises(IncompatibleSchemaError, match="earlier partitioning, by note"):
+            daily.evolve(DropColumn("note"))
+        daily.compact(rewrite_all=True)
+        daily.write(orders(6), "upsert")
+        daily.expire_snapshots(older_than=timedelta(0), keep_last=1)
+        daily.evolve(DropColumn("note"))
+        assert sorted(daily.scan(["id"]).to_arrow()["id"].to_pylist()) == [1, 2, 3, 4, 5, 6]
+        daily.evolve(AddColumn("note", pa.int32()))
+        daily.partition_by("note")
+        daily.write(orders_without_note(7), "append")
+        assert self.partitions(daily) == ("note=null",)
+
+    def test_a_partitioning_that_cannot_be_is_refused(self, backend: LakeBackend, daily: Dataset) -> None:
+        for terms in (["none"], ["month(note)"], ["day", "day"], ["month(day)", "year(day)"], ["week(day)"]):
+            with pytest.raises(InvalidSchemaError, match="partitioning"):
+                backend.partition_by(daily.name, terms)
+        with pytest.raises(DatasetNotFoundError):
+            backend.partition_by(f"{daily.name}_not", ["day"])
+        assert daily.details().version.partitioning == ("day",)
+        assert not daily.partition_by("day").snapshot_committed
+
+
+def orders_without_note(number: int) -> pa.Table:
+    """Return an order that has no note."""
+    return orders(number).read_all().drop_columns(["note"])
