@@ -44,8 +44,7 @@ OTHERS = st.one_of(
     st.tuples(st.just("compact"), st.fixed_dictionaries({"options": OPTIONS})),
     st.tuples(st.just("expire"), st.fixed_dictionaries({"keep_last": st.integers(1, 2)})),
     st.tuples(st.just("roll_back"), st.fixed_dictionaries({"steps": st.integers(1, 3)})),
-    st.sampled_from([("rewrite_manifests", {}), ("widen_amount", {})]),
-    st.tuples(st.just("partition_by"), st.fixed_dictionaries({"terms": st.sampled_from([(), ("name",), ("ratio",)])})),
+    st.sampled_from([("rewrite_manifests", {}), ("widen_amount", {}), ("partition_by", {"terms": ("name",)})]),
 )
 
 

@@ -127,6 +127,38 @@ def test_engine_reads_evolved_schemas(tmp_path: Path, engine: str, format_versio
     same_rows(table.rows(), READERS[engine](publish(table, 2)))
 
 
+@pytest.mark.parametrize(("format_version", "mode"), CASES)
+@pytest.mark.parametrize("engine", READERS)
+def test_engine_reads_evolved_partitionings(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
+    table = LooseTable(
+        tmp_path, SCHEMA, key=("id",), partitioning=("amount",), mode=mode, format_version=format_version
+    )
+    steps: list[Any] = [
+        lambda: table.write(Operation.APPEND, rows(range(8), "first")),
+        lambda: table.partition_by("month(day)"),
+        lambda: table.write(Operation.UPSERT, rows(range(5, 60), "second")),
+        lambda: table.evolve(WidenColumn("amount", pa.int64())),
+        lambda: table.partition_by("bucket(4, id)", "truncate(1, note)"),
+        lambda: table.write(Operation.UPSERT, rows(range(50, 70), None)),
+        lambda: table.write(Operation.DELETE, pa.table({"id": pa.array([0, 6, 55, 69], pa.int64())})),
+        lambda: table.partition_by("month(day)", "amount"),
+        lambda: table.write(Operation.REPLACE_PARTITIONS, rows(range(2, 4), "third")),
+        table.partition_by,
+        lambda: table.write(Operation.UPSERT, rows(range(30, 35), "fourth")),
+        lambda: table.compact(rewrite_all=True, where="id < 20"),
+    ]
+    history = []
+    for number, step in enumerate(steps):
+        step()
+        location = publish(table, number)
+        same_rows(table.rows(), READERS[engine](location))
+        history.append((table.metadata.current_snapshot_id, table.rows()))
+    assert [spec.spec_id for spec in table.metadata.partition_specs] == [0, 1, 2, 3, 4]
+    assert table.metadata.last_partition_id == 1003
+    for snapshot_id, then in dict(history).items():
+        same_rows(then, READERS[engine](location, snapshot_id))
+
+
 @pytest.mark.parametrize("engine", READERS)
 def test_walkthrough_of_format_version_3(tmp_path: Path, engine: str) -> None:
     schema = pa.schema([pa.field("id", pa.int64()), pa.field("name", pa.string())])
