@@ -3,6 +3,7 @@
     CordilleraError
     ├── TransientError               the same call may succeed later
     │   ├── CommitConflictError
+    │   ├── CommitInDoubtError
     │   ├── LeaseLostError
     │   ├── MetadataStoreBusyError
     │   ├── StorageUnavailableError
@@ -107,6 +108,16 @@ class CommitConflictError(TransientError):
     """Another writer committed first and this change could not be rebased onto it."""
 
     status = 409
+
+
+class CommitInDoubtError(TransientError):
+    """The connection to the metadata database was lost during a commit, which may or may not have happened.
+
+    Repeating it under the same idempotency key settles it: it is done once. Without a key, look before you repeat it.
+    """
+
+    status = 504  # "gateway timeout": also to clients of Iceberg's REST protocol, the state of a commit is unknown
+    exit_code = 10
 
 
 class LeaseLostError(TransientError):

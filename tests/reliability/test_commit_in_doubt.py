@@ -5,20 +5,24 @@ Whatever may have been committed stays; a repetition under the same idempotency 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 import pytest
 
+import cordillera
+from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
 from cordillera.app import Application
 from cordillera.client import Lake
-from cordillera.errors import MetadataStoreBusyError, StorageUnavailableError
+from cordillera.errors import CommitInDoubtError, StorageUnavailableError
 from cordillera.ports.metadata import Transaction
 
 SCHEMA = pa.schema([("id", pa.int64()), ("amount", pa.int64())])
 OPERATIONS = ["append", "replace", "replace_partitions", "upsert", "partial_update", "delete"]
-TROUBLES = [MetadataStoreBusyError("The connection broke."), KeyboardInterrupt()]
+TROUBLES = [CommitInDoubtError("The connection broke."), KeyboardInterrupt()]
 
 
 def app_of(lake: Lake) -> Application:
@@ -96,6 +100,56 @@ def test_what_a_transaction_may_have_committed_stays(keyed: Lake, trouble: BaseE
     assert amounts(keyed) == {1: 1, 2: 9}
     assert other.scan().to_arrow().to_pylist() == [{"id": 5, "amount": 9}]
     assert bool(keyed.backend.orphans(older_than_hours=0)) == (not committed)
+
+
+@pytest.mark.parametrize(("key", "advice"), [("k", "same idempotency key, 'k'"), (None, "newest snapshots")])
+def test_the_error_names_the_dataset_and_says_what_to_do(keyed: Lake, key: str | None, advice: str) -> None:
+    break_next_commit(app_of(keyed), CommitInDoubtError("The connection broke."), committed=True)
+    with pytest.raises(CommitInDoubtError, match=r"not known whether the commit to a\.keyed was done") as caught:
+        keyed.dataset("a.keyed").write(pa.table({"id": [3], "amount": [9]}), "append", idempotency_key=key)
+    assert advice in caught.value.hint
+    assert keyed.dataset("a.keyed").snapshots(limit=1)[0].sequence_number == 2
+
+
+@pytest.mark.parametrize("lost", ["before", "behind"])
+def test_a_connection_to_postgres_that_is_lost_during_the_commit(
+    tmp_path: Path, metadata_url: str, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    original, rows = psycopg.Connection.commit, pa.table({"id": [2], "amount": [9]})
+
+    def commit(connection: psycopg.Connection[object]) -> None:
+        """Commit on a connection that the server ends before it has the request, or before it has answered."""
+        monkeypatch.undo()
+        if lost == "behind":
+            original(connection)
+        with psycopg.connect(connection.info.dsn, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+        original(connection)
+        connection.execute("SELECT 1")
+
+    with cordillera.create(tmp_path / "lake", metadata_url=metadata_url) as lake:
+        lake.create_namespace("a")
+        dataset = lake.create_dataset("a.keyed", SCHEMA, key=["id"])
+        dataset.write(pa.table({"id": [1], "amount": [1]}), "append")
+        lose_next_commit(app_of(lake), monkeypatch, commit)
+        with pytest.raises(CommitInDoubtError, match=r"a\.keyed"):
+            dataset.write(rows, "upsert", idempotency_key="k")
+        assert dataset.write(rows, "upsert", idempotency_key="k").replayed == (lost == "behind")
+        assert amounts(lake) == {1: 1, 2: 9}
+        assert bool(lake.backend.orphans(older_than_hours=0)) == (lost == "before")
+
+
+def lose_next_commit(
+    app: Application, monkeypatch: pytest.MonkeyPatch, commit: Callable[[psycopg.Connection[object]], None]
+) -> None:
+    """Let the next transaction that moves a table end with ``commit``."""
+    swap = SqlDatasetVersionRows.swap
+
+    def swapped(*args: object, **kwargs: object) -> bool:
+        monkeypatch.setattr(psycopg.Connection, "commit", commit)
+        return swap(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SqlDatasetVersionRows, "swap", swapped)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

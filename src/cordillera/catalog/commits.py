@@ -25,6 +25,7 @@ from cordillera.context import RequestContext, current
 from cordillera.errors import (
     AlreadyExistsError,
     CommitConflictError,
+    CommitInDoubtError,
     ContractViolationError,
     CordilleraError,
     DatasetNotFoundError,
@@ -59,7 +60,7 @@ REFUSALS = (
     StorageUnavailableError,
 )
 """Errors that say for certain that a commit did not happen, so that what was written for it may be removed. After any
-other, an interruption or a lost connection to the database, it may have happened all the same."""
+other, an interruption or ``CommitInDoubtError``, it may have happened all the same."""
 
 
 class CommitService:
@@ -206,10 +207,12 @@ class CommitService:
     def _publish_once(
         self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]
     ) -> dict[UUID, list[CommitResult]]:
+        names = ", ".join(plan.target.name for plan in plans)
         try:
             return self._publish(plans, written)
+        except CommitInDoubtError as error:
+            raise _in_doubt(names, plans[0].steps[0].request.idempotency_key, error) from error
         except AlreadyExistsError as error:
-            names = ", ".join(plan.target.name for plan in plans)
             raise CommitConflictError(
                 f"Another writer committed to {names} first: {error.message}", hint="Read it again and retry."
             ) from error
@@ -287,6 +290,16 @@ def _all_replayed(results: Sequence[CommitResult | None]) -> list[CommitResult]:
             hint="Use a fresh key for every transaction; repeat a key only with the same writes.",
         )
     return found
+
+
+def _in_doubt(names: str, key: str | None, error: CommitInDoubtError) -> CommitInDoubtError:
+    """Return the error that says what may have been committed, and how to find out."""
+    hint = (
+        f"Repeat it under the same idempotency key, {key!r}: what was done is not done again."
+        if key
+        else "See the newest snapshots before you repeat it; under an idempotency key it could be repeated unseen."
+    )
+    return CommitInDoubtError(f"It is not known whether the commit to {names} was done. {error.message}", hint=hint)
 
 
 def _check_forward(name: str, before: TableMetadata, after: TableMetadata) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typer import Abort, TyperException
 
 from cordillera.cli.session import OutputFormat, current_session
-from cordillera.errors import CordilleraError, InvalidInputError
+from cordillera.errors import CommitInDoubtError, CordilleraError, InvalidInputError
 
 UNEXPECTED = 1
 DOCTOR_WARNING = 8
@@ -30,6 +30,7 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
     (7, "stored data or a target is not what it should be"),
     (DOCTOR_WARNING, "doctor: there are warnings"),
     (DOCTOR_ERROR, "doctor: there are errors"),
+    (CommitInDoubtError.exit_code, "it is not known whether a commit was done: look before you repeat it"),
     (75, "a passing problem: the same command may succeed later"),
     (INTERRUPTED, "interrupted with Ctrl-C"),
 )

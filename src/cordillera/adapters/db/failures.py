@@ -6,6 +6,7 @@ from sqlalchemy import exc
 
 from cordillera.errors import (
     AlreadyExistsError,
+    CommitInDoubtError,
     CordilleraError,
     CorruptDataError,
     InvalidConfigurationError,
@@ -47,6 +48,25 @@ def translate(error: Exception, database: str) -> CordilleraError:
     if isinstance(cause, (TypeError, ValueError, OverflowError)):
         return InvalidInputError(f"A value cannot be kept in the metadata database: {type(cause).__name__}.")
     return CordilleraError(f"The metadata database {database} refused a statement: {type(cause).__name__}.")
+
+
+def translate_commit(error: Exception, database: str) -> CordilleraError:
+    """Return the error to raise for one that came out of a commit, which may have happened unless it was refused."""
+    if isinstance(error, exc.DBAPIError) and not _is_refusal(error):
+        return CommitInDoubtError(
+            f"The metadata database {database} was lost during a commit that may have happened: {_first_line(error)}.",
+            hint="Look whether it did before you repeat it.",
+        )
+    return translate(error, database)
+
+
+def _is_refusal(error: exc.DBAPIError) -> bool:
+    """Tell whether the database has answered that it did not do something. SQLite may have done what it could not
+    make durable: a crash at that moment can bring it back."""
+    if code := getattr(error.orig, "sqlite_errorname", None):
+        return not code.startswith("SQLITE_IOERR")
+    state = getattr(error.orig, "sqlstate", None)
+    return state is not None and not state.startswith(("08", "57P"))
 
 
 def _of_sqlite(code: str, text: str, database: str) -> CordilleraError:

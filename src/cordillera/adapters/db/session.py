@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cordillera.adapters.db.engine import Database
-from cordillera.adapters.db.failures import read_only_error, translate
+from cordillera.adapters.db.failures import read_only_error, translate, translate_commit
 from cordillera.errors import CordilleraError
 
 Row = sa.Row[*tuple[Any, ...]]
@@ -142,7 +142,7 @@ def open_session(database: Database, *, writable: bool) -> Iterator[Session]:
         session = Session(connection, database.label, writable=writable)
         yield session
         session.check()
-        with _translating(database.label):
+        with _translating(database.label, translate_commit if writable else translate):
             connection.commit()
     except BaseException:
         with suppress(exc.SQLAlchemyError):  # a connection that is broken has nothing to roll back
@@ -154,8 +154,8 @@ def open_session(database: Database, *, writable: bool) -> Iterator[Session]:
 
 
 @contextmanager
-def _translating(database: str) -> Iterator[None]:
+def _translating(database: str, translation: Callable[[Exception, str], CordilleraError] = translate) -> Iterator[None]:
     try:
         yield
     except exc.SQLAlchemyError as error:
-        raise translate(error, database) from error
+        raise translation(error, database) from error

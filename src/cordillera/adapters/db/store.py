@@ -71,8 +71,8 @@ class SqlMetadataStore:
     """The metadata of a lake in SQLite or PostgreSQL. Safe to use from several threads and processes.
 
     A transaction belongs to the thread that opened it. On SQLite one transaction writes at a time, so opening a second
-    one for writing inside it waits in vain. When ``MetadataStoreBusyError`` comes out of the end of a ``write()``
-    block, because the connection broke, the commit may or may not have happened.
+    one for writing inside it waits in vain. When ``CommitInDoubtError`` comes out of the end of a ``write()`` block,
+    because the connection broke, the commit may or may not have happened; after any other error it did not.
 
     Args:
         url: ``sqlite:///path/lake.db`` or ``postgresql://user:password@host/database``.
