@@ -292,7 +292,11 @@ class LifecycleError(NotAllowedError):
 
 
 class WriteConflictError(NotAllowedError):
-    """A serializable write lost to another that changed rows it looked at; nothing was written."""
+    """A write lost to another and may not be repeated as it is; nothing was written.
+
+    Either the dataset asks for serializable writes, and the other changed rows that this one looked at; or partitions
+    were to be replaced, and the other changed the partitioning.
+    """
 
 
 class NotEmptyError(NotAllowedError):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyarrow as pa
+
 from cordillera.catalog.requests import CommitRequest
 from cordillera.catalog.service import ResolvedDataset
 from cordillera.errors import CorruptDataError, WriteConflictError
+from cordillera.spec.arrow_types import to_arrow_type
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.isolation import Isolation, isolation_of
+from cordillera.spec.merge import Operation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.prepared_write import PreparedWrite, StagedWrite
 from cordillera.table.rebase import Rebase
@@ -48,7 +52,7 @@ class PendingWrite:
 
         Raises:
             WriteConflictError: If the table asks for serializable writes, and rows that this one has looked at have
-                changed since it began.
+                changed since it began; or if partitions were to be replaced, and they are others by now.
         """
         earlier = self._prepared
         carried = self._carried_over(earlier, metadata) if earlier is not None else None
@@ -84,6 +88,12 @@ class PendingWrite:
         """Bring a write under a schema or a partitioning, or behind deletes, that have come meanwhile."""
         staged, batch = self._staged, self._staged.batch
         outdated = any(file.spec_id != metadata.default_spec_id for file in staged.files)
+        if outdated and staged.operation is Operation.REPLACE_PARTITIONS:
+            raise WriteConflictError(
+                f"{self.target.name} was partitioned otherwise while its partitions were to be replaced: by now the "
+                "rows belong to partitions that nobody meant.",
+                hint="Write them again.",
+            )
         if outdated or self._writer.comes_behind_deletes(staged, metadata):
             self._restage(metadata)
             return
@@ -93,12 +103,27 @@ class PendingWrite:
             rows = batch.to_reader()
             self._staged = self._writer.stage_merge(rows, staged.clauses, metadata, inspect=staged.inspect)
         elif batch is not None:
+            rows = self._under_schema(batch, metadata).to_reader()
             self._staged = self._writer.stage(
-                staged.operation, batch.to_reader(), metadata, where=staged.where, inspect=staged.inspect
+                staged.operation, rows, metadata, where=staged.where, inspect=staged.inspect
             )
         elif staged.where is not None:
             self._staged = replace(staged, where=parse_row_filter(staged.where.sql, metadata.schema))
-        self._began = self._began.with_changes(current_schema_id=metadata.current_schema_id)
+        self._began = self._began.with_changes(schemas=metadata.schemas, current_schema_id=metadata.current_schema_id)
+
+    def _under_schema(self, batch: pa.Table, metadata: TableMetadata) -> pa.Table:
+        """Return rows with the names that their columns have by now, and the columns that whole rows have by now."""
+        ids = {field.name: field.field_id for field in self._began.schema.fields}
+        names = {field.field_id: field.name for field in metadata.schema.fields}
+        there = [name for name in batch.column_names if name not in ids or ids[name] in names]
+        renamed = batch.select(there).rename_columns([names[ids[name]] if name in ids else name for name in there])
+        if self._staged.operation is not Operation.UPSERT:
+            return renamed
+        for field in metadata.schema.fields:
+            if field.field_id not in ids.values():
+                default = pa.scalar(field.write_default, to_arrow_type(field.field_type))
+                renamed = renamed.append_column(field.name, pa.repeat(default, renamed.num_rows))
+        return renamed
 
     def _restage(self, metadata: TableMetadata) -> None:
         """Write the rows that are in files already to other files, or keep them to be looked at."""
