@@ -31,6 +31,7 @@ from cordillera.lineage.service import LineageService
 from cordillera.maintenance.handlers import MAINTAIN, on_snapshot_committed
 from cordillera.maintenance.orphans import OrphanService
 from cordillera.maintenance.service import MaintenanceService
+from cordillera.maintenance.statistics import StatisticsService
 from cordillera.operations.doctor import DoctorService
 from cordillera.operations.service import EventHandler, LeaseTerms, OperationsService, TaskHandler
 from cordillera.ports.clock import Clock, SystemClock
@@ -98,7 +99,8 @@ class Application:
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
         self.lineage = LineageService(store)
         self.access = AccessService(store, clock)
-        self.maintenance = MaintenanceService(store, catalog, tables, self.commits, clock)
+        self.statistics = StatisticsService(store, catalog, tables, self.commits, clock)
+        self.maintenance = MaintenanceService(store, catalog, tables, self.commits, self.statistics, clock)
         self.orphans = OrphanService(store, catalog, tables, clock)
         self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, clock)
         self.operations = OperationsService(

@@ -16,6 +16,7 @@ from cordillera.testing.backend_evolution_suite import EvolutionSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
+from cordillera.testing.backend_statistics_suite import StatisticsSuite
 from cordillera.testing.backend_transaction_suite import TransactionSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
@@ -64,6 +65,10 @@ class TestLocalEvolution(Local, EvolutionSuite):
 
 
 class TestLocalMaintenance(Local, MaintenanceSuite):
+    pass
+
+
+class TestLocalStatistics(Local, StatisticsSuite):
     pass
 
 

@@ -21,11 +21,13 @@ from cordillera.spec.commit import (
     SetCurrentSchema,
     SetProperties,
     SetSnapshotRef,
+    SetStatistics,
     UpgradeFormatVersion,
     apply,
     check,
 )
 from cordillera.spec.partitioning import parse_partitioning
+from cordillera.spec.statistics import SKETCH, ColumnStatistics, TableStatistics
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 
 SCHEMA = from_arrow_schema(pa.schema([("id", pa.int64())]), key=("id",))
@@ -153,3 +155,37 @@ def test_format_version_only_rises() -> None:
     assert (upgraded.format_version, upgraded.next_row_id) == (3, 0)
     with pytest.raises(InvalidInputError, match="cannot become 2"):
         apply((UpgradeFormatVersion(2),), table(3), 2_000)
+
+
+def statistics(number: int, path: str, properties: object = None, field: int = 1) -> dict[str, object]:
+    blob = {"type": SKETCH, "fields": [field], "properties": properties or {"ndv": str(number)}}
+    return {"snapshot-id": 100 + number, "statistics-path": path, "blob-metadata": [blob]}
+
+
+def test_statistics_stand_in_place_of_those_of_the_same_snapshot_and_go_with_it() -> None:
+    metadata = with_snapshots(3)
+    for number, path in ((1, "a"), (3, "b"), (1, "c")):
+        metadata = apply([SetStatistics(100 + number, statistics(number, path))], metadata, 3_000)
+    assert [item["statistics-path"] for item in metadata.extra["statistics"]] == ["b", "c"]
+    assert TableMetadata.from_json(metadata.to_json()).extra == metadata.extra
+    newest = TableStatistics.newest(metadata)
+    assert newest is not None
+    assert (newest.snapshot.sequence_number, newest.path, newest.distinct) == (3, "b", {1: 3})
+    assert newest.columns(metadata) == (ColumnStatistics("id", 3, 3),)
+    assert [
+        item["statistics-path"] for item in apply([RemoveSnapshots((101,))], metadata, 4_000).extra["statistics"]
+    ] == ["b"]
+    with pytest.raises(InvalidInputError, match="999"):
+        apply([SetStatistics(999, statistics(899, "d"))], metadata, 4_000)
+
+
+@pytest.mark.parametrize(
+    "odd", [{}, {"blob-metadata": None}, {"blob-metadata": [{}]}, statistics(2, "x", {"ndv": "1.5"})]
+)
+def test_statistics_that_say_nothing_of_use_are_passed_over(odd: dict[str, object]) -> None:
+    metadata = apply([SetStatistics(101, statistics(1, "a", field=7))], with_snapshots(2), 3_000)
+    metadata = apply([SetStatistics(102, {"snapshot-id": 102, **odd})], metadata, 3_000)
+    newest = TableStatistics.newest(metadata)
+    assert newest is not None
+    assert newest.path == "a"
+    assert newest.columns(metadata) == ()  # of a column that is gone

@@ -23,6 +23,7 @@ from cordillera.spec.maintenance import (
     policy_property,
     policy_value,
     predicted_seconds,
+    statistics_due,
 )
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -48,6 +49,14 @@ def test_deletes_make_compaction_due() -> None:
     assert compaction_due(POLICY, TableCounters(1, MB, 50_000, 10_000), None) == "20% of the stored rows are deleted"
     assert not compaction_due(POLICY, TableCounters(1, MB, 100, 20), None), "a reader would not notice them"
     assert not compaction_due(POLICY, TableCounters(), None)
+
+
+def test_statistics_wait_until_a_tenth_has_changed_and_somebody_wants_them() -> None:
+    wanted = MaintenancePolicy(refresh_statistics=True)
+    assert not statistics_due(POLICY, TableCounters(records=100, uncounted=100))
+    assert not statistics_due(wanted, TableCounters(records=100, uncounted=10))
+    assert statistics_due(wanted, TableCounters(records=100, uncounted=11)).startswith("11 rows")
+    assert not statistics_due(wanted, TableCounters())
 
 
 def test_expiry_waits_until_several_snapshots_are_old() -> None:

@@ -42,8 +42,6 @@ from cordillera.table.branching import BranchWriter, tombstones_update
 from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.tombstones import tombstones_as_of
 
-_PAGE = 1000
-
 
 class BranchService:
     """Branches and tags of datasets.
@@ -165,8 +163,7 @@ class BranchService:
             view, goal = on_branch(metadata, branch, target.name), find_ref(metadata, to, target.name)
             if goal.snapshot_id == view.current_snapshot_id:
                 return CommitRequest(completes=completes, branch=branch)
-            if not self._follows(target, view, goal):
-                raise _moved_on(target.name, metadata, view, goal)
+            _check_follows(target.name, metadata, view, goal)
             forward = _forward(metadata, view, goal.snapshot_id)
             return replace(
                 forward,
@@ -196,7 +193,7 @@ class BranchService:
         earlier = self._tables.snapshot(target.name, target.version, to)
         if earlier is None:
             raise SnapshotNotFoundError(f"{name} has no snapshot yet to roll back to.", hint="Write rows first.")
-        if not self._is_on_main(target, earlier):
+        if all(found.snapshot_id != earlier.snapshot_id for found in ancestors(metadata, metadata.current_snapshot_id)):
             raise NotAllowedError(
                 f"Snapshot {earlier.sequence_number} of {name} was never on main.",
                 hint="Publish its branch, or cherry-pick it.",
@@ -315,29 +312,6 @@ class BranchService:
             branch=ref,
         )
 
-    def _follows(self, target: ResolvedDataset, view: TableMetadata, goal: Ref) -> bool:
-        """Tell whether a branch or tag was made from where another branch is; snapshots between may have expired."""
-        mine = view.current_snapshot
-        if mine is None or any(found.snapshot_id == mine.snapshot_id for found in ancestors(view, goal.snapshot_id)):
-            return True
-        with self._store.read() as tx:
-            here = tx.snapshots.get(target.version.id, mine.sequence_number)
-            there = tx.snapshots.get(target.version.id, goal.sequence_number)
-            if here is None or there is None:
-                return False
-            if there.branch == MAIN_BRANCH:
-                return here.branch == MAIN_BRANCH and here.sequence_number < there.sequence_number
-            first = there
-            while older := tx.snapshots.page(target.version.id, first.sequence_number, _PAGE, there.branch):
-                first = older[-1]
-        return first.parent_snapshot_id == mine.snapshot_id
-
-    def _is_on_main(self, target: ResolvedDataset, snapshot: IcebergSnapshot) -> bool:
-        """Tell whether readers have seen a snapshot; those between it and the current one may have expired."""
-        with self._store.read() as tx:
-            found = tx.snapshots.get(target.version.id, snapshot.sequence_number)
-        return found is not None and found.branch == MAIN_BRANCH
-
     def _manifest(self, target: ResolvedDataset, snapshot: IcebergSnapshot) -> Manifest | None:
         with self._store.read() as tx:
             return tx.snapshots.manifest(target.version.id, snapshot.sequence_number)
@@ -365,17 +339,19 @@ def _retention(metadata: TableMetadata, branch: str) -> dict[str, int]:
     return found.retention.options() if found else {}
 
 
-def _moved_on(name: str, metadata: TableMetadata, view: TableMetadata, goal: Ref) -> NotAllowedError:
-    """Return why a branch cannot be moved to a snapshot that was not made from its own."""
+def _check_follows(name: str, metadata: TableMetadata, view: TableMetadata, goal: Ref) -> None:
+    """Refuse to move a branch to a snapshot that was not made from its own."""
     mine = {snapshot.snapshot_id for snapshot in ancestors(metadata, view.current_snapshot_id)}
     theirs = list(ancestors(metadata, goal.snapshot_id))
+    if view.current_snapshot_id is None or any(s.snapshot_id == view.current_snapshot_id for s in theirs):
+        return
     missing = sorted(snapshot.sequence_number for snapshot in theirs if snapshot.snapshot_id not in mine)
     if not missing:
-        return NotAllowedError(
+        raise NotAllowedError(
             f"The branch {view.branch} of {name} has everything that {goal.name!r} has, and more.",
             hint="Nothing is left to do; go back with rollback, if that is what you want.",
         )
-    return NotAllowedError(
+    raise NotAllowedError(
         f"The branch {view.branch} of {name} has moved on since {goal.name!r} was made from it.",
         hint=f"Cherry-pick its snapshots onto {view.branch}: {', '.join(map(str, missing))}.",
         details={"cherry_pick": missing},

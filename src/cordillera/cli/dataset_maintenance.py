@@ -10,7 +10,7 @@ import typer
 from cordillera.cli.command import command
 from cordillera.cli.dataset import app
 from cordillera.cli.options import Columns, DatasetName, DryRun, Where, Yes, parse_pairs, split_names
-from cordillera.cli.output import Part, View, show, show_outcome
+from cordillera.cli.output import Part, View, show, show_list, show_outcome
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import go_ahead, progress
 from cordillera.spec.counting import counted
@@ -31,6 +31,12 @@ _COMPACTED: View = {
 }
 _EXPIRED: View = {"snapshots": "snapshots", "refs": "refs", "files": "files"}
 _MANIFESTS: View = {"before": "before", "after": "after"}
+_STATISTICS: View = {
+    "column": "column",
+    "distinct_values": "distinct_values",
+    "sequence_number": "sequence_number",
+}
+_COUNTED: View = {"files_read": "files_read", "bytes_read": "bytes_read", "seconds": "seconds"}
 _STATUS: View = {
     "files": "counters.files",
     "bytes": "counters.bytes",
@@ -45,6 +51,7 @@ _STATUS: View = {
     "max_snapshot_age": "policy.max_snapshot_age",
     "min_snapshots": "policy.min_snapshots",
     "target_file_size": "policy.target_file_size",
+    "refresh_statistics": "policy.refresh_statistics",
 }
 _ADVICE: View = {
     "task": "task",
@@ -161,6 +168,38 @@ def rewrite_manifests(name: DatasetName) -> None:
     with open_lake() as lake:
         result = lake.dataset(name).rewrite_manifests()
     show_outcome(f"{name} had {counted(result.before, 'manifest')}, and has {result.after:,}.", result, _MANIFESTS)
+
+
+@command(app, "statistics", example="cordillera dataset statistics sales.orders")
+def statistics(name: DatasetName) -> None:
+    """Show how many distinct values columns had when statistics were last refreshed, by whatever engine."""
+    with open_lake() as lake:
+        known = lake.dataset(name).statistics()
+    show_list(known, _STATISTICS, none=f"Nothing has been counted. See: cordillera dataset refresh-statistics {name}")
+
+
+@command(
+    app,
+    "refresh-statistics",
+    example=(
+        "cordillera dataset refresh-statistics sales.orders\n"
+        "cordillera dataset refresh-statistics sales.orders --columns customer,country"
+    ),
+)
+def refresh_statistics(
+    name: DatasetName,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--columns", metavar="NAMES", help="Also these, separated by commas; from then on they are counted always."
+        ),
+    ] = None,
+) -> None:
+    """Count the distinct values of the key, the partition columns and those counted before, for query planners."""
+    with open_lake() as lake:
+        result = lake.dataset(name).refresh_statistics(split_names(columns))
+    done = f"{counted(len(result.columns), 'column')} of {name}, in {counted(result.files_read, 'file')}"
+    show_outcome(f"Counted the distinct values of {done}.", result, _COUNTED)
 
 
 @command(

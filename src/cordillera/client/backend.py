@@ -25,6 +25,7 @@ from cordillera.maintenance.results import (
     ManifestRewriteResult,
     Orphan,
     OrphanRemoval,
+    StatisticsRefresh,
 )
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
@@ -41,6 +42,7 @@ from cordillera.spec.merge import MergeSemantics
 from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.refs import DEFAULT_RETENTION, Ref, Retention
 from cordillera.spec.schema_evolution import SchemaChange
+from cordillera.spec.statistics import ColumnStatistics
 from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
 from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.spec.workflow import Job, Run, Waiting
@@ -227,6 +229,8 @@ class LakeBackend(Protocol):
         self, name: str, *, older_than_hours: float | None = None, keep_last: int | None = None, dry_run: bool = False
     ) -> ExpiryResult: ...
     def rewrite_manifests(self, name: str) -> ManifestRewriteResult: ...
+    def statistics(self, name: str) -> list[ColumnStatistics]: ...
+    def refresh_statistics(self, name: str, columns: Sequence[str] = ()) -> StatisticsRefresh: ...
     def maintenance(self, name: str) -> MaintenanceStatus: ...
     def configure_maintenance(self, name: str, properties: Mapping[str, str | None]) -> MaintenancePolicy: ...
     def remove_orphans(

@@ -23,6 +23,7 @@ from cordillera.maintenance.results import (
     ExpiryResult,
     MaintenanceStatus,
     ManifestRewriteResult,
+    StatisticsRefresh,
 )
 from cordillera.spec import sql
 from cordillera.spec.as_of import AsOf, read_as_of
@@ -42,6 +43,7 @@ from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import HistoryColumns
 from cordillera.spec.refs import DEFAULT_RETENTION, Ref, Retention
 from cordillera.spec.schema_evolution import SchemaChange
+from cordillera.spec.statistics import ColumnStatistics
 from cordillera.spec.subscription import Subscription, SubscriptionStatus
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
@@ -448,6 +450,18 @@ class Dataset:
     def rewrite_manifests(self) -> ManifestRewriteResult:
         """Write Iceberg's manifests anew, as few as the files need, so that planning reads less."""
         return self._backend.rewrite_manifests(self.name)
+
+    def statistics(self) -> list[ColumnStatistics]:
+        """Return how many distinct values columns had when statistics were last refreshed, by whatever engine."""
+        return self._backend.statistics(self.name)
+
+    def refresh_statistics(self, columns: Sequence[str] = ()) -> StatisticsRefresh:
+        """Count the distinct values of the key, the partition columns, those counted before and the columns given.
+
+        Args:
+            columns: Further columns; ``a.b`` for a field of a struct.
+        """
+        return self._backend.refresh_statistics(self.name, columns)
 
     def maintenance(self) -> MaintenanceStatus:
         """Return the maintenance policy, what of it is due, and how long it will take."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from cordillera.app import Application
@@ -12,8 +12,10 @@ from cordillera.maintenance.results import (
     MaintenanceStatus,
     ManifestRewriteResult,
     OrphanRemoval,
+    StatisticsRefresh,
 )
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
+from cordillera.spec.statistics import ColumnStatistics
 
 
 class LocalMaintenance:
@@ -35,6 +37,14 @@ class LocalMaintenance:
     def rewrite_manifests(self, name: str) -> ManifestRewriteResult:
         """Write a table's manifests anew, as few as its files need."""
         return self.app.maintenance.rewrite_manifests(name)
+
+    def statistics(self, name: str) -> list[ColumnStatistics]:
+        """Return what is known of a dataset's columns."""
+        return list(self.app.statistics.statistics(name))
+
+    def refresh_statistics(self, name: str, columns: Sequence[str] = ()) -> StatisticsRefresh:
+        """Count the distinct values of columns as they are now."""
+        return self.app.statistics.refresh(name, columns)
 
     def maintenance(self, name: str) -> MaintenanceStatus:
         """Return what maintenance a dataset needs, and what it will take."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cordillera.client.connection import Connection, path
-from cordillera.codec import to_plain
+from cordillera.codec import Page, to_plain
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
     MaintenanceStatus,
     ManifestRewriteResult,
     OrphanRemoval,
+    StatisticsRefresh,
 )
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
+from cordillera.spec.statistics import ColumnStatistics
 
 
 class RemoteMaintenance:
@@ -36,6 +38,15 @@ class RemoteMaintenance:
     def rewrite_manifests(self, name: str) -> ManifestRewriteResult:
         """Write a table's manifests anew, as few as its files need."""
         return self._server.post(ManifestRewriteResult, path("datasets", name) + "/rewrite-manifests")
+
+    def statistics(self, name: str) -> list[ColumnStatistics]:
+        """Return what is known of a dataset's columns."""
+        return self._server.get(Page[ColumnStatistics], path("datasets", name) + "/statistics").items
+
+    def refresh_statistics(self, name: str, columns: Sequence[str] = ()) -> StatisticsRefresh:
+        """Count the distinct values of columns as they are now."""
+        address = path("datasets", name) + "/refresh-statistics"
+        return self._server.post(StatisticsRefresh, address, {"columns": list(columns)})
 
     def maintenance(self, name: str) -> MaintenanceStatus:
         """Return what maintenance a dataset needs, and what it will take."""

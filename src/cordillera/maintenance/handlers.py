@@ -12,6 +12,7 @@ from cordillera.spec.maintenance import (
     TableCounters,
     compaction_due,
     expiry_due,
+    statistics_due,
 )
 
 MAINTAIN = "maintain"
@@ -34,6 +35,7 @@ def on_snapshot_committed(tx: Transaction, event: Event, clock: Clock) -> None:
     counters, now = TableCounters.from_plain(state), clock.now()
     compacted = tx.maintenance.latest(version_id, MaintenanceTask.COMPACT)
     expired = tx.maintenance.latest(version_id, MaintenanceTask.EXPIRE)
-    if compaction_due(policy, counters, compacted) or expiry_due(policy, counters, expired, now):
+    due = compaction_due(policy, counters, compacted) or expiry_due(policy, counters, expired, now)
+    if due or statistics_due(policy, counters):
         payload = {"dataset_version_id": str(version_id)}
         tx.tasks.enqueue(clock.new_id(), MAINTAIN, str(version_id), payload, now=now, trace_id=event.trace_id)

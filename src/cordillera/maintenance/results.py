@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 from cordillera.spec.maintenance import Advice, MaintenancePolicy, MaintenanceRun, TableCounters
+from cordillera.spec.statistics import ColumnStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,22 @@ class ManifestRewriteResult:
 
     before: int
     after: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsRefresh:
+    """What a refresh of statistics found.
+
+    Attributes:
+        columns: What is known of the columns now.
+        files_read, bytes_read: Data files that were looked into, and the size of the columns read there.
+        seconds: How long it took.
+    """
+
+    columns: tuple[ColumnStatistics, ...] = ()
+    files_read: int = 0
+    bytes_read: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

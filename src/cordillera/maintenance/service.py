@@ -22,6 +22,7 @@ from cordillera.maintenance.results import (
     MaintenanceStatus,
     ManifestRewriteResult,
 )
+from cordillera.maintenance.statistics import StatisticsService
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.commit import RemoveProperties, SetProperties, Update
@@ -36,6 +37,7 @@ from cordillera.spec.maintenance import (
     compaction_due,
     expiry_due,
     predicted_seconds,
+    statistics_due,
 )
 from cordillera.spec.manifest import Manifest, TableOperation
 from cordillera.spec.table_metadata import TableMetadata
@@ -62,6 +64,7 @@ class MaintenanceService:
         catalog: Resolves names.
         tables: Loads table metadata.
         commits: Makes changes visible.
+        statistics: Counts distinct values.
         clock: Time and ids.
     """
 
@@ -71,10 +74,11 @@ class MaintenanceService:
         catalog: CatalogService,
         tables: TableService,
         commits: CommitService,
+        statistics: StatisticsService,
         clock: Clock,
     ) -> None:
         self._store, self._catalog, self._tables = store, catalog, tables
-        self._commits, self._clock = commits, clock
+        self._commits, self._statistics, self._clock = commits, statistics, clock
 
     # --- compaction ----------------------------------------------------------------------------------------------
 
@@ -286,6 +290,7 @@ class MaintenanceService:
                 sum(manifest.manifest_length for manifest in manifests),
                 predicted_seconds(MaintenanceTask.REWRITE_MANIFESTS, sum(m.manifest_length for m in manifests), ()),
             ),
+            self._statistics.advice(target, policy, mine[MaintenanceTask.REFRESH_STATISTICS]),
         )
         newest = sorted((run for runs in mine.values() for run in runs), key=lambda run: run.finished_at, reverse=True)
         return MaintenanceStatus(policy, counters, advice, tuple(newest[:10]))
@@ -331,6 +336,9 @@ class MaintenanceService:
         if reason := expiry_due(policy, counters, last[MaintenanceTask.EXPIRE], self._clock.now()):
             expired = self.expire(name)
             _log.info("expired", dataset=name, reason=reason, snapshots=len(expired.snapshots), files=expired.files)
+        if reason := statistics_due(policy, counters):
+            counted = self._statistics.refresh(name)
+            _log.info("counted", dataset=name, reason=reason, files=counted.files_read, seconds=counted.seconds)
         _, metadata = self._load(name)
         if _many(self._tables.io.files.manifests(metadata.current_snapshot)):
             self.rewrite_manifests(name)

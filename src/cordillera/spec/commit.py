@@ -184,6 +184,19 @@ class RemoveProperties:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SetStatistics:
+    """Register a statistics file with the snapshot it tells of, in place of the one that this had."""
+
+    snapshot_id: int
+    file: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return str(self.file["statistics-path"])
+
+
 Update = (
     UpgradeFormatVersion
     | AddSchema
@@ -197,6 +210,7 @@ Update = (
     | RemoveSnapshotRef
     | SetProperties
     | RemoveProperties
+    | SetStatistics
 )
 
 
@@ -405,6 +419,13 @@ def _remove_properties(metadata: TableMetadata, update: RemoveProperties) -> Tab
     return metadata.with_changes(properties=kept)
 
 
+def _set_statistics(metadata: TableMetadata, update: SetStatistics) -> TableMetadata:
+    if metadata.snapshot_by_id(update.snapshot_id) is None:
+        raise InvalidInputError(f"There is no snapshot {update.snapshot_id} that statistics could tell of.")
+    others = [item for item in metadata.extra.get("statistics", ()) if item["snapshot-id"] != update.snapshot_id]
+    return metadata.with_changes(extra={**metadata.extra, "statistics": [*others, dict(update.file)]})
+
+
 _SNAPSHOT_ID = attrgetter("snapshot_id")
 _RETENTION_OF: Mapping[str, tuple[str, ...]] = {
     "branch": ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep"),
@@ -424,4 +445,5 @@ _HANDLERS: dict[type, Callable[[TableMetadata, Any], TableMetadata]] = {
     RemoveSnapshotRef: _remove_ref,
     SetProperties: _set_properties,
     RemoveProperties: _remove_properties,
+    SetStatistics: _set_statistics,
 }

@@ -16,7 +16,8 @@ from uuid import UUID
 
 from cordillera.errors import InvalidInputError
 from cordillera.spec.counting import counted
-from cordillera.spec.table_metadata import TableMetadata
+from cordillera.spec.statistics import TableStatistics
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 
 PREFIX = "cordillera.maintenance."
 TARGET_FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
@@ -28,6 +29,7 @@ DEFAULT_BYTES_PER_SECOND = 30_000_000.0
 _FIXED_SECONDS = 0.2
 _EXPIRY_SECONDS_PER_SNAPSHOT = 0.02
 _LEAST_BETWEEN_EXPIRIES = timedelta(hours=1)
+_UNCOUNTED_SHARE = 0.1
 _NEGLIGIBLE_DELETED = 10_000
 """So few deleted rows cost a reader nothing worth a commit that every consumer then has to look at."""
 
@@ -49,6 +51,7 @@ class MaintenanceTask(StrEnum):
     COMPACT = "compact"
     EXPIRE = "expire"
     REWRITE_MANIFESTS = "rewrite_manifests"
+    REFRESH_STATISTICS = "refresh_statistics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,8 @@ class MaintenancePolicy:
         max_snapshot_age: How long a snapshot stays readable.
         min_snapshots: So many of a branch stay however old they are.
         target_file_size: Bytes.
+        refresh_statistics: Whether the distinct values of key and partition columns are counted, and counted again
+            once a tenth of the rows has changed.
     """
 
     enabled: bool = True
@@ -141,6 +146,7 @@ class MaintenancePolicy:
     max_snapshot_age: timedelta = timedelta(days=30)
     min_snapshots: int = 10
     target_file_size: int = DEFAULT_TARGET_FILE_SIZE
+    refresh_statistics: bool = False
 
     @classmethod
     def of(cls, properties: Mapping[str, str]) -> Self:
@@ -247,6 +253,7 @@ _PARSERS: dict[str, tuple[str, Any, str]] = {
     ),
     SNAPSHOTS_KEPT_PROPERTY: ("min_snapshots", lambda text: _at_least(1, text), "a number from 1 on"),
     TARGET_FILE_SIZE_PROPERTY: ("target_file_size", lambda text: _at_least(1, text), "a number of bytes"),
+    f"{PREFIX}refresh-statistics": ("refresh_statistics", _flag, "true or false"),
 }
 _FIELDS = {prop: name for prop, (name, _, _) in _PARSERS.items()}
 
@@ -273,6 +280,7 @@ class TableCounters:
         deleted: Rows marked deleted.
         snapshots: Snapshots in the table's history.
         oldest_ms: When the oldest of them was made, in milliseconds since the epoch.
+        uncounted: By how many rows, stored or marked deleted, it differs from what its newest statistics tell of.
     """
 
     files: int = 0
@@ -281,21 +289,27 @@ class TableCounters:
     deleted: int = 0
     snapshots: int = 0
     oldest_ms: int = 0
+    uncounted: int = 0
 
     @classmethod
     def of(cls, metadata: TableMetadata) -> TableCounters:
         """Return the counters of a table."""
-        current = metadata.current_snapshot
-        summary = current.summary if current else {}
-        names = {"files": "data-files", "bytes": "files-size", "records": "records", "deleted": "position-deletes"}
-        totals = {name: int(summary.get(f"total-{total}", 0)) for name, total in names.items()}
+        statistics, totals = TableStatistics.newest(metadata), _totals(metadata.current_snapshot)
+        counted = _totals(statistics.snapshot if statistics else None)
         oldest = metadata.snapshots[0].timestamp_ms if metadata.snapshots else 0
-        return cls(**totals, snapshots=len(metadata.snapshots), oldest_ms=oldest)
+        uncounted = sum(abs(totals[name] - counted[name]) for name in ("records", "deleted"))
+        return cls(**totals, snapshots=len(metadata.snapshots), oldest_ms=oldest, uncounted=uncounted)
 
     @classmethod
     def from_plain(cls, raw: Mapping[str, Any]) -> TableCounters:
         """Read counters that ``asdict`` made; what is missing counts as none."""
         return cls(**{field.name: int(raw.get(field.name, 0)) for field in fields(cls)})
+
+
+def _totals(snapshot: IcebergSnapshot | None) -> dict[str, int]:
+    summary = snapshot.summary if snapshot else {}
+    names = {"files": "data-files", "bytes": "files-size", "records": "records", "deleted": "position-deletes"}
+    return {name: int(summary.get(f"total-{total}", 0)) for name, total in names.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +378,13 @@ def expiry_due(policy: MaintenancePolicy, counters: TableCounters, last: Mainten
     if age < policy.max_snapshot_age + between:
         return ""
     return f"the oldest of {counted(counters.snapshots, 'snapshot')} is {counted(age.days, 'day')} old"
+
+
+def statistics_due(policy: MaintenancePolicy, counters: TableCounters) -> str:
+    """Return why statistics are to be counted again, or nothing."""
+    if not policy.refresh_statistics or counters.uncounted <= counters.records * _UNCOUNTED_SHARE:
+        return ""
+    return f"{counted(counters.uncounted, 'row')} came or went since distinct values were counted"
 
 
 def predicted_seconds(task: MaintenanceTask, amount: int, runs: Iterable[MaintenanceRun]) -> float:

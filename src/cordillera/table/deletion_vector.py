@@ -14,16 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 from pyroaring import BitMap64
 
 from cordillera.errors import CorruptDataError
+from cordillera.table.puffin import Blob, encode_puffin
 
 BLOB_TYPE = "deletion-vector-v1"
-_PUFFIN_MAGIC = b"PFA1"
 _VECTOR_MAGIC = b"\xd1\xd3\x39\x64"
-_NOT_COMMITTED = -1  # the blob takes its snapshot and sequence number from its manifest entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +57,25 @@ def decode_vector(blob: bytes, where: str) -> BitMap64:
         raise CorruptDataError(f"The deletion vector at {where} cannot be read: {error}.") from error
 
 
-def encode_puffin(vectors: Mapping[str, BitMap64]) -> tuple[bytes, dict[str, VectorLocation]]:
+def encode_vectors(vectors: Mapping[str, BitMap64]) -> tuple[bytes, dict[str, VectorLocation]]:
     """Encode vectors, by the path of the data file each belongs to, as one Puffin file.
 
     Returns:
         The file and the location of each data file's blob.
     """
-    out, blobs, locations = bytearray(_PUFFIN_MAGIC), [], {}
-    for path, positions in vectors.items():
-        blob = encode_vector(positions)
-        locations[path] = VectorLocation(len(out), len(blob), len(positions))
-        blobs.append(
-            {
-                "type": BLOB_TYPE,
-                "fields": [],
-                "snapshot-id": _NOT_COMMITTED,
-                "sequence-number": _NOT_COMMITTED,
-                "offset": len(out),
-                "length": len(blob),
-                "properties": {"referenced-data-file": path, "cardinality": str(len(positions))},
-            }
+    blobs = [
+        Blob(
+            BLOB_TYPE,
+            encode_vector(positions),
+            properties={"referenced-data-file": path, "cardinality": str(len(positions))},
         )
-        out += blob
-    payload = orjson.dumps({"blobs": blobs, "properties": {"created-by": "Cordillera"}})
-    out += _PUFFIN_MAGIC + payload + struct.pack("<I", len(payload)) + bytes(4) + _PUFFIN_MAGIC
-    return bytes(out), locations
+        for path, positions in vectors.items()
+    ]
+    data, offsets, _ = encode_puffin(blobs)
+    return data, {
+        path: VectorLocation(offset, len(blob.content), len(positions))
+        for (path, positions), blob, offset in zip(vectors.items(), blobs, offsets, strict=True)
+    }
 
 
 def positions_of(deleted: BitMap64) -> npt.NDArray[np.int64]:

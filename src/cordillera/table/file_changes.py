@@ -13,7 +13,7 @@ from cordillera.spec.table_metadata import TableMetadata
 from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID, DataWriter
-from cordillera.table.deletion_vector import encode_puffin
+from cordillera.table.deletion_vector import encode_vectors
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
@@ -177,7 +177,7 @@ def write_vectors(
     """
     if not partly:
         return ()
-    data, locations = encode_puffin({live.path: positions for live, positions in partly.items()})
+    data, locations = encode_vectors({live.path: positions for live, positions in partly.items()})
     path = f"{metadata.location}/data/{io.clock.new_id()}.puffin"
     io.storage.write(path, data)
     return tuple(

@@ -367,28 +367,6 @@ class BranchSuite(LakeSuite):
         for subscription in subscriptions:
             assert backend.verify_subscription(subscription).equal
 
-    def test_snapshots_between_may_have_expired(self, backend: LakeBackend, dataset: str) -> None:
-        backend.create_ref(dataset, "first", "tag", as_of=1)
-        for number in (3, 4):
-            backend.write(dataset, orders(number), "append")
-        for name in ("behind", "audit", "moved"):
-            backend.create_ref(dataset, name, "branch")
-        for number in (5, 6, 7):
-            backend.write(dataset, orders(number), "append", branch="audit")
-            backend.write(dataset, orders(number), "append", branch="moved")
-        assert len(backend.expire_snapshots(dataset, older_than_hours=0, keep_last=1).snapshots) == 5
-        assert backend.fast_forward(dataset, "main", "audit").snapshot_committed
-        assert sorted(notes(backend, dataset)) == [1, 2, 3, 4, 5, 6, 7]
-        with pytest.raises(NotAllowedError, match="moved on"):
-            backend.fast_forward(dataset, "main", "moved")
-        for number in (8, 9):
-            backend.write(dataset, orders(number), "append")
-        backend.expire_snapshots(dataset, older_than_hours=0, keep_last=1)
-        backend.fast_forward(dataset, "behind", "main")
-        assert notes(backend, dataset, as_of="behind") == notes(backend, dataset)
-        backend.rollback(dataset, "first")
-        assert sorted(notes(backend, dataset)) == [1, 2]
-
     def test_a_rollback_goes_to_what_readers_have_seen(self, backend: LakeBackend, dataset: str) -> None:
         moment = backend.snapshot(dataset, 1).committed_at
         backend.write(dataset, orders(3), "append")

@@ -6,14 +6,17 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import Backend, Name, Text
+from cordillera.codec import Page
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
     MaintenanceStatus,
     ManifestRewriteResult,
     OrphanRemoval,
+    StatisticsRefresh,
 )
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
+from cordillera.spec.statistics import ColumnStatistics
 
 router = APIRouter(tags=["maintenance"])
 _MOST_HOURS = 1_000_000
@@ -32,6 +35,14 @@ class PolicyChange(BaseModel, extra="forbid"):
 
     properties: dict[Text, Text | None] = Field(
         min_length=1, max_length=20, examples=[{"cordillera.maintenance.small-files": "64"}]
+    )
+
+
+class Counting(BaseModel, extra="forbid"):
+    """Which columns' values are to be counted."""
+
+    columns: list[Text] = Field(
+        [], max_length=1000, description="Besides those of the key and the partitioning, and those counted before."
     )
 
 
@@ -61,6 +72,18 @@ def expire_snapshots(backend: Backend, name: Name, wanted: Expiry) -> ExpiryResu
 def rewrite_manifests(backend: Backend, name: Name) -> ManifestRewriteResult:
     """Write Iceberg's manifests anew, as few as the files need."""
     return backend.rewrite_manifests(name)
+
+
+@router.get("/datasets/{name}/statistics", summary="Show the statistics of columns")
+def show_statistics(backend: Backend, name: Name) -> Page[ColumnStatistics]:
+    """How many distinct values columns had when statistics were last refreshed, by whatever engine."""
+    return Page(backend.statistics(name), None)
+
+
+@router.post("/datasets/{name}/refresh-statistics", summary="Refresh the statistics of columns")
+def refresh_statistics(backend: Backend, name: Name, wanted: Counting) -> StatisticsRefresh:
+    """Count the distinct values of columns, into a statistics file of the table."""
+    return backend.refresh_statistics(name, wanted.columns)
 
 
 @router.get("/datasets/{name}/maintenance", summary="Show what maintenance is due")
