@@ -15,6 +15,7 @@ from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.storage import build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.advice.recorder import ScanRecorder
+from cordillera.advice.service import AdviceService
 from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
 from cordillera.catalog.evolution import EvolutionService
@@ -101,6 +102,7 @@ class Application:
         self.access = AccessService(store, clock)
         self.statistics = StatisticsService(store, catalog, tables, self.commits, clock)
         self.maintenance = MaintenanceService(store, catalog, tables, self.commits, self.statistics, clock)
+        self.advice = AdviceService(store, catalog, tables, self.scans, clock)
         self.orphans = OrphanService(store, catalog, tables, clock)
         self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, clock)
         self.operations = OperationsService(

@@ -151,8 +151,8 @@ def test_processes_that_write_down_at_once_add_up(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
     with open_lake(tmp_path / "lake") as app:
         totals = _totals(app)
-    assert totals[ALL_COLUMNS, ColumnUse.ANY].scans == 2 * 20 * 3
-    assert totals[1, ColumnUse.RANGE].fraction == 2 * 20 * 3 * 0.5
+    assert totals[ALL_COLUMNS, ColumnUse.ANY].scans == 2 * 5 * 3
+    assert totals[1, ColumnUse.RANGE].fraction == 2 * 5 * 3 * 0.5
 
 
 def _scan_often(path: Path, ready: Any) -> None:
@@ -160,7 +160,7 @@ def _scan_often(path: Path, ready: Any) -> None:
         version = app.catalog.dataset("sales.orders").version.id
         report = ScanReport((ColumnReport(1, ColumnUse.RANGE, fraction=0.5),), 8, 800, 4, 400)
         ready.wait(60)
-        for _ in range(20):
+        for _ in range(5):
             for _ in range(3):
                 app.scans.scanned(version, lambda: report)
             app.scans.flush()

@@ -9,6 +9,7 @@ import pytest
 
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
+from cordillera.testing.backend_advice_suite import AdviceSuite
 from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_catalog_suite import CatalogSuite
 from cordillera.testing.backend_change_suite import ChangeSuite
@@ -61,6 +62,10 @@ class TestLocalTransactions(Local, TransactionSuite):
 
 
 class TestLocalEvolution(Local, EvolutionSuite):
+    pass
+
+
+class TestLocalAdvice(Local, AdviceSuite):
     pass
 
 

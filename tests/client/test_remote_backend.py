@@ -9,6 +9,7 @@ import pytest
 from cordillera.app import Application
 from cordillera.client.remote import RemoteBackend
 from cordillera.errors import InvalidConfigurationError, TargetNotFoundError
+from cordillera.testing.backend_advice_suite import AdviceSuite
 from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_catalog_suite import CatalogSuite
 from cordillera.testing.backend_change_suite import ChangeSuite
@@ -63,6 +64,10 @@ class TestRemoteTransactions(Remote, TransactionSuite):
 
 
 class TestRemoteEvolution(Remote, EvolutionSuite):
+    pass
+
+
+class TestRemoteAdvice(Remote, AdviceSuite):
     pass
 
 

@@ -1,4 +1,4 @@
-"""Evolving datasets: other columns, another partitioning. Only metadata changes; every data file stays as it is."""
+"""Evolving datasets: other columns, partitions, write mode. Only metadata changes; every data file stays as it is."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from cordillera.spec.commit import (
     AssertLastAssignedFieldId,
     AssertLastAssignedPartitionId,
     RemovePartitionSpecs,
+    RemoveProperties,
     SetCurrentSchema,
     SetDefaultSpec,
+    SetProperties,
 )
+from cordillera.spec.merge import AUTO_PROPERTY, WriteMode, write_mode_properties
+from cordillera.spec.merge_rules import parse_write_mode
 from cordillera.spec.partitioning import describe_partitioning, parse_partitioning, taken_name
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.table_metadata import TableMetadata
@@ -57,6 +61,19 @@ class EvolutionService:
             InvalidSchemaError: If there can be no such partitioning.
         """
         return self._commit(name, lambda metadata: _partitioned(metadata, terms))
+
+    def set_write_mode(self, name: str, mode: str) -> CommitResult:
+        """Take rows out of a dataset's files in another way from now on.
+
+        Args:
+            name: The dataset.
+            mode: ``merge-on-read``, ``copy-on-write`` or ``auto``.
+
+        Raises:
+            InvalidSchemaError: If there is no such write mode.
+        """
+        wanted = parse_write_mode(mode)
+        return self._commit(name, lambda metadata: _in_write_mode(metadata, wanted))
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -135,4 +152,14 @@ def _partitioned(metadata: TableMetadata, terms: Sequence[str]) -> CommitRequest
         updates=(*([] if known else [AddPartitionSpec(spec)]), SetDefaultSpec(spec.spec_id)),
         action="dataset.partition_by",
         details={"partitioning": describe_partitioning(spec, metadata.schema)},
+    )
+
+
+def _in_write_mode(metadata: TableMetadata, mode: WriteMode) -> CommitRequest:
+    if mode is metadata.semantics.write_mode:
+        return CommitRequest()
+    return CommitRequest(
+        updates=(RemoveProperties((AUTO_PROPERTY,)), SetProperties(write_mode_properties(mode))),
+        action="dataset.set_write_mode",
+        details={"write_mode": mode},
     )

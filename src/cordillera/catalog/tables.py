@@ -56,7 +56,7 @@ class TableService:
 
     def __init__(self, store: MetadataStore, io: TableIO, observer: ScanObserver) -> None:
         self._store, self.io, self._observer = store, io, observer
-        self._reporter = ScanReporter(io.files)
+        self.reporter = ScanReporter(io.files)
         self._loaded: LruCache[str, TableMetadata] = LruCache(_SNAPSHOTS, lambda metadata: len(metadata.snapshots) + 1)
         self._encoder = MetadataEncoder()
 
@@ -160,7 +160,7 @@ class TableService:
         scan = Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter)
         files = plan(self.io, scan)
         pruning, used = (row_filter.pruning, row_filter.columns) if row_filter else (AlwaysTrue(), ())
-        self._observer.scanned(version.id, lambda: self._reporter.report(snapshot, schema, pruning, used, files))
+        self._observer.scanned(version.id, lambda: self.reporter.report(snapshot, schema, pruning, used, files))
         return stream(self.io, scan, files)
 
     def schema(self, name: str, version: DatasetVersion, as_of: AsOf = None) -> pa.Schema:
@@ -197,7 +197,7 @@ class TableService:
         schema, snapshot = self.schema_then(name, version, as_of), self.snapshot(name, version, as_of)
         scan = Scan(self.load(version), snapshot, schema, tuple(columns))
         files = plan(self.io, scan, pruning)
-        self._observer.scanned(version.id, lambda: self._reporter.report(snapshot, schema, pruning, used, files))
+        self._observer.scanned(version.id, lambda: self.reporter.report(snapshot, schema, pruning, used, files))
         return stream_candidates(self.io, scan, pruning, files)
 
     def scan_metadata(

@@ -1,4 +1,4 @@
-"""``cordillera dataset evolve`` and ``partition``: changing a dataset's columns and the layout of its files."""
+"""``cordillera dataset evolve``, ``partition`` and ``write-mode``: changing columns and the layout of files."""
 
 from __future__ import annotations
 
@@ -103,6 +103,17 @@ def partition(
     with open_lake() as lake:
         result = lake.backend.partition_by(name, terms or [])
     show_outcome(f"New files of {name} are partitioned by {', '.join(terms or ['nothing'])}.", result, OUTCOME)
+
+
+@command(app, "write-mode", example="cordillera dataset write-mode sales.orders copy-on-write")
+def write_mode(
+    name: DatasetName,
+    mode: Annotated[str, typer.Argument(metavar="MODE", help="merge-on-read, copy-on-write or auto.")],
+) -> None:
+    """Take rows out of a dataset's files in another way from now on; files there are stay as they are."""
+    with open_lake() as lake:
+        result = lake.backend.set_write_mode(name, mode)
+    show_outcome(f"Writes to {name} are {mode} from now on.", result, OUTCOME)
 
 
 def _change(kind: str, text: str) -> SchemaChange:

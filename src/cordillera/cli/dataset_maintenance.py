@@ -1,4 +1,4 @@
-"""``cordillera dataset compact``, ``expire``, ``rewrite-manifests`` and ``maintenance``: keeping a table in shape."""
+"""``cordillera dataset compact``, ``expire``, ``rewrite-manifests``, ``maintenance``, ``advise``: tables in shape."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.maintenance.results import CompactionResult
+    from cordillera.spec.advice import Proposal
 
 _COMPACTED: View = {
     "files_rewritten": "files_rewritten",
@@ -61,6 +62,16 @@ _ADVICE: View = {
     "bytes": "bytes",
     "predicted_seconds": "predicted_seconds",
 }
+_ADVISED: View = {
+    "dataset": "dataset",
+    "days": "days",
+    "scans": "scans",
+    "merges": "merges",
+    "files": "files",
+    "bytes": "bytes",
+    "note": "note",
+}
+_PROPOSAL: View = {"": lambda line: line[0], " ": lambda line: line[1]}
 _RUNS: View = {
     "task": "task",
     "finished_at": "finished_at",
@@ -229,3 +240,17 @@ def maintenance(
     if status.runs:
         parts.append(Part("What was done", status.runs, _RUNS))
     show(status, _STATUS, parts)
+
+
+@command(app, "advise", example="cordillera dataset advise sales.orders")
+def advise(name: DatasetName) -> None:
+    """Show what would serve the scans and merges of the last 30 days better, and the commands that do it."""
+    with open_lake() as lake:
+        advice = lake.dataset(name).advise()
+    show(advice, _ADVISED, [Part(one.what, _lines(one), _PROPOSAL) for one in advice.proposals])
+
+
+def _lines(proposal: Proposal) -> list[tuple[str, str]]:
+    """Return what a proposal says, line by line."""
+    commands = [("command", command) for command in proposal.commands]
+    return [("why", proposal.why), ("effect", proposal.effect), *commands]

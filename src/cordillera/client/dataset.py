@@ -26,6 +26,7 @@ from cordillera.maintenance.results import (
     StatisticsRefresh,
 )
 from cordillera.spec import sql
+from cordillera.spec.advice import LayoutAdvice
 from cordillera.spec.as_of import AsOf, read_as_of
 from cordillera.spec.catalog import Snapshot
 from cordillera.spec.completion import Completion
@@ -91,6 +92,10 @@ class Dataset:
         ``compact``.
         """
         return self._backend.partition_by(self.name, terms)
+
+    def set_write_mode(self, mode: str) -> CommitResult:
+        """Take rows out of files in another way from now on: ``merge-on-read``, ``copy-on-write`` or ``auto``."""
+        return self._backend.set_write_mode(self.name, mode)
 
     def delete(self) -> None:
         """Delete the dataset; ``Lake.restore_dataset`` brings it back until its retention passes."""
@@ -476,6 +481,14 @@ class Dataset:
         """
         properties = {policy_property(name): policy_value(value) for name, value in policy.items()}
         return self._backend.configure_maintenance(self.name, properties)
+
+    def advise(self) -> LayoutAdvice:
+        """Return what would serve the scans and merges of the last 30 days better: partitions, an order, larger files.
+
+        Each proposal says what it stands on, what it would bring, and how to do it. Where there is no evidence, nothing
+        is proposed, and ``note`` says why.
+        """
+        return self._backend.advise(self.name)
 
     # --- showing -------------------------------------------------------------------------------------------------
 

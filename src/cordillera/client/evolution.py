@@ -24,6 +24,10 @@ class LocalEvolution:
         """Lay out a dataset's new files by other partitions."""
         return self.app.evolution.partition_by(name, terms)
 
+    def set_write_mode(self, name: str, mode: str) -> CommitResult:
+        """Take rows out of a dataset's files in another way from now on."""
+        return self.app.evolution.set_write_mode(name, mode)
+
 
 class RemoteEvolution:
     """The part of ``LakeBackend`` that changes what datasets look like, over the HTTP API."""
@@ -39,3 +43,8 @@ class RemoteEvolution:
         """Lay out a dataset's new files by other partitions."""
         address = path("datasets", name) + "/partitioning"
         return self._server.post(CommitResult, address, {"partitioning": list(terms)}, method="PUT")
+
+    def set_write_mode(self, name: str, mode: str) -> CommitResult:
+        """Take rows out of a dataset's files in another way from now on."""
+        address = path("datasets", name) + "/write-mode"
+        return self._server.post(CommitResult, address, {"write_mode": mode}, method="PUT")

@@ -14,6 +14,7 @@ from cordillera.maintenance.results import (
     OrphanRemoval,
     StatisticsRefresh,
 )
+from cordillera.spec.advice import LayoutAdvice
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.statistics import ColumnStatistics
 
@@ -53,6 +54,10 @@ class LocalMaintenance:
     def configure_maintenance(self, name: str, properties: Mapping[str, str | None]) -> MaintenancePolicy:
         """Change what is done to a dataset without being asked."""
         return self.app.maintenance.configure(name, properties)
+
+    def advise(self, name: str) -> LayoutAdvice:
+        """Return what could be done about a dataset's layout."""
+        return self.app.advice.advise(name)
 
     def remove_orphans(
         self, *, older_than_hours: float = 72.0, dry_run: bool = True, force: bool = False

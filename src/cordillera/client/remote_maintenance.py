@@ -14,6 +14,7 @@ from cordillera.maintenance.results import (
     OrphanRemoval,
     StatisticsRefresh,
 )
+from cordillera.spec.advice import LayoutAdvice
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.statistics import ColumnStatistics
 
@@ -56,6 +57,10 @@ class RemoteMaintenance:
         """Change what is done to a dataset without being asked."""
         address, body = path("datasets", name) + "/maintenance", {"properties": dict(properties)}
         return self._server.post(MaintenancePolicy, address, body, method="PATCH")
+
+    def advise(self, name: str) -> LayoutAdvice:
+        """Return what could be done about a dataset's layout."""
+        return self._server.get(LayoutAdvice, path("datasets", name) + "/advice")
 
     def remove_orphans(
         self, *, older_than_hours: float = 72.0, dry_run: bool = True, force: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cordillera.errors import InvalidInputError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.event import Event
@@ -26,10 +25,7 @@ def on_snapshot_committed(tx: Transaction, event: Event, clock: Clock) -> None:
     version_id, state = event.dataset_version_id, event.payload.get("table")
     if version_id is None or state is None:
         return
-    try:
-        policy = MaintenancePolicy.of(state["policy"])
-    except InvalidInputError:
-        policy = MaintenancePolicy()
+    policy = MaintenancePolicy.or_usual(state["policy"])
     if not policy.enabled:
         return
     counters, now = TableCounters.from_plain(state), clock.now()

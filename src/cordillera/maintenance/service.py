@@ -192,7 +192,7 @@ class MaintenanceService:
         return result
 
     def _expiry_plan(self, metadata: TableMetadata, older_than: timedelta | None, keep_last: int | None) -> ExpiryPlan:
-        policy = _policy(metadata)
+        policy = MaintenancePolicy.or_usual(metadata.properties)
         age = older_than if older_than is not None else policy.max_snapshot_age
         least = keep_last if keep_last is not None else policy.min_snapshots
         now_ms = int(self._clock.now().timestamp() * 1000)
@@ -254,7 +254,7 @@ class MaintenanceService:
     def status(self, name: str) -> MaintenanceStatus:
         """Return what maintenance a dataset needs, and what it will take."""
         target, metadata = self._load(name)
-        policy, counters = _policy(metadata), TableCounters.of(metadata)
+        policy, counters = MaintenancePolicy.or_usual(metadata.properties), TableCounters.of(metadata)
         with self._store.read() as tx:
             mine = {task: tx.maintenance.recent(task, target.version.id) for task in MaintenanceTask}
             elsewhere = tx.maintenance.recent(MaintenanceTask.COMPACT)
@@ -327,7 +327,7 @@ class MaintenanceService:
             return
         name = str(dataset.ref(version.number))
         metadata = self._tables.load(version)
-        policy, counters = _policy(metadata), TableCounters.of(metadata)
+        policy, counters = MaintenancePolicy.or_usual(metadata.properties), TableCounters.of(metadata)
         if not policy.enabled:
             return
         if reason := compaction_due(policy, counters, last[MaintenanceTask.COMPACT]):
@@ -389,14 +389,6 @@ def _pinned(target: ResolvedDataset) -> str:
 
 def _sequence(metadata: TableMetadata) -> int:
     return metadata.current_snapshot.sequence_number if metadata.current_snapshot else 0
-
-
-def _policy(metadata: TableMetadata) -> MaintenancePolicy:
-    """Return a table's policy; the usual one where another engine has set what cannot be read."""
-    try:
-        return MaintenancePolicy.of(metadata.properties)
-    except InvalidInputError:
-        return MaintenancePolicy()
 
 
 def _automatic(policy: MaintenancePolicy) -> CompactionOptions:

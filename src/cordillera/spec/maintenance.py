@@ -24,6 +24,9 @@ TARGET_FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 SNAPSHOT_AGE_PROPERTY = "history.expire.max-snapshot-age-ms"
 SNAPSHOTS_KEPT_PROPERTY = "history.expire.min-snapshots-to-keep"
 DEFAULT_TARGET_FILE_SIZE = 128 * 1024 * 1024
+SORTED_AT_ONCE = 4 * 1024**3
+"""So many bytes of files a compaction sorts, or moves to other partitions, together: a larger table becomes several
+runs, each sorted by itself."""
 DEFAULT_BYTES_PER_SECOND = 30_000_000.0
 """What compaction is assumed to do before anything has been measured: one slow core."""
 _FIXED_SECONDS = 0.2
@@ -160,6 +163,14 @@ class MaintenancePolicy:
             known = ", ".join(sorted(name for name in _PARSERS if name.startswith(PREFIX)))
             raise InvalidInputError(f"There is no property {unknown[0]!r}.", hint=f"Known are: {known}.")
         return cls(**{name: _parsed(prop, properties[prop]) for prop, name in _FIELDS.items() if prop in properties})
+
+    @classmethod
+    def or_usual(cls, properties: Mapping[str, str]) -> Self:
+        """Read the policy from a table's properties; the usual one where another engine has set what cannot be read."""
+        try:
+            return cls.of(properties)
+        except InvalidInputError:
+            return cls()
 
     def to_plain(self) -> dict[str, Any]:
         """Return the policy as JSON can hold it; the age in hours."""

@@ -107,6 +107,13 @@ class WriteMode(StrEnum):
     """For each file, what costs less (``spec.write_cost``)."""
 
 
+def write_mode_properties(mode: WriteMode) -> dict[str, str]:
+    """Return the table properties that store a write mode."""
+    if mode is WriteMode.AUTO:
+        return {WRITE_MODE_PROPERTY: WriteMode.MERGE_ON_READ.value, AUTO_PROPERTY: mode.value}
+    return {WRITE_MODE_PROPERTY: mode.value}
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryColumns:
     """The columns that a history keeps by itself, and those whose change opens a new row.
@@ -178,9 +185,7 @@ class MergeSemantics:
 
     def to_properties(self, schema: Schema) -> dict[str, str]:
         """Return the table properties that store these semantics."""
-        properties = {WRITE_MODE_PROPERTY: self.write_mode.value}
-        if self.write_mode is WriteMode.AUTO:
-            properties = {WRITE_MODE_PROPERTY: WriteMode.MERGE_ON_READ.value, AUTO_PROPERTY: self.write_mode.value}
+        properties = write_mode_properties(self.write_mode)
         if self.key:
             properties[KEY_PROPERTY] = ",".join(str(schema.find_field(name).field_id) for name in self.key)
         if self.sequence:

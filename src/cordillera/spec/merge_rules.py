@@ -48,7 +48,7 @@ def declare(wanted: MergeDeclaration, schema: pa.Schema) -> tuple[MergeSemantics
         InvalidSchemaError: If they make no sense for these columns. What a key or a sequence may be is checked with the
             table.
     """
-    write_mode = _choice(WriteMode, wanted.write_mode, "write mode")
+    write_mode = parse_write_mode(wanted.write_mode)
     rule = _choice(MergeRule, wanted.rule, "merge rule")
     aggregates = {name: _choice(Aggregate, how, "aggregate") for name, how in wanted.aggregates.items()}
     _check_aggregates(wanted, rule, aggregates, schema)
@@ -66,6 +66,15 @@ def declare(wanted: MergeDeclaration, schema: pa.Schema) -> tuple[MergeSemantics
     history, schema = _history(wanted, rule, schema)
     key = (*wanted.key, history.valid_from)
     return MergeSemantics(key, wanted.sequence, write_mode, rule, aggregates, history), schema
+
+
+def parse_write_mode(text: str) -> WriteMode:
+    """Return the write mode of that name.
+
+    Raises:
+        InvalidSchemaError: Listing the write modes there are.
+    """
+    return _choice(WriteMode, text, "write mode")
 
 
 def _choice(kind: type[_Choice], text: str, what: str) -> _Choice:

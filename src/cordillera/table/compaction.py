@@ -27,7 +27,7 @@ from cordillera.errors import CorruptDataError, InvalidInputError
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import primitive
 from cordillera.spec.expression import parse_row_filter
-from cordillera.spec.maintenance import DEFAULT_TARGET_FILE_SIZE, CompactionOptions, Strategy
+from cordillera.spec.maintenance import DEFAULT_TARGET_FILE_SIZE, SORTED_AT_ONCE, CompactionOptions, Strategy
 from cordillera.spec.manifest import Manifest, TableOperation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import ContentFile, ManifestEntry, Status
@@ -45,7 +45,6 @@ from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
 from cordillera.table.z_order import z_values
 
 _SMALL, _LARGE = 0.75, 1.8  # of the target size; between them a file is left as it is
-_SORTED_GROUP_BYTES = 4 * 1024**3
 _TIER = 4
 _PLACE = "_place"
 _AT_ONCE = min(4, os.cpu_count() or 1)
@@ -114,7 +113,11 @@ class Compactor:
             # Files of earlier partitionings go together: their rows are partitioned anew.
             current = live.file.spec_id == metadata.default_spec_id
             partitions[live.file.partition if current else None].append(live)
-        groups = [group for files in partitions.values() for group in self._groups(files, metadata)]
+        groups = [
+            group
+            for partition, files in partitions.items()
+            for group in self._groups(files, metadata, moved=partition is None)
+        ]
         return sorted(groups, key=lambda group: len(group.files) / max(group.bytes, 1), reverse=True)
 
     def _candidates(self, metadata: TableMetadata) -> Iterator[LiveFile]:
@@ -125,13 +128,18 @@ class Compactor:
             if (upto is None or (live.data.sequence_number or 0) <= upto) and may_match(live.file):
                 yield live
 
-    def _groups(self, files: Sequence[LiveFile], metadata: TableMetadata) -> Iterator[RewriteGroup]:
+    def _groups(self, files: Sequence[LiveFile], metadata: TableMetadata, *, moved: bool) -> Iterator[RewriteGroup]:
+        """Yield groups of files of one partition; of files whose rows are ``moved`` to others, large ones.
+
+        A group of one file's size would leave a small file in every partition that its rows go to.
+        """
         target = self._target(metadata)
         everything = self._rewrites_all()
         chosen = [live for live in files if everything or self._needs_rewriting(live, target)]
         if self._options.tiered:
             chosen = self._without_far_larger(chosen)
-        most = target if self._options.strategy is Strategy.BIN_PACK else max(target, _SORTED_GROUP_BYTES)
+        alone = self._options.strategy is Strategy.BIN_PACK and not moved
+        most = target if alone else max(target, SORTED_AT_ONCE)
         for group in _packed(sorted(chosen, key=_order(metadata)), most):
             if everything or self._is_worth_it(group, target):
                 yield group

@@ -13,6 +13,7 @@ from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import LakeBackend
 from cordillera.client.dataset import Dataset
 from cordillera.errors import DatasetNotFoundError, IncompatibleSchemaError, InvalidSchemaError
+from cordillera.spec.manifest import FileContent
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
@@ -98,6 +99,22 @@ class EvolutionSuite(LakeSuite):
             backend.partition_by(f"{daily.name}_not", ["day"])
         assert daily.details().version.partitioning == ("day",)
         assert not daily.partition_by("day").snapshot_committed
+
+    def test_writes_take_rows_out_of_files_in_another_way(self, backend: LakeBackend, daily: Dataset) -> None:
+        for mode, vectors in (("copy-on-write", 0), ("merge-on-read", 1)):
+            daily.set_write_mode(mode)
+            assert daily.details().version.write_mode == mode
+            daily.write(orders(1, note=mode, day=JANUARY), "upsert")
+            manifest = backend.manifest(daily.name, daily.snapshots(limit=1)[0].sequence_number)
+            marked = [one for one in manifest.entries if one.content is FileContent.DELETION_VECTOR and one.added]
+            assert len(marked) == vectors
+            assert notes(backend, daily.name) == {1: mode, 2: "old", 3: "old", 4: "old"}
+        daily.set_write_mode("auto")
+        assert daily.details().version.write_mode == "auto"
+        entry = next(one for one in backend.audit(object_name=daily.name, limit=9) if "mode" in one.action)
+        assert (entry.action, entry.details["write_mode"]) == ("dataset.set_write_mode", "auto")
+        with pytest.raises(InvalidSchemaError, match="no write mode 'fast'"):
+            daily.set_write_mode("fast")
 
 
 def orders_without_note(number: int) -> pa.Table:

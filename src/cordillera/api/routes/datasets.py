@@ -77,6 +77,12 @@ class Partitioning(BaseModel):
     )
 
 
+class WriteModeChange(BaseModel):
+    """The write mode wanted."""
+
+    write_mode: Text = Field(description="How rows are taken out of files.", examples=["copy-on-write"])
+
+
 class Search(BaseModel, extra="forbid"):
     """What to look for."""
 
@@ -186,6 +192,12 @@ def evolve(backend: Backend, name: Name, wanted: SchemaChanges) -> CommitResult:
 def partition_by(backend: Backend, name: Name, wanted: Partitioning) -> CommitResult:
     """Lay out new files by other partitions; files there are stay as they are."""
     return backend.partition_by(name, wanted.partitioning)
+
+
+@router.put("/datasets/{name}/write-mode", summary="Change the write mode")
+def set_write_mode(backend: Backend, name: Name, wanted: WriteModeChange) -> CommitResult:
+    """Take rows out of files in another way from now on; files there are stay as they are."""
+    return backend.set_write_mode(name, wanted.write_mode)
 
 
 @router.get("/datasets/{name}/metadata-location", summary="Find the Iceberg metadata")

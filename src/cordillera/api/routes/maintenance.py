@@ -15,6 +15,7 @@ from cordillera.maintenance.results import (
     OrphanRemoval,
     StatisticsRefresh,
 )
+from cordillera.spec.advice import LayoutAdvice
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.statistics import ColumnStatistics
 
@@ -96,6 +97,12 @@ def show_maintenance(backend: Backend, name: Name) -> MaintenanceStatus:
 def configure_maintenance(backend: Backend, name: Name, change: PolicyChange) -> MaintenancePolicy:
     """Change what is done to a dataset without being asked."""
     return backend.configure_maintenance(name, change.properties)
+
+
+@router.get("/datasets/{name}/advice", summary="Advise on the layout")
+def advise(backend: Backend, name: Name) -> LayoutAdvice:
+    """How scans and merges of the last 30 days would be served better: by which partitions, order, files."""
+    return backend.advise(name)
 
 
 @router.post("/lake/orphans/remove", summary="Remove orphaned files")
