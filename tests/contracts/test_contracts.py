@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
@@ -126,6 +128,25 @@ def test_columns_that_an_append_leaves_out_are_held_to_their_rules(
     with pytest.raises(ContractViolationError, match="rarely_zero"):
         orders.write(pa.table({"id": [2], "amount": [5]}), operation)
     assert orders.scan().to_arrow()["code"].to_pylist() == ["AB"]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"format_version": 2}, {"sequence": "amount"}, {"write_mode": "copy-on-write"}]
+)
+def test_columns_that_a_partial_update_leaves_out_of_new_rows_are_held_to_their_rules(
+    lake: Lake, options: dict[str, Any]
+) -> None:
+    lake.create_namespace("sales")
+    always = CONTRACT.replace("amount <> 0", "code IS NOT NULL").replace("severity: warning", "severity: error")
+    orders = lake.create_dataset("sales.orders", contract=always, **options)
+    orders.write(batch((1, 5, "AB"), (2, 5, "AB")), "append")
+    orders.write(pa.table({"id": [1, 2], "amount": [6, 6]}), "partial_update")
+    with pytest.raises(ContractViolationError, match="rarely_zero") as caught:
+        orders.write(pa.table({"id": [1, 3], "amount": [7, 7]}), "partial_update", idempotency_key="k")
+    assert "3" in str(caught.value.details)
+    assert [row["amount"] for row in orders.scan().to_arrow().sort_by("id").to_pylist()] == [6, 6]
+    orders.write(pa.table({"id": [3], "amount": [7], "code": ["CD"]}), "partial_update")
+    assert orders.scan().to_arrow().num_rows == 3
 
 
 def test_the_schema_is_guarded(orders: Dataset) -> None:

@@ -105,7 +105,12 @@ class PendingWrite:
         elif batch is not None:
             rows = self._under_schema(batch, metadata).to_reader()
             self._staged = self._writer.stage(
-                staged.operation, rows, metadata, where=staged.where, inspect=staged.inspect
+                staged.operation,
+                rows,
+                metadata,
+                where=staged.where,
+                inspect=staged.inspect,
+                inspect_new=staged.inspect_new,
             )
         elif staged.where is not None:
             self._staged = replace(staged, where=parse_row_filter(staged.where.sql, metadata.schema))

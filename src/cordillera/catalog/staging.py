@@ -52,7 +52,8 @@ class RequestedWrite:
         asked: What is asked for.
         operation: What to do with the rows.
         where: The rows that a replacement or a delete is about.
-        inspector: Returns what looks at rows before they are stored, by the columns that it gets to see.
+        inspector: Returns what looks at rows before they are stored, by the columns that it gets to see, and those that
+            were seen before.
     """
 
     target: ResolvedDataset
@@ -61,7 +62,7 @@ class RequestedWrite:
     asked: DatasetWrite
     operation: Operation
     where: RowFilter | None
-    inspector: Callable[[Sequence[str]], RowInspector]
+    inspector: Callable[[Sequence[str], Sequence[str]], RowInspector]
 
     def digest(self) -> Digest:
         """Return a hash that its rows can be added to."""
@@ -77,8 +78,16 @@ class RequestedWrite:
         rows = self.asked.rows
         if rows is None:
             return StagedWrite(self.operation, where=self.where)
-        inspect = self.inspector(stored_columns(self.operation, rows.schema.names, self.metadata))
-        return self.writer.stage(self.operation, rows, self.metadata, where=self.where, watch=watch, inspect=inspect)
+        seen = stored_columns(self.operation, rows.schema.names, self.metadata)
+        return self.writer.stage(
+            self.operation,
+            rows,
+            self.metadata,
+            where=self.where,
+            watch=watch,
+            inspect=self.inspector(seen, ()),
+            inspect_new=self.inspector([field.name for field in self.metadata.schema.fields], seen),
+        )
 
     def pending(self, staged: StagedWrite, request: CommitRequest) -> PendingWrite:
         """Return the write on its way to being committed."""
@@ -125,9 +134,11 @@ class StagingService:
             inspector=partial(self.inspector, target, operation),
         )
 
-    def inspector(self, target: ResolvedDataset, operation: Operation, columns: Sequence[str]) -> RowInspector:
-        """Return what the guards look at rows with that get stored in some columns."""
-        found = [g.inspector(target.dataset, target.version, operation, columns) for g in self._guards]
+    def inspector(
+        self, target: ResolvedDataset, operation: Operation, columns: Sequence[str], seen: Sequence[str] = ()
+    ) -> RowInspector:
+        """Return what the guards look at rows with that get stored in some columns, of which some were seen before."""
+        found = [g.inspector(target.dataset, target.version, operation, columns, seen) for g in self._guards]
         inspectors = [inspector for inspector in found if inspector is not None]
 
         def inspect(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

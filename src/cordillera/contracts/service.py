@@ -146,7 +146,12 @@ class ContractService:
     # --- guarding commits ----------------------------------------------------------------------------------------
 
     def inspector(
-        self, dataset: Dataset, version: DatasetVersion, operation: Operation, columns: Sequence[str]
+        self,
+        dataset: Dataset,
+        version: DatasetVersion,
+        operation: Operation,
+        columns: Sequence[str],
+        seen: Sequence[str] = (),
     ) -> RowInspector | None:
         """Return what checks the rows of a write; the work grows with the write, not with the table."""
         contract = self._contract(version.id)
@@ -157,6 +162,8 @@ class ContractService:
         batch_rules = [
             rule for rule in contract.aggregate_rules if rule.scope is Scope.BATCH and given.issuperset(rule.columns)
         ]
+        if seen:
+            row_rules, batch_rules = [rule for rule in row_rules if not set(seen).issuperset(rule.columns)], []
         if not row_rules and not batch_rules:
             return None
         return RowChecker(self._engine, contract, dataset.full_name, version.key, row_rules, batch_rules).inspect

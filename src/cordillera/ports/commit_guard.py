@@ -30,9 +30,17 @@ class CommitGuard(Protocol):
     """Looks at writes and commits before they happen. A guard refuses by raising."""
 
     def inspector(
-        self, dataset: Dataset, version: DatasetVersion, operation: Operation, columns: Sequence[str]
+        self,
+        dataset: Dataset,
+        version: DatasetVersion,
+        operation: Operation,
+        columns: Sequence[str],
+        seen: Sequence[str] = (),
     ) -> RowInspector | None:
-        """Return what looks at the rows (with ``columns``) of a write, or None if nothing has to."""
+        """Return what looks at the rows (with ``columns``) of a write, or None if nothing has to.
+
+        Where columns have been ``seen`` before, it looks at single rows, for what these columns alone did not tell.
+        """
 
     def check(self, change: Change) -> None:
         """Look at a commit, whoever makes it."""

@@ -53,6 +53,7 @@ class MergeResult:
         placed: Rows that take the place of stored ones, by live file; only where files are rewritten.
         tombstones: Keys and sequences to remember as deleted.
         properties: Table properties that change with it, if they are still what they were.
+        new: Of a partial update, the rows whose keys were not stored, with all columns; they are among ``rows``.
     """
 
     rows: pa.Table
@@ -64,6 +65,7 @@ class MergeResult:
     placed: Mapping[LiveFile, PlacedRows] = dataclasses.field(default_factory=dict)
     tombstones: pa.Table | None = None
     properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    new: pa.Table | None = None
 
 
 class Merge:
@@ -113,14 +115,15 @@ class Merge:
             )
             return MergeResult(self.no_rows(), removed, 0, 0, hits, len(late), tombstones=tombstones)
         counts = (accepted.num_rows - hits, hits, 0, len(late))
+        new = self._inserted(accepted, matches) if operation is Operation.PARTIAL_UPDATE else None
         rewriting = files_to_rewrite(self._metadata, removed)
         if not rewriting:
-            return MergeResult(self._new_rows(operation, accepted, matches, candidates), removed, *counts)
+            return MergeResult(self._new_rows(operation, accepted, matches, candidates), removed, *counts, new=new)
         in_place = rewriting - files_to_gather(self._metadata, rewriting)
         places = self._places(accepted, matches, candidates, in_place)
         moving = without(accepted, places.column(SOURCE).combine_chunks())
         rows = self._new_rows(operation, moving, matches, candidates)
-        return MergeResult(rows, removed, *counts, self._placed(accepted, places, candidates))
+        return MergeResult(rows, removed, *counts, self._placed(accepted, places, candidates), new=new)
 
     def match(self, keys: pa.Table, candidates: Sequence[LiveFile]) -> pa.Table:
         """Find the stored rows of the keys: where they are, their row id, ``_source`` and the stored sequence."""
@@ -261,6 +264,11 @@ class Merge:
                 columns.append(pa.nulls(accepted.num_rows, arrow.type))
         rows = pa.table([*columns, row_ids(sources, matches)], schema=schema)
         return in_key_order(rows, self._semantics.key)
+
+    def _inserted(self, accepted: pa.Table, matches: pa.Table) -> pa.Table:
+        """Return the rows of a partial update whose keys are not stored; what they leave out has its default."""
+        new = without(accepted, matches.column(SOURCE).combine_chunks())
+        return self._new_rows(Operation.PARTIAL_UPDATE, new, matches.slice(0, 0), ()).drop_columns([ROW_ID])
 
     def _previous(self, matches: pa.Table, candidates: Sequence[LiveFile], accepted: pa.Table) -> pa.Table:
         """Return, row by row of ``accepted``, the columns that the batch leaves alone: stored values, or defaults."""

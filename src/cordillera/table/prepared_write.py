@@ -32,6 +32,7 @@ class StagedWrite:
         files: The data files of an append or a replacement.
         where: The rows a replacement or a delete is about; None for all.
         inspect: Looks at the rows that get stored, where these are computed and not those that were written.
+        inspect_new: Looks at the rows that a partial update adds for keys that are not stored.
         clauses: What a merge does with its batch.
     """
 
@@ -40,6 +41,7 @@ class StagedWrite:
     files: tuple[ContentFile, ...] = ()
     where: RowFilter | None = None
     inspect: Inspector = iter
+    inspect_new: Inspector = iter
     clauses: tuple[MergeClause, ...] = ()
 
 

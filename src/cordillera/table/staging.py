@@ -56,6 +56,7 @@ class WriteStaging:
         where: RowFilter | None = None,
         watch: Inspector = iter,
         inspect: Inspector = iter,
+        inspect_new: Inspector = iter,
     ) -> StagedWrite:
         """Read and check the rows of a write.
 
@@ -66,6 +67,7 @@ class WriteStaging:
             where: With a replacement: the rows it is about.
             watch: Looks at the rows as they are written.
             inspect: Looks at the rows as they get stored.
+            inspect_new: Looks at the rows that a partial update adds for keys that are not stored, with all columns.
 
         Raises:
             InvalidInputError: One of its kinds, if the rows cannot be used; nothing remains in storage.
@@ -78,7 +80,8 @@ class WriteStaging:
         if operation in KEYED or (operation is Operation.APPEND and self._has_tombstones(metadata)):
             batches = batches if computed else inspect(batches)
             batch = staged_batch(self._io, operation, batches, metadata, given, self._dataset)
-            return StagedWrite(operation, batch=batch, where=where, inspect=inspect if computed else iter)
+            later = inspect if computed else iter
+            return StagedWrite(operation, batch=batch, where=where, inspect=later, inspect_new=inspect_new)
         files = self._write_unique(inspect(batches), metadata)
         return StagedWrite(operation, files=tuple(files), where=where)
 

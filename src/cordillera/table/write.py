@@ -6,7 +6,7 @@ visible until the prepared write's updates are committed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -156,8 +156,9 @@ class TableWriter(WriteStaging):
             result = ConditionalMerge(self._io, metadata, live, staged.clauses, self._dataset).merge(batch)
         else:
             result = merged(self._io, staged.operation, batch, metadata, live, self._dataset)
-        for _ in staged.inspect(iter(result.rows.drop_columns([ROW_ID]).to_batches())):
-            pass
+        _pass_on(staged.inspect(iter(result.rows.drop_columns([ROW_ID]).to_batches())))
+        if staged.operation is Operation.PARTIAL_UPDATE and result.new is not None:
+            _pass_on(staged.inspect_new(iter(result.new.to_batches())))
         changes = build_changes(self._io, metadata, result.rows, result.removed, result.placed)
         semantics = metadata.semantics
         computed = computes_rows(staged.operation, batch.column_names, semantics)
@@ -292,3 +293,9 @@ def _replaced(staged: StagedWrite, gone: Sequence[LiveFile]) -> _Resolved:
     inserted = sum(file.record_count for file in staged.files)
     deleted = sum(live.live_rows for live in gone)
     return _Resolved(FileChanges(staged.files, tuple(gone)), inserted, 0, deleted)
+
+
+def _pass_on(batches: Iterator[pa.RecordBatch]) -> None:
+    """Let whoever looks at rows see them all."""
+    for _ in batches:
+        pass
