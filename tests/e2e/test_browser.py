@@ -10,7 +10,18 @@ from playwright.sync_api import Page, expect
 from tests.e2e.conftest import DESKTOP, PHONE, Served, Visit, expected_problem
 from tests.web.test_pages import PATHS
 
-TABS = ("Schema", "Preview", "Snapshots", "Contract", "Completions", "Subscriptions", "Lineage", "Activity", "Overview")
+TABS = (
+    "Schema",
+    "Preview",
+    "Snapshots",
+    "Layout",
+    "Contract",
+    "Completions",
+    "Subscriptions",
+    "Lineage",
+    "Activity",
+    "Overview",
+)
 SKIPPED = ("/search/suggestions", "/datasets/flights.delays?", "/datasets/weather.weather?")
 LOOKED_AT = [path for path in PATHS if not path.startswith(SKIPPED)]
 """One page of every kind, with and without something on it."""

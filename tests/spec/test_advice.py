@@ -170,7 +170,7 @@ def test_merges_with_keys_that_lie_close_together_lead_to_the_order_of_the_key()
         "In 20 of 25 merges the keys lay close together: the values of customer spanned 1.0% of the rows, yet 90% of "
         "the files were touched. Any one value lies within the bounds of 100% of the files."
     )
-    assert proposal.effect == "Merges would read about 1 of 24 files; now they read about 27 of 30."
+    assert proposal.effect == "Merges would touch about 1 of 24 files; now they touch about 27 of 30."
 
 
 def test_many_small_files_lead_to_compaction() -> None:

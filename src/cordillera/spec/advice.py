@@ -275,8 +275,8 @@ def _proposal(facts: LayoutFacts, option: _Option, what: str, commands: tuple[st
     total, (main, read) = option.files, option.main
     now, then = round(facts.read_now(main) * facts.files), max(round(read * total), 1)
     effects = (
-        f"{_subject(one)} would read about {max(round(share * total), 1):,} of {counted(total, 'file')}; "
-        f"now they read about {round(facts.read_now(one) * facts.files):,} of {facts.files:,}."
+        f"{_subject(one)} would {_verb(one)} about {max(round(share * total), 1):,} of {counted(total, 'file')}; "
+        f"now they {_verb(one)} about {round(facts.read_now(one) * facts.files):,} of {facts.files:,}."
         for one, share in sorted(option.then, key=lambda pair: -pair[0].weight)
         if share < facts.read_now(one)
     )
@@ -291,6 +291,10 @@ def _subject(demand: Demand) -> str:
     if demand.use is ColumnUse.RANGE:
         return f"Scans for a range of {demand.column}"
     return f"Scans for single values of {demand.column}"
+
+
+def _verb(demand: Demand) -> str:
+    return "touch" if demand.by_merges else "read"
 
 
 def _why(facts: LayoutFacts, demand: Demand) -> str:

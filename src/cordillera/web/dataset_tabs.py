@@ -120,6 +120,10 @@ def _snapshots(visit: Visit) -> dict[str, Any]:
     return {"snapshots": found}
 
 
+def _layout(visit: Visit) -> dict[str, Any]:
+    return {"advice": visit.lake.advise(visit.name)}
+
+
 def _contract(visit: Visit) -> dict[str, Any]:
     return {
         "contract": visit.contract,
@@ -220,6 +224,7 @@ TABS: Mapping[str, Callable[[Visit], dict[str, Any]]] = {
     "schema": _schema,
     "preview": _preview,
     "snapshots": _snapshots,
+    "layout": _layout,
     "contract": _contract,
     "completions": _completions,
     "subscriptions": _subscriptions,
