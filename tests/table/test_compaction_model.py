@@ -24,6 +24,7 @@ OPTIONS = st.sampled_from(
         {"strategy": Strategy.BIN_PACK, "rewrite_all": True, "target_file_size": 1},
         {"strategy": Strategy.SORT},
         {"strategy": Strategy.SORT, "columns": ("revision", "ratio")},
+        {"strategy": Strategy.SORT, "rewrite_all": False, "tiered": True},
         {"strategy": Strategy.Z_ORDER, "columns": ("ratio", "name")},
         {"strategy": Strategy.Z_ORDER, "columns": ("name", "revision", "amount"), "rewrite_all": False},
     ]

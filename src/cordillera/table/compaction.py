@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import ceil
@@ -36,6 +36,7 @@ from cordillera.table.data_writer import ROW_ID, TARGET_FILE_SIZE_PROPERTY
 from cordillera.table.describe import describe_changes
 from cordillera.table.file_changes import LINEAGE, data_writer, write_vectors
 from cordillera.table.io import TableIO
+from cordillera.table.key_ranges import KeyRanges
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
 from cordillera.table.prepared_write import PreparedWrite
@@ -140,9 +141,32 @@ class Compactor:
             chosen = self._without_far_larger(chosen)
         alone = self._options.strategy is Strategy.BIN_PACK and not moved
         most = target if alone else max(target, SORTED_AT_ONCE)
-        for group in _packed(sorted(chosen, key=_order(metadata)), most):
-            if everything or self._is_worth_it(group, target):
-                yield group
+        in_ranges = self._options.strategy is Strategy.SORT and not everything and not moved
+        for run in self._runs(files, chosen, metadata) if in_ranges else [chosen]:
+            for group in _packed(sorted(run, key=_order(metadata)), most):
+                if everything or self._is_worth_it(group, target):
+                    yield group
+
+    def _runs(
+        self, files: Sequence[LiveFile], chosen: Collection[LiveFile], metadata: TableMetadata
+    ) -> Iterator[list[LiveFile]]:
+        """Return chosen files in runs that can be sorted without new files that meet the ranges of others.
+
+        Files whose ranges meet those of chosen ones are sorted with them, unless they are far larger: then the chosen
+        ones wait for more. One small file waits, too, as it may be what a sort has left over.
+        """
+        wanted, run = set(chosen), list[LiveFile]()
+        for meeting in KeyRanges(metadata.schema.find_field(self._columns(metadata)[0])).meeting(files):
+            picked = [live for live in meeting if live in wanted]
+            size = sum(live.file.file_size_in_bytes for live in picked)
+            together = sum(live.file.file_size_in_bytes for live in meeting)
+            if len(picked) == len(meeting) or (len(picked) > 1 and together - size <= _TIER * size):
+                run += meeting
+                continue
+            yield run
+            yield picked
+            run = []
+        yield run
 
     def _needs_rewriting(self, live: LiveFile, target: int) -> bool:
         size = live.file.file_size_in_bytes
