@@ -19,6 +19,8 @@ from cordillera.advice.service import AdviceService
 from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
 from cordillera.catalog.evolution import EvolutionService
+from cordillera.catalog.external_commits import ExternalCommitService
+from cordillera.catalog.external_tables import ExternalTableService
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.staging import StagingService
@@ -91,6 +93,8 @@ class Application:
         self.writes = WriteService(store, catalog, tables, self.commits, staging)
         self.evolution = EvolutionService(catalog, tables, self.commits)
         self.transactions = TransactionService(store, staging, self.commits, clock)
+        self.external_commits = ExternalCommitService(store, catalog, tables, self.commits)
+        self.external_tables = ExternalTableService(catalog, tables, self.external_commits, clock)
         self.branches = BranchService(store, catalog, tables, self.commits)
         self.queries = QueryService(store, tables, engine)
         self.completions = CompletionService(store, catalog)

@@ -13,7 +13,12 @@ from tests.docs.conftest import Reader
 from tests.docs.markdown import ROOT, pages
 from tests.servers_s3 import S3Server
 
-_WITH_SERVERS = {"docs/how-to/subscribe-postgresql.md", "docs/how-to/serve-a-lake.md", "docs/reference/http-api.md"}
+_WITH_SERVERS = {
+    "docs/how-to/subscribe-postgresql.md",
+    "docs/how-to/serve-a-lake.md",
+    "docs/how-to/use-other-engines.md",
+    "docs/reference/http-api.md",
+}
 _ALONE = [page for page in pages() if page.relative_to(ROOT).as_posix() not in _WITH_SERVERS]
 
 
@@ -40,8 +45,9 @@ def test_examples_with_servers(reader: Callable[..., Reader], postgres_database:
     reader(ROOT / "docs/how-to/serve-a-lake.md", replaced).follow()
 
 
-def test_examples_of_the_http_api(reader: Callable[..., Reader]) -> None:
-    reader(ROOT / "docs/reference/http-api.md", {"8470": _free_port()}).follow()
+@pytest.mark.parametrize("page", ["docs/reference/http-api.md", "docs/how-to/use-other-engines.md"])
+def test_examples_with_a_server(page: str, reader: Callable[..., Reader]) -> None:
+    reader(ROOT / page, {"8470": _free_port()}).follow()
 
 
 def test_every_page_is_tested() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -35,6 +36,11 @@ def read_with_duckdb(metadata_location: str, snapshot_id: int | None = None) -> 
 @cache
 def sail() -> Any:
     """A Spark session on a Sail server of this process, which ends with it."""
+    return start_sail({})
+
+
+def start_sail(settings: Mapping[str, str]) -> Any:
+    """A Spark session on a new Sail server of this process, set up by environment variables."""
     from pysail.spark import SparkConnectServer
     from pyspark.sql import SparkSession
 
@@ -43,10 +49,13 @@ def sail() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
         importlib.import_module("pyspark.sql.connect")
-    server = SparkConnectServer("127.0.0.1", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     _, port = server.listening_address
-    session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+    session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.keeps_running = server
     return session

@@ -13,7 +13,7 @@ from pyiceberg.table.puffin import PuffinFile
 from cordillera.catalog.requests import CommitRequest
 from cordillera.client import Dataset, Lake
 from cordillera.client.local import LocalBackend
-from cordillera.spec.commit import SetStatistics
+from cordillera.spec.metadata_updates import SetStatistics
 from cordillera.table.puffin import Blob, encode_puffin
 from tests.interop.engines import READERS
 
@@ -89,7 +89,7 @@ def test_what_another_engine_counted_is_shown_and_continued(lake: Lake, places: 
         "file-footer-size-in-bytes": footer,
         "blob-metadata": [blob.described()],
     }
-    app.commits.commit(target, CommitRequest(updates=(SetStatistics(snapshot.snapshot_id, entry),)))
+    app.commits.commit(target, CommitRequest(updates=(SetStatistics(entry),)))
     assert [one.column for one in places.statistics()] == ["id"]
     places.write(rows(ROWS, 1000), "append")
     refreshed = {one.column: one.distinct_values for one in places.refresh_statistics().columns}

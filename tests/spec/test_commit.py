@@ -21,11 +21,11 @@ from cordillera.spec.commit import (
     SetCurrentSchema,
     SetProperties,
     SetSnapshotRef,
-    SetStatistics,
     UpgradeFormatVersion,
     apply,
     check,
 )
+from cordillera.spec.metadata_updates import SetStatistics
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.statistics import SKETCH, ColumnStatistics, TableStatistics
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
@@ -165,7 +165,7 @@ def statistics(number: int, path: str, properties: object = None, field: int = 1
 def test_statistics_stand_in_place_of_those_of_the_same_snapshot_and_go_with_it() -> None:
     metadata = with_snapshots(3)
     for number, path in ((1, "a"), (3, "b"), (1, "c")):
-        metadata = apply([SetStatistics(100 + number, statistics(number, path))], metadata, 3_000)
+        metadata = apply([SetStatistics(statistics(number, path))], metadata, 3_000)
     assert [item["statistics-path"] for item in metadata.extra["statistics"]] == ["b", "c"]
     assert TableMetadata.from_json(metadata.to_json()).extra == metadata.extra
     newest = TableStatistics.newest(metadata)
@@ -176,15 +176,15 @@ def test_statistics_stand_in_place_of_those_of_the_same_snapshot_and_go_with_it(
         item["statistics-path"] for item in apply([RemoveSnapshots((101,))], metadata, 4_000).extra["statistics"]
     ] == ["b"]
     with pytest.raises(InvalidInputError, match="999"):
-        apply([SetStatistics(999, statistics(899, "d"))], metadata, 4_000)
+        apply([SetStatistics(statistics(899, "d"))], metadata, 4_000)
 
 
 @pytest.mark.parametrize(
     "odd", [{}, {"blob-metadata": None}, {"blob-metadata": [{}]}, statistics(2, "x", {"ndv": "1.5"})]
 )
 def test_statistics_that_say_nothing_of_use_are_passed_over(odd: dict[str, object]) -> None:
-    metadata = apply([SetStatistics(101, statistics(1, "a", field=7))], with_snapshots(2), 3_000)
-    metadata = apply([SetStatistics(102, {"snapshot-id": 102, **odd})], metadata, 3_000)
+    metadata = apply([SetStatistics(statistics(1, "a", field=7))], with_snapshots(2), 3_000)
+    metadata = apply([SetStatistics({"snapshot-id": 102, **odd})], metadata, 3_000)
     newest = TableStatistics.newest(metadata)
     assert newest is not None
     assert newest.path == "a"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import date, datetime
 
@@ -271,7 +272,7 @@ _PIECES = st.sampled_from(
 def test_no_fragment_fails_with_another_error_or_smuggles_in_more_than_an_expression(text: str) -> None:
     with suppress(RefusedSql):
         predicate = row_predicate(text, COLUMNS).sql
-        assert "getenv" not in predicate.replace("'getenv'", "")
+        assert "getenv" not in re.sub(r"'[^']*'", "", predicate)
         with duckdb.connect() as connection:
             connection.register("rows", ROW)
             statement = f"SELECT ({predicate}) AS one FROM rows"

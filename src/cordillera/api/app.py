@@ -10,6 +10,9 @@ from cordillera import __version__
 from cordillera.api import health
 from cordillera.api.auth import AccessRules
 from cordillera.api.errors import install_error_handlers
+from cordillera.api.iceberg_rest import catalog, tables
+from cordillera.api.iceberg_rest.errors import ICEBERG_ERRORS
+from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.api.middleware import RequestMiddleware
 from cordillera.api.parameters import ERRORS
 from cordillera.api.routes import (
@@ -61,6 +64,7 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
+    server.state.lake = app
     server.state.backend = LocalBackend(app, behind_server=True)
     server.state.access_rules = rules
     server.state.stopping = _never
@@ -70,6 +74,15 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
     for domain in _DOMAINS:
         api.include_router(domain.router)
     server.include_router(api)
+    iceberg = APIRouter(
+        prefix=ICEBERG,
+        responses=ICEBERG_ERRORS,
+        dependencies=[Security(_bearer)],
+        generate_unique_id_function=lambda one: f"iceberg_{one.name}",
+    )
+    iceberg.include_router(catalog.router)
+    iceberg.include_router(tables.router)
+    server.include_router(iceberg)
     server.include_router(health.router(app))
     return server
 

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
+from cordillera.api.iceberg_rest.errors import iceberg_error, is_commit
 from cordillera.codec import error_to_plain
 from cordillera.context import current
 from cordillera.errors import (
@@ -91,51 +93,60 @@ def error_response(error: CordilleraError, *, status: int | None = None, code: s
     return JSONResponse(error_to_plain(error, current().trace_id, code), status, headers)
 
 
-def internal_error() -> Response:
+def internal_error(request: Request) -> Response:
     """Return the answer for a bug: it tells nothing but where to look."""
     error = CordilleraError(
         "The server failed to answer because of an error of its own.",
         hint="Its log has the details under the trace id.",
     )
-    return error_response(error, code="internal")
+    return answer_to(request, error, code="internal")
 
 
-async def _on_cordillera_error(_: Request, error: Exception) -> Response:
+def answer_to(request: Request, error: CordilleraError, *, status: int | None = None, code: str = "") -> Response:
+    """Return the answer for an error in the shape that the caller understands; see ``error_response``."""
+    path = request.url.path
+    if path.startswith(ICEBERG):
+        return iceberg_error(error, status=status, commits=is_commit(request.method, path))
+    return error_response(error, status=status, code=code)
+
+
+async def _on_cordillera_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CordilleraError), "registered for nothing else"
-    return error_response(error)
+    return answer_to(request, error)
 
 
-async def _on_validation_error(_: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for nothing else"
     problems = [
         {"field": ".".join(map(str, found["loc"])), "problem": str(found["msg"])}
         for found in error.errors()[:_MOST_PROBLEMS]
     ]
     named = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems)
-    return error_response(
+    return answer_to(
+        request,
         InvalidInputError(
             f"The request does not fit: {named}.",
             hint="The API is described under /api/v1/openapi.json.",
             details={"fields": problems},
-        )
+        ),
     )
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for nothing else"
     if isinstance(error, BodyTooLarge):
-        return error_response(error.error)
+        return answer_to(request, error.error)
     path = request.url.path[:200]
     match error.status_code:
         case 404:
-            return error_response(NotFoundError(f"There is nothing at {path}.", hint="See /api/v1/openapi.json."))
+            return answer_to(request, NotFoundError(f"There is nothing at {path}.", hint="See /api/v1/openapi.json."))
         case 405:
             allowed = (error.headers or {}).get("Allow", "")
             explained = CordilleraError(f"{request.method} is not possible at {path}.", hint=f"Possible: {allowed}.")
-            response = error_response(explained, status=405, code="method_not_allowed")
+            response = answer_to(request, explained, status=405, code="method_not_allowed")
             response.headers["Allow"] = allowed
             return response
         case status if status < 500:
-            return error_response(InvalidInputError(f"{error.detail}."), status=status)
+            return answer_to(request, InvalidInputError(f"{error.detail}."), status=status)
         case _:
-            return internal_error()
+            return internal_error(request)

@@ -14,7 +14,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cordillera.api.auth import AccessRules, check_origin, is_asset, is_public, principal_of
-from cordillera.api.errors import AnswerBrokenOff, BodyTooLarge, error_response, internal_error, too_large
+from cordillera.api.errors import AnswerBrokenOff, BodyTooLarge, answer_to, internal_error, too_large
+from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.arrow_stream import ARROW_STREAM
 from cordillera.codec import API_PREFIX
 from cordillera.context import acting, new_trace_id
@@ -59,7 +60,7 @@ class RequestMiddleware:
                 _log.exception("request failed", method=scope["method"], path=scope["path"])
                 if answer.started:
                     raise AnswerBrokenOff from error
-                await internal_error()(scope, receive, answer)
+                await internal_error(Request(scope))(scope, receive, answer)
 
     async def _admit(self, request: Request, send: _Answer) -> None:
         scope, receive = request.scope, request.receive
@@ -123,10 +124,12 @@ def trace_id_of(scope: Scope) -> str:
 
 def _refusal(request: Request, error: CordilleraError) -> Response:
     """Return the answer to a request that is not let in: a person is led to the login page, and from there back."""
-    by_person = "text/html" in request.headers.get("accept", "") and not request.scope["path"].startswith(API_PREFIX)
+    by_person = "text/html" in request.headers.get("accept", "") and not request.scope["path"].startswith(
+        (API_PREFIX, ICEBERG)
+    )
     if isinstance(error, AuthenticationError) and by_person:
         return RedirectResponse(f"/login?next={quote(_page_of(request))}", status_code=303)
-    return error_response(error)
+    return answer_to(request, error)
 
 
 def _page_of(request: Request) -> str:

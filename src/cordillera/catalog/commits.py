@@ -149,7 +149,8 @@ class CommitService:
 
     def _guard(self, plan: _Plan) -> None:
         if not plan.keeps_rows:
-            change = Change(plan.target.dataset, plan.target.version, plan.before.metadata, plan.steps[-1].after)
+            after, inspected = plan.steps[-1].after, all(step.request.inspected for step in plan.steps)
+            change = Change(plan.target.dataset, plan.target.version, plan.before.metadata, after, inspected)
             for guard in self._guards:
                 guard.check(change)
 

@@ -19,19 +19,19 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from cordillera.errors import InvalidSchemaError
-from cordillera.spec.arrow_types import from_arrow_schema
+from cordillera.errors import InvalidSchemaError, NotAllowedError
+from cordillera.spec.arrow_types import from_arrow_schema, to_arrow_schema
 from cordillera.spec.isolation import isolation_of
 from cordillera.spec.maintenance import PREFIX, MaintenancePolicy
-from cordillera.spec.merge import MergeRule, WriteMode
+from cordillera.spec.merge import MergeRule, MergeSemantics, WriteMode
 from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.partitioning import parse_partitioning
+from cordillera.spec.schema_successor import check_columns_of
 from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, TableMetadata
 from cordillera.table.bloom_filter import check_filter_properties
 from cordillera.table.metadata_encoding import compresses
 
 _SEQUENCE_TYPES = (IntegerType, LongType, DateType, TimestampType, TimestamptzType, DecimalType, StringType)
-_RESERVED_PROPERTIES = ("cordillera.", "write.merge.mode", "format-version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,8 @@ def new_table(
         raise InvalidSchemaError(
             f"Iceberg format version {options.format_version} is not supported.", hint="Use 3, or 2 for older clients."
         )
-    MaintenancePolicy.of(options.properties)
-    isolation_of(options.properties)
-    compresses(options.properties, 0)
-    if any(name.startswith(_RESERVED_PROPERTIES) and not name.startswith(PREFIX) for name in options.properties):
+    _check_properties(options.properties)
+    if any(_is_reserved(name) or name in ("write.merge.mode", "format-version") for name in options.properties):
         raise InvalidSchemaError("Table properties that begin with 'cordillera.' are set by Cordillera itself.")
     wanted = MergeDeclaration(
         tuple(options.key),
@@ -108,6 +106,58 @@ def new_table(
         properties={**options.properties, **semantics.to_properties(iceberg)},
         next_row_id=0 if options.format_version >= 3 else None,
     )
+
+
+def check_external_properties(before: Mapping[str, str], after: Mapping[str, str], schema: Schema) -> None:
+    """Refuse table properties that another engine sets, where they are Cordillera's own or make no sense.
+
+    Raises:
+        NotAllowedError: If one that Cordillera keeps for itself would change.
+        InvalidSchemaError, InvalidInputError: If a value makes no sense.
+    """
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    if own := sorted(filter(_is_reserved, changed)):
+        raise NotAllowedError(f"The table property {own[0]!r} is set by Cordillera itself and cannot be changed.")
+    if changed:
+        _semantics(schema, after)
+        _check_properties(after)
+        check_filter_properties(after, to_arrow_schema(schema))
+
+
+def external_table(metadata: TableMetadata) -> TableMetadata:
+    """Return a table that another engine describes as one of ours: the identifier fields are its key.
+
+    Raises:
+        InvalidSchemaError, InvalidNameError: If a dataset cannot have these columns or this key.
+        NotAllowedError: If it sets a property that Cordillera keeps for itself.
+    """
+    schema = metadata.schema
+    check_columns_of(schema)
+    check_external_properties({}, metadata.properties, schema)
+    semantics = _semantics(schema, metadata.properties)
+    from_arrow_schema(to_arrow_schema(schema), semantics.key)  # what may be a key of ours
+    properties = {**metadata.properties, **semantics.to_properties(schema)}
+    return metadata.with_changes(properties=properties)
+
+
+def _semantics(schema: Schema, properties: Mapping[str, str]) -> MergeSemantics:
+    try:
+        return MergeSemantics.of(schema, properties)
+    except ValueError as error:
+        raise InvalidSchemaError(
+            f"The table properties make no sense: {error}.",
+            hint="The property write.merge.mode is merge-on-read or copy-on-write.",
+        ) from error
+
+
+def _check_properties(properties: Mapping[str, str]) -> None:
+    MaintenancePolicy.of(properties)
+    isolation_of(properties)
+    compresses(properties, 0)
+
+
+def _is_reserved(name: str) -> bool:
+    return name.startswith("cordillera.") and not name.startswith(PREFIX)
 
 
 def _check_sequence(schema: Schema, options: TableOptions) -> None:

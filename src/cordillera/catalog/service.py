@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
 import pyarrow as pa
 
 from cordillera.catalog.new_table import TableOptions, new_table
-from cordillera.catalog.tables import TableService, columns_of
+from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
 from cordillera.context import current
 from cordillera.errors import (
     AlreadyExistsError,
@@ -33,16 +34,20 @@ from cordillera.spec.catalog import (
     Snapshot,
     check_transition,
 )
-from cordillera.spec.completion import parse_unit
+from cordillera.spec.completion import CompletionUnit, parse_unit
 from cordillera.spec.event import Topic
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
 from cordillera.spec.partitioning import describe_partitioning
-from cordillera.spec.table_metadata import MAIN_BRANCH
+from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
 from cordillera.spec.texts import check_tags, check_texts
 
 DELETED_DATASET_RETENTION = timedelta(days=7)
 _MAX_PAGE = 1000
+
+
+def _nothing_else(tx: Transaction, version: DatasetVersion) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,12 @@ class CatalogService:
             InvalidInputError: If the owner, the description or a tag is too long, or there are too many tags.
             NamespaceNotFoundError, AlreadyExistsError, InvalidNameError: As their names say.
         """
+        dataset = self.new_dataset(name, owner=owner, description=description, tags=tags)
+        version = self._create_version(dataset, 1, Lifecycle.ACTIVE, schema, options)
+        return ResolvedDataset(dataset, version)
+
+    def new_dataset(self, name: str, *, owner: str = "", description: str = "", tags: Sequence[str] = ()) -> Dataset:
+        """Return a dataset that could be created; nothing is stored. The parameters are those of ``create_dataset``."""
         ref = _unversioned(name)
         check_dataset_name(ref.name)
         check_texts("dataset", name, owner=owner, description=description)
@@ -158,11 +169,9 @@ class CatalogService:
                     f"The dataset {ref} exists already.",
                     hint="Write to it, choose another name, or create a dataset version of it.",
                 )
-        dataset = Dataset(
+        return Dataset(
             self._clock.new_id(), ref.namespace, ref.name, owner or namespace.owner, description, labels, now, now
         )
-        version = self._create_version(dataset, 1, Lifecycle.ACTIVE, schema, options)
-        return ResolvedDataset(dataset, version)
 
     def create_dataset_version(
         self, name: str, schema: pa.Schema, options: TableOptions, *, active: bool = False
@@ -181,29 +190,31 @@ class CatalogService:
         unit = parse_unit(options.completion_unit)
         version_id, now = self._clock.new_id(), self._clock.now()
         metadata = new_table(self._tables.new_location(dataset, version_id), schema, options, self._clock.new_id(), now)
-        location = self._tables.write_metadata(metadata, 0)
-        version = DatasetVersion(
-            id=version_id,
-            dataset_id=dataset.id,
-            number=number,
-            lifecycle=lifecycle,
-            location=metadata.location,
-            metadata_location=location,
-            format_version=metadata.format_version,
-            key=metadata.semantics.key,
-            sequence_column=metadata.semantics.sequence,
-            partitioning=describe_partitioning(metadata.partition_spec, metadata.schema),
-            write_mode=metadata.semantics.write_mode,
-            completion_unit=unit,
-            schema_id=metadata.current_schema_id,
-            sequence_number=0,
-            rows=0,
-            bytes=0,
-            files=0,
-            created_at=now,
-            updated_at=now,
-        )
+        return self.insert_version(dataset, version_id, number, lifecycle, metadata, unit)
+
+    def insert_version(
+        self,
+        dataset: Dataset,
+        version_id: UUID,
+        number: int,
+        lifecycle: Lifecycle,
+        metadata: TableMetadata,
+        unit: str = CompletionUnit.WHOLE,
+        also: Callable[[Transaction, DatasetVersion], None] = _nothing_else,
+    ) -> DatasetVersion:
+        """Store a new dataset version, with its dataset if it is the first one.
+
+        Args:
+            dataset: What it is a version of.
+            version_id, number, lifecycle: What it is.
+            metadata: Its table.
+            unit: How its partitions are declared complete.
+            also: Writes what else goes into the same transaction.
+        """
+        self._tables.make_folders(metadata.location)
+        file, now = MetadataFile(self._tables.write_metadata(metadata, 0), metadata), self._clock.now()
         columns = columns_of(metadata.schema)
+        version = with_state(_unborn(dataset, version_id, number, lifecycle, metadata, unit, now), file, now)
         try:
             with self._store.write() as tx:
                 if number == 1:
@@ -213,8 +224,9 @@ class CatalogService:
                 name = dataset.ref(number if number > 1 else None)
                 self._audit(tx, "dataset.create", "dataset", str(name), {"key": list(version.key)})
                 self._dataset_event(tx, dataset, version, "created")
+                also(tx, version)
         except (AlreadyExistsError, NamespaceNotFoundError, StorageFullError):
-            self._tables.forget_metadata(location)
+            self._tables.forget_metadata(file.location)
             raise
         return version
 
@@ -481,3 +493,36 @@ def _page(limit: int) -> int:
     if not 1 <= limit <= _MAX_PAGE:
         raise InvalidInputError(f"A page of {limit} is not possible.", hint=f"Ask for 1 to {_MAX_PAGE}.")
     return limit
+
+
+def _unborn(
+    dataset: Dataset,
+    version_id: UUID,
+    number: int,
+    lifecycle: Lifecycle,
+    metadata: TableMetadata,
+    unit: str,
+    now: datetime,
+) -> DatasetVersion:
+    """Return a dataset version before its table's metadata is written."""
+    return DatasetVersion(
+        id=version_id,
+        dataset_id=dataset.id,
+        number=number,
+        lifecycle=lifecycle,
+        location=metadata.location,
+        metadata_location="",
+        format_version=metadata.format_version,
+        key=(),
+        sequence_column=None,
+        partitioning=describe_partitioning(metadata.partition_spec, metadata.schema),
+        write_mode=metadata.semantics.write_mode,
+        completion_unit=unit,
+        schema_id=metadata.current_schema_id,
+        sequence_number=0,
+        rows=0,
+        bytes=0,
+        files=0,
+        created_at=now,
+        updated_at=now,
+    )

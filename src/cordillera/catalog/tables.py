@@ -66,6 +66,11 @@ class TableService:
         """Return where the table of a new dataset version lives; never used before, even by a dataset of that name."""
         return f"{self.io.storage.root}/{dataset.namespace}/{dataset.name}/{version_id}"
 
+    def make_folders(self, location: str) -> None:
+        """Let other engines, which may expect the folders of a table to be there, write into them."""
+        for name in ("data", "metadata"):
+            self.io.storage.make_folder(f"{location}/{name}")
+
     def load(self, version: DatasetVersion) -> TableMetadata:
         """Return the table metadata that a dataset version points at."""
         location = version.metadata_location

@@ -182,19 +182,21 @@ class ContractService:
             rows = self._tables.scan_metadata(change.dataset.full_name, change.after, names)
             found = aggregate_violations(self._engine, contract, table_rules, rows)
             refuse_errors(change.dataset.full_name, found)
-        if _publishes_older(change, document):
-            self._check_published(change, contract)
+        moved = change.after.current_snapshot_id != change.before.current_snapshot_id
+        if moved and (not change.inspected or _publishes_older(change, document)):
+            self._check_rows(change, contract)
 
-    def _check_published(self, change: Change, contract: Contract) -> None:
-        """Check the rows that come from a branch, which were written before the contract came into force."""
+    def _check_rows(self, change: Change, contract: Contract) -> None:
+        """Check rows that the contract has not seen: of other engines, or of a branch from before it was in force."""
         before, after, name = change.before.current_snapshot, change.after.current_snapshot, change.dataset.full_name
-        assert after is not None, "what publishes has a snapshot"
+        assert after is not None, "what readers see next is a snapshot"
         columns = [field.name for field in change.after.schema.fields]
         given = set(columns)
         rules = [rule for rule in contract.row_rules if given.issuperset(rule.columns)]
-        if rules:
+        batch_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.BATCH and not change.inspected]
+        if rules or batch_rules:
             changes = SnapshotChanges(self._tables.io, change.after, before, after, columns)
-            checker = RowChecker(self._engine, contract, name, change.version.key, rules, ())
+            checker = RowChecker(self._engine, contract, name, change.version.key, rules, batch_rules)
             for _ in checker.inspect(iter(changes.upserts())):
                 pass
 

@@ -18,12 +18,17 @@ RowInspector: TypeAlias = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Recor
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A commit that is about to happen: the table before and after."""
+    """A commit that is about to happen: the table before and after.
+
+    Attributes:
+        inspected: Whether its rows passed an inspector on their way into files; those of other engines have not.
+    """
 
     dataset: Dataset
     version: DatasetVersion
     before: TableMetadata
     after: TableMetadata
+    inspected: bool = True
 
 
 class CommitGuard(Protocol):

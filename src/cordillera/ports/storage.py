@@ -84,6 +84,9 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects whose URI begins with the folder ``prefix``, in no order."""
 
+    def make_folder(self, prefix: str) -> None:
+        """Let other programs write objects into the folder ``prefix``; of no effect where folders are no things."""
+
     def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
         """Yield what is stored of unpublished objects under the folder ``prefix``, in no order."""
 

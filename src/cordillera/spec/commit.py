@@ -15,6 +15,7 @@ from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
 from cordillera.errors import CommitConflictError, InvalidInputError, NotAllowedError
+from cordillera.spec.metadata_updates import HANDLERS, MetadataUpdate
 from cordillera.spec.table_metadata import (
     MAIN_BRANCH,
     SUPPORTED_FORMAT_VERSIONS,
@@ -184,19 +185,6 @@ class RemoveProperties:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SetStatistics:
-    """Register a statistics file with the snapshot it tells of, in place of the one that this had."""
-
-    snapshot_id: int
-    file: Mapping[str, Any]
-
-    @property
-    def path(self) -> str:
-        """Where the file is."""
-        return str(self.file["statistics-path"])
-
-
 Update = (
     UpgradeFormatVersion
     | AddSchema
@@ -210,7 +198,7 @@ Update = (
     | RemoveSnapshotRef
     | SetProperties
     | RemoveProperties
-    | SetStatistics
+    | MetadataUpdate
 )
 
 
@@ -419,13 +407,6 @@ def _remove_properties(metadata: TableMetadata, update: RemoveProperties) -> Tab
     return metadata.with_changes(properties=kept)
 
 
-def _set_statistics(metadata: TableMetadata, update: SetStatistics) -> TableMetadata:
-    if metadata.snapshot_by_id(update.snapshot_id) is None:
-        raise InvalidInputError(f"There is no snapshot {update.snapshot_id} that statistics could tell of.")
-    others = [item for item in metadata.extra.get("statistics", ()) if item["snapshot-id"] != update.snapshot_id]
-    return metadata.with_changes(extra={**metadata.extra, "statistics": [*others, dict(update.file)]})
-
-
 _SNAPSHOT_ID = attrgetter("snapshot_id")
 _RETENTION_OF: Mapping[str, tuple[str, ...]] = {
     "branch": ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep"),
@@ -433,6 +414,7 @@ _RETENTION_OF: Mapping[str, tuple[str, ...]] = {
 }
 
 _HANDLERS: dict[type, Callable[[TableMetadata, Any], TableMetadata]] = {
+    **HANDLERS,
     UpgradeFormatVersion: _upgrade,
     AddSchema: _add_schema,
     SetCurrentSchema: _set_current_schema,
@@ -445,5 +427,4 @@ _HANDLERS: dict[type, Callable[[TableMetadata, Any], TableMetadata]] = {
     RemoveSnapshotRef: _remove_ref,
     SetProperties: _set_properties,
     RemoveProperties: _remove_properties,
-    SetStatistics: _set_statistics,
 }

@@ -16,7 +16,7 @@ from pyiceberg.types import PrimitiveType
 
 from cordillera.errors import CorruptDataError, InvalidInputError, UnknownColumnError
 from cordillera.spec.arrow_types import primitive
-from cordillera.spec.commit import SetStatistics
+from cordillera.spec.metadata_updates import SetStatistics
 from cordillera.spec.statistics import DISTINCT_VALUES, SKETCH, TableStatistics
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.io import TableIO
@@ -170,4 +170,4 @@ def _write(
         "file-footer-size-in-bytes": footer_size,
         "blob-metadata": [blob.described() for blob in blobs],
     }
-    return SetStatistics(snapshot.snapshot_id, entry)
+    return SetStatistics(entry)

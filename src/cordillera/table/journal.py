@@ -70,6 +70,10 @@ class Journal:
         """Yield the objects under the folder ``prefix``."""
         return self._storage.list(prefix)
 
+    def make_folder(self, prefix: str) -> None:
+        """Let other programs write objects into a folder."""
+        self._storage.make_folder(prefix)
+
     def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
         """Yield what is stored of unpublished objects."""
         return self._storage.list_unfinished(prefix)

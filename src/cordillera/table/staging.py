@@ -15,15 +15,15 @@ from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import conform, deciding_row, duplicate_keys, refuse_ambiguous
 from cordillera.table.conditional_merge import staged_source
-from cordillera.table.content_file import ContentFile, ManifestEntry, Status
+from cordillera.table.content_file import ContentFile
 from cordillera.table.file_changes import data_writer
 from cordillera.table.folding import folded_rows, order_matters
 from cordillera.table.io import TableIO
 from cordillera.table.journal import Journal
 from cordillera.table.keyed_write import KEYED, computes_rows, staged_batch
-from cordillera.table.live_files import LiveFile
 from cordillera.table.prepared_write import Inspector, StagedWrite
 from cordillera.table.reader import ReadOptions
+from cordillera.table.stored_keys import as_live
 
 
 class WriteStaging:
@@ -176,5 +176,4 @@ class WriteStaging:
     def _stream(
         self, files: Sequence[ContentFile], metadata: TableMetadata, columns: Sequence[str]
     ) -> pa.RecordBatchReader:
-        live = [LiveFile(ManifestEntry(Status.ADDED, None, None, None, file), None) for file in files]
-        return self._io.reader.stream(live, ReadOptions(metadata.schema.select(*columns)))
+        return self._io.reader.stream(as_live(files), ReadOptions(metadata.schema.select(*columns)))

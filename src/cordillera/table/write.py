@@ -13,7 +13,6 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 from cordillera.errors import InvalidInputError, NotAllowedError
-from cordillera.spec import sql
 from cordillera.spec.commit import AssertCurrentSchemaId, AssertProperty, Requirement, SetProperties, Update
 from cordillera.spec.explanation import FileAction, WriteExplanation
 from cordillera.spec.expression import RowFilter
@@ -27,15 +26,16 @@ from cordillera.table.data_writer import ROW_ID
 from cordillera.table.describe import describe_changes
 from cordillera.table.explanation import NotingLookup, NotingReader, Searched, explained_files
 from cordillera.table.file_changes import build_changes
-from cordillera.table.keyed_write import computes_rows, keys_stored, merged
+from cordillera.table.keyed_write import computes_rows, merged
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
 from cordillera.table.partitions import RowsOfPartitions
 from cordillera.table.prepared_write import Basis, PreparedWrite, StagedWrite
-from cordillera.table.pruning import FilterCover, FilterPruner, bounds_overlap
+from cordillera.table.pruning import FilterCover, FilterPruner
 from cordillera.table.reader import ReadOptions
 from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, SnapshotProducer
 from cordillera.table.staging import WriteStaging
+from cordillera.table.stored_keys import as_live, refuse_stored_keys
 from cordillera.table.tombstones import Tombstones
 
 
@@ -224,37 +224,8 @@ class TableWriter(WriteStaging):
         stored: Sequence[LiveFile],
         leaving: Mapping[LiveFile, BitMap64],
     ) -> None:
-        """Refuse new data files that repeat a key which is stored and stays.
-
-        Args:
-            files: The new ones.
-            metadata: The table.
-            stored: Live files that may hold the keys.
-            leaving: Rows of those that go.
-
-        Raises:
-            DuplicateKeyError: Naming examples.
-        """
-        key = metadata.semantics.key
-        fields = [metadata.schema.find_field(name) for name in key]
-        candidates = [live for live in stored if any(bounds_overlap(live.file, file, fields) for file in files)]
-        if not key or not candidates:
-            return
-        deleted = {
-            live.path: (self._io.files.deleted_positions(live) or BitMap64()) | leaving[live]
-            for live in candidates
-            if live in leaving
-        }
-        options = ReadOptions(metadata.schema.select(*key), deleted=deleted)
-        repeated = self._io.engine.table(
-            f"SELECT {sql.columns(key, 'n')} FROM added n JOIN stored s ON {sql.equal(key, 'n', 's')} LIMIT 5",
-            {
-                "added": self._stream(files, metadata, key),
-                "stored": self._io.reader.stream(candidates, options),
-            },
-        )
-        if repeated.num_rows:
-            raise keys_stored(self._dataset, repeated.to_pylist(), None)
+        """Refuse new data files that repeat a key which is stored and stays; see ``cordillera.table.stored_keys``."""
+        refuse_stored_keys(self._io, as_live(files), metadata, stored, leaving, self._dataset)
 
     def _same_partitions(self, files: Sequence[ContentFile], metadata: TableMetadata) -> dict[LiveFile, BitMap64]:
         """Return the stored rows of the partitions that files are of."""

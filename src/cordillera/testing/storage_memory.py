@@ -97,6 +97,10 @@ class MemoryStorage:
             if not folder or key.startswith(f"{folder}/")
         )
 
+    def make_folder(self, prefix: str) -> None:
+        """Do nothing but check the name: there are no folders."""
+        folder_key(self._root, prefix)
+
     def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
         """Yield the streams that are open under the folder ``prefix`` at this moment."""
         folder = folder_key(self._root, prefix)
@@ -189,6 +193,10 @@ class FaultyStorage:
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects under the folder ``prefix``."""
         return self._storage.list(prefix)
+
+    def make_folder(self, prefix: str) -> None:
+        """Let other programs write objects into a folder."""
+        self._storage.make_folder(prefix)
 
     def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
         """Yield what is stored of unpublished objects."""

@@ -68,6 +68,15 @@ class StorageSuite:
         assert storage.read(uri) == b"0123456789"
         assert storage.exists(uri)
 
+    def test_a_folder_to_be_is_no_object(self, storage: Storage) -> None:
+        storage.make_folder(f"{storage.root}/new/folder")
+        storage.make_folder(f"{storage.root}/new/folder")
+        assert list(storage.list(f"{storage.root}/new")) == []
+        storage.write(f"{storage.root}/new/folder/object", b"1")
+        assert [found.uri for found in storage.list(f"{storage.root}/new")] == [f"{storage.root}/new/folder/object"]
+        with pytest.raises(AccessDeniedError):
+            storage.make_folder(f"{storage.root}/../elsewhere")
+
     def test_an_empty_object_is_an_object(self, storage: Storage) -> None:
         storage.write(f"{storage.root}/empty", b"")
         with storage.open_output(f"{storage.root}/empty-stream"):

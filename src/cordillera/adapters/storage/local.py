@@ -131,6 +131,13 @@ class LocalStorage:
         """Yield the objects under the folder ``prefix``. Links are not followed, and are no objects."""
         return map(_stored_object, self._files(prefix, is_object_key))
 
+    def make_folder(self, prefix: str) -> None:
+        """Create a directory."""
+        path = self._directory / folder_key(self._root, prefix)
+        self._check_inside(path, prefix)
+        with _translated(prefix):
+            _make_directory(path)
+
     def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
         """Yield the unfinished files under the folder ``prefix``. Links are not followed."""
         return map(_unfinished_object, self._files(prefix, is_unfinished))

@@ -224,6 +224,10 @@ class S3Storage:
                         uri = f"{SCHEME}://{self._bucket}/{found['Key']}"
                         yield StoredObject(uri, found["Size"], found["LastModified"])
 
+    def make_folder(self, prefix: str) -> None:
+        """Do nothing but check the name: a bucket has no folders."""
+        folder_key(self._root, prefix)
+
     def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
         """Yield the multipart uploads under the folder ``prefix`` that have not ended."""
         folder_key(self._root, prefix)

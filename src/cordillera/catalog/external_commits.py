@@ -1,0 +1,236 @@
+"""Commits by other engines: what they ask for, checked and described, so that it takes the same way as our own.
+
+An engine sends metadata updates and has written its files already. What the updates do to rows is read from the files'
+manifests; who may refuse a write of ours may refuse this one, with its rows as they are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from cordillera.catalog.commits import CommitRequest, CommitService
+from cordillera.catalog.new_table import check_external_properties
+from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.tables import TableService
+from cordillera.errors import CommitConflictError, CorruptDataError, InvalidInputError, NotAllowedError
+from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.commit import (
+    AddSchema,
+    AddSnapshot,
+    AssertRefSnapshot,
+    AssertTableUuid,
+    RemoveSnapshotRef,
+    Requirement,
+    SetSnapshotRef,
+    Update,
+    apply,
+    check,
+)
+from cordillera.spec.last_added import settled
+from cordillera.spec.manifest import TableOperation
+from cordillera.spec.metadata_updates import SetStatistics
+from cordillera.spec.refs import RefKind, ancestors, check_ref_name
+from cordillera.spec.schema_successor import check_successor
+from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
+from cordillera.table.branching import tombstones_update
+from cordillera.table.external_snapshot import ExternalSnapshot, check_place
+from cordillera.table.tombstones import tombstones_as_of
+
+_ATTEMPTS = 5
+"""How often a commit is tried that others overtake without making its requirements untrue."""
+
+
+_Part: TypeAlias = tuple[ResolvedDataset, CommitRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """What an engine asks for.
+
+    Attributes:
+        name: The dataset.
+        requirements: What it believes about the table.
+        updates: What is to change.
+    """
+
+    name: str
+    requirements: tuple[Requirement, ...]
+    updates: tuple[Update, ...]
+
+
+class ExternalCommitService:
+    """Commits what other engines have written.
+
+    Args:
+        store: Knows requests that were made before.
+        catalog: Resolves names.
+        tables: Loads table metadata and reads what engines have written.
+        commits: Makes changes visible.
+    """
+
+    def __init__(
+        self, store: MetadataStore, catalog: CatalogService, tables: TableService, commits: CommitService
+    ) -> None:
+        self._store, self._catalog, self._tables, self._commits = store, catalog, tables, commits
+
+    def commit(
+        self, changes: Sequence[TableChange], *, idempotency_key: str | None = None, request_hash: str = ""
+    ) -> list[ResolvedDataset]:
+        """Commit changes to one table, or to several together: all of them or none.
+
+        Returns:
+            The datasets as they are then, in the order of the changes.
+
+        Raises:
+            CommitConflictError: If a requirement does not hold.
+            CordilleraError: One of its kinds, if a change may not be; what an engine has written stays where it is.
+        """
+        if not self._replayed(changes, idempotency_key, request_hash):
+            for attempt in range(1, _ATTEMPTS + 1):
+                parts = [part for change in changes for part in self._parts(change, idempotency_key, request_hash)]
+                try:
+                    self._commits.commit_all(parts)
+                    break
+                except CommitConflictError:
+                    if attempt == _ATTEMPTS:
+                        raise
+        return [self._catalog.dataset(change.name) for change in changes]
+
+    def _replayed(self, changes: Sequence[TableChange], key: str | None, request_hash: str) -> bool:
+        """Tell whether the same was committed before: what it believed about the tables is not true any more."""
+        if key is None:
+            return False
+        request = CommitRequest(idempotency_key=key, request_hash=request_hash)
+        targets = [self._catalog.dataset(change.name) for change in changes]
+        with self._store.read() as tx:
+            return bool(self._commits.replay_all(tx, [(target.version, request) for target in targets]))
+
+    def _parts(self, change: TableChange, key: str | None, request_hash: str) -> Iterator[_Part]:
+        """Yield the requests that a change consists of, one for each snapshot; the first stands for all in receipts."""
+        target = self._catalog.dataset(change.name)
+        state = self._tables.load(target.version)
+        check(change.requirements, state)
+        requirements: tuple[Requirement, ...] = (AssertTableUuid(state.table_uuid), *change.requirements)
+        for updates in steps(settled(change.updates, state)):
+            request = self.request(target.name, state, updates)
+            request = replace(request, requirements=(*requirements, *request.requirements))
+            yield target, replace(request, idempotency_key=key, request_hash=request_hash if key else "")
+            state, requirements, key = apply(request.updates, state, self._tables.io.now_ms()), (), None
+
+    def request(self, name: str, metadata: TableMetadata, updates: Sequence[Update]) -> CommitRequest:
+        """Return updates, with one new snapshot at most, as a request that may be committed.
+
+        Args:
+            name: The dataset's name, for messages.
+            metadata: The table.
+            updates: What an engine asks for.
+        """
+        _check_updates(name, metadata, updates)
+        after = apply(updates, metadata, self._tables.io.now_ms())
+        check_external_properties(metadata.properties, after.properties, after.schema)
+        branches = [u for u in updates if isinstance(u, SetSnapshotRef) and u.type == RefKind.BRANCH]
+        _check_branches(name, metadata, after, branches)
+        pinned = tuple(AssertRefSnapshot(one.ref, _head(metadata, one.ref)) for one in branches)
+        extra = [u for one in branches if one.ref not in metadata.refs for u in _as_of_branch(metadata, after, one)]
+        added = next((update.snapshot for update in updates if isinstance(update, AddSnapshot)), None)
+        branch = next((one.ref for one in branches), MAIN_BRANCH)
+        request = CommitRequest(
+            pinned, (*updates, *extra), branch=branch, action="dataset.external_commit", inspected=False
+        )
+        return request if added is None else self._with_snapshot(name, request, after, added)
+
+    def _with_snapshot(
+        self, name: str, request: CommitRequest, after: TableMetadata, added: IcebergSnapshot
+    ) -> CommitRequest:
+        external = ExternalSnapshot(self._tables.io, after, added, name)
+        try:
+            external.check()
+            whole, manifest = AddSnapshot(external.with_totals()), external.manifest
+        except CorruptDataError as error:
+            raise InvalidInputError(
+                f"The snapshot {added.snapshot_id} of {name} cannot be read: {error.message}",
+                hint="Write its files, manifests and manifest list before committing it.",
+            ) from error
+        if external.moves_rows and all(isinstance(one, AddSnapshot | SetSnapshotRef) for one in request.updates):
+            manifest = replace(manifest, operation=TableOperation.COMPACT, rows_inserted=0, rows_deleted=0)
+        return replace(
+            request,
+            updates=tuple(whole if isinstance(update, AddSnapshot) else update for update in request.updates),
+            manifest=manifest,
+            details={"engine": _engine(added.summary)},
+        )
+
+
+def steps(updates: Sequence[Update]) -> Iterator[list[Update]]:
+    """Cut updates into parts that add one snapshot at most."""
+    step: list[Update] = []
+    for update in updates:
+        if isinstance(update, AddSnapshot) and any(isinstance(one, AddSnapshot) for one in step):
+            yield step
+            step = []
+        step.append(update)
+    if step:
+        yield step
+
+
+def _check_updates(name: str, metadata: TableMetadata, updates: Sequence[Update]) -> None:
+    for update in updates:
+        match update:
+            case AddSchema(schema):
+                current = metadata.schema
+                sources = {part.source_id for part in metadata.partition_spec.fields}
+                check_successor(
+                    schema,
+                    [*(one for one in metadata.schemas if one is not current), current],
+                    last_column_id=metadata.last_column_id,
+                    fixed_ids=metadata.semantics.fixed_field_ids(current) | sources,
+                    has_rows=bool(metadata.snapshots),
+                )
+            case SetStatistics():
+                check_place(update.path, metadata, name)
+            case SetSnapshotRef(ref) if ref not in metadata.refs:
+                check_ref_name(ref)
+            case RemoveSnapshotRef(ref) if ref == MAIN_BRANCH:
+                raise NotAllowedError(f"The branch main of {name} is what everybody reads and cannot be dropped.")
+            case _:
+                pass
+
+
+def _check_branches(
+    name: str, metadata: TableMetadata, after: TableMetadata, branches: Sequence[SetSnapshotRef]
+) -> None:
+    """Refuse to take commits off a branch: those who follow it go from one snapshot to the next."""
+    for one in branches:
+        head = _head(metadata, one.ref)
+        if head is None or any(found.snapshot_id == head for found in ancestors(after, one.snapshot_id)):
+            continue
+        if after.snapshot_by_id(one.snapshot_id) not in metadata.snapshots:
+            raise CommitConflictError(
+                f"The branch {one.ref} of {name} has moved on: the new snapshot does not follow snapshot {head}.",
+                hint="Read the table again and retry.",
+            )
+        raise NotAllowedError(
+            f"The branch {one.ref} of {name} cannot go back to another snapshot as it is.",
+            hint=f"Use: cordillera dataset rollback {name}; it commits the earlier rows as a new snapshot.",
+        )
+
+
+def _as_of_branch(metadata: TableMetadata, after: TableMetadata, ref: SetSnapshotRef) -> tuple[Update, ...]:
+    """Return what gives a new branch the tombstones that its snapshot had."""
+    snapshot = after.snapshot_by_id(ref.snapshot_id)
+    if ref.ref == MAIN_BRANCH or snapshot is None:
+        return ()
+    return tombstones_update(metadata.with_changes(branch=ref.ref), tombstones_as_of(metadata, snapshot))
+
+
+def _head(metadata: TableMetadata, ref: str) -> int | None:
+    found = metadata.refs.get(ref)
+    return None if found is None else int(found["snapshot-id"])
+
+
+def _engine(summary: Mapping[str, str]) -> str:
+    names = ("engine-name", "app-name", "created-by")
+    name = next((summary[one] for one in names if one in summary), "")
+    return f"{name} {summary.get('engine-version', '')}".strip()
