@@ -85,7 +85,8 @@ def build_sample_lake(folder: Path) -> Lake:
     """Create the lake, write, subscribe and run what is due."""
     lake = cordillera.create(folder / "lake", name="sample")
     lake.create_namespace("weather", owner="team-sky", description="What the stations measured.")
-    lake.create_namespace("flights", owner="team-departures", description=f"Departures. {SCRIPT}")
+    noted = {"cost <b>": SCRIPT}
+    lake.create_namespace("flights", owner="team-departures", description=f"Departures. {SCRIPT}", properties=noted)
     lake.create_namespace("scratch")
     weather = lake.create_dataset(
         "weather.weather", WEATHER, key=["origin", "hour"], completion_unit="day", owner="team-sky",

@@ -121,7 +121,10 @@ def test_every_link_leads_somewhere(pages: httpx2.Client) -> None:
 def test_what_people_write_is_shown_as_text(pages: httpx2.Client) -> None:
     overview = read(pages.get("/datasets/flights.flights").text)
     assert f"one row for each flight. {SCRIPT}" in overview.text
-    assert f"Departures. {SCRIPT}" in read(pages.get("/namespaces/flights").text).text
+    namespace = read(pages.get("/namespaces/flights").text)
+    assert f"Departures. {SCRIPT}" in namespace.text
+    assert "cost <b>" in namespace.text
+    assert namespace.text.count(SCRIPT) > 1
     preview = read(pages.get("/datasets/flights.flights?tab=preview").text)
     assert SCRIPT in preview.text
     assert "note <b>" in preview.text

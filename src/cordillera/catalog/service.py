@@ -40,7 +40,7 @@ from cordillera.spec.manifest import Manifest
 from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
 from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
-from cordillera.spec.texts import check_tags, check_texts
+from cordillera.spec.texts import changed_properties, check_tags, check_texts
 
 DELETED_DATASET_RETENTION = timedelta(days=7)
 _MAX_PAGE = 1000
@@ -77,17 +77,20 @@ class CatalogService:
 
     # --- namespaces ----------------------------------------------------------------------------------------------
 
-    def create_namespace(self, name: str, *, owner: str = "", description: str = "") -> Namespace:
+    def create_namespace(
+        self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
+    ) -> Namespace:
         """Create a namespace, owned by whoever creates it unless ``owner`` says otherwise.
 
         Raises:
             InvalidNameError: If the name breaks the naming rules.
-            InvalidInputError: If the owner or the description is too long.
+            InvalidInputError: If the owner, the description or a property is too long, or there are too many of these.
             AlreadyExistsError: If it is taken.
         """
         check_name(name, "namespace")
         check_texts("namespace", name, owner=owner, description=description)
-        namespace = Namespace(self._clock.new_id(), name, owner or current().principal, description, self._clock.now())
+        noted, now = changed_properties("namespace", name, {}, properties or {}), self._clock.now()
+        namespace = Namespace(self._clock.new_id(), name, owner or current().principal, description, now, noted)
         with self._store.write() as tx:
             tx.namespaces.insert(namespace)
             self._audit(tx, "namespace.create", "namespace", name, {"owner": namespace.owner})
@@ -103,18 +106,27 @@ class CatalogService:
         with self._store.read() as tx:
             return tx.namespaces.page(after, _page(limit))
 
-    def update_namespace(self, name: str, *, owner: str | None = None, description: str | None = None) -> Namespace:
-        """Change a namespace's owner or description."""
+    def update_namespace(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        description: str | None = None,
+        properties: Mapping[str, str | None] | None = None,
+    ) -> Namespace:
+        """Change a namespace's owner, description or properties: those that are named, where None removes."""
         check_texts("namespace", name, owner=owner, description=description)
         with self._store.write() as tx:
-            found = _existing_namespace(tx, name)
+            found = _existing_namespace(tx, name, lock=True)
             changed = replace(
                 found,
                 owner=found.owner if owner is None else owner,
                 description=found.description if description is None else description,
+                properties=changed_properties("namespace", name, found.properties, properties or {}),
             )
-            tx.namespaces.update(name, owner=changed.owner, description=changed.description)
-            self._audit(tx, "namespace.update", "namespace", name, {"owner": changed.owner})
+            tx.namespaces.update(changed)
+            details = {"owner": changed.owner, "properties": sorted(properties or ())}
+            self._audit(tx, "namespace.update", "namespace", name, details)
         return changed
 
     def delete_namespace(self, name: str) -> None:
@@ -453,8 +465,8 @@ def _meant(tx: Transaction, dataset: Dataset, number: int | None) -> DatasetVers
     return next((v for v in versions if v.lifecycle is Lifecycle.ACTIVE), versions[-1])
 
 
-def _existing_namespace(tx: Transaction, name: str) -> Namespace:
-    found = tx.namespaces.get(name)
+def _existing_namespace(tx: Transaction, name: str, *, lock: bool = False) -> Namespace:
+    found = tx.namespaces.get(name, lock=lock)
     if found is None:
         raise NamespaceNotFoundError(
             f"There is no namespace {name!r}.", hint=f"Create it with: cordillera namespace create {name}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from cordillera.cli.command import command
@@ -16,6 +18,7 @@ from cordillera.cli.options import (
     NewOwner,
     Owner,
     Yes,
+    parse_pairs,
 )
 from cordillera.cli.output import View, show, show_list, show_outcome
 from cordillera.cli.paging import paged
@@ -25,14 +28,21 @@ from cordillera.errors import InvalidInputError
 
 app = typer.Typer(name="namespace", no_args_is_help=True, help="A domain's or team's space; it owns datasets.")
 _VIEW: View = {"name": "name", "owner": "owner", "description": "description", "created_at": "created_at"}
+_WHOLE: View = {**_VIEW, "properties": "properties"}
+_Properties = Annotated[list[str] | None, typer.Option("--property", metavar="KEY=VALUE", help="What else to note.")]
+_Changes = Annotated[
+    list[str] | None,
+    typer.Option("--property", metavar="KEY=VALUE", help="Property to set; KEY= removes it."),
+]
 
 
 @command(app, "create", example='cordillera namespace create sales --owner team-sales --description "Orders"')
-def create(name: NamespaceName, owner: Owner = "", description: Description = "") -> None:
+def create(name: NamespaceName, owner: Owner = "", description: Description = "", property: _Properties = None) -> None:
     """Create a namespace."""
+    noted = parse_pairs(property or [], "property")
     with open_lake() as lake:
-        made = lake.backend.create_namespace(name, owner=owner, description=description)
-    show_outcome(f"Created the namespace {name}, owned by {made.owner}.", made, _VIEW)
+        made = lake.backend.create_namespace(name, owner=owner, description=description, properties=noted)
+    show_outcome(f"Created the namespace {name}, owned by {made.owner}.", made, _WHOLE)
 
 
 @command(app, "list", example="cordillera namespace list --output json")
@@ -47,17 +57,20 @@ def list_namespaces(limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> No
 def show_namespace(name: NamespaceName) -> None:
     """Show a namespace."""
     with open_lake() as lake:
-        show(lake.backend.namespace(name), _VIEW)
+        show(lake.backend.namespace(name), _WHOLE)
 
 
-@command(app, "update", example="cordillera namespace update sales --owner team-commerce")
-def update(name: NamespaceName, owner: NewOwner = None, description: NewDescription = None) -> None:
-    """Change a namespace's owner or description; what is not given stays."""
-    if owner is None and description is None:
-        raise InvalidInputError("There is nothing to change.", hint="Give --owner or --description.")
+@command(app, "update", example="cordillera namespace update sales --owner team-commerce --property cost-center=4711")
+def update(
+    name: NamespaceName, owner: NewOwner = None, description: NewDescription = None, property: _Changes = None
+) -> None:
+    """Change a namespace's owner, description or properties; what is not given stays."""
+    changes = {key: value or None for key, value in parse_pairs(property or [], "property").items()}
+    if owner is None and description is None and not changes:
+        raise InvalidInputError("There is nothing to change.", hint="Give --owner, --description or --property.")
     with open_lake() as lake:
-        changed = lake.backend.update_namespace(name, owner=owner, description=description)
-    show_outcome(f"Updated the namespace {name}.", changed, _VIEW)
+        changed = lake.backend.update_namespace(name, owner=owner, description=description, properties=changes)
+    show_outcome(f"Updated the namespace {name}.", changed, _WHOLE)
 
 
 @command(app, "delete", example="cordillera namespace delete scratch --dry-run")

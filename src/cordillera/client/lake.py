@@ -35,8 +35,18 @@ class Namespace:
     name: str
 
     def details(self) -> catalog_spec.Namespace:
-        """Return its owner, description and age."""
+        """Return its owner, description, age and properties."""
         return self.backend.namespace(self.name)
+
+    def update(
+        self,
+        *,
+        owner: str | None = None,
+        description: str | None = None,
+        properties: Mapping[str, str | None] | None = None,
+    ) -> catalog_spec.Namespace:
+        """Change its owner, its description, or the properties that are named, where None removes."""
+        return self.backend.update_namespace(self.name, owner=owner, description=description, properties=properties)
 
     def datasets(self) -> Iterator[Dataset]:
         """Yield its datasets by name."""
@@ -65,9 +75,11 @@ class Lake:
 
     # --- namespaces and datasets ---------------------------------------------------------------------------------
 
-    def create_namespace(self, name: str, *, owner: str = "", description: str = "") -> Namespace:
+    def create_namespace(
+        self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
+    ) -> Namespace:
         """Create a namespace."""
-        self.backend.create_namespace(name, owner=owner, description=description)
+        self.backend.create_namespace(name, owner=owner, description=description, properties=properties)
         return Namespace(self.backend, name)
 
     def namespace(self, name: str) -> Namespace:

@@ -68,9 +68,12 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
 
     # --- namespaces ----------------------------------------------------------------------------------------------
 
-    def create_namespace(self, name: str, *, owner: str = "", description: str = "") -> Namespace:
+    def create_namespace(
+        self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
+    ) -> Namespace:
         """Create a namespace."""
-        return self.app.catalog.create_namespace(name, owner=owner, description=description)
+        catalog = self.app.catalog
+        return catalog.create_namespace(name, owner=owner, description=description, properties=properties)
 
     def namespace(self, name: str) -> Namespace:
         """Return a namespace."""
@@ -80,9 +83,17 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
         """Return a page of namespaces."""
         return self.app.catalog.namespaces(after, limit)
 
-    def update_namespace(self, name: str, *, owner: str | None = None, description: str | None = None) -> Namespace:
-        """Change a namespace's owner or description."""
-        return self.app.catalog.update_namespace(name, owner=owner, description=description)
+    def update_namespace(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        description: str | None = None,
+        properties: Mapping[str, str | None] | None = None,
+    ) -> Namespace:
+        """Change a namespace's owner, description or properties."""
+        catalog = self.app.catalog
+        return catalog.update_namespace(name, owner=owner, description=description, properties=properties)
 
     def delete_namespace(self, name: str) -> None:
         """Remove an empty namespace."""

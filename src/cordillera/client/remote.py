@@ -82,9 +82,11 @@ class RemoteBackend(RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenan
 
     # --- namespaces ----------------------------------------------------------------------------------------------
 
-    def create_namespace(self, name: str, *, owner: str = "", description: str = "") -> Namespace:
+    def create_namespace(
+        self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
+    ) -> Namespace:
         """Create a namespace."""
-        body = {"name": name, "owner": owner, "description": description}
+        body = {"name": name, "owner": owner, "description": description, "properties": properties or {}}
         return self._server.post(Namespace, "/namespaces", body)
 
     def namespace(self, name: str) -> Namespace:
@@ -95,9 +97,16 @@ class RemoteBackend(RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenan
         """Return a page of namespaces."""
         return self._server.get(Page[Namespace], "/namespaces", after=after, limit=limit).items
 
-    def update_namespace(self, name: str, *, owner: str | None = None, description: str | None = None) -> Namespace:
-        """Change a namespace's owner or description."""
-        body = {"owner": owner, "description": description}
+    def update_namespace(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        description: str | None = None,
+        properties: Mapping[str, str | None] | None = None,
+    ) -> Namespace:
+        """Change a namespace's owner, description or properties."""
+        body = {"owner": owner, "description": description, "properties": properties or {}}
         return self._server.post(Namespace, path("namespaces", name), body, method="PATCH")
 
     def delete_namespace(self, name: str) -> None:

@@ -44,13 +44,18 @@ def check_transition(name: str, current: Lifecycle, wanted: Lifecycle) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A domain's or team's space; it owns datasets."""
+    """A domain's or team's space; it owns datasets.
+
+    Attributes:
+        properties: What else people and engines note about it; nothing here depends on them.
+    """
 
     id: UUID
     name: str
     owner: str
     description: str
     created_at: datetime
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

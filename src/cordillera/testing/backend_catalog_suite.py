@@ -61,13 +61,16 @@ class CatalogSuite(LakeSuite):
         assert (made.owner, made.description) == ("team:a", "für ä")
         changed = backend.update_namespace(name, description="other")
         assert changed == replace(made, description="other") == backend.namespace(name)
+        backend.update_namespace(name, properties={"cost center": "4711", "x": "y"})
+        noted = backend.update_namespace(name, properties={"x": None, "unknown": None, "z": "ä"})
+        assert noted == replace(changed, properties={"cost center": "4711", "z": "ä"}) == backend.namespace(name)
         backend.delete_namespace(name)
         with pytest.raises(NamespaceNotFoundError, match=name):
             backend.namespace(name)
 
     def test_namespaces_come_in_pages(self, backend: LakeBackend) -> None:
         prefix = f"t{uuid4().hex[:8]}"
-        names = [backend.create_namespace(f"{prefix}_{index}").name for index in range(5)]
+        names = [backend.create_namespace(f"{prefix}_{index}", properties={"n": "1"}).name for index in range(5)]
         first = backend.namespaces(after=prefix, limit=2)
         second = backend.namespaces(after=first[-1].name, limit=3)
         assert [found.name for found in (*first, *second)] == names

@@ -102,6 +102,11 @@ class WorkSuite(LakeSuite):
             (partial(backend.create_namespace, "toolong"), "description", "d" * 10_001),
             (spaces, "owner", "o" * 201),
             (spaces, "description", "d" * 10_001),
+            (spaces, "properties", {f"p{number}": "" for number in range(101)}),
+            (spaces, "properties", {"p" * 256: ""}),
+            (spaces, "properties", {"p": "v" * 4_001}),
+            (spaces, "properties", {"comment": "x"}),
+            (spaces, "properties", {"": "x"}),
             (make_set, "owner", "o" * 201),
             (make_set, "description", "d" * 10_001),
             (make_set, "tags", [f"t{number}" for number in range(51)]),
@@ -119,7 +124,7 @@ class WorkSuite(LakeSuite):
         for attempt, field, text in attempts:
             with pytest.raises(InvalidInputError) as caught:
                 attempt(**{field: text})
-            assert field.removesuffix("s") in caught.value.message
+            assert field.removesuffix("ies").removesuffix("s") in caught.value.message
         assert (backend.namespace(namespace), backend.dataset(dataset)) == before
         assert backend.subscriptions(dataset=dataset) == []
 

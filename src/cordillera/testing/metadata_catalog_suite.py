@@ -55,11 +55,12 @@ class CatalogSuite:
             tx.namespaces.insert(namespace())
             with pytest.raises(AlreadyExistsError, match="sales"):
                 tx.namespaces.insert(namespace())
-            tx.namespaces.update("sales", owner="team:new", description="Changed")  # the transaction goes on
+            found = tx.namespaces.get("sales", lock=True)  # the transaction goes on
+            assert found is not None
+            changed = replace(found, owner="team:new", description="Changed", properties={"a": "ä", "b": ""})
+            tx.namespaces.update(changed)
         with store.read() as tx:
-            changed = tx.namespaces.get("sales")
-        assert changed is not None
-        assert (changed.owner, changed.description) == ("team:new", "Changed")
+            assert tx.namespaces.get("sales") == changed
 
     def test_a_namespace_with_datasets_stays(self, store: MetadataStore) -> None:
         made, _ = stored_dataset(store)

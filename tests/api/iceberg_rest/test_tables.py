@@ -35,15 +35,21 @@ def test_callers_are_recognised(url: str) -> None:
 
 
 def test_a_namespace_lives_its_life(iceberg: httpx2.Client, namespace: str) -> None:
-    made = {"namespace": [f"{namespace}_a"], "properties": {"owner": "team:a", "comment": "of a"}}
+    properties = {"owner": "team:a", "comment": "of a", "location": "somewhere", "ü": ""}
+    made = {"namespace": [f"{namespace}_a"], "properties": properties}
     assert iceberg.post("/namespaces", json=made).json() == made
     refused(iceberg.post("/namespaces", json=made), "AlreadyExistsException", 409)
     refused(iceberg.post("/namespaces", json={"namespace": ["a", "b"]}), "BadRequestException", 400)
     address = f"/namespaces/{namespace}_a"
     assert iceberg.head(address).status_code == 204
-    changed = iceberg.post(f"{address}/properties", json={"removals": ["comment", "x"], "updates": {"owner": "team:b"}})
-    assert changed.json() == {"updated": ["owner"], "removed": ["comment"], "missing": ["x"]}
-    assert iceberg.get(address).json()["properties"] == {"owner": "team:b"}
+    changes = {"removals": ["comment", "x", "location"], "updates": {"owner": "team:b", "new": "1"}}
+    changed = iceberg.post(f"{address}/properties", json=changes)
+    assert changed.json() == {"updated": ["new", "owner"], "removed": ["comment", "location"], "missing": ["x"]}
+    assert iceberg.get(address).json()["properties"] == {"owner": "team:b", "new": "1", "ü": ""}
+    both = {"removals": ["new"], "updates": {"new": "2"}}
+    assert "both" in refused(iceberg.post(f"{address}/properties", json=both), "UnprocessableEntityException", 422)
+    many = {"updates": {f"p{number}": "" for number in range(99)}}
+    assert "101" in refused(iceberg.post(f"{address}/properties", json=many), "BadRequestException", 400)
     assert iceberg.delete(address).status_code == 204
     assert iceberg.head(address).status_code == 404
     refused(iceberg.get(address), "NoSuchNamespaceException", 404)

@@ -36,19 +36,27 @@ class SqlNamespaceRows:
                 f"The namespace {namespace.name} exists already.", hint="Use it, or choose another name."
             )
 
-    def get(self, name: str) -> Namespace | None:
-        """Return a namespace by name."""
-        return NAMESPACE.one(self._session, NAMESPACE.select().where(namespaces.c.name == name))
+    def get(self, name: str, *, lock: bool = False) -> Namespace | None:
+        """Return a namespace by name; with ``lock`` nobody else changes it before the transaction ends."""
+        query = NAMESPACE.select().where(namespaces.c.name == name)
+        if not lock:
+            return NAMESPACE.one(self._session, query)
+        row = self._session.lock(query.with_for_update(key_share=True))
+        return None if row is None else NAMESPACE.load(row)
 
     def page(self, after: str, limit: int) -> list[Namespace]:
         """Return namespaces by name behind ``after``."""
         query = NAMESPACE.select().where(namespaces.c.name > after).order_by(namespaces.c.name).limit(limit)
         return NAMESPACE.all(self._session, query)
 
-    def update(self, name: str, *, owner: str, description: str) -> None:
-        """Change a namespace's owner and description."""
-        changed = sa.update(namespaces).where(namespaces.c.name == name).values(owner=owner, description=description)
-        self._session.write(changed)
+    def update(self, namespace: Namespace) -> None:
+        """Store a namespace's owner, description and properties anew."""
+        changed = {
+            "owner": namespace.owner,
+            "description": namespace.description,
+            "properties": namespace.properties,
+        }
+        self._session.write(sa.update(namespaces).where(namespaces.c.id == namespace.id).values(changed))
 
     def delete(self, name: str) -> None:
         """Remove a namespace that is empty."""

@@ -65,6 +65,7 @@ namespaces = Table(
     Column("owner", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("properties", Json, nullable=False, server_default="{}"),
     _index("ix_namespaces_name", "name", unique=True),
 )
 

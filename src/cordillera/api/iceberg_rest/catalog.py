@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from cordillera.api.iceberg_rest.errors import iceberg_error
 from cordillera.api.iceberg_rest.parameters import Lake, NamespaceName, PageSize, PageToken, listed, with_token
 from cordillera.api.parameters import Text
 from cordillera.errors import InvalidInputError, InvalidNameError, NotFoundError
@@ -79,9 +80,10 @@ def create_namespace(lake: Lake, wanted: NewNamespace) -> dict[str, Any]:
         raise InvalidNameError(
             f"{'.'.join(wanted.namespace)[:100]!r} is no name of a namespace.", hint="Namespaces have one level."
         )
-    _check_known(wanted.properties)
-    owner, comment = wanted.properties.get(_OWNER, ""), wanted.properties.get(_COMMENT, "")
-    return _described(lake.catalog.create_namespace(wanted.namespace[0], owner=owner, description=comment))
+    properties = dict(wanted.properties)
+    owner, comment = properties.pop(_OWNER, ""), properties.pop(_COMMENT, "")
+    made = lake.catalog.create_namespace(wanted.namespace[0], owner=owner, description=comment, properties=properties)
+    return _described(made)
 
 
 @router.get("/namespaces/{namespace}", summary="Show a namespace")
@@ -105,29 +107,26 @@ def drop_namespace(lake: Lake, namespace: NamespaceName) -> Response:
 
 
 @router.post("/namespaces/{namespace}/properties", summary="Change a namespace's properties")
-def update_properties(lake: Lake, namespace: NamespaceName, changes: PropertyChanges) -> dict[str, Any]:
-    """Set or remove the owner or the comment."""
+def update_properties(lake: Lake, namespace: NamespaceName, changes: PropertyChanges) -> Any:
+    """Set and remove properties; owner and comment are the namespace's owner and description."""
     if both := sorted(set(changes.removals) & changes.updates.keys()):
-        raise InvalidInputError(f"The property {both[0]!r} cannot be both set and removed.")
-    _check_known(changes.updates)
+        error = InvalidInputError(f"The property {both[0]!r} cannot be both set and removed.")
+        return iceberg_error(error, status=422, kind="UnprocessableEntityException")
     before = _properties(lake.catalog.namespace(namespace))
-    removed = [name for name in changes.removals if name in before]
-    values = {**changes.updates, **dict.fromkeys(removed, "")}
-    lake.catalog.update_namespace(namespace, owner=values.get(_OWNER), description=values.get(_COMMENT))
-    missing = [name for name in changes.removals if name not in before]
-    return {"updated": sorted(changes.updates), "removed": removed, "missing": missing}
-
-
-def _check_known(properties: dict[str, str]) -> None:
-    if unknown := sorted(properties.keys() - {_OWNER, _COMMENT}):
-        raise InvalidInputError(
-            f"A namespace cannot have the property {unknown[0]!r}.", hint=f"It has {_OWNER} and {_COMMENT}."
-        )
+    removals = list(dict.fromkeys(changes.removals))
+    values: dict[str, str | None] = {**changes.updates, **dict.fromkeys(name for name in removals if name in before)}
+    owner, comment = (values.pop(name) or "" if name in values else None for name in (_OWNER, _COMMENT))
+    lake.catalog.update_namespace(namespace, owner=owner, description=comment, properties=values)
+    return {
+        "updated": sorted(changes.updates),
+        "removed": [name for name in removals if name in before],
+        "missing": [name for name in removals if name not in before],
+    }
 
 
 def _properties(namespace: Namespace) -> dict[str, str]:
     found = {_OWNER: namespace.owner, _COMMENT: namespace.description}
-    return {name: value for name, value in found.items() if value}
+    return {**namespace.properties, **{name: value for name, value in found.items() if value}}
 
 
 def _described(namespace: Namespace) -> dict[str, Any]:

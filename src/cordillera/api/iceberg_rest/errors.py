@@ -67,23 +67,26 @@ _KINDS: tuple[tuple[type[CordilleraError], int, str], ...] = (
 )
 
 
-def iceberg_error(error: CordilleraError, *, status: int | None = None, commits: bool = False) -> Response:
+def iceberg_error(
+    error: CordilleraError, *, status: int | None = None, kind: str | None = None, commits: bool = False
+) -> Response:
     """Return the answer for an error, and count it.
 
     Args:
         error: What went wrong.
         status: The HTTP status, where it does not follow from the error.
+        kind: Iceberg's name for the error, where it does not follow.
         commits: Whether the request was a commit. Then an error that does not say for certain that nothing happened
             becomes "state unknown": a client that took it for a refusal would remove the files of a snapshot.
     """
     ERRORS.labels(error.code).inc()
-    found, kind = next(((number, name) for of, number, name in _KINDS if isinstance(error, of)), (0, ""))
+    found, name = next(((number, name) for of, number, name in _KINDS if isinstance(error, of)), (0, ""))
     if not found:
-        found, kind = (error.status, "InternalServerError") if error.status >= 500 else (400, "BadRequestException")
+        found, name = (error.status, "InternalServerError") if error.status >= 500 else (400, "BadRequestException")
     if commits and found >= 500 and not isinstance(error, REFUSALS):
-        found, kind = 500, "CommitStateUnknownException"
+        found, name = 500, "CommitStateUnknownException"
     message = f"{error.message} {error.hint}".strip()
-    body = {"error": {"message": message, "type": kind, "code": status or found, "stack": []}}
+    body = {"error": {"message": message, "type": kind or name, "code": status or found, "stack": []}}
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, AuthenticationError) else {}
     return JSONResponse(body, status or found, {**headers, "X-Trace-Id": current().trace_id})
 

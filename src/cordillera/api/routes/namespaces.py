@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import After, Backend, Limit, Text
 from cordillera.codec import Page, page
@@ -18,6 +18,7 @@ class NewNamespace(BaseModel):
     name: Text
     owner: Text = ""
     description: Text = ""
+    properties: dict[Text, Text] = Field(default_factory=dict)
 
 
 class NamespaceChange(BaseModel):
@@ -25,6 +26,9 @@ class NamespaceChange(BaseModel):
 
     owner: Text | None = None
     description: Text | None = None
+    properties: dict[Text, Text | None] = Field(
+        default_factory=dict, description="Properties to set; null removes one, and those not named stay."
+    )
 
 
 @router.get("", summary="List namespaces")
@@ -36,7 +40,9 @@ def list_namespaces(backend: Backend, after: After = "", limit: Limit = 100) -> 
 @router.post("", status_code=201, summary="Create a namespace")
 def create_namespace(backend: Backend, wanted: NewNamespace) -> Namespace:
     """Make an empty namespace."""
-    return backend.create_namespace(wanted.name, owner=wanted.owner, description=wanted.description)
+    return backend.create_namespace(
+        wanted.name, owner=wanted.owner, description=wanted.description, properties=wanted.properties
+    )
 
 
 @router.get("/{name}", summary="Show a namespace")
@@ -47,8 +53,10 @@ def show_namespace(backend: Backend, name: Text) -> Namespace:
 
 @router.patch("/{name}", summary="Change a namespace")
 def update_namespace(backend: Backend, name: Text, change: NamespaceChange) -> Namespace:
-    """Change the owner or the description."""
-    return backend.update_namespace(name, owner=change.owner, description=change.description)
+    """Change the owner, the description, or properties."""
+    return backend.update_namespace(
+        name, owner=change.owner, description=change.description, properties=change.properties
+    )
 
 
 @router.delete("/{name}", status_code=204, summary="Delete a namespace")

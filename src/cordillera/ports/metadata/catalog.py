@@ -18,14 +18,14 @@ class NamespaceRows(Protocol):
     def insert(self, namespace: Namespace) -> None:
         """Add a namespace; raises ``AlreadyExistsError`` if the name is taken."""
 
-    def get(self, name: str) -> Namespace | None:
-        """Return a namespace by name."""
+    def get(self, name: str, *, lock: bool = False) -> Namespace | None:
+        """Return a namespace by name; with ``lock`` nobody else changes it before the transaction ends."""
 
     def page(self, after: str, limit: int) -> list[Namespace]:
         """Return namespaces whose name sorts behind ``after`` (empty: from the first), by name."""
 
-    def update(self, name: str, *, owner: str, description: str) -> None:
-        """Change a namespace's owner and description."""
+    def update(self, namespace: Namespace) -> None:
+        """Store a namespace's owner, description and properties anew."""
 
     def delete(self, name: str) -> None:
         """Remove a namespace; raises ``NotEmptyError`` while datasets, deleted ones included, are in it."""
