@@ -50,7 +50,7 @@ def furnish(folder: Path) -> Furniture:
         orders.write(ROWS.slice(0, 1), "upsert", completes="2026-01-30")
         orders.put_contract(lake.backend.draft_contract("sales.orders"))
         lake.create_dataset("sales.daily", DAILY, completion_unit="day")
-        for name in ("deletable", "restorable", "changeable", "mergeable"):
+        for name in ("deletable", "restorable", "renameable", "changeable", "mergeable"):
             lake.create_dataset(f"sales.{name}", ROWS.schema, key=["id"])
         lake.dataset("sales.restorable").delete()
         _branch_out(lake)

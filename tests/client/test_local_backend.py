@@ -16,6 +16,7 @@ from cordillera.testing.backend_change_suite import ChangeSuite
 from cordillera.testing.backend_evolution_suite import EvolutionSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
+from cordillera.testing.backend_rename_suite import RenameSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_statistics_suite import StatisticsSuite
 from cordillera.testing.backend_transaction_suite import TransactionSuite
@@ -46,6 +47,10 @@ class TestLocalMerges(Local, MergeSuite):
 
 
 class TestLocalWork(Local, WorkSuite):
+    pass
+
+
+class TestLocalRenames(Local, RenameSuite):
     pass
 
 

@@ -16,6 +16,7 @@ from cordillera.testing.backend_change_suite import ChangeSuite
 from cordillera.testing.backend_evolution_suite import EvolutionSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
+from cordillera.testing.backend_rename_suite import RenameSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_statistics_suite import StatisticsSuite
 from cordillera.testing.backend_transaction_suite import TransactionSuite
@@ -48,6 +49,10 @@ class TestRemoteMerges(Remote, MergeSuite):
 
 
 class TestRemoteWork(Remote, WorkSuite):
+    pass
+
+
+class TestRemoteRenames(Remote, RenameSuite):
     pass
 
 

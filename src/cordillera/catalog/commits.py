@@ -18,7 +18,7 @@ import stamina
 from cordillera.catalog.commit_records import CommitRecords
 from cordillera.catalog.leases import check_lease
 from cordillera.catalog.requests import CommitRequest, CommitResult
-from cordillera.catalog.service import ResolvedDataset
+from cordillera.catalog.service import ResolvedDataset, present
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
 from cordillera.catalog.turns import Turns, check_turn
 from cordillera.context import RequestContext, current
@@ -28,7 +28,6 @@ from cordillera.errors import (
     CommitInDoubtError,
     ContractViolationError,
     CordilleraError,
-    DatasetNotFoundError,
     IdempotencyKeyReusedError,
     InvalidInputError,
     LeaseLostError,
@@ -109,7 +108,7 @@ class CommitService:
         """
         with self._store.read() as tx:
             replayed = self.replay_all(tx, [(target.version, request) for target, request in parts])
-            by_version = {target.version.id: self._present(tx, target) for target, _ in parts}
+            by_version = {target.version.id: present(tx, target) for target, _ in parts}
         if replayed:
             return replayed
         for target in by_version.values():
@@ -124,16 +123,6 @@ class CommitService:
         for _, request in parts:
             COMMITS.labels(request.manifest.operation if request.manifest else "metadata").inc()
         return [results[target.version.id].pop(0) for target, _ in parts]
-
-    def _present(self, tx: Transaction, target: ResolvedDataset) -> ResolvedDataset:
-        """Return a dataset version as it is now."""
-        version, dataset = tx.dataset_versions.get(target.version.id), tx.datasets.get_by_id(target.dataset.id)
-        if version is None or dataset is None or dataset.deleted_at is not None:
-            raise DatasetNotFoundError(
-                f"The dataset {target.name} was deleted.",
-                hint=f"Restore it with: cordillera dataset restore {target.name}.",
-            )
-        return ResolvedDataset(dataset, version)
 
     def _plan(self, target: ResolvedDataset, requests: Sequence[CommitRequest]) -> _Plan:
         location, metadata = target.version.metadata_location, self._tables.load(target.version)

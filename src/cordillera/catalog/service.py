@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from cordillera.catalog.lineage_names import rename_node
 from cordillera.catalog.new_table import TableOptions, new_table
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
 from cordillera.context import current
@@ -19,6 +20,7 @@ from cordillera.errors import (
     InvalidInputError,
     InvalidNameError,
     NamespaceNotFoundError,
+    NotAllowedError,
     SnapshotNotFoundError,
     StorageFullError,
 )
@@ -36,6 +38,7 @@ from cordillera.spec.catalog import (
 )
 from cordillera.spec.completion import CompletionUnit, parse_unit
 from cordillera.spec.event import Topic
+from cordillera.spec.lineage import NodeKind
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
 from cordillera.spec.partitioning import describe_partitioning
@@ -44,6 +47,8 @@ from cordillera.spec.texts import changed_properties, check_tags, check_texts
 
 DELETED_DATASET_RETENTION = timedelta(days=7)
 _MAX_PAGE = 1000
+_EXAMPLES = 5
+_NOTHING: Mapping[str, str] = {}
 
 
 def _nothing_else(tx: Transaction, version: DatasetVersion) -> None:
@@ -252,6 +257,11 @@ class CatalogService:
         with self._store.read() as tx:
             return resolve(tx, ref)
 
+    def present(self, target: ResolvedDataset) -> ResolvedDataset:
+        """Return a dataset version as it is now; see the function of that name."""
+        with self._store.read() as tx:
+            return present(tx, target)
+
     def datasets(
         self, namespace: str | None = None, after: str = "", limit: int = 100, *, deleted: bool = False
     ) -> list[Dataset]:
@@ -314,7 +324,7 @@ class CatalogService:
         """Change what people say about a dataset: owner, description, tags."""
         check_texts("dataset", name, owner=owner, description=description)
         with self._store.write() as tx:
-            found = _existing_dataset(tx, parse_dataset_ref(name))
+            found = _existing_dataset(tx, parse_dataset_ref(name), lock=True)
             changed = replace(
                 found,
                 owner=found.owner if owner is None else owner,
@@ -329,6 +339,44 @@ class CatalogService:
             self._audit(tx, "dataset.update", "dataset", changed.full_name, details)
             self._dataset_event(tx, changed, version, "updated")
         return changed
+
+    def rename_dataset(self, name: str, new_name: str) -> Dataset:
+        """Call a dataset otherwise, or move it to another namespace. Its files stay where they are.
+
+        Subscriptions, grants on it and its history go with it; events and audit entries keep the name it had. Jobs name
+        datasets in their SQL, which nobody rewrites unasked.
+
+        Args:
+            name: The dataset.
+            new_name: ``namespace.dataset``; both may be others.
+
+        Raises:
+            NotAllowedError: If a job reads or writes it.
+            AlreadyExistsError: If the new name is taken.
+            DatasetNotFoundError, NamespaceNotFoundError, InvalidNameError: As their names say.
+        """
+        ref, wanted = _unversioned(name), _unversioned(new_name)
+        check_dataset_name(wanted.name)
+        if wanted == ref:
+            raise AlreadyExistsError(f"The dataset {ref} is called that already.", hint="Choose another name.")
+        with self._store.write() as tx:
+            _existing_namespace(tx, wanted.namespace)
+            found = _existing_dataset(tx, ref, lock=True)
+            if jobs := tx.jobs.naming(found.full_name, _EXAMPLES + 1):
+                others = " and others" if len(jobs) > _EXAMPLES else ""
+                raise NotAllowedError(
+                    f"{found.full_name} cannot be renamed: the jobs {', '.join(jobs[:_EXAMPLES])}{others} name it.",
+                    hint="Delete them first, and create them again with the new name.",
+                )
+            now = self._clock.now()
+            renamed = replace(found, namespace=wanted.namespace, name=wanted.name, updated_at=now)
+            tx.datasets.update(renamed)
+            version = _meant(tx, renamed, None)
+            tx.search.index(renamed, tx.dataset_versions.columns(version.id))
+            rename_node(tx.lineage, NodeKind.DATASET, found.full_name, renamed.full_name, now)
+            self._audit(tx, "dataset.rename", "dataset", found.full_name, {"to": renamed.full_name})
+            self._dataset_event(tx, renamed, version, "renamed", {"from": found.full_name})
+        return renamed
 
     def set_lifecycle(self, name: str, lifecycle: Lifecycle) -> ResolvedDataset:
         """Change a dataset version's lifecycle. Activating one deprecates the one that was active.
@@ -356,7 +404,7 @@ class CatalogService:
         ref = _unversioned(name)
         now = self._clock.now()
         with self._store.write() as tx:
-            found = _existing_dataset(tx, ref)
+            found = _existing_dataset(tx, ref, lock=True)
             deleted = replace(found, deleted_at=now, purge_after=now + DELETED_DATASET_RETENTION, updated_at=now)
             tx.datasets.update(deleted)
             tx.search.remove(found.id)
@@ -433,7 +481,9 @@ class CatalogService:
             trace_id=context.trace_id,
         )
 
-    def _dataset_event(self, tx: Transaction, dataset: Dataset, version: DatasetVersion, what: str) -> None:
+    def _dataset_event(
+        self, tx: Transaction, dataset: Dataset, version: DatasetVersion, what: str, more: Mapping[str, str] = _NOTHING
+    ) -> None:
         context = current()
         tx.events.append(
             Topic.DATASET_CHANGED,
@@ -442,7 +492,7 @@ class CatalogService:
             trace_id=context.trace_id,
             dataset=dataset.full_name,
             dataset_version_id=version.id,
-            payload={"change": what},
+            payload={"change": what, **more},
         )
 
 
@@ -450,6 +500,21 @@ def resolve(tx: Transaction, ref: DatasetRef) -> ResolvedDataset:
     """Return the dataset and dataset version that a reference means, within a transaction."""
     dataset = _existing_dataset(tx, ref)
     return ResolvedDataset(dataset, _meant(tx, dataset, ref.version))
+
+
+def present(tx: Transaction, target: ResolvedDataset) -> ResolvedDataset:
+    """Return a dataset version as it is now, whatever it is called by now.
+
+    Raises:
+        DatasetNotFoundError: If it was deleted.
+    """
+    version, dataset = tx.dataset_versions.get(target.version.id), tx.datasets.get_by_id(target.dataset.id)
+    if version is None or dataset is None or dataset.deleted_at is not None:
+        raise DatasetNotFoundError(
+            f"The dataset {target.name} was deleted.",
+            hint=f"Restore it with: cordillera dataset restore {target.name}.",
+        )
+    return ResolvedDataset(dataset, version)
 
 
 def _meant(tx: Transaction, dataset: Dataset, number: int | None) -> DatasetVersion:
@@ -474,8 +539,8 @@ def _existing_namespace(tx: Transaction, name: str, *, lock: bool = False) -> Na
     return found
 
 
-def _existing_dataset(tx: Transaction, ref: DatasetRef) -> Dataset:
-    found = tx.datasets.get(ref.namespace, ref.name)
+def _existing_dataset(tx: Transaction, ref: DatasetRef, *, lock: bool = False) -> Dataset:
+    found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
     if found is None:
         similar = [d.full_name for d in tx.datasets.page(ref.namespace, "", 10)]
         raise DatasetNotFoundError(

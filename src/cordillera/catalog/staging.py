@@ -111,8 +111,8 @@ class StagingService:
         return on_branch(self._tables.load(target.version), branch, target.name)
 
     def current(self, target: ResolvedDataset) -> ResolvedDataset:
-        """Return a dataset version as it is now, even if another one has become the active one."""
-        return self._catalog.dataset(str(target.dataset.ref(target.version.number)))
+        """Return a dataset version as it is now, whatever it is called by now."""
+        return self._catalog.present(target)
 
     def request(self, asked: DatasetWrite) -> RequestedWrite:
         """Return a write that is still to be read.

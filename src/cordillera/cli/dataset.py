@@ -180,6 +180,17 @@ def lifecycle(
     show_outcome(f"{label} is {changed.version.lifecycle}.", changed, DETAILS)
 
 
+@command(app, "rename", example="cordillera dataset rename sales.orders commerce.orders")
+def rename(
+    name: DatasetName,
+    new_name: Annotated[str, typer.Argument(metavar="NEW", help="namespace.dataset; both may be others.")],
+) -> None:
+    """Call a dataset otherwise, or move it to another namespace. Subscriptions go with it; its files stay."""
+    with open_lake() as lake:
+        renamed = lake.backend.rename_dataset(name, new_name)
+    show_outcome(f"{name} is called {renamed.full_name} now.", renamed, VIEW)
+
+
 @command(
     app,
     "delete",

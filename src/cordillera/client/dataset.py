@@ -97,6 +97,16 @@ class Dataset:
         """Take rows out of files in another way from now on: ``merge-on-read``, ``copy-on-write`` or ``auto``."""
         return self._backend.set_write_mode(self.name, mode)
 
+    def rename(self, new_name: str) -> Dataset:
+        """Call the dataset otherwise, or move it to another namespace; return it under its new name.
+
+        Subscriptions and its history go with it, its files stay where they are. The old name is free then.
+
+        Raises:
+            NotAllowedError: If a job reads or writes it.
+        """
+        return Dataset(self._backend, self._backend.rename_dataset(self.name, new_name).full_name)
+
     def delete(self) -> None:
         """Delete the dataset; ``Lake.restore_dataset`` brings it back until its retention passes."""
         self._backend.delete_dataset(self.name)

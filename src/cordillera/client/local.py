@@ -167,6 +167,10 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
         found = self.app.catalog.set_lifecycle(name, wanted)
         return self.dataset(str(found.dataset.ref(found.version.number)))
 
+    def rename_dataset(self, name: str, new_name: str) -> Dataset:
+        """Call a dataset otherwise, or move it to another namespace."""
+        return self.app.catalog.rename_dataset(name, new_name)
+
     def delete_dataset(self, name: str) -> Dataset:
         """Delete a dataset; it can be restored for a week."""
         return self.app.catalog.delete_dataset(name)

@@ -173,6 +173,10 @@ class RemoteBackend(RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenan
         address = path("datasets", name) + "/lifecycle"
         return self._server.post(DatasetDetails, address, {"lifecycle": lifecycle}, method="PUT")
 
+    def rename_dataset(self, name: str, new_name: str) -> Dataset:
+        """Call a dataset otherwise, or move it to another namespace."""
+        return self._server.post(Dataset, path("datasets", name) + "/rename", {"name": new_name})
+
     def delete_dataset(self, name: str) -> Dataset:
         """Delete a dataset; it can be restored for a week."""
         return self._server.post(Dataset, path("datasets", name), method="DELETE")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 
-from cordillera.catalog.service import CatalogService, resolve
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.context import current
 from cordillera.errors import NotAllowedError
@@ -54,9 +54,9 @@ class OrphanService:
                     yield Orphan(name, begun.uri, begun.size, unfinished=True), begun
             found = [file for file in storage.list(version.location) if file.modified_at <= horizon]
             # The metadata is read after the list was made: what has been committed in between is no orphan.
-            needed = self._needed(dataset, version)
+            needed = self._needed(version)
             for file in found:
-                if place_of(file.uri) not in needed:
+                if needed is not None and place_of(file.uri) not in needed:
                     yield Orphan(name, file.uri, file.size), file
 
     def _remove(self, files: Sequence[StoredObject]) -> None:
@@ -95,10 +95,15 @@ class OrphanService:
             self._audit(result)
         return result
 
-    def _needed(self, dataset: Dataset, version: DatasetVersion) -> set[str]:
-        """Return the places of all files that a table needs as it is now."""
+    def _needed(self, version: DatasetVersion) -> set[str] | None:
+        """Return the places of all files that a table needs as it is now; None if the table is gone.
+
+        It is found by its id: meanwhile its name may be another's, of which none of its files is one.
+        """
         with self._store.read() as tx:
-            now = resolve(tx, dataset.ref(version.number)).version
+            now = tx.dataset_versions.get(version.id)
+        if now is None:
+            return None
         metadata = self._tables.load(now)
         return {place_of(uri) for uri in referenced_files(self._tables.io, metadata, now.metadata_location)}
 
@@ -106,7 +111,9 @@ class OrphanService:
         after = ""
         while page := self._catalog.datasets(after=after, limit=_PAGE):
             for dataset in page:
-                for version in self._catalog.dataset_versions(dataset.full_name):
+                with self._store.read() as tx:
+                    versions = tx.dataset_versions.page(dataset.id)
+                for version in versions:
                     yield dataset, version
             after = page[-1].full_name
 

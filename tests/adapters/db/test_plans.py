@@ -26,6 +26,8 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "namespaces.page": lambda tx: tx.namespaces.page("a", 9),
     "namespaces.delete": lambda tx: tx.namespaces.delete("a"),
     "datasets.get": lambda tx: tx.datasets.get("a", "b"),
+    "datasets.lock": lambda tx: tx.datasets.lock("a", "b"),
+    "jobs.naming": lambda tx: tx.jobs.naming("a.b", 9),
     "datasets.get_by_id": lambda tx: tx.datasets.get_by_id(ID),
     "datasets.page": lambda tx: tx.datasets.page(None, "a.b", 9),
     "datasets.page of a namespace": lambda tx: tx.datasets.page("a", "a.b", 9),

@@ -250,3 +250,22 @@ def test_properties_are_kept(iceberg: httpx2.Client, table: str) -> None:
 def test_metrics_are_taken(iceberg: httpx2.Client, table: str) -> None:
     report = {"report-type": "scan-report", "table-name": "people"}
     assert iceberg.post(f"{table}/metrics", json=report).status_code == 204
+
+
+def test_a_table_is_renamed(iceberg: httpx2.Client, lake: Lake, name: str, table: str, namespace: str) -> None:
+    elsewhere = lake.create_namespace(f"{namespace}_b").name
+    source = {"namespace": [namespace], "name": "people"}
+    location = iceberg.get(table).json()["metadata"]["location"]
+
+    def rename(wanted: dict[str, Any], given: dict[str, Any] = source) -> httpx2.Response:
+        return iceberg.post("/tables/rename", json={"source": given, "destination": wanted})
+
+    refused(rename(source), "AlreadyExistsException", 409)
+    refused(rename({"namespace": ["nowhere"], "name": "x"}), "NoSuchNamespaceException", 404)
+    refused(rename(source, {**source, "name": "none"}), "NoSuchTableException", 404)
+    refused(rename({"namespace": [namespace], "name": "a b"}), "BadRequestException", 400)
+    assert rename({"namespace": [elsewhere], "name": "persons"}).status_code == 204
+    assert iceberg.head(table).status_code == 404
+    found = iceberg.get(f"/namespaces/{elsewhere}/tables/persons").json()["metadata"]
+    assert (found["location"], len(found["snapshots"])) == (location, 1)
+    assert rows(lake, f"{elsewhere}.persons") == {1: "x", 2: "x", 3: "x"}

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cordillera.adapters.db import search
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import datasets, lineage_edges, namespaces
+from cordillera.adapters.db.schema import dataset_versions, datasets, lineage_edges, namespaces
 from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError, NamespaceNotFoundError, NotEmptyError
 from cordillera.spec.catalog import Dataset, Namespace
@@ -79,9 +79,7 @@ class SqlDatasetRows:
 
     def insert(self, dataset: Dataset) -> None:
         """Add a dataset."""
-        namespace = sa.select(namespaces.c.id).where(namespaces.c.name == dataset.namespace)
-        if not self._session.lock(namespace.with_for_update(read=True, key_share=True)):
-            raise NamespaceNotFoundError(f"There is no namespace {dataset.namespace}.", hint="Create it first.")
+        self._hold_namespace(dataset)
         row = {**DATASET.values(dataset), "full_name": dataset.full_name}
         if not self._session.insert_new(datasets, row):
             raise _name_taken(dataset)
@@ -89,6 +87,20 @@ class SqlDatasetRows:
     def get(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name."""
         return _BY_NAME(self._session, f"{namespace}.{name}")
+
+    def lock(self, namespace: str, name: str) -> Dataset | None:
+        """Return a live dataset by name; nobody else changes it, or commits to it, before the transaction ends.
+
+        Its dataset versions come first, as in a commit, so that the two cannot wait for each other.
+        """
+        found = self.get(namespace, name)
+        if found is None:
+            return None
+        versions = sa.select(dataset_versions.c.id).where(dataset_versions.c.dataset_id == found.id)
+        self._session.write_rows(versions.order_by(dataset_versions.c.id).with_for_update(key_share=True))
+        mine = DATASET.select().where(datasets.c.full_name == found.full_name, _LIVE)
+        row = self._session.lock(mine.with_for_update(key_share=True))
+        return None if row is None else DATASET.load(row)
 
     def get_by_id(self, dataset_id: UUID) -> Dataset | None:
         """Return a dataset by id, deleted or not."""
@@ -115,12 +127,14 @@ class SqlDatasetRows:
 
     def update(self, dataset: Dataset) -> None:
         """Store a dataset anew."""
+        self._hold_namespace(dataset)
         changed = (
             sa.update(datasets)
             .where(datasets.c.id == dataset.id)
             .values(
+                namespace=dataset.namespace,
                 name=dataset.name,
-                full_name=datasets.c.namespace.concat(f".{dataset.name}"),
+                full_name=dataset.full_name,
                 owner=dataset.owner,
                 description=dataset.description,
                 tags=dataset.tags,
@@ -155,6 +169,12 @@ class SqlDatasetRows:
         """Return the number of live datasets."""
         query = sa.select(sa.func.count()).select_from(datasets).where(_LIVE)
         return int(self._session.scalar(query))
+
+    def _hold_namespace(self, dataset: Dataset) -> None:
+        """Keep others from removing a dataset's namespace until the transaction ends."""
+        namespace = sa.select(namespaces.c.id).where(namespaces.c.name == dataset.namespace)
+        if not self._session.lock(namespace.with_for_update(read=True, key_share=True)):
+            raise NamespaceNotFoundError(f"There is no namespace {dataset.namespace}.", hint="Create it first.")
 
 
 def remove_edges(session: Session, kind: NodeKind, name: str) -> None:

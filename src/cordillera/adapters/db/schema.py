@@ -297,6 +297,7 @@ jobs = Table(
     Column("enabled", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     _index("ix_jobs_name", "name", unique=True),
+    _index("ix_jobs_output", "output", "name"),
 )
 
 job_inputs = Table(

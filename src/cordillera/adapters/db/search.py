@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -61,16 +62,19 @@ class SqlSearchRows:
     def index(self, dataset: Dataset, columns: Sequence[Column]) -> None:
         """Put a dataset into the index, in the place of what was there."""
         lock_dataset(self._session, dataset.id)
+        names = sa.select(datasets.c.namespace, datasets.c.name).where(datasets.c.id == dataset.id)
+        for row in self._session.read(names):
+            dataset = replace(dataset, namespace=row.namespace, name=row.name)  # it may have been renamed meanwhile
         remove(self._session, dataset.id)
         if dataset.deleted_at is not None:
             return
-        row = {
+        document = {
             "dataset_id": dataset.id,
             "full_name": dataset.full_name,
             "namespace": dataset.namespace,
             "owner": dataset.owner,
         }
-        number = self._session.write_rows(sa.insert(search_documents).returning(_document.number), row)[0].number
+        number = self._session.write_rows(sa.insert(search_documents).returning(_document.number), document)[0].number
         tags = [{"number": number, "tag": tag} for tag in sorted(set(dataset.tags))]
         if tags:
             self._session.write(sa.insert(search_tags), tags)

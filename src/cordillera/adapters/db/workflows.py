@@ -12,9 +12,10 @@ import orjson
 import sqlalchemy as sa
 
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import job_inputs, jobs, run_totals, runs
+from cordillera.adapters.db.schema import job_inputs, jobs, lineage_edges, run_totals, runs
 from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError, JobNotFoundError
+from cordillera.spec.lineage import NodeKind
 from cordillera.spec.workflow import Job, Run, RunState
 
 JOB = RowMap(Job, jobs)
@@ -58,6 +59,19 @@ class SqlJobRows:
         query = JOB.select().join(job_inputs, job_inputs.c.job_id == jobs.c.id)
         query = query.where(job_inputs.c.dataset == dataset, jobs.c.enabled).order_by(jobs.c.name)
         return JOB.all(self._session, query)
+
+    def naming(self, dataset: str, limit: int) -> list[str]:
+        """Return the names of jobs that read or write a dataset: as an input, in their SQL, or as their output."""
+        inputs = sa.select(job_inputs.c.job_id).where(job_inputs.c.dataset == dataset)
+        edge = lineage_edges.c
+        told = sa.select(edge.sink_name).where(
+            edge.source_kind == NodeKind.DATASET, edge.source_name == dataset, edge.sink_kind == NodeKind.JOB
+        )
+        found: set[str] = set()
+        for condition in (jobs.c.output == dataset, jobs.c.id.in_(inputs), jobs.c.name.in_(told)):
+            query = sa.select(jobs.c.name).where(condition).limit(limit)
+            found.update(row.name for row in self._session.read(query))
+        return sorted(found)[:limit]
 
     def update(self, job: Job) -> None:
         """Store a job anew."""

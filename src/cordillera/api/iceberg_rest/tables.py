@@ -56,6 +56,18 @@ class Identifier(BaseModel):
     namespace: list[Text]
     name: Text
 
+    @property
+    def dotted(self) -> str:
+        """The name as datasets have it."""
+        return ".".join([*self.namespace, self.name])
+
+
+class Renaming(BaseModel):
+    """What a table is called, and what it is to be called."""
+
+    source: Identifier
+    destination: Identifier
+
 
 class Commit(BaseModel):
     """What an engine believes about a table, and what it wants to change."""
@@ -168,6 +180,13 @@ def report_metrics(lake: Lake, namespace: NamespaceName, table: TableName) -> Re
     return Response(status_code=204)
 
 
+@router.post("/tables/rename", status_code=204, summary="Rename a table")
+def rename_table(lake: Lake, wanted: Renaming) -> Response:
+    """Call a dataset otherwise, or move it to another namespace."""
+    lake.catalog.rename_dataset(wanted.source.dotted, wanted.destination.dotted)
+    return Response(status_code=204)
+
+
 @router.post("/transactions/commit", status_code=204, summary="Commit to several tables")
 def commit_transaction(lake: Lake, wanted: Transaction, body: Body, idempotency_key: IdempotencyKey) -> Response:
     """Change several tables in one commit."""
@@ -190,7 +209,7 @@ def _change(name: str, commit: Commit) -> TableChange:
 def _name_of(commit: Commit) -> str:
     if commit.identifier is None:
         raise InvalidInputError("A change of the transaction does not name its table.", hint="Add an identifier.")
-    return ".".join([*commit.identifier.namespace, commit.identifier.name])
+    return commit.identifier.dotted
 
 
 def _read(kind: Any, plain: dict[str, Any] | None, what: str) -> Any:

@@ -49,6 +49,12 @@ class NewDataset(NewDatasetVersion):
     tags: list[Text] = []
 
 
+class NewName(BaseModel):
+    """What a dataset is to be called."""
+
+    name: Text = Field(description="`namespace.dataset`; both may be others.")
+
+
 class DatasetChange(BaseModel):
     """What is to change; null leaves a field as it is."""
 
@@ -144,6 +150,12 @@ def show_dataset(backend: Backend, name: Name) -> DatasetDetails:
 def update_dataset(backend: Backend, name: Name, change: DatasetChange) -> Dataset:
     """Change the owner, the description or the tags."""
     return backend.update_dataset(name, owner=change.owner, description=change.description, tags=change.tags)
+
+
+@router.post("/datasets/{name}/rename", summary="Rename a dataset")
+def rename_dataset(backend: Backend, name: Name, wanted: NewName) -> Dataset:
+    """Call a dataset otherwise, or move it to another namespace; refused while a job names it."""
+    return backend.rename_dataset(name, wanted.name)
 
 
 @router.delete("/datasets/{name}", summary="Delete a dataset")

@@ -40,6 +40,9 @@ class DatasetRows(Protocol):
     def get(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name."""
 
+    def lock(self, namespace: str, name: str) -> Dataset | None:
+        """Return a live dataset by name; nobody else changes it, or commits to it, before the transaction ends."""
+
     def get_by_id(self, dataset_id: UUID) -> Dataset | None:
         """Return a dataset by id, deleted or not."""
 
@@ -47,9 +50,9 @@ class DatasetRows(Protocol):
         """Return datasets (of one namespace, or all) by full name behind ``after``; live ones, or deleted ones."""
 
     def update(self, dataset: Dataset) -> None:
-        """Store a dataset's name, owner, description, tags, ``deleted_at`` and ``purge_after`` anew.
+        """Store a dataset's names, owner, description, tags, ``deleted_at`` and ``purge_after`` anew.
 
-        Raises ``AlreadyExistsError`` if that gives two live datasets one name.
+        Raises ``AlreadyExistsError`` if that gives two live datasets one name, ``NamespaceNotFoundError`` …
         """
 
     def purge(self, dataset_id: UUID) -> None:

@@ -27,6 +27,9 @@ class JobRows(Protocol):
     def reading(self, dataset: str) -> list[Job]:
         """Return the enabled jobs that have a dataset (full name) among their inputs."""
 
+    def naming(self, dataset: str, limit: int) -> list[str]:
+        """Return the names of jobs, enabled or not, that read a dataset (full name) or write it."""
+
     def update(self, job: Job) -> None:
         """Store a job's sql, inputs, output, condition, owner, description and ``enabled`` anew."""
 
