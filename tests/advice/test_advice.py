@@ -114,7 +114,8 @@ def test_single_customers(lake: Lake, orders: Dataset) -> None:
     proposal = _advised(orders, ProposalKind.SORT)
     assert proposal.read_now == round(before)
     _follow(proposal)
-    assert orders.maintenance().policy.columns == ("customer",)
+    assert orders.details().version.sort_order == ("customer",)
+    assert orders.maintenance().policy.strategy == "sort"
     assert _files_read(lake, scan) <= 1.5 * proposal.read_then
     assert orders.advise().proposals == ()
 

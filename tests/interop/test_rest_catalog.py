@@ -9,6 +9,11 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.schema import Schema
+from pyiceberg.table.sorting import NullOrder, SortDirection, SortField, SortOrder
+from pyiceberg.transforms import BucketTransform, IdentityTransform
+from pyiceberg.types import LongType, NestedField, StringType
 
 from cordillera.app import Application, create_lake
 from cordillera.client import Lake
@@ -139,3 +144,24 @@ def test_an_engine_creates_a_table(app: Application, lake: Lake, engine: RestEng
     assert ours(lake, name) == expected
     assert engine.read(name) == expected
     assert [snapshot.rows for snapshot in app.catalog.snapshots(name)] == [2]
+
+
+def test_we_write_by_the_order_that_another_engine_declares(
+    app: Application, lake: Lake, url: str, namespace: str
+) -> None:
+    token = app.access.create_token("for orders").secret
+    catalog = RestCatalog("orders", uri=f"{url}/iceberg", token=token)
+    schema = Schema(NestedField(1, "id", LongType(), required=False), NestedField(2, "name", StringType()))
+    descending = SortField(2, IdentityTransform(), SortDirection.DESC, NullOrder.NULLS_LAST)
+    catalog.create_table(
+        f"{namespace}.people", schema, sort_order=SortOrder(descending, SortField(1, BucketTransform(4)))
+    )
+    dataset = lake.dataset(f"{namespace}.people")
+    assert dataset.details().version.sort_order == ("name desc", "bucket(4, id)")
+    dataset.write([{"id": i, "name": "acb"[i % 3] if i else None} for i in range(9)], "append")
+    names = dataset.scan(["name"]).to_arrow().column("name").to_pylist()
+    assert names == ["c"] * 3 + ["b"] * 3 + ["a"] * 2 + [None]
+    dataset.sort_by("id desc")
+    table = catalog.load_table(f"{namespace}.people")
+    assert [str(field.direction) for field in table.sort_order().fields] == ["DESC"]
+    assert sorted(table.scan().to_arrow().column("id").to_pylist()) == list(range(9))

@@ -159,6 +159,28 @@ def test_engine_reads_evolved_partitionings(tmp_path: Path, engine: str, format_
         same_rows(then, READERS[engine](location, snapshot_id))
 
 
+@pytest.mark.parametrize(("format_version", "mode"), CASES)
+@pytest.mark.parametrize("engine", READERS)
+def test_engine_reads_sorted_tables(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
+    table = LooseTable(tmp_path, SCHEMA, key=("id",), partitioning=("flag",), mode=mode, format_version=format_version)
+    steps: list[Any] = [
+        lambda: table.write(Operation.APPEND, rows(range(30), "first")),
+        lambda: table.sort_by("ratio desc", "bucket(4, id)", "month(day) nulls last"),
+        lambda: table.write(Operation.UPSERT, rows(range(20, 50), "second")),
+        lambda: table.sort_by("note", "price desc nulls first"),
+        lambda: table.write(Operation.UPSERT, rows(range(40, 60), None)),
+        lambda: table.evolve(RenameColumn("note", "remark")),
+        lambda: table.write(Operation.DELETE, pa.table({"id": pa.array([0, 25, 45], pa.int64())})),
+        table.sort_by,
+        lambda: table.evolve(DropColumn("remark")),
+        lambda: table.compact(rewrite_all=True, where="id < 40"),
+    ]
+    for number, step in enumerate(steps):
+        step()
+        same_rows(table.rows(), READERS[engine](publish(table, number)))
+    assert [order["order-id"] for order in table.metadata.sort_orders] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("engine", READERS)
 def test_walkthrough_of_format_version_3(tmp_path: Path, engine: str) -> None:
     schema = pa.schema([pa.field("id", pa.int64()), pa.field("name", pa.string())])

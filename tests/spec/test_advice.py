@@ -118,15 +118,24 @@ def test_many_values_lead_to_a_sort_order() -> None:
         "Scans for single values of customer would read about 1 of 24 files; now they read about 30 of 30."
     )
     assert proposal.commands == (
-        "cordillera dataset maintenance sales.orders --set strategy=sort --set columns=customer",
-        "cordillera dataset compact sales.orders --strategy sort --columns customer",
+        "cordillera dataset sort sales.orders customer",
+        "cordillera dataset compact sales.orders --strategy sort",
     )
 
 
-def test_the_order_that_the_policy_keeps_needs_only_a_compaction() -> None:
-    policy = MaintenancePolicy(strategy=Strategy.SORT, columns=("customer",))
+def test_the_order_that_a_table_has_needs_only_a_compaction() -> None:
+    proposal = _only(advise(_facts(CUSTOMERS_ASKED, sort_order=("customer",))))
+    assert proposal.commands == ("cordillera dataset compact sales.orders --strategy sort",)
+
+
+def test_a_policy_that_keeps_another_order_gives_way() -> None:
+    policy = MaintenancePolicy(strategy=Strategy.SORT, columns=("region",))
     proposal = _only(advise(_facts(CUSTOMERS_ASKED, policy=policy)))
-    assert proposal.commands == ("cordillera dataset compact sales.orders --strategy sort --columns customer",)
+    assert proposal.commands == (
+        "cordillera dataset sort sales.orders customer",
+        "cordillera dataset maintenance sales.orders --set strategy= --set columns=",
+        "cordillera dataset compact sales.orders --strategy sort",
+    )
 
 
 def test_many_values_of_a_table_too_large_to_sort_lead_to_buckets() -> None:
@@ -281,4 +290,4 @@ def test_commands_that_are_proposed_exist() -> None:
     from typer.main import get_command
 
     dataset = get_command(app).commands["dataset"].commands  # type: ignore[attr-defined]
-    assert {"partition", "compact", "maintenance", "write-mode"} <= set(dataset)
+    assert {"partition", "sort", "compact", "maintenance", "write-mode"} <= set(dataset)

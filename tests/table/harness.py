@@ -18,8 +18,10 @@ from cordillera.spec.maintenance import CompactionOptions
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.merge_rules import MergeDeclaration, declare
+from cordillera.spec.metadata_updates import AddSortOrder, SetDefaultSortOrder
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.schema_evolution import SchemaChange, evolve
+from cordillera.spec.sort_order import parse_sort_order
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.compaction import Compactor, ResolvedGroups, StagedGroup
 from cordillera.table.expiry import plan_expiry
@@ -152,6 +154,14 @@ class LooseTable:
         spec = parse_partitioning(terms, metadata.schema, metadata.partition_specs, metadata.last_partition_id)
         added = [] if spec in metadata.partition_specs else [AddPartitionSpec(spec)]
         changed = apply((*added, SetDefaultSpec(spec.spec_id)), metadata, self.io.now_ms())
+        self.metadata = TableMetadata.from_json(changed.to_json())
+
+    def sort_by(self, *terms: str) -> None:
+        """Change the sort order."""
+        metadata = self.metadata
+        order = parse_sort_order(terms, metadata.schema, metadata.sort_orders)
+        added = [] if order in metadata.sort_orders else [AddSortOrder(order)]
+        changed = apply((*added, SetDefaultSortOrder(order["order-id"])), metadata, self.io.now_ms())
         self.metadata = TableMetadata.from_json(changed.to_json())
 
     def rows(

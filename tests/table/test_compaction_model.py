@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from cordillera.spec.maintenance import CompactionOptions, Strategy
 from cordillera.spec.merge import WriteMode
+from cordillera.spec.sort_order import terms_of
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.compaction import Compactor
+from cordillera.table.data_writer import transformed
+from cordillera.table.live_files import LiveFile
+from cordillera.table.reader import ReadOptions
+from cordillera.table.row_order import row_order
 from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
+from tests.table.harness import LooseTable
 from tests.table.test_merge_model import MergeMachine, identity
 
 OPTIONS = st.sampled_from(
@@ -29,6 +37,23 @@ OPTIONS = st.sampled_from(
         {"strategy": Strategy.Z_ORDER, "columns": ("name", "revision", "amount"), "rewrite_all": False},
     ]
 )
+
+
+def is_sorted(table: LooseTable, live: LiveFile) -> bool:
+    """Tell whether the live rows of a file are in the order that it says."""
+    metadata = table.metadata.with_changes(default_sort_order_id=live.file.sort_order_id)
+    order = row_order(table.io.engine, metadata)
+    if order is None:
+        return True
+
+    def values(batches: Iterable[pa.RecordBatch]) -> list[str]:
+        terms = [(term.source_id, term.transform) for term in terms_of(metadata.sort_order)]
+        columns = [[transformed(*term, metadata.schema, batch).to_pylist() for term in terms] for batch in batches]
+        rows = (row for batch in columns for row in zip(*batch, strict=True))
+        return [repr([one + 0.0 if isinstance(one, float) else one for one in row]) for row in rows]
+
+    stored = list(table.io.reader.stream([live], ReadOptions(metadata.schema)))
+    return values(stored) == values(order.sort(stored))
 
 
 class CompactingMachine(MergeMachine):
@@ -52,6 +77,11 @@ class CompactingMachine(MergeMachine):
             assert not any(live.vector for live in self.table.io.files.live(self.table.metadata.current_snapshot))
             assert self.table.compact() == 0
         self.remember()
+
+    @invariant()
+    def files_are_sorted_as_they_say(self) -> None:
+        for live in self.table.io.files.live(self.table.metadata.current_snapshot):
+            assert is_sorted(self.table, live)
 
     def changed_since(self, metadata: Any) -> int:
         now = self.table.metadata
@@ -111,10 +141,12 @@ class CompactingMachine(MergeMachine):
         self.history = [(sequence, rows) for sequence, rows in self.history if sequence not in sequences]
 
 
-def machine(name: str, kind: type[CompactingMachine] = CompactingMachine, **settings_of_table: Any) -> Any:
+def machine(
+    name: str, kind: type[CompactingMachine] = CompactingMachine, examples: int = 8, **settings_of_table: Any
+) -> Any:
     case = type(name, (kind,), settings_of_table).TestCase  # type: ignore[attr-defined]
     case.settings = settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "8")),
+        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", examples)),
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -127,3 +159,4 @@ TestWithoutSequence = machine("WithoutSequence", sequenced=False)
 TestCopyOnWrite = machine("CopyOnWrite", mode=WriteMode.COPY_ON_WRITE)
 TestFormatVersion2 = machine("FormatVersion2", sequenced=False, format_version=2)
 TestPartitioned = machine("Partitioned", sequenced=False, partitioning=("bucket(3, name)",))
+TestSorted = machine("Sorted", examples=3, mode=WriteMode.AUTO, sort_order=("amount desc", "truncate(1, name)"))

@@ -58,6 +58,7 @@ class MergeMachine(RuleBasedStateMachine):
     mode = WriteMode.MERGE_ON_READ
     format_version = 3
     partitioning: tuple[str, ...] = ()
+    sort_order: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +73,7 @@ class MergeMachine(RuleBasedStateMachine):
             partitioning=self.partitioning,
             properties=self.properties,
         )
+        self.table.sort_by(*self.sort_order)
         self.stored: dict[Any, dict[str, Any]] = {}
         self.buried: dict[Any, int] = {}
         self.history: list[tuple[int, dict[Any, dict[str, Any]]]] = []

@@ -24,6 +24,7 @@ from cordillera.spec.layout import LayoutFacts
 from cordillera.spec.maintenance import MaintenancePolicy, TableCounters
 from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.scan_statistics import ALL_COLUMNS, ColumnScans, ColumnUse
+from cordillera.spec.sort_order import describe_sort_order
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table import data_writer
 
@@ -98,11 +99,12 @@ def _table(name: str, metadata: TableMetadata) -> LayoutFacts:
         dataset=name,
         days=_PERIOD.days,
         partitioning=describe_partitioning(metadata.partition_spec, metadata.schema),
+        sort_order=describe_sort_order(metadata),
         files=counters.files,
         bytes=counters.bytes,
         rows=counters.records - counters.deleted,
         row_group=data_writer.ROW_GROUP_ROWS,
-        policy=MaintenancePolicy.or_usual(metadata.properties),
+        policy=MaintenancePolicy.or_usual(metadata.properties).under(metadata),
         write_mode=metadata.write_mode,
         format_version=metadata.format_version,
     )

@@ -12,6 +12,7 @@ from cordillera.spec.commit import (
     AddPartitionSpec,
     AddSchema,
     AssertCurrentSchemaId,
+    AssertDefaultSortOrderId,
     AssertDefaultSpecId,
     AssertLastAssignedFieldId,
     AssertLastAssignedPartitionId,
@@ -23,8 +24,10 @@ from cordillera.spec.commit import (
 )
 from cordillera.spec.merge import AUTO_PROPERTY, WriteMode, write_mode_properties
 from cordillera.spec.merge_rules import parse_write_mode
+from cordillera.spec.metadata_updates import AddSortOrder, SetDefaultSortOrder
 from cordillera.spec.partitioning import describe_partitioning, parse_partitioning, taken_name
 from cordillera.spec.schema_evolution import SchemaChange, evolve
+from cordillera.spec.sort_order import describe_sort_order, parse_sort_order, sort_sources
 from cordillera.spec.table_metadata import TableMetadata
 
 
@@ -62,6 +65,20 @@ class EvolutionService:
         """
         return self._commit(name, lambda metadata: _partitioned(metadata, terms))
 
+    def sort_by(self, name: str, terms: Sequence[str]) -> CommitResult:
+        """Sort the rows within a dataset's new files; none for as they come.
+
+        Files there are stay as they are, until they are rewritten.
+
+        Args:
+            name: The dataset.
+            terms: Like ``ordered_at`` or ``amount desc``, all that are to hold from now on.
+
+        Raises:
+            InvalidSchemaError: If there can be no such order.
+        """
+        return self._commit(name, lambda metadata: _sorted(metadata, terms))
+
     def set_write_mode(self, name: str, mode: str) -> CommitResult:
         """Take rows out of a dataset's files in another way from now on.
 
@@ -86,7 +103,7 @@ class EvolutionService:
         return result
 
     def _schema_changed(self, metadata: TableMetadata, changes: Sequence[SchemaChange]) -> CommitRequest:
-        sources = {part.source_id for part in metadata.partition_spec.fields}
+        sources = {part.source_id for part in metadata.partition_spec.fields} | sort_sources(metadata)
         schema, _ = evolve(
             metadata.schema,
             changes,
@@ -113,6 +130,7 @@ class EvolutionService:
                 AssertCurrentSchemaId(metadata.current_schema_id),
                 AssertLastAssignedFieldId(metadata.last_column_id),
                 AssertDefaultSpecId(metadata.default_spec_id),
+                AssertDefaultSortOrderId(metadata.default_sort_order_id),
                 AssertLastAssignedPartitionId(metadata.last_partition_id),
             ),
             updates=(
@@ -152,6 +170,24 @@ def _partitioned(metadata: TableMetadata, terms: Sequence[str]) -> CommitRequest
         updates=(*([] if known else [AddPartitionSpec(spec)]), SetDefaultSpec(spec.spec_id)),
         action="dataset.partition_by",
         details={"partitioning": describe_partitioning(spec, metadata.schema)},
+    )
+
+
+def _sorted(metadata: TableMetadata, terms: Sequence[str]) -> CommitRequest:
+    order = parse_sort_order(terms, metadata.schema, metadata.sort_orders)
+    number = order["order-id"]
+    if number == metadata.default_sort_order_id:
+        return CommitRequest()
+    added = [] if any(number == earlier["order-id"] for earlier in metadata.sort_orders) else [AddSortOrder(order)]
+    now = metadata.with_changes(sort_orders=(*metadata.sort_orders, order), default_sort_order_id=number)
+    return CommitRequest(
+        requirements=(
+            AssertCurrentSchemaId(metadata.current_schema_id),
+            AssertDefaultSortOrderId(metadata.default_sort_order_id),
+        ),
+        updates=(*added, SetDefaultSortOrder(number)),
+        action="dataset.sort_by",
+        details={"sort_order": describe_sort_order(now)},
     )
 
 

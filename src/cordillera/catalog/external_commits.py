@@ -33,6 +33,7 @@ from cordillera.spec.manifest import TableOperation
 from cordillera.spec.metadata_updates import SetStatistics
 from cordillera.spec.refs import RefKind, ancestors, check_ref_name
 from cordillera.spec.schema_successor import check_successor
+from cordillera.spec.sort_order import sort_sources
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.branching import tombstones_update
 from cordillera.table.external_snapshot import ExternalSnapshot, check_place
@@ -185,7 +186,7 @@ def _check_updates(name: str, metadata: TableMetadata, updates: Sequence[Update]
                     schema,
                     [*(one for one in metadata.schemas if one is not current), current],
                     last_column_id=metadata.last_column_id,
-                    fixed_ids=metadata.semantics.fixed_field_ids(current) | sources,
+                    fixed_ids=metadata.semantics.fixed_field_ids(current) | sources | sort_sources(metadata),
                     has_rows=bool(metadata.snapshots),
                 )
             case SetStatistics():

@@ -27,7 +27,8 @@ from cordillera.spec.merge import MergeRule, MergeSemantics, WriteMode
 from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.schema_successor import check_columns_of
-from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, TableMetadata
+from cordillera.spec.sort_order import parse_sort_order
+from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, UNSORTED, TableMetadata
 from cordillera.table.bloom_filter import check_filter_properties
 from cordillera.table.metadata_encoding import compresses
 
@@ -42,6 +43,7 @@ class TableOptions:
         key: Columns that identify a row; empty for none.
         sequence: Column that tells the later of two rows of a key.
         partitioning: Terms like ``month(time_hour)``.
+        sort_order: Terms like ``ordered_at`` or ``amount desc`` that rows are sorted by within each file.
         completion_unit: How its partitions are declared complete: whole, hour, day, month or value.
         write_mode: How rows are taken out of files.
         merge: Which rows of a key are kept: latest-row-wins, first-row-wins, scd2 or scd7.
@@ -54,6 +56,7 @@ class TableOptions:
     key: tuple[str, ...] = ()
     sequence: str | None = None
     partitioning: tuple[str, ...] = ()
+    sort_order: tuple[str, ...] = ()
     completion_unit: str = "whole"
     write_mode: str = WriteMode.MERGE_ON_READ.value
     merge: str = MergeRule.LATEST_ROW_WINS.value
@@ -69,7 +72,7 @@ def new_table(
     """Return the metadata of an empty table.
 
     Raises:
-        InvalidSchemaError: If schema, key, sequence, partitioning or options cannot be.
+        InvalidSchemaError: If schema, key, sequence, partitioning, sort order or options cannot be.
     """
     if options.format_version not in SUPPORTED_FORMAT_VERSIONS:
         raise InvalidSchemaError(
@@ -90,6 +93,7 @@ def new_table(
     iceberg = from_arrow_schema(schema, semantics.key)
     _check_sequence(iceberg, options)
     spec = parse_partitioning(options.partitioning, iceberg)
+    order = parse_sort_order(options.sort_order, iceberg)
     check_filter_properties(options.properties, schema)
     return TableMetadata(
         format_version=options.format_version,
@@ -103,6 +107,8 @@ def new_table(
         partition_specs=(spec,),
         default_spec_id=spec.spec_id,
         last_partition_id=max([999, *(part.field_id for part in spec.fields)]),
+        sort_orders=(UNSORTED, *([order] if order is not UNSORTED else [])),
+        default_sort_order_id=order["order-id"],
         properties={**options.properties, **semantics.to_properties(iceberg)},
         next_row_id=0 if options.format_version >= 3 else None,
     )

@@ -42,6 +42,7 @@ from cordillera.spec.lineage import NodeKind
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
 from cordillera.spec.partitioning import describe_partitioning
+from cordillera.spec.sort_order import describe_sort_order
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
 from cordillera.spec.texts import changed_properties, check_tags, check_texts
 
@@ -593,6 +594,7 @@ def _unborn(
         key=(),
         sequence_column=None,
         partitioning=describe_partitioning(metadata.partition_spec, metadata.schema),
+        sort_order=describe_sort_order(metadata),
         write_mode=metadata.semantics.write_mode,
         completion_unit=unit,
         schema_id=metadata.current_schema_id,

@@ -19,6 +19,7 @@ from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.refs import RefKind, commits_between, find_ref
+from cordillera.spec.sort_order import describe_sort_order
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.change_feed import ChangeFeed
 from cordillera.table.changes import SnapshotChanges
@@ -310,6 +311,7 @@ def with_state(version: DatasetVersion, file: MetadataFile, now: datetime) -> Da
         key=metadata.semantics.key,
         sequence_column=metadata.semantics.sequence,
         partitioning=describe_partitioning(metadata.partition_spec, metadata.schema),
+        sort_order=describe_sort_order(metadata),
         write_mode=metadata.semantics.write_mode,
         schema_id=metadata.current_schema_id,
         sequence_number=snapshot.sequence_number if snapshot else 0,

@@ -61,6 +61,7 @@ DETAILS: View = {
     "key": "version.key",
     "sequence_column": "version.sequence_column",
     "partitioning": "version.partitioning",
+    "sort_order": "version.sort_order",
     "completion_unit": "version.completion_unit",
     "write_mode": "version.write_mode",
     "merge_rule": "semantics.rule",

@@ -38,6 +38,10 @@ _Partition = Annotated[
     list[str] | None,
     typer.Option("--partition", metavar="TERMS", help="How files are laid out, e.g. 'month(day), bucket(16, id)'."),
 ]
+_Sort = Annotated[
+    list[str] | None,
+    typer.Option("--sort", metavar="TERMS", help="What rows are sorted by within each file, e.g. 'day, total desc'."),
+]
 _Unit = Annotated[
     str, typer.Option("--completion-unit", help="How partitions are declared complete: whole, hour, day, month, value.")
 ]
@@ -78,6 +82,7 @@ def create(
     key: _Key = None,
     sequence: _Sequence = None,
     partition: _Partition = None,
+    sort: _Sort = None,
     completion_unit: _Unit = "whole",
     write_mode: _WriteMode = "merge-on-read",
     merge: _Merge = "latest-row-wins",
@@ -99,6 +104,7 @@ def create(
             key=split_names(key),
             sequence=sequence,
             partitioning=_terms(partition),
+            sort_order=_terms(sort),
             completion_unit=completion_unit,
             write_mode=write_mode,
             merge=merge,
@@ -125,6 +131,7 @@ def add_version(
     key: _Key = None,
     sequence: _Sequence = None,
     partition: _Partition = None,
+    sort: _Sort = None,
     completion_unit: _Unit = "whole",
     write_mode: _WriteMode = "merge-on-read",
     merge: _Merge = "latest-row-wins",
@@ -142,6 +149,7 @@ def add_version(
         key=tuple(split_names(key)),
         sequence=sequence,
         partitioning=tuple(_terms(partition)),
+        sort_order=tuple(_terms(sort)),
         completion_unit=completion_unit,
         write_mode=write_mode,
         merge=merge,

@@ -1,4 +1,4 @@
-"""``cordillera dataset evolve``, ``partition`` and ``write-mode``: changing columns and the layout of files."""
+"""``cordillera dataset evolve``, ``partition``, ``sort`` and ``write-mode``: changing columns and layout."""
 
 from __future__ import annotations
 
@@ -103,6 +103,34 @@ def partition(
     with open_lake() as lake:
         result = lake.backend.partition_by(name, terms or [])
     show_outcome(f"New files of {name} are partitioned by {', '.join(terms or ['nothing'])}.", result, OUTCOME)
+
+
+@command(
+    app,
+    "sort",
+    example=(
+        "cordillera dataset sort sales.orders ordered_at 'amount desc nulls last'\n"
+        "cordillera dataset sort sales.orders --none"
+    ),
+)
+def sort(
+    name: DatasetName,
+    terms: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TERM]...", help="What to sort by, e.g. ordered_at 'amount desc nulls last'."),
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Leave rows as they come.")] = False,
+) -> None:
+    """Sort the rows within a dataset's new files; no data file is rewritten.
+
+    The terms are all that hold from now on. Files there are get sorted as they are rewritten: all of them with
+    cordillera dataset compact --strategy sort.
+    """
+    if bool(terms) == none:
+        raise InvalidInputError("It is not clear what to sort by.", hint="Give terms, or --none.")
+    with open_lake() as lake:
+        result = lake.backend.sort_by(name, terms or [])
+    show_outcome(f"New files of {name} are sorted by {', '.join(terms or ['nothing'])}.", result, OUTCOME)
 
 
 @command(app, "write-mode", example="cordillera dataset write-mode sales.orders copy-on-write")

@@ -93,6 +93,13 @@ class Dataset:
         """
         return self._backend.partition_by(self.name, terms)
 
+    def sort_by(self, *terms: str) -> CommitResult:
+        """Sort the rows within new files: ``sort_by("ordered_at", "amount desc nulls last")``; none for as they come.
+
+        Files there are stay as they are until they are rewritten, for one by ``compact(strategy="sort")``.
+        """
+        return self._backend.sort_by(self.name, terms)
+
     def set_write_mode(self, mode: str) -> CommitResult:
         """Take rows out of files in another way from now on: ``merge-on-read``, ``copy-on-write`` or ``auto``."""
         return self._backend.set_write_mode(self.name, mode)
@@ -418,7 +425,7 @@ class Dataset:
 
         Args:
             strategy: ``bin-pack``, ``sort`` or ``z-order``.
-            columns: What to sort or to order by; for sort by default the key.
+            columns: What to sort or to order by; for sort by default the sort order, else the key.
             where: SQL condition; only files that may hold rows it is true for are rewritten.
             target_file_size: Bytes; by default the table's ``write.target-file-size-bytes``.
             delete_ratio: A file is rewritten once a larger share of its rows is deleted; 0 for any deleted row.

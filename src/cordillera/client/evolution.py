@@ -24,6 +24,10 @@ class LocalEvolution:
         """Lay out a dataset's new files by other partitions."""
         return self.app.evolution.partition_by(name, terms)
 
+    def sort_by(self, name: str, terms: Sequence[str]) -> CommitResult:
+        """Sort the rows within a dataset's new files."""
+        return self.app.evolution.sort_by(name, terms)
+
     def set_write_mode(self, name: str, mode: str) -> CommitResult:
         """Take rows out of a dataset's files in another way from now on."""
         return self.app.evolution.set_write_mode(name, mode)
@@ -43,6 +47,11 @@ class RemoteEvolution:
         """Lay out a dataset's new files by other partitions."""
         address = path("datasets", name) + "/partitioning"
         return self._server.post(CommitResult, address, {"partitioning": list(terms)}, method="PUT")
+
+    def sort_by(self, name: str, terms: Sequence[str]) -> CommitResult:
+        """Sort the rows within a dataset's new files."""
+        address = path("datasets", name) + "/sort-order"
+        return self._server.post(CommitResult, address, {"sort_order": list(terms)}, method="PUT")
 
     def set_write_mode(self, name: str, mode: str) -> CommitResult:
         """Take rows out of a dataset's files in another way from now on."""

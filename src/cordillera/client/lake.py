@@ -102,6 +102,7 @@ class Lake:
         key: Sequence[str] = (),
         sequence: str | None = None,
         partitioning: Sequence[str] = (),
+        sort_order: Sequence[str] = (),
         completion_unit: str = "whole",
         write_mode: str = "merge-on-read",
         merge: str = "latest-row-wins",
@@ -123,6 +124,7 @@ class Lake:
             key: Columns that identify a row.
             sequence: Column that tells the later of two rows of a key.
             partitioning: Terms like ``month(time_hour)``.
+            sort_order: Terms like ``ordered_at`` or ``amount desc`` that rows are sorted by within each file.
             completion_unit: whole, hour, day, month or value.
             write_mode: merge-on-read, copy-on-write, or auto, which decides for each file.
             merge: Which rows of a key are kept: latest-row-wins, first-row-wins, or all as a history: scd2, scd7.
@@ -140,6 +142,7 @@ class Lake:
             key=tuple(key) or (key_of(parsed) if parsed else ()),
             sequence=sequence,
             partitioning=tuple(partitioning) or (partition_columns_of(parsed) if parsed else ()),
+            sort_order=tuple(sort_order),
             completion_unit=completion_unit,
             write_mode=write_mode,
             merge=merge,

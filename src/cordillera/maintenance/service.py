@@ -254,7 +254,8 @@ class MaintenanceService:
     def status(self, name: str) -> MaintenanceStatus:
         """Return what maintenance a dataset needs, and what it will take."""
         target, metadata = self._load(name)
-        policy, counters = MaintenancePolicy.or_usual(metadata.properties), TableCounters.of(metadata)
+        policy = MaintenancePolicy.or_usual(metadata.properties).under(metadata)
+        counters = TableCounters.of(metadata)
         with self._store.read() as tx:
             mine = {task: tx.maintenance.recent(task, target.version.id) for task in MaintenanceTask}
             elsewhere = tx.maintenance.recent(MaintenanceTask.COMPACT)
@@ -310,6 +311,7 @@ class MaintenanceService:
                     removed = tuple(key for key, value in properties.items() if value is None)
                     kept = {key: value for key, value in metadata.properties.items() if key not in removed}
                     policy = MaintenancePolicy.of({**kept, **changed})
+                    policy = policy.under(metadata.with_changes(properties={**kept, **changed}))
                     Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
                     updates: list[Update] = [SetProperties(changed)] if changed else []
                     updates += [RemoveProperties(removed)] if removed else []
@@ -327,7 +329,8 @@ class MaintenanceService:
             return
         name = str(dataset.ref(version.number))
         metadata = self._tables.load(version)
-        policy, counters = MaintenancePolicy.or_usual(metadata.properties), TableCounters.of(metadata)
+        policy = MaintenancePolicy.or_usual(metadata.properties).under(metadata)
+        counters = TableCounters.of(metadata)
         if not policy.enabled:
             return
         if reason := compaction_due(policy, counters, last[MaintenanceTask.COMPACT]):

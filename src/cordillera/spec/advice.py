@@ -151,7 +151,7 @@ def _proposals(facts: LayoutFacts) -> Iterator[Proposal]:
     served = {partitioned.columns[0]} if partitioned else set()
     ordered = _best(facts, [one for one in _orders(facts) if not served.intersection(one.columns)])
     if ordered is not None:
-        yield _order(facts, ordered)
+        yield (_sort if ordered.kind is ProposalKind.SORT else _z_order)(facts, ordered)
     if partitioned is None and ordered is None:
         yield from _compact(facts)
     yield from _larger_files(facts)
@@ -256,18 +256,25 @@ def _partition(facts: LayoutFacts, option: _Option) -> Proposal:
     return _proposal(facts, option, f"Partition by {option.what}.", (command, rewrite))
 
 
-def _order(facts: LayoutFacts, option: _Option) -> Proposal:
-    strategy = Strategy.SORT if option.kind is ProposalKind.SORT else Strategy.Z_ORDER
+def _sort(facts: LayoutFacts, option: _Option) -> Proposal:
+    name, policy = _quoted(facts.dataset), facts.policy
+    commands = [f"cordillera dataset compact {name} --strategy sort"]
+    if policy.columns and policy.columns != option.columns:
+        commands.insert(0, f"cordillera dataset maintenance {name} --set strategy= --set columns=")
+    if facts.sort_order != option.columns:
+        commands.insert(0, f"cordillera dataset sort {name} {' '.join(map(_quoted, option.columns))}")
+    return _proposal(facts, option, f"Sort by {' and '.join(option.columns)}.", tuple(commands))
+
+
+def _z_order(facts: LayoutFacts, option: _Option) -> Proposal:
     columns = ",".join(name if "," not in name and '"' not in name else _csv(name) for name in option.columns)
     name, chosen = _quoted(facts.dataset), _quoted(columns)
-    commands = [f"cordillera dataset compact {name} --strategy {strategy} --columns {chosen}"]
-    if (facts.policy.strategy, facts.policy.columns) != (strategy, option.columns) and "," not in "".join(
-        option.columns
-    ):
-        policy = f"--set strategy={strategy} --set {_quoted(f'columns={columns}')}"
+    commands = [f"cordillera dataset compact {name} --strategy z-order --columns {chosen}"]
+    wanted = (Strategy.Z_ORDER, option.columns)
+    if (facts.policy.strategy, facts.policy.columns) != wanted and "," not in "".join(option.columns):
+        policy = f"--set strategy=z-order --set {_quoted(f'columns={columns}')}"
         commands.insert(0, f"cordillera dataset maintenance {name} {policy}")
-    verb = "Sort" if strategy is Strategy.SORT else "Z-order"
-    return _proposal(facts, option, f"{verb} by {' and '.join(option.columns)}.", tuple(commands))
+    return _proposal(facts, option, f"Z-order by {' and '.join(option.columns)}.", tuple(commands))
 
 
 def _proposal(facts: LayoutFacts, option: _Option, what: str, commands: tuple[str, ...]) -> Proposal:

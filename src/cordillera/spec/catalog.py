@@ -65,6 +65,7 @@ class DatasetVersion:
     Attributes:
         number: 1, 2 …
         completion_unit: How partitions of this dataset version are declared complete (see ``spec.completion``).
+        sort_order: Terms like ``ordered_at`` or ``amount desc`` that rows are sorted by within each new file.
         metadata_location: URI of the current Iceberg metadata file.
         sequence_number: Sequence number of the current snapshot; 0 before the first.
         rows: Live rows.
@@ -82,6 +83,7 @@ class DatasetVersion:
     key: tuple[str, ...]
     sequence_column: str | None
     partitioning: tuple[str, ...]
+    sort_order: tuple[str, ...]
     write_mode: WriteMode
     completion_unit: str
     schema_id: int

@@ -117,6 +117,7 @@ class LayoutFacts:
         days: Over how many days was counted.
         scans: How many scans there were, whatever they asked for.
         partitioning: Terms of its partitioning.
+        sort_order: Terms of its sort order.
         partitions: How many there are.
         files, bytes, rows: What it consists of.
         row_group: How many rows a row group has; no file ends within one as long as there are more rows.
@@ -132,6 +133,7 @@ class LayoutFacts:
     days: int = 30
     scans: int = 0
     partitioning: tuple[str, ...] = ()
+    sort_order: tuple[str, ...] = ()
     partitions: int = 1
     files: int = 0
     bytes: int = 0

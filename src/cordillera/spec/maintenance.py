@@ -7,7 +7,7 @@ how many data files there are and what they hold, how many rows are marked delet
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil
@@ -43,7 +43,7 @@ class Strategy(StrEnum):
     BIN_PACK = "bin-pack"
     """One behind the other, as they were."""
     SORT = "sort"
-    """Sorted by columns, by default the key."""
+    """Sorted by columns, by default the table's sort order, else the key."""
     Z_ORDER = "z-order"
     """Along a curve that keeps rows together that are near in all of several columns."""
 
@@ -63,7 +63,7 @@ class CompactionOptions:
 
     Attributes:
         strategy: How rows are laid out.
-        columns: What to sort or to order by; for sort by default the key.
+        columns: What to sort or to order by; for sort by default the table's sort order, else the key.
         where: SQL condition; only files that may hold rows it is true for are rewritten, such a file as a whole.
         target_file_size: Bytes; by default the table's ``write.target-file-size-bytes``.
         delete_ratio: A file is rewritten once a larger share of its rows is deleted; 0 for any deleted row.
@@ -131,7 +131,7 @@ class MaintenancePolicy:
         enabled: Whether anything is.
         small_files: So many more data files than the data needs make compaction due.
         delete_ratio: Such a share of deleted rows makes compaction due, of the table and of each file rewritten.
-        strategy, columns: As in ``CompactionOptions``.
+        strategy, columns: As in ``CompactionOptions``; a table that has a sort order is sorted if nothing is said.
         expire_snapshots: Whether snapshots that are older than ``max_snapshot_age`` go.
         max_snapshot_age: How long a snapshot stays readable.
         min_snapshots: So many of a branch stay however old they are.
@@ -171,6 +171,11 @@ class MaintenancePolicy:
             return cls.of(properties)
         except InvalidInputError:
             return cls()
+
+    def under(self, metadata: TableMetadata) -> Self:
+        """Return the policy as it holds for a table: what has a sort order is sorted, unless the policy says how."""
+        declared = f"{PREFIX}strategy" in metadata.properties
+        return self if declared or not metadata.sort_order["fields"] else replace(self, strategy=Strategy.SORT)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the policy as JSON can hold it; the age in hours."""

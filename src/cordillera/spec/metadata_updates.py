@@ -134,7 +134,15 @@ def _set_default_sort_order(metadata: TableMetadata, update: SetDefaultSortOrder
     wanted = metadata.sort_orders[-1]["order-id"] if update.order_id is None else update.order_id
     if all(order["order-id"] != wanted for order in metadata.sort_orders):
         raise InvalidInputError(f"The table at {metadata.location} has no sort order {wanted}.")
-    return metadata.with_changes(default_sort_order_id=wanted)
+    changed = metadata.with_changes(default_sort_order_id=wanted)
+    for field in changed.sort_order["fields"]:
+        for source in field.get("source-ids", [field.get("source-id")]):
+            if metadata.schema.find_column_name(source) is None:
+                raise InvalidInputError(
+                    f"The sort order {wanted} of the table at {metadata.location} names the field {source}, which is "
+                    "not among the columns."
+                )
+    return changed
 
 
 def _set_statistics(metadata: TableMetadata, update: SetStatistics) -> TableMetadata:

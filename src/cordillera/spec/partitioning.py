@@ -62,7 +62,7 @@ def parse_partitioning(
         InvalidSchemaError: If a term has another form, names an unknown column, its transform cannot take the type, or
             another term says the same.
     """
-    sources = [_bound(term, schema) for term in terms]
+    sources = [bound_term(term, schema) for term in terms]
     _check_distinct(terms, sources)
     known = {_meaning(field): field for spec in earlier for field in spec.fields}
     names = _Names(schema, earlier)
@@ -92,16 +92,27 @@ def taken_name(schema: Schema, specs: Sequence[PartitionSpec]) -> tuple[str, Par
     return None
 
 
-def _bound(term: str, schema: Schema) -> tuple[NestedField, AnyTransform]:
-    column, transform = _parse_term(term)
+def bound_term(term: str, schema: Schema, purpose: str = "partitioning") -> tuple[NestedField, AnyTransform]:
+    """Return the column that a term is about, and what the term makes of its values.
+
+    Args:
+        term: Like ``month(time_hour)``.
+        schema: The table's columns.
+        purpose: What the term is for, for error messages.
+
+    Raises:
+        InvalidSchemaError: If it has another form, names an unknown column, or its transform cannot take the type.
+    """
+    is_column = any(field.name == term for field in schema.fields)
+    column, transform = (term, IdentityTransform()) if is_column else _parse_term(term, purpose)
     source = next((f for f in schema.fields if f.name == column), None)
     if source is None:
         raise InvalidSchemaError(
-            f"The partitioning {term!r} names the column {column!r}, which does not exist.",
+            f"The {purpose} {term!r} names the column {column!r}, which does not exist.",
             hint=f"Columns: {', '.join(f.name for f in schema.fields)}.",
         )
     if not transform.can_transform(source.field_type):
-        raise InvalidSchemaError(f"The partitioning {term!r} cannot be applied to the type {source.field_type}.")
+        raise InvalidSchemaError(f"The {purpose} {term!r} cannot be applied to the type {source.field_type}.")
     return source, transform
 
 
@@ -139,11 +150,11 @@ def _meaning(field: PartitionField) -> tuple[int, str]:
     return field.source_id, str(field.transform)
 
 
-def _parse_term(term: str) -> tuple[str, AnyTransform]:
+def _parse_term(term: str, purpose: str) -> tuple[str, AnyTransform]:
     matched = _TERM.fullmatch(term)
     if not matched:
         raise InvalidSchemaError(
-            f"The partitioning {term!r} cannot be read.",
+            f"The {purpose} {term!r} cannot be read.",
             hint="Write a column, or year, month, day, hour (column), bucket(16, column) or truncate(4, column).",
         )
     if matched["plain"]:
@@ -154,25 +165,29 @@ def _parse_term(term: str) -> tuple[str, AnyTransform]:
     if kind in _SIZED and width is not None and int(width) > 0:
         return matched["inner"], _SIZED[kind](int(width))
     raise InvalidSchemaError(
-        f"The partitioning {term!r} uses no known transform.",
+        f"The {purpose} {term!r} uses no known transform.",
         hint="Known are identity, year, month, day, hour, bucket(N, …) and truncate(N, …).",
     )
 
 
 def describe_partitioning(spec: PartitionSpec, schema: Schema) -> tuple[str, ...]:
     """Return the terms of a partition spec as people write them; void (dropped) fields are left out."""
-    terms = []
-    for field in spec.fields:
-        column = schema.find_column_name(field.source_id) or f"#{field.source_id}"
-        match field.transform:
-            case VoidTransform():
-                continue
-            case IdentityTransform():
-                terms.append(column)
-            case BucketTransform(num_buckets=width):
-                terms.append(f"bucket({width}, {column})")
-            case TruncateTransform(width=width):
-                terms.append(f"truncate({width}, {column})")
-            case transform:
-                terms.append(f"{transform}({column})")
-    return tuple(terms)
+    return tuple(
+        describe_term(field.source_id, field.transform, schema)
+        for field in spec.fields
+        if not isinstance(field.transform, VoidTransform)
+    )
+
+
+def describe_term(source_id: int, transform: AnyTransform, schema: Schema) -> str:
+    """Return a transform of a column as people write it."""
+    column = schema.find_column_name(source_id) or f"#{source_id}"
+    match transform:
+        case IdentityTransform():
+            return column
+        case BucketTransform(num_buckets=width):
+            return f"bucket({width}, {column})"
+        case TruncateTransform(width=width):
+            return f"truncate({width}, {column})"
+        case _:
+            return f"{transform}({column})"

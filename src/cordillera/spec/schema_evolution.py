@@ -2,7 +2,7 @@
 
 Follows the Iceberg specification, "Schema Evolution": columns are known by field id, so renames, reorders and drops
 never touch a data file; a type may only be widened; a column may become optional but never required. On top of that,
-columns that the key, the sequence or the partitioning stands on cannot be dropped.
+columns that the key, the sequence, the sort order or the partitioning stands on cannot be dropped.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def evolve(
         changes: What to change.
         last_column_id: The highest field id the table has ever assigned; dropped ids are never used again.
         new_schema_id: The id of the schema to return.
-        fixed_ids: Field ids of columns that may not be dropped or made optional: key, sequence, partition sources.
+        fixed_ids: Field ids of columns that may not be dropped or made optional: key, sequence, sources of
+            partitions and the sort order.
 
     Raises:
         IncompatibleSchemaError: If a change would break stored rows or their readers.
@@ -208,8 +209,9 @@ def is_widening(old: IcebergType, new: IcebergType) -> bool:
 def _refuse_fixed(field: NestedField, fixed_ids: frozenset[int], what: str) -> None:
     if field.field_id in fixed_ids:
         raise IncompatibleSchemaError(
-            f"Column {field.name!r} cannot be {what}: the key, the sequence or the partitioning stands on it.",
-            hint="Create a new dataset version with another key or partitioning.",
+            f"Column {field.name!r} cannot be {what}: the key, the sequence, the sort order or the partitioning "
+            "stands on it.",
+            hint="Sort by something else, or create a new dataset version with another key or partitioning.",
         )
 
 

@@ -48,7 +48,7 @@ def check_successor(
         after: The new schema.
         earlier: Those there were, the current one last.
         last_column_id: The highest field id ever assigned.
-        fixed_ids: Field ids of columns that have to stay: key, sequence, partition sources.
+        fixed_ids: Field ids of columns that have to stay: key, sequence, partition and sort sources.
         has_rows: Whether there may be rows, which have no value in a new column.
 
     Raises:
@@ -78,9 +78,9 @@ def check_successor(
         kept = next((field for field in after.fields if field.field_id == field_id), None)
         if kept is None or (known[field_id].required and not kept.required):
             raise IncompatibleSchemaError(
-                f"Column {known[field_id].name!r} cannot be dropped or made optional: the key, the sequence or the "
-                "partitioning stands on it.",
-                hint="Create a new dataset version with another key or partitioning.",
+                f"Column {known[field_id].name!r} cannot be dropped or made optional: the key, the sequence, the "
+                "sort order or the partitioning stands on it.",
+                hint="Sort by something else, or create a new dataset version with another key or partitioning.",
             )
 
 

@@ -128,6 +128,15 @@ class TableMetadata:
         """Return a partition spec by id."""
         return next(spec for spec in self.partition_specs if spec.spec_id == spec_id)
 
+    @property
+    def sort_order(self) -> Mapping[str, Any]:
+        """The sort order that new files are written in."""
+        return self.sort_order_by_id(self.default_sort_order_id)
+
+    def sort_order_by_id(self, order_id: int | None) -> Mapping[str, Any]:
+        """Return a sort order by id; the one that sorts by nothing where the table has none of that id."""
+        return next((order for order in self.sort_orders if order["order-id"] == order_id), UNSORTED)
+
     @cached_property
     def semantics(self) -> MergeSemantics:
         """The merge semantics stored in the table's properties."""

@@ -29,7 +29,8 @@ from cordillera.spec.arrow_types import primitive
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.maintenance import DEFAULT_TARGET_FILE_SIZE, SORTED_AT_ONCE, CompactionOptions, Strategy
 from cordillera.spec.manifest import Manifest, TableOperation
-from cordillera.spec.table_metadata import TableMetadata
+from cordillera.spec.sort_order import describe_sort_order, terms_of
+from cordillera.spec.table_metadata import UNSORTED, TableMetadata
 from cordillera.table.content_file import ContentFile, ManifestEntry, Status
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID, TARGET_FILE_SIZE_PROPERTY
@@ -42,6 +43,7 @@ from cordillera.table.merge import positions_by_file
 from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.pruning import FilterPruner
 from cordillera.table.reader import ReadOptions
+from cordillera.table.row_order import sorts
 from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
 from cordillera.table.z_order import z_values
 
@@ -141,14 +143,15 @@ class Compactor:
             chosen = self._without_far_larger(chosen)
         alone = self._options.strategy is Strategy.BIN_PACK and not moved
         most = target if alone else max(target, SORTED_AT_ONCE)
-        in_ranges = self._options.strategy is Strategy.SORT and not everything and not moved
-        for run in self._runs(files, chosen, metadata) if in_ranges else [chosen]:
-            for group in _packed(sorted(run, key=_order(metadata)), most):
+        leading = self._leading(metadata)
+        in_ranges = self._options.strategy is Strategy.SORT and not everything and not moved and leading is not None
+        for run in self._runs(files, chosen, leading) if leading and in_ranges else [chosen]:
+            for group in _packed(sorted(run, key=_order(leading)), most):
                 if everything or self._is_worth_it(group, target):
                     yield group
 
     def _runs(
-        self, files: Sequence[LiveFile], chosen: Collection[LiveFile], metadata: TableMetadata
+        self, files: Sequence[LiveFile], chosen: Collection[LiveFile], leading: NestedField
     ) -> Iterator[list[LiveFile]]:
         """Return chosen files in runs that can be sorted without new files that meet the ranges of others.
 
@@ -156,7 +159,7 @@ class Compactor:
         ones wait for more. One small file waits, too, as it may be what a sort has left over.
         """
         wanted, run = set(chosen), list[LiveFile]()
-        for meeting in KeyRanges(metadata.schema.find_field(self._columns(metadata)[0])).meeting(files):
+        for meeting in KeyRanges(leading).meeting(files):
             picked = [live for live in meeting if live in wanted]
             size = sum(live.file.file_size_in_bytes for live in picked)
             together = sum(live.file.file_size_in_bytes for live in meeting)
@@ -204,12 +207,14 @@ class Compactor:
         return self._options.target_file_size or declared
 
     def _columns(self, metadata: TableMetadata) -> tuple[str, ...]:
-        """Return the columns to sort or order by."""
-        if self._options.strategy is Strategy.BIN_PACK:
+        """Return the columns to sort or order by, where that is not the table's sort order."""
+        if self._options.strategy is Strategy.BIN_PACK or self._in_table_order(metadata):
             return ()
         columns = self._options.columns or metadata.semantics.key
         if not columns:
-            raise InvalidInputError(f"{self._dataset} has no key to sort by.", hint="Give columns to sort by.")
+            raise InvalidInputError(
+                f"{self._dataset} has neither a sort order nor a key to sort by.", hint="Give columns to sort by."
+            )
         by_name = {field.name: field for field in metadata.schema.fields}
         for name in columns:
             if name not in by_name or not by_name[name].field_type.is_primitive:
@@ -218,6 +223,20 @@ class Compactor:
                     hint=f"Columns: {', '.join(n for n, f in by_name.items() if f.field_type.is_primitive)}.",
                 )
         return tuple(columns)
+
+    def _in_table_order(self, metadata: TableMetadata) -> bool:
+        """Tell whether new files are sorted as the table says: unless they are to be in an order of their own."""
+        columns = self._options.columns
+        own = self._options.strategy is Strategy.Z_ORDER or (columns and columns != describe_sort_order(metadata))
+        return not own and sorts(metadata)
+
+    def _leading(self, metadata: TableMetadata) -> NestedField | None:
+        """Return the column whose ranges tell which files lie side by side: what is sorted by first, else the key's."""
+        if self._in_table_order(metadata):
+            first = terms_of(metadata.sort_order)[0]
+            return metadata.schema.find_field(first.source_id) if first.transform.preserves_order else None
+        names = self._columns(metadata) or metadata.semantics.key
+        return metadata.schema.find_field(names[0]) if names else None
 
     def still_there(self, groups: Sequence[RewriteGroup], metadata: TableMetadata) -> list[RewriteGroup]:
         """Return the groups none of whose files is gone by now."""
@@ -230,7 +249,8 @@ class Compactor:
         """Write the rows of groups to new files, in bounded memory. On an error nothing remains in storage."""
         staged: list[StagedGroup] = []
         # Sorting has the engine's threads already, and its memory.
-        at_once = _AT_ONCE if self._options.strategy is Strategy.BIN_PACK else 1
+        sorting = self._options.strategy is not Strategy.BIN_PACK or self._in_table_order(metadata)
+        at_once = 1 if sorting else _AT_ONCE
         with ThreadPoolExecutor(at_once, thread_name_prefix="cordillera-compact") as pool:
             futures = [pool.submit(self._stage, group, metadata) for group in groups]
             failures = [failure for future in futures if (failure := future.exception())]
@@ -249,7 +269,10 @@ class Compactor:
         if self._options.strategy is Strategy.BIN_PACK and sum(map(_live_bytes, group.files)) <= target:
             target *= 2  # the rows are one file; a little more than was estimated is not to become a second one
         properties = {**metadata.properties, TARGET_FILE_SIZE_PROPERTY: str(target)}
-        files = data_writer(self._io, metadata.with_changes(properties=properties)).write(self._rows(group, metadata))
+        laid_out = metadata.with_changes(properties=properties)
+        if not self._in_table_order(metadata):
+            laid_out = laid_out.with_changes(default_sort_order_id=UNSORTED["order-id"])
+        files = data_writer(self._io, laid_out).write(self._rows(group, metadata))
         staged = StagedGroup(group, tuple(files), metadata.format_version, metadata.default_spec_id)
         if sum(file.record_count for file in files) != group.rows:
             self.discard([staged])
@@ -265,12 +288,12 @@ class Compactor:
         options = ReadOptions(metadata.schema, lineage)
         rows = self._io.reader.stream(group.files, options)
         columns = self._columns(metadata)
+        if not columns:
+            return iter(rows)  # which are sorted as they are written, if the table has a sort order
         match self._options.strategy:
-            case Strategy.BIN_PACK:
-                return iter(rows)
             case Strategy.SORT:
                 return self._sorted(rows, ", ".join(_sort_terms(columns, rows.schema)))
-            case Strategy.Z_ORDER:
+            case _:
                 return self._sorted(self._placed(rows, group, columns, metadata), _PLACE)
 
     def _sorted(self, rows: pa.RecordBatchReader, terms: str) -> Iterator[pa.RecordBatch]:
@@ -403,10 +426,8 @@ def _packed(files: Sequence[LiveFile], most: int) -> Iterator[RewriteGroup]:
         yield RewriteGroup(tuple(group))
 
 
-def _order(metadata: TableMetadata) -> Any:
-    """Return what sorts files so that those of neighbouring keys, else of neighbouring rows, become one."""
-    key = metadata.semantics.key
-    field: NestedField | None = metadata.schema.find_field(key[0]) if key else None
+def _order(field: NestedField | None) -> Any:
+    """Return what sorts files so that those of neighbouring values, else of neighbouring rows, become one."""
 
     def place(live: LiveFile) -> tuple[bool, Any, int]:
         bound = live.file.lower_bounds.get(field.field_id) if field else None

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 from uuid import UUID
 
@@ -16,12 +16,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
+from pyiceberg.transforms import Transform
 
 from cordillera.ports.storage import Storage
 from cordillera.spec.arrow_types import FIELD_ID_KEY, to_arrow_schema
 from cordillera.table.bloom_filter import filter_options
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
+
+if TYPE_CHECKING:
+    from cordillera.table.row_order import RowOrder
 
 ROW_ID = "_row_id"
 ROW_ID_FIELD_ID = 2147483540
@@ -54,12 +58,14 @@ def partition_path(spec: PartitionSpec, schema: Schema, partition: tuple[Any, ..
 
 def partition_columns(spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch) -> list[pa.Array]:
     """Return the partition values of rows, a column for each field of the spec, as Iceberg holds them in memory."""
-    columns = []
-    for part in spec.fields:
-        name, *nested = (schema.find_column_name(part.source_id) or "").split(".")
-        column = pc.struct_field(batch.column(name), nested) if nested else batch.column(name)
-        columns.append(_internal_form(part.transform.pyarrow_transform(schema.find_type(part.source_id))(column)))
-    return columns
+    return [_internal_form(transformed(part.source_id, part.transform, schema, batch)) for part in spec.fields]
+
+
+def transformed(source_id: int, transform: Transform[Any, Any], schema: Schema, batch: pa.RecordBatch) -> pa.Array:
+    """Return what a transform makes of a column of rows, which may be a field of a struct."""
+    name, *nested = (schema.find_column_name(source_id) or "").split(".")
+    column = pc.struct_field(batch.column(name), nested) if nested else batch.column(name)
+    return transform.pyarrow_transform(schema.find_type(source_id))(column)
 
 
 def data_file_path(location: str, spec: PartitionSpec, schema: Schema, partition: tuple[Any, ...], name: UUID) -> str:
@@ -234,6 +240,7 @@ class DataWriter:
         spec: The partition spec to write under.
         properties: Table properties (target file size, Bloom filters).
         new_id: Mints unique file names.
+        order: Sorts the rows of a write; None to write them as they come.
     """
 
     def __init__(
@@ -244,8 +251,9 @@ class DataWriter:
         spec: PartitionSpec,
         properties: Mapping[str, str],
         new_id: Callable[[], UUID],
+        order: RowOrder | None = None,
     ) -> None:
-        self._storage, self._location, self._new_id = storage, location, new_id
+        self._storage, self._location, self._new_id, self._order = storage, location, new_id, order
         self._schema, self._spec, self._properties = schema, spec, properties
         self._target_size = int(properties.get(TARGET_FILE_SIZE_PROPERTY, DEFAULT_TARGET_FILE_SIZE))
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # in the order of their first rows
@@ -257,7 +265,7 @@ class DataWriter:
         On an error everything written so far is removed again, and the error goes on.
         """
         try:
-            for batch in batches:
+            for batch in self._order.sort(batches) if self._order else batches:
                 for partition, rows in self._split(batch):
                     self._file_for(partition, rows).add(rows)
                     self._flush(partition)
@@ -328,7 +336,7 @@ class DataWriter:
                 partition=partition,
                 record_count=footer.num_rows,
                 file_size_in_bytes=file.size,
-                sort_order_id=0,
+                sort_order_id=self._order.order_id if self._order else 0,
                 checksum=file.checksum,
                 **collect_statistics(footer, self._schema),
             )

@@ -18,13 +18,14 @@ from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
 from cordillera.table.rewrite import PlacedRows, rewrite_files
+from cordillera.table.row_order import row_order
 from cordillera.table.snapshot_producer import FileChanges
 
 LINEAGE = (ROW_ID, LAST_UPDATED)
 
 
 def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
-    """Return a writer of data files under a table's current schema and partitioning."""
+    """Return a writer of data files under a table's current schema, partitioning and sort order."""
     return DataWriter(
         io.storage,
         metadata.location,
@@ -32,6 +33,7 @@ def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
         metadata.partition_spec,
         metadata.properties,
         io.clock.new_id,
+        row_order(io.engine, metadata),
     )
 
 

@@ -1,6 +1,7 @@
 """Copy-on-write: a data file written anew with some rows gone and others in the place of stored ones.
 
-Rows keep their order, so a file stays within its key range. Row groups without a change, and in changed row groups the
+Rows keep their order, so a file stays within its key range, and sorted as long as no new row differs in what it is
+sorted by. Row groups without a change, and in changed row groups the
 columns without one, are passed through as bytes.
 """
 
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
+from cordillera.spec.sort_order import terms_of
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
@@ -122,8 +124,9 @@ class _Rewriter:
         with named_when_corrupt(live), storage.open_input(live.path) as stored, storage.open_output(path) as output:
             sink, parquet, source = HashingSink(output), open_parquet(stored, live), ParquetSource(stored)
             assembler = ParquetAssembler(sink, self._template)
-            for group in _groups(source, gone, placed):
-                self._write_group(assembler, source, parquet, live, group)
+            in_order = [
+                self._write_group(assembler, source, parquet, live, group) for group in _groups(source, gone, placed)
+            ]
             footer = assembler.close()
         return ContentFile(
             content=Content.DATA,
@@ -133,7 +136,7 @@ class _Rewriter:
             partition=live.file.partition,
             record_count=footer.num_rows,
             file_size_in_bytes=sink.size,
-            sort_order_id=0,
+            sort_order_id=live.file.sort_order_id if all(in_order) else 0,
             checksum=f"sha256:{sink.digest.hexdigest()}",
             **collect_statistics(footer, self._schema),
         )
@@ -144,18 +147,23 @@ class _Rewriter:
 
     def _write_group(
         self, assembler: ParquetAssembler, source: ParquetSource, parquet: pq.ParquetFile, live: LiveFile, group: _Group
-    ) -> None:
+    ) -> bool:
+        """Write what remains of a row group; tell whether the rows still are in the order that the file says."""
         kept = group.rows - len(group.gone) + len(group.placed)
         if not kept:
-            return
+            return True
         chunks = self._passed(assembler, source, group)
         missing = [field.name for field in self._stored if not _has_all(chunks, assembler, field.name)]
+        in_order = True
         if missing:
-            rows = self._changed(parquet, live, group, missing)
+            batch = self._read(parquet, live, group, missing)
+            in_order = self._keeps_order(live, group, batch)
+            rows = self._changed(batch, group, missing)
             fresh = _encoded(rows, self._metadata.properties)
             chunks = {path: chunk for path, chunk in chunks.items() if path.split(".")[0] not in missing}
             chunks |= fresh.chunks(0)
         assembler.add_group(chunks, kept)
+        return in_order
 
     def _passed(self, assembler: ParquetAssembler, source: ParquetSource, group: _Group) -> dict[str, ColumnChunk]:
         """Return the column chunks that can be passed through as they are."""
@@ -172,12 +180,30 @@ class _Rewriter:
             and (path not in self._lineage or chunk.null_count == 0)  # NULL is inherited, from the file it is in
         }
 
-    def _changed(self, parquet: pq.ParquetFile, live: LiveFile, group: _Group, names: Sequence[str]) -> pa.Table:
-        """Return some columns of a row group as they will be."""
+    def _read(self, parquet: pq.ParquetFile, live: LiveFile, group: _Group, names: Sequence[str]) -> pa.RecordBatch:
+        """Return some columns of a row group as they are."""
         columns = [name for name in names if name not in self._lineage]
         lineage = tuple(name for name in names if name in self._lineage)
         options = ReadOptions(self._schema.select(*columns) if columns else Schema(), lineage)
-        batch = self._io.reader.read_group(parquet, live, options, group.index, group.first)
+        return self._io.reader.read_group(parquet, live, options, group.index, group.first)
+
+    def _keeps_order(self, live: LiveFile, group: _Group, stored: pa.RecordBatch) -> bool:
+        """Tell whether new rows equal the stored ones in every column that the file is sorted by."""
+        order = self._metadata.sort_order_by_id(live.file.sort_order_id)
+        if group.new is None or not order["fields"]:
+            return True
+        sources = [self._schema.find_column_name(term.source_id) for term in terms_of(order)]
+        columns = {(name or "").split(".")[0] for name in sources} & set(group.new.column_names)
+        if None in sources or not sources:
+            return False  # by a column that is gone, or in a way that is not known
+        places = pa.array(group.placed)
+        return all(
+            name in self._same or stored.column(name).take(places).equals(group.new.column(name).combine_chunks())
+            for name in columns
+        )
+
+    def _changed(self, batch: pa.RecordBatch, group: _Group, names: Sequence[str]) -> pa.Table:
+        """Return some columns of a row group as they will be."""
         kept = pa.array(group.kept())
         arrays = []
         for name in names:

@@ -1,4 +1,4 @@
-"""What every lake must do, embedded or behind a server, as tests: partitionings that change."""
+"""What every lake must do, embedded or behind a server, as tests: partitionings and sort orders that change."""
 
 # ruff: noqa: D102 # tests are named by what they show
 
@@ -13,6 +13,7 @@ from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import LakeBackend
 from cordillera.client.dataset import Dataset
 from cordillera.errors import DatasetNotFoundError, IncompatibleSchemaError, InvalidSchemaError
+from cordillera.spec.maintenance import Strategy
 from cordillera.spec.manifest import FileContent
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
@@ -116,7 +117,53 @@ class EvolutionSuite(LakeSuite):
         with pytest.raises(InvalidSchemaError, match="no write mode 'fast'"):
             daily.set_write_mode("fast")
 
+    def test_new_files_are_sorted_by_the_sort_order(self, backend: LakeBackend, daily: Dataset) -> None:
+        result = daily.sort_by("note desc nulls first", "id")
+        assert not result.snapshot_committed
+        assert daily.details().version.sort_order == ("note desc nulls first", "id")
+        entry = backend.audit(object_name=daily.name, limit=1)[0]
+        assert (entry.action, entry.details["sort_order"]) == ("dataset.sort_by", ["note desc nulls first", "id"])
+        assert daily.maintenance().policy.strategy is Strategy.SORT
+        daily.partition_by()
+        rows = together(orders(9, 6, note="a"), orders(8, 7, note="b"), orders(5, note=None))
+        daily.write(rows, "replace")
+        assert daily.scan(["note", "id"]).to_arrow().column("id").to_pylist() == [5, 7, 8, 6, 9]
+        assert not daily.sort_by("note DESC NULLS FIRST", "id asc").snapshot_committed
+        daily.sort_by()
+        assert daily.details().version.sort_order == ()
+        daily.write(rows, "replace")
+        assert daily.scan(["id"]).to_arrow().column("id").to_pylist() == [9, 6, 8, 7, 5]
+
+    def test_a_dataset_is_created_with_a_sort_order(self, backend: LakeBackend, namespace: str) -> None:
+        name = make_orders(backend, namespace, TableOptions(key=("id",), sort_order=("day desc", "id")))
+        dataset = Dataset(backend, name)
+        assert dataset.details().version.sort_order == ("day desc", "id")
+        dataset.write(together(orders(2, 1, day=JANUARY), orders(4, 3, day=FEBRUARY)), "upsert")
+        assert dataset.scan(["id"]).to_arrow().column("id").to_pylist() == [3, 4, 1, 2]
+
+    def test_what_is_sorted_by_stays(self, daily: Dataset) -> None:
+        daily.sort_by("note")
+        with pytest.raises(IncompatibleSchemaError, match="the sort order"):
+            daily.evolve(DropColumn("note"))
+        daily.evolve(RenameColumn("note", "remark"))
+        assert daily.details().version.sort_order == ("remark",)
+        daily.sort_by()
+        daily.evolve(DropColumn("remark"))
+
+    def test_a_sort_order_that_cannot_be_is_refused(self, backend: LakeBackend, daily: Dataset) -> None:
+        for terms in (["none"], ["note", "note desc"], ["month(note)"], ["note downwards"], ["note nulls"]):
+            with pytest.raises(InvalidSchemaError, match="sort order"):
+                backend.sort_by(daily.name, terms)
+        with pytest.raises(DatasetNotFoundError):
+            backend.sort_by(f"{daily.name}_not", ["day"])
+        assert daily.details().version.sort_order == ()
+
 
 def orders_without_note(number: int) -> pa.Table:
     """Return an order that has no note."""
     return orders(number).read_all().drop_columns(["note"])
+
+
+def together(*parts: pa.RecordBatchReader) -> pa.Table:
+    """Return rows one behind the other."""
+    return pa.concat_tables([part.read_all() for part in parts])

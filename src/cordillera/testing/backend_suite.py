@@ -28,7 +28,7 @@ ORDERS = pa.schema(
 KEYED = TableOptions(key=("id",), completion_unit="day")
 
 
-def orders(*ids: int | None, note: str = "", day: date = date(2013, 1, 31)) -> pa.RecordBatchReader:
+def orders(*ids: int | None, note: str | None = "", day: date = date(2013, 1, 31)) -> pa.RecordBatchReader:
     """Return one order for each id."""
     columns = [ids, [day] * len(ids), [Decimal("9.99")] * len(ids), [note] * len(ids)]
     schema = pa.schema([field.with_nullable(True) for field in ORDERS])

@@ -57,6 +57,7 @@ def dataset_version(dataset_id: UUID, number: int = 1, **changes: Any) -> Datase
         key=("id", "line"),
         sequence_column="changed_at",
         partitioning=("day(ordered_at)",),
+        sort_order=("ordered_at", "id desc"),
         write_mode=WriteMode.MERGE_ON_READ,
         completion_unit="day",
         schema_id=0,

@@ -102,6 +102,7 @@ dataset_versions = Table(
     Column("key", Texts, nullable=False),
     Column("sequence_column", Text),
     Column("partitioning", Texts, nullable=False),
+    Column("sort_order", Texts, nullable=False, server_default="[]"),
     Column("write_mode", Choice(WriteMode), nullable=False),
     Column("completion_unit", Text, nullable=False),
     Column("schema_id", Integer, nullable=False),

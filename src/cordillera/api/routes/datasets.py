@@ -83,6 +83,16 @@ class Partitioning(BaseModel):
     )
 
 
+class SortOrder(BaseModel):
+    """The sort order wanted."""
+
+    sort_order: list[Text] = Field(
+        max_length=100,
+        description="All terms that are to hold; none for rows as they come.",
+        examples=[["ordered_at", "amount desc nulls last"]],
+    )
+
+
 class WriteModeChange(BaseModel):
     """The write mode wanted."""
 
@@ -204,6 +214,12 @@ def evolve(backend: Backend, name: Name, wanted: SchemaChanges) -> CommitResult:
 def partition_by(backend: Backend, name: Name, wanted: Partitioning) -> CommitResult:
     """Lay out new files by other partitions; files there are stay as they are."""
     return backend.partition_by(name, wanted.partitioning)
+
+
+@router.put("/datasets/{name}/sort-order", summary="Change a sort order")
+def sort_by(backend: Backend, name: Name, wanted: SortOrder) -> CommitResult:
+    """Sort the rows within new files; files there are stay as they are."""
+    return backend.sort_by(name, wanted.sort_order)
 
 
 @router.put("/datasets/{name}/write-mode", summary="Change the write mode")
