@@ -397,7 +397,7 @@ class EverythingMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def fast_forward(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.branches)))
-        if not self.branches[name].own and all(self.branches[name].base.values()):  # of nothing it has its own snapshot
+        if not self.branches[name].own:
             self.everywhere(lambda dataset: dataset.fast_forward(name))
             self.branches[name] = Branch(self.heads(), [])
             self.model.branches[name] = self.model.copy_of("main")

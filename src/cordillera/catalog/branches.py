@@ -5,13 +5,13 @@ All of it changes metadata only, by a commit like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
 from cordillera.catalog.service import CatalogService, ResolvedDataset
-from cordillera.catalog.tables import TableService
+from cordillera.catalog.tables import TableService, rows_in
 from cordillera.errors import AlreadyExistsError, NotAllowedError, SnapshotNotFoundError
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.as_of import AsOf
@@ -160,14 +160,19 @@ class BranchService:
         """
 
         def request(target: ResolvedDataset, metadata: TableMetadata) -> CommitRequest:
-            view, goal = on_branch(metadata, branch, target.name), find_ref(metadata, to, target.name)
-            if goal.snapshot_id == view.current_snapshot_id:
+            view = on_branch(metadata, branch, target.name)
+            goal = (
+                metadata.current_snapshot_id if to == MAIN_BRANCH else find_ref(metadata, to, target.name).snapshot_id
+            )
+            mine, theirs = _history(metadata, view.current_snapshot_id), _history(metadata, goal)
+            if mine == theirs:
                 return CommitRequest(completes=completes, branch=branch)
-            _check_follows(target.name, metadata, view, goal)
-            forward = _forward(metadata, view, goal.snapshot_id)
+            _check_follows(target.name, branch, to, mine, theirs)
+            assert goal is not None, "what has a history has a snapshot"
+            forward = _forward(metadata, view, goal)
             return replace(
                 forward,
-                requirements=(*forward.requirements, AssertRefSnapshot(to, goal.snapshot_id)),
+                requirements=(*forward.requirements, AssertRefSnapshot(to, goal)),
                 completes=completes,
                 action="dataset.publish" if branch == MAIN_BRANCH else "dataset.fast_forward",
                 details={"to": to},
@@ -339,20 +344,32 @@ def _retention(metadata: TableMetadata, branch: str) -> dict[str, int]:
     return found.retention.options() if found else {}
 
 
-def _check_follows(name: str, metadata: TableMetadata, view: TableMetadata, goal: Ref) -> None:
+def _check_follows(
+    name: str, branch: str, to: str, mine: Sequence[IcebergSnapshot], theirs: Sequence[IcebergSnapshot]
+) -> None:
     """Refuse to move a branch to a snapshot that was not made from its own."""
-    mine = {snapshot.snapshot_id for snapshot in ancestors(metadata, view.current_snapshot_id)}
-    theirs = list(ancestors(metadata, goal.snapshot_id))
-    if view.current_snapshot_id is None or any(s.snapshot_id == view.current_snapshot_id for s in theirs):
+    if not mine or mine[0] in theirs:
         return
-    missing = sorted(snapshot.sequence_number for snapshot in theirs if snapshot.snapshot_id not in mine)
+    missing = sorted(snapshot.sequence_number for snapshot in theirs if snapshot not in mine)
     if not missing:
         raise NotAllowedError(
-            f"The branch {view.branch} of {name} has everything that {goal.name!r} has, and more.",
+            f"The branch {branch} of {name} has everything that {to!r} has, and more.",
             hint="Nothing is left to do; go back with rollback, if that is what you want.",
         )
     raise NotAllowedError(
-        f"The branch {view.branch} of {name} has moved on since {goal.name!r} was made from it.",
-        hint=f"Cherry-pick its snapshots onto {view.branch}: {', '.join(map(str, missing))}.",
+        f"The branch {branch} of {name} has moved on since {to!r} was made from it.",
+        hint=f"Cherry-pick its snapshots onto {branch}: {', '.join(map(str, missing))}.",
         details={"cherry_pick": missing},
     )
+
+
+def _history(metadata: TableMetadata, snapshot_id: int | None) -> list[IcebergSnapshot]:
+    """Return a snapshot and those it was made from, newest first, without a beginning that holds nothing.
+
+    That is what a branch of a dataset without snapshots starts from: it has this in common with every other branch.
+    """
+    snapshots = list(ancestors(metadata, snapshot_id))
+    first = snapshots[-1] if snapshots else None
+    if first is not None and first.parent_snapshot_id is None and not rows_in(first):
+        return snapshots if tombstones_as_of(metadata, first) else snapshots[:-1]
+    return snapshots

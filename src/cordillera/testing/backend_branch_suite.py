@@ -170,6 +170,30 @@ class BranchSuite(LakeSuite):
         backend.fast_forward(name, "main", "audit")
         assert notes(backend, name) == {1: "a"}
 
+    def test_branches_of_a_dataset_without_rows_share_its_beginning(self, backend: LakeBackend, namespace: str) -> None:
+        name = make_orders(backend, namespace, name="bare")
+        events = len(backend.events(dataset=name))
+        for branch in ("audit", "other"):
+            backend.create_ref(name, branch, "branch")
+            assert not backend.fast_forward(name, branch, "main").snapshot_committed
+            assert not backend.fast_forward(name, "main", branch).snapshot_committed
+        assert (backend.snapshots(name), len(backend.events(dataset=name))) == ([], events)
+        backend.write(name, orders(1, note="a"), "append")
+        backend.fast_forward(name, "audit", "main")
+        assert notes(backend, name, as_of="audit") == {1: "a"}
+        assert notes(backend, name, as_of="other") == {}
+        with pytest.raises(NotAllowedError, match="has everything that 'other' has, and more"):
+            backend.fast_forward(name, "main", "other")
+        picked = backend.write(name, orders(2, note="b"), "append", branch="other").sequence_number
+        for moved, onto in (("main", "other"), ("other", "main")):
+            with pytest.raises(NotAllowedError, match="has moved on"):
+                backend.fast_forward(name, moved, onto)
+        with pytest.raises(NotAllowedError) as refused:
+            backend.fast_forward(name, "main", "other")
+        assert refused.value.hint == f"Cherry-pick its snapshots onto main: {picked}."
+        backend.cherry_pick(name, picked)
+        assert notes(backend, name) == {1: "a", 2: "b"}
+
     def test_a_branch_that_is_not_there_cannot_be_written(self, backend: LakeBackend, dataset: str) -> None:
         backend.create_ref(dataset, "v1", "tag")
         with pytest.raises(SnapshotNotFoundError, match="nowhere"):
