@@ -11,6 +11,7 @@ from cordillera.ports.storage import Storage
 from cordillera.spec.explanation import FileAction, FileExplanation, reason
 from cordillera.spec.merge import WriteMode
 from cordillera.spec.write_cost import TouchedFile
+from cordillera.table.data_file import MayContain
 from cordillera.table.key_lookup import KeyLookup
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.pruning import KeyRange
@@ -65,6 +66,12 @@ class NotingLookup(KeyLookup):
         for live in live_files:
             self._searched.note(live, schema)
         return super().find(live_files, schema, keys)
+
+    def stream(self, live_files: Sequence[LiveFile], schema: Schema, may_contain: MayContain) -> pa.RecordBatchReader:
+        """Stream the rows of files, and note them."""
+        for live in live_files:
+            self._searched.note(live, schema)
+        return super().stream(live_files, schema, may_contain)
 
 
 def explained_files(changes: FileChanges, mode: WriteMode) -> tuple[FileExplanation, ...]:

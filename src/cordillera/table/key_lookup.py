@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial, reduce
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
+from pyiceberg.types import LongType, NestedField
 
 from cordillera.ports.storage import Storage
+from cordillera.spec.arrow_types import to_arrow_type
 from cordillera.table.bloom_filter import BloomFilter, FilterLocation, filter_locations, hashes_of, is_filtered
 from cordillera.table.content_file import ContentFile
 from cordillera.table.data_file import (
     FILE_INDEX,
     POSITION,
+    MayContain,
     lineage_columns,
     metadata_column,
     named_when_corrupt,
@@ -38,6 +42,9 @@ from cordillera.table.pruning import KeyRange
 from cordillera.table.reader import ReadOptions
 
 _METADATA = (FILE_INDEX, POSITION, ROW_ID)
+_ROW_ID_FIELD = NestedField(ROW_ID_FIELD_ID, ROW_ID, LongType())
+_TEXT_BYTES = 40
+"""What a value of varying length is taken to need in memory."""
 _KEY_BYTES = 128 * 1024 * 1024
 """How much of key columns is kept in memory."""
 _FILTER_BYTES = 64 * 1024 * 1024
@@ -75,6 +82,11 @@ class _Layout:
     groups: tuple[_RowGroup, ...]
 
 
+_Found: TypeAlias = tuple[pa.RecordBatch, npt.NDArray[np.int64] | None]
+"""Columns of a row group, and the numbers of the rows chosen; None for all."""
+_Choice: TypeAlias = Callable[[_Layout, _RowGroup, Callable[[], pa.RecordBatch]], _Found | None]
+
+
 class KeyLookup:
     """Finds the rows of keys.
 
@@ -105,38 +117,78 @@ class KeyLookup:
             CorruptDataError: If a file is damaged.
         """
         result = ReadOptions(schema, _METADATA).arrow_schema()
-        # A file is read by field ids, but described by names; both are part of what is kept of it.
-        shape = tuple((field.field_id, field.name, str(field.field_type)) for field in schema.fields)
         batches = [
-            pa.RecordBatch.from_arrays(arrays, schema=result)
+            batch
             for index, live in enumerate(live_files)
-            for arrays in self._in_file(index, live, schema, shape, keys)
+            for batch in self._in_file(index, live, schema, partial(self._matching, live=live, keys=keys))
         ]
         return pa.Table.from_batches(batches, result)
 
-    def _in_file(
-        self, index: int, live: LiveFile, schema: Schema, shape: object, keys: Sequence[KeyRange]
-    ) -> Iterator[list[pa.Array]]:
+    def fits(self, live_files: Sequence[LiveFile], schema: Schema) -> bool:
+        """Tell whether columns of files can be kept in memory, with room for those of other tables."""
+        width = sum(map(_width, schema.fields)) + _width(_ROW_ID_FIELD)
+        return sum(live.file.record_count for live in live_files) * width <= _KEY_BYTES // 2
+
+    def stream(self, live_files: Sequence[LiveFile], schema: Schema, may_contain: MayContain) -> pa.RecordBatchReader:
+        """Stream the live rows of row groups that may be of interest, and keep their columns in memory.
+
+        Args:
+            live_files: Where to look; ``_file_index`` counts them from 0.
+            schema: The columns wanted.
+            may_contain: Tells of a row group's statistics whether it may be of interest.
+
+        Returns:
+            These columns, ``_file_index``, ``_pos`` and ``_row_id``.
+        """
+
+        def all_rows(_: _Layout, group: _RowGroup, stored: Callable[[], pa.RecordBatch]) -> _Found | None:
+            return (stored(), None) if may_contain(group.described) else None
+
+        batches = (
+            batch for index, live in enumerate(live_files) for batch in self._in_file(index, live, schema, all_rows)
+        )
+        return pa.RecordBatchReader.from_batches(ReadOptions(schema, _METADATA).arrow_schema(), batches)
+
+    def _in_file(self, index: int, live: LiveFile, schema: Schema, choose: _Choice) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a file that ``choose`` takes of each row group, without the deleted ones."""
+        # A file is read by field ids, but described by names; both are part of what is kept of it.
+        shape = tuple((field.field_id, field.name, str(field.field_type)) for field in schema.fields)
         layout = self._layouts.get((live.path, shape), lambda: self._read_layout(live, schema))
+        result = ReadOptions(schema, _METADATA).arrow_schema()
         with ExitStack() as stack:
             opened = cache(lambda: stack.enter_context(self._opened(live, layout.footer)))
             for group in layout.groups:
-                wanted = [(key, key.meeting(group.described)) for key in keys]
-                if not all(len(values) for _, values in wanted):
+                read = _reading(opened, layout, group)
+                found = choose(layout, group, partial(self._stored.get, (live.path, shape, group.index), read))
+                if found is None:
                     continue
-                if group.filters and not self._may_hold(live, group, wanted):
-                    continue
-                stored = self._stored.get((live.path, shape, group.index), _reading(opened, layout, group))
-                rows = self._not_deleted(live, group, _matching(stored, layout.columns, wanted))
+                stored, chosen = found
+                rows = self._not_deleted(live, group, np.arange(stored.num_rows) if chosen is None else chosen)
                 if len(rows):
-                    found = stored.take(pa.array(rows))
-                    yield [
-                        *project(found, layout.columns, schema),
-                        *(
-                            metadata_column(name, found, live, layout.lineage, rows + group.first, index)
-                            for name in _METADATA
-                        ),
-                    ]
+                    whole = len(rows) == stored.num_rows
+                    taken = stored if whole else stored.take(pa.array(rows))
+                    at = rows + group.first
+                    metadata = (metadata_column(n, taken, live, layout.lineage, at, index) for n in _METADATA)
+                    arrays = [*project(taken, layout.columns, schema), *metadata]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=result)
+
+    def _matching(
+        self,
+        layout: _Layout,
+        group: _RowGroup,
+        stored: Callable[[], pa.RecordBatch],
+        *,
+        live: LiveFile,
+        keys: Sequence[KeyRange],
+    ) -> _Found | None:
+        """Choose the rows of a row group that hold one of the values of every key column."""
+        wanted = [(key, key.meeting(group.described)) for key in keys]
+        if not all(len(values) for _, values in wanted):
+            return None
+        if group.filters and not self._may_hold(live, group, wanted):
+            return None
+        rows = stored()
+        return rows, _matching(rows, layout.columns, wanted)
 
     @contextmanager
     def _opened(self, live: LiveFile, footer: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
@@ -197,13 +249,35 @@ def _reading(opened: Callable[[], pq.ParquetFile], layout: _Layout, group: _RowG
 def _matching(
     stored: pa.RecordBatch, columns: dict[int, str], wanted: Sequence[tuple[KeyRange, pa.Array]]
 ) -> npt.NDArray[np.int64]:
-    """Return the numbers of the rows that hold one of the values of every key column."""
-    masks = []
-    for key, values in wanted:
+    """Return the numbers of the rows that hold one of the values of every key column.
+
+    The column that most rows fail by is looked at first, and the others in what remains.
+    """
+    rows = np.arange(stored.num_rows)
+    for key, values in sorted(wanted, key=lambda one: one[0].share_of(one[1])):
         (column,) = project(stored, columns, Schema(key.field))
-        if len(values) <= _COMPARED_SINGLY:
-            masks.append(reduce(pc.or_, (pc.equal(column, value) for value in values)))
-        else:
-            masks.append(pc.is_in(column, value_set=values))
-    mask = reduce(pc.and_, masks)
-    return np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
+        if len(rows) < stored.num_rows:
+            column = column.take(pa.array(rows))
+        rows = rows[_among(column, values)]
+        if not len(rows):
+            break
+    return rows
+
+
+def _among(column: pa.Array, values: pa.Array) -> npt.NDArray[np.bool_]:
+    """Tell which values of a column are among others, of which none comes twice and which ascend."""
+    if len(values) <= _COMPARED_SINGLY:
+        mask = reduce(pc.or_, (pc.equal(column, value) for value in values))
+    elif pa.types.is_integer(column.type) and not column.null_count:
+        numbers, sought = column.to_numpy(), values.to_numpy()  # no table of hashes is made for each row group
+        at = np.minimum(np.searchsorted(sought, numbers), len(sought) - 1)
+        return np.asarray(sought[at] == numbers)
+    else:
+        mask = pc.is_in(column, value_set=values)
+    return np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
+
+
+def _width(field: NestedField) -> int:
+    """Return about how many bytes a value of a column has in memory."""
+    kind = to_arrow_type(field.field_type)
+    return kind.bit_width // 8 + 1 if pa.types.is_primitive(kind) else _TEXT_BYTES

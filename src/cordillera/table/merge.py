@@ -140,10 +140,14 @@ class Merge:
         if len(values) == len(self._semantics.key):
             return self._match_few(keys, self._reader.stream(candidates, options))
         stored = f", c.{sql.quote(sequence)} AS {_STORED_SEQUENCE}" if sequence else ""
+        if self._lookup.fits(candidates, schema):
+            rows = self._lookup.stream(candidates, schema, by_key_ranges(ranges))
+        else:
+            rows = self._reader.stream(candidates, options)
         return self._engine.table(
             f"SELECT c.{FILE_INDEX}, c.{POSITION}, c.{ROW_ID}, s.{SOURCE}{stored} "
             f"FROM candidates c JOIN source s ON {sql.equal(self._semantics.key, 'c', 's')}",
-            {"candidates": self._reader.stream(candidates, options), "source": keys},
+            {"candidates": rows, "source": keys},
         )
 
     def _match_few(self, keys: pa.Table, stored: pa.RecordBatchReader) -> pa.Table:

@@ -65,6 +65,12 @@ class KeyRange:
         least = bisect_left(self.values, low)
         return self.column.slice(least, max(bisect_right(self.values, high) - least, 0))
 
+    def share_of(self, values: pa.Array) -> float:
+        """Return about what share of all rows has one of these values, to compare key columns by."""
+        if not isinstance(self.low, int) or self.high == self.low:
+            return 1.0
+        return float(len(values) / (self.high - self.low))
+
     def _bounds(self, file: ContentFile) -> tuple[Any, Any]:
         lower, upper = file.lower_bounds.get(self.field.field_id), file.upper_bounds.get(self.field.field_id)
         low = self.low if lower is None else from_bytes(primitive(self.field), lower)
