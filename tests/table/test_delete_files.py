@@ -258,9 +258,8 @@ class ForeignMachine(CompactingMachine):
         if by_value:
             names = st.sampled_from(sorted({row["name"] for row in self.stored.values()}))
             gone = data.draw(st.lists(names, min_size=1, max_size=2, unique=True))
-            partition = {} if not self.partitioning else None
-            if partition is None:
-                return
+            if self.table.metadata.partition_spec.fields:
+                return  # its engine would write one file of deletes for each partition
             commit(self.table, equality_deletes(self.table, ["name"], [{"name": name} for name in gone]))
             keys = [key for key, row in self.stored.items() if row["name"] in gone]
         else:

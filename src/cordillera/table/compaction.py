@@ -40,6 +40,7 @@ from cordillera.table.io import TableIO
 from cordillera.table.key_ranges import KeyRanges
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
+from cordillera.table.partitions import comparable
 from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.pruning import FilterPruner
 from cordillera.table.reader import ReadOptions
@@ -115,7 +116,7 @@ class Compactor:
         for live in self._candidates(metadata):
             # Files of earlier partitionings go together: their rows are partitioned anew.
             current = live.file.spec_id == metadata.default_spec_id
-            partitions[live.file.partition if current else None].append(live)
+            partitions[comparable(live.file.partition) if current else None].append(live)
         groups = [
             group
             for partition, files in partitions.items()

@@ -358,7 +358,12 @@ class DataWriter:
 
 
 def _internal_form(values: pa.Array) -> pa.Array:
-    """Return partition values as Iceberg holds them in memory: dates and times as numbers since the epoch."""
+    """Return partition values as Iceberg holds them in memory: dates and times as numbers since the epoch.
+
+    Zeros, which equal each other by our rules for keys, belong to one partition whatever their sign.
+    """
+    if pa.types.is_floating(values.type):
+        return pc.add(values, pa.scalar(0.0, values.type))
     if pa.types.is_date32(values.type):
         return values.cast(pa.int32())
     if pa.types.is_temporal(values.type):

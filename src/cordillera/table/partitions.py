@@ -40,12 +40,12 @@ class RowsOfPartitions:
 
     def __init__(self, io: TableIO, metadata: TableMetadata, partitions: Iterable[Partition]) -> None:
         self._io, self._metadata, self._spec = io, metadata, metadata.partition_spec
-        self._wanted = {_comparable(partition): partition for partition in partitions}
+        self._wanted = {comparable(partition): partition for partition in partitions}
 
     def find(self, live_files: Sequence[LiveFile]) -> dict[LiveFile, BitMap64]:
         """Return the positions of the rows; all of a file where its description tells so."""
         current = [live for live in live_files if live.file.spec_id == self._spec.spec_id]
-        found = {live: live.every_position() for live in current if _comparable(live.file.partition) in self._wanted}
+        found = {live: live.every_position() for live in current if comparable(live.file.partition) in self._wanted}
         outdated = [
             live for live in live_files if live.file.spec_id != self._spec.spec_id and self._may_have(live.file)
         ]
@@ -123,6 +123,6 @@ class _Range:
         return bool(self.low <= value <= self.high)
 
 
-def _comparable(partition: Partition) -> Partition:
+def comparable(partition: Partition) -> Partition:
     """Return partition values that equal each other where the partitions are the same: NaN does not equal itself."""
     return tuple(_NOT_A_NUMBER if value != value else value for value in partition)
