@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cordillera.spec import write_cost
-from cordillera.spec.explanation import FileAction
+from cordillera.spec.explanation import FileAction, WriteExplanation
+from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause, Then, When
 from cordillera.spec.schema_evolution import AddColumn, RenameColumn
+from cordillera.table.prepared_write import PreparedWrite, StagedWrite
 from tests.table.harness import LooseTable
 
 SCHEMA = pa.schema([("id", pa.int64()), ("revision", pa.int64()), ("amount", pa.int64()), ("place", pa.string())])
@@ -45,6 +49,55 @@ def test_an_explanation_leaves_no_file_behind(tmp_path: Path) -> None:
         written = table.write(Operation.UPSERT, change).snapshot
         assert written is not None
         assert int(written.summary["added-data-files"]) == told.files_written
+
+
+@pytest.mark.parametrize("mode", list(WriteMode))
+@pytest.mark.parametrize("partitioning", [(), ("place",)])
+def test_sizes_are_told_about_right(tmp_path: Path, mode: WriteMode, partitioning: tuple[str, ...]) -> None:
+    table = LooseTable(tmp_path, SCHEMA, key=("id",), mode=mode, partitioning=partitioning)
+
+    def rows(first: int, count: int) -> pa.Table:
+        ids = range(first, first + count)
+        places = ["ns"[i % 2] for i in ids]
+        return pa.table([ids, [1] * count, [i * 7919 % 100_003 for i in ids], places], schema=SCHEMA)
+
+    table.write(Operation.APPEND, rows(0, 60_000))
+    for operation, batch in (
+        (Operation.UPSERT, rows(50_000, 20_000)),
+        (Operation.PARTIAL_UPDATE, rows(10_000, 30_000).select(["id", "amount"])),
+        (Operation.DELETE, rows(20_000, 20_000).select(["id"])),
+        (Operation.UPSERT, rows(100_000, 30_000)),
+    ):
+        staged = table.writer.stage(operation, batch.to_reader(), table.metadata)
+        before = set(tmp_path.rglob("*"))
+        told = table.writer.explain(staged, table.metadata)
+        assert set(tmp_path.rglob("*")) == before
+        as_told(told, table.commit(table.writer.resolve(staged, table.metadata)))
+        written = sum(path.stat().st_size for path in set(tmp_path.rglob("*.parquet")) - before)
+        assert told.bytes_written == pytest.approx(written, rel=0.5)
+
+
+def test_rows_are_told_to_become_several_files(tmp_path: Path) -> None:
+    table = LooseTable(tmp_path, SCHEMA, key=("id",), properties={"write.target-file-size-bytes": "100000"})
+    batch = pa.table([range(400_000), [1] * 400_000, [1] * 400_000, ["n"] * 400_000], schema=SCHEMA)
+    table.write(Operation.UPSERT, batch.slice(0, 200_000))
+    staged = table.writer.stage(Operation.UPSERT, batch.to_reader(), table.metadata)
+    told = table.writer.explain(staged, table.metadata)
+    as_told(told, table.commit(table.writer.resolve(staged, table.metadata)))
+    assert told.files_written == 4
+
+
+def as_told(told: WriteExplanation, written: PreparedWrite) -> PreparedWrite:
+    """Check that a write has done what was told of it."""
+    summary = written.snapshot.summary if written.snapshot else {}
+    done = [int(summary.get(name, 0)) for name in ("added-data-files", "added-dvs", "deleted-data-files")]
+    gone = [file for file in told.files if file.action is not FileAction.MARK]
+    assert done == [told.files_written, told.vectors_written, len(gone)]
+    manifest = written.manifest
+    assert (told.rows_inserted, told.rows_updated, told.rows_deleted, told.rows_late) == (
+        manifest.rows_inserted, manifest.rows_updated, manifest.rows_deleted, manifest.rows_late,
+    )  # fmt: skip
+    return written
 
 
 class ModesMachine(RuleBasedStateMachine):
@@ -90,22 +143,35 @@ class ModesMachine(RuleBasedStateMachine):
             table = table.append_column(name, pa.nulls(table.num_rows, wanted.field(name).type))
         return table.select(names or wanted.names)
 
+    def write(self, stage: Callable[[LooseTable], StagedWrite]) -> None:
+        """Write to every table, what was told of it beforehand."""
+
+        def work(table: LooseTable) -> PreparedWrite:
+            staged = stage(table)
+            told = table.writer.explain(staged, table.metadata)
+            return as_told(told, table.commit(table.writer.resolve(staged, table.metadata)))
+
+        self.everywhere(work)
+
+    def write_rows(self, operation: Operation, batch: pa.Table) -> None:
+        self.write(lambda table: table.writer.stage(operation, batch.to_reader(), table.metadata))
+
     @rule(rows=ROWS)
     def upsert(self, rows: list[Any]) -> None:
-        self.everywhere(lambda table: table.write(Operation.UPSERT, self.batch(rows)))
+        self.write_rows(Operation.UPSERT, self.batch(rows))
 
     @rule(rows=ROWS)
     def partial_update(self, rows: list[Any]) -> None:
-        batch = self.batch(rows, "id", "revision", self.amount)
-        self.everywhere(lambda table: table.write(Operation.PARTIAL_UPDATE, batch))
+        self.write_rows(Operation.PARTIAL_UPDATE, self.batch(rows, "id", "revision", self.amount))
 
     @rule(rows=ROWS)
     def delete(self, rows: list[Any]) -> None:
-        self.everywhere(lambda table: table.write(Operation.DELETE, self.batch(rows, "id", "revision")))
+        self.write_rows(Operation.DELETE, self.batch(rows, "id", "revision"))
 
     @rule(low=KEYS, width=st.integers(0, 8))
     def delete_where(self, low: int, width: int) -> None:
-        self.everywhere(lambda table: table.delete_where(f"id BETWEEN {low} AND {low + width}"))
+        where = f"id BETWEEN {low} AND {low + width}"
+        self.write(lambda table: StagedWrite(Operation.DELETE, where=parse_row_filter(where, table.metadata.schema)))
 
     @rule(rows=ROWS)
     def merge(self, rows: list[Any]) -> None:
@@ -115,7 +181,8 @@ class ModesMachine(RuleBasedStateMachine):
             MergeClause(When.NOT_MATCHED, Then.INSERT),
             MergeClause(When.NOT_MATCHED_BY_SOURCE, Then.DELETE, f"target.{self.amount} = 0"),
         ]
-        self.everywhere(lambda table: table.merge(clauses, self.batch(rows)))
+        batch = self.batch(rows)
+        self.write(lambda table: table.writer.stage_merge(batch.to_reader(), clauses, table.metadata))
 
     @rule()
     def compact(self) -> None:
@@ -145,7 +212,7 @@ class ModesMachine(RuleBasedStateMachine):
 def machine(name: str, **settings_of_table: Any) -> Any:
     case = type(name, (ModesMachine,), settings_of_table).TestCase  # type: ignore[attr-defined]
     case.settings = settings(
-        max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=9, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
     )
     return case
 

@@ -154,7 +154,7 @@ class WriteService:
         where: str | None = None,
         branch: str = MAIN_BRANCH,
     ) -> WriteExplanation:
-        """Tell what ``write`` would do to the dataset's files, and why. All its work is done but the commit.
+        """Tell what ``write`` would do to the dataset's files, and why; nothing is written to it.
 
         Raises:
             CordilleraError: As ``write``.

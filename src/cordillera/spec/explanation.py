@@ -1,4 +1,4 @@
-"""What a write would do to a table's files, and why: worked out without committing it."""
+"""What a write would do to a table's files, and why: worked out without writing any."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class WriteExplanation:
         files_searched: Data files of which columns would be read, to find rows or their values.
         bytes_searched: Bytes of these columns, as they are stored; of large files only parts may be read.
         bytes_rewritten: Bytes of the files that would be read to be written anew.
-        files_written, bytes_written: New data files, rewritten ones among them.
+        files_written, bytes_written: New data files, rewritten ones among them. Their size is estimated: a row is taken
+            to need as much as one of the files that are changed, or else of the table; so is their number where they
+            reach the target size.
         vectors_written: Deletion vectors.
         files: What happens to each data file that rows are taken out of.
     """

@@ -61,6 +61,27 @@ def partition_columns(spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch
     return [_internal_form(transformed(part.source_id, part.transform, schema, batch)) for part in spec.fields]
 
 
+def split_by_partition(
+    spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch
+) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
+    """Yield the rows of each partition that rows are of."""
+    if batch.num_rows == 0:
+        return
+    if not spec.fields:
+        yield (), batch
+        return
+    columns = partition_columns(spec, schema, batch)
+    names = [str(index) for index in range(len(columns))]
+    numbered = pa.table([*columns, pa.array(np.arange(batch.num_rows))], names=[*names, "row"])
+    groups = numbered.group_by(names, use_threads=False).aggregate([("row", "list")])
+    partitions = zip(*(groups.column(name).to_pylist() for name in names), strict=True)
+    if groups.num_rows == 1:
+        yield next(partitions), batch
+        return
+    for index, partition in enumerate(partitions):
+        yield partition, batch.take(groups.column("row_list")[index].values)
+
+
 def transformed(source_id: int, transform: Transform[Any, Any], schema: Schema, batch: pa.RecordBatch) -> pa.Array:
     """Return what a transform makes of a column of rows, which may be a field of a struct."""
     name, *nested = (schema.find_column_name(source_id) or "").split(".")
@@ -266,9 +287,8 @@ class DataWriter:
         """
         try:
             for batch in self._order.sort(batches) if self._order else batches:
-                for partition, rows in self._split(batch):
-                    self._file_for(partition, rows).add(rows)
-                    self._flush(partition)
+                for partition, rows in split_by_partition(self._spec, self._schema, batch):
+                    self._add(partition, rows)
                 self._make_room()
             while self._open:
                 self._close(next(iter(self._open)))
@@ -276,22 +296,12 @@ class DataWriter:
             self._abandon(error)
         return self._written
 
-    def _split(self, batch: pa.RecordBatch) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
-        if batch.num_rows == 0:
-            return
-        if not self._spec.fields:
-            yield (), batch
-            return
-        columns = partition_columns(self._spec, self._schema, batch)
-        names = [str(index) for index in range(len(columns))]
-        numbered = pa.table([*columns, pa.array(np.arange(batch.num_rows))], names=[*names, "row"])
-        groups = numbered.group_by(names, use_threads=False).aggregate([("row", "list")])
-        partitions = zip(*(groups.column(name).to_pylist() for name in names), strict=True)
-        if groups.num_rows == 1:
-            yield next(partitions), batch
-            return
-        for index, partition in enumerate(partitions):
-            yield partition, batch.take(groups.column("row_list")[index].values)
+    def _add(self, partition: tuple[Any, ...], rows: pa.RecordBatch) -> None:
+        """Add rows to a file, and to the next one where they are more than the target size takes."""
+        for first in range(0, rows.num_rows, ROW_GROUP_ROWS):
+            part = rows.slice(first, ROW_GROUP_ROWS)
+            self._file_for(partition, part).add(part)
+            self._flush(partition)
 
     def _file_for(self, partition: tuple[Any, ...], rows: pa.RecordBatch) -> _OpenFile:
         if partition not in self._open:

@@ -1,21 +1,31 @@
-"""Explaining what a write does to a table's files."""
+"""Explaining what a write does to a table's files, without writing any."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
+from typing import Any
 
 import pyarrow as pa
 from pyiceberg.schema import Schema
+from pyroaring import BitMap64
 
 from cordillera.ports.storage import Storage
 from cordillera.spec.explanation import FileAction, FileExplanation, reason
+from cordillera.spec.maintenance import DEFAULT_TARGET_FILE_SIZE, TARGET_FILE_SIZE_PROPERTY, TableCounters
 from cordillera.spec.merge import WriteMode
+from cordillera.spec.table_metadata import TableMetadata
 from cordillera.spec.write_cost import TouchedFile
+from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.data_file import MayContain
+from cordillera.table.data_writer import ROW_GROUP_ROWS, split_by_partition
+from cordillera.table.file_changes import plan_changes
+from cordillera.table.io import TableIO
 from cordillera.table.key_lookup import KeyLookup
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.pruning import KeyRange
 from cordillera.table.reader import FileReader, ReadOptions
+from cordillera.table.rewrite import PlacedRows
 from cordillera.table.snapshot_producer import FileChanges
 
 
@@ -72,6 +82,99 @@ class NotingLookup(KeyLookup):
         for live in live_files:
             self._searched.note(live, schema)
         return super().stream(live_files, schema, may_contain)
+
+
+def foreseen_changes(
+    io: TableIO,
+    metadata: TableMetadata,
+    rows: pa.Table | None,
+    removed: Mapping[LiveFile, BitMap64],
+    placed: Mapping[LiveFile, PlacedRows] | None = None,
+) -> FileChanges:
+    """Return what ``build_changes`` would, without writing anything: new files are as large as their rows are now.
+
+    Where rows go that leave the partitions of an earlier partitioning is told from the columns they are laid out by.
+    """
+    placed = placed or {}
+    plan = plan_changes(io, metadata, removed, placed)
+    alone = [
+        _new_file(live.file.spec_id, live.file.partition, *_kept(live, gone, placed.get(live)))
+        for live, gone in plan.copied.items()
+        if live not in plan.gathered
+    ]
+    together = _Together(metadata)
+    for live in plan.gathered:
+        together.add_remaining(io, live, plan.copied[live])
+    together.add_new(rows, removed)
+    vectors = tuple((live, _vector(live, len(gone))) for live, gone in plan.marked.items())
+    return FileChanges((*alone, *together.files()), (*plan.emptied, *plan.copied), vectors, plan.touched)
+
+
+class _Together:
+    """Rows of several origins that go to new files, by partition."""
+
+    def __init__(self, metadata: TableMetadata) -> None:
+        self._metadata, self._spec = metadata, metadata.partition_spec
+        self._target = int(metadata.properties.get(TARGET_FILE_SIZE_PROPERTY, DEFAULT_TARGET_FILE_SIZE))
+        self._rows: dict[tuple[Any, ...], int] = {}
+        self._bytes: dict[tuple[Any, ...], float] = {}
+
+    def add_remaining(self, io: TableIO, live: LiveFile, gone: BitMap64) -> None:
+        """Add what remains of a file."""
+        rows, size = _kept(live, gone, None)
+        if live.file.spec_id == self._spec.spec_id or not self._spec.fields:
+            self._add(live.file.partition if self._spec.fields else (), rows, size)
+            return
+        paths = (self._metadata.schema.find_column_name(part.source_id) or "" for part in self._spec.fields)
+        names = {path.split(".")[0] for path in paths}
+        read = ReadOptions(self._metadata.schema.select(*names), deleted={live.path: gone})
+        for batch in io.reader.stream([live], read):
+            self._add_batch(batch, size / max(rows, 1))
+
+    def add_new(self, rows: pa.Table | None, removed: Mapping[LiveFile, BitMap64]) -> None:
+        """Add new rows; each is taken to need as much as one of the files that rows leave, else of the table."""
+        if rows is None or not rows.num_rows:
+            return
+        counters = TableCounters.of(self._metadata)
+        size, number = counters.bytes, counters.records
+        if removed:
+            size = sum(live.file.file_size_in_bytes for live in removed)
+            number = sum(live.file.record_count for live in removed)
+        each = size / number if number else rows.nbytes / rows.num_rows
+        for batch in rows.to_batches():
+            self._add_batch(batch, each)
+
+    def files(self) -> Iterator[ContentFile]:
+        """Yield the files."""
+        for partition, rows in self._rows.items():
+            size = self._bytes[partition]
+            group = max(size * ROW_GROUP_ROWS / max(rows, 1), 1)  # no file ends within one
+            number = max(ceil(size / (ceil(self._target / group) * group)), 1)
+            for index in range(number):
+                share = rows * (index + 1) // number - rows * index // number
+                yield _new_file(self._spec.spec_id, partition, share, round(size / number))
+
+    def _add_batch(self, batch: pa.RecordBatch, each: float) -> None:
+        for partition, rows in split_by_partition(self._spec, self._metadata.schema, batch):
+            self._add(partition, rows.num_rows, rows.num_rows * each)
+
+    def _add(self, partition: tuple[Any, ...], rows: int, size: float) -> None:
+        self._rows[partition] = self._rows.get(partition, 0) + rows
+        self._bytes[partition] = self._bytes.get(partition, 0.0) + size
+
+
+def _kept(live: LiveFile, gone: BitMap64, placed: PlacedRows | None) -> tuple[int, int]:
+    """Return how many rows a file has once it is written anew, and about how many bytes."""
+    rows = live.file.record_count - len(gone) + (placed.rows.num_rows if placed else 0)
+    return rows, round(live.file.file_size_in_bytes * rows / live.file.record_count)
+
+
+def _new_file(spec_id: int, partition: tuple[Any, ...], rows: int, size: int) -> ContentFile:
+    return ContentFile(Content.DATA, "", "PARQUET", spec_id, partition, rows, size)
+
+
+def _vector(live: LiveFile, rows: int) -> ContentFile:
+    return ContentFile(Content.POSITION_DELETES, "", "PUFFIN", live.file.spec_id, live.file.partition, rows, 0)
 
 
 def explained_files(changes: FileChanges, mode: WriteMode) -> tuple[FileExplanation, ...]:

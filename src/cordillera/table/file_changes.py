@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 from pyroaring import BitMap64
@@ -22,6 +24,17 @@ from cordillera.table.row_order import row_order
 from cordillera.table.snapshot_producer import FileChanges
 
 LINEAGE = (ROW_ID, LAST_UPDATED)
+ChangesBuilder: TypeAlias = Callable[
+    [
+        TableIO,
+        TableMetadata,
+        pa.Table | None,
+        Mapping[LiveFile, BitMap64],
+        Mapping[LiveFile, PlacedRows] | None,
+    ],
+    FileChanges,
+]
+"""What has the parameters of ``build_changes`` and tells what becomes of files."""
 
 
 def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
@@ -35,6 +48,51 @@ def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
         io.clock.new_id,
         row_order(io.engine, metadata),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePlan:
+    """What is to become of the files that rows are taken out of.
+
+    Attributes:
+        emptied: Files of which no row remains.
+        copied: Files to write anew, each with every position to leave out.
+        marked: Files that stay, each with every position that is deleted then.
+        gathered: Those of the files written anew whose remaining rows go to new files together.
+        touched: What is known of the files of which some rows go and some remain.
+    """
+
+    emptied: tuple[LiveFile, ...]
+    copied: Mapping[LiveFile, BitMap64]
+    marked: Mapping[LiveFile, BitMap64]
+    gathered: Set[LiveFile]
+    touched: Mapping[LiveFile, TouchedFile]
+
+
+def plan_changes(
+    io: TableIO,
+    metadata: TableMetadata,
+    removed: Mapping[LiveFile, BitMap64],
+    placed: Mapping[LiveFile, PlacedRows],
+) -> ChangePlan:
+    """Decide what is to become of the files that rows are taken out of; nothing is written.
+
+    Args:
+        io: Access to the table's files.
+        metadata: The table.
+        removed: Positions to take out, by live file.
+        placed: Rows that take the place of removed ones, by live file, where files are rewritten.
+    """
+    deleted = {live: _all_deleted(io, live, gone) for live, gone in removed.items()}
+    rewriting = files_to_rewrite(metadata, removed)
+    emptied = tuple(
+        live for live, positions in deleted.items() if len(positions) == live.file.record_count and live not in placed
+    )
+    partly = {live: positions for live, positions in deleted.items() if live not in emptied}
+    copied = {live: positions for live, positions in partly.items() if live in rewriting}
+    marked = {live: positions for live, positions in partly.items() if live not in rewriting}
+    gathered = files_to_gather(metadata, rewriting) & copied.keys()
+    return ChangePlan(emptied, copied, marked, gathered, {live: _touched(live, len(removed[live])) for live in partly})
 
 
 def build_changes(
@@ -53,21 +111,14 @@ def build_changes(
         removed: Positions to take out, by live file.
         placed: Rows that take the place of removed ones, by live file, where files are rewritten.
     """
-    deleted = {live: _all_deleted(io, live, gone) for live, gone in removed.items()}
-    placed, rewriting = placed or {}, files_to_rewrite(metadata, removed)
-    gathered = files_to_gather(metadata, rewriting)
-    emptied = tuple(
-        live for live, positions in deleted.items() if len(positions) == live.file.record_count and live not in placed
-    )
-    partly = {live: positions for live, positions in deleted.items() if live not in emptied}
-    copied = {live: positions for live, positions in partly.items() if live in rewriting}
-    marked = {live: positions for live, positions in partly.items() if live not in rewriting}
-    if copied or metadata.write_mode is WriteMode.COPY_ON_WRITE:
-        new = _copied(io, metadata, rows, copied, placed, gathered)
+    placed = placed or {}
+    plan = plan_changes(io, metadata, removed, placed)
+    if plan.copied or metadata.write_mode is WriteMode.COPY_ON_WRITE:
+        new = _copied(io, metadata, rows, plan.copied, placed, plan.gathered)
     else:
         new = _new_files(io, metadata, rows)
-    touched = {live: _touched(live, len(removed[live])) for live in partly}
-    return FileChanges(new, (*emptied, *copied), write_vectors(io, metadata, marked), touched)
+    vectors = write_vectors(io, metadata, plan.marked)
+    return FileChanges(new, (*plan.emptied, *plan.copied), vectors, plan.touched)
 
 
 def files_to_rewrite(metadata: TableMetadata, removed: Mapping[LiveFile, BitMap64]) -> set[LiveFile]:
@@ -134,9 +185,7 @@ def _copied(
 ) -> tuple[ContentFile, ...]:
     """Write touched files anew, each for itself or gathered, and new rows to new files with those."""
     written = rewrite_files(io, metadata, {live: g for live, g in partly.items() if live not in gathered}, placed)
-    together = {
-        live: partly[live] for live in sorted(gathered & partly.keys(), key=lambda live: repr(live.file.partition))
-    }
+    together = {live: partly[live] for live in sorted(gathered, key=lambda live: repr(live.file.partition))}
     try:
         if together or (rows is not None and rows.num_rows):
             written += data_writer(io, metadata).write(_rewritten(io, metadata, together, rows))

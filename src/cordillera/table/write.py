@@ -24,8 +24,8 @@ from cordillera.table.content_file import ContentFile
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.describe import describe_changes
-from cordillera.table.explanation import NotingLookup, NotingReader, Searched, explained_files
-from cordillera.table.file_changes import build_changes
+from cordillera.table.explanation import NotingLookup, NotingReader, Searched, explained_files, foreseen_changes
+from cordillera.table.file_changes import ChangesBuilder, build_changes
 from cordillera.table.keyed_write import computes_rows, merged
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file
@@ -76,15 +76,13 @@ class TableWriter(WriteStaging):
         self._io.storage.delete(prepared.written)
 
     def explain(self, staged: StagedWrite, metadata: TableMetadata) -> WriteExplanation:
-        """Work out what a staged write does to the table as it is; nothing that is written for that remains."""
+        """Work out what a staged write does to the table as it is, without writing anything."""
         searched = Searched()
         self._io.reader = NotingReader(self._io.storage, self._io.files, searched)
         self._io.keys = NotingLookup(self._io.storage, self._io.files, searched)
         with self._journal.all_or_nothing():
-            resolved = self._resolve(staged, metadata)
+            resolved = self._resolve(staged, metadata, foreseen_changes)
         changes, live = resolved.changes, self._live(metadata)
-        written = [*changes.added, *(vector for _, vector in changes.vectors)]
-        self._io.storage.delete({file.file_path for file in written})
         files = explained_files(changes, metadata.write_mode)
         return WriteExplanation(
             operation=staged.operation,
@@ -138,19 +136,21 @@ class TableWriter(WriteStaging):
         written = list(dict.fromkeys(written))
         return PreparedWrite(tuple(requirements), tuple(updates), manifest, snapshot, tuple(written), basis)
 
-    def _resolve(self, staged: StagedWrite, metadata: TableMetadata) -> _Resolved:
+    def _resolve(
+        self, staged: StagedWrite, metadata: TableMetadata, build: ChangesBuilder = build_changes
+    ) -> _Resolved:
         if staged.batch is not None:
-            return self._merge(staged, metadata, staged.batch)
+            return self._merge(staged, metadata, staged.batch, build)
         if staged.operation is Operation.APPEND:
             self.refuse_stored_keys(staged.files, metadata, self._live(metadata), {})
             return replace(_replaced(staged, ()), removed={})
         if staged.operation is Operation.REPLACE_PARTITIONS:
-            return self._replace_rows(staged, metadata, self._same_partitions(staged.files, metadata))
+            return self._replace_rows(staged, metadata, self._same_partitions(staged.files, metadata), build)
         if staged.where is None:
             return _replaced(staged, self._live(metadata))
-        return self._replace_where(staged, metadata, staged.where)
+        return self._replace_where(staged, metadata, staged.where, build)
 
-    def _merge(self, staged: StagedWrite, metadata: TableMetadata, batch: pa.Table) -> _Resolved:
+    def _merge(self, staged: StagedWrite, metadata: TableMetadata, batch: pa.Table, build: ChangesBuilder) -> _Resolved:
         live = self._live(metadata)
         if staged.clauses:
             result = ConditionalMerge(self._io, metadata, live, staged.clauses, self._dataset).merge(batch)
@@ -159,7 +159,7 @@ class TableWriter(WriteStaging):
         _pass_on(staged.inspect(iter(result.rows.drop_columns([ROW_ID]).to_batches())))
         if staged.operation is Operation.PARTIAL_UPDATE and result.new is not None:
             _pass_on(staged.inspect_new(iter(result.new.to_batches())))
-        changes = build_changes(self._io, metadata, result.rows, result.removed, result.placed)
+        changes = build(self._io, metadata, result.rows, result.removed, result.placed)
         semantics = metadata.semantics
         computed = computes_rows(staged.operation, batch.column_names, semantics)
         looked_at_others = result.late or staged.clauses or computed or semantics.history is not None
@@ -167,7 +167,9 @@ class TableWriter(WriteStaging):
         counts = (result.inserted, result.updated, result.deleted, result.late)
         return _Resolved(changes, *counts, result.tombstones, result.properties, removed)
 
-    def _replace_where(self, staged: StagedWrite, metadata: TableMetadata, where: RowFilter) -> _Resolved:
+    def _replace_where(
+        self, staged: StagedWrite, metadata: TableMetadata, where: RowFilter, build: ChangesBuilder
+    ) -> _Resolved:
         """Take out the rows a filter is true for, and put in the staged ones, which all have to satisfy it."""
         strangers = self._count_outside(staged.files, metadata, where)
         if strangers:
@@ -175,15 +177,15 @@ class TableWriter(WriteStaging):
                 f"{strangers} of the rows that replace {where.sql} in {self._dataset} do not satisfy that condition.",
                 hint="Leave them out, or widen the condition.",
             )
-        return self._replace_rows(staged, metadata, self.matching(where, metadata, self._live(metadata)))
+        return self._replace_rows(staged, metadata, self.matching(where, metadata, self._live(metadata)), build)
 
     def _replace_rows(
-        self, staged: StagedWrite, metadata: TableMetadata, gone: Mapping[LiveFile, BitMap64]
+        self, staged: StagedWrite, metadata: TableMetadata, gone: Mapping[LiveFile, BitMap64], build: ChangesBuilder
     ) -> _Resolved:
         """Take out rows and put in the staged ones."""
         rest = [live for live in self._live(metadata) if len(gone.get(live, ())) < live.live_rows]
         self.refuse_stored_keys(staged.files, metadata, rest, gone)
-        built = build_changes(self._io, metadata, None, gone)
+        built = build(self._io, metadata, None, gone, None)
         deleted = sum(min(len(positions), live.live_rows) for live, positions in gone.items())
         changes = replace(built, added=(*built.added, *staged.files))
         removed = gone if staged.operation is Operation.DELETE else None
