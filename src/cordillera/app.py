@@ -22,6 +22,7 @@ from cordillera.catalog.evolution import EvolutionService
 from cordillera.catalog.external_commits import ExternalCommitService
 from cordillera.catalog.external_tables import ExternalTableService
 from cordillera.catalog.queries import QueryService
+from cordillera.catalog.registration import RegistrationService
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.staging import StagingService
 from cordillera.catalog.tables import TableService
@@ -95,6 +96,7 @@ class Application:
         self.transactions = TransactionService(store, staging, self.commits, clock)
         self.external_commits = ExternalCommitService(store, catalog, tables, self.commits)
         self.external_tables = ExternalTableService(catalog, tables, self.external_commits, clock)
+        self.registration = RegistrationService(catalog, tables, self.external_commits)
         self.branches = BranchService(store, catalog, tables, self.commits)
         self.queries = QueryService(store, tables, engine)
         self.completions = CompletionService(store, catalog)

@@ -32,6 +32,7 @@ class Furniture:
     spare_subscriptions: tuple[str, ...]
     run: str
     spare_token: str
+    dropped_metadata: str
 
 
 def furnish(folder: Path) -> Furniture:
@@ -50,9 +51,11 @@ def furnish(folder: Path) -> Furniture:
         orders.write(ROWS.slice(0, 1), "upsert", completes="2026-01-30")
         orders.put_contract(lake.backend.draft_contract("sales.orders"))
         lake.create_dataset("sales.daily", DAILY, completion_unit="day")
-        for name in ("deletable", "restorable", "renameable", "changeable", "mergeable"):
+        for name in ("deletable", "restorable", "renameable", "registrable", "changeable", "mergeable"):
             lake.create_dataset(f"sales.{name}", ROWS.schema, key=["id"])
         lake.dataset("sales.restorable").delete()
+        dropped = lake.dataset("sales.registrable").metadata_location
+        lake.dataset("sales.registrable").delete()
         _branch_out(lake)
         for name in ("analysts", "spare"):
             lake.create_target(name, "duckdb", path=str(folder / f"{name}.duckdb"))
@@ -75,6 +78,7 @@ def furnish(folder: Path) -> Furniture:
         tuple(str(spare.id) for spare in spares),
         str(run.id),
         str(token.token.id),
+        dropped,
     )
 
 

@@ -54,6 +54,7 @@ SUCCESS = {
     "dataset search": Case("bought", "sales.orders"),
     "dataset show": Case("sales.orders", "decimal(10, 2)"),
     "dataset update": Case("sales.orders --owner team-x", "Updated"),
+    "dataset register": Case("sales.registered {dropped_metadata}", "Registered sales.registered"),
     "dataset rename": Case("sales.renameable sales.renamed", "sales.renameable is called sales.renamed now."),
     "dataset lifecycle": Case("sales.changeable_v1 deprecated", "sales.changeable_v1 is deprecated."),
     "dataset evolve": Case("sales.changeable --add note:string", "Changed the columns"),
@@ -149,6 +150,7 @@ FAILURE = {
     "dataset search": Case("--limit x", "--limit", 2),
     "dataset show": Case("sales.nothing", "Datasets in sales:", 3),
     "dataset update": Case("sales.orders", "There is nothing to change", 2),
+    "dataset register": Case("sales.registered file:///etc/passwd", "is outside the storage root", 6),
     "dataset rename": Case("sales.orders sales.bought", "sales.daily", 4),
     "dataset lifecycle": Case("sales.orders asleep", "unreleased, active, deprecated, retired", 2),
     "dataset evolve": Case("sales.orders --widen total:string", "cannot become string", 4),
@@ -238,6 +240,7 @@ def fill(furniture: Furniture, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         "subscription": furniture.subscription,
         "run": furniture.run,
         "spare_token": furniture.spare_token,
+        "dropped_metadata": furniture.dropped_metadata,
         **{f"spare_{number}": one for number, one in enumerate(furniture.spare_subscriptions)},
     }
 

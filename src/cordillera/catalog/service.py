@@ -437,6 +437,50 @@ class CatalogService:
             self._dataset_event(tx, restored, version, "restored")
         return restored
 
+    def has_version(self, version_id: UUID) -> bool:
+        """Tell whether a dataset, deleted ones included, has a dataset version of that id."""
+        with self._store.read() as tx:
+            return tx.dataset_versions.get(version_id) is not None
+
+    def restore_table(self, version_id: UUID, metadata_location: str, name: str) -> ResolvedDataset:
+        """Bring back, under any name, the deleted dataset that a table belongs to.
+
+        Args:
+            version_id: The dataset version that is the table.
+            metadata_location: The table's metadata file, which has to be its newest: there is no other state of it.
+            name: What the dataset is to be called.
+
+        Raises:
+            NotAllowedError: If the dataset is not deleted, or the file is not the newest.
+            AlreadyExistsError, NamespaceNotFoundError, InvalidNameError: As their names say.
+        """
+        ref = _unversioned(name)
+        check_dataset_name(ref.name)
+        with self._store.write() as tx:
+            version = tx.dataset_versions.get(version_id)
+            deleted = None if version is None else tx.datasets.get_by_id(version.dataset_id)
+            if version is None or deleted is None or deleted.deleted_at is None:
+                whose = "another dataset" if deleted is None else f"the dataset {deleted.full_name}"
+                raise NotAllowedError(f"The table of {metadata_location} belongs to {whose}.", hint="Rename that one.")
+            if version.metadata_location != metadata_location:
+                raise NotAllowedError(
+                    f"{metadata_location} is not the newest metadata file of {deleted.full_name}, which was deleted.",
+                    hint=f"Its newest is {version.metadata_location}.",
+                )
+            _existing_namespace(tx, ref.namespace)
+            now = self._clock.now()
+            restored = replace(
+                deleted, namespace=ref.namespace, name=ref.name, deleted_at=None, purge_after=None, updated_at=now
+            )
+            tx.datasets.update(restored)
+            tx.search.index(restored, tx.dataset_versions.columns(_meant(tx, restored, None).id))
+            if tx.datasets.get(deleted.namespace, deleted.name) is None:  # else the lineage is another's as well
+                rename_node(tx.lineage, NodeKind.DATASET, deleted.full_name, restored.full_name, now)
+            details = {"from": deleted.full_name, "metadata_location": metadata_location}
+            self._audit(tx, "dataset.register", "dataset", restored.full_name, details)
+            self._dataset_event(tx, restored, version, "restored", {"from": deleted.full_name})
+        return ResolvedDataset(restored, version)
+
     def purge_deleted(self, limit: int = 100) -> int:
         """Remove deleted datasets whose retention has passed, rows first, then files; return how many."""
         purged = 0

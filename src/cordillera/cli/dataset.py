@@ -181,6 +181,22 @@ def lifecycle(
     show_outcome(f"{label} is {changed.version.lifecycle}.", changed, DETAILS)
 
 
+@command(
+    app,
+    "register",
+    example="cordillera dataset register sales.orders s3://bucket/sales/orders/0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3"
+    "/metadata/00007-0199a1c2-9d10-7001-8b1f-0a1b2c3d4e5f.metadata.json",
+)
+def register(
+    name: DatasetName,
+    metadata_location: Annotated[str, typer.Argument(metavar="METADATA", help="The table's metadata file.")],
+) -> None:
+    """Make a table in the lake's storage that belongs to no dataset one; that of a deleted one brings it back."""
+    with open_lake() as lake:
+        registered = lake.backend.register_dataset(name, metadata_location)
+    show_outcome(f"Registered {name} with {counted(registered.version.rows, 'row')}.", registered, DETAILS)
+
+
 @command(app, "rename", example="cordillera dataset rename sales.orders commerce.orders")
 def rename(
     name: DatasetName,

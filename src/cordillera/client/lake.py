@@ -167,6 +167,18 @@ class Lake:
         """Return a dataset by name. It is looked up when something is asked of it."""
         return Dataset(self.backend, name)
 
+    def register_dataset(self, name: str, metadata_location: str) -> Dataset:
+        """Make a table that lies in the lake's storage, and belongs to no dataset, one.
+
+        Its snapshots are checked as commits are. The table of a deleted dataset brings back that one.
+
+        Args:
+            name: What to call it.
+            metadata_location: The table's metadata file.
+        """
+        self.backend.register_dataset(name, metadata_location)
+        return Dataset(self.backend, name)
+
     def restore_dataset(self, name: str) -> Dataset:
         """Bring back a deleted dataset."""
         self.backend.restore_dataset(name)

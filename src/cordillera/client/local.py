@@ -167,6 +167,11 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
         found = self.app.catalog.set_lifecycle(name, wanted)
         return self.dataset(str(found.dataset.ref(found.version.number)))
 
+    def register_dataset(self, name: str, metadata_location: str) -> DatasetDetails:
+        """Make a table that lies in the lake's storage a dataset."""
+        self.app.registration.register(name, metadata_location)
+        return self.dataset(name)
+
     def rename_dataset(self, name: str, new_name: str) -> Dataset:
         """Call a dataset otherwise, or move it to another namespace."""
         return self.app.catalog.rename_dataset(name, new_name)

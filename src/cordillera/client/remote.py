@@ -173,6 +173,11 @@ class RemoteBackend(RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenan
         address = path("datasets", name) + "/lifecycle"
         return self._server.post(DatasetDetails, address, {"lifecycle": lifecycle}, method="PUT")
 
+    def register_dataset(self, name: str, metadata_location: str) -> DatasetDetails:
+        """Make a table that lies in the lake's storage a dataset."""
+        body = {"metadata_location": metadata_location}
+        return self._server.post(DatasetDetails, path("datasets", name) + "/register", body)
+
     def rename_dataset(self, name: str, new_name: str) -> Dataset:
         """Call a dataset otherwise, or move it to another namespace."""
         return self._server.post(Dataset, path("datasets", name) + "/rename", {"name": new_name})

@@ -93,4 +93,4 @@ def iceberg_error(
 
 def is_commit(method: str, path: str) -> bool:
     """Tell whether a request makes a commit."""
-    return method == "POST" and (path.endswith("/transactions/commit") or "/tables" in path)
+    return method == "POST" and (path.endswith(("/transactions/commit", "/register")) or "/tables" in path)

@@ -29,7 +29,7 @@ from cordillera.catalog.external_commits import TableChange
 from cordillera.catalog.external_tables import NewExternalTable
 from cordillera.catalog.service import ResolvedDataset
 from cordillera.commit_codec import CREATE, requirements_from_plain, updates_from_plain
-from cordillera.errors import InvalidInputError
+from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec.table_metadata import TableMetadata
 
 router = APIRouter(tags=["iceberg"])
@@ -60,6 +60,16 @@ class Identifier(BaseModel):
     def dotted(self) -> str:
         """The name as datasets have it."""
         return ".".join([*self.namespace, self.name])
+
+
+class Registration(BaseModel):
+    """A table that is there."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: Text
+    metadata_location: Text = Field(alias="metadata-location")
+    overwrite: bool = False
 
 
 class Renaming(BaseModel):
@@ -117,6 +127,18 @@ def create_table(lake: Lake, namespace: NamespaceName, wanted: NewTable) -> Resp
     if wanted.stage_create:
         return _answer(lake, None, lake.external_tables.stage(table))
     return _loaded(lake, lake.external_tables.create(table))
+
+
+@router.post("/namespaces/{namespace}/register", summary="Register a table")
+def register_table(lake: Lake, namespace: NamespaceName, wanted: Registration) -> Response:
+    """Make a table that lies in the lake's storage, and belongs to no dataset, one; its snapshots are checked first."""
+    name = f"{namespace}.{wanted.name}"
+    if wanted.overwrite:
+        raise NotAllowedError(
+            f"{name} is not overwritten by another table: its snapshots, subscriptions and contract are its own.",
+            hint="Drop it, or register the other table under another name.",
+        )
+    return _loaded(lake, lake.registration.register(name, wanted.metadata_location))
 
 
 @router.get("/namespaces/{namespace}/tables/{table}", summary="Load a table")

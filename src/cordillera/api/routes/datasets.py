@@ -49,6 +49,12 @@ class NewDataset(NewDatasetVersion):
     tags: list[Text] = []
 
 
+class RegisteredTable(BaseModel):
+    """A table that is there."""
+
+    metadata_location: Text = Field(description="Its metadata file.")
+
+
 class NewName(BaseModel):
     """What a dataset is to be called."""
 
@@ -160,6 +166,12 @@ def show_dataset(backend: Backend, name: Name) -> DatasetDetails:
 def update_dataset(backend: Backend, name: Name, change: DatasetChange) -> Dataset:
     """Change the owner, the description or the tags."""
     return backend.update_dataset(name, owner=change.owner, description=change.description, tags=change.tags)
+
+
+@router.post("/datasets/{name}/register", status_code=201, summary="Register a table")
+def register_dataset(backend: Backend, name: Name, wanted: RegisteredTable) -> DatasetDetails:
+    """Make a table that lies in the lake's storage, and belongs to no dataset, one; its snapshots are checked first."""
+    return backend.register_dataset(name, wanted.metadata_location)
 
 
 @router.post("/datasets/{name}/rename", summary="Rename a dataset")
