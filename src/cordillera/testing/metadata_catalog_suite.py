@@ -24,6 +24,7 @@ from cordillera.testing.metadata_samples import (
     columns,
     dataset,
     dataset_version,
+    job,
     later,
     manifest,
     namespace,
@@ -98,6 +99,25 @@ class CatalogSuite:
         with store.read() as tx:
             assert tx.datasets.get("sales", "customers") == other
             assert tx.datasets.count() == 2
+
+    def test_a_dataset_moves_to_another_namespace(self, store: MetadataStore) -> None:
+        made, _ = stored_dataset(store)
+        moved = replace(made, namespace="other", name="bought")
+        with store.write() as tx:
+            tx.namespaces.insert(namespace("other"))
+            assert tx.datasets.lock("sales", "orders") == made
+            assert tx.datasets.lock("sales", "none") is None
+            tx.datasets.update(moved)
+            with pytest.raises(NamespaceNotFoundError, match="nowhere"):
+                tx.datasets.update(replace(made, namespace="nowhere"))
+            tx.jobs.insert(replace(job("sales.copy"), inputs=("other.bought",), output="sales.copied"))
+        with store.read() as tx:
+            assert (tx.datasets.get("other", "bought"), tx.datasets.get("sales", "orders")) == (moved, None)
+            assert [tx.jobs.naming(name, 9) for name in ("other.bought", "sales.copied", "sales.orders")] == [
+                ["sales.copy"],
+                ["sales.copy"],
+                [],
+            ]
 
     def test_datasets_are_listed_by_full_name(self, store: MetadataStore) -> None:
         names = ["sales.a", "sales.b", "sales.b2", "sales_eu.a", "sale.z", "sales.a_1"]
