@@ -69,7 +69,11 @@ class PyIceberg(RestEngine):
     writes = (2,)
 
     def __init__(self, url: str, token: str) -> None:
-        self._catalog = RestCatalog("lake", uri=f"{url}/iceberg", token=token)
+        self._catalog = RestCatalog("lake", uri=f"{url}/iceberg", **self.credentials(url, token))
+
+    def credentials(self, url: str, token: str) -> dict[str, str]:
+        """Return how the client shows who it is."""
+        return {"token": token}
 
     def tables(self, namespace: str) -> list[str]:
         return [name for _, name in self._catalog.list_tables(namespace)]
@@ -116,7 +120,12 @@ class DuckDB(RestEngine):
         for name in ("avro", "httpfs", "iceberg"):
             folder = resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
             self._connection.execute(f"LOAD '{folder / f'{name}.duckdb_extension'}'")
-        self._connection.execute(f"ATTACH 'lake' AS lake (TYPE iceberg, ENDPOINT '{url}/iceberg', TOKEN '{token}')")
+        shown = self.credentials(url, token)
+        self._connection.execute(f"ATTACH 'lake' AS lake (TYPE iceberg, ENDPOINT '{url}/iceberg', {shown})")
+
+    def credentials(self, url: str, token: str) -> str:
+        """Return how the client shows who it is."""
+        return f"TOKEN '{token}'"
 
     def tables(self, namespace: str) -> list[str]:
         shown = "SELECT table_name FROM information_schema.tables WHERE table_schema = ?"

@@ -1,13 +1,15 @@
-"""API tokens: who is calling."""
+"""API tokens, and the access tokens that stand for them: who is calling."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from cordillera.access.signed_tokens import Signer
 from cordillera.context import current
 from cordillera.errors import AuthenticationError, InvalidInputError, NotFoundError
 from cordillera.ports.clock import Clock
@@ -17,6 +19,8 @@ from cordillera.spec.texts import check_texts
 
 _PREFIX = "cdl_"
 _TOUCH_EVERY = timedelta(minutes=1)
+_ACCESS_TOKENS = "access-tokens"
+_ACCESS_TIME = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,23 @@ class NewToken:
         return f"NewToken({self.token!r}, secret=…)"
 
 
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What stands for an API token for a while."""
+
+    secret: str
+    expires_in: int
+    """Seconds."""
+
+    def __repr__(self) -> str:
+        return f"AccessToken(secret=…, expires_in={self.expires_in})"
+
+
 class AccessService:
-    """Makes, lists, revokes and checks API tokens.
+    """Makes, lists, revokes and checks API tokens, and access tokens that stand for them for an hour.
 
     Args:
-        store: Keeps their hashes.
+        store: Keeps their hashes, and the key that signs access tokens.
         clock: Time and ids.
     """
 
@@ -74,23 +90,77 @@ class AccessService:
                 raise NotFoundError(f"There is no token {token_id}.", hint="See: cordillera token list.")
             self._audit(tx, "token.revoke", str(token_id), {})
 
+    def issue(self, client_id: str, secret: str) -> AccessToken:
+        """Return an access token for client credentials.
+
+        Args:
+            client_id: The id or the name of an API token.
+            secret: Its secret.
+
+        Raises:
+            AuthenticationError: If they are not those of a valid API token.
+        """
+        token = self._valid(secret) if secret.startswith(_PREFIX) else None
+        names = (str(token.id), token.name) if token is not None else ("", "")
+        same = [hmac.compare_digest(client_id.encode(), name.encode()) for name in names]
+        if token is None or not any(same):
+            raise AuthenticationError(
+                "The client id and the secret are not those of an API token.", hint="See: cordillera token list."
+            )
+        return self._issue(token)
+
+    def renew(self, secret: str) -> AccessToken:
+        """Return a new access token for an access token, or an API token's secret, that is valid.
+
+        Raises:
+            AuthenticationError: If it is not.
+        """
+        return self._issue(self._token(secret))
+
     def authenticate(self, secret: str) -> str:
-        """Return the principal that a token stands for.
+        """Return the principal that an API token, or an access token, stands for.
 
         Raises:
             AuthenticationError: If the token is unknown or has expired; the message does not tell which.
         """
-        now = self._clock.now()
-        with self._store.read() as tx:
-            token = tx.tokens.by_hash(_hash(secret)) if secret.startswith(_PREFIX) else None
-        if token is None or (token.expires_at is not None and token.expires_at <= now):
+        return self._token(secret).principal
+
+    def _token(self, secret: str) -> Token:
+        token = self._valid(secret)
+        if token is None:
             raise AuthenticationError(
                 "The token is not valid.", hint="Make a new one with: cordillera token create NAME."
             )
+        now = self._clock.now()
         if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
             with self._store.write() as tx:
                 tx.tokens.touch(token.id, now)
-        return token.principal
+        return token
+
+    def _valid(self, secret: str) -> Token | None:
+        """Return the API token that a secret is of, or that an access token stands for, as long as it is valid."""
+        now = self._clock.now()
+        with self._store.read() as tx:
+            if secret.startswith(_PREFIX):
+                token = tx.tokens.by_hash(_hash(secret))
+            else:
+                signer = _signer(tx)
+                token_id = signer.verified(secret, now) if signer is not None else None
+                token = tx.tokens.get(token_id) if token_id is not None else None
+        return None if token is None or (token.expires_at is not None and token.expires_at <= now) else token
+
+    def _issue(self, token: Token) -> AccessToken:
+        with self._store.read() as tx:
+            signer = _signer(tx)
+        now = self._clock.now()
+        if signer is None:
+            with self._store.write() as tx:  # of several that make a key at once, the first one's is taken
+                tx.signing_keys.insert(_ACCESS_TOKENS, secrets.token_urlsafe(32), now)
+                signer = _signer(tx)
+            assert signer is not None, "there is a key now"
+        until = now + _ACCESS_TIME
+        until = until if token.expires_at is None else min(until, token.expires_at)
+        return AccessToken(signer.sign(token.id, token.principal, until), int((until - now).total_seconds()))
 
     def _audit(self, tx: Transaction, action: str, name: str, details: dict[str, object]) -> None:
         context = current()
@@ -103,6 +173,11 @@ class AccessService:
             details=details,
             trace_id=context.trace_id,
         )
+
+
+def _signer(tx: Transaction) -> Signer | None:
+    key, lake = tx.signing_keys.get(_ACCESS_TOKENS), tx.lake.get()
+    return None if key is None or lake is None else Signer(key, lake.id)
 
 
 def _hash(secret: str) -> str:

@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from cordillera.access.service import AccessService
+from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.context import local_principal
 from cordillera.errors import AccessDeniedError, AuthenticationError, InvalidConfigurationError, InvalidInputError
 
 COOKIE = "cordillera_token"
 """Holds a person's token: HttpOnly, SameSite=Strict."""
 
-_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/login"})
+_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/login", f"{ICEBERG}/oauth/tokens"})
 _ASSETS = "/static/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -56,6 +56,8 @@ class OperationsSuite:
             tx.tokens.insert(replace(made[0], id=numbered_id(4), hash="hash4", principal="user:ben"))
             assert tx.tokens.by_hash("hash1") == made[1]
             assert tx.tokens.by_hash("hash") is None
+            assert tx.tokens.get(made[1].id) == made[1]
+            assert tx.tokens.get(uuid4()) is None
             assert [token.hash for token in tx.tokens.page(None, 3)] == ["hash1", "hash2", "hash3"]
             assert [token.hash for token in tx.tokens.page(numbered_id(2), 3)] == ["hash3", "hash4"]
             tx.tokens.touch(made[1].id, later(5))

@@ -82,6 +82,8 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "lineage.degree": lambda tx: tx.lineage.degree(NODES, upstream=True),
     "lineage.remove": lambda tx: tx.lineage.remove(NODES[0]),
     "tokens.by_hash": lambda tx: tx.tokens.by_hash("a"),
+    "tokens.get": lambda tx: tx.tokens.get(ID),
+    "signing_keys.get": lambda tx: tx.signing_keys.get("a"),
     "tokens.page": lambda tx: tx.tokens.page(ID, 9),
     "events.append": lambda tx: append_event(tx, ID),
     "events.unhandled": lambda tx: (append_event(tx, ID), append_event(tx), tx.events.unhandled(9)),

@@ -1,4 +1,4 @@
-"""Rows of API tokens."""
+"""Rows of API tokens and signing keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import tokens
+from cordillera.adapters.db.schema import signing_keys, tokens
 from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError
 from cordillera.ports.metadata.access import Token
@@ -33,6 +33,10 @@ class SqlTokenRows:
         """Return the token of a hash."""
         return TOKEN.one(self._session, TOKEN.select().where(tokens.c.hash == token_hash))
 
+    def get(self, token_id: UUID) -> Token | None:
+        """Return a token by id."""
+        return TOKEN.one(self._session, TOKEN.select().where(tokens.c.id == token_id))
+
     def page(self, after: UUID | None, limit: int) -> list[Token]:
         """Return tokens by id behind ``after``."""
         query = TOKEN.select()
@@ -47,3 +51,19 @@ class SqlTokenRows:
     def touch(self, token_id: UUID, now: datetime) -> None:
         """Note that a token was used."""
         self._session.write(sa.update(tokens).where(tokens.c.id == token_id).values(last_used_at=now))
+
+
+class SqlSigningKeyRows:
+    """See :class:`cordillera.ports.metadata.access.SigningKeyRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, purpose: str) -> str | None:
+        """Return a key."""
+        found = self._session.scalar(sa.select(signing_keys.c.secret).where(signing_keys.c.purpose == purpose))
+        return None if found is None else str(found)
+
+    def insert(self, purpose: str, secret: str, now: datetime) -> None:
+        """Add a key, unless there is one for the purpose."""
+        self._session.insert_new(signing_keys, {"purpose": purpose, "secret": secret, "created_at": now})

@@ -374,6 +374,14 @@ tokens = Table(
     _index("ix_tokens_name", "principal", "name", unique=True),
 )
 
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("purpose", Text, primary_key=True),
+    Column("secret", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

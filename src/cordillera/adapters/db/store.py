@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cordillera.adapters.db.access import SqlTokenRows
+from cordillera.adapters.db.access import SqlSigningKeyRows, SqlTokenRows
 from cordillera.adapters.db.catalog import SqlDatasetRows, SqlNamespaceRows
 from cordillera.adapters.db.completion import SqlCompletionRows
 from cordillera.adapters.db.contracts import SqlContractRows
@@ -24,7 +24,7 @@ from cordillera.adapters.db.subscriptions import SqlSubscriptionRows, SqlTargetR
 from cordillera.adapters.db.tasks import SqlTaskRows
 from cordillera.adapters.db.workflows import SqlJobRows, SqlRunRows
 from cordillera.ports.metadata import Transaction
-from cordillera.ports.metadata.access import TokenRows
+from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
 from cordillera.ports.metadata.catalog import (
     DatasetRows,
     DatasetVersionRows,
@@ -60,6 +60,7 @@ class SqlTransaction:
         self.runs: RunRows = SqlRunRows(session)
         self.lineage: LineageRows = SqlLineageRows(session)
         self.tokens: TokenRows = SqlTokenRows(session)
+        self.signing_keys: SigningKeyRows = SqlSigningKeyRows(session)
         self.events: EventRows = SqlEventRows(session)
         self.audit: AuditRows = SqlAuditRows(session)
         self.tasks: TaskRows = SqlTaskRows(session)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from cordillera.ports.metadata.access import TokenRows
+from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
 from cordillera.ports.metadata.catalog import (
     DatasetRows,
     DatasetVersionRows,
@@ -44,6 +44,7 @@ class Transaction(Protocol):
     runs: RunRows
     lineage: LineageRows
     tokens: TokenRows
+    signing_keys: SigningKeyRows
     events: EventRows
     audit: AuditRows
     tasks: TaskRows

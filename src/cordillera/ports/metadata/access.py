@@ -1,4 +1,4 @@
-"""Rows of API tokens."""
+"""Rows of API tokens and signing keys."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ class TokenRows(Protocol):
     def by_hash(self, token_hash: str) -> Token | None:
         """Return the token of a hash."""
 
+    def get(self, token_id: UUID) -> Token | None:
+        """Return a token by id."""
+
     def page(self, after: UUID | None, limit: int) -> list[Token]:
         """Return tokens by id behind ``after``."""
 
@@ -38,3 +41,13 @@ class TokenRows(Protocol):
 
     def touch(self, token_id: UUID, now: datetime) -> None:
         """Note that a token was used."""
+
+
+class SigningKeyRows(Protocol):
+    """Secret keys that the lake signs with, by purpose. They are made once."""
+
+    def get(self, purpose: str) -> str | None:
+        """Return a key."""
+
+    def insert(self, purpose: str, secret: str, now: datetime) -> None:
+        """Add a key, unless there is one for the purpose."""
