@@ -1,8 +1,7 @@
 """Copy-on-write: a data file written anew with some rows gone and others in the place of stored ones.
 
 Rows keep their order, so a file stays within its key range, and sorted as long as no new row differs in what it is
-sorted by. Row groups without a change, and in changed row groups the
-columns without one, are passed through as bytes.
+sorted by. Row groups without a change, and in changed row groups the columns without one, are passed through as bytes.
 """
 
 from __future__ import annotations

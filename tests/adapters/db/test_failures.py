@@ -241,14 +241,15 @@ def test_a_damaged_page_is_reported(sqlite_store: SqlMetadataStore, sqlite_url: 
 
 
 def test_a_lock_that_is_held_makes_postgres_busy(postgres_store: MetadataStore, postgres_url: str) -> None:
+    sales = namespace()
     with postgres_store.write() as tx:
-        tx.namespaces.insert(namespace())
+        tx.namespaces.insert(sales)
     with psycopg.connect(postgres_url) as other:
         other.execute("SELECT * FROM namespaces FOR UPDATE")
         with pytest.raises(MetadataStoreBusyError, match="in time"), postgres_store.write() as tx:
-            tx.namespaces.update("sales", owner="x", description="x")
+            tx.namespaces.update(replace(sales, owner="x"))
     with postgres_store.write() as tx:
-        tx.namespaces.update("sales", owner="x", description="x")
+        tx.namespaces.update(replace(sales, owner="x"))
 
 
 def test_a_statement_that_takes_too_long_is_given_up(
@@ -268,19 +269,19 @@ def test_a_statement_that_takes_too_long_is_given_up(
 
 
 def test_of_two_that_wait_for_each_other_one_goes_on(postgres_url: str) -> None:
-    store = open_metadata_store(postgres_url)
+    store, stored = open_metadata_store(postgres_url), {name: namespace(name) for name in "ab"}
     with store.write() as tx:
-        tx.namespaces.insert(namespace("a"))
-        tx.namespaces.insert(namespace("b"))
+        for one in stored.values():
+            tx.namespaces.insert(one)
     both = threading.Barrier(2, timeout=30)
     outcome: list[str] = []
 
     def lock(names: str) -> None:
         try:
             with store.write() as tx:
-                tx.namespaces.update(names[0], owner=names, description="")
+                tx.namespaces.update(replace(stored[names[0]], owner=names))
                 both.wait()
-                tx.namespaces.update(names[1], owner=names, description="")
+                tx.namespaces.update(replace(stored[names[1]], owner=names))
             outcome.append(names)
         except MetadataStoreBusyError:
             outcome.append("busy")
