@@ -175,7 +175,7 @@ def test_a_store_that_needs_path_style_works_by_default(tmp_path: Path, s3_serve
         "s3_secret_key": s3_server.secret_key,
     }
     with create_lake(tmp_path / "lake", **storage) as app:
-        app.catalog.create_namespace("sales")
+        app.namespaces.create("sales")
         assert {finding.verdict for finding in app.doctor.examine()} == {"ok"}
 
 

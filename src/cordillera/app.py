@@ -18,9 +18,11 @@ from cordillera.advice.recorder import ScanRecorder
 from cordillera.advice.service import AdviceService
 from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
+from cordillera.catalog.deletion import DeletionService
 from cordillera.catalog.evolution import EvolutionService
 from cordillera.catalog.external_commits import ExternalCommitService
 from cordillera.catalog.external_tables import ExternalTableService
+from cordillera.catalog.namespaces import NamespaceService
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.registration import RegistrationService
 from cordillera.catalog.service import CatalogService
@@ -86,7 +88,9 @@ class Application:
         self.engine = engine = DuckDBEngine(settings.memory_limit, settings.threads)
         self.scans = ScanRecorder(store, clock)
         self.tables = tables = TableService(store, TableIO(self.storage, engine, clock), self.scans)
+        self.namespaces = NamespaceService(store, clock)
         self.catalog = catalog = CatalogService(store, tables, clock)
+        self.deletion = DeletionService(store, tables, clock)
         self.contracts = ContractService(store, tables, engine, clock)
         guards = (self.contracts,)
         self.commits = CommitService(store, tables, clock, guards)
@@ -96,7 +100,7 @@ class Application:
         self.transactions = TransactionService(store, staging, self.commits, clock)
         self.external_commits = ExternalCommitService(store, catalog, tables, self.commits)
         self.external_tables = ExternalTableService(catalog, tables, self.external_commits, clock)
-        self.registration = RegistrationService(catalog, tables, self.external_commits)
+        self.registration = RegistrationService(catalog, self.deletion, tables, self.external_commits)
         self.branches = BranchService(store, catalog, tables, self.commits)
         self.queries = QueryService(store, tables, engine)
         self.completions = CompletionService(store, catalog)

@@ -57,7 +57,7 @@ class Worker:
         handled = operations.dispatch_events() if operations.has_events() else 0
         performed = operations.perform_task(self._name)
         if time.monotonic() >= self._purge_due:
-            self._app.catalog.purge_deleted()
+            self._app.deletion.purge()
             self._app.scans.forget_old()
             self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
         return bool(handled) or performed

@@ -142,13 +142,13 @@ def test_deleted_datasets_come_back_until_their_retention_passes(timed_lake: Lak
         dataset.details()
     assert timed_lake.search("precious").total == 0
     clock.advance(days=6)
-    assert app_of(timed_lake).catalog.purge_deleted() == 0
+    assert app_of(timed_lake).deletion.purge() == 0
     timed_lake.restore_dataset("a.b")
     assert dataset.scan().to_arrow().num_rows == 1
     assert timed_lake.search("precious").total == 1
     dataset.delete()
     clock.advance(days=8)
-    assert app_of(timed_lake).catalog.purge_deleted() == 1
+    assert app_of(timed_lake).deletion.purge() == 1
     with pytest.raises(DatasetNotFoundError):
         timed_lake.restore_dataset("a.b")
     assert files

@@ -260,7 +260,7 @@ def test_tokens_that_do_not_let_in(
             headers={"Authorization": f"Bearer {secret}"} if secret else {},
         )
         assert answer.status_code == 401
-    assert [namespace.name for namespace in app.catalog.namespaces()] == ["sales"]
+    assert [namespace.name for namespace in app.namespaces.page()] == ["sales"]
     assert (len(app.operations.audit()), len(app.operations.events())) == (audit, events)
     with cordillera.connect(url, good.secret) as lake:
         assert [namespace.name for namespace in lake.namespaces()] == ["sales"]

@@ -10,6 +10,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from cordillera.access.signed_tokens import Signer
+from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.errors import AuthenticationError, InvalidInputError, NotFoundError
 from cordillera.ports.clock import Clock
@@ -75,7 +76,7 @@ class AccessService:
         token = Token(self._clock.new_id(), name, principal or current().principal, _hash(secret), now, expires, None)
         with self._store.write() as tx:
             tx.tokens.insert(token)
-            self._audit(tx, "token.create", token.name, {"principal": token.principal})
+            Trail(tx, now).audit("token.create", "token", token.name, {"principal": token.principal})
         return NewToken(token, secret)
 
     def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]:
@@ -88,7 +89,7 @@ class AccessService:
         with self._store.write() as tx:
             if not tx.tokens.delete(token_id):
                 raise NotFoundError(f"There is no token {token_id}.", hint="See: cordillera token list.")
-            self._audit(tx, "token.revoke", str(token_id), {})
+            Trail(tx, self._clock.now()).audit("token.revoke", "token", str(token_id), {})
 
     def issue(self, client_id: str, secret: str) -> AccessToken:
         """Return an access token for client credentials.
@@ -161,18 +162,6 @@ class AccessService:
         until = now + _ACCESS_TIME
         until = until if token.expires_at is None else min(until, token.expires_at)
         return AccessToken(signer.sign(token.id, token.principal, until), int((until - now).total_seconds()))
-
-    def _audit(self, tx: Transaction, action: str, name: str, details: dict[str, object]) -> None:
-        context = current()
-        tx.audit.append(
-            at=self._clock.now(),
-            principal=context.principal,
-            action=action,
-            object_kind="token",
-            object_name=name,
-            details=details,
-            trace_id=context.trace_id,
-        )
 
 
 def _signer(tx: Transaction) -> Signer | None:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import date
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.lookup import ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService, rows_in
 from cordillera.errors import AlreadyExistsError, NotAllowedError, SnapshotNotFoundError
 from cordillera.ports.metadata import MetadataStore

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.requests import CommitRequest, CommitResult
-from cordillera.catalog.service import ResolvedDataset
 from cordillera.catalog.tables import rows_in
+from cordillera.catalog.trail import Trail
 from cordillera.context import RequestContext
 from cordillera.ports.metadata import Transaction
 from cordillera.ports.metadata.catalog import CommitReceipt
@@ -162,25 +163,14 @@ class CommitRecords:
             details["operation"] = self.request.manifest.operation
         if result.completion is not None:
             details["completed"] = result.completion.partition
-        self.tx.audit.append(
-            at=self.now,
-            principal=self.context.principal,
-            action=self.request.action or ("dataset.commit" if self.request.updates else "dataset.complete"),
-            object_kind="dataset",
-            object_name=self.target.name,
-            details=details,
-            trace_id=self.context.trace_id,
-        )
+        action = self.request.action or ("dataset.commit" if self.request.updates else "dataset.complete")
+        self._trail.audit(action, "dataset", self.target.name, details)
 
     def _event(self, topic: Topic, payload: Mapping[str, Any]) -> None:
         if self.request.transaction is not None:
             payload = {**payload, "transaction": self.request.transaction.plain}
-        self.tx.events.append(
-            topic,
-            at=self.now,
-            principal=self.context.principal,
-            trace_id=self.context.trace_id,
-            dataset=self.target.name,
-            dataset_version_id=self.version.id,
-            payload=payload,
-        )
+        self._trail.event(topic, self.target.name, self.version.id, payload)
+
+    @property
+    def _trail(self) -> Trail:
+        return Trail(self.tx, self.now, self.context)

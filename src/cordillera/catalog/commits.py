@@ -17,8 +17,8 @@ import stamina
 
 from cordillera.catalog.commit_records import CommitRecords
 from cordillera.catalog.leases import check_lease
+from cordillera.catalog.lookup import ResolvedDataset, present
 from cordillera.catalog.requests import CommitRequest, CommitResult
-from cordillera.catalog.service import ResolvedDataset, present
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
 from cordillera.catalog.turns import Turns, check_turn
 from cordillera.context import RequestContext, current

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from cordillera.catalog.commits import CommitRequest, CommitService
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.new_table import check_external_properties
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import CommitConflictError, CorruptDataError, InvalidInputError, NotAllowedError
 from cordillera.ports.metadata import MetadataStore

@@ -21,8 +21,9 @@ from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder, assign_fresh
 
 from cordillera.catalog.commit_records import CommitRecords
 from cordillera.catalog.external_commits import ExternalCommitService, steps
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.new_table import external_table
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import MetadataFile, TableService, with_state
 from cordillera.context import current
 from cordillera.errors import InvalidInputError, InvalidSchemaError

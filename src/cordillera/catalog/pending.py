@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.requests import CommitRequest
-from cordillera.catalog.service import ResolvedDataset
 from cordillera.errors import CorruptDataError, WriteConflictError
 from cordillera.spec.arrow_types import to_arrow_type
 from cordillera.spec.expression import parse_row_filter

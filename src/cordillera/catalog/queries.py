@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyiceberg.schema import Schema
 from sqlglot import exp
 
-from cordillera.catalog.service import ResolvedDataset, resolve
+from cordillera.catalog.lookup import ResolvedDataset, resolve
 from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation

@@ -14,10 +14,12 @@ from uuid import UUID
 from pyiceberg.table.sorting import SortOrder
 
 from cordillera.catalog.commit_records import CommitRecords
+from cordillera.catalog.deletion import DeletionService
 from cordillera.catalog.external_commits import ExternalCommitService
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.new_table import external_table
 from cordillera.catalog.requests import CommitRequest
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import MetadataFile, TableService, with_state
 from cordillera.commit_codec import updates_from_plain
 from cordillera.context import current
@@ -48,13 +50,16 @@ class RegistrationService:
     """Makes datasets of tables that belong to none.
 
     Args:
-        catalog: Knows whose a table is.
+        catalog: Records datasets.
+        deletion: Knows whose a table is, and restores what was deleted.
         tables: Reads and writes table metadata.
         external: Checks what engines have written.
     """
 
-    def __init__(self, catalog: CatalogService, tables: TableService, external: ExternalCommitService) -> None:
-        self._catalog, self._tables, self._external = catalog, tables, external
+    def __init__(
+        self, catalog: CatalogService, deletion: DeletionService, tables: TableService, external: ExternalCommitService
+    ) -> None:
+        self._catalog, self._deletion, self._tables, self._external = catalog, deletion, tables, external
 
     def register(self, name: str, metadata_location: str) -> ResolvedDataset:
         """Make a table a dataset. One that was deleted, and whose files are there yet, is restored.
@@ -71,8 +76,8 @@ class RegistrationService:
             CordilleraError: One of its kinds, if what is in the table may not be.
         """
         location, version_id = self._place(metadata_location)
-        if self._catalog.has_version(version_id):
-            return self._catalog.restore_table(version_id, metadata_location, name)
+        if self._deletion.has_version(version_id):
+            return self._deletion.restore_table(version_id, metadata_location, name)
         found, dataset = self._read(metadata_location, location), self._catalog.new_dataset(name)
         empty = external_table(_emptied(found))
         steps = list(self._steps(name, found, empty))

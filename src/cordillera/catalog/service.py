@@ -1,24 +1,31 @@
-"""Namespaces, datasets and dataset versions: creating, finding, changing and deleting them."""
+"""Datasets and dataset versions: creating, finding and changing them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 import pyarrow as pa
 
 from cordillera.catalog.lineage_names import rename_node
+from cordillera.catalog.lookup import (
+    ResolvedDataset,
+    existing_dataset,
+    existing_namespace,
+    meant_version,
+    page_limit,
+    present,
+    resolve,
+    unversioned,
+)
 from cordillera.catalog.new_table import TableOptions, new_table
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
-from cordillera.context import current
+from cordillera.catalog.trail import Trail
 from cordillera.errors import (
     AlreadyExistsError,
-    DatasetNotFoundError,
-    DatasetVersionNotFoundError,
     InvalidInputError,
-    InvalidNameError,
     NamespaceNotFoundError,
     NotAllowedError,
     SnapshotNotFoundError,
@@ -31,42 +38,24 @@ from cordillera.spec.catalog import (
     Dataset,
     DatasetVersion,
     Lifecycle,
-    Namespace,
     SearchResult,
     Snapshot,
     check_transition,
 )
 from cordillera.spec.completion import CompletionUnit, parse_unit
-from cordillera.spec.event import Topic
 from cordillera.spec.lineage import NodeKind
 from cordillera.spec.manifest import Manifest
-from cordillera.spec.names import DatasetRef, check_dataset_name, check_name, parse_dataset_ref
+from cordillera.spec.names import check_dataset_name, check_name, parse_dataset_ref
 from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.sort_order import describe_sort_order
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
-from cordillera.spec.texts import changed_properties, check_tags, check_texts
+from cordillera.spec.texts import check_tags, check_texts
 
-DELETED_DATASET_RETENTION = timedelta(days=7)
-_MAX_PAGE = 1000
 _EXAMPLES = 5
-_NOTHING: Mapping[str, str] = {}
 
 
 def _nothing_else(tx: Transaction, version: DatasetVersion) -> None:
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedDataset:
-    """A dataset with the dataset version that a reference means."""
-
-    dataset: Dataset
-    version: DatasetVersion
-
-    @property
-    def name(self) -> str:
-        """How to call it in messages."""
-        return self.dataset.full_name
 
 
 class CatalogService:
@@ -80,69 +69,6 @@ class CatalogService:
 
     def __init__(self, store: MetadataStore, tables: TableService, clock: Clock) -> None:
         self._store, self._tables, self._clock = store, tables, clock
-
-    # --- namespaces ----------------------------------------------------------------------------------------------
-
-    def create_namespace(
-        self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
-    ) -> Namespace:
-        """Create a namespace, owned by whoever creates it unless ``owner`` says otherwise.
-
-        Raises:
-            InvalidNameError: If the name breaks the naming rules.
-            InvalidInputError: If the owner, the description or a property is too long, or there are too many of these.
-            AlreadyExistsError: If it is taken.
-        """
-        check_name(name, "namespace")
-        check_texts("namespace", name, owner=owner, description=description)
-        noted, now = changed_properties("namespace", name, {}, properties or {}), self._clock.now()
-        namespace = Namespace(self._clock.new_id(), name, owner or current().principal, description, now, noted)
-        with self._store.write() as tx:
-            tx.namespaces.insert(namespace)
-            self._audit(tx, "namespace.create", "namespace", name, {"owner": namespace.owner})
-        return namespace
-
-    def namespace(self, name: str) -> Namespace:
-        """Return a namespace by name, or raise ``NamespaceNotFoundError``."""
-        with self._store.read() as tx:
-            return _existing_namespace(tx, name)
-
-    def namespaces(self, after: str = "", limit: int = 100) -> list[Namespace]:
-        """Return a page of namespaces by name."""
-        with self._store.read() as tx:
-            return tx.namespaces.page(after, _page(limit))
-
-    def update_namespace(
-        self,
-        name: str,
-        *,
-        owner: str | None = None,
-        description: str | None = None,
-        properties: Mapping[str, str | None] | None = None,
-    ) -> Namespace:
-        """Change a namespace's owner, description or properties: those that are named, where None removes."""
-        check_texts("namespace", name, owner=owner, description=description)
-        with self._store.write() as tx:
-            found = _existing_namespace(tx, name, lock=True)
-            changed = replace(
-                found,
-                owner=found.owner if owner is None else owner,
-                description=found.description if description is None else description,
-                properties=changed_properties("namespace", name, found.properties, properties or {}),
-            )
-            tx.namespaces.update(changed)
-            details = {"owner": changed.owner, "properties": sorted(properties or ())}
-            self._audit(tx, "namespace.update", "namespace", name, details)
-        return changed
-
-    def delete_namespace(self, name: str) -> None:
-        """Remove an empty namespace; raises ``NotEmptyError`` while it holds datasets."""
-        with self._store.write() as tx:
-            _existing_namespace(tx, name)
-            tx.namespaces.delete(name)
-            self._audit(tx, "namespace.delete", "namespace", name, {})
-
-    # --- datasets ------------------------------------------------------------------------------------------------
 
     def create_dataset(
         self,
@@ -175,13 +101,13 @@ class CatalogService:
 
     def new_dataset(self, name: str, *, owner: str = "", description: str = "", tags: Sequence[str] = ()) -> Dataset:
         """Return a dataset that could be created; nothing is stored. The parameters are those of ``create_dataset``."""
-        ref = _unversioned(name)
+        ref = unversioned(name)
         check_dataset_name(ref.name)
         check_texts("dataset", name, owner=owner, description=description)
         labels = _tags(name, tags)
         now = self._clock.now()
         with self._store.read() as tx:
-            namespace = _existing_namespace(tx, ref.namespace)
+            namespace = existing_namespace(tx, ref.namespace)
             if tx.datasets.get(ref.namespace, ref.name) is not None:
                 raise AlreadyExistsError(
                     f"The dataset {ref} exists already.",
@@ -240,8 +166,9 @@ class CatalogService:
                 tx.dataset_versions.insert(version, columns)
                 tx.search.index(dataset, columns)
                 name = dataset.ref(number if number > 1 else None)
-                self._audit(tx, "dataset.create", "dataset", str(name), {"key": list(version.key)})
-                self._dataset_event(tx, dataset, version, "created")
+                trail = Trail(tx, now)
+                trail.audit("dataset.create", "dataset", str(name), {"key": list(version.key)})
+                trail.dataset_changed(dataset, version, "created")
                 also(tx, version)
         except (AlreadyExistsError, NamespaceNotFoundError, StorageFullError):
             self._tables.forget_metadata(file.location)
@@ -269,13 +196,13 @@ class CatalogService:
         """Return a page of datasets by full name, of one namespace or all; live ones, or deleted ones."""
         with self._store.read() as tx:
             if namespace is not None:
-                _existing_namespace(tx, namespace)
-            return tx.datasets.page(namespace, after, _page(limit), deleted=deleted)
+                existing_namespace(tx, namespace)
+            return tx.datasets.page(namespace, after, page_limit(limit), deleted=deleted)
 
     def dataset_versions(self, name: str) -> list[DatasetVersion]:
         """Return all dataset versions of a dataset."""
         with self._store.read() as tx:
-            return tx.dataset_versions.page(_existing_dataset(tx, parse_dataset_ref(name)).id)
+            return tx.dataset_versions.page(existing_dataset(tx, parse_dataset_ref(name)).id)
 
     def columns(self, version: DatasetVersion) -> list[Column]:
         """Return the columns of a dataset version."""
@@ -295,7 +222,7 @@ class CatalogService:
         """
         with self._store.read() as tx:
             version = resolve(tx, parse_dataset_ref(name)).version
-            return tx.snapshots.page(version.id, before, _page(limit), branch)
+            return tx.snapshots.page(version.id, before, page_limit(limit), branch)
 
     def snapshot(self, name: str, sequence_number: int) -> Snapshot:
         """Return a snapshot, or raise ``SnapshotNotFoundError``."""
@@ -325,7 +252,7 @@ class CatalogService:
         """Change what people say about a dataset: owner, description, tags."""
         check_texts("dataset", name, owner=owner, description=description)
         with self._store.write() as tx:
-            found = _existing_dataset(tx, parse_dataset_ref(name), lock=True)
+            found = existing_dataset(tx, parse_dataset_ref(name), lock=True)
             changed = replace(
                 found,
                 owner=found.owner if owner is None else owner,
@@ -334,17 +261,18 @@ class CatalogService:
                 updated_at=self._clock.now(),
             )
             tx.datasets.update(changed)
-            version = _meant(tx, found, None)
+            version = meant_version(tx, found)
             tx.search.index(changed, tx.dataset_versions.columns(version.id))
+            trail = Trail(tx, changed.updated_at)
             details = {"owner": changed.owner, "tags": list(changed.tags)}
-            self._audit(tx, "dataset.update", "dataset", changed.full_name, details)
-            self._dataset_event(tx, changed, version, "updated")
+            trail.audit("dataset.update", "dataset", changed.full_name, details)
+            trail.dataset_changed(changed, version, "updated")
         return changed
 
     def rename_dataset(self, name: str, new_name: str) -> Dataset:
         """Call a dataset otherwise, or move it to another namespace. Its files stay where they are.
 
-        Subscriptions, grants on it and its history go with it; events and audit entries keep the name it had. Jobs name
+        Subscriptions, its contract and its history go with it; events and audit entries keep the name it had. Jobs name
         datasets in their SQL, which nobody rewrites unasked.
 
         Args:
@@ -356,13 +284,13 @@ class CatalogService:
             AlreadyExistsError: If the new name is taken.
             DatasetNotFoundError, NamespaceNotFoundError, InvalidNameError: As their names say.
         """
-        ref, wanted = _unversioned(name), _unversioned(new_name)
+        ref, wanted = unversioned(name), unversioned(new_name)
         check_dataset_name(wanted.name)
         if wanted == ref:
             raise AlreadyExistsError(f"The dataset {ref} is called that already.", hint="Choose another name.")
         with self._store.write() as tx:
-            _existing_namespace(tx, wanted.namespace)
-            found = _existing_dataset(tx, ref, lock=True)
+            existing_namespace(tx, wanted.namespace)
+            found = existing_dataset(tx, ref, lock=True)
             if jobs := tx.jobs.naming(found.full_name, _EXAMPLES + 1):
                 others = " and others" if len(jobs) > _EXAMPLES else ""
                 raise NotAllowedError(
@@ -372,11 +300,12 @@ class CatalogService:
             now = self._clock.now()
             renamed = replace(found, namespace=wanted.namespace, name=wanted.name, updated_at=now)
             tx.datasets.update(renamed)
-            version = _meant(tx, renamed, None)
+            version = meant_version(tx, renamed)
             tx.search.index(renamed, tx.dataset_versions.columns(version.id))
             rename_node(tx.lineage, NodeKind.DATASET, found.full_name, renamed.full_name, now)
-            self._audit(tx, "dataset.rename", "dataset", found.full_name, {"to": renamed.full_name})
-            self._dataset_event(tx, renamed, version, "renamed", {"from": found.full_name})
+            trail = Trail(tx, now)
+            trail.audit("dataset.rename", "dataset", found.full_name, {"to": renamed.full_name})
+            trail.dataset_changed(renamed, version, "renamed", {"from": found.full_name})
         return renamed
 
     def set_lifecycle(self, name: str, lifecycle: Lifecycle) -> ResolvedDataset:
@@ -395,109 +324,11 @@ class CatalogService:
                     if other.lifecycle is Lifecycle.ACTIVE:
                         tx.dataset_versions.set_lifecycle(other.id, Lifecycle.DEPRECATED, now)
             tx.dataset_versions.set_lifecycle(found.version.id, lifecycle, now)
-            tx.search.index(found.dataset, tx.dataset_versions.columns(_meant(tx, found.dataset, None).id))
-            self._audit(tx, "dataset.lifecycle", "dataset", str(ref), {"lifecycle": lifecycle})
-            self._dataset_event(tx, found.dataset, found.version, lifecycle)
+            tx.search.index(found.dataset, tx.dataset_versions.columns(meant_version(tx, found.dataset).id))
+            trail = Trail(tx, now)
+            trail.audit("dataset.lifecycle", "dataset", str(ref), {"lifecycle": lifecycle})
+            trail.dataset_changed(found.dataset, found.version, lifecycle)
             return resolve(tx, found.dataset.ref(found.version.number))
-
-    def delete_dataset(self, name: str) -> Dataset:
-        """Delete a dataset. It can be restored until its retention passes; its files stay until then."""
-        ref = _unversioned(name)
-        now = self._clock.now()
-        with self._store.write() as tx:
-            found = _existing_dataset(tx, ref, lock=True)
-            deleted = replace(found, deleted_at=now, purge_after=now + DELETED_DATASET_RETENTION, updated_at=now)
-            tx.datasets.update(deleted)
-            tx.search.remove(found.id)
-            self._audit(tx, "dataset.delete", "dataset", found.full_name, {"purge_after": str(deleted.purge_after)})
-            self._dataset_event(tx, deleted, _meant(tx, found, None), "deleted")
-        return deleted
-
-    def restore_dataset(self, name: str) -> Dataset:
-        """Bring back the dataset of that name that was deleted last.
-
-        Raises:
-            DatasetNotFoundError: If no deleted dataset has the name.
-            AlreadyExistsError: If a new dataset took the name meanwhile.
-        """
-        ref = _unversioned(name)
-        with self._store.write() as tx:
-            deleted = [d for d in tx.datasets.page(ref.namespace, "", _MAX_PAGE, deleted=True) if d.name == ref.name]
-            if not deleted:
-                raise DatasetNotFoundError(
-                    f"No deleted dataset is called {ref}.",
-                    hint="List deleted ones with: cordillera dataset list --deleted.",
-                )
-            newest = max(deleted, key=lambda d: d.deleted_at or d.created_at)
-            restored = replace(newest, deleted_at=None, purge_after=None, updated_at=self._clock.now())
-            tx.datasets.update(restored)
-            version = _meant(tx, restored, None)
-            tx.search.index(restored, tx.dataset_versions.columns(version.id))
-            self._audit(tx, "dataset.restore", "dataset", restored.full_name, {})
-            self._dataset_event(tx, restored, version, "restored")
-        return restored
-
-    def has_version(self, version_id: UUID) -> bool:
-        """Tell whether a dataset, deleted ones included, has a dataset version of that id."""
-        with self._store.read() as tx:
-            return tx.dataset_versions.get(version_id) is not None
-
-    def restore_table(self, version_id: UUID, metadata_location: str, name: str) -> ResolvedDataset:
-        """Bring back, under any name, the deleted dataset that a table belongs to.
-
-        Args:
-            version_id: The dataset version that is the table.
-            metadata_location: The table's metadata file, which has to be its newest: there is no other state of it.
-            name: What the dataset is to be called.
-
-        Raises:
-            NotAllowedError: If the dataset is not deleted, or the file is not the newest.
-            AlreadyExistsError, NamespaceNotFoundError, InvalidNameError: As their names say.
-        """
-        ref = _unversioned(name)
-        check_dataset_name(ref.name)
-        with self._store.write() as tx:
-            version = tx.dataset_versions.get(version_id)
-            deleted = None if version is None else tx.datasets.get_by_id(version.dataset_id)
-            if version is None or deleted is None or deleted.deleted_at is None:
-                whose = "another dataset" if deleted is None else f"the dataset {deleted.full_name}"
-                raise NotAllowedError(f"The table of {metadata_location} belongs to {whose}.", hint="Rename that one.")
-            if version.metadata_location != metadata_location:
-                raise NotAllowedError(
-                    f"{metadata_location} is not the newest metadata file of {deleted.full_name}, which was deleted.",
-                    hint=f"Its newest is {version.metadata_location}.",
-                )
-            _existing_namespace(tx, ref.namespace)
-            now = self._clock.now()
-            restored = replace(
-                deleted, namespace=ref.namespace, name=ref.name, deleted_at=None, purge_after=None, updated_at=now
-            )
-            tx.datasets.update(restored)
-            tx.search.index(restored, tx.dataset_versions.columns(_meant(tx, restored, None).id))
-            if tx.datasets.get(deleted.namespace, deleted.name) is None:  # else the lineage is another's as well
-                rename_node(tx.lineage, NodeKind.DATASET, deleted.full_name, restored.full_name, now)
-            details = {"from": deleted.full_name, "metadata_location": metadata_location}
-            self._audit(tx, "dataset.register", "dataset", restored.full_name, details)
-            self._dataset_event(tx, restored, version, "restored", {"from": deleted.full_name})
-        return ResolvedDataset(restored, version)
-
-    def purge_deleted(self, limit: int = 100) -> int:
-        """Remove deleted datasets whose retention has passed, rows first, then files; return how many."""
-        purged = 0
-        with self._store.read() as tx:
-            due = tx.datasets.due_for_purge(self._clock.now(), limit)
-        for dataset in due:
-            with self._store.write() as tx:
-                again = tx.datasets.get_by_id(dataset.id)
-                if again is None or again.deleted_at is None:
-                    continue
-                versions = tx.dataset_versions.page(dataset.id)
-                tx.datasets.purge(dataset.id)
-                self._audit(tx, "dataset.purge", "dataset", dataset.full_name, {})
-            for version in versions:
-                self._tables.remove_files(version.location)
-            purged += 1
-        return purged
 
     def search(
         self, text: str = "", filters: Mapping[str, str] | None = None, after: str = "", limit: int = 50
@@ -510,111 +341,12 @@ class CatalogService:
                 hint="Filters: namespace, owner, tag, lifecycle.",
             )
         with self._store.read() as tx:
-            return tx.search.search(text[:500], filters or {}, after, _page(limit))
-
-    # --- helpers -------------------------------------------------------------------------------------------------
-
-    def _audit(self, tx: Transaction, action: str, kind: str, name: str, details: Mapping[str, object]) -> None:
-        context = current()
-        tx.audit.append(
-            at=self._clock.now(),
-            principal=context.principal,
-            action=action,
-            object_kind=kind,
-            object_name=name,
-            details=details,
-            trace_id=context.trace_id,
-        )
-
-    def _dataset_event(
-        self, tx: Transaction, dataset: Dataset, version: DatasetVersion, what: str, more: Mapping[str, str] = _NOTHING
-    ) -> None:
-        context = current()
-        tx.events.append(
-            Topic.DATASET_CHANGED,
-            at=self._clock.now(),
-            principal=context.principal,
-            trace_id=context.trace_id,
-            dataset=dataset.full_name,
-            dataset_version_id=version.id,
-            payload={"change": what, **more},
-        )
-
-
-def resolve(tx: Transaction, ref: DatasetRef) -> ResolvedDataset:
-    """Return the dataset and dataset version that a reference means, within a transaction."""
-    dataset = _existing_dataset(tx, ref)
-    return ResolvedDataset(dataset, _meant(tx, dataset, ref.version))
-
-
-def present(tx: Transaction, target: ResolvedDataset) -> ResolvedDataset:
-    """Return a dataset version as it is now, whatever it is called by now.
-
-    Raises:
-        DatasetNotFoundError: If it was deleted.
-    """
-    version, dataset = tx.dataset_versions.get(target.version.id), tx.datasets.get_by_id(target.dataset.id)
-    if version is None or dataset is None or dataset.deleted_at is not None:
-        raise DatasetNotFoundError(
-            f"The dataset {target.name} was deleted.",
-            hint=f"Restore it with: cordillera dataset restore {target.name}.",
-        )
-    return ResolvedDataset(dataset, version)
-
-
-def _meant(tx: Transaction, dataset: Dataset, number: int | None) -> DatasetVersion:
-    versions = tx.dataset_versions.page(dataset.id)
-    if number is not None:
-        found = next((v for v in versions if v.number == number), None)
-        if found is None:
-            raise DatasetVersionNotFoundError(
-                f"The dataset {dataset.full_name} has no dataset version {number}.",
-                hint=f"It has: {', '.join(str(v.number) for v in versions)}.",
-            )
-        return found
-    return next((v for v in versions if v.lifecycle is Lifecycle.ACTIVE), versions[-1])
-
-
-def _existing_namespace(tx: Transaction, name: str, *, lock: bool = False) -> Namespace:
-    found = tx.namespaces.get(name, lock=lock)
-    if found is None:
-        raise NamespaceNotFoundError(
-            f"There is no namespace {name!r}.", hint=f"Create it with: cordillera namespace create {name}."
-        )
-    return found
-
-
-def _existing_dataset(tx: Transaction, ref: DatasetRef, *, lock: bool = False) -> Dataset:
-    found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
-    if found is None:
-        similar = [d.full_name for d in tx.datasets.page(ref.namespace, "", 10)]
-        raise DatasetNotFoundError(
-            f"There is no dataset {ref.full_name}.",
-            hint=f"Datasets in {ref.namespace}: {', '.join(similar)}."
-            if similar
-            else "List datasets with: cordillera dataset list.",
-        )
-    return found
-
-
-def _unversioned(name: str) -> DatasetRef:
-    ref = parse_dataset_ref(name)
-    if ref.version is not None:
-        raise InvalidNameError(
-            f"{name!r} names a dataset version, a dataset is wanted.", hint=f"Use {ref.full_name!r}."
-        )
-    return ref
+            return tx.search.search(text[:500], filters or {}, after, page_limit(limit))
 
 
 def _tags(name: str, tags: Sequence[str]) -> tuple[str, ...]:
     check_tags("dataset", name, tags)
     return tuple(sorted({check_name(tag.replace("-", "_"), "tag").replace("_", "-") for tag in tags}))
-
-
-def _page(limit: int) -> int:
-    if not 1 <= limit <= _MAX_PAGE:
-        raise InvalidInputError(f"A page of {limit} is not possible.", hint=f"Ask for 1 to {_MAX_PAGE}.")
-    return limit
 
 
 def _unborn(

@@ -9,9 +9,10 @@ from functools import partial
 
 import pyarrow as pa
 
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.pending import PendingWrite
 from cordillera.catalog.requests import CommitRequest, DatasetWrite
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidInputError
 from cordillera.ports.commit_guard import CommitGuard, RowInspector

@@ -9,9 +9,10 @@ from datetime import date
 import pyarrow as pa
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.pending import PendingWrite
 from cordillera.catalog.requests import DatasetWrite
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.staging import Digest, StagingService, check_completes, of_branch
 from cordillera.catalog.tables import TableService
 from cordillera.ports.metadata import MetadataStore

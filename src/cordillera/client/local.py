@@ -72,16 +72,15 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
         self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
     ) -> Namespace:
         """Create a namespace."""
-        catalog = self.app.catalog
-        return catalog.create_namespace(name, owner=owner, description=description, properties=properties)
+        return self.app.namespaces.create(name, owner=owner, description=description, properties=properties)
 
     def namespace(self, name: str) -> Namespace:
         """Return a namespace."""
-        return self.app.catalog.namespace(name)
+        return self.app.namespaces.get(name)
 
     def namespaces(self, after: str = "", limit: int = 100) -> list[Namespace]:
         """Return a page of namespaces."""
-        return self.app.catalog.namespaces(after, limit)
+        return self.app.namespaces.page(after, limit)
 
     def update_namespace(
         self,
@@ -92,12 +91,11 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
         properties: Mapping[str, str | None] | None = None,
     ) -> Namespace:
         """Change a namespace's owner, description or properties."""
-        catalog = self.app.catalog
-        return catalog.update_namespace(name, owner=owner, description=description, properties=properties)
+        return self.app.namespaces.update(name, owner=owner, description=description, properties=properties)
 
     def delete_namespace(self, name: str) -> None:
         """Remove an empty namespace."""
-        self.app.catalog.delete_namespace(name)
+        self.app.namespaces.delete(name)
 
     # --- datasets ------------------------------------------------------------------------------------------------
 
@@ -178,11 +176,11 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
 
     def delete_dataset(self, name: str) -> Dataset:
         """Delete a dataset; it can be restored for a week."""
-        return self.app.catalog.delete_dataset(name)
+        return self.app.deletion.delete(name)
 
     def restore_dataset(self, name: str) -> Dataset:
         """Bring a deleted dataset back."""
-        return self.app.catalog.restore_dataset(name)
+        return self.app.deletion.restore(name)
 
     # --- contracts -----------------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
-from cordillera.catalog.service import ResolvedDataset
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.tables import TableService
+from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.contracts.checking import RowChecker, aggregate_violations, refuse_errors, try_rules
 from cordillera.errors import (
@@ -26,7 +27,6 @@ from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.contract import Contract, Problem, Scope, Severity, parse_contract, schema_problems, to_document
-from cordillera.spec.event import Topic
 from cordillera.spec.merge import Operation
 from cordillera.spec.refs import ancestors
 from cordillera.table.branching import SOURCE_SUMMARY
@@ -94,24 +94,10 @@ class ContractService:
                 raise CommitConflictError(
                     f"Somebody else put a contract for {target.name} at the same time.", hint="Look at it, then retry."
                 ) from error
-            tx.audit.append(
-                at=now,
-                principal=context.principal,
-                action="contract.put",
-                object_kind="dataset",
-                object_name=target.name,
-                details={"revision": document.revision, "document_version": contract.document_version},
-                trace_id=context.trace_id,
-            )
-            tx.events.append(
-                Topic.DATASET_CHANGED,
-                at=now,
-                principal=context.principal,
-                trace_id=context.trace_id,
-                dataset=target.name,
-                dataset_version_id=target.version.id,
-                payload={"change": "contract", "revision": document.revision},
-            )
+            trail = Trail(tx, now, context)
+            details = {"revision": document.revision, "document_version": contract.document_version}
+            trail.audit("contract.put", "dataset", target.name, details)
+            trail.dataset_changed(target.dataset, target.version, "contract", {"revision": document.revision})
         return ContractInForce(document, contract, tuple(problems))
 
     def get(self, target: ResolvedDataset) -> ContractInForce:

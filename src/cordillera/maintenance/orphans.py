@@ -8,7 +8,7 @@ from itertools import islice
 
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
-from cordillera.context import current
+from cordillera.catalog.trail import Trail
 from cordillera.errors import NotAllowedError
 from cordillera.maintenance.results import Orphan, OrphanRemoval
 from cordillera.ports.clock import Clock
@@ -118,14 +118,6 @@ class OrphanService:
             after = page[-1].full_name
 
     def _audit(self, done: OrphanRemoval) -> None:
-        context = current()
+        details = {"files": done.files, "bytes": done.bytes, "unfinished": done.unfinished}
         with self._store.write() as tx:
-            tx.audit.append(
-                at=self._clock.now(),
-                principal=context.principal,
-                action="lake.remove_orphans",
-                object_kind="lake",
-                object_name="",
-                details={"files": done.files, "bytes": done.bytes, "unfinished": done.unfinished},
-                trace_id=context.trace_id,
-            )
+            Trail(tx, self._clock.now()).audit("lake.remove_orphans", "lake", "", details)

@@ -13,7 +13,8 @@ from uuid import UUID
 import structlog
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitService
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.lookup import ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import CommitConflictError, CordilleraError, InvalidInputError, NotAllowedError
 from cordillera.maintenance.results import (

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from time import monotonic
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitService
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.lookup import ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidInputError, SnapshotNotFoundError
 from cordillera.maintenance.results import StatisticsRefresh

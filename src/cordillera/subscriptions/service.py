@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from cordillera.catalog.service import CatalogService, ResolvedDataset
+from cordillera.catalog.lookup import ResolvedDataset
+from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
+from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.errors import (
     InvalidInputError,
@@ -82,7 +84,7 @@ class SubscriptionService:
         target = Target(self._clock.new_id(), name, kind, dict(config), current().principal, self._clock.now())
         with self._store.write() as tx:
             tx.targets.insert(target)
-            self._audit(tx, "target.create", "target", name, {"kind": kind})
+            Trail(tx, target.created_at).audit("target.create", "target", name, {"kind": kind})
         return target
 
     def target(self, name: str) -> Target:
@@ -109,7 +111,7 @@ class SubscriptionService:
         with self._store.write() as tx:
             _existing_target(tx, name)
             tx.targets.delete(name)
-            self._audit(tx, "target.delete", "target", name, {})
+            Trail(tx, self._clock.now()).audit("target.delete", "target", name, {})
 
     # --- subscriptions -------------------------------------------------------------------------------------------
 
@@ -252,30 +254,11 @@ class SubscriptionService:
             parse_row_filter(row_filter, schema)
 
     def _changed(self, tx: Transaction, subscription: Subscription, action: str) -> None:
-        context = current()
-        tx.events.append(
-            Topic.SUBSCRIPTION_CHANGED,
-            at=self._clock.now(),
-            principal=context.principal,
-            trace_id=context.trace_id,
-            dataset=subscription.dataset,
-            dataset_version_id=subscription.dataset_version_id,
-            payload={"subscription_id": str(subscription.id), "state": subscription.state},
-        )
+        trail = Trail(tx, self._clock.now())
+        payload = {"subscription_id": str(subscription.id), "state": subscription.state}
+        trail.event(Topic.SUBSCRIPTION_CHANGED, subscription.dataset, subscription.dataset_version_id, payload)
         details = {"dataset": subscription.dataset, "target": subscription.target, "state": subscription.state}
-        self._audit(tx, f"subscription.{action}", "subscription", str(subscription.id), details)
-
-    def _audit(self, tx: Transaction, action: str, kind: str, name: str, details: Mapping[str, object]) -> None:
-        context = current()
-        tx.audit.append(
-            at=self._clock.now(),
-            principal=context.principal,
-            action=action,
-            object_kind=kind,
-            object_name=name,
-            details=details,
-            trace_id=context.trace_id,
-        )
+        trail.audit(f"subscription.{action}", "subscription", str(subscription.id), details)
 
 
 def existing_subscription(tx: Transaction, subscription_id: UUID) -> Subscription:

@@ -8,6 +8,7 @@ from datetime import datetime
 from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
+from cordillera.catalog.trail import Trail
 from cordillera.catalog.writes import WriteService
 from cordillera.context import current
 from cordillera.errors import InvalidPartitionError, LeaseLostError, TerminalError, TransientError
@@ -120,16 +121,10 @@ class RunService:
 
     def _finish(self, run: Run, job: Job) -> Run:
         now: datetime = self._clock.now()
-        finished, context = replace(run, finished_at=now), current()
+        finished = replace(run, finished_at=now)
         with fenced_write(self._store, now) as tx:
             tx.runs.update(finished)
-            tx.events.append(
-                Topic.RUN_FINISHED,
-                at=now,
-                principal=context.principal,
-                trace_id=run.trace_id,
-                dataset=job.output,
-                dataset_version_id=None,
-                payload={"run_id": str(run.id), "job": job.name, "partition": run.partition, "state": finished.state},
-            )
+            payload = {"run_id": str(run.id), "job": job.name, "partition": run.partition, "state": finished.state}
+            trail = Trail(tx, now, replace(current(), trace_id=run.trace_id))
+            trail.event(Topic.RUN_FINISHED, job.output, None, payload)
         return finished

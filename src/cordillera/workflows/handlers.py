@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cordillera.catalog.service import resolve
+from cordillera.catalog.lookup import resolve
 from cordillera.context import current
 from cordillera.errors import NotFoundError
 from cordillera.ports.clock import Clock

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from cordillera.catalog.lookup import resolve
 from cordillera.catalog.queries import QueryService
-from cordillera.catalog.service import CatalogService, resolve
+from cordillera.catalog.service import CatalogService
+from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.errors import InvalidInputError, InvalidSqlError, JobNotFoundError, NotAllowedError, RunNotFoundError
 from cordillera.ports.clock import Clock
@@ -83,7 +85,7 @@ class WorkflowService:
         with self._store.write() as tx:
             tx.jobs.insert(job)
             tx.lineage.put(self._edges(job), now)
-            self._audit(tx, "job.create", name, {"inputs": list(reads), "output": writes})
+            Trail(tx, now).audit("job.create", "job", name, {"inputs": list(reads), "output": writes})
         return job
 
     def job(self, name: str) -> Job:
@@ -101,7 +103,8 @@ class WorkflowService:
         with self._store.write() as tx:
             changed = replace(_existing_job(tx, name), enabled=enabled)
             tx.jobs.update(changed)
-            self._audit(tx, "job.enable" if enabled else "job.disable", name, {})
+            action = "job.enable" if enabled else "job.disable"
+            Trail(tx, self._clock.now()).audit(action, "job", name, {})
         return changed
 
     def delete_job(self, name: str) -> None:
@@ -110,7 +113,7 @@ class WorkflowService:
             _existing_job(tx, name)
             tx.jobs.delete(name)
             tx.lineage.remove(Node(NodeKind.JOB, name))
-            self._audit(tx, "job.delete", name, {})
+            Trail(tx, self._clock.now()).audit("job.delete", "job", name, {})
 
     def run_now(self, name: str, partition: str) -> Run:
         """Start a run for a partition whose inputs are complete, even if one has been made for this state of them.
@@ -128,7 +131,7 @@ class WorkflowService:
                 )
             run = start_run(tx, job, partition, completions, self._clock, again=True)
             assert run is not None, "a run that is asked for again is always new"
-            self._audit(tx, "job.run", name, {"partition": partition})
+            Trail(tx, self._clock.now()).audit("job.run", "job", name, {"partition": partition})
         return run
 
     def run(self, run_id: UUID) -> Run:
@@ -201,18 +204,6 @@ class WorkflowService:
                 by_input.setdefault(ref.full_name, []).append((column, names))
         edges = [Edge(Node(NodeKind.DATASET, name), node, tuple(columns)) for name, columns in by_input.items()]
         return [*edges, Edge(node, Node(NodeKind.DATASET, job.output))]
-
-    def _audit(self, tx: Transaction, action: str, name: str, details: Mapping[str, object]) -> None:
-        context = current()
-        tx.audit.append(
-            at=self._clock.now(),
-            principal=context.principal,
-            action=action,
-            object_kind="job",
-            object_name=name,
-            details=details,
-            trace_id=context.trace_id,
-        )
 
 
 def bind_condition(condition: str, partition: str) -> str:

@@ -58,7 +58,7 @@ def test_credentials_give_an_access_token(anonymous: httpx2.Client, app: Applica
         assert anonymous.get("/api/v1/lake", headers=headers).status_code == 200
         namespace = f"t{uuid4().hex[:12]}"
         anonymous.post("/iceberg/v1/namespaces", headers=headers, json={"namespace": [namespace]})
-        assert app.catalog.namespace(namespace).owner == "user:engine"
+        assert app.namespaces.get(namespace).owner == "user:engine"
 
 
 def test_credentials_may_come_in_a_header(anonymous: httpx2.Client, made: NewToken) -> None:

@@ -69,9 +69,9 @@ def list_namespaces(
 ) -> dict[str, Any]:
     """Namespaces by name; none has another within."""
     if parent:
-        lake.catalog.namespace(parent)
+        lake.namespaces.get(parent)
         return {"namespaces": []}
-    found, token = listed(lake.catalog.namespaces, lambda one: one.name, page_token, page_size)
+    found, token = listed(lake.namespaces.page, lambda one: one.name, page_token, page_size)
     return with_token({"namespaces": [[one.name] for one in found]}, token)
 
 
@@ -84,27 +84,27 @@ def create_namespace(lake: Lake, wanted: NewNamespace) -> dict[str, Any]:
         )
     properties = dict(wanted.properties)
     owner, comment = properties.pop(_OWNER, ""), properties.pop(_COMMENT, "")
-    made = lake.catalog.create_namespace(wanted.namespace[0], owner=owner, description=comment, properties=properties)
+    made = lake.namespaces.create(wanted.namespace[0], owner=owner, description=comment, properties=properties)
     return _described(made)
 
 
 @router.get("/namespaces/{namespace}", summary="Show a namespace")
 def load_namespace(lake: Lake, namespace: NamespaceName) -> dict[str, Any]:
     """A namespace's properties."""
-    return _described(lake.catalog.namespace(namespace))
+    return _described(lake.namespaces.get(namespace))
 
 
 @router.head("/namespaces/{namespace}", status_code=204, summary="Tell whether a namespace exists")
 def namespace_exists(lake: Lake, namespace: NamespaceName) -> Response:
     """Nothing, or an error."""
-    lake.catalog.namespace(namespace)
+    lake.namespaces.get(namespace)
     return Response(status_code=204)
 
 
 @router.delete("/namespaces/{namespace}", status_code=204, summary="Delete a namespace")
 def drop_namespace(lake: Lake, namespace: NamespaceName) -> Response:
     """Remove a namespace that is empty."""
-    lake.catalog.delete_namespace(namespace)
+    lake.namespaces.delete(namespace)
     return Response(status_code=204)
 
 
@@ -114,11 +114,11 @@ def update_properties(lake: Lake, namespace: NamespaceName, changes: PropertyCha
     if both := sorted(set(changes.removals) & changes.updates.keys()):
         error = InvalidInputError(f"The property {both[0]!r} cannot be both set and removed.")
         return iceberg_error(error, status=422, kind="UnprocessableEntityException")
-    before = _properties(lake.catalog.namespace(namespace))
+    before = _properties(lake.namespaces.get(namespace))
     removals = list(dict.fromkeys(changes.removals))
     values: dict[str, str | None] = {**changes.updates, **dict.fromkeys(name for name in removals if name in before)}
     owner, comment = (values.pop(name) or "" if name in values else None for name in (_OWNER, _COMMENT))
-    lake.catalog.update_namespace(namespace, owner=owner, description=comment, properties=values)
+    lake.namespaces.update(namespace, owner=owner, description=comment, properties=values)
     return {
         "updated": sorted(changes.updates),
         "removed": [name for name in removals if name in before],

@@ -27,7 +27,7 @@ from cordillera.api.parameters import IdempotencyKey, Text
 from cordillera.app import Application
 from cordillera.catalog.external_commits import TableChange
 from cordillera.catalog.external_tables import NewExternalTable
-from cordillera.catalog.service import ResolvedDataset
+from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.commit_codec import CREATE, requirements_from_plain, updates_from_plain
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec.table_metadata import TableMetadata
@@ -191,7 +191,7 @@ def drop_table(
     _purge: Annotated[bool, Query(alias="purgeRequested", description="Files go a week later anyway.")] = False,
 ) -> Response:
     """Delete a dataset. It can be restored for a week; then its files are removed."""
-    lake.catalog.delete_dataset(f"{namespace}.{table}")
+    lake.deletion.delete(f"{namespace}.{table}")
     return Response(status_code=204)
 
 

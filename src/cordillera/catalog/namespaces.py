@@ -1,0 +1,86 @@
+"""Namespaces: creating, finding, changing and deleting them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cordillera.catalog.lookup import existing_namespace, page_limit
+from cordillera.catalog.trail import Trail
+from cordillera.context import current
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.catalog import Namespace
+from cordillera.spec.names import check_name
+from cordillera.spec.texts import changed_properties, check_texts
+
+
+class NamespaceService:
+    """The namespaces of one lake.
+
+    Args:
+        store: The metadata store.
+        clock: Time and ids.
+    """
+
+    def __init__(self, store: MetadataStore, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+
+    def create(
+        self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
+    ) -> Namespace:
+        """Create a namespace, owned by whoever creates it unless ``owner`` says otherwise.
+
+        Raises:
+            InvalidNameError: If the name breaks the naming rules.
+            InvalidInputError: If the owner, the description or a property is too long, or there are too many of these.
+            AlreadyExistsError: If it is taken.
+        """
+        check_name(name, "namespace")
+        check_texts("namespace", name, owner=owner, description=description)
+        noted, now = changed_properties("namespace", name, {}, properties or {}), self._clock.now()
+        namespace = Namespace(self._clock.new_id(), name, owner or current().principal, description, now, noted)
+        with self._store.write() as tx:
+            tx.namespaces.insert(namespace)
+            Trail(tx, now).audit("namespace.create", "namespace", name, {"owner": namespace.owner})
+        return namespace
+
+    def get(self, name: str) -> Namespace:
+        """Return a namespace by name, or raise ``NamespaceNotFoundError``."""
+        with self._store.read() as tx:
+            return existing_namespace(tx, name)
+
+    def page(self, after: str = "", limit: int = 100) -> list[Namespace]:
+        """Return a page of namespaces by name."""
+        with self._store.read() as tx:
+            return tx.namespaces.page(after, page_limit(limit))
+
+    def update(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        description: str | None = None,
+        properties: Mapping[str, str | None] | None = None,
+    ) -> Namespace:
+        """Change a namespace's owner, description or properties: those that are named, where None removes."""
+        check_texts("namespace", name, owner=owner, description=description)
+        with self._store.write() as tx:
+            found = existing_namespace(tx, name, lock=True)
+            changed = replace(
+                found,
+                owner=found.owner if owner is None else owner,
+                description=found.description if description is None else description,
+                properties=changed_properties("namespace", name, found.properties, properties or {}),
+            )
+            tx.namespaces.update(changed)
+            details = {"owner": changed.owner, "properties": sorted(properties or ())}
+            Trail(tx, self._clock.now()).audit("namespace.update", "namespace", name, details)
+        return changed
+
+    def delete(self, name: str) -> None:
+        """Remove an empty namespace; raises ``NotEmptyError`` while it holds datasets."""
+        with self._store.write() as tx:
+            existing_namespace(tx, name)
+            tx.namespaces.delete(name)
+            Trail(tx, self._clock.now()).audit("namespace.delete", "namespace", name, {})
