@@ -27,7 +27,7 @@ def test_generated_parts_are_up_to_date(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize("kind", [Lake, Dataset])
 def test_the_python_reference_names_every_method(kind: type) -> None:
     page = (REFERENCE / "python-api.md").read_text("utf-8")
-    missing = [name for name in vars(kind) if not name.startswith("_") and f"`{name}" not in page]
+    missing = [name for name in dir(kind) if not name.startswith("_") and f"`{name}" not in page]
     assert missing == []
 
 
