@@ -36,6 +36,7 @@ from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
 from cordillera.lineage.service import LineageService
 from cordillera.maintenance.handlers import MAINTAIN, on_snapshot_committed
 from cordillera.maintenance.orphans import OrphanService
+from cordillera.maintenance.policies import MaintenancePolicyService
 from cordillera.maintenance.service import MaintenanceService
 from cordillera.maintenance.statistics import StatisticsService
 from cordillera.operations.doctor import DoctorService
@@ -111,7 +112,10 @@ class Application:
         self.lineage = LineageService(store)
         self.access = AccessService(store, clock)
         self.statistics = StatisticsService(store, catalog, tables, self.commits, clock)
-        self.maintenance = MaintenanceService(store, catalog, tables, self.commits, self.statistics, clock)
+        self.maintenance = MaintenanceService(store, catalog, tables, self.commits, clock)
+        self.maintenance_policies = MaintenancePolicyService(
+            store, catalog, tables, self.commits, self.maintenance, self.statistics, clock
+        )
         self.advice = AdviceService(store, catalog, tables, self.scans, clock)
         self.orphans = OrphanService(store, catalog, tables, clock)
         self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, clock)
@@ -136,7 +140,7 @@ class Application:
             self.runs.execute(payload["job"], payload["partition"])
 
         def maintain(payload: Mapping[str, Any]) -> None:
-            self.maintenance.maintain(UUID(payload["dataset_version_id"]))
+            self.maintenance_policies.maintain(UUID(payload["dataset_version_id"]))
 
         return {DELIVER: deliver, WITHDRAW: withdraw, RUN: run, MAINTAIN: maintain}
 

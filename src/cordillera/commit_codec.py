@@ -15,18 +15,10 @@ from cordillera.spec.commit import (
     AddPartitionSpec,
     AddSchema,
     AddSnapshot,
-    AssertCurrentSchemaId,
-    AssertDefaultSortOrderId,
-    AssertDefaultSpecId,
-    AssertLastAssignedFieldId,
-    AssertLastAssignedPartitionId,
-    AssertRefSnapshot,
-    AssertTableUuid,
     RemovePartitionSpecs,
     RemoveProperties,
     RemoveSnapshotRef,
     RemoveSnapshots,
-    Requirement,
     SetCurrentSchema,
     SetDefaultSpec,
     SetProperties,
@@ -44,6 +36,16 @@ from cordillera.spec.metadata_updates import (
     SetDefaultSortOrder,
     SetLocation,
     SetStatistics,
+)
+from cordillera.spec.requirements import (
+    AssertCurrentSchemaId,
+    AssertDefaultSortOrderId,
+    AssertDefaultSpecId,
+    AssertLastAssignedFieldId,
+    AssertLastAssignedPartitionId,
+    AssertRefSnapshot,
+    AssertTableUuid,
+    Requirement,
 )
 from cordillera.spec.table_metadata import IcebergSnapshot
 

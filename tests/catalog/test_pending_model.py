@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from cordillera.catalog.pending import PendingWrite
 from cordillera.catalog.requests import CommitRequest
 from cordillera.errors import CommitConflictError, DuplicateKeyError, WriteConflictError
-from cordillera.spec.commit import check
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.merge import Operation, WriteMode
+from cordillera.spec.requirements import check
 from cordillera.table.branching import BranchWriter
 from cordillera.table.prepared_write import PreparedWrite, StagedWrite
 from cordillera.table.write import TableWriter

@@ -16,6 +16,7 @@ from cordillera.testing.backend_change_suite import ChangeSuite
 from cordillera.testing.backend_evolution_suite import EvolutionSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
+from cordillera.testing.backend_past_suite import PastSuite
 from cordillera.testing.backend_rename_suite import RenameSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_statistics_suite import StatisticsSuite
@@ -59,6 +60,10 @@ class TestLocalChanges(Local, ChangeSuite):
 
 
 class TestLocalBranches(Local, BranchSuite):
+    pass
+
+
+class TestLocalPast(Local, PastSuite):
     pass
 
 

@@ -26,7 +26,7 @@ COMPACTION = [
     "cordillera.maintenance.service:MaintenanceService._record:before",
 ]
 EXPIRY = [
-    "cordillera.maintenance.service:MaintenanceService._expiry_plan:after",
+    "cordillera.maintenance.service:MaintenanceService.expiry_plan:after",
     "cordillera.catalog.tables:TableService.write_successor:after",
     "cordillera.catalog.commits:CommitService._publish:after",
     "cordillera.catalog.commits:CommitService.commit:after",

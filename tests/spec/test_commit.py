@@ -11,10 +11,6 @@ from cordillera.spec.arrow_types import from_arrow_schema
 from cordillera.spec.commit import (
     AddSchema,
     AddSnapshot,
-    AssertCurrentSchemaId,
-    AssertProperty,
-    AssertRefSnapshot,
-    AssertTableUuid,
     RemoveProperties,
     RemoveSnapshotRef,
     RemoveSnapshots,
@@ -23,10 +19,16 @@ from cordillera.spec.commit import (
     SetSnapshotRef,
     UpgradeFormatVersion,
     apply,
-    check,
 )
 from cordillera.spec.metadata_updates import SetStatistics
 from cordillera.spec.partitioning import parse_partitioning
+from cordillera.spec.requirements import (
+    AssertCurrentSchemaId,
+    AssertProperty,
+    AssertRefSnapshot,
+    AssertTableUuid,
+    check,
+)
 from cordillera.spec.statistics import SKETCH, ColumnStatistics, TableStatistics
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 

@@ -7,14 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordillera.errors import CommitConflictError, CordilleraError, InvalidInputError, InvalidNameError, NotAllowedError
-from cordillera.spec.commit import (
-    AddSnapshot,
-    RemoveSnapshotRef,
-    RemoveSnapshots,
-    SetSnapshotRef,
-    Update,
-    apply,
-)
+from cordillera.spec.commit import AddSnapshot, RemoveSnapshotRef, RemoveSnapshots, SetSnapshotRef, Update, apply
 from cordillera.spec.refs import (
     RefKind,
     Retention,

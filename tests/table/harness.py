@@ -12,7 +12,7 @@ from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.storage.local import LocalStorage
 from cordillera.ports.clock import SystemClock
 from cordillera.spec.arrow_types import from_arrow_schema
-from cordillera.spec.commit import AddPartitionSpec, AddSchema, SetCurrentSchema, SetDefaultSpec, apply, check
+from cordillera.spec.commit import AddPartitionSpec, AddSchema, SetCurrentSchema, SetDefaultSpec, apply
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.maintenance import CompactionOptions
 from cordillera.spec.merge import Operation, WriteMode
@@ -20,6 +20,7 @@ from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.merge_rules import MergeDeclaration, declare
 from cordillera.spec.metadata_updates import AddSortOrder, SetDefaultSortOrder
 from cordillera.spec.partitioning import parse_partitioning
+from cordillera.spec.requirements import check
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.sort_order import parse_sort_order
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata

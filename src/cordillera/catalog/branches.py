@@ -17,8 +17,6 @@ from cordillera.errors import AlreadyExistsError, NotAllowedError, SnapshotNotFo
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.commit import (
-    AssertRefSnapshot,
-    AssertTableUuid,
     RemoveProperties,
     RemoveSnapshotRef,
     SetSnapshotRef,
@@ -38,6 +36,7 @@ from cordillera.spec.refs import (
     on_branch,
     refs_of,
 )
+from cordillera.spec.requirements import AssertRefSnapshot, AssertTableUuid
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.branching import BranchWriter, tombstones_update
 from cordillera.table.prepared_write import PreparedWrite

@@ -42,8 +42,9 @@ from cordillera.ports.clock import Clock
 from cordillera.ports.commit_guard import Change, CommitGuard
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
-from cordillera.spec.commit import apply, check
+from cordillera.spec.commit import apply
 from cordillera.spec.manifest import KEEPS_ROWS
+from cordillera.spec.requirements import check
 from cordillera.spec.table_metadata import TableMetadata
 
 __all__ = ["REFUSALS", "CommitRequest", "CommitResult", "CommitService"]

@@ -11,11 +11,6 @@ from cordillera.errors import IncompatibleSchemaError, InvalidSchemaError
 from cordillera.spec.commit import (
     AddPartitionSpec,
     AddSchema,
-    AssertCurrentSchemaId,
-    AssertDefaultSortOrderId,
-    AssertDefaultSpecId,
-    AssertLastAssignedFieldId,
-    AssertLastAssignedPartitionId,
     RemovePartitionSpecs,
     RemoveProperties,
     SetCurrentSchema,
@@ -26,6 +21,13 @@ from cordillera.spec.merge import AUTO_PROPERTY, WriteMode, write_mode_propertie
 from cordillera.spec.merge_rules import parse_write_mode
 from cordillera.spec.metadata_updates import AddSortOrder, SetDefaultSortOrder
 from cordillera.spec.partitioning import describe_partitioning, parse_partitioning, taken_name
+from cordillera.spec.requirements import (
+    AssertCurrentSchemaId,
+    AssertDefaultSortOrderId,
+    AssertDefaultSpecId,
+    AssertLastAssignedFieldId,
+    AssertLastAssignedPartitionId,
+)
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.sort_order import describe_sort_order, parse_sort_order, sort_sources
 from cordillera.spec.table_metadata import TableMetadata

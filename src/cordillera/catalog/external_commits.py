@@ -17,22 +17,12 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import CommitConflictError, CorruptDataError, InvalidInputError, NotAllowedError
 from cordillera.ports.metadata import MetadataStore
-from cordillera.spec.commit import (
-    AddSchema,
-    AddSnapshot,
-    AssertRefSnapshot,
-    AssertTableUuid,
-    RemoveSnapshotRef,
-    Requirement,
-    SetSnapshotRef,
-    Update,
-    apply,
-    check,
-)
+from cordillera.spec.commit import AddSchema, AddSnapshot, RemoveSnapshotRef, SetSnapshotRef, Update, apply
 from cordillera.spec.last_added import settled
 from cordillera.spec.manifest import TableOperation
 from cordillera.spec.metadata_updates import SetStatistics
 from cordillera.spec.refs import RefKind, ancestors, check_ref_name
+from cordillera.spec.requirements import AssertRefSnapshot, AssertTableUuid, Requirement, check
 from cordillera.spec.schema_successor import check_successor
 from cordillera.spec.sort_order import sort_sources
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata

@@ -30,6 +30,11 @@ class ResolvedDataset:
         """How to call it in messages."""
         return self.dataset.full_name
 
+    @property
+    def pinned_name(self) -> str:
+        """The name of this very dataset version: another may become the active one meanwhile."""
+        return str(self.dataset.ref(self.version.number))
+
 
 def resolve(tx: Transaction, ref: DatasetRef) -> ResolvedDataset:
     """Return the dataset and dataset version that a reference means.

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from cordillera.spec.commit import Requirement, Update
+from cordillera.spec.commit import Update
 from cordillera.spec.completion import Completion
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import Operation
+from cordillera.spec.requirements import Requirement
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
 

@@ -317,7 +317,7 @@ class CatalogService:
         ref = parse_dataset_ref(name)
         with self._store.write() as tx:
             found = resolve(tx, ref)
-            check_transition(str(found.dataset.ref(found.version.number)), found.version.lifecycle, lifecycle)
+            check_transition(found.pinned_name, found.version.lifecycle, lifecycle)
             now = self._clock.now()
             if lifecycle is Lifecycle.ACTIVE:
                 for other in tx.dataset_versions.page(found.dataset.id):

@@ -118,7 +118,7 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
     ) -> DatasetDetails:
         """Create the next dataset version of a dataset."""
         made = self.app.catalog.create_dataset_version(name, schema, options, active=active)
-        return self.dataset(str(made.dataset.ref(made.version.number)))
+        return self.dataset(made.pinned_name)
 
     def dataset(self, name: str) -> DatasetDetails:
         """Return a dataset with one of its dataset versions."""
@@ -163,7 +163,7 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
                 f"There is no lifecycle {lifecycle[:40]!r}.", hint=f"Use one of: {', '.join(Lifecycle)}."
             ) from None
         found = self.app.catalog.set_lifecycle(name, wanted)
-        return self.dataset(str(found.dataset.ref(found.version.number)))
+        return self.dataset(found.pinned_name)
 
     def register_dataset(self, name: str, metadata_location: str) -> DatasetDetails:
         """Make a table that lies in the lake's storage a dataset."""

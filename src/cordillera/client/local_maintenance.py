@@ -49,11 +49,11 @@ class LocalMaintenance:
 
     def maintenance(self, name: str) -> MaintenanceStatus:
         """Return what maintenance a dataset needs, and what it will take."""
-        return self.app.maintenance.status(name)
+        return self.app.maintenance_policies.status(name)
 
     def configure_maintenance(self, name: str, properties: Mapping[str, str | None]) -> MaintenancePolicy:
         """Change what is done to a dataset without being asked."""
-        return self.app.maintenance.configure(name, properties)
+        return self.app.maintenance_policies.configure(name, properties)
 
     def advise(self, name: str) -> LayoutAdvice:
         """Return what could be done about a dataset's layout."""

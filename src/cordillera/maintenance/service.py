@@ -1,16 +1,13 @@
-"""Maintenance of tables: on request, as advice, and by policy."""
+"""Maintenance of tables: compaction, expiry of snapshots, and rewriting of manifests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from math import ceil
 from time import monotonic
-from uuid import UUID
-
-import structlog
 
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitService
 from cordillera.catalog.lookup import ResolvedDataset
@@ -20,25 +17,16 @@ from cordillera.errors import CommitConflictError, CordilleraError, InvalidInput
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
-    MaintenanceStatus,
     ManifestRewriteResult,
 )
-from cordillera.maintenance.statistics import StatisticsService
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
-from cordillera.spec.commit import RemoveProperties, SetProperties, Update
 from cordillera.spec.maintenance import (
-    Advice,
     CompactionOptions,
     MaintenancePolicy,
     MaintenanceRun,
     MaintenanceTask,
     TableCounters,
-    check_policy,
-    compaction_due,
-    expiry_due,
-    predicted_seconds,
-    statistics_due,
 )
 from cordillera.spec.manifest import Manifest, TableOperation
 from cordillera.spec.table_metadata import TableMetadata
@@ -52,20 +40,16 @@ from cordillera.table.snapshot_producer import MANIFEST_ENTRIES, FileChanges, Sn
 CHECKPOINT_BYTES = 1024**3
 """How much is rewritten between two commits of one compaction."""
 _ROUNDS = 3
-_MANY_MANIFESTS = 100
-
-_log = structlog.get_logger(__name__)
 
 
 class MaintenanceService:
-    """Compacts tables, expires snapshots, rewrites manifests, and says what of it is due.
+    """Compacts tables, expires snapshots and rewrites manifests.
 
     Args:
         store: Keeps what was done and how long it took.
         catalog: Resolves names.
         tables: Loads table metadata.
         commits: Makes changes visible.
-        statistics: Counts distinct values.
         clock: Time and ids.
     """
 
@@ -75,11 +59,9 @@ class MaintenanceService:
         catalog: CatalogService,
         tables: TableService,
         commits: CommitService,
-        statistics: StatisticsService,
         clock: Clock,
     ) -> None:
-        self._store, self._catalog, self._tables = store, catalog, tables
-        self._commits, self._statistics, self._clock = commits, statistics, clock
+        self._store, self._catalog, self._tables, self._commits, self._clock = store, catalog, tables, commits, clock
 
     # --- compaction ----------------------------------------------------------------------------------------------
 
@@ -120,7 +102,7 @@ class MaintenanceService:
         self, target: ResolvedDataset, compactor: Compactor, groups: Sequence[RewriteGroup]
     ) -> tuple[tuple[StagedGroup, ...], int]:
         """Rewrite groups and commit those that are not stale; return them, and how many were."""
-        _, metadata = self._load(_pinned(target))
+        _, metadata = self._load(target.pinned_name)
         there = compactor.still_there(groups, metadata)
         staged = compactor.stage(there, metadata)
         kept: tuple[StagedGroup, ...] = ()
@@ -129,7 +111,7 @@ class MaintenanceService:
             with self._commits.attempts(target.version.id) as attempts:
                 for attempt in attempts:
                     with attempt:
-                        now, metadata = self._load(_pinned(target))
+                        now, metadata = self._load(target.pinned_name)
                         resolved = compactor.resolve(staged, metadata)
                         kept, stale = resolved.kept, resolved.stale
                         if resolved.prepared is not None:
@@ -146,7 +128,7 @@ class MaintenanceService:
         if metadata.format_version < 3 or all(one.file.first_row_id is not None for one in live):
             return metadata
         self._rewrite_manifests(target, always=True)
-        return self._load(_pinned(target))[1]
+        return self._load(target.pinned_name)[1]
 
     # --- expiry --------------------------------------------------------------------------------------------------
 
@@ -182,17 +164,20 @@ class MaintenanceService:
             for attempt in attempts:
                 with attempt:
                     target, metadata = self._load(name)
-                    plan = self._expiry_plan(metadata, older_than, keep_last)
+                    plan = self.expiry_plan(metadata, older_than, keep_last)
                     result = ExpiryResult(tuple(s.sequence_number for s in plan.snapshots), plan.refs)
                     if dry_run or not plan.updates():
                         return result
                     self._commit_expiry(target, metadata, plan)
-        _, after = self._load(_pinned(target))
+        _, after = self._load(target.pinned_name)
         result = replace(result, files=self._remove(snapshot_files(self._tables.io.files, metadata, after)))
         self._record(target, MaintenanceTask.EXPIRE, monotonic() - begun)
         return result
 
-    def _expiry_plan(self, metadata: TableMetadata, older_than: timedelta | None, keep_last: int | None) -> ExpiryPlan:
+    def expiry_plan(
+        self, metadata: TableMetadata, older_than: timedelta | None = None, keep_last: int | None = None
+    ) -> ExpiryPlan:
+        """Return what ``expire`` would forget of a table; the parameters are those of ``expire``."""
         policy = MaintenancePolicy.or_usual(metadata.properties)
         age = older_than if older_than is not None else policy.max_snapshot_age
         least = keep_last if keep_last is not None else policy.min_snapshots
@@ -233,9 +218,9 @@ class MaintenanceService:
         with self._commits.attempts(target.version.id) as attempts:
             for attempt in attempts:
                 with attempt:
-                    now, metadata = self._load(_pinned(target))
+                    now, metadata = self._load(target.pinned_name)
                     before = io.files.manifests(metadata.current_snapshot)
-                    if not before or not (always or _too_many(before)):
+                    if not before or not (always or len(before) > manifests_needed(before)):
                         return ManifestRewriteResult(len(before), len(before))
                     producer = SnapshotProducer(io.storage, io.files, metadata, io.clock.new_id, io.now_ms())
                     operation = TableOperation.REWRITE_MANIFESTS
@@ -249,103 +234,6 @@ class MaintenanceService:
                         ),
                     )
         return ManifestRewriteResult(len(before), len(io.files.manifests(produced.snapshot)))
-
-    # --- policy --------------------------------------------------------------------------------------------------
-
-    def status(self, name: str) -> MaintenanceStatus:
-        """Return what maintenance a dataset needs, and what it will take."""
-        target, metadata = self._load(name)
-        policy = MaintenancePolicy.or_usual(metadata.properties).under(metadata)
-        counters = TableCounters.of(metadata)
-        with self._store.read() as tx:
-            mine = {task: tx.maintenance.recent(task, target.version.id) for task in MaintenanceTask}
-            elsewhere = tx.maintenance.recent(MaintenanceTask.COMPACT)
-        last = {task: runs[0] if runs else None for task, runs in mine.items()}
-        compaction = compaction_due(policy, counters, last[MaintenanceTask.COMPACT])
-        expiry = expiry_due(policy, counters, last[MaintenanceTask.EXPIRE], self._clock.now())
-        groups = Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
-        size, expired = sum(group.bytes for group in groups), len(self._expiry_plan(metadata, None, None).snapshots)
-        measured = mine[MaintenanceTask.COMPACT] or elsewhere
-        manifests = self._tables.io.files.manifests(metadata.current_snapshot)
-        advice = (
-            Advice(
-                MaintenanceTask.COMPACT,
-                bool(compaction and groups),
-                compaction or "too little would be gained",
-                sum(len(group.files) for group in groups),
-                size,
-                predicted_seconds(MaintenanceTask.COMPACT, size, measured),
-            ),
-            Advice(
-                MaintenanceTask.EXPIRE,
-                bool(expiry and expired),
-                expiry or "no snapshot is old, or too few are",
-                expired,
-                0,
-                predicted_seconds(MaintenanceTask.EXPIRE, expired, ()),
-            ),
-            Advice(
-                MaintenanceTask.REWRITE_MANIFESTS,
-                _many(manifests),
-                f"{len(manifests):,} manifests, of which {_needed(manifests):,} are needed",
-                len(manifests),
-                sum(manifest.manifest_length for manifest in manifests),
-                predicted_seconds(MaintenanceTask.REWRITE_MANIFESTS, sum(m.manifest_length for m in manifests), ()),
-            ),
-            self._statistics.advice(target, policy, mine[MaintenanceTask.REFRESH_STATISTICS]),
-        )
-        newest = sorted((run for runs in mine.values() for run in runs), key=lambda run: run.finished_at, reverse=True)
-        return MaintenanceStatus(policy, counters, advice, tuple(newest[:10]))
-
-    def configure(self, name: str, properties: Mapping[str, str | None]) -> MaintenancePolicy:
-        """Change a dataset's maintenance policy: set table properties, or with None go back to their defaults.
-
-        Raises:
-            InvalidInputError: If a property is none of a policy's, or its value cannot be.
-        """
-        check_policy(properties)
-        with self._commits.attempts(self._load(name)[0].version.id) as attempts:
-            for attempt in attempts:
-                with attempt:
-                    target, metadata = self._load(name)
-                    changed = {key: value for key, value in properties.items() if value is not None}
-                    removed = tuple(key for key, value in properties.items() if value is None)
-                    kept = {key: value for key, value in metadata.properties.items() if key not in removed}
-                    policy = MaintenancePolicy.of({**kept, **changed})
-                    policy = policy.under(metadata.with_changes(properties={**kept, **changed}))
-                    Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
-                    updates: list[Update] = [SetProperties(changed)] if changed else []
-                    updates += [RemoveProperties(removed)] if removed else []
-                    if updates:
-                        self._commits.commit(target, CommitRequest(updates=tuple(updates)))
-        return policy
-
-    def maintain(self, version_id: UUID) -> None:
-        """Do what a dataset version's policy wants done. What is not due is left."""
-        with self._store.read() as tx:
-            version = tx.dataset_versions.get(version_id)
-            dataset = tx.datasets.get_by_id(version.dataset_id) if version else None
-            last = {task: tx.maintenance.latest(version_id, task) for task in MaintenanceTask}
-        if version is None or dataset is None or dataset.deleted_at is not None:
-            return
-        name = str(dataset.ref(version.number))
-        metadata = self._tables.load(version)
-        policy = MaintenancePolicy.or_usual(metadata.properties).under(metadata)
-        counters = TableCounters.of(metadata)
-        if not policy.enabled:
-            return
-        if reason := compaction_due(policy, counters, last[MaintenanceTask.COMPACT]):
-            done = self.compact(name, _automatic(policy))
-            _log.info("compacted", dataset=name, reason=reason, files=done.files_rewritten, seconds=done.seconds)
-        if reason := expiry_due(policy, counters, last[MaintenanceTask.EXPIRE], self._clock.now()):
-            expired = self.expire(name)
-            _log.info("expired", dataset=name, reason=reason, snapshots=len(expired.snapshots), files=expired.files)
-        if reason := statistics_due(policy, counters):
-            counted = self._statistics.refresh(name)
-            _log.info("counted", dataset=name, reason=reason, files=counted.files_read, seconds=counted.seconds)
-        _, metadata = self._load(name)
-        if _many(self._tables.io.files.manifests(metadata.current_snapshot)):
-            self.rewrite_manifests(name)
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -369,7 +257,7 @@ class MaintenanceService:
         done: CompactionResult | None = None,
     ) -> None:
         """Keep what was done, to predict the next time by and to know how many files cannot be merged further."""
-        _, metadata = self._load(_pinned(target))
+        _, metadata = self._load(target.pinned_name)
         done = done or CompactionResult()
         run = MaintenanceRun(
             id=self._clock.new_id(),
@@ -386,25 +274,8 @@ class MaintenanceService:
             tx.maintenance.insert(run)
 
 
-def _pinned(target: ResolvedDataset) -> str:
-    """Return the name of the very dataset version: another may become the active one meanwhile."""
-    return str(target.dataset.ref(target.version.number))
-
-
 def _sequence(metadata: TableMetadata) -> int:
     return metadata.current_snapshot.sequence_number if metadata.current_snapshot else 0
-
-
-def _automatic(policy: MaintenancePolicy) -> CompactionOptions:
-    """Return how a policy compacts."""
-    return CompactionOptions(
-        strategy=policy.strategy,
-        columns=policy.columns,
-        target_file_size=policy.target_file_size,
-        delete_ratio=policy.delete_ratio,
-        rewrite_all=False,
-        tiered=True,
-    )
 
 
 def _bounded(
@@ -448,7 +319,7 @@ def _compacted(done: Sequence[StagedGroup]) -> CompactionResult:
     )
 
 
-def _needed(manifests: Sequence[ManifestFile]) -> int:
+def manifests_needed(manifests: Sequence[ManifestFile]) -> int:
     """Return how many manifests would do."""
     entries: dict[tuple[int, int], int] = {}
     for manifest in manifests:
@@ -456,12 +327,3 @@ def _needed(manifests: Sequence[ManifestFile]) -> int:
         live = manifest.added_files_count + manifest.existing_files_count
         entries[kind] = entries.get(kind, 0) + live
     return sum(ceil(live / MANIFEST_ENTRIES) for live in entries.values())
-
-
-def _too_many(manifests: Sequence[ManifestFile]) -> bool:
-    return len(manifests) > _needed(manifests)
-
-
-def _many(manifests: Sequence[ManifestFile]) -> bool:
-    """Tell whether rewriting manifests is worth a commit that nobody has asked for."""
-    return len(manifests) >= max(_MANY_MANIFESTS, 2 * _needed(manifests))

@@ -88,7 +88,7 @@ class StatisticsService:
         self._register(target, done)
         seconds = monotonic() - begun
         self._record(target, metadata, done, seconds)
-        return StatisticsRefresh(self.statistics(_pinned(target)), done.files_read, done.bytes_read, seconds)
+        return StatisticsRefresh(self.statistics(target.pinned_name), done.files_read, done.bytes_read, seconds)
 
     def advice(self, target: ResolvedDataset, policy: MaintenancePolicy, earlier: Sequence[MaintenanceRun]) -> Advice:
         """Return whether statistics are to be counted again, and what it takes at most: to read all of the columns."""
@@ -111,7 +111,7 @@ class StatisticsService:
             with self._commits.attempts(target.version.id) as attempts:
                 for attempt in attempts:
                     with attempt:
-                        now = self._catalog.dataset(_pinned(target))
+                        now = self._catalog.dataset(target.pinned_name)
                         if self._tables.load(now.version).snapshot_by_id(update.snapshot_id) is None:
                             raise SnapshotNotFoundError(
                                 f"The snapshot of {target.name} whose values were counted has expired meanwhile.",
@@ -138,8 +138,3 @@ class StatisticsService:
         )
         with self._store.write() as tx:
             tx.maintenance.insert(run)
-
-
-def _pinned(target: ResolvedDataset) -> str:
-    """Return the name of the very dataset version: another may become the active one meanwhile."""
-    return str(target.dataset.ref(target.version.number))

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pyroaring import BitMap64
 
 from cordillera.errors import NotAllowedError
-from cordillera.spec.commit import AssertProperty, RemoveProperties, SetProperties, Update
+from cordillera.spec.commit import RemoveProperties, SetProperties, Update
 from cordillera.spec.manifest import Manifest, TableOperation
 from cordillera.spec.merge import TOMBSTONES_PROPERTY
 from cordillera.spec.refs import ancestors
+from cordillera.spec.requirements import AssertProperty
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.content_file import ContentFile
 from cordillera.table.describe import describe_changes, describe_files

@@ -6,15 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cordillera.spec.commit import (
-    AssertTableUuid,
-    RemoveProperties,
-    RemoveSnapshotRef,
-    RemoveSnapshots,
-    Requirement,
-    Update,
-)
+from cordillera.spec.commit import RemoveProperties, RemoveSnapshotRef, RemoveSnapshots, Update
 from cordillera.spec.merge import TOMBSTONES_PROPERTY
+from cordillera.spec.requirements import AssertTableUuid, Requirement
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 
 _REF_AGE_PROPERTY = "history.expire.max-ref-age-ms"

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from cordillera.spec.commit import Requirement, Update
+from cordillera.spec.commit import Update
 from cordillera.spec.expression import RowFilter
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import Operation
 from cordillera.spec.merge_clauses import MergeClause
+from cordillera.spec.requirements import Requirement
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.content_file import ContentFile
 from cordillera.table.live_files import LiveFile

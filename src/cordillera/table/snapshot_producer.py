@@ -13,16 +13,9 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from cordillera.ports.storage import Storage
-from cordillera.spec.commit import (
-    AddSnapshot,
-    AssertDefaultSpecId,
-    AssertRefSnapshot,
-    AssertTableUuid,
-    Requirement,
-    SetSnapshotRef,
-    Update,
-)
+from cordillera.spec.commit import AddSnapshot, SetSnapshotRef, Update
 from cordillera.spec.merge import TOMBSTONES_PROPERTY
+from cordillera.spec.requirements import AssertDefaultSpecId, AssertRefSnapshot, AssertTableUuid, Requirement
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status

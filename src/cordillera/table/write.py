@@ -13,11 +13,12 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 from cordillera.errors import InvalidInputError, NotAllowedError
-from cordillera.spec.commit import AssertCurrentSchemaId, AssertProperty, Requirement, SetProperties, Update
+from cordillera.spec.commit import SetProperties, Update
 from cordillera.spec.explanation import FileAction, WriteExplanation
 from cordillera.spec.expression import RowFilter
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, Operation
+from cordillera.spec.requirements import AssertCurrentSchemaId, AssertProperty, Requirement
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.conditional_merge import ConditionalMerge
 from cordillera.table.content_file import ContentFile
