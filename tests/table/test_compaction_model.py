@@ -41,7 +41,9 @@ OPTIONS = st.sampled_from(
 
 def is_sorted(table: LooseTable, live: LiveFile) -> bool:
     """Tell whether the live rows of a file are in the order that it says."""
-    metadata = table.metadata.with_changes(default_sort_order_id=live.file.sort_order_id)
+    metadata = table.metadata.with_changes(
+        default_sort_order_id=live.file.sort_order_id, default_spec_id=live.file.spec_id
+    )
     order = row_order(table.io.engine, metadata)
     if order is None:
         return True

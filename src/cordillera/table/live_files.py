@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Generic, Protocol, TypeVar
 
@@ -22,7 +22,7 @@ from cordillera.spec.table_metadata import IcebergSnapshot
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
 from cordillera.table.delete_files import DeleteFile, DeleteIndex
 from cordillera.table.deletion_vector import decode_vector
-from cordillera.table.manifests import decode_manifest, decode_manifest_list, manifest_schema
+from cordillera.table.manifests import decode_manifest, decode_manifest_list, inherited, manifest_schema
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -157,13 +157,19 @@ class SnapshotFiles:
     def entries(self, manifest: ManifestFile) -> tuple[ManifestEntry, ...]:
         """Return the entries of a manifest, deleted ones included."""
         path = manifest.manifest_path
-        # After an upgrade to format version 3 the same manifest comes back with row ids assigned.
-        key = (path, manifest.first_row_id)
-        return self._manifests.get(key, lambda: decode_manifest(self._storage.read(path), manifest))
+        return self._manifests.get(_identity(manifest), lambda: decode_manifest(self._storage.read(path), manifest))
 
-    def remember(self, manifest_list: str, manifests: Sequence[ManifestFile]) -> None:
-        """Keep a manifest list that was just written."""
+    def remember(
+        self,
+        manifest_list: str,
+        manifests: Sequence[ManifestFile],
+        entries: Mapping[str, Sequence[ManifestEntry]],
+    ) -> None:
+        """Keep a manifest list that was just written, and the entries of manifests that were, by path."""
         self._lists.put(manifest_list, tuple(manifests))
+        for manifest in manifests:
+            if (written := entries.get(manifest.manifest_path)) is not None:
+                self._manifests.put(_identity(manifest), inherited(map(_as_stored, written), manifest))
 
     def live(self, snapshot: IcebergSnapshot | None) -> tuple[LiveFile, ...]:
         """Return the live data files of a snapshot with their deletion vectors."""
@@ -219,6 +225,16 @@ class SnapshotFiles:
 
     def _schema(self, manifest: ManifestFile) -> Schema:
         return manifest_schema(self._storage.read(manifest.manifest_path), manifest.manifest_path)
+
+
+def _identity(manifest: ManifestFile) -> tuple[str, int | None]:
+    """Return what stands for the entries of a manifest, which gets row ids when its table is upgraded to version 3."""
+    return manifest.manifest_path, manifest.first_row_id
+
+
+def _as_stored(entry: ManifestEntry) -> ManifestEntry:
+    """Return an entry as it will be read: a manifest does not tell the checksum of a file."""
+    return replace(entry, file=replace(entry.file, checksum="")) if entry.file.checksum else entry
 
 
 def _inside(file: LiveFile, deleted: BitMap64) -> BitMap64:

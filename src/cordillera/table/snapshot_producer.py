@@ -20,7 +20,8 @@ from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
 from cordillera.table.live_files import LiveFile, SnapshotFiles
-from cordillera.table.manifests import DATA, DELETES, encode_manifest, encode_manifest_list, partition_summaries
+from cordillera.table.manifest_encoding import encode_manifest, encode_manifest_list, partition_summaries
+from cordillera.table.manifests import DATA, DELETES
 
 ENGINE_NAME = "cordillera"
 OPERATION_SUMMARY = "cordillera.operation"
@@ -94,6 +95,7 @@ class SnapshotProducer:
         self._snapshot_id = new_id().int >> 65  # 63 bits: positive in every language
         self._sequence = metadata.last_sequence_number + 1
         self._written: list[str] = []
+        self._entries: dict[str, list[ManifestEntry]] = {}
         self._unneeded: list[ManifestEntry] = []
 
     def produce(
@@ -141,7 +143,7 @@ class SnapshotProducer:
             ),
         )  # fmt: skip
         self._written.append(path)
-        self._files.remember(path, manifests)
+        self._files.remember(path, manifests, self._entries)
         return path
 
     def _produced(self, snapshot: IcebergSnapshot) -> ProducedSnapshot:
@@ -250,6 +252,7 @@ class SnapshotProducer:
         path = self._path(str(self._new_id()), "avro")
         self._storage.write(path, data)
         self._written.append(path)
+        self._entries[path] = entries
         counts = {status: [e for e in entries if e.status is status] for status in Status}
         rows = {status: sum(e.file.record_count for e in found) for status, found in counts.items()}
         known = [e.sequence_number for e in entries if e.sequence_number is not None and e.status is Status.EXISTING]
