@@ -23,8 +23,10 @@ from cordillera.catalog.evolution import EvolutionService
 from cordillera.catalog.external_commits import ExternalCommitService
 from cordillera.catalog.external_tables import ExternalTableService
 from cordillera.catalog.namespaces import NamespaceService
+from cordillera.catalog.plan_tokens import PlanTokens
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.registration import RegistrationService
+from cordillera.catalog.scan_plans import ScanPlanService
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.staging import StagingService
 from cordillera.catalog.tables import TableService
@@ -102,6 +104,7 @@ class Application:
         self.external_commits = ExternalCommitService(store, catalog, tables, self.commits)
         self.external_tables = ExternalTableService(catalog, tables, self.external_commits, clock)
         self.registration = RegistrationService(catalog, self.deletion, tables, self.external_commits)
+        self.scan_plans = ScanPlanService(catalog, tables, PlanTokens(store, clock))
         self.branches = BranchService(store, catalog, tables, self.commits)
         self.queries = QueryService(store, tables, engine)
         self.completions = CompletionService(store, catalog)

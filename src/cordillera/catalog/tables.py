@@ -24,7 +24,7 @@ from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMe
 from cordillera.table.change_feed import ChangeFeed
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.io import TableIO
-from cordillera.table.live_files import LruCache
+from cordillera.table.live_files import LiveFile, LruCache
 from cordillera.table.metadata_encoding import MetadataEncoder
 from cordillera.table.reader import ReadOptions
 from cordillera.table.scan import Scan, check_selection, plan, stream, stream_candidates
@@ -166,7 +166,7 @@ class TableService:
         scan = Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter)
         files = plan(self.io, scan)
         pruning, used = (row_filter.pruning, row_filter.columns) if row_filter else (AlwaysTrue(), ())
-        self._observer.scanned(version.id, lambda: self.reporter.report(snapshot, schema, pruning, used, files))
+        self.count_scan(version, snapshot, schema, pruning, used, files)
         return stream(self.io, scan, files)
 
     def schema(self, name: str, version: DatasetVersion, as_of: AsOf = None) -> pa.Schema:
@@ -203,8 +203,20 @@ class TableService:
         schema, snapshot = self.schema_then(name, version, as_of), self.snapshot(name, version, as_of)
         scan = Scan(self.load(version), snapshot, schema, tuple(columns))
         files = plan(self.io, scan, pruning)
-        self._observer.scanned(version.id, lambda: self.reporter.report(snapshot, schema, pruning, used, files))
+        self.count_scan(version, snapshot, schema, pruning, used, files)
         return stream_candidates(self.io, scan, pruning, files)
+
+    def count_scan(
+        self,
+        version: DatasetVersion,
+        snapshot: IcebergSnapshot | None,
+        schema: Schema,
+        pruning: BooleanExpression,
+        used: Sequence[str],
+        files: Sequence[LiveFile],
+    ) -> None:
+        """Take note of a scan that somebody asked for; see ``ScanReporter.report``."""
+        self._observer.scanned(version.id, lambda: self.reporter.report(snapshot, schema, pruning, used, files))
 
     def scan_metadata(
         self, name: str, metadata: TableMetadata, columns: Sequence[str] | None = None

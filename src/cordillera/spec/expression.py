@@ -233,7 +233,7 @@ def _literal(node: exp.Expr, kind: IcebergType) -> Any:
         case StringType() if isinstance(node, exp.Literal) and node.is_string:
             return node.this
         case DateType() | TimestampType() | TimestamptzType() if isinstance(node, exp.Literal) and node.is_string:
-            return _instant(node.this, kind)
+            return instant(node.this, kind)
         case _:
             return None
 
@@ -248,7 +248,7 @@ def _uncast(node: exp.Cast, kind: IcebergType) -> exp.Expr:
     return literal if node.is_type(exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPTZ) else node
 
 
-def _instant(text: str, kind: IcebergType) -> int | None:
+def instant(text: str, kind: IcebergType) -> int | None:
     """Return a date as days, or a timestamp as microseconds, since the epoch (UTC where no zone is given)."""
     if _FINER_THAN_MICROSECONDS.search(text):
         return None

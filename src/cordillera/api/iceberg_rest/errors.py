@@ -93,4 +93,6 @@ def iceberg_error(
 
 def is_commit(method: str, path: str) -> bool:
     """Tell whether a request makes a commit."""
-    return method == "POST" and (path.endswith(("/transactions/commit", "/register")) or "/tables" in path)
+    if method != "POST" or path.endswith(("/plan", "/tasks", "/metrics")):
+        return False
+    return path.endswith(("/transactions/commit", "/register")) or "/tables" in path
