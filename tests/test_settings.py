@@ -103,7 +103,7 @@ def test_whole_places_stay_as_they_are(tmp_path: Path, place: str) -> None:
 def test_a_lake_that_was_moved_or_copied_says_so_when_it_is_opened(tmp_path: Path, way: object) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     fill(before)
-    way(before, after)  # type: ignore[operator]
+    way(before, after)
     with pytest.raises(InvalidConfigurationError) as caught:
         cordillera.open(after)
     assert str(before / "data") in caught.value.message
@@ -162,8 +162,8 @@ def test_the_addressing_of_buckets_is_what_the_setting_says(
     places = {"storage_root": "s3://bucket/lake", "s3_endpoint": "https://store.example.com", "s3_region": "eu-north-1"}
     with create_lake(tmp_path / "lake", **places) as app:
         assert app.settings.s3_path_style == (style == "path")
-        assert app.storage._client.meta.config.s3["addressing_style"] == style  # type: ignore[attr-defined]
-        assert app.storage._config.path_style == (style == "path")  # type: ignore[attr-defined]
+        assert app.storage._client.meta.config.s3["addressing_style"] == style
+        assert app.storage._config.path_style == (style == "path")
 
 
 def test_a_store_that_needs_path_style_works_by_default(tmp_path: Path, s3_server: S3Server) -> None:

@@ -233,7 +233,7 @@ def test_a_lake_whose_database_is_read_only_can_be_scanned(tmp_path: Path) -> No
         lake.dataset("sales.orders").write([{"id": 1}], "append")
     with open_lake(tmp_path / "lake") as app:
         version = app.catalog.dataset("sales.orders").version
-        writer = app.store._database.writer  # type: ignore[attr-defined]
+        writer = app.store._database.writer
         with writer.connect() as connection:
             connection.exec_driver_sql("PRAGMA query_only = ON")
         assert app.tables.scan("sales.orders", version).read_all().num_rows == 1

@@ -104,7 +104,7 @@ def test_an_isolation_that_there_is_not_is_refused(make: Callable[[str], Dataset
 
 
 def test_nobody_commits_in_the_turn_of_another(make: Callable[[str], Dataset], lake: Lake) -> None:
-    dataset, app = make("snapshot"), lake.backend.app  # type: ignore[attr-defined]
+    dataset, app = make("snapshot"), lake.backend.app
     target, writer, now = app.catalog.dataset("sales.orders"), uuid4(), app.clock.now()
     with app.store.write() as tx:
         assert tx.dataset_versions.reserve(target.version.id, writer, now, now + timedelta(minutes=1))

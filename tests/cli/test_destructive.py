@@ -40,7 +40,7 @@ def everything(cli: Cli) -> list[object]:
 @pytest.mark.parametrize("command", GUARDED)
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(command: str, guarded: object, cli: Cli) -> None:
     before = everything(cli)
-    result = guarded(command, "--dry-run")  # type: ignore[operator]
+    result = guarded(command, "--dry-run")
     assert result.code == 0, result.err
     assert GUARDED[command][1] in result.out
     assert result.err == "Nothing was changed (--dry-run).\n"
@@ -50,7 +50,7 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(command: str, guar
 @pytest.mark.parametrize("command", GUARDED)
 def test_without_a_terminal_it_has_to_be_confirmed(command: str, guarded: object, cli: Cli) -> None:
     before = everything(cli)
-    result = guarded(command)  # type: ignore[operator]
+    result = guarded(command)
     assert result.code == 2
     assert GUARDED[command][1] in result.err
     assert "Add --yes to go ahead" in result.err

@@ -540,7 +540,7 @@ def overtaken(batch: pa.Table, meanwhile: Callable[[], object]) -> pa.RecordBatc
 
 
 def machine(name: str, examples: int, steps: int, **settings_of_dataset: Any) -> Any:
-    case = type(name, (EverythingMachine,), settings_of_dataset).TestCase  # type: ignore[attr-defined]
+    case = type(name, (EverythingMachine,), settings_of_dataset).TestCase
     case.settings = settings(
         max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
     )

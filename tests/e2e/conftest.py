@@ -94,7 +94,7 @@ def visit(browser: Browser, served: Served) -> Iterator[Visit]:
     opened: list[tuple[BrowserContext, Watched]] = []
 
     def open_window(*, logged_in: bool = True, **options: object) -> Watched:
-        context = browser.new_context(base_url=served.url, **options)  # type: ignore[arg-type]
+        context = browser.new_context(base_url=served.url, **options)
         context.set_default_timeout(_PATIENCE_MS)
         if logged_in:
             context.add_cookies([{"name": COOKIE, "value": served.token, "url": served.url}])

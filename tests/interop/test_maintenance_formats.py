@@ -34,7 +34,7 @@ def compact_while_rows_are_deleted(table: LooseTable) -> None:
 def rewrite_manifests(table: LooseTable) -> None:
     io = table.io
     producer = SnapshotProducer(io.storage, io.files, table.metadata, io.clock.new_id, io.now_ms())
-    table.commit(producer.produce(FileChanges(), {"operation": "replace"}, rewrite_manifests=True))  # type: ignore[arg-type]
+    table.commit(producer.produce(FileChanges(), {"operation": "replace"}, rewrite_manifests=True))
 
 
 @pytest.mark.parametrize(("format_version", "mode"), CASES)

@@ -34,7 +34,7 @@ class Handler:
 
 
 def app_of(lake: Lake) -> Application:
-    return lake.backend.app  # type: ignore[attr-defined]
+    return lake.backend.app
 
 
 def service(lake: Lake, clock: MovableClock, handler: Handler) -> OperationsService:

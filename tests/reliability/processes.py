@@ -53,7 +53,7 @@ def settled(lake: Lake) -> bool:
 
 def end_leases(lake: Lake) -> None:
     """Let the time pass that the leases on tasks last."""
-    database = open_database(lake.backend.app.settings.metadata_url.get_secret_value())  # type: ignore[attr-defined]
+    database = open_database(lake.backend.app.settings.metadata_url.get_secret_value())
     past = datetime.now(UTC) - timedelta(seconds=1)
     with database.writer.begin() as connection:
         connection.execute(sa.update(tasks).where(tasks.c.lease_until.is_not(None)).values(lease_until=past))

@@ -26,7 +26,7 @@ TROUBLES = [CommitInDoubtError("The connection broke."), KeyboardInterrupt()]
 
 
 def app_of(lake: Lake) -> Application:
-    return lake.backend.app  # type: ignore[attr-defined]
+    return lake.backend.app
 
 
 def break_next_commit(app: Application, error: BaseException, *, committed: bool) -> None:
@@ -35,14 +35,14 @@ def break_next_commit(app: Application, error: BaseException, *, committed: bool
 
     @contextmanager
     def broken() -> Iterator[Transaction]:
-        app.store.write = original  # type: ignore[method-assign]
+        app.store.write = original
         with original() as tx:
             yield tx
             if not committed:
                 raise error
         raise error
 
-    app.store.write = broken  # type: ignore[method-assign]
+    app.store.write = broken
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def lose_next_commit(
 
     def swapped(*args: object, **kwargs: object) -> bool:
         monkeypatch.setattr(psycopg.Connection, "commit", commit)
-        return swap(*args, **kwargs)  # type: ignore[arg-type]
+        return swap(*args, **kwargs)
 
     monkeypatch.setattr(SqlDatasetVersionRows, "swap", swapped)
 

@@ -95,7 +95,7 @@ def crash_at_transaction(app: Application, number: int, *, committed: bool) -> N
         if not left[0]:
             raise Crash
 
-    app.store.write = frail  # type: ignore[method-assign]
+    app.store.write = frail
 
 
 class MovableClock:

@@ -90,7 +90,7 @@ def test_a_killed_expiry_leaves_orphans_at_most(tmp_path: Path, point: str) -> N
         compact_all(lake)
     run_and_kill(path, "expire", point)
     with cordillera.open(path) as lake:
-        metadata = lake.backend.app.tables.load(lake.dataset(ORDERS).details().version)  # type: ignore[attr-defined]
+        metadata = lake.backend.app.tables.load(lake.dataset(ORDERS).details().version)
         for snapshot in metadata.snapshots:  # what is still a snapshot can be read
             assert contents(lake, as_of=snapshot.sequence_number)
         if any(snapshot.sequence_number == newest for snapshot in metadata.snapshots):

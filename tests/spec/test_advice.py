@@ -36,7 +36,7 @@ def _facts(*demands: Demand, size: int = 12 * GB, **changes: object) -> LayoutFa
         bytes=size,
         rows=size // 100,
     )
-    return replace(facts, **changes)  # type: ignore[arg-type]
+    return replace(facts, **changes)
 
 
 def _only(advice: LayoutAdvice) -> Proposal:
@@ -289,5 +289,5 @@ def test_nothing_is_laid_out_for_what_is_hardly_asked_for(facts: LayoutFacts) ->
 def test_commands_that_are_proposed_exist() -> None:
     from typer.main import get_command
 
-    dataset = get_command(app).commands["dataset"].commands  # type: ignore[attr-defined]
+    dataset = get_command(app).commands["dataset"].commands
     assert {"partition", "sort", "compact", "maintenance", "write-mode"} <= set(dataset)

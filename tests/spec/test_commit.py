@@ -102,7 +102,7 @@ def test_time_never_goes_back() -> None:
 )  # fmt: skip
 def test_requirements_that_do_not_hold_are_conflicts(requirement: object) -> None:
     with pytest.raises(CommitConflictError, match="expected"):
-        check((requirement,), with_snapshots(3))  # type: ignore[arg-type]
+        check((requirement,), with_snapshots(3))
 
 
 def test_requirements_that_hold_pass() -> None:

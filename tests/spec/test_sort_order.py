@@ -50,7 +50,7 @@ def test_ids_follow_one_another_and_an_order_keeps_its_own(history: list[list[st
         order = parse_sort_order(terms, SCHEMA, orders)
         if order not in orders:
             assert order["order-id"] == len(orders)
-            orders.append(order)  # type: ignore[arg-type]
+            orders.append(order)
         assert (order["order-id"] == 0) == (not terms)
     assert len({repr(order["fields"]) for order in orders}) == len(orders)
 

@@ -34,7 +34,7 @@ def commit(table: LooseTable, *files: ContentFile) -> None:
     """Commit delete files, or data files, as one snapshot."""
     io, metadata = table.io, table.metadata
     producer = SnapshotProducer(io.storage, io.files, metadata, io.clock.new_id, io.now_ms())
-    table.commit(producer.produce(FileChanges(added=files), {"operation": "overwrite"}))  # type: ignore[arg-type]
+    table.commit(producer.produce(FileChanges(added=files), {"operation": "overwrite"}))
 
 
 def store(table: LooseTable, rows: pa.Table) -> tuple[str, int]:
@@ -64,7 +64,7 @@ def position_deletes(table: LooseTable, positions: Mapping[str, Sequence[int]], 
         **{
             **{name: {DELETED_PATH_FIELD_ID: bound.encode()} for name, bound in bounds.items()},
             **fields,
-        },  # type: ignore[arg-type]
+        },
     )
 
 
@@ -91,5 +91,5 @@ def equality_deletes(
             "sort_order_id": 0,
             **statistics,
             **fields,
-        }  # type: ignore[arg-type]
+        }
     )

@@ -135,7 +135,7 @@ class CompactingMachine(MergeMachine):
         before = self.lineage()
         producer = SnapshotProducer(io.storage, io.files, metadata, io.clock.new_id, io.now_ms())
         produced = producer.produce(FileChanges(), {"operation": "replace"}, rewrite_manifests=True)
-        self.table.commit(produced)  # type: ignore[arg-type]
+        self.table.commit(produced)
         assert self.lineage() == before
         self.remember()
 
@@ -150,7 +150,7 @@ class CompactingMachine(MergeMachine):
 def machine(
     name: str, kind: type[CompactingMachine] = CompactingMachine, examples: int = 8, **settings_of_table: Any
 ) -> Any:
-    case = type(name, (kind,), settings_of_table).TestCase  # type: ignore[attr-defined]
+    case = type(name, (kind,), settings_of_table).TestCase
     case.settings = settings(
         max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", examples)),
         stateful_step_count=25,

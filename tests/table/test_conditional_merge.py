@@ -182,7 +182,7 @@ class ConditionalMachine(RuleBasedStateMachine):
 
 
 def machine(name: str, **settings_of_table: Any) -> Any:
-    case = type(name, (ConditionalMachine,), settings_of_table).TestCase  # type: ignore[attr-defined]
+    case = type(name, (ConditionalMachine,), settings_of_table).TestCase
     case.settings = settings(
         max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "15")),
         stateful_step_count=12,

@@ -283,7 +283,7 @@ def _everything(table: LooseTable) -> Any:
 
 
 def machine(name: str, **settings_of_table: Any) -> Any:
-    case = type(name, (ForeignMachine,), settings_of_table).TestCase  # type: ignore[attr-defined]
+    case = type(name, (ForeignMachine,), settings_of_table).TestCase
     case.settings = settings(
         max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "8")),
         stateful_step_count=25,

@@ -203,7 +203,7 @@ def combined(how: str | None, given: list[Any], on_time: list[Any]) -> Any:
 
 
 def machine(name: str, **settings_of_table: Any) -> Any:
-    case = type(name, (FoldingMachine,), settings_of_table).TestCase  # type: ignore[attr-defined]
+    case = type(name, (FoldingMachine,), settings_of_table).TestCase
     case.settings = settings(
         max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "12")),
         stateful_step_count=12,

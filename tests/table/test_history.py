@@ -161,7 +161,7 @@ def entity_of(row: Row) -> str:
 
 
 def machine(name: str, **settings_of_table: Any) -> Any:
-    case = type(name, (HistoryMachine,), settings_of_table).TestCase  # type: ignore[attr-defined]
+    case = type(name, (HistoryMachine,), settings_of_table).TestCase
     case.settings = settings(
         max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "15")),
         stateful_step_count=12,

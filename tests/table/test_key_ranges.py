@@ -30,7 +30,7 @@ def ranges(table: LooseTable) -> dict[str, tuple[int, int]]:
     for live in table.io.files.live(table.metadata.current_snapshot):
         bounds = (live.file.lower_bounds[1], live.file.upper_bounds[1])
         found[live.path] = tuple(int.from_bytes(bound, "little", signed=True) for bound in bounds)
-    return found  # type: ignore[return-value]
+    return found
 
 
 def disjoint(table: LooseTable) -> bool:

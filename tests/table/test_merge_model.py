@@ -273,7 +273,7 @@ def as_model(rows: pa.Table) -> dict[Any, tuple[tuple[str, str], ...]]:
 
 def machine(name: str, **settings_of_table: Any) -> Any:
     kind = type(name, (MergeMachine,), settings_of_table)
-    case = kind.TestCase  # type: ignore[attr-defined]
+    case = kind.TestCase
     case.settings = settings(
         max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "12")),
         stateful_step_count=14,

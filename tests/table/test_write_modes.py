@@ -210,7 +210,7 @@ class ModesMachine(RuleBasedStateMachine):
 
 
 def machine(name: str, **settings_of_table: Any) -> Any:
-    case = type(name, (ModesMachine,), settings_of_table).TestCase  # type: ignore[attr-defined]
+    case = type(name, (ModesMachine,), settings_of_table).TestCase
     case.settings = settings(
         max_examples=9, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
     )

@@ -63,7 +63,7 @@ class Markup:
     @property
     def links(self) -> list[str]:
         """The links a person can follow, without fragments."""
-        return [attributes["href"].partition("#")[0] for tag, attributes in self.tags if tag == "a"]  # type: ignore[union-attr]
+        return [attributes["href"].partition("#")[0] for tag, attributes in self.tags if tag == "a"]
 
     def values(self, tag: str, attribute: str) -> list[str | None]:
         """Return an attribute of every tag of a kind."""

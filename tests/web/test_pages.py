@@ -156,16 +156,16 @@ def test_the_overview_tells_whether_to_trust_the_dataset(pages: httpx2.Client) -
     assert pages.get("/datasets/weather.weather_v2.json").json()["data"]["health"]["word"] == "Not measured"
 
 
-def test_the_code_on_the_overview_runs(pages: httpx2.Client, url: str, token: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_code_on_the_overview_runs(pages: httpx2.Client, url: str, token: str, monkeypatch) -> None:
     snippets = pages.get("/datasets/flights.flights.json").json()["data"]["content"]["snippets"]
     python, sql, cli = (snippet["code"] for snippet in snippets)
     monkeypatch.setenv("CORDILLERA_TOKEN", token)
     made: dict[str, object] = {}
     exec(python, made)
-    assert made["frame"].shape == (240, 3)  # type: ignore[attr-defined]
-    rows = made["lake"].sql(sql).read_all()  # type: ignore[attr-defined]
+    assert made["frame"].shape == (240, 3)
+    rows = made["lake"].sql(sql).read_all()
     assert rows.num_rows == 240
-    made["lake"].close()  # type: ignore[attr-defined]
+    made["lake"].close()
     assert f"CORDILLERA_URL={url}" in cli
 
 

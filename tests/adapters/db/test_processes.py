@@ -55,7 +55,7 @@ def test_a_process_that_dies_leaves_nothing_and_blocks_nobody(url: str) -> None:
 
 def _commit(url: str, version_id: UUID, ready: object) -> None:
     store = open_metadata_store(url)
-    ready.wait(60)  # type: ignore[attr-defined]
+    ready.wait(60)
     for _ in range(COMMITS):
         while not try_to_advance(store, version_id):
             pass
