@@ -143,7 +143,7 @@ class ExternalCommitService:
         except CorruptDataError as error:
             raise InvalidInputError(
                 f"The snapshot {added.snapshot_id} of {name} cannot be read: {error.message}",
-                hint="Write its files, manifests and manifest list before committing it.",
+                hint=error.hint or "Write its files, manifests and manifest list before committing it.",
             ) from error
         if external.moves_rows and all(isinstance(one, AddSnapshot | SetSnapshotRef) for one in request.updates):
             manifest = replace(manifest, operation=TableOperation.COMPACT, rows_inserted=0, rows_deleted=0)

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 import fastavro
+import orjson
 from pyiceberg.schema import Schema
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros, time_to_micros
 
@@ -19,6 +20,7 @@ from cordillera.errors import CorruptDataError
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
 
 DATA, DELETES = 0, 1
+_UNREADABLE = (ValueError, EOFError, KeyError, IndexError, StopIteration, TypeError)
 
 
 def decode_manifest_list(data: bytes, where: str) -> tuple[ManifestFile, ...]:
@@ -27,7 +29,7 @@ def decode_manifest_list(data: bytes, where: str) -> tuple[ManifestFile, ...]:
     Raises:
         CorruptDataError: Naming the file ``where``.
     """
-    return tuple(_manifest_file(record) for record in _records(data, where))
+    return tuple(_manifest_file(record) for record in _records(_open(data, where), where))
 
 
 def _manifest_file(record: dict[str, Any]) -> ManifestFile:
@@ -43,7 +45,10 @@ def decode_manifest(data: bytes, manifest: ManifestFile) -> tuple[ManifestEntry,
     Raises:
         CorruptDataError: Naming the manifest.
     """
-    return inherited((_entry(record, manifest) for record in _records(data, manifest.manifest_path)), manifest)
+    where = manifest.manifest_path
+    reader = _open(data, where)
+    names = _partition_names(reader, where)
+    return inherited((_entry(record, manifest, names) for record in _records(reader, where)), manifest)
 
 
 def inherited(entries: Iterable[ManifestEntry], manifest: ManifestFile) -> tuple[ManifestEntry, ...]:
@@ -74,28 +79,64 @@ def manifest_schema(data: bytes, where: str) -> Schema:
     Raises:
         CorruptDataError: Naming the file ``where``.
     """
+    header = _open(data, where).metadata
     try:
-        header: Any = fastavro.reader(io.BytesIO(data)).metadata
         return Schema.model_validate_json(header["schema"])
-    except (ValueError, EOFError, KeyError, IndexError, StopIteration, TypeError) as error:
+    except _UNREADABLE as error:
         raise CorruptDataError(f"{where} does not tell the table's schema: {error!r}.") from error
 
 
-def _records(data: bytes, where: str) -> Iterator[dict[str, Any]]:
+def _open(data: bytes, where: str) -> Any:
     try:
-        yield from fastavro.reader(io.BytesIO(data))  # type: ignore[misc]  # a manifest has records only
-    except (ValueError, EOFError, KeyError, IndexError, StopIteration, TypeError) as error:
+        return fastavro.reader(io.BytesIO(data))
+    except _UNREADABLE as error:
         raise CorruptDataError(f"{where} is not a readable Avro file: {error!r}.") from error
 
 
-def _entry(record: Mapping[str, Any], manifest: ManifestFile) -> ManifestEntry:
+def _records(reader: Any, where: str) -> Iterator[dict[str, Any]]:
+    try:
+        yield from reader
+    except _UNREADABLE as error:
+        raise CorruptDataError(f"{where} is not a readable Avro file: {error!r}.") from error
+
+
+def _partition_names(reader: Any, where: str) -> tuple[str, ...]:
+    """Return the fields of a manifest's partitioning, in order, as its records call them.
+
+    Raises:
+        CorruptDataError: If its records have others. Readers make different things of that: rows that were deleted are
+            there for some.
+    """
+    try:
+        stored = _record_of(_record_of(reader.writer_schema, "data_file"), "partition")
+        named = {field["field-id"]: field["name"] for field in stored["fields"]}
+        wanted = {part["field-id"]: part["name"] for part in orjson.loads(reader.metadata["partition-spec"])}
+    except _UNREADABLE as error:
+        raise CorruptDataError(f"{where} does not tell how it is partitioned: {error!r}.") from error
+    if named.keys() != wanted.keys():
+        raise CorruptDataError(
+            f"{where} is partitioned by {', '.join(wanted.values()) or 'nothing'}, and has partition values of "
+            f"{', '.join(named.values()) or 'nothing'}.",
+            hint="DuckDB 1.5 writes deletes so where a table has been partitioned otherwise before. Delete through "
+            "Cordillera, or with another engine.",
+        )
+    return tuple(named[field_id] for field_id in wanted)
+
+
+def _record_of(schema: Mapping[str, Any], field: str) -> Any:
+    """Return the schema of a field that is a record, or may be."""
+    kind = next(one["type"] for one in schema["fields"] if one["name"] == field)
+    return next(one for one in kind if one != "null") if isinstance(kind, list) else kind
+
+
+def _entry(record: Mapping[str, Any], manifest: ManifestFile, partition_names: Sequence[str]) -> ManifestEntry:
     raw = record["data_file"]
     file = ContentFile(
         content=Content(raw.get("content") or 0),
         file_path=raw["file_path"],
         file_format=raw["file_format"].upper(),
         spec_id=manifest.partition_spec_id,
-        partition=tuple(_partition_value(value) for value in raw["partition"].values()),
+        partition=tuple(_partition_value(raw["partition"][name]) for name in partition_names),
         record_count=raw["record_count"],
         file_size_in_bytes=raw["file_size_in_bytes"],
         column_sizes=_mapping(raw.get("column_sizes")),
