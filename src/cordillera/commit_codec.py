@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table.sorting import SortOrder
 
 from cordillera.errors import InvalidInputError
+from cordillera.spec.arrow_types import MAX_NESTING
 from cordillera.spec.commit import (
     AddPartitionSpec,
     AddSchema,
@@ -54,6 +55,10 @@ CREATE = "assert-create"
 
 _T = TypeVar("_T")
 _Object = Mapping[str, Any]
+_MAX_DEPTH = 4 * MAX_NESTING
+"""A field of a struct of a struct lies three levels deeper in JSON."""
+_INTEGERS = range(-(2**63), 2**63)
+_OPERATIONS = ("append", "replace", "overwrite", "delete")
 _REF_OPTIONS = ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep")
 
 
@@ -72,7 +77,32 @@ def updates_from_plain(items: Sequence[_Object]) -> tuple[Update, ...]:
     Raises:
         InvalidInputError: Naming one that is unknown or malformed.
     """
+    check_depth(items)
     return tuple(_read(_UPDATES, item, "action", "update") for item in items)
+
+
+def check_depth(document: object) -> None:
+    """Refuse decoded JSON that is nested so deep that the libraries that read it give up.
+
+    Raises:
+        InvalidInputError: If it is.
+    """
+    level = [document]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for outer in level for inner in _inner(outer)]
+        if not level:
+            return
+    raise InvalidInputError(f"The document is nested more than {_MAX_DEPTH} deep.", hint="Make it flatter.")
+
+
+def _inner(value: object) -> Iterable[object]:
+    match value:
+        case Mapping():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def _read(readers: Mapping[str, Callable[[_Object], _T]], item: _Object, tag: str, what: str) -> _T:
@@ -98,7 +128,15 @@ def _last_or(number: int) -> int | None:
 def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{str(value)[:40]!r} is no whole number")
+    if value not in _INTEGERS:
+        raise ValueError(f"{str(value)[:40]} does not fit into 64 bits")
     return value
+
+
+def _count(value: Any) -> int:
+    if _integer(value) < 0:
+        raise ValueError(f"{value} is below zero")
+    return int(value)
 
 
 def _text(value: Any) -> str:
@@ -110,17 +148,19 @@ def _text(value: Any) -> str:
 def _snapshot(item: _Object) -> AddSnapshot:
     raw = item["snapshot"]
     for name in ("snapshot-id", "timestamp-ms"):
-        _integer(raw[name])
+        _count(raw[name])
     for name in ("parent-snapshot-id", "sequence-number", "schema-id", "first-row-id", "added-rows"):
         if raw.get(name) is not None:
-            _integer(raw[name])
-    summary = {_text(name): _text(value) for name, value in raw["summary"].items()}
+            _count(raw[name])
+    summary = {"operation": "overwrite"} | {_text(name): _text(value) for name, value in raw["summary"].items()}
+    if summary["operation"] not in _OPERATIONS:
+        raise ValueError(f"{summary['operation'][:40]!r} is no operation")
     _text(raw["manifest-list"])
-    return AddSnapshot(IcebergSnapshot.from_dict({**raw, "summary": {"operation": "overwrite", **summary}}))
+    return AddSnapshot(IcebergSnapshot.from_dict({**raw, "summary": summary}))
 
 
 def _ref(item: _Object) -> SetSnapshotRef:
-    options = {name: _integer(item[name]) for name in _REF_OPTIONS if item.get(name) is not None}
+    options = {name: _count(item[name]) for name in _REF_OPTIONS if item.get(name) is not None}
     return SetSnapshotRef(_text(item["ref-name"]), _integer(item["snapshot-id"]), _text(item["type"]), options)
 
 

@@ -139,8 +139,7 @@ class CommitService:
 
     def _guard(self, plan: _Plan) -> None:
         if not plan.keeps_rows:
-            after, inspected = plan.steps[-1].after, all(step.request.inspected for step in plan.steps)
-            change = Change(plan.target.dataset, plan.target.version, plan.before.metadata, after, inspected)
+            change = Change(plan.target.dataset, plan.target.version, plan.before.metadata, plan.steps[-1].after)
             for guard in self._guards:
                 guard.check(change)
 

@@ -27,10 +27,12 @@ from cordillera.spec.requirements import (
     AssertDefaultSpecId,
     AssertLastAssignedFieldId,
     AssertLastAssignedPartitionId,
+    AssertLastSequenceNumber,
 )
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.sort_order import describe_sort_order, parse_sort_order, sort_sources
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.partitions import file_of_spec
 
 
 class EvolutionService:
@@ -134,6 +136,7 @@ class EvolutionService:
                 AssertDefaultSpecId(metadata.default_spec_id),
                 AssertDefaultSortOrderId(metadata.default_sort_order_id),
                 AssertLastAssignedPartitionId(metadata.last_partition_id),
+                *([AssertLastSequenceNumber(metadata.last_sequence_number)] if orphaned else []),
             ),
             updates=(
                 *([RemovePartitionSpecs(orphaned)] if orphaned else []),
@@ -143,19 +146,15 @@ class EvolutionService:
         )
 
     def _refuse_used(self, spec_ids: frozenset[int], metadata: TableMetadata) -> None:
-        """Refuse to drop the columns of earlier partitionings while a snapshot has files that they say the place of.
-
-        Nobody writes files under an earlier partitioning any more, so what is not used now is not used later.
-        """
-        for snapshot in reversed(metadata.snapshots):
-            for manifest in self._tables.io.files.manifests(snapshot):
-                if manifest.partition_spec_id in spec_ids:
-                    terms = describe_partitioning(metadata.spec_by_id(manifest.partition_spec_id), metadata.schema)
-                    raise IncompatibleSchemaError(
-                        f"Files of an earlier partitioning, by {', '.join(terms)}, are laid out by a column that would "
-                        f"be dropped; snapshot {snapshot.sequence_number} has some.",
-                        hint="Rewrite them with compact --rewrite-all; drop the column when that snapshot has expired.",
-                    )
+        """Refuse to drop the columns of earlier partitionings while a snapshot has files that they say the place of."""
+        if used := file_of_spec(self._tables.io, metadata, spec_ids):
+            snapshot, manifest = used
+            terms = describe_partitioning(metadata.spec_by_id(manifest.partition_spec_id), metadata.schema)
+            raise IncompatibleSchemaError(
+                f"Files of an earlier partitioning, by {', '.join(terms)}, are laid out by a column that would be "
+                f"dropped; snapshot {snapshot.sequence_number} has some.",
+                hint="Rewrite them with compact --rewrite-all; drop the column when that snapshot has expired.",
+            )
 
 
 def _partitioned(metadata: TableMetadata, terms: Sequence[str]) -> CommitRequest:

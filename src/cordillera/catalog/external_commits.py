@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
+from uuid import UUID
+
+from pyiceberg.schema import Schema
 
 from cordillera.catalog.commits import CommitRequest, CommitService
 from cordillera.catalog.lookup import ResolvedDataset
@@ -17,22 +20,49 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import CommitConflictError, CorruptDataError, InvalidInputError, NotAllowedError
 from cordillera.ports.metadata import MetadataStore
-from cordillera.spec.commit import AddSchema, AddSnapshot, RemoveSnapshotRef, SetSnapshotRef, Update, apply
+from cordillera.spec.commit import (
+    AddPartitionSpec,
+    AddSchema,
+    AddSnapshot,
+    RemovePartitionSpecs,
+    RemoveSnapshotRef,
+    SetCurrentSchema,
+    SetSnapshotRef,
+    Update,
+    apply,
+)
 from cordillera.spec.last_added import settled
 from cordillera.spec.manifest import TableOperation
-from cordillera.spec.metadata_updates import SetStatistics
+from cordillera.spec.metadata_updates import AddSortOrder, SetStatistics
+from cordillera.spec.partitioning import check_partitioning
 from cordillera.spec.refs import RefKind, ancestors, check_ref_name
-from cordillera.spec.requirements import AssertRefSnapshot, AssertTableUuid, Requirement, check
+from cordillera.spec.requirements import (
+    AssertCurrentSchemaId,
+    AssertDefaultSortOrderId,
+    AssertDefaultSpecId,
+    AssertLastAssignedFieldId,
+    AssertLastAssignedPartitionId,
+    AssertLastSequenceNumber,
+    AssertPartitionSpec,
+    AssertRefSnapshot,
+    AssertTableUuid,
+    Requirement,
+    check,
+)
 from cordillera.spec.schema_successor import check_successor
-from cordillera.spec.sort_order import sort_sources
+from cordillera.spec.sort_order import check_sort_order, sort_sources
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.branching import tombstones_update
 from cordillera.table.external_snapshot import ExternalSnapshot, check_place
+from cordillera.table.partitions import file_of_spec
 from cordillera.table.tombstones import tombstones_as_of
 
 _ATTEMPTS = 5
 """How often a commit is tried that others overtake without making its requirements untrue."""
 
+
+_SPARE_ROW_IDS = 2**32
+"""So many row ids a commit may use up: DuckDB's are not without gaps."""
 
 _Part: TypeAlias = tuple[ResolvedDataset, CommitRequest]
 
@@ -90,6 +120,13 @@ class ExternalCommitService:
                         raise
         return [self._catalog.dataset(change.name) for change in changes]
 
+    def created(self, version_id: UUID, idempotency_key: str, request_hash: str) -> bool:
+        """Tell whether a dataset version was made by the same request before."""
+        request = CommitRequest(idempotency_key=idempotency_key, request_hash=request_hash)
+        with self._store.read() as tx:
+            version = tx.dataset_versions.get(version_id)
+            return version is not None and self._commits.replay(tx, version, request) is not None
+
     def _replayed(self, changes: Sequence[TableChange], key: str | None, request_hash: str) -> bool:
         """Tell whether the same was committed before: what it believed about the tables is not true any more."""
         if key is None:
@@ -106,6 +143,7 @@ class ExternalCommitService:
         check(change.requirements, state)
         requirements: tuple[Requirement, ...] = (AssertTableUuid(state.table_uuid), *change.requirements)
         for updates in steps(settled(change.updates, state)):
+            check_numbers(target.name, state, updates)
             request = self.request(target.name, state, updates)
             request = replace(request, requirements=(*requirements, *request.requirements))
             yield target, replace(request, idempotency_key=key, request_hash=request_hash if key else "")
@@ -119,40 +157,59 @@ class ExternalCommitService:
             metadata: The table.
             updates: What an engine asks for.
         """
-        _check_updates(name, metadata, updates)
+        self._check_updates(name, metadata, updates)
         after = apply(updates, metadata, self._tables.io.now_ms())
+        if after.current_schema_id != metadata.current_schema_id:
+            _check_schema(metadata, after.schema)
         check_external_properties(metadata.properties, after.properties, after.schema)
         branches = [u for u in updates if isinstance(u, SetSnapshotRef) and u.type == RefKind.BRANCH]
         _check_branches(name, metadata, after, branches)
-        pinned = tuple(AssertRefSnapshot(one.ref, _head(metadata, one.ref)) for one in branches)
+        pinned = (
+            *_pins(metadata, updates),
+            *(AssertRefSnapshot(one.ref, _head(metadata, one.ref)) for one in branches),
+        )
         extra = [u for one in branches if one.ref not in metadata.refs for u in _as_of_branch(metadata, after, one)]
         added = next((update.snapshot for update in updates if isinstance(update, AddSnapshot)), None)
         branch = next((one.ref for one in branches), MAIN_BRANCH)
-        request = CommitRequest(
-            pinned, (*updates, *extra), branch=branch, action="dataset.external_commit", inspected=False
-        )
-        return request if added is None else self._with_snapshot(name, request, after, added)
+        request = CommitRequest(pinned, (*updates, *extra), branch=branch, action="dataset.external_commit")
+        if added is None:
+            return request
+        external = ExternalSnapshot(self._tables.io, after, added, name, metadata.next_row_id or 0)
+        request = _with_snapshot(request, external, added, name)
+        only_adds = all(isinstance(one, AddSnapshot | SetSnapshotRef) for one in updates)
+        follows = all(_head(metadata, one.ref) == added.parent_snapshot_id for one in branches)
+        return _as_compaction(request) if external.moves_rows and only_adds and follows else request
 
-    def _with_snapshot(
-        self, name: str, request: CommitRequest, after: TableMetadata, added: IcebergSnapshot
-    ) -> CommitRequest:
-        external = ExternalSnapshot(self._tables.io, after, added, name)
-        try:
-            external.check()
-            whole, manifest = AddSnapshot(external.with_totals()), external.manifest
-        except CorruptDataError as error:
-            raise InvalidInputError(
-                f"The snapshot {added.snapshot_id} of {name} cannot be read: {error.message}",
-                hint=error.hint or "Write its files, manifests and manifest list before committing it.",
-            ) from error
-        if external.moves_rows and all(isinstance(one, AddSnapshot | SetSnapshotRef) for one in request.updates):
-            manifest = replace(manifest, operation=TableOperation.COMPACT, rows_inserted=0, rows_deleted=0)
-        return replace(
-            request,
-            updates=tuple(whole if isinstance(update, AddSnapshot) else update for update in request.updates),
-            manifest=manifest,
-            details={"engine": _engine(added.summary)},
-        )
+    def _check_updates(self, name: str, metadata: TableMetadata, updates: Sequence[Update]) -> None:
+        schemas = [metadata.schema, *(update.schema for update in updates if isinstance(update, AddSchema))]
+        for update in updates:
+            match update:
+                case AddSchema(schema):
+                    _check_schema(metadata, schema)
+                case AddPartitionSpec(spec):
+                    check_partitioning(spec, schemas[-1])
+                case AddSortOrder(order):
+                    check_sort_order(order, schemas[-1])
+                case RemovePartitionSpecs(spec_ids):
+                    self._check_unused(name, metadata, spec_ids)
+                case SetStatistics():
+                    check_place(update.path, metadata, name)
+                case SetSnapshotRef(ref) if ref not in metadata.refs:
+                    check_ref_name(ref)
+                case RemoveSnapshotRef(ref) if ref == MAIN_BRANCH:
+                    raise NotAllowedError(f"The branch main of {name} is what everybody reads and cannot be dropped.")
+                case _:
+                    pass
+
+    def _check_unused(self, name: str, metadata: TableMetadata, spec_ids: frozenset[int]) -> None:
+        """Nobody can read files without knowing how they are laid out."""
+        if used := file_of_spec(self._tables.io, metadata, spec_ids):
+            snapshot, manifest = used
+            raise NotAllowedError(
+                f"The partition spec {manifest.partition_spec_id} of {name} is that of files of snapshot "
+                f"{snapshot.sequence_number}.",
+                hint="Rewrite them with compact --rewrite-all, and expire the snapshots that have them.",
+            )
 
 
 def steps(updates: Sequence[Update]) -> Iterator[list[Update]]:
@@ -167,27 +224,76 @@ def steps(updates: Sequence[Update]) -> Iterator[list[Update]]:
         yield step
 
 
-def _check_updates(name: str, metadata: TableMetadata, updates: Sequence[Update]) -> None:
-    for update in updates:
-        match update:
-            case AddSchema(schema):
-                current = metadata.schema
-                sources = {part.source_id for part in metadata.partition_spec.fields}
-                check_successor(
-                    schema,
-                    [*(one for one in metadata.schemas if one is not current), current],
-                    last_column_id=metadata.last_column_id,
-                    fixed_ids=metadata.semantics.fixed_field_ids(current) | sources | sort_sources(metadata),
-                    has_rows=bool(metadata.snapshots),
+def _with_snapshot(
+    request: CommitRequest, external: ExternalSnapshot, added: IcebergSnapshot, name: str
+) -> CommitRequest:
+    """Return a request with its snapshot checked and described."""
+    try:
+        external.check()
+        whole, manifest = AddSnapshot(external.with_totals()), external.manifest
+    except CorruptDataError as error:
+        raise InvalidInputError(
+            f"The snapshot {added.snapshot_id} of {name} cannot be read: {error.message}",
+            hint=error.hint or "Write its files, manifests and manifest list before committing it.",
+        ) from error
+    return replace(
+        request,
+        requirements=(*request.requirements, *map(AssertPartitionSpec, external.partition_specs)),
+        updates=tuple(whole if isinstance(update, AddSnapshot) else update for update in request.updates),
+        manifest=manifest,
+        details={"engine": _engine(added.summary)},
+    )
+
+
+def _as_compaction(request: CommitRequest) -> CommitRequest:
+    """Return a request whose snapshot moves rows and does nothing else, which readers need not look at."""
+    assert request.manifest is not None, "it has a snapshot"
+    manifest = replace(request.manifest, operation=TableOperation.COMPACT, rows_inserted=0, rows_deleted=0)
+    return replace(request, manifest=manifest)
+
+
+def check_numbers(name: str, metadata: TableMetadata, updates: Sequence[Update]) -> None:
+    """Refuse a new snapshot that takes numbers far beyond those that are next: they would run out.
+
+    Raises:
+        InvalidInputError: If they are too high; that they are too low is a conflict with others, and found later.
+    """
+    for one in (update.snapshot for update in updates if isinstance(update, AddSnapshot)):
+        first, added = one.first_row_id or 0, one.added_rows or 0
+        for what, said, wanted, spare in (
+            ("sequence number", one.sequence_number, metadata.last_sequence_number + 1, 0),
+            ("first row id", first, metadata.next_row_id or 0, _SPARE_ROW_IDS),
+            ("number of added rows", added, 0, _SPARE_ROW_IDS),
+        ):
+            if said > wanted + spare:
+                raise InvalidInputError(
+                    f"The snapshot {one.snapshot_id} of {name} has the {what} {said}, far beyond the next, {wanted}.",
+                    hint="Count on from the numbers in the table's metadata.",
                 )
-            case SetStatistics():
-                check_place(update.path, metadata, name)
-            case SetSnapshotRef(ref) if ref not in metadata.refs:
-                check_ref_name(ref)
-            case RemoveSnapshotRef(ref) if ref == MAIN_BRANCH:
-                raise NotAllowedError(f"The branch main of {name} is what everybody reads and cannot be dropped.")
-            case _:
-                pass
+
+
+def _check_schema(metadata: TableMetadata, schema: Schema) -> None:
+    current = metadata.schema
+    sources = {part.source_id for part in metadata.partition_spec.fields}
+    check_successor(
+        schema,
+        [*(one for one in metadata.schemas if one is not current), current],
+        last_column_id=metadata.last_column_id,
+        fixed_ids=metadata.semantics.fixed_field_ids(current) | sources | sort_sources(metadata),
+        has_rows=bool(metadata.snapshots),
+    )
+
+
+def _pins(metadata: TableMetadata, updates: Sequence[Update]) -> Iterator[Requirement]:
+    """Yield what has to stay as it is until the updates are made: they have been checked against it."""
+    if any(isinstance(one, AddSchema | SetCurrentSchema | AddPartitionSpec | AddSortOrder) for one in updates):
+        yield AssertCurrentSchemaId(metadata.current_schema_id)
+        yield AssertLastAssignedFieldId(metadata.last_column_id)
+        yield AssertLastAssignedPartitionId(metadata.last_partition_id)
+        yield AssertDefaultSpecId(metadata.default_spec_id)
+        yield AssertDefaultSortOrderId(metadata.default_sort_order_id)
+    if any(isinstance(one, RemovePartitionSpecs) for one in updates):
+        yield AssertLastSequenceNumber(metadata.last_sequence_number)
 
 
 def _check_branches(

@@ -7,7 +7,7 @@ is in it. Nothing is stored before that; if it never comes, the files are orphan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from pyiceberg.partitioning import (
@@ -20,9 +20,10 @@ from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder, assign_fresh_sort_order_ids
 
 from cordillera.catalog.commit_records import CommitRecords
-from cordillera.catalog.external_commits import ExternalCommitService, steps
+from cordillera.catalog.external_commits import ExternalCommitService, check_numbers, steps
 from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.new_table import external_table
+from cordillera.catalog.requests import CommitRequest
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import MetadataFile, TableService, with_state
 from cordillera.context import current
@@ -33,6 +34,8 @@ from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle
 from cordillera.spec.commit import AddSnapshot, SetSnapshotRef, Update, UpgradeFormatVersion, apply
 from cordillera.spec.last_added import settled
 from cordillera.spec.metadata_updates import AssignUuid, SetLocation, SetStatistics
+from cordillera.spec.partitioning import check_partitioning
+from cordillera.spec.sort_order import check_sort_order
 from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, UNSORTED, TableMetadata
 
 _DEFAULT_FORMAT_VERSION = 2
@@ -108,18 +111,20 @@ class ExternalTableService:
             AlreadyExistsError, NamespaceNotFoundError, InvalidNameError, InvalidSchemaError: As for ``create``.
             CordilleraError: One of its kinds, if what is in it may not be.
         """
+        staged = _staged(updates)
+        if staged and idempotency_key and self._external.created(staged[1], idempotency_key, request_hash):
+            return self._catalog.dataset(name)
         dataset = self._catalog.new_dataset(name)
-        location, version_id = self._place(dataset, updates)
+        location, version_id = self._place(dataset, staged)
         empty, rest = self._described(location, updates)
-        requests, state = [], empty
+        first = CommitRequest(idempotency_key=idempotency_key, request_hash=request_hash)
+        requests, state = [(first, empty, empty)], empty
         for part in steps(settled(rest, empty)):
+            check_numbers(name, state, part)
             request = self._external.request(name, state, part)
             after = apply(request.updates, state, self._tables.io.now_ms())
             requests.append((request, state, after))
             state = after
-        if requests and idempotency_key is not None:
-            keyed = replace(requests[0][0], idempotency_key=idempotency_key, request_hash=request_hash)
-            requests[0] = (keyed, *requests[0][1:])
         context, now = current(), self._clock.now()
 
         def record(tx: Transaction, version: DatasetVersion) -> None:
@@ -134,6 +139,8 @@ class ExternalTableService:
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _table(self, wanted: NewExternalTable, dataset: Dataset, version_id: UUID) -> TableMetadata:
+        check_partitioning(wanted.partitioning, wanted.schema)
+        check_sort_order(wanted.sort_order.model_dump(mode="json", by_alias=True), wanted.schema)
         schema = assign_fresh_schema_ids(wanted.schema)
         spec = assign_fresh_partition_spec_ids(wanted.partitioning, wanted.schema, schema)
         order = assign_fresh_sort_order_ids(wanted.sort_order, wanted.schema, schema)
@@ -155,19 +162,14 @@ class ExternalTableService:
         )
         return external_table(metadata)
 
-    def _place(self, dataset: Dataset, updates: Sequence[Update]) -> tuple[str, UUID]:
-        """Return where a staged table was put, and the id of the dataset version that this place was made for."""
-        location = next((update.location for update in updates if isinstance(update, SetLocation)), "").rstrip("/")
-        try:
-            version_id = UUID(location.rsplit("/", 1)[-1])
-        except ValueError:
-            version_id = None
-        if version_id is None or location != self._tables.new_location(dataset, version_id):
+    def _place(self, dataset: Dataset, staged: tuple[str, UUID] | None) -> tuple[str, UUID]:
+        if staged is None or staged[0] != self._tables.new_location(dataset, staged[1]):
+            where = staged[0] if staged else "that place"
             raise InvalidInputError(
-                f"The table {dataset.full_name} cannot live at {location[:200]!r}: the lake chooses where tables live.",
+                f"The table {dataset.full_name} cannot live at {where[:200]}: the lake chooses where tables live.",
                 hint="Stage its creation first (stage-create), and commit it with the location from the answer.",
             )
-        return location, version_id
+        return staged
 
     def _described(self, location: str, updates: Sequence[Update]) -> tuple[TableMetadata, list[Update]]:
         """Return the empty table that updates describe, and those that fill it; engines send them in any order."""
@@ -185,6 +187,10 @@ class ExternalTableService:
             metadata = metadata.with_changes(partition_specs=(UNPARTITIONED_PARTITION_SPEC,), default_spec_id=0)
         if not metadata.sort_orders:
             metadata = metadata.with_changes(sort_orders=(UNSORTED,), default_sort_order_id=0)
+        for spec in metadata.partition_specs:
+            check_partitioning(spec, metadata.schema)
+        for order in metadata.sort_orders:
+            check_sort_order(order, metadata.schema)
         return external_table(metadata), filling
 
     def _empty(self, location: str, format_version: int, uuid: str) -> TableMetadata:
@@ -203,6 +209,15 @@ class ExternalTableService:
             sort_orders=(),
             next_row_id=0 if format_version >= 3 else None,
         )
+
+
+def _staged(updates: Sequence[Update]) -> tuple[str, UUID] | None:
+    """Return where a table was staged, and the id of the dataset version that the place was made for."""
+    location = next((update.location for update in updates if isinstance(update, SetLocation)), "").rstrip("/")
+    try:
+        return location, UUID(location.rsplit("/", 1)[-1])
+    except ValueError:
+        return None
 
 
 def _format_version(text: str) -> int:

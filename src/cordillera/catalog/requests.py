@@ -85,7 +85,6 @@ class CommitRequest:
         branch: The branch it is about.
         action, details: What the audit log says; by default that there was a commit.
         transaction: The transaction it is a part of, if it is not made by itself.
-        inspected: Whether guards have looked at its rows before they were written; not those of other engines.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -99,7 +98,6 @@ class CommitRequest:
     action: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     transaction: TransactionMark | None = None
-    inspected: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
@@ -29,9 +29,11 @@ from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.contract import Contract, Problem, Scope, Severity, parse_contract, schema_problems, to_document
 from cordillera.spec.merge import Operation
 from cordillera.spec.refs import ancestors
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.branching import SOURCE_SUMMARY
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.reader import ReadOptions
+from cordillera.table.snapshot_producer import is_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +170,17 @@ class ContractService:
             rows = self._tables.scan_metadata(change.dataset.full_name, change.after, names)
             found = aggregate_violations(self._engine, contract, table_rules, rows)
             refuse_errors(change.dataset.full_name, found)
-        moved = change.after.current_snapshot_id != change.before.current_snapshot_id
-        if moved and (not change.inspected or _publishes_older(change, document)):
-            self._check_rows(change, contract)
+        if unseen := [one for one in _published(change) if not _has_met(one, change.after, document)]:
+            self._check_rows(change, contract, foreign=not all(map(is_own, unseen)))
 
-    def _check_rows(self, change: Change, contract: Contract) -> None:
+    def _check_rows(self, change: Change, contract: Contract, *, foreign: bool) -> None:
         """Check rows that the contract has not seen: of other engines, or of a branch from before it was in force."""
         before, after, name = change.before.current_snapshot, change.after.current_snapshot, change.dataset.full_name
         assert after is not None, "what readers see next is a snapshot"
         columns = [field.name for field in change.after.schema.fields]
         given = set(columns)
         rules = [rule for rule in contract.row_rules if given.issuperset(rule.columns)]
-        batch_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.BATCH and not change.inspected]
+        batch_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.BATCH and foreign]
         if rules or batch_rules:
             changes = SnapshotChanges(self._tables.io, change.after, before, after, columns)
             checker = RowChecker(self._engine, contract, name, change.version.key, rules, batch_rules)
@@ -209,17 +210,24 @@ class ContractService:
             return tx.contracts.current(version_id)
 
 
-def _publishes_older(change: Change, document: ContractDocument) -> bool:
-    """Tell whether readers get to see a snapshot of a branch from before the contract in force."""
-    since = document.put_at.timestamp() * 1000
-    seen = change.before.current_snapshot_id
+def _published(change: Change) -> Iterator[IcebergSnapshot]:
+    """Yield the snapshots that readers of ``main`` get to see: new ones, and those of a branch that is published."""
     for snapshot in ancestors(change.after, change.after.current_snapshot_id):
-        if snapshot.snapshot_id == seen:
+        if snapshot.snapshot_id == change.before.current_snapshot_id:
             break
-        origin = change.before.snapshot_by_id(int(snapshot.summary.get(SOURCE_SUMMARY, snapshot.snapshot_id)))
-        if origin is not None and origin.timestamp_ms <= since:
-            return True
-    return False
+        yield snapshot
+
+
+def _has_met(snapshot: IcebergSnapshot, metadata: TableMetadata, document: ContractDocument) -> bool:
+    """Tell whether the rows of a snapshot passed the contract on their way into files.
+
+    Those of our own writes since it is in force did. A copy of another snapshot has rows that were written with that.
+    """
+    origin: IcebergSnapshot | None = snapshot
+    if is_own(snapshot) and SOURCE_SUMMARY in snapshot.summary:
+        origin = metadata.snapshot_by_id(int(snapshot.summary[SOURCE_SUMMARY]))
+    since = document.put_at.timestamp() * 1000
+    return origin is not None and is_own(origin) and origin.timestamp_ms > since
 
 
 def _parse(text: str) -> Contract:

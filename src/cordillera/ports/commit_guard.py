@@ -18,17 +18,12 @@ RowInspector: TypeAlias = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Recor
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A commit that is about to happen: the table before and after.
-
-    Attributes:
-        inspected: Whether its rows passed an inspector on their way into files; those of other engines have not.
-    """
+    """A commit that is about to happen: the table before and after."""
 
     dataset: Dataset
     version: DatasetVersion
     before: TableMetadata
     after: TableMetadata
-    inspected: bool = True
 
 
 class CommitGuard(Protocol):

@@ -41,6 +41,8 @@ from cordillera.errors import InvalidSchemaError, TypeMismatchError
 from cordillera.spec.names import check_column_name
 
 FIELD_ID_KEY = b"PARQUET:field_id"
+MAX_NESTING = 30
+"""How deep types can be nested: Arrow and Parquet libraries read about a hundred levels, of which maps use three."""
 
 _TO_ARROW: dict[type[IcebergType], pa.DataType] = {
     BooleanType: pa.bool_(),
@@ -137,8 +139,14 @@ def from_arrow_type(arrow_type: pa.DataType, ids: FieldIds, path: str) -> Iceber
     """Return the Iceberg type for an Arrow type, assigning field ids to nested fields.
 
     Raises:
-        InvalidSchemaError: Naming ``path`` when Iceberg has no such type.
+        InvalidSchemaError: Naming ``path`` when Iceberg has no such type, or it is nested too deep.
     """
+    if path.count(".") > MAX_NESTING:
+        raise InvalidSchemaError(
+            f"The type of column {path.split('.')[0]!r} is nested more than {MAX_NESTING} deep, which libraries for "
+            "Parquet cannot read.",
+            hint="Make it flatter, or keep it as JSON in a string.",
+        )
     if pa.types.is_dictionary(arrow_type):
         return from_arrow_type(arrow_type.value_type, ids, path)
     if isinstance(arrow_type, pa.UuidType):

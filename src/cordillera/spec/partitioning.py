@@ -21,10 +21,11 @@ from pyiceberg.transforms import (
     TimeTransform,
     Transform,
     TruncateTransform,
+    UnknownTransform,
     VoidTransform,
     YearTransform,
 )
-from pyiceberg.types import NestedField
+from pyiceberg.types import NestedField, StructType
 
 from cordillera.errors import InvalidSchemaError
 
@@ -41,6 +42,7 @@ _SIMPLE: dict[str, Any] = {
 AnyTransform = Transform[Any, Any]
 _NO_FIELD_ID = PARTITION_FIELD_ID_START - 1
 _SIZED: dict[str, Any] = {"bucket": BucketTransform, "truncate": TruncateTransform}
+_MAX_WIDTH = 2**31 - 1
 
 
 def parse_partitioning(
@@ -90,6 +92,72 @@ def taken_name(schema: Schema, specs: Sequence[PartitionSpec]) -> tuple[str, Par
         ):
             return column.name, field
     return None
+
+
+def check_partitioning(spec: PartitionSpec, schema: Schema) -> None:
+    """Refuse a partition spec that somebody else made, if no table can be laid out by it.
+
+    Raises:
+        InvalidSchemaError: If a field has an unknown transform, or one that its column's type does not allow, if two
+            fields have one name, one id or say the same, or a column that is not its own has a field's name.
+    """
+    fields = spec.fields
+    alive = [field for field in fields if not isinstance(field.transform, VoidTransform)]
+    for field in alive:
+        check_transform(field.source_id, field.transform, schema, f"partition field {field.name[:60]!r}")
+    for what, values in (
+        ("name", [field.name.lower() for field in fields]),
+        ("field id", [field.field_id for field in fields]),
+        ("column and transform", list(map(_meaning, alive))),
+    ):
+        if len(set(values)) != len(values):
+            raise InvalidSchemaError(f"Two fields of the partitioning have the same {what}.", hint="Leave one out.")
+    if any(not field.name or field.field_id < PARTITION_FIELD_ID_START for field in fields):
+        raise InvalidSchemaError(
+            "Each field of a partitioning has a name, and an id from 1000 on.", hint="Write it with Iceberg's library."
+        )
+    if taken := taken_name(schema, [spec]):
+        raise InvalidSchemaError(
+            f"The partition field {taken[1].name!r} is called like a column that it is not made from, so that engines "
+            "could not tell the two apart.",
+            hint="Choose another name for it.",
+        )
+
+
+def check_transform(source_id: int, transform: AnyTransform, schema: Schema, what: str) -> None:
+    """Refuse a transform that is unknown, or of what is no column, or of a type that it is not for.
+
+    Args:
+        source_id: Field id of the column.
+        transform: What is made of its values.
+        schema: The table's columns.
+        what: What uses it, for messages.
+
+    Raises:
+        InvalidSchemaError: Naming it.
+    """
+    source = columns_by_id(schema).get(source_id)
+    if source is None:
+        raise InvalidSchemaError(f"The {what} is made from field {source_id}, which is no column.")
+    width = getattr(transform, "num_buckets", getattr(transform, "width", 1))
+    known = not isinstance(transform, UnknownTransform) and 0 < width <= _MAX_WIDTH
+    if not known or not transform.can_transform(source.field_type):
+        raise InvalidSchemaError(
+            f"The {what} is made by {str(transform)[:60]!r} from a {source.field_type}, which cannot be.",
+            hint="Known are identity, year, month, day, hour, bucket[N] and truncate[N], each for certain types.",
+        )
+
+
+def columns_by_id(schema: Schema) -> dict[int, NestedField]:
+    """Return the columns and the fields of their structs, by id; what lies in lists and maps is none."""
+    found: dict[int, NestedField] = {}
+    pending = list(schema.fields)
+    while pending:
+        field = pending.pop()
+        found[field.field_id] = field
+        if isinstance(field.field_type, StructType):
+            pending += field.field_type.fields
+    return found
 
 
 def bound_term(term: str, schema: Schema, purpose: str = "partitioning") -> tuple[NestedField, AnyTransform]:

@@ -71,6 +71,20 @@ class AssertProperty:
     value: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class AssertLastSequenceNumber:
+    """Nobody added a snapshot meanwhile, on whichever branch. Cordillera's own, not of the REST specification."""
+
+    sequence_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssertPartitionSpec:
+    """Nobody removed a partition spec meanwhile. Cordillera's own, not of the REST specification."""
+
+    spec_id: int
+
+
 Requirement = (
     AssertTableUuid
     | AssertRefSnapshot
@@ -80,6 +94,8 @@ Requirement = (
     | AssertDefaultSpecId
     | AssertDefaultSortOrderId
     | AssertProperty
+    | AssertLastSequenceNumber
+    | AssertPartitionSpec
 )
 
 
@@ -116,3 +132,8 @@ def _compare(requirement: Requirement, metadata: TableMetadata) -> tuple[Any, An
             return order_id, metadata.default_sort_order_id, "the default sort order id"
         case AssertProperty(name, value):
             return value, metadata.properties.get(name), f"the property {name!r}"
+        case AssertLastSequenceNumber(sequence_number):
+            return sequence_number, metadata.last_sequence_number, "the last sequence number"
+        case AssertPartitionSpec(spec_id):
+            specs = {spec.spec_id for spec in metadata.partition_specs}
+            return True, spec_id in specs, f"whether there is a partition spec {spec_id}"

@@ -12,9 +12,12 @@ from pyiceberg.schema import Schema, index_by_id
 from pyiceberg.types import IcebergType, ListType, MapType, NestedField, PrimitiveType, StructType
 
 from cordillera.errors import IncompatibleSchemaError, InvalidSchemaError
-from cordillera.spec.arrow_types import to_arrow_schema
+from cordillera.spec.arrow_types import from_arrow_schema, to_arrow_schema
 from cordillera.spec.names import check_column_name
 from cordillera.spec.schema_evolution import is_widening
+
+_FIELD_IDS = range(1, 2**31 - 201)
+"""What is above is reserved (specification, "Reserved Field IDs"): ``_row_id`` and the like."""
 
 
 def check_columns_of(schema: Schema) -> None:
@@ -26,12 +29,17 @@ def check_columns_of(schema: Schema) -> None:
     if not schema.fields:
         raise InvalidSchemaError("A dataset needs at least one column.", hint="Add one.")
     _check_names(schema.fields)
-    repeated = [number for number, times in Counter(_ids(schema.as_struct())).items() if times > 1]
+    used = Counter(_ids(schema.as_struct()))
+    if impossible := [number for number in used if number not in _FIELD_IDS]:
+        raise InvalidSchemaError(
+            f"The field id {impossible[0]} cannot stand for a column.", hint=f"Use 1 to {_FIELD_IDS[-1]}."
+        )
+    repeated = [number for number, times in used.items() if times > 1]
     if repeated:
         raise IncompatibleSchemaError(
             f"The field id {repeated[0]} stands for several columns.", hint="Number them anew."
         )
-    to_arrow_schema(schema)
+    from_arrow_schema(to_arrow_schema(schema))
 
 
 def check_successor(

@@ -15,7 +15,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.transforms import parse_transform
 
 from cordillera.errors import InvalidSchemaError
-from cordillera.spec.partitioning import AnyTransform, bound_term, describe_term
+from cordillera.spec.partitioning import AnyTransform, bound_term, check_transform, describe_term
 from cordillera.spec.table_metadata import UNSORTED, TableMetadata
 
 _TERM = re.compile(
@@ -82,6 +82,20 @@ def parse_sort_order(
     same = (order for order in earlier if terms_of(order) == tuple(parsed))
     number = max((order["order-id"] for order in earlier), default=0) + 1
     return next(same, {"order-id": number, "fields": [term.to_plain() for term in parsed]})
+
+
+def check_sort_order(order: Mapping[str, Any], schema: Schema) -> None:
+    """Refuse a sort order that somebody else made, if no rows can be sorted by it.
+
+    Args:
+        order: An object as table metadata has it.
+        schema: The table's columns.
+
+    Raises:
+        InvalidSchemaError: If it has an unknown transform, or one that its column's type does not allow.
+    """
+    for term in terms_of(order):
+        check_transform(term.source_id, term.transform, schema, f"sort order {order['order-id']}")
 
 
 def terms_of(order: Mapping[str, Any]) -> tuple[SortTerm, ...]:

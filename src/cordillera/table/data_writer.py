@@ -58,7 +58,7 @@ def partition_path(spec: PartitionSpec, schema: Schema, partition: tuple[Any, ..
 
 def partition_columns(spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch) -> list[pa.Array]:
     """Return the partition values of rows, a column for each field of the spec, as Iceberg holds them in memory."""
-    return [_internal_form(transformed(part.source_id, part.transform, schema, batch)) for part in spec.fields]
+    return [internal_form(transformed(part.source_id, part.transform, schema, batch)) for part in spec.fields]
 
 
 def split_by_partition(
@@ -84,9 +84,13 @@ def split_by_partition(
 
 def transformed(source_id: int, transform: Transform[Any, Any], schema: Schema, batch: pa.RecordBatch) -> pa.Array:
     """Return what a transform makes of a column of rows, which may be a field of a struct."""
-    name, *nested = (schema.find_column_name(source_id) or "").split(".")
-    column = pc.struct_field(batch.column(name), nested) if nested else batch.column(name)
-    return transform.pyarrow_transform(schema.find_type(source_id))(column)
+    return transform.pyarrow_transform(schema.find_type(source_id))(column_by_id(source_id, schema, batch))
+
+
+def column_by_id(field_id: int, schema: Schema, batch: pa.RecordBatch) -> pa.Array:
+    """Return a column of rows, which may be a field of a struct."""
+    name, *nested = (schema.find_column_name(field_id) or "").split(".")
+    return pc.struct_field(batch.column(name), nested) if nested else batch.column(name)
 
 
 def data_file_path(location: str, spec: PartitionSpec, schema: Schema, partition: tuple[Any, ...], name: UUID) -> str:
@@ -367,11 +371,13 @@ class DataWriter:
             raise error
 
 
-def _internal_form(values: pa.Array) -> pa.Array:
+def internal_form(values: pa.Array) -> pa.Array:
     """Return partition values as Iceberg holds them in memory: dates and times as numbers since the epoch.
 
     Zeros, which equal each other by our rules for keys, belong to one partition whatever their sign.
     """
+    if isinstance(values.type, pa.UuidType):
+        return values.storage
     if pa.types.is_floating(values.type):
         return pc.add(values, pa.scalar(0.0, values.type))
     if pa.types.is_date32(values.type):

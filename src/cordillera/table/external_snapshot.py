@@ -6,6 +6,7 @@ looked up in its manifests. The work grows with the files by which it differs fr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,14 +20,15 @@ from cordillera.spec.object_uri import object_key
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.branching import SOURCE_SUMMARY
 from cordillera.table.change_batch import duplicate_keys
-from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.content_file import Content, ContentFile, ManifestFile
 from cordillera.table.describe import describe_files
 from cordillera.table.difference import DifferingFiles, differing_files
+from cordillera.table.external_files import check_files
 from cordillera.table.io import TableIO
 from cordillera.table.keyed_write import keys_stored
 from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
-from cordillera.table.snapshot_producer import ENGINE_NAME
+from cordillera.table.snapshot_producer import ENGINE_NAME, is_own
 from cordillera.table.stored_keys import refuse_stored_keys
 
 _MOVES_ROWS = "replace"
@@ -41,9 +43,13 @@ class ExternalSnapshot:
         metadata: The table, with the snapshot added.
         snapshot: What the other engine wrote.
         dataset: The dataset's name, for messages.
+        free_row_id: From which on no row has an id yet.
     """
 
-    def __init__(self, io: TableIO, metadata: TableMetadata, snapshot: IcebergSnapshot, dataset: str) -> None:
+    def __init__(
+        self, io: TableIO, metadata: TableMetadata, snapshot: IcebergSnapshot, dataset: str, free_row_id: int = 0
+    ) -> None:
+        self._free_row_id = free_row_id
         self._io, self._metadata, self._snapshot, self._dataset = io, metadata, snapshot, dataset
         self._parent = (
             None if snapshot.parent_snapshot_id is None else metadata.snapshot_by_id(snapshot.parent_snapshot_id)
@@ -56,15 +62,22 @@ class ExternalSnapshot:
             AccessDeniedError: If a file lies outside of the table's folder.
             NullKeyError, DuplicateKeyError: If rows break the key.
             NotAllowedError: If the table's rows are Cordillera's alone to write.
-            InvalidInputError: If the snapshot says that it moves rows, and changes some.
+            InvalidInputError: If the snapshot says that it moves rows, and changes some; if a file is not what its
+                manifest says, or live twice.
             CorruptDataError: If its files cannot be read.
         """
         self._check_summary()
         self._check_places()
+        self._check_files()
         if self.moves_rows:
             self._check_same_rows()
         elif self._differing:
             self._check_rows()
+
+    @property
+    def partition_specs(self) -> frozenset[int]:
+        """What the files in its own manifests are laid out by."""
+        return frozenset(manifest.partition_spec_id for manifest in self._new_manifests)
 
     @cached_property
     def moves_rows(self) -> bool:
@@ -107,6 +120,17 @@ class ExternalSnapshot:
         return replace(self._snapshot, summary=summary)
 
     @cached_property
+    def _new_manifests(self) -> list[ManifestFile]:
+        known = {manifest.manifest_path for manifest in self._io.files.manifests(self._parent)}
+        return [one for one in self._io.files.manifests(self._snapshot) if one.manifest_path not in known]
+
+    @cached_property
+    def _fresh(self) -> list[LiveFile]:
+        """The data files that its parent has not."""
+        before = {live.path for live in self._differing.before}
+        return [live for live in self._differing.after if live.path not in before]
+
+    @cached_property
     def _come(self) -> list[ContentFile]:
         old, new = (_files_of(side) for side in (self._differing.before, self._differing.after))
         return [file for place, file in new.items() if place not in old]
@@ -129,7 +153,7 @@ class ExternalSnapshot:
     def _check_summary(self) -> None:
         """Refuse a snapshot that passes itself off as one of ours, whose summaries are believed."""
         summary = self._snapshot.summary
-        ours = summary.get("engine-name") == ENGINE_NAME or any(name.startswith(f"{ENGINE_NAME}.") for name in summary)
+        ours = is_own(self._snapshot) or any(name.startswith(f"{ENGINE_NAME}.") for name in summary)
         if ours or not summary.get(SOURCE_SUMMARY, "0").isdigit():
             raise InvalidInputError(
                 f"The summary of snapshot {self._snapshot.snapshot_id} of {self._dataset} has what only snapshots of "
@@ -138,13 +162,52 @@ class ExternalSnapshot:
             )
 
     def _check_places(self) -> None:
-        known = {manifest.manifest_path for manifest in self._io.files.manifests(self._parent)}
         check_place(self._snapshot.manifest_list, self._metadata, self._dataset)
-        fresh = [one for one in self._io.files.manifests(self._snapshot) if one.manifest_path not in known]
-        for manifest in fresh:
+        specs = {spec.spec_id for spec in self._metadata.partition_specs}
+        for manifest in self._new_manifests:
             check_place(manifest.manifest_path, self._metadata, self._dataset)
+            if manifest.partition_spec_id not in specs:
+                raise InvalidInputError(
+                    f"The manifest {manifest.manifest_path} is of partition spec {manifest.partition_spec_id}, which "
+                    f"{self._dataset} has not."
+                )
             for entry in self._io.files.entries(manifest):
                 check_place(entry.file.file_path, self._metadata, self._dataset)
+
+    def _check_files(self) -> None:
+        live = self._io.files.live(self._snapshot)
+        times = Counter(one.path for one in live)
+        if len(times) < len(live):
+            [(path, _)] = times.most_common(1)
+            raise InvalidInputError(
+                f"The snapshot {self._snapshot.snapshot_id} of {self._dataset} has the data file {path} twice.",
+                hint="Add a file once.",
+            )
+        fresh = self._fresh
+        check_files(self._io, self._metadata, fresh, self._dataset)
+        for one in self._differing.after:
+            self._io.files.deleted_positions(one)
+        if self._metadata.format_version >= 3:
+            self._check_row_ids(fresh)
+
+    def _check_row_ids(self, fresh: Sequence[LiveFile]) -> None:
+        """Make sure that new rows have ids that the snapshot is given, each its own: rows are told apart by them."""
+        own = [one for one in fresh if one.data.snapshot_id == self._snapshot.snapshot_id]
+        ranges = sorted((one.file.first_row_id, one.file.record_count) for one in own if one.file.record_count)
+        reached = self._free_row_id
+        for start, rows in ranges:
+            if start is None or start < reached:
+                raise InvalidInputError(
+                    f"New rows of snapshot {self._snapshot.snapshot_id} of {self._dataset} have row ids of others.",
+                    hint="Leave the first row id out in manifests; it is inherited.",
+                )
+            reached = start + rows
+        if reached > (self._metadata.next_row_id or 0):
+            raise InvalidInputError(
+                f"The snapshot {self._snapshot.snapshot_id} of {self._dataset} says that it adds "
+                f"{self._snapshot.added_rows} rows, but its new rows have row ids beyond that.",
+                hint="Count the rows of all new data files in added-rows.",
+            )
 
     def _check_rows(self) -> None:
         semantics, fresh = self._metadata.semantics, self._differing.after

@@ -14,8 +14,8 @@ from pyiceberg.types import DoubleType, FloatType, UUIDType
 from pyroaring import BitMap64
 
 from cordillera.spec.arrow_types import primitive
-from cordillera.spec.table_metadata import TableMetadata
-from cordillera.table.content_file import ContentFile
+from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.content_file import ContentFile, ManifestFile
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import partition_columns
 from cordillera.table.io import TableIO
@@ -27,6 +27,17 @@ Partition = tuple[Any, ...]
 _NOT_A_NUMBER = object()
 _UNORDERED = (FloatType, DoubleType, UUIDType)
 """Types whose bounds do not cover every value, or have another form than partition values."""
+
+
+def file_of_spec(
+    io: TableIO, metadata: TableMetadata, spec_ids: frozenset[int]
+) -> tuple[IcebergSnapshot, ManifestFile] | None:
+    """Return a manifest with files laid out by one of some partition specs, and a snapshot that has it, if any has."""
+    for snapshot in reversed(metadata.snapshots):
+        for manifest in io.files.manifests(snapshot):
+            if manifest.partition_spec_id in spec_ids:
+                return snapshot, manifest
+    return None
 
 
 class RowsOfPartitions:

@@ -34,6 +34,11 @@ MANIFEST_ENTRIES = 8_000
 _RETENTION = ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep")
 
 
+def is_own(snapshot: IcebergSnapshot) -> bool:
+    """Tell whether Cordillera wrote a snapshot; what other engines commit cannot call itself that."""
+    return snapshot.summary.get("engine-name") == ENGINE_NAME
+
+
 @dataclass(frozen=True, slots=True)
 class FileChanges:
     """What a snapshot does to the files of its parent.

@@ -26,7 +26,7 @@ from cordillera.spec.refs import ancestors
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.change_batch import groups_plainly
 from cordillera.table.pruning import key_ranges
-from cordillera.table.snapshot_producer import ENGINE_NAME
+from cordillera.table.snapshot_producer import is_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def tombstone_indexes(metadata: TableMetadata) -> set[str]:
 def tombstones_as_of(metadata: TableMetadata, snapshot: IcebergSnapshot) -> str | None:
     """Return the tombstone index that a snapshot was committed with; snapshots of other engines keep the one before."""
     for found in ancestors(metadata, snapshot.snapshot_id):
-        if found.summary.get("engine-name") == ENGINE_NAME:
+        if is_own(found):
             return found.summary.get(TOMBSTONES_PROPERTY)
     return None
 

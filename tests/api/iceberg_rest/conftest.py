@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from cordillera.spec.commit import AddSnapshot, SetSnapshotRef, Update, apply
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.merge import Operation
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.live_files import LiveFile
 from cordillera.table.prepared_write import StagedWrite
 from cordillera.table.write import TableWriter
 
@@ -50,6 +52,17 @@ class Engine:
         staged = self._writer.stage(Operation.APPEND, rows.to_reader(), metadata)
         return self.commit(staged, metadata, summary)
 
+    def append_as(self, rows: pa.Table, **described: Any) -> dict[str, Any]:
+        """Return the commit of an append whose manifest describes its one file otherwise than it is."""
+        metadata = self.metadata
+        staged = self._writer.stage(Operation.APPEND, rows.to_reader(), metadata)
+        return self.commit(replace(staged, files=(replace(staged.files[0], **described),)), metadata, {})
+
+    def append_file(self, live: LiveFile) -> dict[str, Any]:
+        """Return the commit of an append of a file that there is."""
+        metadata = self.metadata
+        return self.commit(StagedWrite(Operation.APPEND, files=(live.file,)), metadata, {})
+
     def append_one_by_one(self, *appended: pa.Table) -> dict[str, Any]:
         """Return one commit of several appends, each a snapshot of its own."""
         metadata, updates = self.metadata, []
@@ -72,6 +85,14 @@ class Engine:
         """Return the commit that puts rows in the place of all there are."""
         metadata = self.metadata
         return self.commit(self._writer.stage(Operation.REPLACE, rows.to_reader(), metadata), metadata, summary)
+
+    def compact(self, snapshot_id: int, rows: pa.Table) -> dict[str, Any]:
+        """Return the commit of a compaction of a snapshot that puts what comes of it on main."""
+        metadata = self.metadata
+        refs = {**metadata.refs, "main": {"snapshot-id": snapshot_id, "type": "branch"}}
+        there = metadata.with_changes(current_snapshot_id=snapshot_id, refs=refs)
+        staged = self._writer.stage(Operation.REPLACE, rows.to_reader(), there)
+        return self.commit(staged, there, {"operation": "replace"}) | {"requirements": []}
 
     def commit(self, staged: StagedWrite, metadata: TableMetadata, summary: dict[str, str]) -> dict[str, Any]:
         """Return a staged write as a commit."""

@@ -28,7 +28,7 @@ from cordillera.app import Application
 from cordillera.catalog.external_commits import TableChange
 from cordillera.catalog.external_tables import NewExternalTable
 from cordillera.catalog.lookup import ResolvedDataset
-from cordillera.commit_codec import CREATE, requirements_from_plain, updates_from_plain
+from cordillera.commit_codec import CREATE, check_depth, requirements_from_plain, updates_from_plain
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec.table_metadata import TableMetadata
 
@@ -237,6 +237,7 @@ def _name_of(commit: Commit) -> str:
 def _read(kind: Any, plain: dict[str, Any] | None, what: str) -> Any:
     if plain is None:
         return None
+    check_depth(plain)
     try:
         return kind.model_validate(plain)
     except (ValidationError, ValueError, TypeError, KeyError) as error:
