@@ -1,4 +1,4 @@
-"""Other engines on the lake's Iceberg REST catalog: each reads and writes tables by name."""
+"""Other engines on the lake's Iceberg REST catalog: each finds tables by name, and does with them what it can."""
 
 from __future__ import annotations
 
@@ -8,27 +8,38 @@ from importlib import resources
 from typing import Any
 
 import duckdb
+import polars
 import pyarrow as pa
+import pytest
 from pyiceberg.catalog.rest import RestCatalog
 
 from tests.interop.engines import start_sail
+from tests.servers_s3 import S3Server
+
+REGION = "us-east-1"
 
 
 class RestEngine(ABC):
-    """An engine with a catalog.
+    """An engine with a catalog, which can at least read.
+
+    Args:
+        url, token: The lake's server, and what gives access to it.
+        s3: Where the lake's files are; None for files on this machine.
 
     Attributes:
-        writes: Format versions that it can write.
-        creates: Whether it can create tables where the catalog puts them.
-        evolves: Whether it can add columns.
+        title: Its name and version, as the documentation has them.
+        package: Where it comes from.
+        local: Whether it reads files on this machine.
+        deletion_vectors: Whether it knows them.
     """
 
-    writes: tuple[int, ...] = (2, 3)
-    creates = True
-    evolves = True
+    title: str
+    package: str
+    local = True
+    deletion_vectors = True
 
     @abstractmethod
-    def __init__(self, url: str, token: str) -> None: ...
+    def __init__(self, url: str, token: str, s3: S3Server | None = None) -> None: ...
 
     @abstractmethod
     def tables(self, namespace: str) -> list[str]:
@@ -37,6 +48,16 @@ class RestEngine(ABC):
     @abstractmethod
     def read(self, table: str) -> list[dict[str, Any]]:
         """Return the rows of a table by id."""
+
+
+class Writer(RestEngine):
+    """An engine that writes.
+
+    Attributes:
+        writes: Format versions that it can write.
+    """
+
+    writes: tuple[int, ...] = (2, 3)
 
     @abstractmethod
     def append(self, table: str, rows: pa.Table) -> None:
@@ -54,22 +75,31 @@ class RestEngine(ABC):
     def merge(self, table: str, rows: pa.Table) -> None:
         """Update rows by id, insert the others."""
 
+
+class Definer(Writer):
+    """An engine that creates tables where the catalog puts them, and changes what they look like."""
+
+    @abstractmethod
     def create(self, table: str, rows: pa.Table) -> None:
         """Create a table with rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add_column(self, table: str) -> None:
         """Add the column ``age``, a 32-bit number."""
-        raise NotImplementedError
 
 
-class PyIceberg(RestEngine):
-    """PyIceberg, which cannot write format version 3."""
+class OnPyIceberg(RestEngine):
+    """An engine that is led to tables by PyIceberg's catalog."""
 
-    writes = (2,)
-
-    def __init__(self, url: str, token: str) -> None:
-        self._catalog = RestCatalog("lake", uri=f"{url}/iceberg", **self.credentials(url, token))
+    def __init__(self, url: str, token: str, s3: S3Server | None = None) -> None:
+        storage = {} if s3 is None else {
+            "s3.endpoint": s3.endpoint,
+            "s3.access-key-id": s3.access_key,
+            "s3.secret-access-key": s3.secret_key,
+            "s3.region": REGION,
+        }  # fmt: skip
+        self._s3 = s3
+        self._catalog = RestCatalog("lake", uri=f"{url}/iceberg", **self.credentials(url, token), **storage)
 
     def credentials(self, url: str, token: str) -> dict[str, str]:
         """Return how the client shows who it is."""
@@ -77,6 +107,13 @@ class PyIceberg(RestEngine):
 
     def tables(self, namespace: str) -> list[str]:
         return [name for _, name in self._catalog.list_tables(namespace)]
+
+
+class PyIceberg(OnPyIceberg, Definer):
+    """PyIceberg itself, which cannot write format version 3."""
+
+    title, package = "PyIceberg 0.12", "pyiceberg"
+    writes = (2,)
 
     def read(self, table: str) -> list[dict[str, Any]]:
         return self._catalog.load_table(table).scan().to_arrow().sort_by("id").to_pylist()
@@ -112,16 +149,23 @@ def rows_schema(table: pa.Table) -> pa.Schema:
     return pa.schema([field.with_nullable(field.name != "id") for field in table.schema])
 
 
-class DuckDB(RestEngine):
+class DuckDB(Definer):
     """DuckDB's iceberg extension."""
 
-    def __init__(self, url: str, token: str) -> None:
+    title, package = "DuckDB 1.5", "duckdb"
+
+    def __init__(self, url: str, token: str, s3: S3Server | None = None) -> None:
         self._connection = duckdb.connect()
         for name in ("avro", "httpfs", "iceberg"):
             folder = resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
             self._connection.execute(f"LOAD '{folder / f'{name}.duckdb_extension'}'")
-        shown = self.credentials(url, token)
-        self._connection.execute(f"ATTACH 'lake' AS lake (TYPE iceberg, ENDPOINT '{url}/iceberg', {shown})")
+        if s3 is not None:
+            self._connection.execute(
+                f"CREATE SECRET (TYPE s3, KEY_ID '{s3.access_key}', SECRET '{s3.secret_key}', REGION '{REGION}', "
+                f"ENDPOINT '{s3.endpoint.removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
+            )
+        shown = f"ENDPOINT '{url}/iceberg', ACCESS_DELEGATION_MODE 'none', {self.credentials(url, token)}"
+        self._connection.execute(f"ATTACH 'lake' AS lake (TYPE iceberg, {shown})")
 
     def credentials(self, url: str, token: str) -> str:
         """Return how the client shows who it is."""
@@ -162,38 +206,50 @@ class DuckDB(RestEngine):
         self._connection.unregister("given")
 
 
-class Sail(RestEngine):
+class Sail(Writer):
     """Sail, which is Spark without Java. It puts new tables where it likes, and cannot alter any."""
 
-    creates = False
-    evolves = False
+    title, package = "Sail 0.7", "pysail"
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, s3: S3Server | None = None) -> None:
         catalog = {"type": "iceberg-rest", "name": "lake", "uri": f"{url}/iceberg", "bearer_access_token": token}
         fields = ", ".join(f"{name}={json.dumps(value)}" for name, value in catalog.items())
         self._session = start_sail({"SAIL_CATALOG__LIST": f"[{{{fields}}}]", "SAIL_CATALOG__DEFAULT_CATALOG": "lake"})
+        self._storage = {} if s3 is None else {
+            "AWS_ENDPOINT_URL": s3.endpoint,
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            "AWS_REGION": REGION,
+            "AWS_ALLOW_HTTP": "true",
+        }  # fmt: skip
 
     def tables(self, namespace: str) -> list[str]:
-        shown = self._session.sql(f"SHOW TABLES IN lake.{namespace}").toArrow()
+        shown = self._run(f"SHOW TABLES IN lake.{namespace}")
         return list(shown["tableName"].to_pylist())
 
     def read(self, table: str) -> list[dict[str, Any]]:
-        return list(self._session.sql(f"SELECT * FROM lake.{table} ORDER BY id").toArrow().to_pylist())
+        return list(self._run(f"SELECT * FROM lake.{table} ORDER BY id").to_pylist())
 
     def append(self, table: str, rows: pa.Table) -> None:
-        self._session.sql(f"INSERT INTO lake.{table} {_values(rows)}").toArrow()
+        self._run(f"INSERT INTO lake.{table} {_values(rows)}")
 
     def update(self, table: str, name: str, where: str) -> None:
-        self._session.sql(f"UPDATE lake.{table} SET name = '{name}' WHERE {where}").toArrow()
+        self._run(f"UPDATE lake.{table} SET name = '{name}' WHERE {where}")
 
     def delete(self, table: str, where: str) -> None:
-        self._session.sql(f"DELETE FROM lake.{table} WHERE {where}").toArrow()
+        self._run(f"DELETE FROM lake.{table} WHERE {where}")
 
     def merge(self, table: str, rows: pa.Table) -> None:
-        self._session.sql(
+        self._run(
             f"MERGE INTO lake.{table} t USING (SELECT * FROM ({_values(rows)}) AS v(id, name)) g ON t.id = g.id "
             "WHEN MATCHED THEN UPDATE SET name = g.name WHEN NOT MATCHED THEN INSERT *"
-        ).toArrow()
+        )
+
+    def _run(self, statement: str) -> pa.Table:
+        with pytest.MonkeyPatch.context() as patch:  # it reads them when it reaches a bucket for the first time
+            for name, value in self._storage.items():
+                patch.setenv(name, value)
+            return self._session.sql(statement).toArrow()
 
 
 def _values(rows: pa.Table) -> str:
@@ -201,4 +257,85 @@ def _values(rows: pa.Table) -> str:
     return "VALUES " + ", ".join(f"(CAST({number} AS BIGINT), '{name}')" for number, name in pairs)
 
 
-ENGINES: dict[str, type[RestEngine]] = {"pyiceberg": PyIceberg, "duckdb": DuckDB, "sail": Sail}
+class Polars(OnPyIceberg):
+    """Polars, with its own reader of data and delete files."""
+
+    title, package = "Polars 2.1", "polars"
+
+    def read(self, table: str) -> list[dict[str, Any]]:
+        storage = None if self._s3 is None else {
+            "aws_endpoint_url": self._s3.endpoint,
+            "aws_access_key_id": self._s3.access_key,
+            "aws_secret_access_key": self._s3.secret_key,
+            "aws_region": REGION,
+            "aws_allow_http": "true",
+        }  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("POLARS_ICEBERG_PLANNER", "pyiceberg")
+            scan = polars.scan_iceberg(
+                self._catalog.load_table(table), storage_options=storage, reader_override="native"
+            )
+            return scan.sort("id").collect().to_arrow().to_pylist()
+
+
+class Daft(OnPyIceberg):
+    """Daft, with its own reader of data files."""
+
+    title, package = "Daft 0.7", "daft"
+    deletion_vectors = False
+
+    def read(self, table: str) -> list[dict[str, Any]]:
+        import daft
+        from daft.io import IOConfig, S3Config
+
+        storage = None if self._s3 is None else IOConfig(
+            s3=S3Config(
+                endpoint_url=self._s3.endpoint,
+                key_id=self._s3.access_key,
+                access_key=self._s3.secret_key,
+                region_name=REGION,
+                use_ssl=False,
+            )
+        )  # fmt: skip
+        return daft.read_iceberg(self._catalog.load_table(table), io_config=storage).sort("id").to_arrow().to_pylist()
+
+
+class ChDB(RestEngine):
+    """chDB, which is ClickHouse in this process. It reaches no file outside a folder of its own."""
+
+    title, package = "chDB 4.4", "chdb"
+    local = False
+    deletion_vectors = False
+
+    def __init__(self, url: str, token: str, s3: S3Server | None = None) -> None:
+        assert s3 is not None, "it reads from object storage only"
+        self._attach = (
+            f"CREATE DATABASE lake ENGINE = DataLakeCatalog('{url}/iceberg/v1', '{s3.access_key}', '{s3.secret_key}') "
+            f"SETTINGS catalog_type = 'rest', warehouse = 'lake', auth_header = 'Authorization: Bearer {token}', "
+            f"storage_endpoint = '{s3.endpoint}/{s3.bucket}', vended_credentials = 0"
+        )
+
+    def tables(self, namespace: str) -> list[str]:
+        found = self._query("SHOW TABLES FROM lake")["name"].to_pylist()
+        return [name.removeprefix(f"{namespace}.") for name in found if name.startswith(f"{namespace}.")]
+
+    def read(self, table: str) -> list[dict[str, Any]]:
+        return self._query(f"SELECT * FROM lake.`{table}` ORDER BY id").to_pylist()
+
+    def _query(self, statement: str) -> pa.Table:
+        from chdb.session import Session
+
+        with Session() as session:  # one that has failed once answers the next question with nothing
+            session.query("SET allow_database_iceberg = 1")
+            session.query(self._attach)
+            return session.query(statement, "ArrowTable")
+
+
+ENGINES: dict[str, type[RestEngine]] = {
+    "pyiceberg": PyIceberg,
+    "duckdb": DuckDB,
+    "sail": Sail,
+    "polars": Polars,
+    "daft": Daft,
+    "chdb": ChDB,
+}
