@@ -8,7 +8,6 @@ from uuid import UUID
 
 from cordillera.catalog.lineage_names import rename_node
 from cordillera.catalog.lookup import (
-    MAX_PAGE,
     ResolvedDataset,
     existing_dataset,
     existing_namespace,
@@ -61,14 +60,13 @@ class DeletionService:
         """
         ref, now = unversioned(name), self._clock.now()
         with self._store.write() as tx:
-            deleted = [d for d in tx.datasets.page(ref.namespace, "", MAX_PAGE, deleted=True) if d.name == ref.name]
-            if not deleted:
+            deleted = tx.datasets.deleted_last(ref.namespace, ref.name)
+            if deleted is None:
                 raise DatasetNotFoundError(
                     f"No deleted dataset is called {ref}.",
                     hint="List deleted ones with: cordillera dataset list --deleted.",
                 )
-            newest = max(deleted, key=lambda d: d.deleted_at or d.created_at)
-            restored = replace(newest, deleted_at=None, purge_after=None, updated_at=now)
+            restored = replace(deleted, deleted_at=None, purge_after=None, updated_at=now)
             tx.datasets.update(restored)
             version = meant_version(tx, restored)
             tx.search.index(restored, tx.dataset_versions.columns(version.id))

@@ -15,7 +15,7 @@ from cordillera.ports.metadata import Transaction
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
 
-MAX_PAGE = 1000
+_MAX_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,6 @@ def unversioned(name: str) -> DatasetRef:
 
 def page_limit(limit: int) -> int:
     """Return how many entries a page may have, or raise ``InvalidInputError`` if it may not have so many."""
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidInputError(f"A page of {limit} is not possible.", hint=f"Ask for 1 to {MAX_PAGE}.")
+    if not 1 <= limit <= _MAX_PAGE:
+        raise InvalidInputError(f"A page of {limit} is not possible.", hint=f"Ask for 1 to {_MAX_PAGE}.")
     return limit

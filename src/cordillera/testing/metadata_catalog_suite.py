@@ -155,6 +155,17 @@ class CatalogSuite:
             assert tx.datasets.due_for_purge(later(9), 9) == []
             assert tx.datasets.due_for_purge(later(10), 9) == [gone]
 
+    def test_of_deleted_datasets_of_a_name_the_newest_is_found(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            for name, minutes in (("sales.a", 5), ("sales.b", 1), ("sales.b", 3), ("sales.b", 2)):
+                made, _ = add_dataset(tx, name)
+                tx.datasets.update(replace(made, deleted_at=later(minutes), purge_after=later(60)))
+            live, _ = add_dataset(tx, "sales.b")
+            found = tx.datasets.deleted_last("sales", "b")
+            assert found is not None
+            assert (found.deleted_at, found.id != live.id) == (later(3), True)
+            assert tx.datasets.deleted_last("sales", "c") is None
+
     def test_pages_of_deleted_datasets_lose_none_that_share_a_name(self, store: MetadataStore) -> None:
         with store.write() as tx:
             for name in ("sales.a", "sales.b", "sales.b", "sales.b", "sales.c"):

@@ -29,6 +29,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "datasets.lock": lambda tx: tx.datasets.lock("a", "b"),
     "jobs.naming": lambda tx: tx.jobs.naming("a.b", 9),
     "datasets.get_by_id": lambda tx: tx.datasets.get_by_id(ID),
+    "datasets.deleted_last": lambda tx: tx.datasets.deleted_last("a", "b"),
     "datasets.page": lambda tx: tx.datasets.page(None, "a.b", 9),
     "datasets.page of a namespace": lambda tx: tx.datasets.page("a", "a.b", 9),
     "datasets.page of deleted": lambda tx: tx.datasets.page(None, "a.b", 9, deleted=True),
@@ -104,7 +105,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "scans.forget": lambda tx: tx.scans.forget(NOW.date()),
     "tasks.page of a state": lambda tx: tx.tasks.page(state="failed", after=ID, limit=9),
 }
-SORTED = {"jobs.reading", "dataset_versions.set_lifecycle", "scans.totals"}
+SORTED = {"datasets.deleted_last", "jobs.reading", "dataset_versions.set_lifecycle", "scans.totals"}
 """They sort the few rows that they have found by an index."""
 
 

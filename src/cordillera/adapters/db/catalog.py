@@ -106,6 +106,12 @@ class SqlDatasetRows:
         """Return a dataset by id, deleted or not."""
         return _BY_ID(self._session, dataset_id)
 
+    def deleted_last(self, namespace: str, name: str) -> Dataset | None:
+        """Return, of the deleted datasets of a name, the one that was deleted last."""
+        query = DATASET.select().where(datasets.c.full_name == f"{namespace}.{name}", ~_LIVE)
+        newest = query.order_by(datasets.c.deleted_at.desc(), datasets.c.id.desc()).limit(1)
+        return next(iter(DATASET.all(self._session, newest)), None)
+
     def page(self, namespace: str | None, after: str, limit: int, *, deleted: bool = False) -> list[Dataset]:
         """Return datasets by full name behind ``after``.
 

@@ -46,6 +46,9 @@ class DatasetRows(Protocol):
     def get_by_id(self, dataset_id: UUID) -> Dataset | None:
         """Return a dataset by id, deleted or not."""
 
+    def deleted_last(self, namespace: str, name: str) -> Dataset | None:
+        """Return, of the deleted datasets of a name, the one that was deleted last."""
+
     def page(self, namespace: str | None, after: str, limit: int, *, deleted: bool = False) -> list[Dataset]:
         """Return datasets (of one namespace, or all) by full name behind ``after``; live ones, or deleted ones."""
 
