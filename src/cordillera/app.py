@@ -31,6 +31,8 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.staging import StagingService
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.transactions import TransactionService
+from cordillera.catalog.view_definitions import ViewDefinitionService
+from cordillera.catalog.views import ViewService
 from cordillera.catalog.writes import WriteService
 from cordillera.completion.service import CompletionService
 from cordillera.contracts.service import ContractService
@@ -106,7 +108,9 @@ class Application:
         self.registration = RegistrationService(catalog, self.deletion, tables, self.external_commits)
         self.scan_plans = ScanPlanService(catalog, tables, PlanTokens(store, clock))
         self.branches = BranchService(store, catalog, tables, self.commits)
-        self.queries = QueryService(store, tables, engine)
+        self.views = ViewService(store, self.storage, clock)
+        self.queries = QueryService(store, self.views, tables, engine)
+        self.view_definitions = ViewDefinitionService(self.views, self.queries, clock)
         self.completions = CompletionService(store, catalog)
         self.subscriptions = SubscriptionService(store, catalog, tables, synchronizers, clock)
         self.deliveries = DeliveryService(store, tables, engine, synchronizers, clock)

@@ -38,6 +38,7 @@ from cordillera.spec.metadata_updates import (
     SetLocation,
     SetStatistics,
 )
+from cordillera.spec.plain_values import text, texts, whole
 from cordillera.spec.requirements import (
     AssertCurrentSchemaId,
     AssertDefaultSortOrderId,
@@ -57,7 +58,6 @@ _T = TypeVar("_T")
 _Object = Mapping[str, Any]
 _MAX_DEPTH = 4 * MAX_NESTING
 """A field of a struct of a struct lies three levels deeper in JSON."""
-_INTEGERS = range(-(2**63), 2**63)
 _OPERATIONS = ("append", "replace", "overwrite", "delete")
 _REF_OPTIONS = ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep")
 
@@ -68,7 +68,7 @@ def requirements_from_plain(items: Sequence[_Object]) -> tuple[Requirement, ...]
     Raises:
         InvalidInputError: Naming one that is unknown or malformed.
     """
-    return tuple(_read(_REQUIREMENTS, item, "type", "requirement") for item in items)
+    return tuple(read_tagged(_REQUIREMENTS, item, "type", "requirement") for item in items)
 
 
 def updates_from_plain(items: Sequence[_Object]) -> tuple[Update, ...]:
@@ -78,7 +78,7 @@ def updates_from_plain(items: Sequence[_Object]) -> tuple[Update, ...]:
         InvalidInputError: Naming one that is unknown or malformed.
     """
     check_depth(items)
-    return tuple(_read(_UPDATES, item, "action", "update") for item in items)
+    return tuple(read_tagged(_UPDATES, item, "action", "update") for item in items)
 
 
 def check_depth(document: object) -> None:
@@ -105,7 +105,18 @@ def _inner(value: object) -> Iterable[object]:
             return ()
 
 
-def _read(readers: Mapping[str, Callable[[_Object], _T]], item: _Object, tag: str, what: str) -> _T:
+def read_tagged(readers: Mapping[str, Callable[[_Object], _T]], item: _Object, tag: str, what: str) -> _T:
+    """Return what decoded JSON describes that says in a field which of several things it is.
+
+    Args:
+        readers: What there is, by name.
+        item: The JSON.
+        tag: The field that has the name.
+        what: What all of them are, for messages.
+
+    Raises:
+        InvalidInputError: If it is unknown or malformed.
+    """
     name = item.get(tag) if isinstance(item, Mapping) else None
     reader = readers.get(name) if isinstance(name, str) else None
     if reader is None:
@@ -120,29 +131,15 @@ def _read(readers: Mapping[str, Callable[[_Object], _T]], item: _Object, tag: st
         raise InvalidInputError(f"The {what} {name!r} cannot be read: {str(error)[:300]}.") from error
 
 
-def _last_or(number: int) -> int | None:
+def last_or(number: int) -> int | None:
     """Return an id; -1 stands for what the same commit added last."""
-    return None if _integer(number) == -1 else number
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{str(value)[:40]!r} is no whole number")
-    if value not in _INTEGERS:
-        raise ValueError(f"{str(value)[:40]} does not fit into 64 bits")
-    return value
+    return None if whole(number) == -1 else number
 
 
 def _count(value: Any) -> int:
-    if _integer(value) < 0:
+    if whole(value) < 0:
         raise ValueError(f"{value} is below zero")
     return int(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:40]!r} is no text")
-    return value
 
 
 def _snapshot(item: _Object) -> AddSnapshot:
@@ -152,16 +149,16 @@ def _snapshot(item: _Object) -> AddSnapshot:
     for name in ("parent-snapshot-id", "sequence-number", "schema-id", "first-row-id", "added-rows"):
         if raw.get(name) is not None:
             _count(raw[name])
-    summary = {"operation": "overwrite"} | {_text(name): _text(value) for name, value in raw["summary"].items()}
+    summary = {"operation": "overwrite"} | texts(raw["summary"])
     if summary["operation"] not in _OPERATIONS:
         raise ValueError(f"{summary['operation'][:40]!r} is no operation")
-    _text(raw["manifest-list"])
+    text(raw["manifest-list"])
     return AddSnapshot(IcebergSnapshot.from_dict({**raw, "summary": summary}))
 
 
 def _ref(item: _Object) -> SetSnapshotRef:
     options = {name: _count(item[name]) for name in _REF_OPTIONS if item.get(name) is not None}
-    return SetSnapshotRef(_text(item["ref-name"]), _integer(item["snapshot-id"]), _text(item["type"]), options)
+    return SetSnapshotRef(text(item["ref-name"]), whole(item["snapshot-id"]), text(item["type"]), options)
 
 
 def _sort_order(item: _Object) -> AddSortOrder:
@@ -171,8 +168,8 @@ def _sort_order(item: _Object) -> AddSortOrder:
 def _statistics(name: str) -> Callable[[_Object], SetStatistics]:
     def read(item: _Object) -> SetStatistics:
         file = item[name]
-        _integer(file["snapshot-id"])
-        _text(file["statistics-path"])
+        whole(file["snapshot-id"])
+        text(file["statistics-path"])
         return SetStatistics(dict(file), name)
 
     return read
@@ -180,46 +177,46 @@ def _statistics(name: str) -> Callable[[_Object], SetStatistics]:
 
 def _encryption_key(item: _Object) -> AddEncryptionKey:
     key = item["encryption-key"]
-    _text(key["key-id"])
+    text(key["key-id"])
     return AddEncryptionKey(dict(key))
 
 
 _REQUIREMENTS: Mapping[str, Callable[[_Object], Requirement]] = {
-    "assert-table-uuid": lambda item: AssertTableUuid(_text(item["uuid"])),
+    "assert-table-uuid": lambda item: AssertTableUuid(text(item["uuid"])),
     "assert-ref-snapshot-id": lambda item: AssertRefSnapshot(
-        _text(item["ref"]), None if item["snapshot-id"] is None else _integer(item["snapshot-id"])
+        text(item["ref"]), None if item["snapshot-id"] is None else whole(item["snapshot-id"])
     ),
-    "assert-last-assigned-field-id": lambda item: AssertLastAssignedFieldId(_integer(item["last-assigned-field-id"])),
-    "assert-current-schema-id": lambda item: AssertCurrentSchemaId(_integer(item["current-schema-id"])),
+    "assert-last-assigned-field-id": lambda item: AssertLastAssignedFieldId(whole(item["last-assigned-field-id"])),
+    "assert-current-schema-id": lambda item: AssertCurrentSchemaId(whole(item["current-schema-id"])),
     "assert-last-assigned-partition-id": lambda item: AssertLastAssignedPartitionId(
-        _integer(item["last-assigned-partition-id"])
+        whole(item["last-assigned-partition-id"])
     ),
-    "assert-default-spec-id": lambda item: AssertDefaultSpecId(_integer(item["default-spec-id"])),
-    "assert-default-sort-order-id": lambda item: AssertDefaultSortOrderId(_integer(item["default-sort-order-id"])),
+    "assert-default-spec-id": lambda item: AssertDefaultSpecId(whole(item["default-spec-id"])),
+    "assert-default-sort-order-id": lambda item: AssertDefaultSortOrderId(whole(item["default-sort-order-id"])),
 }
 
 _UPDATES: Mapping[str, Callable[[_Object], Update]] = {
-    "assign-uuid": lambda item: AssignUuid(_text(item["uuid"])),
-    "upgrade-format-version": lambda item: UpgradeFormatVersion(_integer(item["format-version"])),
+    "assign-uuid": lambda item: AssignUuid(text(item["uuid"])),
+    "upgrade-format-version": lambda item: UpgradeFormatVersion(whole(item["format-version"])),
     "add-schema": lambda item: AddSchema(Schema.model_validate(item["schema"])),
-    "set-current-schema": lambda item: SetCurrentSchema(_last_or(item["schema-id"])),
+    "set-current-schema": lambda item: SetCurrentSchema(last_or(item["schema-id"])),
     "add-spec": lambda item: AddPartitionSpec(PartitionSpec.model_validate(item["spec"])),
-    "set-default-spec": lambda item: SetDefaultSpec(_last_or(item["spec-id"])),
-    "remove-partition-specs": lambda item: RemovePartitionSpecs(frozenset(map(_integer, item["spec-ids"]))),
+    "set-default-spec": lambda item: SetDefaultSpec(last_or(item["spec-id"])),
+    "remove-partition-specs": lambda item: RemovePartitionSpecs(frozenset(map(whole, item["spec-ids"]))),
     "add-sort-order": _sort_order,
-    "set-default-sort-order": lambda item: SetDefaultSortOrder(_last_or(item["sort-order-id"])),
+    "set-default-sort-order": lambda item: SetDefaultSortOrder(last_or(item["sort-order-id"])),
     "add-snapshot": _snapshot,
     "set-snapshot-ref": _ref,
-    "remove-snapshots": lambda item: RemoveSnapshots(frozenset(map(_integer, item["snapshot-ids"]))),
-    "remove-snapshot-ref": lambda item: RemoveSnapshotRef(_text(item["ref-name"])),
-    "set-location": lambda item: SetLocation(_text(item["location"])),
-    "set-properties": lambda item: SetProperties({_text(k): _text(v) for k, v in item["updates"].items()}),
-    "remove-properties": lambda item: RemoveProperties(tuple(map(_text, item["removals"]))),
+    "remove-snapshots": lambda item: RemoveSnapshots(frozenset(map(whole, item["snapshot-ids"]))),
+    "remove-snapshot-ref": lambda item: RemoveSnapshotRef(text(item["ref-name"])),
+    "set-location": lambda item: SetLocation(text(item["location"])),
+    "set-properties": lambda item: SetProperties(texts(item["updates"])),
+    "remove-properties": lambda item: RemoveProperties(tuple(map(text, item["removals"]))),
     "set-statistics": _statistics("statistics"),
-    "remove-statistics": lambda item: RemoveStatistics(_integer(item["snapshot-id"])),
+    "remove-statistics": lambda item: RemoveStatistics(whole(item["snapshot-id"])),
     "set-partition-statistics": _statistics("partition-statistics"),
-    "remove-partition-statistics": lambda item: RemoveStatistics(_integer(item["snapshot-id"]), "partition-statistics"),
-    "remove-schemas": lambda item: RemoveSchemas(frozenset(map(_integer, item["schema-ids"]))),
+    "remove-partition-statistics": lambda item: RemoveStatistics(whole(item["snapshot-id"]), "partition-statistics"),
+    "remove-schemas": lambda item: RemoveSchemas(frozenset(map(whole, item["schema-ids"]))),
     "add-encryption-key": _encryption_key,
-    "remove-encryption-key": lambda item: RemoveEncryptionKey(_text(item["key-id"])),
+    "remove-encryption-key": lambda item: RemoveEncryptionKey(text(item["key-id"])),
 }

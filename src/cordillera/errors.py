@@ -19,7 +19,7 @@
         │   └── RequestTooLargeError, IdempotencyKeyReusedError
         ├── NotFoundError
         │   ├── LakeNotFoundError, NamespaceNotFoundError, DatasetNotFoundError, DatasetVersionNotFoundError
-        │   ├── SnapshotNotFoundError, TargetNotFoundError, SubscriptionNotFoundError
+        │   ├── SnapshotNotFoundError, ViewNotFoundError, TargetNotFoundError, SubscriptionNotFoundError
         │   └── JobNotFoundError, RunNotFoundError, ContractNotFoundError
         ├── AlreadyExistsError
         ├── NotAllowedError
@@ -251,6 +251,10 @@ class DatasetVersionNotFoundError(NotFoundError):
 
 class SnapshotNotFoundError(NotFoundError):
     """The dataset version has no such snapshot."""
+
+
+class ViewNotFoundError(NotFoundError):
+    """The view does not exist."""
 
 
 class TargetNotFoundError(NotFoundError):

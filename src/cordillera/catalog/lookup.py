@@ -10,9 +10,10 @@ from cordillera.errors import (
     InvalidInputError,
     InvalidNameError,
     NamespaceNotFoundError,
+    ViewNotFoundError,
 )
 from cordillera.ports.metadata import Transaction
-from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace
+from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace, View
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
 
 _MAX_PAGE = 1000
@@ -92,6 +93,8 @@ def existing_namespace(tx: Transaction, name: str, *, lock: bool = False) -> Nam
 def existing_dataset(tx: Transaction, ref: DatasetRef, *, lock: bool = False) -> Dataset:
     """Return a dataset by name, locked until the transaction ends if asked, or raise ``DatasetNotFoundError``."""
     found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
+    if found is None and ref.version is None and tx.views.get(ref.namespace, ref.name) is not None:
+        raise DatasetNotFoundError(f"{ref.full_name} is a view, not a dataset.", hint="Read it in a query, with SQL.")
     if found is None:
         similar = [d.full_name for d in tx.datasets.page(ref.namespace, "", 10)]
         raise DatasetNotFoundError(
@@ -99,6 +102,20 @@ def existing_dataset(tx: Transaction, ref: DatasetRef, *, lock: bool = False) ->
             hint=f"Datasets in {ref.namespace}: {', '.join(similar)}."
             if similar
             else "List datasets with: cordillera dataset list.",
+        )
+    return found
+
+
+def existing_view(tx: Transaction, ref: DatasetRef, *, lock: bool = False) -> View:
+    """Return a view by name, locked until the transaction ends if asked, or raise ``ViewNotFoundError``."""
+    found = None if ref.version is not None else tx.views.get(ref.namespace, ref.name, lock=lock)
+    if found is None:
+        similar = [one.full_name for one in tx.views.page(ref.namespace, "", 10)]
+        raise ViewNotFoundError(
+            f"There is no view {ref}.",
+            hint=f"Views in {ref.namespace}: {', '.join(similar)}."
+            if similar
+            else "List views with: cordillera view list.",
         )
     return found
 

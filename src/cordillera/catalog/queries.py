@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from cordillera.catalog.lookup import ResolvedDataset, resolve
 from cordillera.catalog.tables import TableService
+from cordillera.catalog.views import ViewService
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
 from cordillera.ports.metadata import MetadataStore, Transaction
@@ -22,6 +23,7 @@ from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.expression import columns_used, pruning_expression
 from cordillera.spec.names import DatasetRef
 from cordillera.spec.query import Query, dataset_names, fold_constants, parse_query
+from cordillera.spec.view_query import expand_views
 from cordillera.table.live_files import LruCache
 
 
@@ -35,16 +37,17 @@ class _Input:
 
 
 class QueryService:
-    """Runs SELECT statements whose tables are datasets.
+    """Runs SELECT statements whose tables are datasets and views.
 
     Args:
         store: Resolves names.
+        views: Knows what views stand for.
         tables: Reads rows.
         engine: Does the rest.
     """
 
-    def __init__(self, store: MetadataStore, tables: TableService, engine: QueryEngine) -> None:
-        self._store, self._tables, self._engine = store, tables, engine
+    def __init__(self, store: MetadataStore, views: ViewService, tables: TableService, engine: QueryEngine) -> None:
+        self._store, self._views, self._tables, self._engine = store, views, tables, engine
         self._parsed: LruCache[object, Query] = LruCache(500)
         self._names = lru_cache(maxsize=500)(dataset_names)
 
@@ -57,15 +60,16 @@ class QueryService:
         """Run a query and stream its result. All its datasets are read as they are in one state of the lake.
 
         Args:
-            sql: One SELECT in DuckDB's dialect; tables are written ``namespace.dataset``.
+            sql: One SELECT in DuckDB's dialect; tables are written ``namespace.dataset`` or ``namespace.view``.
             as_of: Dataset → sequence number or time to read it as of.
             parameters: Values of ``$name`` in the query.
 
         Raises:
             InvalidSqlError: If it cannot be parsed, resolved or run.
             DatasetNotFoundError: If it names a dataset that does not exist.
+            NotAllowedError: If a view reads itself.
         """
-        inputs = self._inputs(self._names(sql), as_of or {})
+        sql, inputs = self._inputs(sql, as_of or {})
         states = tuple((ref, one.target.version.id, one.schema.schema_id) for ref, one in inputs.items())
         parsed = self._parsed.get((sql, states), lambda: parse_query(sql, lambda ref: inputs[ref].schema))
         query = parsed.bind(parameters or {})
@@ -76,20 +80,36 @@ class QueryService:
         }
         return self._engine.query(query.sql, relations)
 
+    def result_schema(self, sql: str) -> pa.Schema:
+        """Return the columns of a query's result; raises as ``query`` does."""
+        return self.query(f"SELECT * FROM ({sql}\n) AS described LIMIT 0").schema
+
+    def without_views(self, sql: str) -> str:
+        """Return a query that reads the datasets which another one reads, by itself or by way of views."""
+        with self._store.read() as tx:
+            return self._expanded(tx, sql)
+
     def schema_of(self, ref: DatasetRef) -> Schema:
         """Return the current schema of a dataset."""
         with self._store.read() as tx:
             version = resolve(tx, ref).version
         return self._tables.load(version).schema
 
-    def _inputs(self, refs: Iterable[DatasetRef], moments: Mapping[str, AsOf]) -> dict[DatasetRef, _Input]:
+    def _inputs(self, sql: str, moments: Mapping[str, AsOf]) -> tuple[str, dict[DatasetRef, _Input]]:
+        """Return a query without views, and the datasets that it reads."""
         with self._store.read() as tx:  # one for all: no commit, also not to several datasets, happens in between
-            targets = {ref: resolve(tx, ref) for ref in refs}
+            sql = self._expanded(tx, sql)
+            targets = {ref: resolve(tx, ref) for ref in self._names(sql)}
             pinned = {ref: _pinned(tx, found.version, moments.get(ref.full_name)) for ref, found in targets.items()}
-        return {
+        return sql, {
             ref: _Input(target, pinned[ref], self._tables.schema_then(target.name, target.version, pinned[ref]))
             for ref, target in targets.items()
         }
+
+    def _expanded(self, tx: Transaction, sql: str) -> str:
+        if not any(self._views.find(tx, ref) for ref in self._names(sql)):
+            return sql
+        return expand_views(sql, lambda ref: self._views.find(tx, ref))
 
     def _fold(self, conditions: Sequence[exp.Expr]) -> list[exp.Expr]:
         try:

@@ -108,6 +108,8 @@ class CatalogService:
         now = self._clock.now()
         with self._store.read() as tx:
             namespace = existing_namespace(tx, ref.namespace)
+            if tx.views.get(ref.namespace, ref.name) is not None:
+                raise AlreadyExistsError(f"The view {ref} exists already.", hint="Choose another name.")
             if tx.datasets.get(ref.namespace, ref.name) is not None:
                 raise AlreadyExistsError(
                     f"The dataset {ref} exists already.",

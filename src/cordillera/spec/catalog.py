@@ -59,6 +59,31 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A query that has a name, and that engines read like a dataset.
+
+    Attributes:
+        id: What view metadata has as the view's UUID.
+        location: Its folder.
+        metadata_location: URI of the current metadata file.
+    """
+
+    id: UUID
+    namespace: str
+    name: str
+    owner: str
+    location: str
+    metadata_location: str
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def full_name(self) -> str:
+        """``namespace.name``."""
+        return f"{self.namespace}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetVersion:
     """An incompatible line of a dataset: one Iceberg table with its own schema, key and lifecycle.
 

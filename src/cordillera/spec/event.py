@@ -17,6 +17,7 @@ class Topic(StrEnum):
     SCHEMA_CHANGED = "schema.changed"
     PARTITION_COMPLETED = "partition.completed"
     DATASET_CHANGED = "dataset.changed"
+    VIEW_CHANGED = "view.changed"
     SUBSCRIPTION_CHANGED = "subscription.changed"
     RUN_FINISHED = "run.finished"
 

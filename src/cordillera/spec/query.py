@@ -78,7 +78,7 @@ def dataset_names(text: str) -> tuple[DatasetRef, ...]:
     Raises:
         InvalidSqlError: If it is not a single SELECT over datasets.
     """
-    tree = _parse(text)
+    tree = parse_select(text)
     return tuple(dict.fromkeys(_ref(table) for table in _dataset_tables(tree)))
 
 
@@ -174,7 +174,12 @@ def _as_literal(value: Any) -> exp.Expr:
     return exp.convert(value)
 
 
-def _parse(text: str) -> exp.Query:
+def parse_select(text: str) -> exp.Query:
+    """Return the one SELECT statement, in DuckDB's dialect, that a text consists of.
+
+    Raises:
+        InvalidSqlError: If it is anything else.
+    """
     try:
         statements = [s for s in sqlglot.parse(text, read=_DIALECT) if s is not None]
     except SqlglotError as error:
@@ -228,7 +233,7 @@ def _ref(table: exp.Table) -> DatasetRef:
 
 
 def _qualified(text: str, schema_of: Callable[[DatasetRef], Schema]) -> tuple[exp.Query, dict[DatasetRef, Schema]]:
-    tree = _parse(text)
+    tree = parse_select(text)
     schemas = {ref: schema_of(ref) for ref in dict.fromkeys(_ref(table) for table in _dataset_tables(tree))}
     try:
         qualified = qualify(

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Lifecycle, Namespace, Snapshot
+from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Lifecycle, Namespace, Snapshot, View
 from cordillera.spec.event import Topic
 from cordillera.spec.manifest import FileContent, FileEntry, Manifest
 from cordillera.spec.merge import Operation, WriteMode
@@ -41,6 +41,14 @@ def dataset(full_name: str = "sales.orders", **changes: Any) -> Dataset:
     space, name = full_name.split(".")
     made = Dataset(uuid4(), space, name, "team:sales", "Orders as booked.", ("gold", "pii"), NOW, NOW)
     return replace(made, **changes)
+
+
+def view(full_name: str = "sales.open_orders") -> View:
+    """Return a view."""
+    space, name = full_name.split(".")
+    view_id = uuid4()
+    location = f"file:///lake/{space}/{name}/{view_id}"
+    return View(view_id, space, name, "team:sales", location, f"{location}/metadata/0.json", NOW, NOW)
 
 
 def dataset_version(dataset_id: UUID, number: int = 1, **changes: Any) -> DatasetVersion:

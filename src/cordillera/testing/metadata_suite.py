@@ -23,10 +23,11 @@ from cordillera.testing.metadata_operations_suite import OperationsSuite
 from cordillera.testing.metadata_races_suite import RacesSuite
 from cordillera.testing.metadata_scan_suite import ScanSuite
 from cordillera.testing.metadata_search_suite import SearchSuite
+from cordillera.testing.metadata_view_suite import ViewSuite
 from cordillera.testing.metadata_work_suite import WorkSuite
 
 
-class MetadataSuite(CatalogSuite, SearchSuite, WorkSuite, OperationsSuite, ScanSuite, RacesSuite):
+class MetadataSuite(CatalogSuite, ViewSuite, SearchSuite, WorkSuite, OperationsSuite, ScanSuite, RacesSuite):
     """The behaviour of the metadata store port. Every test needs an empty, migrated store of its own."""
 
     @pytest.fixture

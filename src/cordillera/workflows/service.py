@@ -17,7 +17,7 @@ from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.completion import CompletionUnit
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.lineage import Edge, Node, NodeKind
-from cordillera.spec.names import parse_dataset_ref
+from cordillera.spec.names import DatasetRef, parse_dataset_ref
 from cordillera.spec.query import bind_text, column_lineage, dataset_names
 from cordillera.spec.texts import check_texts
 from cordillera.spec.workflow import Job, Run, RunState, Waiting
@@ -69,7 +69,8 @@ class WorkflowService:
         """
         parse_dataset_ref(name)
         check_texts("job", name, owner=owner, description=description)
-        reads = tuple(inputs) or tuple(ref.full_name for ref in dataset_names(sql))
+        read = dict.fromkeys(ref.full_name for ref in dataset_names(self._queries.without_views(sql)))
+        reads = tuple(inputs) or tuple(read)
         if not reads:
             raise InvalidSqlError(
                 f"The job {name} reads no dataset, so nothing could start it.",
@@ -192,14 +193,19 @@ class WorkflowService:
                 f"The inputs of {name} are cut into different partitions: {', '.join(sorted(units))}.",
                 hint="Inputs of a job need the same completion unit.",
             )
-        column_lineage(bind_text(sql, _ANY_PARTITION), self._queries.schema_of)
+        self._lineage(sql)
         schema = self._queries.schema_of(parse_dataset_ref(output))
         parse_row_filter(bind_condition(condition, _ANY_PARTITION["partition"]), schema)
+
+    def _lineage(self, sql: str) -> dict[str, dict[DatasetRef, tuple[str, ...]]]:
+        """Return, for each column of a query's result, the columns of datasets behind it, views seen through."""
+        bound = self._queries.without_views(bind_text(sql, _ANY_PARTITION))
+        return column_lineage(bound, self._queries.schema_of)
 
     def _edges(self, job: Job) -> list[Edge]:
         node = Node(NodeKind.JOB, job.name)
         by_input: dict[str, list[tuple[str, tuple[str, ...]]]] = {dataset: [] for dataset in job.inputs}
-        for column, sources in column_lineage(bind_text(job.sql, _ANY_PARTITION), self._queries.schema_of).items():
+        for column, sources in self._lineage(job.sql).items():
             for ref, names in sources.items():
                 by_input.setdefault(ref.full_name, []).append((column, names))
         edges = [Edge(Node(NodeKind.DATASET, name), node, tuple(columns)) for name, columns in by_input.items()]

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from cordillera.adapters.db import migration, open_metadata_store
+from cordillera.adapters.db.catalog import DATASET
 from cordillera.adapters.db.engine import open_database
-from cordillera.adapters.db.schema import metadata
+from cordillera.adapters.db.schema import datasets, metadata, namespaces
 from cordillera.adapters.db.session import open_session
-from cordillera.errors import CordilleraError, InvalidConfigurationError, SchemaTooNewError
-from cordillera.testing.metadata_samples import NOW
+from cordillera.errors import AlreadyExistsError, CordilleraError, InvalidConfigurationError, SchemaTooNewError
+from cordillera.testing.metadata_samples import NOW, dataset, view
 
 _FTS = "search_words"
 
@@ -161,6 +163,30 @@ def test_an_older_database_is_brought_up_to_date(empty_url: str, revision: str) 
     assert caught.value.hint == "Run cordillera migrate."
     store.migrate()
     store.check_schema()
+    store.close()
+
+
+@pytest.mark.parametrize("revision", ["0001", "0007", "0010"])
+def test_datasets_of_an_older_database_keep_their_names(empty_url: str, revision: str) -> None:
+    _migrate_to(empty_url, revision)
+    made, gone = dataset(), dataset("sales.gone", deleted_at=NOW, purge_after=NOW)
+    database = open_database(empty_url)
+    with database.writer.begin() as connection:
+        columns = {"id": made.id, "name": "sales", "owner": "", "description": "", "created_at": NOW}
+        connection.execute(sa.insert(namespaces).values(columns).inline())
+        for one in (made, gone):
+            connection.execute(sa.insert(datasets).values({**DATASET.values(one), "full_name": one.full_name}))
+    database.close()
+    store = open_metadata_store(empty_url)
+    store.migrate()
+    with store.write() as tx:
+        with pytest.raises(AlreadyExistsError, match=r"dataset sales\.orders"):
+            tx.views.insert(view("sales.orders"))
+        tx.views.insert(view("sales.gone"))
+        with pytest.raises(AlreadyExistsError, match=r"view sales\.gone"):
+            tx.datasets.update(replace(made, name="gone"))
+        tx.datasets.update(replace(made, name="bought"))
+        tx.views.insert(view("sales.orders"))
     store.close()
 
 

@@ -16,7 +16,17 @@ from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.subscription import SubscriptionState
 from cordillera.spec.workflow import RunState
-from cordillera.testing.metadata_samples import NOW, append_event, dataset_version, enqueue, job, run
+from cordillera.testing.metadata_samples import (
+    NOW,
+    append_event,
+    dataset,
+    dataset_version,
+    enqueue,
+    job,
+    namespace,
+    run,
+    view,
+)
 
 ID = uuid4()
 NODES = [Node(NodeKind.JOB, "a.b"), Node(NodeKind.DATASET, "c.d")]
@@ -36,6 +46,15 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "datasets.page of deleted in a namespace": lambda tx: tx.datasets.page("a", "", 9, deleted=True),
     "datasets.due_for_purge": lambda tx: tx.datasets.due_for_purge(NOW, 9),
     "datasets.count": lambda tx: tx.datasets.count(),
+    "datasets.update": lambda tx: (tx.namespaces.insert(namespace()), tx.datasets.update(dataset())),
+    "views.get": lambda tx: tx.views.get("a", "b"),
+    "views.lock": lambda tx: tx.views.get("a", "b", lock=True),
+    "views.get_by_id": lambda tx: tx.views.get_by_id(ID),
+    "views.page": lambda tx: tx.views.page(None, "a.b", 9),
+    "views.page of a namespace": lambda tx: tx.views.page("a", "a.b", 9),
+    "views.swap": lambda tx: tx.views.swap(view(), expected_location="x"),
+    "views.rename": lambda tx: (tx.namespaces.insert(namespace()), tx.views.rename(view())),
+    "views.delete": lambda tx: tx.views.delete(ID),
     "dataset_versions.get": lambda tx: tx.dataset_versions.get(ID),
     "dataset_versions.page": lambda tx: tx.dataset_versions.page(ID),
     "dataset_versions.columns": lambda tx: tx.dataset_versions.columns(ID),

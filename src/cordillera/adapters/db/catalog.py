@@ -8,10 +8,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db import search
+from cordillera.adapters.db.names import free_name, hold_namespace, take_name
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import dataset_versions, datasets, lineage_edges, namespaces
+from cordillera.adapters.db.schema import dataset_versions, datasets, lineage_edges, namespaces, views
 from cordillera.adapters.db.session import Session
-from cordillera.errors import AlreadyExistsError, NamespaceNotFoundError, NotEmptyError
+from cordillera.errors import AlreadyExistsError, NotEmptyError
 from cordillera.spec.catalog import Dataset, Namespace
 from cordillera.spec.lineage import NodeKind
 
@@ -62,8 +63,9 @@ class SqlNamespaceRows:
         """Remove a namespace that is empty."""
         mine = namespaces.c.name == name
         self._session.lock(sa.select(namespaces.c.id).where(mine).with_for_update())  # nobody adds a dataset meanwhile
-        inside = sa.select(datasets.c.id).where(datasets.c.namespace == name).limit(1)
-        if self._session.read(inside):
+        if self._session.read(sa.select(views.c.id).where(views.c.namespace == name).limit(1)):
+            raise NotEmptyError(f"The namespace {name} still has views.", hint="Drop them first.")
+        if self._session.read(sa.select(datasets.c.id).where(datasets.c.namespace == name).limit(1)):
             raise NotEmptyError(
                 f"The namespace {name} still has datasets, deleted ones that are not purged yet included.",
                 hint="Delete and purge them first.",
@@ -79,10 +81,10 @@ class SqlDatasetRows:
 
     def insert(self, dataset: Dataset) -> None:
         """Add a dataset."""
-        self._hold_namespace(dataset)
-        row = {**DATASET.values(dataset), "full_name": dataset.full_name}
-        if not self._session.insert_new(datasets, row):
-            raise _name_taken(dataset)
+        hold_namespace(self._session, dataset.namespace)
+        if dataset.deleted_at is None:
+            take_name(self._session, dataset.full_name, dataset.id)
+        self._session.write(sa.insert(datasets).values({**DATASET.values(dataset), "full_name": dataset.full_name}))
 
     def get(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name."""
@@ -133,7 +135,11 @@ class SqlDatasetRows:
 
     def update(self, dataset: Dataset) -> None:
         """Store a dataset anew."""
-        self._hold_namespace(dataset)
+        hold_namespace(self._session, dataset.namespace)
+        if dataset.deleted_at is None:
+            take_name(self._session, dataset.full_name, dataset.id)
+        else:
+            free_name(self._session, dataset.id)
         changed = (
             sa.update(datasets)
             .where(datasets.c.id == dataset.id)
@@ -149,8 +155,7 @@ class SqlDatasetRows:
                 purge_after=dataset.purge_after,
             )
         )
-        if not self._session.update_unique(changed):
-            raise _name_taken(dataset)
+        self._session.write(changed)
         if dataset.deleted_at is not None:
             search.remove(self._session, dataset.id)
 
@@ -162,6 +167,7 @@ class SqlDatasetRows:
             return
         self._session.allow_long_statements()
         search.remove(self._session, dataset_id)
+        free_name(self._session, dataset_id)
         self._session.write(sa.delete(datasets).where(datasets.c.id == dataset_id))
         if self.get(dataset.namespace, dataset.name) is None:  # else the name, and its lineage, are another's now
             remove_edges(self._session, NodeKind.DATASET, dataset.full_name)
@@ -176,19 +182,9 @@ class SqlDatasetRows:
         query = sa.select(sa.func.count()).select_from(datasets).where(_LIVE)
         return int(self._session.scalar(query))
 
-    def _hold_namespace(self, dataset: Dataset) -> None:
-        """Keep others from removing a dataset's namespace until the transaction ends."""
-        namespace = sa.select(namespaces.c.id).where(namespaces.c.name == dataset.namespace)
-        if not self._session.lock(namespace.with_for_update(read=True, key_share=True)):
-            raise NamespaceNotFoundError(f"There is no namespace {dataset.namespace}.", hint="Create it first.")
-
 
 def remove_edges(session: Session, kind: NodeKind, name: str) -> None:
     """Remove every lineage edge of a node."""
     edge = lineage_edges.c
     session.write(sa.delete(lineage_edges).where(edge.source_kind == kind, edge.source_name == name))
     session.write(sa.delete(lineage_edges).where(edge.sink_kind == kind, edge.sink_name == name))
-
-
-def _name_taken(dataset: Dataset) -> AlreadyExistsError:
-    return AlreadyExistsError(f"The dataset {dataset.full_name} exists already.", hint="Choose another name.")

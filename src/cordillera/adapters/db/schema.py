@@ -89,6 +89,30 @@ datasets = Table(
     _index("ix_datasets_purge", "purge_after", "id", where="deleted_at IS NOT NULL"),
 )
 
+views = Table(
+    "views",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("namespace", Name, ForeignKey("namespaces.name"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("full_name", Name, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("metadata_location", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    _index("ix_views_namespace", "namespace"),
+    _index("ix_views_full_name", "full_name", unique=True),
+)
+
+taken_names = Table(  # by live datasets and views: none has another's
+    "taken_names",
+    metadata,
+    Column("full_name", Name, primary_key=True),
+    Column("object_id", Uuid, nullable=False),
+    _index("ix_taken_names_object", "object_id", unique=True),
+)
+
 dataset_versions = Table(
     "dataset_versions",
     metadata,

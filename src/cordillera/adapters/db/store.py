@@ -22,6 +22,7 @@ from cordillera.adapters.db.session import Session, open_session
 from cordillera.adapters.db.snapshots import SqlSnapshotRows
 from cordillera.adapters.db.subscriptions import SqlSubscriptionRows, SqlTargetRows
 from cordillera.adapters.db.tasks import SqlTaskRows
+from cordillera.adapters.db.views import SqlViewRows
 from cordillera.adapters.db.workflows import SqlJobRows, SqlRunRows
 from cordillera.ports.metadata import Transaction
 from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
@@ -31,6 +32,7 @@ from cordillera.ports.metadata.catalog import (
     NamespaceRows,
     SearchRows,
     SnapshotRows,
+    ViewRows,
 )
 from cordillera.ports.metadata.completion import CompletionRows
 from cordillera.ports.metadata.contracts import ContractRows
@@ -50,6 +52,7 @@ class SqlTransaction:
         self.namespaces: NamespaceRows = SqlNamespaceRows(session)
         self.datasets: DatasetRows = SqlDatasetRows(session)
         self.dataset_versions: DatasetVersionRows = SqlDatasetVersionRows(session)
+        self.views: ViewRows = SqlViewRows(session)
         self.snapshots: SnapshotRows = SqlSnapshotRows(session)
         self.search: SearchRows = SqlSearchRows(session)
         self.contracts: ContractRows = SqlContractRows(session)

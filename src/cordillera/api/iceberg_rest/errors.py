@@ -22,6 +22,7 @@ from cordillera.errors import (
     NotEmptyError,
     NotFoundError,
     TransientError,
+    ViewNotFoundError,
 )
 from cordillera.metrics import ERRORS
 
@@ -46,7 +47,7 @@ class IcebergErrorAnswer(BaseModel):
 ICEBERG_ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": IcebergErrorAnswer, "description": "The request cannot be met as given; repeating it is of no use."},
     401: {"model": IcebergErrorAnswer, "description": "The token is missing or not valid."},
-    404: {"model": IcebergErrorAnswer, "description": "The namespace or table does not exist."},
+    404: {"model": IcebergErrorAnswer, "description": "The namespace, table or view does not exist."},
     409: {"model": IcebergErrorAnswer, "description": "It exists already, or somebody else committed first."},
     "default": {"model": IcebergErrorAnswer, "description": "Any other error; after a commit, its outcome is unknown."},
 }
@@ -56,6 +57,7 @@ _KINDS: tuple[tuple[type[CordilleraError], int, str], ...] = (
     (NamespaceNotFoundError, 404, "NoSuchNamespaceException"),
     (DatasetNotFoundError, 404, "NoSuchTableException"),
     (DatasetVersionNotFoundError, 404, "NoSuchTableException"),
+    (ViewNotFoundError, 404, "NoSuchViewException"),
     (NotFoundError, 404, "NotFoundException"),
     (AlreadyExistsError, 409, "AlreadyExistsException"),
     (NotEmptyError, 409, "NamespaceNotEmptyException"),
@@ -95,4 +97,6 @@ def is_commit(method: str, path: str) -> bool:
     """Tell whether a request makes a commit."""
     if method != "POST" or path.endswith(("/plan", "/tasks", "/metrics")):
         return False
-    return path.endswith(("/transactions/commit", "/register")) or "/tables" in path
+    return (
+        path.endswith(("/transactions/commit", "/register", "/register-view")) or "/tables" in path or "/views" in path
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import BaseModel
 
 from cordillera.api.parameters import Text
 from cordillera.app import Application
@@ -28,8 +29,28 @@ Body = Annotated[bytes, Depends(_body)]
 """The request's body as it came."""
 NamespaceName = Annotated[Text, Path(description="A namespace of the lake; namespaces have one level.")]
 TableName = Annotated[Text, Path(description="A dataset, or one dataset version as `orders_v2`.")]
+ViewName = Annotated[Text, Path(description="A view.")]
 PageToken = Annotated[Text | None, Query(alias="pageToken", description="Empty for the first page.")]
 PageSize = Annotated[int, Query(alias="pageSize", ge=1, le=_PAGE)]
+
+
+class Identifier(BaseModel):
+    """A table's or view's name."""
+
+    namespace: list[Text]
+    name: Text
+
+    @property
+    def dotted(self) -> str:
+        """The name as datasets have it."""
+        return ".".join([*self.namespace, self.name])
+
+
+class Renaming(BaseModel):
+    """What a table or view is called, and what it is to be called."""
+
+    source: Identifier
+    destination: Identifier
 
 
 def listed(

@@ -15,10 +15,12 @@ from starlette.responses import Response
 
 from cordillera.api.iceberg_rest.parameters import (
     Body,
+    Identifier,
     Lake,
     NamespaceName,
     PageSize,
     PageToken,
+    Renaming,
     TableName,
     listed,
     with_token,
@@ -50,18 +52,6 @@ class NewTable(BaseModel):
     properties: dict[Text, Text] | None = None
 
 
-class Identifier(BaseModel):
-    """A table's name."""
-
-    namespace: list[Text]
-    name: Text
-
-    @property
-    def dotted(self) -> str:
-        """The name as datasets have it."""
-        return ".".join([*self.namespace, self.name])
-
-
 class Registration(BaseModel):
     """A table that is there."""
 
@@ -70,13 +60,6 @@ class Registration(BaseModel):
     name: Text
     metadata_location: Text = Field(alias="metadata-location")
     overwrite: bool = False
-
-
-class Renaming(BaseModel):
-    """What a table is called, and what it is to be called."""
-
-    source: Identifier
-    destination: Identifier
 
 
 class Commit(BaseModel):

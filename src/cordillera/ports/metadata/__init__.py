@@ -16,6 +16,7 @@ from cordillera.ports.metadata.catalog import (
     NamespaceRows,
     SearchRows,
     SnapshotRows,
+    ViewRows,
 )
 from cordillera.ports.metadata.completion import CompletionRows
 from cordillera.ports.metadata.contracts import ContractRows
@@ -34,6 +35,7 @@ class Transaction(Protocol):
     namespaces: NamespaceRows
     datasets: DatasetRows
     dataset_versions: DatasetVersionRows
+    views: ViewRows
     snapshots: SnapshotRows
     search: SearchRows
     contracts: ContractRows

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot
+from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot, View
 from cordillera.spec.manifest import Manifest
 
 
@@ -28,14 +28,17 @@ class NamespaceRows(Protocol):
         """Store a namespace's owner, description and properties anew."""
 
     def delete(self, name: str) -> None:
-        """Remove a namespace; raises ``NotEmptyError`` while datasets, deleted ones included, are in it."""
+        """Remove a namespace; raises ``NotEmptyError`` while views or datasets, deleted ones included, are in it."""
 
 
 class DatasetRows(Protocol):
     """Datasets. A deleted dataset keeps its row until it is purged; its name is free again."""
 
     def insert(self, dataset: Dataset) -> None:
-        """Add a dataset; raises ``AlreadyExistsError`` if a live dataset has the name, ``NamespaceNotFoundError`` …"""
+        """Add a dataset.
+
+        Raises ``AlreadyExistsError`` if a live one or a view has the name, ``NamespaceNotFoundError`` …
+        """
 
     def get(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name."""
@@ -55,7 +58,7 @@ class DatasetRows(Protocol):
     def update(self, dataset: Dataset) -> None:
         """Store a dataset's names, owner, description, tags, ``deleted_at`` and ``purge_after`` anew.
 
-        Raises ``AlreadyExistsError`` if that gives two live datasets one name, ``NamespaceNotFoundError`` …
+        Raises ``AlreadyExistsError`` if that gives it the name of a live one or of a view, ``NamespaceNotFoundError`` …
         """
 
     def purge(self, dataset_id: UUID) -> None:
@@ -66,6 +69,31 @@ class DatasetRows(Protocol):
 
     def count(self) -> int:
         """Return the number of live datasets."""
+
+
+class ViewRows(Protocol):
+    """Views. No view has the name of a live dataset, and no live dataset that of a view."""
+
+    def insert(self, view: View) -> None:
+        """Add a view; raises ``AlreadyExistsError`` if a view or dataset has the name, ``NamespaceNotFoundError`` …"""
+
+    def get(self, namespace: str, name: str, *, lock: bool = False) -> View | None:
+        """Return a view by name; with ``lock`` nobody else changes it before the transaction ends."""
+
+    def get_by_id(self, view_id: UUID) -> View | None:
+        """Return a view by id."""
+
+    def page(self, namespace: str | None, after: str, limit: int) -> list[View]:
+        """Return views (of one namespace, or all) by full name behind ``after``."""
+
+    def swap(self, view: View, *, expected_location: str) -> bool:
+        """Store a view's metadata location anew if it is still ``expected_location``; False if it is not."""
+
+    def rename(self, view: View) -> None:
+        """Store a view's names anew; raises ``AlreadyExistsError`` and ``NamespaceNotFoundError`` as ``insert``."""
+
+    def delete(self, view_id: UUID) -> None:
+        """Remove a view."""
 
 
 class DatasetVersionRows(Protocol):
