@@ -30,7 +30,7 @@ from cordillera.spec.maintenance import (
     statistics_due,
 )
 from cordillera.spec.table_metadata import TableMetadata
-from cordillera.table.compaction import Compactor
+from cordillera.table.compaction_plan import CompactionPlanner
 from cordillera.table.content_file import ManifestFile
 
 _MANY_MANIFESTS = 100
@@ -75,7 +75,7 @@ class MaintenancePolicyService:
         last = {task: runs[0] if runs else None for task, runs in mine.items()}
         compaction = compaction_due(policy, counters, last[MaintenanceTask.COMPACT])
         expiry = expiry_due(policy, counters, last[MaintenanceTask.EXPIRE], self._clock.now())
-        groups = Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
+        groups = CompactionPlanner(self._tables.io, target.name, _automatic(policy)).plan(metadata)
         size, expired = sum(group.bytes for group in groups), len(self._maintenance.expiry_plan(metadata).snapshots)
         measured = mine[MaintenanceTask.COMPACT] or elsewhere
         manifests = self._tables.io.files.manifests(metadata.current_snapshot)
@@ -125,7 +125,7 @@ class MaintenancePolicyService:
                     kept = {key: value for key, value in metadata.properties.items() if key not in removed}
                     policy = MaintenancePolicy.of({**kept, **changed})
                     policy = policy.under(metadata.with_changes(properties={**kept, **changed}))
-                    Compactor(self._tables.io, target.name, _automatic(policy)).plan(metadata)
+                    CompactionPlanner(self._tables.io, target.name, _automatic(policy)).plan(metadata)
                     updates: list[Update] = [SetProperties(changed)] if changed else []
                     updates += [RemoveProperties(removed)] if removed else []
                     if updates:

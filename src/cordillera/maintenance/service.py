@@ -30,7 +30,8 @@ from cordillera.spec.maintenance import (
 )
 from cordillera.spec.manifest import Manifest, TableOperation
 from cordillera.spec.table_metadata import TableMetadata
-from cordillera.table.compaction import Compactor, RewriteGroup, StagedGroup
+from cordillera.table.compaction import Compactor, StagedGroup
+from cordillera.table.compaction_plan import RewriteGroup
 from cordillera.table.content_file import ManifestFile
 from cordillera.table.expiry import ExpiryPlan, plan_expiry
 from cordillera.table.prepared_write import PreparedWrite
