@@ -56,6 +56,8 @@ def furnish(folder: Path) -> Furniture:
         lake.dataset("sales.restorable").delete()
         dropped = lake.dataset("sales.registrable").metadata_location
         lake.dataset("sales.registrable").delete()
+        for name in ("totals", "spare_view", "doomed_view"):
+            lake.create_view(f"sales.{name}", "SELECT country, sum(total) AS total FROM sales.orders GROUP BY country")
         _branch_out(lake)
         for name in ("analysts", "spare"):
             lake.create_target(name, "duckdb", path=str(folder / f"{name}.duckdb"))

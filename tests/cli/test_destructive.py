@@ -16,6 +16,7 @@ GUARDED = {
     "branch drop": ("sales.second droppable", "The branch droppable of sales.second would be dropped."),
     "tag drop": ("sales.rolled droppable", "The tag droppable of sales.rolled would be dropped."),
     "dataset upgrade": ("sales.second", "sales.second would have Iceberg format version 3, which cannot be undone."),
+    "view drop": ("sales.totals", "The view sales.totals would be dropped."),
     "subscription revoke": ("{subscription}", "the table orders in analysts would stay as it is."),
     "job delete": ("sales.daily", "The job sales.daily and its 2 runs would be deleted; the dataset sales.daily would"),
 }
@@ -33,7 +34,14 @@ def guarded(furniture: Furniture, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def everything(cli: Cli) -> list[object]:
-    lists = ["namespace list", "dataset list", "snapshot list sales.orders", "subscription list", "job list"]
+    lists = [
+        "namespace list",
+        "dataset list",
+        "snapshot list sales.orders",
+        "subscription list",
+        "job list",
+        "view list",
+    ]
     return [cli(*one.split(), "--all", "--output", "json").json() for one in lists]
 
 

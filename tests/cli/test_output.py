@@ -24,6 +24,8 @@ SHOWN = {
     "dataset list": "dataset list sales",
     "dataset search": "dataset search bought",
     "dataset show": "dataset show sales.orders",
+    "view list": "view list sales",
+    "view show": "view show sales.totals",
     "dataset read": "dataset read sales.orders --limit 1",
     "dataset changes": "dataset changes sales.orders --limit 1",
     "snapshot list": "snapshot list sales.orders",

@@ -21,6 +21,7 @@ from cordillera.testing.backend_rename_suite import RenameSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_statistics_suite import StatisticsSuite
 from cordillera.testing.backend_transaction_suite import TransactionSuite
+from cordillera.testing.backend_view_suite import ViewSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
 
@@ -52,6 +53,10 @@ class TestLocalWork(Local, WorkSuite):
 
 
 class TestLocalRenames(Local, RenameSuite):
+    pass
+
+
+class TestLocalViews(Local, ViewSuite):
     pass
 
 

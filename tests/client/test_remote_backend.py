@@ -21,6 +21,7 @@ from cordillera.testing.backend_rename_suite import RenameSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_statistics_suite import StatisticsSuite
 from cordillera.testing.backend_transaction_suite import TransactionSuite
+from cordillera.testing.backend_view_suite import ViewSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
 
@@ -54,6 +55,10 @@ class TestRemoteWork(Remote, WorkSuite):
 
 
 class TestRemoteRenames(Remote, RenameSuite):
+    pass
+
+
+class TestRemoteViews(Remote, ViewSuite):
     pass
 
 

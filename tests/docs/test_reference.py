@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cordillera.cli.schema_text import parse_type
-from cordillera.client import Dataset, Lake
+from cordillera.client import Dataset, Lake, View
 from cordillera.spec.arrow_types import FieldIds, from_arrow_type
 from cordillera.spec.merge import Operation
 from tests.docs.markdown import ROOT, blocks
@@ -24,7 +24,7 @@ def test_generated_parts_are_up_to_date(monkeypatch: pytest.MonkeyPatch, capsys:
     assert script.main() == 0, f"{capsys.readouterr().out}Run: python scripts/write_reference.py"
 
 
-@pytest.mark.parametrize("kind", [Lake, Dataset])
+@pytest.mark.parametrize("kind", [Lake, Dataset, View])
 def test_the_python_reference_names_every_method(kind: type) -> None:
     page = (REFERENCE / "python-api.md").read_text("utf-8")
     missing = [name for name in dir(kind) if not name.startswith("_") and f"`{name}" not in page]

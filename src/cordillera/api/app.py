@@ -10,7 +10,8 @@ from cordillera import __version__
 from cordillera.api import health
 from cordillera.api.auth import AccessRules
 from cordillera.api.errors import install_error_handlers
-from cordillera.api.iceberg_rest import catalog, oauth, scans, tables, views
+from cordillera.api.iceberg_rest import catalog, oauth, scans, tables
+from cordillera.api.iceberg_rest import views as iceberg_views
 from cordillera.api.iceberg_rest.errors import ICEBERG_ERRORS
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.api.middleware import RequestMiddleware
@@ -29,6 +30,7 @@ from cordillera.api.routes import (
     subscriptions,
     tokens,
     transactions,
+    views,
 )
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
@@ -43,6 +45,7 @@ _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, completions, subscriptions, jobs, lineage,
     tokens,
     transactions,
+    views,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 
@@ -83,7 +86,7 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
     iceberg.include_router(catalog.router)
     iceberg.include_router(tables.router)
     iceberg.include_router(scans.router)
-    iceberg.include_router(views.router)
+    iceberg.include_router(iceberg_views.router)
     server.include_router(iceberg)
     server.include_router(oauth.router)
     server.include_router(health.router(app))

@@ -30,6 +30,7 @@ from cordillera.cli import (
     subscription,
     target,
     token,
+    view,
 )
 from cordillera.cli.command import root_options
 from cordillera.cli.failures import EXIT_CODES, report
@@ -53,6 +54,7 @@ _PANELS = {
     "Datasets": [
         namespace.app,
         dataset.app,
+        view.app,
         snapshot.app,
         branch.app,
         branch.tag_app,

@@ -2,5 +2,6 @@
 
 from cordillera.client.dataset import Dataset
 from cordillera.client.lake import Lake, Namespace, connect, create, open
+from cordillera.client.view import View
 
-__all__ = ["Dataset", "Lake", "Namespace", "connect", "create", "open"]
+__all__ = ["Dataset", "Lake", "Namespace", "View", "connect", "create", "open"]

@@ -32,7 +32,7 @@ from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.advice import LayoutAdvice
 from cordillera.spec.as_of import AsOf
-from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot
+from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot, View
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.explanation import WriteExplanation
@@ -62,6 +62,24 @@ class DatasetDetails:
     columns: tuple[Column, ...]
     versions: tuple[DatasetVersion, ...]
     semantics: MergeSemantics
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDetails:
+    """A view and what it stands for.
+
+    Attributes:
+        sql: Dialect → its SELECT statement.
+        version_id: Which of its definitions that is.
+        version_ids: Those that are kept.
+    """
+
+    view: View
+    columns: tuple[Column, ...]
+    sql: Mapping[str, str]
+    description: str
+    version_id: int
+    version_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +181,22 @@ class LakeBackend(Protocol):
     def rename_dataset(self, name: str, new_name: str) -> Dataset: ...
     def delete_dataset(self, name: str) -> Dataset: ...
     def restore_dataset(self, name: str) -> Dataset: ...
+
+    # --- views
+    def create_view(
+        self,
+        name: str,
+        sql: str,
+        *,
+        dialects: Mapping[str, str] | None = None,
+        description: str | None = None,
+        owner: str = "",
+        replace: bool = False,
+    ) -> ViewDetails: ...
+    def view(self, name: str) -> ViewDetails: ...
+    def views(self, namespace: str | None = None, after: str = "", limit: int = 100) -> list[View]: ...
+    def rename_view(self, name: str, new_name: str) -> View: ...
+    def drop_view(self, name: str) -> View: ...
 
     # --- rows
     def schema(self, name: str, as_of: AsOf = None) -> pa.Schema: ...

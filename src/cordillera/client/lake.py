@@ -18,6 +18,7 @@ from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import LakeBackend
 from cordillera.client.dataset import Dataset
 from cordillera.client.transaction import Transaction
+from cordillera.client.view import View
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.maintenance.results import OrphanRemoval
 from cordillera.spec import catalog as catalog_spec
@@ -58,6 +59,10 @@ class Namespace:
     def dataset(self, name: str) -> Dataset:
         """Return one of its datasets."""
         return Dataset(self.backend, f"{self.name}.{name}")
+
+    def views(self) -> Iterator[View]:
+        """Yield its views by name."""
+        yield from _views(self.backend, self.name)
 
     def __repr__(self) -> str:
         return f"Namespace({self.name!r})"
@@ -184,6 +189,37 @@ class Lake:
         self.backend.restore_dataset(name)
         return Dataset(self.backend, name)
 
+    def create_view(
+        self,
+        name: str,
+        sql: str,
+        *,
+        dialects: Mapping[str, str] | None = None,
+        description: str | None = None,
+        owner: str = "",
+        replace: bool = False,
+    ) -> View:
+        """Create a view: a query that is read like a dataset, here and by engines that know Iceberg's views.
+
+        Args:
+            name: ``namespace.view``; no dataset may be called that.
+            sql: One SELECT in DuckDB's dialect over datasets and views, written ``namespace.name``.
+            dialects: The same in other dialects, for example ``{"spark": "SELECT …"}``.
+            description: What it is about; None leaves it as it is.
+            owner: Owner of a new view; empty takes the namespace's.
+            replace: Whether a view of the name, if there is one, gets this definition.
+        """
+        self.backend.create_view(name, sql, dialects=dialects, description=description, owner=owner, replace=replace)
+        return View(self.backend, name)
+
+    def view(self, name: str) -> View:
+        """Return a view by name. It is looked up when something is asked of it."""
+        return View(self.backend, name)
+
+    def views(self) -> Iterator[View]:
+        """Yield the views by name."""
+        yield from _views(self.backend, None)
+
     def search(self, text: str = "", **filters: str) -> catalog_spec.SearchResult:
         """Find datasets by words; ``namespace``, ``owner``, ``tag`` and ``lifecycle`` narrow the search."""
         return self.backend.search(text, filters)
@@ -205,7 +241,7 @@ class Lake:
     # --- asking --------------------------------------------------------------------------------------------------
 
     def sql(self, query: str, as_of: Mapping[str, AsOf] | None = None) -> pa.RecordBatchReader:
-        """Run a SELECT whose tables are datasets, written ``namespace.dataset``, and stream its result.
+        """Run a SELECT whose tables are datasets and views, written ``namespace.name``, and stream its result.
 
         Args:
             query: In DuckDB's dialect.
@@ -360,6 +396,13 @@ def connect(url: str, token: str | None = None) -> Lake:
     from cordillera.client.remote import RemoteBackend
 
     return Lake(RemoteBackend(url, token))
+
+
+def _views(backend: LakeBackend, namespace: str | None) -> Iterator[View]:
+    after = ""
+    while page := backend.views(namespace, after):
+        yield from (View(backend, found.full_name) for found in page)
+        after = page[-1].full_name
 
 
 def as_schema(source: Any) -> pa.Schema:

@@ -18,6 +18,7 @@ from cordillera.client.evolution import LocalEvolution
 from cordillera.client.local_maintenance import LocalMaintenance
 from cordillera.client.local_rows import LocalRows
 from cordillera.client.local_work import LocalWork
+from cordillera.client.views import LocalViews
 from cordillera.contracts.service import ContractInForce
 from cordillera.errors import InvalidInputError
 from cordillera.maintenance.results import Orphan
@@ -33,7 +34,7 @@ from cordillera.spec.lineage import LineageGraph, Node
 _MOST_ORPHANS = 1000
 
 
-class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, LocalWork):
+class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, LocalViews, LocalWork):
     """Implements ``LakeBackend`` on the services of an application.
 
     Args:

@@ -19,6 +19,7 @@ from cordillera.client.evolution import RemoteEvolution
 from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.client.remote_rows import RemoteRows
 from cordillera.client.remote_work import RemoteWork
+from cordillera.client.views import RemoteViews
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
 from cordillera.errors import WaitTimeoutError
 from cordillera.maintenance.results import Orphan
@@ -33,7 +34,7 @@ from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 
 
-class RemoteBackend(RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenance, RemoteWork):
+class RemoteBackend(RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenance, RemoteViews, RemoteWork):
     """Implements ``LakeBackend`` over the HTTP API.
 
     Args:

@@ -88,8 +88,8 @@ class _Expansion:
             )
         tree = _definition(str(ref), metadata)
         self.expand(tree, (*path, ref))
-        names, found = [field.name for field in metadata.schema.fields], tree.named_selects
-        if any(name == "*" for name in found):  # what its datasets have got since is no part of it
+        names, found = [field.name for field in metadata.schema.fields], tree.selects
+        if any(one.is_star for one in found):  # what its datasets have got since is no part of it
             chosen = [exp.column(exp.to_identifier(name, quoted=True)) for name in names]
             return exp.select(*chosen).from_(exp.Subquery(this=tree, alias=exp.TableAlias(this=exp.to_identifier("v"))))
         if len(found) != len(names):
@@ -147,7 +147,7 @@ def _ref(table: exp.Table) -> DatasetRef | None:
 def _renamed(inner: exp.Query, metadata: ViewMetadata) -> list[exp.Identifier]:
     """Return the names of a view's columns if its SQL calls them otherwise."""
     names = [field.name for field in metadata.schema.fields]
-    same = [name.lower() for name in names] == [name.lower() for name in inner.named_selects]
+    same = [name.lower() for name in names] == [one.output_name.lower() for one in inner.selects]
     return [] if same else [exp.to_identifier(name, quoted=True) for name in names]
 
 
