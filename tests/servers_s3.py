@@ -43,6 +43,7 @@ class S3Server:
         access_key, secret_key: Of an administrator.
         bucket: The bucket's name.
         reader_access_key, reader_secret_key: Of somebody who may only read and list the bucket.
+        signing_key: By which the server knows the session tokens that it has given out.
         process: The server; a test may end it.
     """
 
@@ -52,6 +53,7 @@ class S3Server:
     bucket: str
     reader_access_key: str
     reader_secret_key: str = field(repr=False)
+    signing_key: bytes = field(repr=False)
     process: subprocess.Popen[bytes] = field(repr=False)
 
     def client(self) -> Any:
@@ -91,8 +93,8 @@ def _launch(directory: Path) -> tuple[S3Server, list[Path]]:
     ports = dict(zip(options, _free_ports(len(options)), strict=True))
     bucket = f"lake-{secrets.token_hex(4)}"
     keys = [secrets.token_hex(10).upper() for _ in range(2)], [secrets.token_hex(20) for _ in range(2)]
-    iam = directory / "iam.json"
-    iam.write_text(json.dumps(_iam(bucket, *keys)))
+    iam, signing_key = directory / "iam.json", secrets.token_bytes(32)
+    iam.write_text(json.dumps(_iam(bucket, *keys, signing_key)))
     command = [
         str(Path(sysconfig.get_path("scripts")) / "weed"),
         "mini",
@@ -121,7 +123,7 @@ def _launch(directory: Path) -> tuple[S3Server, list[Path]]:
             preexec_fn=_die_with_parent,  # noqa: PLW1509
         )
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    server = S3Server(endpoint, keys[0][0], keys[1][0], bucket, keys[0][1], keys[1][1], process)
+    server = S3Server(endpoint, keys[0][0], keys[1][0], bucket, keys[0][1], keys[1][1], signing_key, process)
     return server, _socket_files(ports)
 
 
@@ -147,7 +149,7 @@ def _socket_files(ports: dict[str, int]) -> list[Path]:
     ]
 
 
-def _iam(bucket: str, access_keys: list[str], secret_keys: list[str]) -> dict[str, object]:
+def _iam(bucket: str, access_keys: list[str], secret_keys: list[str], signing_key: bytes) -> dict[str, object]:
     admin, reader = (
         [{"accessKey": access, "secretKey": secret}] for access, secret in zip(access_keys, secret_keys, strict=True)
     )
@@ -164,7 +166,7 @@ def _iam(bucket: str, access_keys: list[str], secret_keys: list[str]) -> dict[st
             "tokenDuration": "1h",
             "maxSessionLength": "12h",
             "issuer": "seaweedfs-sts",
-            "signingKey": base64.b64encode(secrets.token_bytes(32)).decode(),
+            "signingKey": base64.b64encode(signing_key).decode(),
         },
         "roles": [
             {

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from cordillera.access.credentials import CredentialService
 from cordillera.access.service import AccessService
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
-from cordillera.adapters.storage import build_storage
+from cordillera.adapters.storage import build_credential_vendor, build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.advice.recorder import ScanRecorder
 from cordillera.advice.service import AdviceService
@@ -46,6 +47,7 @@ from cordillera.maintenance.statistics import StatisticsService
 from cordillera.operations.doctor import DoctorService
 from cordillera.operations.service import EventHandler, LeaseTerms, OperationsService, TaskHandler
 from cordillera.ports.clock import Clock, SystemClock
+from cordillera.ports.credentials import CredentialVendor
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.settings import (
     SETTINGS_FILE,
@@ -118,6 +120,7 @@ class Application:
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
         self.lineage = LineageService(store)
         self.access = AccessService(store, clock)
+        self.credentials = CredentialService(store, self.credential_vendor(), clock)
         self.statistics = StatisticsService(store, catalog, tables, self.commits, clock)
         self.maintenance = MaintenanceService(store, catalog, tables, self.commits, clock)
         self.maintenance_policies = MaintenancePolicyService(
@@ -132,6 +135,17 @@ class Application:
             _EVENT_HANDLERS,
             self._task_handlers(),
             LeaseTerms.of_seconds(settings.lease_seconds),
+        )
+
+    def credential_vendor(self) -> CredentialVendor | None:
+        """Return what makes credentials for the storage, if anything does."""
+        settings = self.settings
+        return build_credential_vendor(
+            settings.storage_root,
+            settings.storage_options(),
+            role_arn=settings.s3_role_arn,
+            endpoint=settings.s3_sts_endpoint,
+            seconds=settings.s3_credential_seconds,
         )
 
     def _task_handlers(self) -> Mapping[str, TaskHandler]:

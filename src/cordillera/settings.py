@@ -42,6 +42,15 @@ class Settings(BaseSettings):
         True,
         description="Address buckets in the path, not in the host name. Only matters with an endpoint.",
     )
+    s3_role_arn: str = Field(
+        "",
+        description="Role that the lake assumes to make credentials for one table each, for other engines; without "
+        "it none are made.",
+    )
+    s3_sts_endpoint: str = Field("", description="Endpoint of the token service; by default that of S3, or AWS's.")
+    s3_credential_seconds: int = Field(
+        3600, ge=900, le=43200, description="How long credentials for other engines last, in seconds."
+    )
     memory_limit: str = Field("1GB", description="Most memory a query may use before it spills to disk.")
     threads: int | None = Field(None, ge=1, description="Threads of the query engine; by default one a core.")
     lease_seconds: float = Field(60.0, gt=0, description="How long a worker holds a task without a sign of life.")

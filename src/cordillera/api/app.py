@@ -10,7 +10,7 @@ from cordillera import __version__
 from cordillera.api import health
 from cordillera.api.auth import AccessRules
 from cordillera.api.errors import install_error_handlers
-from cordillera.api.iceberg_rest import catalog, oauth, scans, tables
+from cordillera.api.iceberg_rest import catalog, file_access, oauth, scans, tables
 from cordillera.api.iceberg_rest import views as iceberg_views
 from cordillera.api.iceberg_rest.errors import ICEBERG_ERRORS
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
@@ -85,6 +85,7 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
     )
     iceberg.include_router(catalog.router)
     iceberg.include_router(tables.router)
+    iceberg.include_router(file_access.router)
     iceberg.include_router(scans.router)
     iceberg.include_router(iceberg_views.router)
     server.include_router(iceberg)

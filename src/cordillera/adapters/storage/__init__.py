@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from cordillera.adapters.storage.local import LocalStorage
 from cordillera.errors import InvalidConfigurationError
+from cordillera.ports.credentials import CredentialVendor
 from cordillera.ports.storage import Storage
 
 _SCHEME = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://.*", re.DOTALL)
@@ -32,6 +33,26 @@ def build_storage(uri: str, options: Mapping[str, str]) -> Storage:
             hint=f"Known are {', '.join(_BUILDERS)}, or a plain path.",
         )
     return _BUILDERS[scheme](uri, options)
+
+
+def build_credential_vendor(
+    uri: str, options: Mapping[str, str], *, role_arn: str, endpoint: str, seconds: int
+) -> CredentialVendor | None:
+    """Return what makes credentials for folders of a storage; None for files, and without a role.
+
+    Args:
+        uri: The storage's root.
+        options: Settings of the storage's adapter.
+        role_arn: The role to assume.
+        endpoint: The token service; empty for the usual one.
+        seconds: How long credentials last.
+    """
+    if not role_arn or not uri.startswith("s3://"):
+        return None
+    from cordillera.adapters.storage.s3 import S3Config
+    from cordillera.adapters.storage.s3_credentials import S3CredentialVendor
+
+    return S3CredentialVendor(S3Config.from_options(options), role_arn, endpoint or None, seconds)
 
 
 def _build_local(uri: str, options: Mapping[str, str]) -> Storage:

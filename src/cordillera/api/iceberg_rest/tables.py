@@ -13,6 +13,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from starlette.responses import Response
 
+from cordillera.api.iceberg_rest.file_access import WantsCredentials, file_access
 from cordillera.api.iceberg_rest.parameters import (
     Body,
     Identifier,
@@ -92,7 +93,9 @@ def list_tables(
 
 
 @router.post("/namespaces/{namespace}/tables", summary="Create a table")
-def create_table(lake: Lake, namespace: NamespaceName, wanted: NewTable) -> Response:
+def create_table(
+    lake: Lake, namespace: NamespaceName, wanted: NewTable, with_credentials: WantsCredentials
+) -> Response:
     """Make an empty table, or say where one would be that is committed with its rows later (stage-create)."""
     if wanted.location is not None and not wanted.stage_create:
         raise InvalidInputError(
@@ -108,12 +111,15 @@ def create_table(lake: Lake, namespace: NamespaceName, wanted: NewTable) -> Resp
         wanted.properties or {},
     )
     if wanted.stage_create:
-        return _answer(lake, None, lake.external_tables.stage(table))
-    return _loaded(lake, lake.external_tables.create(table))
+        staged = lake.external_tables.stage(table)
+        return _answer(lake, table.name, None, staged, with_credentials=with_credentials)
+    return _loaded(lake, lake.external_tables.create(table), with_credentials=with_credentials)
 
 
 @router.post("/namespaces/{namespace}/register", summary="Register a table")
-def register_table(lake: Lake, namespace: NamespaceName, wanted: Registration) -> Response:
+def register_table(
+    lake: Lake, namespace: NamespaceName, wanted: Registration, with_credentials: WantsCredentials
+) -> Response:
     """Make a table that lies in the lake's storage, and belongs to no dataset, one; its snapshots are checked first."""
     name = f"{namespace}.{wanted.name}"
     if wanted.overwrite:
@@ -121,7 +127,8 @@ def register_table(lake: Lake, namespace: NamespaceName, wanted: Registration) -
             f"{name} is not overwritten by another table: its snapshots, subscriptions and contract are its own.",
             hint="Drop it, or register the other table under another name.",
         )
-    return _loaded(lake, lake.registration.register(name, wanted.metadata_location))
+    registered = lake.registration.register(name, wanted.metadata_location)
+    return _loaded(lake, registered, with_credentials=with_credentials)
 
 
 @router.get("/namespaces/{namespace}/tables/{table}", summary="Load a table")
@@ -129,15 +136,17 @@ def load_table(
     lake: Lake,
     namespace: NamespaceName,
     table: TableName,
+    with_credentials: WantsCredentials,
     snapshots: Annotated[_Shown, Query(description="Which snapshots to tell of.")] = "all",
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
     """A table's metadata."""
     found = lake.catalog.dataset(f"{namespace}.{table}")
     tag = _tag(found.version.metadata_location, snapshots)
-    if if_none_match is not None and tag in [part.strip() for part in if_none_match.split(",")]:
+    known = [part.strip() for part in if_none_match.split(",")]
+    if tag in known and not with_credentials:  # credentials are fresh each time
         return Response(status_code=304, headers={"ETag": tag})
-    return _loaded(lake, found, snapshots)
+    return _loaded(lake, found, snapshots, with_credentials=with_credentials)
 
 
 @router.head("/namespaces/{namespace}/tables/{table}", status_code=204, summary="Tell whether a table exists")
@@ -227,32 +236,28 @@ def _read(kind: Any, plain: dict[str, Any] | None, what: str) -> Any:
         raise InvalidInputError(f"The {what} cannot be read: {str(error)[:300]}.") from error
 
 
-def _loaded(lake: Application, found: ResolvedDataset, snapshots: _Shown = "all") -> Response:
+def _loaded(
+    lake: Application, found: ResolvedDataset, snapshots: _Shown = "all", *, with_credentials: bool = False
+) -> Response:
     metadata = lake.tables.load(found.version)
     if snapshots == "refs":
         named = {ref["snapshot-id"] for ref in metadata.refs.values()}
         metadata = metadata.with_changes(snapshots=tuple(one for one in metadata.snapshots if one.snapshot_id in named))
     location = found.version.metadata_location
-    response = _answer(lake, location, metadata)
+    response = _answer(lake, found.pinned_name, location, metadata, with_credentials=with_credentials)
     response.headers["ETag"] = _tag(location, snapshots)
     return response
 
 
-def _answer(lake: Application, location: str | None, metadata: TableMetadata) -> Response:
-    answer = {"metadata": orjson.Fragment(metadata.to_json()), "config": _file_access(lake)}
+def _answer(
+    lake: Application, name: str, location: str | None, metadata: TableMetadata, *, with_credentials: bool
+) -> Response:
+    access = file_access(lake, name, metadata.location, with_credentials=with_credentials)
+    answer = {"metadata": orjson.Fragment(metadata.to_json()), **access}
     if location is not None:
         answer["metadata-location"] = location
-    return Response(orjson.dumps(answer), media_type="application/json")
-
-
-def _file_access(lake: Application) -> dict[str, str]:
-    """Return how a client reaches the files, without anything secret."""
-    options = lake.settings.storage_options()
-    if not options:
-        return {}
-    found = {"s3.endpoint": options.get("endpoint"), "s3.region": options.get("region")}
-    known = {name: value for name, value in found.items() if value}
-    return {**known, "client.region": known["s3.region"]} if "s3.region" in known else known
+    secret = {"Cache-Control": "no-store"} if with_credentials else {}
+    return Response(orjson.dumps(answer), media_type="application/json", headers=secret)
 
 
 def _tag(location: str, snapshots: str) -> str:

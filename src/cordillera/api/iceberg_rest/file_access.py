@@ -1,0 +1,80 @@
+"""How engines get at a table's files: where the storage is, and credentials for it where the lake makes some."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header
+from starlette.responses import Response
+
+from cordillera.api.iceberg_rest.parameters import Lake, NamespaceName, TableName
+from cordillera.app import Application
+from cordillera.ports.credentials import StorageCredentials
+
+router = APIRouter(tags=["iceberg"])
+
+_VENDED = "vended-credentials"
+
+
+def _wants_credentials(
+    mechanisms: Annotated[
+        str, Header(alias="X-Iceberg-Access-Delegation", description="Ways to the files that a client knows.")
+    ] = "",
+) -> bool:
+    return _VENDED in [one.strip() for one in mechanisms.split(",")]
+
+
+WantsCredentials = Annotated[bool, Depends(_wants_credentials)]
+"""Whether the client asks for credentials to the table's files."""
+
+
+@router.get("/namespaces/{namespace}/tables/{table}/credentials", summary="Get credentials for a table's files")
+def load_credentials(lake: Lake, namespace: NamespaceName, table: TableName, response: Response) -> dict[str, Any]:
+    """Fresh ones, for when those that came with the table end."""
+    found = lake.catalog.dataset(f"{namespace}.{table}")
+    response.headers["Cache-Control"] = "no-store"
+    return {"storage-credentials": _for_table(lake, f"{namespace}.{table}", found.version.location)}
+
+
+def file_access(lake: Application, name: str, location: str, *, with_credentials: bool) -> dict[str, Any]:
+    """Return the parts of a loaded table that tell a client how to reach its files.
+
+    Args:
+        lake: The lake.
+        name: The table, as ``namespace.table``.
+        location: The folder of its files.
+        with_credentials: Whether the client asks for credentials.
+    """
+    reachable = _reachable(lake)
+    credentials = _for_table(lake, name, location) if with_credentials else []
+    if not credentials:
+        return {"config": reachable}
+    namespace, table = name.split(".")
+    refresh = {"client.refresh-credentials-endpoint": f"v1/namespaces/{namespace}/tables/{table}/credentials"}
+    # Older clients look for credentials in the configuration alone.
+    return {"config": {**reachable, **credentials[0]["config"], **refresh}, "storage-credentials": credentials}
+
+
+def _for_table(lake: Application, name: str, location: str) -> list[dict[str, Any]]:
+    made = lake.credentials.for_table(name, location)
+    return [] if made is None else [{"prefix": f"{made.prefix}/", "config": {**_reachable(lake), **_plain(made)}}]
+
+
+def _plain(made: StorageCredentials) -> dict[str, str]:
+    return {
+        "s3.access-key-id": made.access_key,
+        "s3.secret-access-key": made.secret_key,
+        "s3.session-token": made.session_token,
+        "s3.session-token-expires-at-ms": str(int(made.expires_at.timestamp() * 1000)),
+    }
+
+
+def _reachable(lake: Application) -> dict[str, str]:
+    """Return where the storage is, without anything secret."""
+    options = lake.settings.storage_options()
+    if not options:
+        return {}
+    known = {"s3.endpoint": options.get("endpoint"), "s3.region": options.get("region")}
+    known |= {"client.region": options.get("region")}
+    known |= {"s3.path-style-access": options.get("path_style")} if "endpoint" in options else {}
+    return {name: value for name, value in known.items() if value}
