@@ -153,6 +153,8 @@ class DuckDB(Definer):
     """DuckDB's iceberg extension."""
 
     title, package = "DuckDB 1.5", "duckdb"
+    delegation = "none"
+    """How it is to get at files: with keys of its own, or ``vended_credentials``."""
 
     def __init__(self, url: str, token: str, s3: S3Server | None = None) -> None:
         self._connection = duckdb.connect()
@@ -164,7 +166,7 @@ class DuckDB(Definer):
                 f"CREATE SECRET (TYPE s3, KEY_ID '{s3.access_key}', SECRET '{s3.secret_key}', REGION '{REGION}', "
                 f"ENDPOINT '{s3.endpoint.removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
             )
-        shown = f"ENDPOINT '{url}/iceberg', ACCESS_DELEGATION_MODE 'none', {self.credentials(url, token)}"
+        shown = f"ENDPOINT '{url}/iceberg', ACCESS_DELEGATION_MODE '{self.delegation}', {self.credentials(url, token)}"
         self._connection.execute(f"ATTACH 'lake' AS lake (TYPE iceberg, {shown})")
 
     def credentials(self, url: str, token: str) -> str:

@@ -24,8 +24,13 @@ from cordillera.client.local import LocalBackend
 from cordillera.ports.credentials import StorageCredentials
 from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
-from tests.interop.rest_engines import DuckDB, PyIceberg, RestEngine
+from tests.interop.rest_engines import Definer, DuckDB, PyIceberg
 from tests.servers_s3 import ROLE_ARN, S3Server
+
+
+class KeylessDuckDB(DuckDB):
+    delegation = "vended_credentials"
+
 
 DELEGATION = {"X-Iceberg-Access-Delegation": "vended-credentials,remote-signing"}
 PEOPLE = pa.table({"id": [1, 2, 3], "name": ["a", "b", "c"]})
@@ -173,9 +178,9 @@ def test_credentials_end(app: Application, iceberg: httpx2.Client, s3_server: S3
     assert s3(s3_server, fresh).get_object(Bucket=s3_server.bucket, Key=metadata)["Body"].read()
 
 
-@pytest.mark.parametrize("kind", [PyIceberg, DuckDB])
+@pytest.mark.parametrize("kind", [PyIceberg, KeylessDuckDB])
 def test_engines_without_keys_read_and_write(
-    kind: type[RestEngine], server: str, token: str, app: Application, monkeypatch: pytest.MonkeyPatch
+    kind: type[Definer], server: str, token: str, app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
