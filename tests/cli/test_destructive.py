@@ -10,7 +10,7 @@ from tests.cli.furniture import Furniture
 from tests.cli.harness import Cli, Result
 
 GUARDED = {
-    "namespace delete": ("spare", "The namespace spare, which holds no datasets, would be deleted."),
+    "namespace delete": ("spare", "The namespace spare, which holds nothing, would be deleted."),
     "dataset delete": ("sales.orders", "These depend on it: job:sales.daily, job:sales.spare, target:analysts:orders"),
     "dataset delete-rows": ("sales.orders --where country='PE'", "2 rows of sales.orders would be deleted."),
     "branch drop": ("sales.second droppable", "The branch droppable of sales.second would be dropped."),

@@ -17,6 +17,7 @@ from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
+from tests.interop.rest_engines import Sail
 
 SCHEMA = pa.schema(
     [pa.field("id", pa.int64(), nullable=False), pa.field("region", pa.string()), pa.field("day", pa.date32())]
@@ -69,3 +70,26 @@ def test_pyiceberg_reads_what_is_planned_here(
         assert table.scan(**condition).count() == found.num_rows
     first_snapshot = table.snapshots()[0].snapshot_id
     assert table.scan(snapshot_id=first_snapshot).to_arrow().num_rows == 20
+
+
+def test_delete_files_of_another_engine_are_part_of_a_plan(
+    catalog: tuple[Lake, RestCatalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, client = catalog
+    dataset = lake.create_dataset("sales.of_sail", SCHEMA, key=["id"], format_version=2)
+    day = pa.scalar(19_723, pa.date32()).as_py()
+    for first in (0, 10):
+        dataset.write([{"id": i, "region": "x", "day": day} for i in range(first, first + 10)], "append")
+    sail = Sail(str(client.properties["uri"]).removesuffix("/iceberg"), str(client.properties["token"]))
+    sail._session.sql(
+        "MERGE INTO lake.sales.of_sail t USING (SELECT CAST(3 AS BIGINT) AS id) g ON t.id = g.id "
+        "WHEN MATCHED THEN DELETE"
+    ).toArrow()
+    left = sorted(dataset.scan(["id"]).to_arrow()["id"].to_pylist())
+    assert left == [i for i in range(20) if i != 3]
+    plan = client._session.post(f"{client.uri}/v1/namespaces/sales/tables/of_sail/plan", json={}).json()
+    assert [one["content"] for one in plan["delete-files"]] == ["position-deletes"]
+    assert {tuple(one["delete-file-references"]) for one in plan["file-scan-tasks"]} == {(0,)}
+    monkeypatch.setattr(ManifestFile, "fetch_manifest_entry", None)
+    theirs = client.load_table("sales.of_sail").scan(selected_fields=("id",)).to_arrow()["id"].to_pylist()
+    assert sorted(theirs) == left

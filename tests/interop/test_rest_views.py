@@ -17,6 +17,7 @@ from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
+from tests.interop.rest_engines import Sail
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("name", pa.string())])
 
@@ -65,3 +66,30 @@ def test_pyiceberg_and_we_share_views(tmp_path: Path) -> None:
             catalog.load_view("sales.high")
         assert catalog.register_view("sales.highest", place).uuid() == high.uuid()
         assert lake.sql("SELECT * FROM sales.highest").read_all().to_pylist() == [{"id": 5}]
+
+
+def test_sail_and_we_share_views(tmp_path: Path) -> None:
+    with create_lake(tmp_path / "lake") as app, running_server(create_server(app)) as url:
+        lake = Lake(LocalBackend(app))
+        lake.create_namespace("sales")
+        people = lake.create_dataset("sales.people", SCHEMA, key=["id"])
+        people.write([{"id": number, "name": "ab"[number % 2]} for number in range(6)], "append")
+        sail = Sail(url, app.access.create_token("views").secret)
+
+        def found(sql: str) -> list[dict[str, object]]:
+            return list(sail._session.sql(sql).toArrow().to_pylist())
+
+        of_b = "SELECT id, name FROM {}.people WHERE name = 'b'"
+        view = lake.create_view("sales.of_b", of_b.format("sales"), dialects={"spark": of_b.format("lake.sales")})
+        expected = [{"id": number, "name": "b"} for number in (1, 3, 5)]
+        assert found("SELECT * FROM lake.sales.of_b ORDER BY id") == expected
+        assert [one["tableName"] for one in found("SHOW VIEWS IN lake.sales")] == ["of_b"]
+        of_a = "SELECT id, concat(name, '!') AS called FROM lake.sales.people WHERE name = 'a'"
+        found(f"CREATE VIEW lake.sales.of_a AS {of_a}")
+        assert found("SELECT count(*) AS n FROM lake.sales.of_a") == [{"n": 3}]
+        ours = lake.sql("SELECT * FROM sales.of_a ORDER BY id").read_all().to_pylist()
+        assert ours == [{"id": number, "called": "a!"} for number in (0, 2, 4)]
+        with pytest.raises(Exception, match="409"):
+            found("CREATE VIEW lake.sales.people AS SELECT 1 AS one")
+        found("DROP VIEW lake.sales.of_a")
+        assert [one.name for one in lake.views()] == [view.name]

@@ -23,7 +23,7 @@ def view(columns: str, namespace: tuple[str, ...] = ("s",), catalog: str | None 
 
 def run(sql: str, **views: ViewMetadata) -> list[tuple[object, ...]]:
     """Run a query over the table ``s.t`` of two rows, and views in the namespace s."""
-    text = expand_views(sql, lambda ref: views.get(ref.name) if ref.namespace == "s" else None)
+    text = expand_views(sql, lambda ref: views.get(ref.name) if ref.namespace == "s" else None, "own")
     assert set(dataset_names(text)) <= {DatasetRef("s", "t")}
     with duckdb.connect() as connection:
         connection.execute("CREATE SCHEMA s; CREATE TABLE s.t AS SELECT * FROM (VALUES (1, 10), (2, 20)) v(a, b)")
@@ -40,6 +40,7 @@ def run(sql: str, **views: ViewMetadata) -> list[tuple[object, ...]]:
         view("a b", spark="SELECT `a`, `b` FROM `s`.`t`"),
         view("a b", trino='SELECT "a", CAST(b AS bigint) AS b FROM t'),
         view("a b", ("x",), "lake", spark="SELECT a, b FROM lake.s.t"),
+        view("a b", spark="SELECT a, own.s.t.b FROM own.s.t"),
         view("a b", duckdb="WITH t AS (SELECT a, b FROM s.t) SELECT a, b FROM t"),
         view("a b", duckdb="SELECT a AS x, b + 0 FROM t"),
         view("a b", spark="SELECT nonsense FROM", duckdb="SELECT a, b FROM t"),
@@ -83,7 +84,7 @@ def test_a_view_that_cannot_be_read_says_why(found: ViewMetadata, what: str) -> 
 
 def test_what_a_view_reads_is_as_restricted_as_any_query() -> None:
     for sql in ("SELECT * FROM read_csv('/etc/passwd')", "SELECT * FROM other.s.t"):
-        text = expand_views("SELECT * FROM s.v", lambda _, sql=sql: view("a", duckdb=sql))  # type: ignore[misc]
+        text = expand_views("SELECT * FROM s.v", lambda _, sql=sql: view("a", duckdb=sql), "own")  # type: ignore[misc]
         with pytest.raises(InvalidSqlError):
             dataset_names(text)
 

@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from cordillera.catalog.lookup import ResolvedDataset, resolve
 from cordillera.catalog.tables import TableService
-from cordillera.catalog.views import ViewService
+from cordillera.catalog.views import ViewService, lake_name
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
 from cordillera.ports.metadata import MetadataStore, Transaction
@@ -109,7 +109,7 @@ class QueryService:
     def _expanded(self, tx: Transaction, sql: str) -> str:
         if not any(self._views.find(tx, ref) for ref in self._names(sql)):
             return sql
-        return expand_views(sql, lambda ref: self._views.find(tx, ref))
+        return expand_views(sql, lambda ref: self._views.find(tx, ref), lake_name(tx))
 
     def _fold(self, conditions: Sequence[exp.Expr]) -> list[exp.Expr]:
         try:

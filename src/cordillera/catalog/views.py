@@ -236,7 +236,7 @@ class ViewService:
 
     def _check_no_cycle(self, name: str, metadata: ViewMetadata) -> None:
         with self._store.read() as tx:
-            check_no_cycle(name, metadata, lambda ref: self.find(tx, ref))
+            check_no_cycle(name, metadata, lambda ref: self.find(tx, ref), lake_name(tx))
 
     def _place(self, metadata_location: str) -> tuple[str, UUID]:
         """Return the folder of a metadata file's view, and the view's id."""
@@ -256,6 +256,12 @@ class ViewService:
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)
+
+
+def lake_name(tx: Transaction) -> str:
+    """Return what the lake is called, or nothing if it has no name yet."""
+    found = tx.lake.get()
+    return "" if found is None else found.name
 
 
 def _new_ref(name: str) -> DatasetRef:

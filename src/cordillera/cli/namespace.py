@@ -75,13 +75,14 @@ def update(
 
 @command(app, "delete", example="cordillera namespace delete scratch --dry-run")
 def delete(name: NamespaceName, dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Delete a namespace that holds no datasets."""
+    """Delete a namespace that holds no datasets and no views."""
     with open_lake() as lake:
         held = [found.full_name for found in lake.backend.datasets(lake.backend.namespace(name).name, limit=5)]
+        held += [found.full_name for found in lake.backend.views(name, limit=5)]
         consequence = (
             f"Deleting the namespace {name} would be refused: it holds {', '.join(held)}."
             if held
-            else f"The namespace {name}, which holds no datasets, would be deleted."
+            else f"The namespace {name}, which holds nothing, would be deleted."
         )
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
             lake.backend.delete_namespace(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,23 +24,24 @@ _OF_TABLES = ("joins", "laterals", "pivots", "sample")
 FindView = Callable[[DatasetRef], ViewMetadata | None]
 
 
-def expand_views(text: str, find: FindView) -> str:
+def expand_views(text: str, find: FindView, lake: str) -> str:
     """Return a query with the queries of the views that it reads in their place.
 
     Args:
         text: The query, in DuckDB's dialect.
         find: Returns the view of a name; None if the name is not a view's.
+        lake: The lake's name: engines that write a catalog in front of names may have called it so.
 
     Raises:
         InvalidSqlError: If it cannot be read, or a view has no SQL that can be run here.
         NotAllowedError: If a view reads itself, by whatever way, or there are too many of them.
     """
     tree = parse_select(text)
-    _Expansion(find).expand(tree, ())
+    _Expansion(find, lake).expand(tree, ())
     return tree.sql(dialect=_DIALECT)
 
 
-def check_no_cycle(name: str, metadata: ViewMetadata, find: FindView) -> None:
+def check_no_cycle(name: str, metadata: ViewMetadata, find: FindView, lake: str) -> None:
     """Refuse a view that would read itself. Of what is written in a dialect that is not known here nobody can tell.
 
     Raises:
@@ -48,7 +49,7 @@ def check_no_cycle(name: str, metadata: ViewMetadata, find: FindView) -> None:
     """
     ref = parse_dataset_ref(name)
     with suppress(InvalidSqlError):
-        _Expansion(lambda one: metadata if one == ref else find(one)).definition(ref, metadata, ())
+        _Expansion(lambda one: metadata if one == ref else find(one), lake).definition(ref, metadata, ())
 
 
 @dataclass
@@ -56,6 +57,7 @@ class _Expansion:
     """Puts queries in the place of views; counts how often."""
 
     find: FindView
+    lake: str
     count: int = 0
 
     def expand(self, tree: exp.Query, path: tuple[DatasetRef, ...]) -> None:
@@ -86,7 +88,7 @@ class _Expansion:
                 f"The view {ref} is one of too many that are read within views.",
                 hint=f"Nest views up to {_DEEPEST} deep, and mention up to {_MOST} together.",
             )
-        tree = _definition(str(ref), metadata)
+        tree = self._own(str(ref), metadata)
         self.expand(tree, (*path, ref))
         names, found = [field.name for field in metadata.schema.fields], tree.selects
         if any(one.is_star for one in found):  # what its datasets have got since is no part of it
@@ -96,19 +98,18 @@ class _Expansion:
             raise InvalidSqlError(f"The view {ref} has {len(names)} columns, and its SQL {len(found)}.")
         return tree
 
-
-def _definition(name: str, metadata: ViewMetadata) -> exp.Query:
-    """Return the SQL of a view as a query in DuckDB's dialect, with all names whole."""
-    version = metadata.current
-    for dialect in sorted(version.sql, key=lambda one: one.lower() != _DIALECT):
-        tree = _converted(version.sql[dialect], dialect.lower())
-        if tree is not None:
-            _complete_names(tree, version.default_namespace, version.default_catalog)
-            return tree
-    raise InvalidSqlError(
-        f"The view {name} cannot be read here: its SQL is for {', '.join(version.sql)}.",
-        hint="Replace it with one that has SQL for duckdb, too.",
-    )
+    def _own(self, name: str, metadata: ViewMetadata) -> exp.Query:
+        """Return the SQL of a view as a query in DuckDB's dialect, with all names whole."""
+        version = metadata.current
+        for dialect in sorted(version.sql, key=lambda one: one.lower() != _DIALECT):
+            tree = _converted(version.sql[dialect], dialect.lower())
+            if tree is not None:
+                _complete_names(tree, version.default_namespace, {version.default_catalog, self.lake})
+                return tree
+        raise InvalidSqlError(
+            f"The view {name} cannot be read here: its SQL is for {', '.join(version.sql)}.",
+            hint="Replace it with one that has SQL for duckdb, too.",
+        )
 
 
 def _converted(text: str, dialect: str) -> exp.Query | None:
@@ -125,11 +126,13 @@ def _converted(text: str, dialect: str) -> exp.Query | None:
     return tree if isinstance(tree, exp.Query) else None
 
 
-def _complete_names(tree: exp.Query, namespace: tuple[str, ...], catalog: str | None) -> None:
+def _complete_names(tree: exp.Query, namespace: tuple[str, ...], catalogs: Collection[str | None]) -> None:
+    """Write names whole, as a query here has them; ``catalogs`` are names of the one that there is."""
     with_names = {cte.alias_or_name for cte in tree.find_all(exp.CTE)}
+    for named in [*tree.find_all(exp.Table), *tree.find_all(exp.Column)]:
+        if named.catalog and named.catalog in catalogs:
+            named.set("catalog", None)
     for table in tree.find_all(exp.Table):
-        if table.catalog and table.catalog == catalog:
-            table.set("catalog", None)
         plain = not table.args.get("db") and not isinstance(table.this, exp.Func) and table.name not in with_names
         if plain and len(namespace) == 1:
             table.set("db", exp.to_identifier(namespace[0]))

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from pyiceberg.conversions import from_bytes, to_json
 from pyiceberg.types import (
@@ -20,6 +21,7 @@ from pyiceberg.types import (
     TimestampNanoType,
     TimestamptzNanoType,
     UnknownType,
+    UUIDType,
 )
 
 from cordillera.spec.arrow_types import primitive
@@ -110,6 +112,8 @@ def _plain(kind: PrimitiveType, value: Any) -> Any:
             return value if isinstance(value, str | int | float) else None
         case DecimalType(), Decimal():
             return format(value, "f")
+        case UUIDType(), bytes():
+            return str(UUID(bytes=value))
         case BinaryType() | FixedType(), bytes():
             return value.hex().upper()
         case FloatType() | DoubleType(), float() if not math.isfinite(value):
