@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cordillera.spec.maintenance import Strategy
 from cordillera.spec.merge import Operation
-from cordillera.table.data_writer import ROW_GROUP_ROWS
+from cordillera.table.parquet_encoding import ROW_GROUP_ROWS
 from tests.table.harness import LooseTable
 
 SCHEMA = pa.schema([("id", pa.int64()), ("number", pa.int64())])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, event, settings
@@ -79,7 +80,8 @@ def test_sizes_are_told_about_right(tmp_path: Path, mode: WriteMode, partitionin
 
 def test_rows_are_told_to_become_several_files(tmp_path: Path) -> None:
     table = LooseTable(tmp_path, SCHEMA, key=("id",), properties={"write.target-file-size-bytes": "100000"})
-    batch = pa.table([range(400_000), [1] * 400_000, [1] * 400_000, ["n"] * 400_000], schema=SCHEMA)
+    amounts = np.random.default_rng(1).integers(0, 100_000, 400_000)
+    batch = pa.table([range(400_000), [1] * 400_000, amounts, ["n"] * 400_000], schema=SCHEMA)
     table.write(Operation.UPSERT, batch.slice(0, 200_000))
     staged = table.writer.stage(Operation.UPSERT, batch.to_reader(), table.metadata)
     told = table.writer.explain(staged, table.metadata)

@@ -26,7 +26,7 @@ from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.scan_statistics import ALL_COLUMNS, ColumnScans, ColumnUse
 from cordillera.spec.sort_order import describe_sort_order
 from cordillera.spec.table_metadata import TableMetadata
-from cordillera.table import data_writer
+from cordillera.table import parquet_encoding
 
 _PERIOD = timedelta(days=30)
 """How far back the use of a table tells how it will be used."""
@@ -103,7 +103,7 @@ def _table(name: str, metadata: TableMetadata) -> LayoutFacts:
         files=counters.files,
         bytes=counters.bytes,
         rows=counters.records - counters.deleted,
-        row_group=data_writer.ROW_GROUP_ROWS,
+        row_group=parquet_encoding.ROW_GROUP_ROWS,
         policy=MaintenancePolicy.or_usual(metadata.properties).under(metadata),
         write_mode=metadata.write_mode,
         format_version=metadata.format_version,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,9 +20,9 @@ from pyiceberg.transforms import Transform
 
 from cordillera.ports.storage import Storage
 from cordillera.spec.arrow_types import FIELD_ID_KEY, to_arrow_schema
-from cordillera.table.bloom_filter import filter_options
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.parquet_encoding import ROW_GROUP_ROWS, ParquetEncoding
 
 if TYPE_CHECKING:
     from cordillera.table.row_order import RowOrder
@@ -35,15 +35,11 @@ LINEAGE_FIELDS = {
     ROW_ID: pa.field(ROW_ID, pa.int64(), metadata={FIELD_ID_KEY: str(ROW_ID_FIELD_ID).encode()}),
     LAST_UPDATED: pa.field(LAST_UPDATED, pa.int64(), metadata={FIELD_ID_KEY: str(LAST_UPDATED_FIELD_ID).encode()}),
 }
-ROW_GROUP_ROWS = 122_880
 ROW_GROUP_BYTES = 128 * 1024 * 1024
 TARGET_FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 DEFAULT_TARGET_FILE_SIZE = 128 * 1024 * 1024
 _MAX_OPEN_FILES = 64
 _MAX_GATHERED_BYTES = 256 * 1024 * 1024
-_PAGE_BYTES = 128 * 1024
-_SAMPLE_ROWS = 20_000
-_DISTINCT_SHARE = 0.2
 
 
 def partition_path(spec: PartitionSpec, schema: Schema, partition: tuple[Any, ...]) -> str:
@@ -104,63 +100,6 @@ def stored_schema(schema: Schema, names: Iterable[str]) -> pa.Schema:
     return pa.schema([*to_arrow_schema(schema), *(LINEAGE_FIELDS[name] for name in names if name in LINEAGE_FIELDS)])
 
 
-def parquet_writer(
-    sink: Any,
-    schema: pa.Schema,
-    sample: pa.RecordBatch | pa.Table,
-    properties: Mapping[str, str],
-    footers: list[pq.FileMetaData] | None = None,
-) -> pq.ParquetWriter:
-    """Return a writer of data files, with the encodings that suit the first rows.
-
-    Args:
-        sink: Where the file goes.
-        schema: Its columns, with field ids.
-        sample: Rows to choose encodings by.
-        properties: Table properties, which can ask for Bloom filters.
-        footers: Receives the footer when the file is closed.
-    """
-    return pq.ParquetWriter(
-        sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
-        store_schema=False, write_page_index=True, use_dictionary=_dictionary_columns(schema, sample),
-        metadata_collector=footers, data_page_size=_PAGE_BYTES,
-        write_page_checksum=True,  # most single wrong bits would decompress, to other values
-        bloom_filter_options=filter_options(properties, schema, min(sample.num_rows, ROW_GROUP_ROWS)) or None,
-    )  # fmt: skip
-
-
-def _dictionary_columns(schema: pa.Schema, sample: pa.RecordBatch | pa.Table) -> list[str]:
-    """Return the columns worth a dictionary: those whose values repeat.
-
-    A dictionary of values that hardly repeat makes files larger, and costs most of the time it takes to write them.
-    """
-    rows = sample.slice(0, _SAMPLE_ROWS)
-    paths = []
-    for declared, column in zip(schema, rows.columns, strict=True):
-        if pa.types.is_nested(declared.type):
-            paths += _leaf_paths(declared)
-        elif not pa.types.is_boolean(declared.type) and _repeats(column):
-            paths.append(declared.name)
-    return paths
-
-
-def _repeats(column: pa.Array | pa.ChunkedArray) -> bool:
-    storage = column.cast(column.type.storage_type) if isinstance(column.type, pa.BaseExtensionType) else column
-    return bool(pc.count_distinct(storage, mode="all").as_py() <= len(column) * _DISTINCT_SHARE)
-
-
-def _leaf_paths(field: pa.Field, above: str = "") -> list[str]:
-    path = f"{above}{field.name}"
-    if pa.types.is_struct(field.type):
-        return [leaf for child in field.type for leaf in _leaf_paths(child, f"{path}.")]
-    if pa.types.is_map(field.type):
-        key, value = field.type.key_field.with_name("key"), field.type.item_field.with_name("value")
-        return [*_leaf_paths(key, f"{path}.key_value."), *_leaf_paths(value, f"{path}.key_value.")]
-    if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
-        return _leaf_paths(field.type.value_field.with_name("element"), f"{path}.list.")
-    return [path]
-
-
 @dataclass
 class _OpenFile:
     """One Parquet file being written: rows gather until they fill a row group; only then is it created."""
@@ -168,7 +107,7 @@ class _OpenFile:
     path: str
     partition: tuple[Any, ...]
     schema: pa.Schema
-    properties: Mapping[str, str]
+    encoding: ParquetEncoding
     storage: Storage
     output: AbstractContextManager[pa.NativeFile] | None = None
     sink: HashingSink | None = None
@@ -201,7 +140,7 @@ class _OpenFile:
             if self.writer is None:
                 self.output = self.storage.open_output(self.path)
                 self.sink = HashingSink(self.output.__enter__())
-                self.writer = parquet_writer(self.sink, self.schema, rows, self.properties, self.footers)
+                self.writer = self.encoding.writer(self.sink, self.schema, rows, self.footers)
             self.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
         self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
 
@@ -263,7 +202,8 @@ class DataWriter:
         location: The table's location.
         schema: The schema to write under.
         spec: The partition spec to write under.
-        properties: Table properties (target file size, Bloom filters).
+        target_size: Bytes at which a file is closed and the next one begun.
+        encoding: Encodes columns.
         new_id: Mints unique file names.
         order: Sorts the rows of a write; None to write them as they come.
     """
@@ -274,13 +214,13 @@ class DataWriter:
         location: str,
         schema: Schema,
         spec: PartitionSpec,
-        properties: Mapping[str, str],
+        target_size: int,
+        encoding: ParquetEncoding,
         new_id: Callable[[], UUID],
         order: RowOrder | None = None,
     ) -> None:
         self._storage, self._location, self._new_id, self._order = storage, location, new_id, order
-        self._schema, self._spec, self._properties = schema, spec, properties
-        self._target_size = int(properties.get(TARGET_FILE_SIZE_PROPERTY, DEFAULT_TARGET_FILE_SIZE))
+        self._schema, self._spec, self._target_size, self._encoding = schema, spec, target_size, encoding
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # in the order of their first rows
         self._written: list[ContentFile] = []
 
@@ -311,7 +251,7 @@ class DataWriter:
         if partition not in self._open:
             path = data_file_path(self._location, self._spec, self._schema, partition, self._new_id())
             schema = stored_schema(self._schema, rows.schema.names)
-            self._open[partition] = _OpenFile(path, partition, schema, self._properties, self._storage)
+            self._open[partition] = _OpenFile(path, partition, schema, self._encoding, self._storage)
         return self._open[partition]
 
     def _flush(self, partition: tuple[Any, ...]) -> None:

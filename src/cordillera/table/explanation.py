@@ -18,11 +18,12 @@ from cordillera.spec.table_metadata import TableMetadata
 from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.data_file import MayContain
-from cordillera.table.data_writer import ROW_GROUP_ROWS, split_by_partition
+from cordillera.table.data_writer import split_by_partition
 from cordillera.table.file_changes import plan_changes
 from cordillera.table.io import TableIO
 from cordillera.table.key_lookup import KeyLookup
 from cordillera.table.live_files import LiveFile, SnapshotFiles
+from cordillera.table.parquet_encoding import ROW_GROUP_ROWS
 from cordillera.table.pruning import KeyRange
 from cordillera.table.reader import FileReader, ReadOptions
 from cordillera.table.rewrite import PlacedRows

@@ -14,10 +14,17 @@ from cordillera.spec.merge import WriteMode
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile
-from cordillera.table.data_writer import LAST_UPDATED, ROW_ID, DataWriter
+from cordillera.table.data_writer import (
+    DEFAULT_TARGET_FILE_SIZE,
+    LAST_UPDATED,
+    ROW_ID,
+    TARGET_FILE_SIZE_PROPERTY,
+    DataWriter,
+)
 from cordillera.table.deletion_vector import encode_vectors
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
+from cordillera.table.parquet_encoding import ParquetEncoding
 from cordillera.table.reader import ReadOptions
 from cordillera.table.rewrite import PlacedRows, rewrite_files
 from cordillera.table.row_order import row_order
@@ -44,7 +51,8 @@ def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
         metadata.location,
         metadata.schema,
         metadata.partition_spec,
-        metadata.properties,
+        int(metadata.properties.get(TARGET_FILE_SIZE_PROPERTY, DEFAULT_TARGET_FILE_SIZE)),
+        ParquetEncoding(metadata.properties, metadata.format_version),
         io.clock.new_id,
         row_order(io.engine, metadata),
     )

@@ -108,7 +108,7 @@ class Merge:
         accepted = without(numbered, late)
         matches = without(matches, late)
         removed = positions_by_file(matches, candidates)
-        hits = pc.count_distinct(matches.column(SOURCE)).as_py()
+        hits = int(np.count_nonzero(np.bincount(matches.column(SOURCE).to_numpy())))
         if operation is Operation.DELETE:
             tombstones = (
                 accepted.select(self._identifying()) if self._semantics.sequence and accepted.num_rows else None

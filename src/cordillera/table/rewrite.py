@@ -6,9 +6,11 @@ sorted by. Row groups without a change, and in changed row groups the columns wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,17 +29,20 @@ from cordillera.table.data_writer import (
     ROW_ID,
     HashingSink,
     data_file_path,
-    parquet_writer,
     stored_schema,
 )
 from cordillera.table.deletion_vector import positions_of
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.parquet_assembly import ColumnChunk, ParquetAssembler, ParquetSource
+from cordillera.table.parquet_encoding import ParquetEncoding
 from cordillera.table.reader import ReadOptions
 
 Positions = npt.NDArray[np.int64]
+T = TypeVar("T")
+U = TypeVar("U")
 _FILES_AT_A_TIME = 2
+_GROUPS_AT_A_TIME = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,11 @@ class _Group:
         """Whether as many rows remain, each where it was."""
         return len(self.gone) == len(self.placed)
 
+    @property
+    def remaining(self) -> int:
+        """How many rows it has then."""
+        return self.rows - len(self.gone) + len(self.placed)
+
     def kept(self) -> Positions:
         """Return, for each row that remains, its place among the stored rows followed by the new ones."""
         places = np.arange(self.rows)
@@ -77,10 +87,21 @@ class _Group:
         return places[places >= 0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What is to be written of a row group: column chunks, how many rows, whether in the order that the file says."""
+
+    chunks: Mapping[str, ColumnChunk]
+    rows: int
+    is_in_order: bool = True
+
+
 def rewrite_files(
     io: TableIO, metadata: TableMetadata, gone: Mapping[LiveFile, BitMap64], placed: Mapping[LiveFile, PlacedRows]
 ) -> list[ContentFile]:
-    """Write files anew without some rows, and with others in the place of stored ones; several at a time.
+    """Write files anew without some rows, and with others in the place of stored ones.
+
+    Row groups are made in threads, those of one file or of two, and written in their order.
 
     Args:
         io: Access to the table's files.
@@ -88,11 +109,14 @@ def rewrite_files(
         gone: All positions to leave out, by file: those of earlier deletes and of replaced rows too.
         placed: Rows that take the place of rows that go.
     """
-    rewriter = _Rewriter(io, metadata)
     written: list[ContentFile] = []
-    with ThreadPoolExecutor(_FILES_AT_A_TIME, thread_name_prefix="cordillera-rewrite") as pool:
+    with (
+        ThreadPoolExecutor(_GROUPS_AT_A_TIME, thread_name_prefix="cordillera-encode") as encoders,
+        ThreadPoolExecutor(_FILES_AT_A_TIME, thread_name_prefix="cordillera-rewrite") as files,
+    ):
+        rewriter = _Rewriter(io, metadata, encoders)
         jobs = [
-            pool.submit(rewriter.rewrite, live, positions_of(marks), placed.get(live)) for live, marks in gone.items()
+            files.submit(rewriter.rewrite, live, positions_of(marks), placed.get(live)) for live, marks in gone.items()
         ]
         try:
             written.extend(job.result() for job in jobs)
@@ -106,12 +130,13 @@ def rewrite_files(
 
 
 class _Rewriter:
-    def __init__(self, io: TableIO, metadata: TableMetadata) -> None:
-        self._io, self._metadata = io, metadata
+    def __init__(self, io: TableIO, metadata: TableMetadata, encoders: Executor) -> None:
+        self._io, self._metadata, self._encoders = io, metadata, encoders
         self._schema: Schema = metadata.schema
         self._lineage = (ROW_ID, LAST_UPDATED) if metadata.format_version >= 3 else ()
         self._stored = stored_schema(self._schema, self._lineage)
-        self._template = _encoded(self._stored.empty_table(), metadata.properties)
+        self._encoding = ParquetEncoding(metadata.properties, metadata.format_version)
+        self._template = self._encoded(self._stored.empty_table())
         # A key column of the new row equals the stored one, to the byte where equality knows no -0.0.
         self._same = {
             name for name in metadata.semantics.key if not _has_floats(self._stored.field(name).type)
@@ -121,11 +146,16 @@ class _Rewriter:
         path = self._new_path(live)
         storage = self._io.storage
         with named_when_corrupt(live), storage.open_input(live.path) as stored, storage.open_output(path) as output:
-            sink, parquet, source = HashingSink(output), open_parquet(stored, live), ParquetSource(stored)
+            sink, footer, source = HashingSink(output), open_parquet(stored, live).metadata, ParquetSource(stored)
             assembler = ParquetAssembler(sink, self._template)
-            in_order = [
-                self._write_group(assembler, source, parquet, live, group) for group in _groups(source, gone, placed)
-            ]
+
+            def made(group: _Group) -> _Made:
+                return self._made(assembler, source, open_parquet(stored, live, footer), live, group)
+
+            is_in_order = True
+            for group in in_threads(self._encoders, made, _groups(source, gone, placed), _GROUPS_AT_A_TIME):
+                assembler.add_group(group.chunks, group.rows)
+                is_in_order &= group.is_in_order
             footer = assembler.close()
         return ContentFile(
             content=Content.DATA,
@@ -135,7 +165,7 @@ class _Rewriter:
             partition=live.file.partition,
             record_count=footer.num_rows,
             file_size_in_bytes=sink.size,
-            sort_order_id=live.file.sort_order_id if all(in_order) else 0,
+            sort_order_id=live.file.sort_order_id if is_in_order else 0,
             checksum=f"sha256:{sink.digest.hexdigest()}",
             **collect_statistics(footer, self._schema),
         )
@@ -144,25 +174,19 @@ class _Rewriter:
         spec, name = self._metadata.spec_by_id(live.file.spec_id), self._io.clock.new_id()
         return data_file_path(self._metadata.location, spec, self._schema, live.file.partition, name)
 
-    def _write_group(
+    def _made(
         self, assembler: ParquetAssembler, source: ParquetSource, parquet: pq.ParquetFile, live: LiveFile, group: _Group
-    ) -> bool:
-        """Write what remains of a row group; tell whether the rows still are in the order that the file says."""
-        kept = group.rows - len(group.gone) + len(group.placed)
-        if not kept:
-            return True
+    ) -> _Made:
+        """Return what becomes of a row group of which rows remain."""
         chunks = self._passed(assembler, source, group)
         missing = [field.name for field in self._stored if not _has_all(chunks, assembler, field.name)]
-        in_order = True
-        if missing:
-            batch = self._read(parquet, live, group, missing)
-            in_order = self._keeps_order(live, group, batch)
-            rows = self._changed(batch, group, missing)
-            fresh = _encoded(rows, self._metadata.properties)
-            chunks = {path: chunk for path, chunk in chunks.items() if path.split(".")[0] not in missing}
-            chunks |= fresh.chunks(0)
-        assembler.add_group(chunks, kept)
-        return in_order
+        if not missing:
+            return _Made(chunks, group.remaining)
+        batch = self._read(parquet, live, group, missing)
+        is_in_order = self._keeps_order(live, group, batch)
+        fresh = self._encoded(self._changed(batch, group, missing))
+        chunks = {path: chunk for path, chunk in chunks.items() if path.split(".")[0] not in missing}
+        return _Made(chunks | fresh.chunks(0), group.remaining, is_in_order)
 
     def _passed(self, assembler: ParquetAssembler, source: ParquetSource, group: _Group) -> dict[str, ColumnChunk]:
         """Return the column chunks that can be passed through as they are."""
@@ -216,27 +240,44 @@ class _Rewriter:
             arrays.append(pa.concat_arrays([stored, new]).take(kept) if len(new) or len(group.gone) else stored)
         return pa.table(arrays, schema=pa.schema([self._stored.field(name) for name in names]))
 
+    def _encoded(self, rows: pa.Table) -> ParquetSource:
+        """Return rows as a Parquet file of one row group in memory."""
+        out = pa.BufferOutputStream()
+        with self._encoding.writer(out, rows.schema, rows) as writer:
+            if rows.num_rows:
+                writer.write_table(rows, row_group_size=rows.num_rows)
+        return ParquetSource(pa.BufferReader(out.getvalue()))
 
-def _groups(source: ParquetSource, gone: Positions, placed: PlacedRows | None) -> list[_Group]:
-    groups, first = [], 0
+
+def in_threads(pool: Executor, work: Callable[[T], U], items: Iterable[T], ahead: int) -> Iterator[U]:
+    """Yield the results of work on items in their order, with the next few under way."""
+    running: deque[Future[U]] = deque()
+    try:
+        for item in items:
+            running.append(pool.submit(work, item))
+            if len(running) > ahead:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for job in running:
+            job.cancel()
+        wait(running)  # nothing may be read after whoever called has closed it
+
+
+def _groups(source: ParquetSource, gone: Positions, placed: PlacedRows | None) -> Iterator[_Group]:
+    """Yield the row groups of which rows remain."""
+    first = 0
     where = placed.positions if placed is not None else np.empty(0, np.int64)
     for index in range(len(source.groups)):
         rows = source.rows(index)
         left, right = np.searchsorted(gone, (first, first + rows))
         begin, end = np.searchsorted(where, (first, first + rows))
         new = placed.rows.slice(begin, end - begin) if placed is not None and end > begin else None
-        groups.append(_Group(index, first, rows, gone[left:right] - first, where[begin:end] - first, new))
+        group = _Group(index, first, rows, gone[left:right] - first, where[begin:end] - first, new)
+        if group.remaining:
+            yield group
         first += rows
-    return groups
-
-
-def _encoded(rows: pa.Table, properties: Mapping[str, str]) -> ParquetSource:
-    """Return rows as a Parquet file of one row group in memory."""
-    out = pa.BufferOutputStream()
-    with parquet_writer(out, rows.schema, rows, properties) as writer:
-        if rows.num_rows:
-            writer.write_table(rows, row_group_size=rows.num_rows)
-    return ParquetSource(pa.BufferReader(out.getvalue()))
 
 
 def _has_all(chunks: Mapping[str, ColumnChunk], assembler: ParquetAssembler, column: str) -> bool:

@@ -1,0 +1,105 @@
+"""How the columns of data files are encoded: by what the first rows of each look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cordillera.table.bloom_filter import filter_options
+
+ROW_GROUP_ROWS = 122_880
+_PAGE_BYTES = 128 * 1024
+_SAMPLE_ROWS = 20_000
+_LEAST_SAMPLE = 1_000
+_SAMPLED_SHARE = 4
+"""Of how many rows one is looked at: to look at all would cost as much as to write them."""
+_DISTINCT_SHARE = 0.2
+_INTEGER_DIGITS = 18
+"""Digits up to which Iceberg stores a decimal as an integer (specification, "Parquet")."""
+
+
+class ParquetEncoding:
+    """Opens writers of data files, with the encodings that suit the rows.
+
+    A dictionary is for columns whose values repeat: one of values that hardly do makes files larger, and costs most of
+    the time it takes to write them. Other numbers and times are stored as differences (DELTA_BINARY_PACKED), which
+    takes a quarter of the time and less room, but only in tables of version 3: engines that know no newer version
+    may not know that encoding either.
+
+    What a full sample says of a column holds for all files that one of these opens.
+
+    Args:
+        properties: Table properties, which can ask for Bloom filters.
+        format_version: The table's.
+    """
+
+    def __init__(self, properties: Mapping[str, str], format_version: int) -> None:
+        self._properties, self._packs = properties, format_version >= 3
+        self._repeats: dict[str, bool] = {}
+
+    def writer(
+        self,
+        sink: Any,
+        schema: pa.Schema,
+        sample: pa.RecordBatch | pa.Table,
+        footers: list[pq.FileMetaData] | None = None,
+    ) -> pq.ParquetWriter:
+        """Return a writer of one file.
+
+        Args:
+            sink: Where the file goes.
+            schema: Its columns, with field ids.
+            sample: Rows to choose encodings by.
+            footers: Receives the footer when the file is closed.
+        """
+        flat = [field for field in schema if not pa.types.is_nested(field.type)]
+        repeating = {field.name for field in flat if self._has_dictionary(field, sample.column(field.name))}
+        nested = [path for field in schema if pa.types.is_nested(field.type) for path in _leaf_paths(field)]
+        packed = [f.name for f in flat if self._packs and f.name not in repeating and _is_packed(f.type)]
+        filters = filter_options(self._properties, schema, min(sample.num_rows, ROW_GROUP_ROWS))
+        return pq.ParquetWriter(
+            sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
+            store_schema=False, write_page_index=True, use_dictionary=[*repeating, *nested],
+            column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED"), metadata_collector=footers,
+            data_page_size=_PAGE_BYTES, bloom_filter_options=filters or None,
+            store_decimal_as_integer=self._packs,
+            write_page_checksum=True,  # most single wrong bits would decompress, to other values
+        )  # fmt: skip
+
+    def _has_dictionary(self, declared: pa.Field, column: pa.Array | pa.ChunkedArray) -> bool:
+        if pa.types.is_boolean(declared.type):
+            return False
+        if declared.name in self._repeats:
+            return self._repeats[declared.name]
+        rows = min(_SAMPLE_ROWS, max(_LEAST_SAMPLE, len(column) // _SAMPLED_SHARE))
+        repeats = _repeats(column.slice(0, rows))
+        if rows == _SAMPLE_ROWS:
+            self._repeats[declared.name] = repeats
+        return repeats
+
+
+def _repeats(column: pa.Array | pa.ChunkedArray) -> bool:
+    storage = column.cast(column.type.storage_type) if isinstance(column.type, pa.BaseExtensionType) else column
+    return bool(pc.count_distinct(storage, mode="all").as_py() <= len(column) * _DISTINCT_SHARE)
+
+
+def _is_packed(kind: pa.DataType) -> bool:
+    if pa.types.is_decimal128(kind):
+        return bool(kind.precision <= _INTEGER_DIGITS)
+    return bool(pa.types.is_integer(kind) or pa.types.is_temporal(kind))
+
+
+def _leaf_paths(field: pa.Field, above: str = "") -> list[str]:
+    path = f"{above}{field.name}"
+    if pa.types.is_struct(field.type):
+        return [leaf for child in field.type for leaf in _leaf_paths(child, f"{path}.")]
+    if pa.types.is_map(field.type):
+        key, value = field.type.key_field.with_name("key"), field.type.item_field.with_name("value")
+        return [*_leaf_paths(key, f"{path}.key_value."), *_leaf_paths(value, f"{path}.key_value.")]
+    if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+        return _leaf_paths(field.type.value_field.with_name("element"), f"{path}.list.")
+    return [path]
