@@ -63,13 +63,10 @@ class _Cordillera(Contender):
         self._table.write(pa.RecordBatchReader.from_batches(schema, _batches(self.work)), "append")
 
     def merge(self, changes: pa.Table) -> None:
-        deletes = pc.equal(changes["op"], "delete")
-        upserts = changes.filter(pc.invert(deletes)).drop_columns(["op"])
-        if upserts.num_rows:
-            self._table.write(upserts, "upsert")
-        gone = changes.filter(deletes).select([KEY])
-        if gone.num_rows:
-            self._table.write(gone, "delete")
+        columns = [name for name in changes.column_names if name != "op"]
+        merging = self._table.merge(changes).when_matched("source.op = 'delete'").delete()
+        merging = merging.when_matched().update(columns)
+        merging.when_not_matched("source.op <> 'delete'").insert(columns).execute()
 
     def read(self) -> int:
         return sum(batch.num_rows for batch in self._table.scan().to_reader())

@@ -44,7 +44,7 @@ def work() -> Iterator[Change]:
 def do(dataset: Dataset, number: int, change: Change) -> None:
     """Do a change under its number; a second time it has no effect."""
     if change.kind == COMPACT:
-        dataset.compact("sort" if number % 2 else "bin-pack", target_file_size=1_500)
+        dataset.compact("sort" if number % 2 else "bin-pack", target_file_size=1_000)
     else:
         change.write(dataset, idempotency_key=str(number))
 

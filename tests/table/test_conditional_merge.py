@@ -27,6 +27,7 @@ from cordillera.errors import (
 )
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause, Then, When
+from cordillera.table.reader import ReadOptions
 from tests.table.harness import LooseTable
 
 Row = dict[str, Any]
@@ -196,6 +197,7 @@ TestConditional = machine("Conditional")
 TestConditionalWithoutSequence = machine("ConditionalWithoutSequence", sequenced=False)
 TestConditionalCopyOnWrite = machine("ConditionalCopyOnWrite", mode=WriteMode.COPY_ON_WRITE, sequenced=False)
 TestConditionalPartitioned = machine("ConditionalPartitioned", partitioning=("amount",))
+TestConditionalRewritten = machine("ConditionalRewritten", mode=WriteMode.COPY_ON_WRITE, partitioning=("amount",))
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -211,6 +213,24 @@ def table(tmp_path: Path) -> LooseTable:
     made = LooseTable(tmp_path, schema, key=("id",))
     made.write(Operation.UPSERT, [{"id": 1, "amount": 1, "note": "a"}, {"id": 2, "amount": 2, "note": "b"}])
     return made
+
+
+def test_changed_rows_stay_where_they_are_in_files_written_anew(tmp_path: Path) -> None:
+    schema = pa.schema([("id", pa.int64()), ("amount", pa.int64()), ("op", pa.string())])
+    table = LooseTable(tmp_path, schema.remove(2), key=("id",), mode=WriteMode.COPY_ON_WRITE)
+    table.write(Operation.APPEND, pa.table({"id": range(1_000), "amount": range(1_000)}))
+    before = {row["id"]: row["_row_id"] for row in table.rows(lineage=True).to_pylist()}
+    changes = [{"id": number, "amount": -1, "op": "D" if number == 3 else "U"} for number in (700, 3, 5, 2_000)]
+    delete = MergeClause(MATCHED, Then.DELETE, "source.op = 'D'")
+    update = MergeClause(MATCHED, Then.UPDATE, columns=("amount",))
+    insert = MergeClause(NEW, Then.INSERT, columns=("id", "amount"))
+    table.merge([delete, update, insert], pa.Table.from_pylist(changes, schema=schema))
+    live_files = table.io.files.live(table.metadata.current_snapshot)
+    files = [list(table.io.reader.read(live, ReadOptions(table.metadata.schema))) for live in live_files]
+    ids = sorted(([row["id"] for batch in file for row in batch.to_pylist()] for file in files), key=len)
+    assert ids == [[2_000], [number for number in range(1_000) if number != 3]]
+    after = {row["id"]: row["_row_id"] for row in table.rows(lineage=True).to_pylist()}
+    assert {number: after[number] for number in before if number != 3} == {n: i for n, i in before.items() if n != 3}
 
 
 ONE = pa.table({"id": [1], "amount": ["1.5"], "note": ["x"]}).cast(

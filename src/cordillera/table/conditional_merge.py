@@ -27,9 +27,10 @@ from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import SOURCE, Merge, MergeResult, in_key_order, positions_by_file, row_ids, without
+from cordillera.table.merge import Merge, MergeResult, in_key_order, positions_by_file
 from cordillera.table.pruning import FilterPruner
 from cordillera.table.reader import ReadOptions
+from cordillera.table.source_rows import SOURCE, only, row_ids, without
 from cordillera.table.tombstones import Tombstones
 
 _CLAUSE = "_cdl_clause"
@@ -99,12 +100,13 @@ class ConditionalMerge:
         matches = self._merge.match(keys, candidates)
         late = self._merge.late(keys, matches)
         rows, matches = without(numbered, late), without(matches, late)
-        by_source = self._of_source(checked, rows, matches, candidates)
         alone = self._not_matched_by_source(checked, keys)
+        by_source = self._of_source(checked, rows, matches, candidates, alone.removed)
         tombstones = by_source.tombstones
         return MergeResult(
             rows=in_key_order(pa.concat_tables([by_source.rows, alone.rows]), self._semantics.key),
-            removed=_united(by_source.removed, alone.removed),
+            removed=by_source.removed,
+            placed=by_source.placed,
             inserted=by_source.inserted,
             updated=by_source.updated + alone.updated,
             deleted=by_source.deleted + alone.deleted,
@@ -115,24 +117,35 @@ class ConditionalMerge:
     # --- rows of the source --------------------------------------------------------------------------------------
 
     def _of_source(
-        self, checked: Sequence[CheckedClause], rows: pa.Table, matches: pa.Table, candidates: Sequence[LiveFile]
+        self,
+        checked: Sequence[CheckedClause],
+        rows: pa.Table,
+        matches: pa.Table,
+        candidates: Sequence[LiveFile],
+        others: Mapping[LiveFile, BitMap64],
     ) -> MergeResult:
+        """Deal with the rows of the source; ``others`` are stored rows that go besides."""
         chosen = self._chosen(checked, rows, matches, candidates)
         updating = _sources(chosen, checked, Then.UPDATE)
         deleting = _sources(chosen, checked, Then.DELETE)
-        stored = self._stored(checked, When.MATCHED, _only(matches, updating), candidates)
+        stored = self._stored(checked, When.MATCHED, only(matches, updating), candidates)
         made = [self._no_sources()]
         for number, clause in enumerate(checked):
             if clause.then is not Then.DELETE and clause.when is not When.NOT_MATCHED_BY_SOURCE:
                 picked = chosen.filter(pc.equal(chosen.column(_CLAUSE), number)).column(SOURCE)
-                made.append(self._made(clause, {"source": _only(rows, picked), "target": _only(stored, picked)}))
+                made.append(self._made(clause, {"source": only(rows, picked), "target": only(stored, picked)}))
         new = pa.concat_tables(made)
-        complete = pa.table([*new.drop_columns([SOURCE]).columns, row_ids(new.column(SOURCE), matches)], self._arrow)
-        gone = _only(matches, pa.concat_arrays([updating, deleting]))
-        deleted = _only(rows, deleting)
+        gone = only(matches, pa.concat_arrays([updating, deleting]))
+        removed = _united(positions_by_file(gone, candidates), others)
+        placed, staying = self._merge.placed(new, only(matches, updating), candidates, removed)
+        moving = without(new, staying)
+        deleted = only(rows, deleting)
         return MergeResult(
-            rows=complete,
-            removed=positions_by_file(gone, candidates),
+            rows=pa.table(
+                [*moving.drop_columns([SOURCE]).columns, row_ids(moving.column(SOURCE), matches)], self._arrow
+            ),
+            removed=removed,
+            placed=placed,
             inserted=new.num_rows - len(updating),
             updated=len(updating),
             deleted=len(deleting),
@@ -194,7 +207,7 @@ class ConditionalMerge:
         for number, clause in clauses.items():
             if clause.then is Then.UPDATE:
                 picked = updating.filter(pc.equal(updating.column(_CLAUSE), number)).column(SOURCE)
-                made.append(self._made(clause, {"target": _only(stored, picked)}))
+                made.append(self._made(clause, {"target": only(stored, picked)}))
         new = pa.concat_tables(made)
         whole = {live: live.every_position() for live in unread}
         return MergeResult(
@@ -274,12 +287,6 @@ def _numbers(checked: Sequence[CheckedClause], then: Then) -> pa.Array:
 def _sources(chosen: pa.Table, checked: Sequence[CheckedClause], then: Then) -> pa.Array:
     is_chosen = pc.is_in(chosen.column(_CLAUSE), value_set=_numbers(checked, then))
     return chosen.filter(is_chosen).column(SOURCE).combine_chunks()
-
-
-def _only(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> pa.Table:
-    """Return the rows whose ``_source`` is among ``sources``."""
-    chosen = sources.combine_chunks() if isinstance(sources, pa.ChunkedArray) else sources
-    return rows.filter(pc.is_in(rows.column(SOURCE), value_set=chosen))
 
 
 def _united(one: Mapping[LiveFile, BitMap64], other: Mapping[LiveFile, BitMap64]) -> dict[LiveFile, BitMap64]:

@@ -76,6 +76,20 @@ def open_parquet(source: pa.NativeFile, live: LiveFile, footer: pq.FileMetaData 
     return parquet
 
 
+def check_complete(live: LiveFile, footer: pq.FileMetaData, group: int, rows: int) -> None:
+    """Make sure that a row group has given all of its rows: readers pass over pages whose headers are damaged.
+
+    Raises:
+        CorruptDataError: If it has not.
+    """
+    said = footer.row_group(group).num_rows
+    if rows != said:
+        raise CorruptDataError(
+            f"The data file {live.path} gives {rows} rows of its row group {group}, its footer says {said}.",
+            hint="Restore it, or roll the dataset back.",
+        )
+
+
 def lineage_columns(stored: pa.Schema) -> dict[int | None, str]:
     """Return the names that row lineage has in a file, by field id; without those that are inherited."""
     return {field_id_of(f): f.name for f in stored if field_id_of(f) in (ROW_ID_FIELD_ID, LAST_UPDATED_FIELD_ID)}

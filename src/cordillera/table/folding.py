@@ -22,7 +22,8 @@ from cordillera.spec.merge import Aggregate, MergeSemantics
 from cordillera.spec.names import COLUMN_SET
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import SOURCE, Merge, MergeResult, in_key_order, positions_by_file, row_ids
+from cordillera.table.merge import Merge, MergeResult, in_key_order, positions_by_file
+from cordillera.table.source_rows import SOURCE, row_ids
 from cordillera.table.tombstones import Tombstones
 
 _PHASE = "_cdl_phase"

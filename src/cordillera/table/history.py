@@ -28,9 +28,10 @@ from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import SOURCE, Merge, MergeResult, in_key_order, positions_by_file
+from cordillera.table.merge import Merge, MergeResult, in_key_order, positions_by_file
 from cordillera.table.pruning import FilterPruner, by_key_ranges, key_ranges
 from cordillera.table.reader import ReadOptions
+from cordillera.table.source_rows import SOURCE
 from cordillera.table.tombstones import Tombstones
 
 NEXT_SURROGATE_KEY = "cordillera.next-surrogate-key"

@@ -28,6 +28,7 @@ from cordillera.table.data_file import (
     FILE_INDEX,
     POSITION,
     MayContain,
+    check_complete,
     lineage_columns,
     metadata_column,
     named_when_corrupt,
@@ -158,7 +159,7 @@ class KeyLookup:
         with ExitStack() as stack:
             opened = cache(lambda: stack.enter_context(self._opened(live, layout.footer)))
             for group in layout.groups:
-                read = _reading(opened, layout, group)
+                read = _reading(opened, live, layout, group)
                 found = choose(layout, group, partial(self._stored.get, (live.path, shape, group.index), read))
                 if found is None:
                     continue
@@ -234,13 +235,16 @@ class KeyLookup:
         return rows[~np.isin(rows + group.first, gone)] if len(gone) else rows
 
 
-def _reading(opened: Callable[[], pq.ParquetFile], layout: _Layout, group: _RowGroup) -> Callable[[], pa.RecordBatch]:
+def _reading(
+    opened: Callable[[], pq.ParquetFile], live: LiveFile, layout: _Layout, group: _RowGroup
+) -> Callable[[], pa.RecordBatch]:
     """Return what reads the columns of a row group that a lookup needs."""
 
     def read() -> pa.RecordBatch:
         lineage = layout.lineage.get(ROW_ID_FIELD_ID)
         wanted = [*layout.columns.values(), *([lineage] if lineage else [])] or [layout.footer.schema.names[0]]
         rows = opened().read_row_group(group.index, columns=wanted, use_threads=False)
+        check_complete(live, layout.footer, group.index, rows.num_rows)
         return rows.combine_chunks().to_batches()[0]
 
     return read

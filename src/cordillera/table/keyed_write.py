@@ -19,7 +19,8 @@ from cordillera.table.folding import FoldedMerge, folds, order_matters
 from cordillera.table.history import HistoryMerge
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import SOURCE, Merge, MergeResult
+from cordillera.table.merge import Merge, MergeResult
+from cordillera.table.source_rows import SOURCE
 from cordillera.table.tombstones import Tombstones
 
 KEYED = (Operation.UPSERT, Operation.PARTIAL_UPDATE, Operation.DELETE)

@@ -33,13 +33,12 @@ from cordillera.table.live_files import LiveFile
 from cordillera.table.pruning import by_key_ranges, key_ranges
 from cordillera.table.reader import ReadOptions
 from cordillera.table.rewrite import PlacedRows
+from cordillera.table.source_rows import SOURCE, row_ids, rows_of, without
 from cordillera.table.tombstones import Tombstones
 
-SOURCE = "_source"
 _STORED_SEQUENCE = "_stored_sequence"
 _FEW_KEYS = 20_000
 _ROWS_A_JOIN, _BATCHES_A_JOIN = 100_000, 1_000
-_NO_ROW_ID = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +115,9 @@ class Merge:
             return MergeResult(self.no_rows(), removed, 0, 0, hits, len(late), tombstones=tombstones)
         counts = (accepted.num_rows - hits, hits, 0, len(late))
         new = self._inserted(accepted, matches) if operation is Operation.PARTIAL_UPDATE else None
-        rewriting = files_to_rewrite(self._metadata, removed)
-        if not rewriting:
-            return MergeResult(self._new_rows(operation, accepted, matches, candidates), removed, *counts, new=new)
-        in_place = rewriting - files_to_gather(self._metadata, rewriting)
-        places = self._places(accepted, matches, candidates, in_place)
-        moving = without(accepted, places.column(SOURCE).combine_chunks())
-        rows = self._new_rows(operation, moving, matches, candidates)
-        return MergeResult(rows, removed, *counts, self._placed(accepted, places, candidates), new=new)
+        placed, staying = self.placed(accepted, matches, candidates, removed)
+        rows = self._new_rows(operation, without(accepted, staying), matches, candidates)
+        return MergeResult(rows, removed, *counts, placed, new=new)
 
     def match(self, keys: pa.Table, candidates: Sequence[LiveFile]) -> pa.Table:
         """Find the stored rows of the keys: where they are, their row id, ``_source`` and the stored sequence."""
@@ -194,6 +188,28 @@ class Merge:
         older = matches.column(SOURCE).filter(pc.less(given, matches.column(_STORED_SEQUENCE)))
         return pc.unique(pa.concat_arrays([deleted_later, *older.chunks]))
 
+    def placed(
+        self,
+        rows: pa.Table,
+        matches: pa.Table,
+        candidates: Sequence[LiveFile],
+        removed: Mapping[LiveFile, BitMap64],
+    ) -> tuple[dict[LiveFile, PlacedRows], pa.Array]:
+        """Return the rows that can take the place of stored ones, by file, and their ``_source`` numbers.
+
+        Args:
+            rows: Rows for keys that are stored, and others, with ``_source``.
+            matches: The stored rows of their keys, as ``match`` finds them.
+            candidates: The files that these are in.
+            removed: All positions that the merge takes out, by file.
+        """
+        rewriting = files_to_rewrite(self._metadata, removed)
+        in_place = rewriting - files_to_gather(self._metadata, rewriting)
+        if not in_place:
+            return {}, pa.array([], pa.int64())
+        places = self._places(rows, matches, candidates, in_place)
+        return self._by_file(rows, places, candidates), places.column(SOURCE).combine_chunks()
+
     def _places(
         self, accepted: pa.Table, matches: pa.Table, candidates: Sequence[LiveFile], in_place: Container[LiveFile]
     ) -> pa.Table:
@@ -219,7 +235,7 @@ class Merge:
         """Tell for each matched row whether its new values leave it in its file's partition."""
         if not all(name in accepted.column_names for name in names):
             return np.zeros(first.num_rows, dtype=bool)  # the others would have to be read to know
-        at = pc.index_in(first.column(SOURCE), value_set=accepted.column(SOURCE).combine_chunks())
+        at = rows_of(accepted, first.column(SOURCE))
         rows = accepted.take(at).combine_chunks().to_batches()
         if not rows:
             return np.zeros(0, dtype=bool)
@@ -235,14 +251,14 @@ class Merge:
             same &= equal.to_numpy(zero_copy_only=False)
         return same
 
-    def _placed(
+    def _by_file(
         self, accepted: pa.Table, places: pa.Table, candidates: Sequence[LiveFile]
     ) -> dict[LiveFile, PlacedRows]:
         """Group the rows that take the place of stored ones by file."""
         if not places.num_rows:
             return {}
         ordered = places.sort_by([(FILE_INDEX, "ascending"), (POSITION, "ascending")])
-        at = pc.index_in(ordered.column(SOURCE), value_set=accepted.column(SOURCE).combine_chunks())
+        at = rows_of(accepted, ordered.column(SOURCE))
         rows = accepted.drop_columns([SOURCE]).take(at)
         files, positions = ordered.column(FILE_INDEX).to_numpy(), ordered.column(POSITION).to_numpy()
         starts = [*np.flatnonzero(np.r_[True, files[1:] != files[:-1]]), len(files)]
@@ -318,17 +334,6 @@ class Merge:
         return pa.schema([*fields, pa.field(ROW_ID, pa.int64())]).empty_table()
 
 
-def row_ids(sources: pa.ChunkedArray, matches: pa.Table) -> pa.Array:
-    """Return, for each source row, the least row id of the stored rows it succeeds; NULL for a new row."""
-    matched = matches.filter(pc.is_valid(matches.column(ROW_ID)))
-    number = sources.to_numpy()
-    least = np.full(number.max(initial=-1) + 1, _NO_ROW_ID)
-    kept = matched.filter(pc.is_in(matched.column(SOURCE), value_set=sources.combine_chunks()))
-    np.minimum.at(least, kept.column(SOURCE).to_numpy(), kept.column(ROW_ID).to_numpy())
-    taken = least[number]
-    return pa.array(taken, mask=taken == _NO_ROW_ID)
-
-
 def in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
     """Return the rows sorted by key, so that statistics prune; unsorted where Arrow cannot sort a key's type."""
     try:
@@ -359,10 +364,3 @@ def positions_by_file(matches: pa.Table, candidates: Sequence[LiveFile]) -> dict
     starts = np.flatnonzero(np.r_[True, indexes[1:] != indexes[:-1]])
     groups = np.split(positions, starts[1:])
     return {candidates[indexes[start]]: bitmap_of(group) for start, group in zip(starts, groups, strict=True)}
-
-
-def without(rows: pa.Table, sources: pa.Array) -> pa.Table:
-    """Return the rows whose ``_source`` is not among ``sources``."""
-    if not len(sources):
-        return rows
-    return rows.filter(pc.invert(pc.is_in(rows.column(SOURCE), value_set=sources)))

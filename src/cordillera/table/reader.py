@@ -21,6 +21,7 @@ from cordillera.table.bloom_filter import BloomFilter, filter_locations, hashes_
 from cordillera.table.data_file import (
     METADATA_COLUMNS,
     MayContain,
+    check_complete,
     lineage_columns,
     metadata_column,
     named_when_corrupt,
@@ -134,6 +135,7 @@ class FileReader:
                     for name in options.metadata_columns
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            check_complete(live, parquet.metadata, group, position - first)
 
     def _selection(self, live: LiveFile, options: ReadOptions) -> RowSelection | None:
         if (only := options.only.get(live.path)) is not None:
@@ -158,6 +160,7 @@ class FileReader:
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
         # Without columns a batch would not know how many rows it has.
         table = parquet.read_row_group(group, columns=wanted or [stored.names[0]])
+        check_complete(live, parquet.metadata, group, table.num_rows)
         batch = table.combine_chunks().to_batches()[0]
         arrays = project(batch, columns, options.schema)
         positions = np.arange(first, first + batch.num_rows)

@@ -20,9 +20,10 @@ from cordillera.table.describe import describe_changes
 from cordillera.table.difference import differing_files
 from cordillera.table.file_changes import build_changes
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import SOURCE, Merge
+from cordillera.table.merge import Merge
 from cordillera.table.prepared_write import Basis, PreparedWrite, StagedWrite
 from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, SnapshotProducer
+from cordillera.table.source_rows import SOURCE
 from cordillera.table.tombstones import Tombstones
 from cordillera.table.write import TableWriter
 

@@ -1,0 +1,52 @@
+"""Rows of a batch by their numbers, ``_source``, which count from 0: so nothing has to be hashed to find one."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cordillera.table.data_writer import ROW_ID
+
+SOURCE = "_source"
+_NO_ROW_ID = np.iinfo(np.int64).max
+
+
+def without(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Return the rows whose ``_source`` is not among ``sources``."""
+    return rows.filter(pa.array(~_listed(rows, sources))) if len(sources) else rows
+
+
+def only(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Return the rows whose ``_source`` is among ``sources``."""
+    listed = _listed(rows, sources)
+    return rows if listed.all() else rows.filter(pa.array(listed))
+
+
+def _listed(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Tell which rows have a ``_source`` among ``sources``."""
+    numbers, wanted = rows.column(SOURCE).to_numpy(), np.asarray(sources)
+    marked = np.zeros(max(numbers.max(initial=-1), wanted.max(initial=-1)) + 1, dtype=bool)
+    marked[wanted] = True
+    listed: npt.NDArray[np.bool_] = marked[numbers]
+    return listed
+
+
+def rows_of(rows: pa.Table, sources: pa.ChunkedArray) -> pa.Array:
+    """Return where in ``rows`` each of ``sources`` is."""
+    numbers, wanted = rows.column(SOURCE).to_numpy(), sources.to_numpy()
+    places = np.zeros(max(numbers.max(initial=-1), wanted.max(initial=-1)) + 1, dtype=np.int64)
+    places[numbers] = np.arange(len(numbers))
+    return pa.array(places[wanted])
+
+
+def row_ids(sources: pa.ChunkedArray, matches: pa.Table) -> pa.Array:
+    """Return, for each source row, the least row id of the stored rows it succeeds; NULL for a new row."""
+    matched = matches.filter(pc.is_valid(matches.column(ROW_ID)))
+    number = sources.to_numpy()
+    least = np.full(number.max(initial=-1) + 1, _NO_ROW_ID)
+    kept = only(matched, sources)
+    np.minimum.at(least, kept.column(SOURCE).to_numpy(), kept.column(ROW_ID).to_numpy())
+    taken = least[number]
+    return pa.array(taken, mask=taken == _NO_ROW_ID)
