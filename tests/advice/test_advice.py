@@ -25,8 +25,9 @@ SCHEMA = pa.schema({"id": pa.int64(), "day": pa.date32(), "customer": pa.int64()
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     """A lake whose files may be small, so that a table of few rows has many."""
-    for constant in ("table.data_writer.ROW_GROUP_ROWS", "table.reader._BATCH_ROWS"):
-        monkeypatch.setattr(f"cordillera.{constant}", GROUP)
+    rows = ("data_writer.ROW_GROUP_ROWS", "parquet_encoding.ROW_GROUP_ROWS", "reader._BATCH_ROWS")
+    for constant in rows:
+        monkeypatch.setattr(f"cordillera.table.{constant}", GROUP)
     monkeypatch.setattr("cordillera.adapters.engines.duckdb_engine._BATCH_ROWS", GROUP)
     monkeypatch.setenv("CORDILLERA_LAKE", str(tmp_path / "lake"))
     with cordillera.create(tmp_path / "lake") as made:
