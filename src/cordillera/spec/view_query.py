@@ -129,7 +129,8 @@ def _converted(text: str, dialect: str) -> exp.Query | None:
 def _complete_names(tree: exp.Query, namespace: tuple[str, ...], catalogs: Collection[str | None]) -> None:
     """Write names whole, as a query here has them; ``catalogs`` are names of the one that there is."""
     with_names = {cte.alias_or_name for cte in tree.find_all(exp.CTE)}
-    for named in [*tree.find_all(exp.Table), *tree.find_all(exp.Column)]:
+    names: list[exp.Table | exp.Column] = [*tree.find_all(exp.Table), *tree.find_all(exp.Column)]
+    for named in names:
         if named.catalog and named.catalog in catalogs:
             named.set("catalog", None)
     for table in tree.find_all(exp.Table):
