@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Self
 from uuid import UUID
 
+import orjson
 from pyiceberg.expressions import (
     AlwaysFalse,
     AlwaysTrue,
@@ -283,7 +284,14 @@ def _either(plain: Mapping[str, Any], name: str, earlier: str) -> Any:
 
 
 def _literal(plain: Any) -> Any:
-    return _given(plain, "value") if isinstance(plain, Mapping) and plain.get("type") == "literal" else plain
+    value = _given(plain, "value") if isinstance(plain, Mapping) and plain.get("type") == "literal" else plain
+    try:
+        whole = isinstance(value, str | bool | int | float) and orjson.loads(orjson.dumps(value)) == value
+    except TypeError:  # a number of more than 64 bits, or text that is none
+        whole = False
+    if not whole:
+        raise InvalidExpressionError(f"A column cannot be compared with {_shown(value)}.")
+    return value
 
 
 def _literals(plain: Any) -> list[Any]:
@@ -344,7 +352,7 @@ def _read(kind: IcebergType, literal: Any) -> Any:
             not isinstance(literal, bool) and abs(literal) < 2**63
         ):
             return literal  # dates and times may come as what they are to Iceberg
-        case DoubleType(), int() | float() if not isinstance(literal, bool) and literal == literal:
+        case DoubleType(), int() | float() if not isinstance(literal, bool):
             return float(literal)
         case DecimalType(), str() | int() if not isinstance(literal, bool):
             return _decimal(kind, Decimal(literal))
@@ -355,7 +363,7 @@ def _read(kind: IcebergType, literal: Any) -> Any:
         case TimeType(), str():
             at = time.fromisoformat(literal)
             return ((at.hour * 60 + at.minute) * 60 + at.second) * 1_000_000 + at.microsecond
-        case FloatType(), int() | float() if not isinstance(literal, bool) and literal == literal:
+        case FloatType(), int() | float() if not isinstance(literal, bool):
             pass  # who compares it may mean the literal in 32 bits or in 64
         case UUIDType(), str():
             UUID(literal)

@@ -142,10 +142,12 @@ class ScanPlanService:
         version, content = self._catalog.dataset(name).version, self._tokens.read(token)
         if content is None or content["dataset_version"] != str(version.id) or whole == ("part" in content):
             return None
-        expired = "snapshot" not in content or (
-            content["snapshot"] is not None and self._tables.load(version).snapshot_by_id(content["snapshot"]) is None
-        )
-        return None if expired else self._planned(name, version, content)
+        if "digest" in content:
+            return None
+        metadata = self._tables.load(version)
+        schema_gone = content["schema"] not in {schema.schema_id for schema in metadata.schemas}
+        expired = content["snapshot"] is not None and metadata.snapshot_by_id(content["snapshot"]) is None
+        return None if schema_gone or expired else self._planned(name, version, content)
 
     def _planned(
         self, name: str, version: DatasetVersion, content: Mapping[str, Any], *, count: bool = False

@@ -25,10 +25,11 @@ def text(value: Any) -> str:
     """Return a text.
 
     Raises:
-        TypeError: If it is none.
+        TypeError, ValueError: If it is none, or has halves of characters, which JSON allows and nothing can store.
     """
     if not isinstance(value, str):
         raise TypeError(f"{str(value)[:40]!r} is no text")
+    value.encode()
     return value
 
 
@@ -36,6 +37,6 @@ def texts(values: Mapping[Any, Any]) -> dict[str, str]:
     """Return texts by names.
 
     Raises:
-        TypeError: If a name or a value is none.
+        TypeError, ValueError: If a name or a value is none.
     """
     return {text(name): text(value) for name, value in values.items()}

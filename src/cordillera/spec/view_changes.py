@@ -20,6 +20,7 @@ _HISTORY = "version.history.num-entries"
 _HISTORY_DEFAULT, _HISTORY_MOST = 10, 100
 _DROPS_DIALECTS = "replace.drop-dialect.allowed"
 _LONGEST_PROPERTIES = 100_000
+_FIELD_IDS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,13 @@ class _Change:
     def _add_schema(self, schema: Schema) -> None:
         if not schema.fields:
             raise InvalidInputError(f"The view {self._name} needs at least one column.")
+        try:
+            schema.model_dump_json()  # JSON allows halves of characters, which nothing can store
+            storable = schema.highest_field_id < _FIELD_IDS
+        except ValueError:
+            storable = False
+        if not storable:
+            raise InvalidInputError(f"The columns of the view {self._name} have names or ids that cannot be stored.")
         known = self._state.schemas
         same = [one.schema_id for one in known if one == schema]  # ids do not count
         self._last_schema = same[0] if same else max((one.schema_id for one in known), default=-1) + 1

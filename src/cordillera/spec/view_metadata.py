@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from pyiceberg.schema import Schema
 
 from cordillera.errors import CorruptDataError
-from cordillera.spec.plain_values import texts, whole
+from cordillera.spec.plain_values import text, texts, whole
 
 FORMAT_VERSION = 1
 _LONGEST_SQL = 1_000_000
 _MOST_DIALECTS = 20
+_LONGEST_NAME = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +51,18 @@ class ViewVersion:
         """
         sql: dict[str, str] = {}
         for one in raw["representations"]:
-            if one["type"] != "sql" or not isinstance(one["sql"], str) or not isinstance(one["dialect"], str):
-                raise ValueError(f"there is no representation of the type {str(one['type'])[:40]!r}")
-            if one["dialect"].lower() in {known.lower() for known in sql}:
+            if text(one["type"]) != "sql":
+                raise ValueError(f"there is no representation of the type {one['type'][:40]!r}")
+            if text(one["dialect"]).lower() in {known.lower() for known in sql}:
                 raise ValueError(f"there are two representations in the dialect {one['dialect'][:40]!r}")
-            if not one["sql"].strip() or len(one["sql"]) > _LONGEST_SQL or len(one["dialect"]) > 100:
+            if not text(one["sql"]).strip() or len(one["sql"]) > _LONGEST_SQL or len(one["dialect"]) > 100:
                 raise ValueError("a representation is empty, or too long")
             sql[one["dialect"]] = one["sql"]
         if not 1 <= len(sql) <= _MOST_DIALECTS:
             raise ValueError(f"a view version has 1 to {_MOST_DIALECTS} representations")
         namespace, catalog = raw["default-namespace"], raw.get("default-catalog")
         names = [*namespace, *([] if catalog is None else [catalog])]
-        if not isinstance(namespace, list) or not all(isinstance(one, str) and len(one) < 1000 for one in names):
+        if not isinstance(namespace, list) or any(len(text(one)) > _LONGEST_NAME for one in names):
             raise TypeError("default-namespace and default-catalog are names")
         return cls(
             whole(raw["version-id"]),

@@ -342,6 +342,9 @@ def test_what_statistics_cannot_decide_is_left_to_the_client(
         (eq({"type": "transform", "transform": "rot13", "term": "region"}, "a"), "transformed"),
         (eq({"type": "transform", "transform": "year", "term": "region"}, "a"), "transformed"),
         ({"type": "eq", "left": 1, "right": 1}, "compares no column"),
+        (eq({"type": "transform", "transform": "bucket[4]", "term": "id"}, 2**70), "compared"),
+        (eq("place.city", [[["x"]]]), "compared"),
+        (eq("place.city", None), "compared"),
         ("id = 3", "filter"),
         ([], "filter"),
     ],
@@ -362,6 +365,16 @@ def test_a_moment_without_a_zone_is_one_in_utc(iceberg: httpx2.Client, name: str
 
     assert files("2024-01-01T20:00:00") == files("2024-01-01T22:00:00+02:00")
     assert 0 < len(files("2024-01-01T20:00:00")) < len(files("2024-01-01T00:00:00"))
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", '"\\ud800"', "1e999", "1" + "0" * 400])
+@pytest.mark.parametrize("column", ["weight", "region", "place.city"])
+def test_values_that_nothing_can_store_are_refused(
+    iceberg: httpx2.Client, name: str, table: str, column: str, value: str
+) -> None:
+    body = f'{{"filter": {{"type": "eq", "term": "{column}", "value": {value}}}}}'
+    answer = iceberg.post(f"{table}/plan", content=body, headers={"Content-Type": "application/json"})
+    refused(answer, "BadRequestException", 400)
 
 
 def test_a_filter_may_be_long_but_not_deep(iceberg: httpx2.Client, name: str, table: str) -> None:

@@ -203,7 +203,7 @@ def test_a_view_speaks_several_dialects(iceberg: httpx2.Client, views: str) -> N
         ({"view-version": defined("", **{"representations": []})}, "cannot be read"),
         ({"view-version": defined("  ")}, "empty"),
         ({"view-version": defined("SELECT 1", representations=[{"type": "plan"}])}, "plan"),
-        ({"view-version": defined("SELECT 1", representations=[{"type": "sql", "sql": 1, "dialect": "x"}])}, "sql"),
+        ({"view-version": defined("SELECT 1", representations=[{"type": "sql", "sql": 1, "dialect": "x"}])}, "no text"),
         ({"view-version": defined("SELECT 1", **{"default-namespace": "a"})}, "default-namespace"),
         ({"view-version": defined("SELECT 1", **{"version-id": "1"})}, "whole"),
         ({"view-version": defined("SELECT 1", summary={"a": 1})}, "text"),
@@ -245,6 +245,35 @@ def test_an_update_that_cannot_be_is_refused(iceberg: httpx2.Client, view: str, 
     bad = {"requirements": [{"type": "assert-table-uuid", "uuid": "x"}], "updates": []}
     refused(iceberg.post(view, json=bad), "BadRequestException", 400)
     assert iceberg.get(view).json() == before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"view-version": defined("SELECT '\ud800'")},
+        {"view-version": defined("SELECT 1", "\ud800")},
+        {"view-version": defined("SELECT 1", **{"default-catalog": "\ud800"})},
+        {"view-version": defined("SELECT 1", summary={"a": "\ud800"})},
+        {"view-version": defined("SELECT 1", **{"version-id": 2**70})},
+        {"properties": {"a": "\ud800"}},
+        {"properties": {"\ud800": "a"}},
+        {"schema": {"type": "struct", "fields": [{"id": 1, "name": "\ud800", "type": "int", "required": False}]}},
+        {"schema": {"type": "struct", "fields": [{"id": 2**70, "name": "a", "type": "int", "required": False}]}},
+    ],
+)
+def test_what_nothing_can_store_is_refused(
+    iceberg: httpx2.Client, views: str, view: str, changed: dict[str, Any]
+) -> None:
+    def post(address: str, body: dict[str, Any]) -> httpx2.Response:
+        return iceberg.post(address, content=json.dumps(body), headers={"Content-Type": "application/json"})
+
+    refused(post(views, {**wanted("strange"), **changed}), "BadRequestException", 400)
+    if "view-version" in changed:
+        update = {"action": "add-view-version", "view-version": changed["view-version"]}
+        refused(post(view, {"updates": [update]}), "BadRequestException", 400)
+    if "properties" in changed:
+        update = {"action": "set-properties", "updates": changed["properties"]}
+        refused(post(view, {"updates": [update]}), "BadRequestException", 400)
 
 
 def test_a_name_is_a_table_s_or_a_view_s(
