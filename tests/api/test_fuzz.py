@@ -24,7 +24,7 @@ from cordillera.testing.running_server import running_server
 EXAMPLES = 25
 """Requests to each route."""
 PEOPLE = pa.table({"id": [1, 2], "name": ["a", "b"]})
-REAL = {"namespace": "sales", "table": "people", "name": "sales.people"}
+REAL = {"namespace": "sales", "table": "people", "view": "open", "name": "sales.people"}
 """What path parameters are called that stand for something there is; the other half of requests have any text there."""
 
 
@@ -53,6 +53,8 @@ def furnish(app: Application) -> None:
         lake.create_namespace("sales")
     with suppress(AlreadyExistsError):
         lake.create_dataset("sales.people", PEOPLE.schema, key=["id"]).write(PEOPLE, "upsert")
+    with suppress(AlreadyExistsError):
+        lake.create_view("sales.open", "SELECT id FROM sales.people")
 
 
 @pytest.mark.long
@@ -62,10 +64,10 @@ def test_no_request_makes_the_server_fail(app: Application, url: str, token: str
     operations = [found.ok() for found in description.get_all_operations()]
     assert len(operations) > 100
     for operation in operations:
-        tested(operation, app, url, token)()
+        requests_to(operation, app, url, token)()
 
 
-def tested(operation: APIOperation, app: Application, url: str, token: str) -> Callable[[], None]:
+def requests_to(operation: APIOperation, app: Application, url: str, token: str) -> Callable[[], None]:
     """Return a test of one route."""
 
     @settings(
