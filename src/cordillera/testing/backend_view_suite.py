@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +32,11 @@ from cordillera.testing.backend_suite import ORDERS, LakeSuite, make_orders, ord
 
 class ViewSuite(LakeSuite):
     """Queries that have names."""
+
+    @pytest.fixture
+    def work(self) -> Callable[[], object]:
+        """Return what does all background work that is due."""
+        raise NotImplementedError("Override the fixture 'work' in the subclass.")
 
     @pytest.fixture
     def lake(self, backend: LakeBackend, dataset: str) -> Lake:
@@ -165,7 +172,7 @@ class ViewSuite(LakeSuite):
         with pytest.raises(InvalidSqlError, match="representation"):
             lake.create_view(f"{namespace}.wrong", f"SELECT id FROM {dataset}", dialects={"DuckDB": "SELECT 1"})
 
-    def test_lineage_sees_through_views(self, lake: Lake, dataset: str, namespace: str) -> None:
+    def test_jobs_see_through_views(self, lake: Lake, work: Callable[[], object], dataset: str, namespace: str) -> None:
         lake.create_view(f"{namespace}.priced", f"SELECT id, day, amount AS price FROM {dataset}")
         lake.create_view(f"{namespace}.daily_view", f"SELECT day, price FROM {namespace}.priced")
         schema = ORDERS.remove(3).remove(0)
@@ -180,6 +187,9 @@ class ViewSuite(LakeSuite):
         graph = lake.backend.lineage(Node(NodeKind.DATASET, f"{namespace}.daily"), upstream=1, downstream=0)
         into = [edge for edge in graph.edges if edge.source == Node(NodeKind.DATASET, dataset)]
         assert [dict(edge.columns) for edge in into] == [{"day": ("day",), "amount": ("amount",)}]
+        lake.dataset(dataset).complete("2013-01-31")
+        work()
+        assert rows(lake, f"SELECT amount FROM {namespace}.daily") == [{"amount": Decimal("39.96")}]
 
 
 def rows(lake: Lake, sql: str, **options: Any) -> list[dict[str, Any]]:
