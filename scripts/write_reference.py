@@ -16,7 +16,6 @@ from typing import Any
 
 import typer.main
 
-from cordillera.access.service import AccessService
 from cordillera.api.app import create_api
 from cordillera.api.auth import AccessRules
 from cordillera.app import create_lake
@@ -106,7 +105,7 @@ def settings() -> str:
 def routes() -> str:
     """Return the routes of the HTTP API."""
     with tempfile.TemporaryDirectory() as folder, create_lake(Path(folder) / "lake") as app:
-        server = create_api(app, AccessRules(AccessService(app.store, app.clock), loopback=True))
+        server = create_api(app, AccessRules(app.access, loopback=True))
         paths = server.openapi()["paths"]
     rows = [
         (f"`{method.upper()}`", f"`{path.removeprefix('/api/v1')}`", str(route["summary"]))

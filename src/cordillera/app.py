@@ -9,7 +9,13 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.access.credentials import CredentialService
+from cordillera.access.explanations import ExplanationService
+from cordillera.access.grants import GrantService
+from cordillera.access.policy_tags import PolicyTagService
+from cordillera.access.roles import RoleService
+from cordillera.access.securables import Securables
 from cordillera.access.service import AccessService
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
@@ -23,6 +29,7 @@ from cordillera.catalog.deletion import DeletionService
 from cordillera.catalog.evolution import EvolutionService
 from cordillera.catalog.external_commits import ExternalCommitService
 from cordillera.catalog.external_tables import ExternalTableService
+from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.namespaces import NamespaceService
 from cordillera.catalog.plan_tokens import PlanTokens
 from cordillera.catalog.queries import QueryService
@@ -95,12 +102,14 @@ class Application:
         self.engine = engine = DuckDBEngine(settings.memory_limit, settings.threads)
         self.scans = ScanRecorder(store, clock)
         self.tables = tables = TableService(store, TableIO(self.storage, engine, clock), self.scans)
-        self.namespaces = NamespaceService(store, clock)
-        self.catalog = catalog = CatalogService(store, tables, clock)
-        self.deletion = DeletionService(store, tables, clock)
+        self.authorizer = GrantAuthorizer(clock)
+        lookup = Lookup(self.authorizer)
+        self.namespaces = NamespaceService(store, lookup, clock)
+        self.catalog = catalog = CatalogService(store, lookup, tables, clock)
+        self.deletion = DeletionService(store, lookup, tables, clock)
         self.contracts = ContractService(store, tables, engine, clock)
         guards = (self.contracts,)
-        self.commits = CommitService(store, tables, clock, guards)
+        self.commits = CommitService(store, lookup, tables, clock, guards)
         staging = StagingService(catalog, tables, guards)
         self.writes = WriteService(store, catalog, tables, self.commits, staging)
         self.evolution = EvolutionService(catalog, tables, self.commits)
@@ -110,27 +119,33 @@ class Application:
         self.registration = RegistrationService(catalog, self.deletion, tables, self.external_commits)
         self.scan_plans = ScanPlanService(catalog, tables, PlanTokens(store, clock))
         self.branches = BranchService(store, catalog, tables, self.commits)
-        self.views = ViewService(store, self.storage, clock)
-        self.queries = QueryService(store, self.views, tables, engine)
+        self.views = ViewService(store, lookup, self.storage, clock)
+        self.queries = QueryService(store, lookup, self.views, tables, engine)
         self.view_definitions = ViewDefinitionService(self.views, self.queries, clock)
         self.completions = CompletionService(store, catalog)
-        self.subscriptions = SubscriptionService(store, catalog, tables, synchronizers, clock)
-        self.deliveries = DeliveryService(store, tables, engine, synchronizers, clock)
-        self.workflows = WorkflowService(store, catalog, self.queries, clock)
+        self.subscriptions = SubscriptionService(store, lookup, catalog, tables, synchronizers, clock)
+        self.deliveries = DeliveryService(store, lookup, tables, engine, synchronizers, clock)
+        self.workflows = WorkflowService(store, lookup, catalog, self.queries, clock)
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
-        self.lineage = LineageService(store)
-        self.access = AccessService(store, clock)
-        self.credentials = CredentialService(store, self.credential_vendor(), clock)
+        self.lineage = LineageService(store, lookup)
+        self.access = AccessService(store, lookup, clock)
+        self.credentials = CredentialService(store, lookup, self.credential_vendor(), clock)
+        securables = Securables(lookup, self.authorizer)
+        self.grants = GrantService(store, securables, self.authorizer, clock)
+        self.explanations = ExplanationService(store, securables, self.authorizer, clock)
+        self.roles = RoleService(store, lookup, clock)
+        self.policy_tags = PolicyTagService(store, securables, clock)
         self.statistics = StatisticsService(store, catalog, tables, self.commits, clock)
         self.maintenance = MaintenanceService(store, catalog, tables, self.commits, clock)
         self.maintenance_policies = MaintenancePolicyService(
             store, catalog, tables, self.commits, self.maintenance, self.statistics, clock
         )
         self.advice = AdviceService(store, catalog, tables, self.scans, clock)
-        self.orphans = OrphanService(store, catalog, tables, clock)
-        self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, clock)
+        self.orphans = OrphanService(store, lookup, catalog, tables, clock)
+        self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, lookup, clock)
         self.operations = OperationsService(
             store,
+            lookup,
             clock,
             _EVENT_HANDLERS,
             self._task_handlers(),

@@ -24,12 +24,23 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """The principal and trace of the work in progress, the lease it runs under, and its turn to commit, if any."""
+    """The principal and trace of the work in progress, the lease it runs under, and its turn to commit, if any.
+
+    Attributes:
+        operator: Whether it is the work of whoever runs the lake, who can open its database anyway: everything is
+            allowed. Else it is the principal's, and what he may do is what he was granted.
+    """
 
     principal: str
     trace_id: str
     lease: Lease | None = None
     turn: UUID | None = None
+    operator: bool = False
+
+    @property
+    def authority(self) -> str:
+        """On whose behalf work is done later that is asked for now: the principal's; empty for the operator's."""
+        return "" if self.operator else self.principal
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("cordillera_context", default=None)
@@ -54,8 +65,8 @@ def active() -> RequestContext | None:
 
 
 def current() -> RequestContext:
-    """Return the context of the running request; outside one, the local user under a fresh trace."""
-    return active() or RequestContext(principal=local_principal(), trace_id=new_trace_id())
+    """Return the context of the running request; outside one, the local user as the operator, under a fresh trace."""
+    return active() or RequestContext(principal=local_principal(), trace_id=new_trace_id(), operator=True)
 
 
 @contextmanager
@@ -64,15 +75,23 @@ def acting(
     trace_id: str | None = None,
     lease: Lease | None = None,
     turn: UUID | None = None,
+    *,
+    operator: bool | None = None,
 ) -> Iterator[RequestContext]:
-    """Run the block as ``principal`` under ``trace_id``, ``lease`` and ``turn``; what is not given stays as outside."""
+    """Run the block as ``principal`` under ``trace_id``, ``lease`` and ``turn``; what is not given stays as outside.
+
+    A principal that is given is not the operator, unless ``operator`` says so.
+    """
     outer = current()
+    if operator is None:
+        operator = outer.operator and principal is None
     inner = replace(
         outer,
         principal=principal or outer.principal,
         trace_id=trace_id or outer.trace_id,
         lease=lease or outer.lease,
         turn=turn or outer.turn,
+        operator=operator,
     )
     reset = _current.set(inner)
     try:

@@ -18,6 +18,7 @@ from cordillera.api.auth import AccessRules, is_loopback
 from cordillera.app import Application, open_lake
 from cordillera.context import local_principal
 from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
+from cordillera.spec.access import THE_LAKE, Privilege
 from cordillera.web.failures import install_failure_pages
 from cordillera.web.pages import create_router
 from cordillera.worker import workers as running_workers
@@ -143,11 +144,15 @@ def _url(host: str, listener: socket.socket) -> str:
 
 
 def _introduce(app: Application, url: str) -> None:
-    """Make the first token of a lake that has none, so that somebody can log in, and show it this once."""
+    """Make the first token of a lake that has none, so that somebody can log in, and show it this once.
+
+    Whoever starts the server can do everything with the lake, and so can that token.
+    """
     if app.access.tokens(limit=1):
         return
     try:
         made = app.access.create_token(FIRST_TOKEN, principal=local_principal())
+        app.grants.grant(made.token.principal, Privilege.ADMINISTER, THE_LAKE, reason="starts the lake's server")
     except AlreadyExistsError:
         return  # another server on the same lake started at the same moment
     sys.stdout.write(

@@ -16,6 +16,7 @@ from cordillera.context import local_principal
 from cordillera.errors import InvalidConfigurationError
 from cordillera.server import create_server
 from tests.api.test_errors import shape_of
+from tests.tokens import administrators_token
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -171,7 +172,7 @@ def test_an_open_door_lets_the_local_user_in(open_door: TestClient, app: Applica
     assert open_door.get("/api/v1/lake").status_code == 200
     assert open_door.post("/api/v1/namespaces", json={"name": "by_local_user"}).json()["owner"] == local_principal()
     shape_of(open_door.get("/api/v1/lake", headers=bearer("cdl_wrong")), 401, "authentication")
-    named = app.access.create_token("named", principal="user:named").secret
+    named = administrators_token(app, "user:named")
     made = open_door.post("/api/v1/namespaces", json={"name": "by_named_user"}, headers=bearer(named))
     assert made.json()["owner"] == "user:named"
 

@@ -14,6 +14,7 @@ from cordillera.client.local import LocalBackend
 from cordillera.client.remote import RemoteBackend
 from cordillera.context import acting
 from cordillera.testing.backend_suite import orders
+from tests.tokens import administrators_token
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -40,10 +41,7 @@ def test_a_valid_trace_is_kept(http: httpx2.Client, header: str, kept: bool) -> 
 @pytest.fixture
 def callers(app: Application) -> dict[str, str]:
     """Tokens of several principals."""
-    return {
-        f"user:{name}": app.access.create_token(uuid4().hex, principal=f"user:{name}").secret
-        for name in ("ann", "ben", "cleo", "dan")
-    }
+    return {f"user:{name}": administrators_token(app, f"user:{name}") for name in ("ann", "ben", "cleo", "dan")}
 
 
 def test_the_audit_log_names_who_called(

@@ -24,6 +24,7 @@ from cordillera.client.local import LocalBackend
 from cordillera.server import create_server
 from cordillera.testing.backend_suite import ORDERS, notes, orders
 from tests.api.test_errors import shape_of
+from tests.tokens import administrators_token
 
 ARROW = {"Content-Type": ARROW_STREAM}
 JSON = {"Content-Type": "application/json"}
@@ -159,7 +160,7 @@ def narrow(tmp_path: Path) -> Iterator[TestClient]:
     with create_lake(tmp_path / "lake", max_request_mb="1") as app:
         LocalBackend(app).create_namespace("sales")
         LocalBackend(app).create_dataset("sales.orders", ORDERS, TableOptions())
-        token = app.access.create_token("x").secret
+        token = administrators_token(app)
         headers = {"Authorization": f"Bearer {token}"}
         with TestClient(create_server(app), base_url="http://localhost", headers=headers) as client:
             yield client

@@ -67,6 +67,7 @@ def furnish(folder: Path) -> Furniture:
         main = orders.subscribe("analysts", purpose="to see how sales are")
         spares = [orders.subscribe("analysts", table=f"spare_{number}") for number in range(3)]
         token = lake.backend.create_token("spare")
+        _grant(lake)
         orders.complete("2026-01-31")
         lake.run_pending()
         lake.backend.pause_subscription(spares[1].id)
@@ -82,6 +83,16 @@ def furnish(folder: Path) -> Furniture:
         str(token.token.id),
         dropped,
     )
+
+
+def _grant(lake: cordillera.Lake) -> None:
+    """Let somebody do something."""
+    lake.grant("role:analysts", "read", "namespace:sales", reason="weekly report")
+    lake.grant("user:spare", "read", "sales.daily")
+    for member in ("user:ana", "user:spare"):
+        lake.add_member("role:analysts", member)
+    lake.set_policy_tag("sales.orders", "level", "personal")
+    lake.set_policy_tag("sales.orders", "spare", "x")
 
 
 def _branch_out(lake: cordillera.Lake) -> None:

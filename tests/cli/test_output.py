@@ -51,6 +51,12 @@ SHOWN = {
     "lineage impact": "lineage impact sales.orders",
     "event list": "event list --limit 1",
     "audit list": "audit list --limit 1",
+    "access list": "access list --on namespace:sales",
+    "access who": "access who sales.orders",
+    "access explain": "access explain user:ana read sales.orders",
+    "role show": "role show role:analysts",
+    "role list": "role list",
+    "policy-tag list": "policy-tag list sales.orders",
     "token list": "token list",
 }
 

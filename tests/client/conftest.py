@@ -10,6 +10,7 @@ import pytest
 from cordillera.app import Application, create_lake
 from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
+from tests.tokens import administrators_token
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 @pytest.fixture(scope="module")
 def token(app: Application) -> str:
-    return app.access.create_token("tests", principal="user:tester").secret
+    return administrators_token(app)
 
 
 @pytest.fixture(scope="module")

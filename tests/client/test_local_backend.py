@@ -9,6 +9,7 @@ import pytest
 
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
+from cordillera.testing.backend_access_suite import AccessSuite
 from cordillera.testing.backend_advice_suite import AdviceSuite
 from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_catalog_suite import CatalogSuite
@@ -85,6 +86,10 @@ class TestLocalAdvice(Local, AdviceSuite):
 
 
 class TestLocalMaintenance(Local, MaintenanceSuite):
+    pass
+
+
+class TestLocalAccess(Local, AccessSuite):
     pass
 
 

@@ -9,6 +9,7 @@ import pytest
 from cordillera.app import Application
 from cordillera.client.remote import RemoteBackend
 from cordillera.errors import InvalidConfigurationError, TargetNotFoundError
+from cordillera.testing.backend_access_suite import AccessSuite
 from cordillera.testing.backend_advice_suite import AdviceSuite
 from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_catalog_suite import CatalogSuite
@@ -87,6 +88,10 @@ class TestRemoteAdvice(Remote, AdviceSuite):
 
 
 class TestRemoteMaintenance(Remote, MaintenanceSuite):
+    pass
+
+
+class TestRemoteAccess(Remote, AccessSuite):
     pass
 
 

@@ -29,6 +29,7 @@ from cordillera.worker import Worker
 from tests.docs.markdown import ROOT
 from tests.interop.rest_engines import ENGINES, Definer, RestEngine, Writer
 from tests.servers_s3 import S3Server
+from tests.tokens import administrators_token
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("name", pa.string())])
 EXAMPLES = {
@@ -66,7 +67,7 @@ def lakes(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iter
             folder = tmp_path_factory.mktemp(place) / "lake"
             app = stack.enter_context(create_lake(folder, **(storage if place == "s3" else {})))
             url = stack.enter_context(running_server(create_server(app)))
-            token = app.access.create_token("for engines").secret
+            token = administrators_token(app)
             made = Served(app, Lake(LocalBackend(app)), url, token, s3_server if place == "s3" else None)
             write_examples(made.lake)
             return made

@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cordillera.app import create_lake
+from cordillera.app import Application, create_lake
 from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.server import create_server
+from cordillera.spec.access import THE_LAKE, Privilege
 from cordillera.testing.running_server import running_server
 from tests.interop.rest_engines import DuckDB, PyIceberg, RestEngine
 
@@ -33,13 +34,18 @@ class SignedInDuckDB(DuckDB):
         return f"CLIENT_ID 'engines', CLIENT_SECRET '{token}', OAUTH2_SERVER_URI '{server}'"
 
 
+def _engines_secret(app: Application) -> str:
+    app.grants.grant("user:engines", Privilege.ADMINISTER, THE_LAKE)
+    return app.access.create_token("engines", principal="user:engines").secret
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[tuple[Lake, str, str]]:
     with create_lake(tmp_path / "lake") as app, running_server(create_server(app)) as url:
         lake = Lake(LocalBackend(app))
         lake.create_namespace("sales")
         lake.create_dataset("sales.people", SCHEMA, key=["id"], format_version=2)
-        yield lake, url, app.access.create_token("engines", principal="user:engines").secret
+        yield lake, url, _engines_secret(app)
 
 
 @pytest.mark.parametrize("kind", [SignedInPyIceberg, SignedInDuckDB])

@@ -18,6 +18,7 @@ from cordillera.client.local import LocalBackend
 from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
 from tests.interop.rest_engines import Sail
+from tests.tokens import administrators_token
 
 SCHEMA = pa.schema(
     [pa.field("id", pa.int64(), nullable=False), pa.field("region", pa.string()), pa.field("day", pa.date32())]
@@ -36,7 +37,7 @@ FILTERS = [
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lake, RestCatalog]]:
     with create_lake(tmp_path_factory.mktemp("lake") / "lake") as app, running_server(create_server(app)) as url:
-        lake, token = Lake(LocalBackend(app)), app.access.create_token("scans").secret
+        lake, token = Lake(LocalBackend(app)), administrators_token(app)
         lake.create_namespace("sales")
         yield lake, RestCatalog("lake", uri=f"{url}/iceberg", token=token, **{"scan-planning-mode": "server"})
 

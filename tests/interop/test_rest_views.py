@@ -18,6 +18,7 @@ from cordillera.client.local import LocalBackend
 from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
 from tests.interop.rest_engines import Sail
+from tests.tokens import administrators_token
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("name", pa.string())])
 
@@ -25,7 +26,7 @@ SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("name",
 def test_pyiceberg_and_we_share_views(tmp_path: Path) -> None:
     with create_lake(tmp_path / "lake") as app, running_server(create_server(app)) as url:
         lake = Lake(LocalBackend(app))
-        token = app.access.create_token("views").secret
+        token = administrators_token(app)
         catalog = RestCatalog("lake", uri=f"{url}/iceberg", token=token)
         lake.create_namespace("sales")
         people = lake.create_dataset("sales.people", SCHEMA, key=["id"])

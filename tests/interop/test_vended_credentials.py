@@ -26,6 +26,7 @@ from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
 from tests.interop.rest_engines import Definer, DuckDB, PyIceberg
 from tests.servers_s3 import ROLE_ARN, S3Server
+from tests.tokens import administrators_token
 
 
 class KeylessDuckDB(DuckDB):
@@ -66,7 +67,7 @@ def server(app: Application) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def token(app: Application) -> str:
-    return app.access.create_token("vended", principal="service:engine").secret
+    return administrators_token(app, "service:engine")
 
 
 @pytest.fixture

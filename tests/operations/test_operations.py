@@ -12,7 +12,9 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.app import Application
+from cordillera.catalog.lookup import Lookup
 from cordillera.client import Lake
 from cordillera.context import Lease, acting
 from cordillera.errors import DatasetNotFoundError, LeaseLostError, NotAllowedError, TargetUnreachableError
@@ -39,7 +41,7 @@ def app_of(lake: Lake) -> Application:
 
 def service(lake: Lake, clock: MovableClock, handler: Handler) -> OperationsService:
     terms = LeaseTerms(timedelta(seconds=60), timedelta(seconds=1), timedelta(minutes=1))
-    return OperationsService(app_of(lake).store, clock, {}, {"kind": handler}, terms)
+    return OperationsService(app_of(lake).store, Lookup(GrantAuthorizer(clock)), clock, {}, {"kind": handler}, terms)
 
 
 def enqueue(lake: Lake, clock: MovableClock) -> None:
@@ -123,7 +125,7 @@ def test_a_worker_past_its_lease_cannot_commit(timed_lake: Lake, clock: MovableC
 def test_the_same_principal_and_trace_reach_audit_events_and_tasks(timed_lake: Lake) -> None:
     timed_lake.create_namespace("a")
     dataset = timed_lake.create_dataset("a.b", {"id": pa.int64()}, key=["id"])
-    with acting("user:ada", "0af7651916cd43dd8448eb211c80319c"):
+    with acting("user:ada", "0af7651916cd43dd8448eb211c80319c", operator=True):
         dataset.write([{"id": 1}], "upsert")
     snapshot, *_ = dataset.snapshots()
     audit, *_ = timed_lake.backend.audit(object_name="a.b")

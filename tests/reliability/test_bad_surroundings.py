@@ -36,6 +36,7 @@ from tests.cli.conftest import cli, quiet_surroundings
 from tests.cli.harness import Cli
 from tests.conftest import MovableClock
 from tests.reliability.crash import ORDERS, new_lake, rows
+from tests.tokens import administrators_token
 
 __all__ = ["cli", "quiet_surroundings"]
 
@@ -242,7 +243,7 @@ def test_tokens_that_do_not_let_in(
     good, expired, revoked = (app.access.create_token(name, days=1) for name in ("good", "expired", "revoked"))
     app.access.revoke_token(revoked.token.id)
     clock.moment += timedelta(days=2)
-    good = app.access.create_token("fresh", days=1)
+    good = administrators_token(app)
     secrets = {"missing": "", "wrong": "cdl_wrong", "expired": expired.secret, "revoked": revoked.secret}
     audit, events = len(app.operations.audit()), len(app.operations.events())
     for secret in secrets.values():
@@ -262,7 +263,7 @@ def test_tokens_that_do_not_let_in(
         assert answer.status_code == 401
     assert [namespace.name for namespace in app.namespaces.page()] == ["sales"]
     assert (len(app.operations.audit()), len(app.operations.events())) == (audit, events)
-    with cordillera.connect(url, good.secret) as lake:
+    with cordillera.connect(url, good) as lake:
         assert [namespace.name for namespace in lake.namespaces()] == ["sales"]
 
 
@@ -272,7 +273,7 @@ def test_a_request_over_the_limit(served: tuple[Application, str], key: str | No
     app, url = served
     batch = pa.record_batch({"id": range(1000), "text": ["x" * 1000] * 1000})
     batches = pa.RecordBatchReader.from_batches(batch.schema, (batch for _ in range(megabytes)))
-    with cordillera.connect(url, app.access.create_token("t").secret) as lake:
+    with cordillera.connect(url, administrators_token(app)) as lake:
         with pytest.raises(RequestTooLargeError) as caught:
             lake.dataset(ORDERS).write(batches, "append", idempotency_key=key)
         check(caught.value, "1.0 MB")

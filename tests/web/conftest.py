@@ -14,6 +14,7 @@ from cordillera.api.auth import COOKIE
 from cordillera.client.lake import Lake
 from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
+from tests.tokens import administrators_token
 from tests.web.sample_lake import build_sample_lake
 
 PERSON = "user:ana"
@@ -28,7 +29,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
 
 @pytest.fixture(scope="session")
 def token(sample: Lake) -> str:
-    return sample.backend.create_token("browser", principal=PERSON).secret
+    return administrators_token(sample.backend.app, PERSON)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,14 @@ from datetime import timedelta
 from uuid import UUID
 
 from cordillera.access.signed_tokens import Signer
+from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.errors import AuthenticationError, InvalidInputError, NotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.access import Token
+from cordillera.spec.access import Privilege, whole_principal
 from cordillera.spec.texts import check_texts
 
 _PREFIX = "cdl_"
@@ -52,11 +54,12 @@ class AccessService:
 
     Args:
         store: Keeps their hashes, and the key that signs access tokens.
+        lookup: Knows who administers the lake, and so the tokens of others.
         clock: Time and ids.
     """
 
-    def __init__(self, store: MetadataStore, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: MetadataStore, lookup: Lookup, clock: Clock) -> None:
+        self._store, self._lookup, self._clock = store, lookup, clock
 
     def create_token(self, name: str, *, principal: str = "", days: int | None = 90) -> NewToken:
         """Make a token.
@@ -65,6 +68,9 @@ class AccessService:
             name: What it is for.
             principal: Who calls with it; the caller by default.
             days: How long it is valid; None for ever.
+
+        Raises:
+            AccessDeniedError: If it is for another, and the caller does not administer the lake.
         """
         if not name or len(name) > 120:
             raise InvalidInputError("A token needs a name of 1 to 120 characters.")
@@ -75,19 +81,23 @@ class AccessService:
         expires = now + timedelta(days=days) if days is not None else None
         token = Token(self._clock.new_id(), name, principal or current().principal, _hash(secret), now, expires, None)
         with self._store.write() as tx:
+            if not _is_own(token):
+                self._lookup.lake(tx, Privilege.ADMINISTER)
             tx.tokens.insert(token)
             Trail(tx, now).audit("token.create", "token", token.name, {"principal": token.principal})
         return NewToken(token, secret)
 
     def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]:
-        """Return a page of tokens."""
+        """Return a page of tokens: the caller's own, or everybody's for whoever administers the lake."""
         with self._store.read() as tx:
-            return tx.tokens.page(after, limit)
+            return tx.tokens.page(after, limit, of=self._only_of(tx))
 
     def revoke_token(self, token_id: UUID) -> None:
         """Make a token useless at once."""
         with self._store.write() as tx:
-            if not tx.tokens.delete(token_id):
+            found, only_of = tx.tokens.get(token_id), self._only_of(tx)
+            hidden = found is not None and only_of is not None and found.principal != only_of
+            if hidden or not tx.tokens.delete(token_id):
                 raise NotFoundError(f"There is no token {token_id}.", hint="See: cordillera token list.")
             Trail(tx, self._clock.now()).audit("token.revoke", "token", str(token_id), {})
 
@@ -126,6 +136,11 @@ class AccessService:
         """
         return self._token(secret).principal
 
+    def _only_of(self, tx: Transaction) -> str | None:
+        """Return whose tokens the caller may see; None for everybody's."""
+        every = Privilege.ADMINISTER in self._lookup.authorizer.on_lake(tx)
+        return None if every else current().principal
+
     def _token(self, secret: str) -> Token:
         token = self._valid(secret)
         if token is None:
@@ -162,6 +177,12 @@ class AccessService:
         until = now + _ACCESS_TIME
         until = until if token.expires_at is None else min(until, token.expires_at)
         return AccessToken(signer.sign(token.id, token.principal, until), int((until - now).total_seconds()))
+
+
+def _is_own(token: Token) -> bool:
+    """Tell whether a token is for whoever makes it, which the operator may do for anybody."""
+    context = current()
+    return context.operator or whole_principal(token.principal) == whole_principal(context.principal)
 
 
 def _signer(tx: Transaction) -> Signer | None:

@@ -19,6 +19,7 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.advice import LEAST_USES, LayoutAdvice, advise
 from cordillera.spec.layout import LayoutFacts
 from cordillera.spec.maintenance import MaintenancePolicy, TableCounters
@@ -56,7 +57,7 @@ class AdviceService:
         Raises:
             DatasetNotFoundError: If there is none of that name.
         """
-        target = self._catalog.dataset(name)
+        target = self._catalog.dataset(name, Privilege.READ)
         metadata = self._tables.load(target.version)
         self._scans.flush()
         since = self._clock.now() - _PERIOD

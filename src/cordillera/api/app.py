@@ -17,6 +17,7 @@ from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.api.middleware import RequestMiddleware
 from cordillera.api.parameters import ERRORS
 from cordillera.api.routes import (
+    access,
     branches,
     completions,
     contracts,
@@ -44,7 +45,7 @@ shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows tra
 _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, completions, subscriptions, jobs, lineage,
     tokens,
-    transactions,
+    transactions, access,
     views,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")

@@ -29,7 +29,7 @@ class AccessRules:
     Attributes:
         access: Knows the tokens.
         loopback: Whether the server is bound to loopback, so that only this machine's names for it are genuine.
-        insecure_local: Whether requests without a token act as the user who runs the server.
+        insecure_local: Whether requests without a token act as the user who runs the server, the lake's operator.
     """
 
     access: AccessService
@@ -42,6 +42,14 @@ class AccessRules:
                 "Requests without a token can only be let in on a server that is bound to loopback.",
                 hint="Bind it to 127.0.0.1, or leave --insecure-local out.",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request, and whether that is the lake's operator."""
+
+    principal: str
+    operator: bool = False
 
 
 def is_loopback(host: str) -> bool:
@@ -62,19 +70,15 @@ def is_asset(path: str) -> bool:
     return path.startswith(_ASSETS)
 
 
-def principal_of(request: Request) -> str:
+def caller_of(request: Request) -> Caller:
     """Return who makes a request.
-
-    It has been found out already where the request passed through the server's middleware.
 
     Raises:
         AuthenticationError: If it carries no token, or one that is not valid.
-        AccessDeniedError: If a page of another site makes a browser send it.
     """
-    known: str | None = getattr(request.state, "principal", None)
-    if known is None:
-        known = request.state.principal = _identify(request, request.app.state.access_rules)
-    return known
+    caller = _identify(request, request.app.state.access_rules)
+    request.state.principal = caller.principal
+    return caller
 
 
 def check_origin(request: Request, rules: AccessRules) -> None:
@@ -105,17 +109,17 @@ def check_origin(request: Request, rules: AccessRules) -> None:
         )
 
 
-def _identify(request: Request, rules: AccessRules) -> str:
+def _identify(request: Request, rules: AccessRules) -> Caller:
     header = request.headers.get("authorization")
     if header is not None:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise AuthenticationError("The header Authorization holds no bearer token.", hint=_HOW)
-        return rules.access.authenticate(token.strip())
+        return Caller(rules.access.authenticate(token.strip()))
     if cookie := request.cookies.get(COOKIE):
-        return rules.access.authenticate(cookie)
+        return Caller(rules.access.authenticate(cookie))
     if rules.insecure_local:
-        return local_principal()
+        return Caller(local_principal(), operator=True)
     raise AuthenticationError("The request carries no token.", hint=_HOW)
 
 

@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,6 +18,7 @@ from cordillera.api.iceberg_rest.errors import iceberg_error, is_commit
 from cordillera.codec import error_to_plain
 from cordillera.context import current
 from cordillera.errors import (
+    AccessDeniedError,
     AuthenticationError,
     CordilleraError,
     InvalidInputError,
@@ -112,6 +114,8 @@ def answer_to(request: Request, error: CordilleraError, *, status: int | None = 
 
 async def _on_cordillera_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CordilleraError), "registered for nothing else"
+    if isinstance(error, AccessDeniedError) and "privilege" in error.details:
+        await run_in_threadpool(request.app.state.lake.grants.note_denied, error)
     return answer_to(request, error)
 
 

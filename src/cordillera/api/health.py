@@ -34,7 +34,11 @@ def router(app: Application) -> APIRouter:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        """Return the metrics of this process, and of the lake as it is now, in Prometheus' format."""
+        """Return the metrics of this process, and of the lake as it is now, in Prometheus' format.
+
+        It takes somebody who may discover the whole lake.
+        """
+        app.operations.check_may_monitor()
         lake = CollectorRegistry()
         lake.register(LakeCollector(app))
         return Response(generate_latest(REGISTRY) + generate_latest(lake), media_type=CONTENT_TYPE_LATEST)

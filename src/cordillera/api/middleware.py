@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cordillera.api.auth import AccessRules, check_origin, is_asset, is_public, principal_of
+from cordillera.api.auth import AccessRules, Caller, caller_of, check_origin, is_asset, is_public
 from cordillera.api.errors import AnswerBrokenOff, BodyTooLarge, answer_to, internal_error, too_large
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.arrow_stream import ARROW_STREAM
@@ -22,6 +22,7 @@ from cordillera.context import acting, new_trace_id
 from cordillera.errors import AuthenticationError, CordilleraError
 
 ANONYMOUS = "anonymous"
+_NOBODY = Caller(ANONYMOUS)
 MOST_JSON_BYTES = 10_000_000
 """Largest body that is held in memory; only Arrow streams of rows may be larger."""
 
@@ -67,14 +68,14 @@ class RequestMiddleware:
         most_bytes = self._most_bytes_of(request)
         try:
             check_origin(request, self._rules)
-            principal = ANONYMOUS if is_public(scope["path"]) else await run_in_threadpool(principal_of, request)
+            caller = _NOBODY if is_public(scope["path"]) else await run_in_threadpool(caller_of, request)
             announced = request.headers.get("content-length", "")
             if announced.isdigit() and int(announced) > most_bytes:
                 raise too_large(most_bytes)
         except CordilleraError as error:
             await _refusal(request, error)(scope, receive, send)
             return
-        with acting(principal):
+        with acting(caller.principal, operator=caller.operator):
             began = time.monotonic()
             await self._app(scope, _within(receive, most_bytes), send)
             _log.info(

@@ -15,6 +15,7 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService, rows_in
 from cordillera.errors import AlreadyExistsError, NotAllowedError, SnapshotNotFoundError
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.commit import (
     RemoveProperties,
@@ -42,6 +43,8 @@ from cordillera.table.branching import BranchWriter, tombstones_update
 from cordillera.table.prepared_write import PreparedWrite
 from cordillera.table.tombstones import tombstones_as_of
 
+_PICKING = (Privilege.WRITE, Privilege.READ)
+
 
 class BranchService:
     """Branches and tags of datasets.
@@ -62,7 +65,7 @@ class BranchService:
 
     def refs(self, name: str) -> tuple[Ref, ...]:
         """Return the branches and tags of a dataset by name."""
-        return refs_of(self._tables.load(self._catalog.dataset(name).version))
+        return refs_of(self._tables.load(self._catalog.dataset(name, Privilege.DISCOVER).version))
 
     def create(
         self, name: str, ref: str, kind: RefKind, *, as_of: AsOf = None, retention: Retention = DEFAULT_RETENTION
@@ -178,7 +181,7 @@ class BranchService:
                 details={"to": to},
             )
 
-        return self._commit(name, request)
+        return self._commit(name, request, Privilege.WRITE)
 
     def rollback(self, name: str, to: AsOf) -> CommitResult:
         """Give a dataset the rows it had at an earlier snapshot, without reading or writing a row.
@@ -193,7 +196,7 @@ class BranchService:
             NotAllowedError: If the snapshot is none of ``main``'s.
             CommitConflictError: If somebody commits meanwhile, whose commit would be undone unseen.
         """
-        target = self._catalog.dataset(name)
+        target = self._catalog.dataset(name, Privilege.WRITE)
         metadata = self._tables.load(target.version)
         earlier = self._tables.snapshot(target.name, target.version, to)
         if earlier is None:
@@ -227,10 +230,10 @@ class BranchService:
             NotAllowedError: If the branch has it already, or changed the same rows.
             DuplicateKeyError: If keys that it added are there.
         """
-        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+        with self._commits.attempts(self._catalog.dataset(name, *_PICKING).version.id) as attempts:
             for attempt in attempts:
                 with attempt:
-                    target = self._catalog.dataset(name)
+                    target = self._catalog.dataset(name, *_PICKING)
                     view = on_branch(self._tables.load(target.version), branch, target.name)
                     picked = self._tables.snapshot(target.name, target.version, sequence_number)
                     assert picked is not None, "a sequence number means a snapshot, or is refused"
@@ -274,12 +277,17 @@ class BranchService:
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
-    def _commit(self, name: str, request: Callable[[ResolvedDataset, TableMetadata], CommitRequest]) -> CommitResult:
+    def _commit(
+        self,
+        name: str,
+        request: Callable[[ResolvedDataset, TableMetadata], CommitRequest],
+        needed: Privilege = Privilege.ALTER,
+    ) -> CommitResult:
         """Work a request out against the table as it is, and commit it, while other writers are faster."""
-        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+        with self._commits.attempts(self._catalog.dataset(name, needed).version.id) as attempts:
             for attempt in attempts:
                 with attempt:
-                    target = self._catalog.dataset(name)
+                    target = self._catalog.dataset(name, needed)
                     wanted = request(target, self._tables.load(target.version))
                     result = self._commit_once(target, wanted)
         return result
@@ -322,7 +330,7 @@ class BranchService:
             return tx.snapshots.manifest(target.version.id, snapshot.sequence_number)
 
     def _ref(self, name: str, ref: str) -> Ref:
-        return find_ref(self._tables.load(self._catalog.dataset(name).version), ref, name)
+        return find_ref(self._tables.load(self._catalog.dataset(name, Privilege.DISCOVER).version), ref, name)
 
 
 def _forward(metadata: TableMetadata, view: TableMetadata, snapshot_id: int) -> CommitRequest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -17,12 +17,13 @@ import stamina
 
 from cordillera.catalog.commit_records import CommitRecords
 from cordillera.catalog.leases import check_lease
-from cordillera.catalog.lookup import ResolvedDataset, present
+from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.requests import CommitRequest, CommitResult
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
 from cordillera.catalog.turns import Turns, check_turn
 from cordillera.context import RequestContext, current
 from cordillera.errors import (
+    AccessDeniedError,
     AlreadyExistsError,
     CommitConflictError,
     CommitInDoubtError,
@@ -41,6 +42,7 @@ from cordillera.metrics import COMMIT_SECONDS, COMMITS, CONFLICTS
 from cordillera.ports.clock import Clock
 from cordillera.ports.commit_guard import Change, CommitGuard
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
 from cordillera.spec.commit import apply
 from cordillera.spec.manifest import KEEPS_ROWS
@@ -49,6 +51,8 @@ from cordillera.spec.table_metadata import TableMetadata
 
 __all__ = ["REFUSALS", "CommitRequest", "CommitResult", "CommitService"]
 
+_CHANGING = frozenset({Privilege.WRITE, Privilege.ALTER, Privilege.ADMINISTER})
+_MOST = (Privilege.WRITE, Privilege.ALTER)
 REFUSALS = (
     CommitConflictError,
     LeaseLostError,
@@ -58,6 +62,7 @@ REFUSALS = (
     ContractViolationError,
     StorageFullError,
     StorageUnavailableError,
+    AccessDeniedError,
 )
 """Errors that say for certain that a commit did not happen, so that what was written for it may be removed. After any
 other, an interruption or ``CommitInDoubtError``, it may have happened all the same."""
@@ -68,15 +73,22 @@ class CommitService:
 
     Args:
         store: The metadata store.
+        lookup: Finds what whoever commits may.
         tables: Loads and writes table metadata.
         clock: Time and ids.
         guards: Who may refuse a commit.
     """
 
     def __init__(
-        self, store: MetadataStore, tables: TableService, clock: Clock, guards: Sequence[CommitGuard] = ()
+        self,
+        store: MetadataStore,
+        lookup: Lookup,
+        tables: TableService,
+        clock: Clock,
+        guards: Sequence[CommitGuard] = (),
     ) -> None:
-        self._store, self._tables, self._clock, self._guards = store, tables, clock, tuple(guards)
+        self._store, self._lookup, self._tables = store, lookup, tables
+        self._clock, self._guards = clock, tuple(guards)
         self._turns = Turns(store, clock)
 
     def attempts(self, *version_ids: UUID) -> AbstractContextManager[Iterator[stamina.Attempt]]:
@@ -88,6 +100,7 @@ class CommitService:
 
         Raises:
             CommitConflictError: If the table changed in a way the requirements forbid, or another writer was faster.
+            AccessDeniedError: If whoever commits lacks, by now, a privilege that the change needs.
             LeaseLostError: If it is made under a lease that has ended.
             IdempotencyKeyReusedError: If the key stands for a different request.
             LifecycleError: If the dataset version is retired.
@@ -109,7 +122,7 @@ class CommitService:
         """
         with self._store.read() as tx:
             replayed = self.replay_all(tx, [(target.version, request) for target, request in parts])
-            by_version = {target.version.id: present(tx, target) for target, _ in parts}
+            by_version = {target.version.id: self._lookup.present(tx, _changing(target)) for target, _ in parts}
         if replayed:
             return replayed
         for target in by_version.values():
@@ -300,6 +313,11 @@ def _check_forward(name: str, before: TableMetadata, after: TableMetadata) -> No
             f"{name} is at snapshot {old.sequence_number} and cannot go back to an earlier one as it is.",
             hint="Use rollback, which commits the earlier snapshot's files as a new snapshot.",
         )
+
+
+def _changing(target: ResolvedDataset) -> ResolvedDataset:
+    """Return a dataset version as one that is about to change, even if nobody said so when it was looked up."""
+    return target if _CHANGING.intersection(target.needed) else replace(target, needed=_MOST)
 
 
 def _check_writable(target: ResolvedDataset) -> None:

@@ -7,18 +7,13 @@ from datetime import timedelta
 from uuid import UUID
 
 from cordillera.catalog.lineage_names import rename_node
-from cordillera.catalog.lookup import (
-    ResolvedDataset,
-    existing_dataset,
-    existing_namespace,
-    meant_version,
-    unversioned,
-)
+from cordillera.catalog.lookup import Lookup, ResolvedDataset, meant_version, unversioned
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.errors import DatasetNotFoundError, NotAllowedError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import Dataset
 from cordillera.spec.lineage import NodeKind
 from cordillera.spec.names import check_dataset_name
@@ -31,18 +26,19 @@ class DeletionService:
 
     Args:
         store: The metadata store.
+        lookup: Finds what whoever acts may.
         tables: Removes the files of tables.
         clock: The time.
     """
 
-    def __init__(self, store: MetadataStore, tables: TableService, clock: Clock) -> None:
-        self._store, self._tables, self._clock = store, tables, clock
+    def __init__(self, store: MetadataStore, lookup: Lookup, tables: TableService, clock: Clock) -> None:
+        self._store, self._lookup, self._tables, self._clock = store, lookup, tables, clock
 
     def delete(self, name: str) -> Dataset:
         """Delete a dataset. It can be restored until its retention passes; its files stay until then."""
         ref, now = unversioned(name), self._clock.now()
         with self._store.write() as tx:
-            found = existing_dataset(tx, ref, lock=True)
+            found = self._lookup.dataset(tx, ref, Privilege.ADMINISTER, lock=True)
             deleted = replace(found, deleted_at=now, purge_after=now + _RETENTION, updated_at=now)
             tx.datasets.update(deleted)
             tx.search.remove(found.id)
@@ -60,12 +56,13 @@ class DeletionService:
         """
         ref, now = unversioned(name), self._clock.now()
         with self._store.write() as tx:
-            deleted = tx.datasets.deleted_last(ref.namespace, ref.name)
+            deleted = tx.datasets.deleted_last(ref.namespace, ref.name, viewer=self._lookup.viewer(tx))
             if deleted is None:
                 raise DatasetNotFoundError(
                     f"No deleted dataset is called {ref}.",
                     hint="List deleted ones with: cordillera dataset list --deleted.",
                 )
+            self._lookup.require(tx, deleted, Privilege.ADMINISTER)
             restored = replace(deleted, deleted_at=None, purge_after=None, updated_at=now)
             tx.datasets.update(restored)
             version = meant_version(tx, restored)
@@ -97,15 +94,18 @@ class DeletionService:
         with self._store.write() as tx:
             version = tx.dataset_versions.get(version_id)
             deleted = None if version is None else tx.datasets.get_by_id(version.dataset_id)
-            if version is None or deleted is None or deleted.deleted_at is None:
-                whose = "another dataset" if deleted is None else f"the dataset {deleted.full_name}"
+            held = self._lookup.held(tx, deleted)
+            if version is None or deleted is None or deleted.deleted_at is None or Privilege.DISCOVER not in held:
+                known = deleted is not None and Privilege.DISCOVER in held
+                whose = f"the dataset {deleted.full_name}" if deleted is not None and known else "another dataset"
                 raise NotAllowedError(f"The table of {metadata_location} belongs to {whose}.", hint="Rename that one.")
+            self._lookup.require(tx, deleted, Privilege.ADMINISTER)
             if version.metadata_location != metadata_location:
                 raise NotAllowedError(
                     f"{metadata_location} is not the newest metadata file of {deleted.full_name}, which was deleted.",
                     hint=f"Its newest is {version.metadata_location}.",
                 )
-            existing_namespace(tx, ref.namespace)
+            self._lookup.namespace(tx, ref.namespace, Privilege.CREATE)
             now = self._clock.now()
             restored = replace(
                 deleted, namespace=ref.namespace, name=ref.name, deleted_at=None, purge_after=None, updated_at=now

@@ -8,6 +8,7 @@ from cordillera.catalog.commits import CommitRequest, CommitResult, CommitServic
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import IncompatibleSchemaError, InvalidSchemaError
+from cordillera.spec.access import Privilege
 from cordillera.spec.commit import (
     AddPartitionSpec,
     AddSchema,
@@ -99,10 +100,10 @@ class EvolutionService:
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _commit(self, name: str, evolution: Callable[[TableMetadata], CommitRequest]) -> CommitResult:
-        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+        with self._commits.attempts(self._catalog.dataset(name, Privilege.ALTER).version.id) as attempts:
             for attempt in attempts:
                 with attempt:
-                    target = self._catalog.dataset(name)
+                    target = self._catalog.dataset(name, Privilege.ALTER)
                     result = self._commits.commit(target, evolution(self._tables.load(target.version)))
         return result
 

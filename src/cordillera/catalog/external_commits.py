@@ -20,6 +20,7 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import CommitConflictError, CorruptDataError, InvalidInputError, NotAllowedError
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.commit import (
     AddPartitionSpec,
     AddSchema,
@@ -33,7 +34,7 @@ from cordillera.spec.commit import (
 )
 from cordillera.spec.last_added import settled
 from cordillera.spec.manifest import TableOperation
-from cordillera.spec.metadata_updates import AddSortOrder, SetStatistics
+from cordillera.spec.metadata_updates import AddSortOrder, RemoveStatistics, SetStatistics
 from cordillera.spec.partitioning import check_partitioning
 from cordillera.spec.refs import RefKind, ancestors, check_ref_name
 from cordillera.spec.requirements import (
@@ -118,7 +119,7 @@ class ExternalCommitService:
                 except CommitConflictError:
                     if attempt == _ATTEMPTS:
                         raise
-        return [self._catalog.dataset(change.name) for change in changes]
+        return [self._catalog.dataset(change.name, Privilege.READ) for change in changes]
 
     def created(self, version_id: UUID, idempotency_key: str, request_hash: str) -> bool:
         """Tell whether a dataset version was made by the same request before."""
@@ -132,14 +133,15 @@ class ExternalCommitService:
         if key is None:
             return False
         request = CommitRequest(idempotency_key=key, request_hash=request_hash)
-        targets = [self._catalog.dataset(change.name) for change in changes]
+        targets = [self._catalog.dataset(change.name, Privilege.READ) for change in changes]
         with self._store.read() as tx:
             return bool(self._commits.replay_all(tx, [(target.version, request) for target in targets]))
 
     def _parts(self, change: TableChange, key: str | None, request_hash: str) -> Iterator[_Part]:
         """Yield the requests that a change consists of, one for each snapshot; the first stands for all in receipts."""
-        target = self._catalog.dataset(change.name)
+        target = self._catalog.dataset(change.name, Privilege.READ)
         state = self._tables.load(target.version)
+        target = replace(target, needed=_needed(change.updates, state))
         check(change.requirements, state)
         requirements: tuple[Requirement, ...] = (AssertTableUuid(state.table_uuid), *change.requirements)
         for updates in steps(settled(change.updates, state)):
@@ -210,6 +212,26 @@ class ExternalCommitService:
                 f"{snapshot.sequence_number}.",
                 hint="Rewrite them with compact --rewrite-all, and expire the snapshots that have them.",
             )
+
+
+def _needed(updates: Sequence[Update], metadata: TableMetadata) -> tuple[Privilege, ...]:
+    """Return the privileges that changes need: to write, for rows on a branch there is; to alter, for anything else.
+
+    Whoever commits gets the table's metadata back, and so has to be one who may read.
+    """
+    branches = {MAIN_BRANCH, *(name for name, ref in metadata.refs.items() if ref.get("type") == RefKind.BRANCH)}
+    added = {update.snapshot.snapshot_id for update in updates if isinstance(update, AddSnapshot)}
+    rows = [
+        isinstance(one, AddSnapshot | SetStatistics | RemoveStatistics)
+        or (isinstance(one, SetSnapshotRef) and one.ref in branches and one.snapshot_id in added)
+        for one in updates
+    ]
+    needed = [Privilege.READ]
+    if not updates or any(isinstance(one, AddSnapshot) for one in updates):
+        needed.append(Privilege.WRITE)
+    if not all(rows) or Privilege.WRITE not in needed:
+        needed.append(Privilege.ALTER)
+    return tuple(needed)
 
 
 def steps(updates: Sequence[Update]) -> Iterator[list[Update]]:

@@ -30,6 +30,7 @@ from cordillera.context import current
 from cordillera.errors import InvalidInputError, InvalidSchemaError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle
 from cordillera.spec.commit import AddSnapshot, SetSnapshotRef, Update, UpgradeFormatVersion, apply
 from cordillera.spec.last_added import settled
@@ -113,7 +114,7 @@ class ExternalTableService:
         """
         staged = _staged(updates)
         if staged and idempotency_key and self._external.created(staged[1], idempotency_key, request_hash):
-            return self._catalog.dataset(name)
+            return self._catalog.dataset(name, Privilege.READ)
         dataset = self._catalog.new_dataset(name)
         location, version_id = self._place(dataset, staged)
         empty, rest = self._described(location, updates)

@@ -1,30 +1,41 @@
-"""What a name means: namespaces, datasets and dataset versions, looked up within a transaction."""
+"""What a name means to whoever acts: namespaces, datasets, dataset versions, targets, found within a transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cordillera.context import current
 from cordillera.errors import (
     DatasetNotFoundError,
     DatasetVersionNotFoundError,
     InvalidInputError,
     InvalidNameError,
     NamespaceNotFoundError,
+    TargetNotFoundError,
     ViewNotFoundError,
 )
+from cordillera.ports.authorizer import Authorizer
 from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import THE_LAKE, Privilege, Securable, SecurableKind, Viewer, check_held
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace, View
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
+from cordillera.spec.subscription import Target
 
 _MAX_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedDataset:
-    """A dataset with the dataset version that a reference means."""
+    """A dataset with the dataset version that a reference means.
+
+    Attributes:
+        needed: The privileges that whoever looked it up needs for what he is about to do; a commit asks again.
+    """
 
     dataset: Dataset
     version: DatasetVersion
+    needed: tuple[Privilege, ...] = ()
 
     @property
     def name(self) -> str:
@@ -37,29 +48,169 @@ class ResolvedDataset:
         return str(self.dataset.ref(self.version.number))
 
 
-def resolve(tx: Transaction, ref: DatasetRef) -> ResolvedDataset:
-    """Return the dataset and dataset version that a reference means.
+class Lookup:
+    """The one door to what the lake holds: what whoever acts may not discover is not there for him.
 
-    Raises:
-        DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
+    Args:
+        authorizer: Decides.
     """
-    dataset = existing_dataset(tx, ref)
-    return ResolvedDataset(dataset, meant_version(tx, dataset, ref.version))
 
+    def __init__(self, authorizer: Authorizer) -> None:
+        self.authorizer = authorizer
 
-def present(tx: Transaction, target: ResolvedDataset) -> ResolvedDataset:
-    """Return a dataset version as it is now, whatever it is called by now.
+    def viewer(self, tx: Transaction) -> Viewer | None:
+        """Return who asks, to keep lists to what he may see; None for the operator."""
+        return self.authorizer.viewer(tx)
 
-    Raises:
-        DatasetNotFoundError: If it was deleted.
-    """
-    version, dataset = tx.dataset_versions.get(target.version.id), tx.datasets.get_by_id(target.dataset.id)
-    if version is None or dataset is None or dataset.deleted_at is not None:
-        raise DatasetNotFoundError(
-            f"The dataset {target.name} was deleted.",
-            hint=f"Restore it with: cordillera dataset restore {target.name}.",
+    def lake(self, tx: Transaction, *needed: Privilege) -> None:
+        """Make sure that whoever acts holds privileges on the lake.
+
+        Raises:
+            AccessDeniedError: If he does not.
+        """
+        check_held(self.authorizer.on_lake(tx), needed, THE_LAKE, principal=current().principal)
+
+    def namespace(self, tx: Transaction, name: str, *needed: Privilege, lock: bool = False) -> Namespace:
+        """Return a namespace by name, locked until the transaction ends if asked.
+
+        Raises:
+            NamespaceNotFoundError: If there is none.
+            AccessDeniedError: If whoever acts lacks a privilege that is needed.
+        """
+        found = tx.namespaces.get(name, lock=lock)
+        held = self.authorizer.on_namespace(tx, found)
+        if found is None or Privilege.DISCOVER not in held:
+            raise NamespaceNotFoundError(
+                f"There is no namespace {name!r}.", hint=f"Create it with: cordillera namespace create {name}."
+            )
+        on = Securable(SecurableKind.NAMESPACE, name)
+        check_held(held, needed, on, principal=current().principal, owner=found.owner)
+        return found
+
+    def dataset(self, tx: Transaction, ref: DatasetRef, *needed: Privilege, lock: bool = False) -> Dataset:
+        """Return a dataset by name, locked until the transaction ends if asked.
+
+        Raises:
+            DatasetNotFoundError: If there is none.
+            AccessDeniedError: If whoever acts lacks a privilege that is needed.
+        """
+        found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
+        held = self.authorizer.on_dataset(tx, found, ref.namespace)
+        if found is None or Privilege.DISCOVER not in held:
+            raise self._no_dataset(tx, ref)
+        self._check(found, held, needed)
+        return found
+
+    def resolve(self, tx: Transaction, ref: DatasetRef, *needed: Privilege) -> ResolvedDataset:
+        """Return the dataset and dataset version that a reference means.
+
+        Raises:
+            DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
+            AccessDeniedError: If whoever acts lacks a privilege that is needed.
+        """
+        dataset = self.dataset(tx, ref, *needed)
+        return ResolvedDataset(dataset, meant_version(tx, dataset, ref.version), needed)
+
+    def present(self, tx: Transaction, target: ResolvedDataset) -> ResolvedDataset:
+        """Return a dataset version as it is now, whatever it is called by now.
+
+        Raises:
+            DatasetNotFoundError: If it was deleted.
+            AccessDeniedError: If whoever acts lacks, by now, a privilege that is needed.
+        """
+        version, dataset = tx.dataset_versions.get(target.version.id), tx.datasets.get_by_id(target.dataset.id)
+        if version is None or dataset is None or dataset.deleted_at is not None:
+            raise DatasetNotFoundError(
+                f"The dataset {target.name} was deleted.",
+                hint=f"Restore it with: cordillera dataset restore {target.name}.",
+            )
+        held = self.authorizer.on_dataset(tx, dataset, dataset.namespace)
+        if Privilege.DISCOVER not in held:
+            raise self._no_dataset(tx, target.dataset.ref(None))
+        self._check(dataset, held, target.needed)
+        return ResolvedDataset(dataset, version, target.needed)
+
+    def new_owner(self, tx: Transaction, namespace: Namespace, owner: str) -> str:
+        """Return who is to own something new in a namespace: whoever is named; else the namespace's owner, if whoever
+        acts is or acts for him; else whoever acts.
+
+        Raises:
+            AccessDeniedError: If another is named, and whoever acts does not administer the namespace.
+        """
+        if not owner:
+            return namespace.owner if self.authorizer.acts_for(tx, namespace.owner) else current().principal
+        if not self.authorizer.acts_for(tx, owner):
+            self.namespace(tx, namespace.name, Privilege.ADMINISTER)
+        return owner
+
+    def held(self, tx: Transaction, dataset: Dataset | None) -> frozenset[Privilege]:
+        """Return the privileges that whoever acts holds on a dataset, live or deleted; none if it is not there."""
+        return self.authorizer.on_dataset(tx, dataset, dataset.namespace if dataset else "")
+
+    def require(self, tx: Transaction, dataset: Dataset, *needed: Privilege) -> None:
+        """Make sure that whoever acts holds privileges on a dataset, live or deleted, that he knows of.
+
+        Raises:
+            AccessDeniedError: If he does not.
+        """
+        self._check(dataset, self.held(tx, dataset), needed)
+
+    def target(self, tx: Transaction, name: str, *needed: Privilege) -> Target:
+        """Return a target by name.
+
+        Raises:
+            TargetNotFoundError: If there is none.
+            AccessDeniedError: If whoever acts lacks a privilege that is needed.
+        """
+        found = tx.targets.get(name)
+        held = self.authorizer.on_target(tx, found)
+        if found is None or Privilege.DISCOVER not in held:
+            raise TargetNotFoundError(f"There is no target {name!r}.", hint="List them with: cordillera target list.")
+        on = Securable(SecurableKind.TARGET, name)
+        check_held(held, needed, on, principal=current().principal, owner=found.owner)
+        return found
+
+    def _check(self, dataset: Dataset, held: frozenset[Privilege], needed: Iterable[Privilege]) -> None:
+        on = Securable(SecurableKind.DATASET, dataset.full_name)
+        check_held(held, needed, on, principal=current().principal, owner=dataset.owner)
+
+    def view(self, tx: Transaction, ref: DatasetRef, *needed: Privilege, lock: bool = False) -> View:
+        """Return a view by name, locked until the transaction ends if asked.
+
+        Raises:
+            ViewNotFoundError: If there is none.
+            AccessDeniedError: If whoever acts lacks a privilege that is needed.
+        """
+        found = None if ref.version is not None else tx.views.get(ref.namespace, ref.name, lock=lock)
+        held = self.authorizer.on_dataset(tx, found, ref.namespace)
+        if found is None or Privilege.DISCOVER not in held:
+            raise self._no_view(tx, ref)
+        on = Securable(SecurableKind.VIEW, found.full_name)
+        check_held(held, needed, on, principal=current().principal, owner=found.owner)
+        return found
+
+    def _no_view(self, tx: Transaction, ref: DatasetRef) -> ViewNotFoundError:
+        similar = [one.full_name for one in tx.views.page(ref.namespace, "", 10, viewer=self.viewer(tx))]
+        return ViewNotFoundError(
+            f"There is no view {ref}.",
+            hint=f"Views in {ref.namespace}: {', '.join(similar)}."
+            if similar
+            else "List views with: cordillera view list.",
         )
-    return ResolvedDataset(dataset, version)
+
+    def _no_dataset(self, tx: Transaction, ref: DatasetRef) -> DatasetNotFoundError:
+        view = None if ref.version is not None else tx.views.get(ref.namespace, ref.name)
+        if Privilege.DISCOVER in self.authorizer.on_dataset(tx, view, ref.namespace):
+            return DatasetNotFoundError(
+                f"{ref.full_name} is a view, not a dataset.", hint="Read it in a query, with SQL."
+            )
+        similar = [one.full_name for one in tx.datasets.page(ref.namespace, "", 10, viewer=self.viewer(tx))]
+        return DatasetNotFoundError(
+            f"There is no dataset {ref.full_name}.",
+            hint=f"Datasets in {ref.namespace}: {', '.join(similar)}."
+            if similar
+            else "List datasets with: cordillera dataset list.",
+        )
 
 
 def meant_version(tx: Transaction, dataset: Dataset, number: int | None = None) -> DatasetVersion:
@@ -78,46 +229,6 @@ def meant_version(tx: Transaction, dataset: Dataset, number: int | None = None) 
             )
         return found
     return next((v for v in versions if v.lifecycle is Lifecycle.ACTIVE), versions[-1])
-
-
-def existing_namespace(tx: Transaction, name: str, *, lock: bool = False) -> Namespace:
-    """Return a namespace by name, locked until the transaction ends if asked, or raise ``NamespaceNotFoundError``."""
-    found = tx.namespaces.get(name, lock=lock)
-    if found is None:
-        raise NamespaceNotFoundError(
-            f"There is no namespace {name!r}.", hint=f"Create it with: cordillera namespace create {name}."
-        )
-    return found
-
-
-def existing_dataset(tx: Transaction, ref: DatasetRef, *, lock: bool = False) -> Dataset:
-    """Return a dataset by name, locked until the transaction ends if asked, or raise ``DatasetNotFoundError``."""
-    found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
-    if found is None and ref.version is None and tx.views.get(ref.namespace, ref.name) is not None:
-        raise DatasetNotFoundError(f"{ref.full_name} is a view, not a dataset.", hint="Read it in a query, with SQL.")
-    if found is None:
-        similar = [d.full_name for d in tx.datasets.page(ref.namespace, "", 10)]
-        raise DatasetNotFoundError(
-            f"There is no dataset {ref.full_name}.",
-            hint=f"Datasets in {ref.namespace}: {', '.join(similar)}."
-            if similar
-            else "List datasets with: cordillera dataset list.",
-        )
-    return found
-
-
-def existing_view(tx: Transaction, ref: DatasetRef, *, lock: bool = False) -> View:
-    """Return a view by name, locked until the transaction ends if asked, or raise ``ViewNotFoundError``."""
-    found = None if ref.version is not None else tx.views.get(ref.namespace, ref.name, lock=lock)
-    if found is None:
-        similar = [one.full_name for one in tx.views.page(ref.namespace, "", 10)]
-        raise ViewNotFoundError(
-            f"There is no view {ref}.",
-            hint=f"Views in {ref.namespace}: {', '.join(similar)}."
-            if similar
-            else "List views with: cordillera view list.",
-        )
-    return found
 
 
 def unversioned(name: str) -> DatasetRef:

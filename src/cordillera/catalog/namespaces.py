@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cordillera.catalog.lookup import existing_namespace, page_limit
+from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import Namespace
 from cordillera.spec.names import check_name
 from cordillera.spec.texts import changed_properties, check_texts
@@ -20,11 +21,12 @@ class NamespaceService:
 
     Args:
         store: The metadata store.
+        lookup: Finds what whoever acts may.
         clock: Time and ids.
     """
 
-    def __init__(self, store: MetadataStore, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: MetadataStore, lookup: Lookup, clock: Clock) -> None:
+        self._store, self._lookup, self._clock = store, lookup, clock
 
     def create(
         self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
@@ -35,12 +37,15 @@ class NamespaceService:
             InvalidNameError: If the name breaks the naming rules.
             InvalidInputError: If the owner, the description or a property is too long, or there are too many of these.
             AlreadyExistsError: If it is taken.
+            AccessDeniedError: If whoever acts may create nothing in the lake.
         """
         check_name(name, "namespace")
         check_texts("namespace", name, owner=owner, description=description)
         noted, now = changed_properties("namespace", name, {}, properties or {}), self._clock.now()
         namespace = Namespace(self._clock.new_id(), name, owner or current().principal, description, now, noted)
         with self._store.write() as tx:
+            mine = self._lookup.authorizer.acts_for(tx, namespace.owner)
+            self._lookup.lake(tx, Privilege.CREATE if mine else Privilege.ADMINISTER)
             tx.namespaces.insert(namespace)
             Trail(tx, now).audit("namespace.create", "namespace", name, {"owner": namespace.owner})
         return namespace
@@ -48,12 +53,12 @@ class NamespaceService:
     def get(self, name: str) -> Namespace:
         """Return a namespace by name, or raise ``NamespaceNotFoundError``."""
         with self._store.read() as tx:
-            return existing_namespace(tx, name)
+            return self._lookup.namespace(tx, name)
 
     def page(self, after: str = "", limit: int = 100) -> list[Namespace]:
         """Return a page of namespaces by name."""
         with self._store.read() as tx:
-            return tx.namespaces.page(after, page_limit(limit))
+            return tx.namespaces.page(after, page_limit(limit), viewer=self._lookup.viewer(tx))
 
     def update(
         self,
@@ -66,7 +71,9 @@ class NamespaceService:
         """Change a namespace's owner, description or properties: those that are named, where None removes."""
         check_texts("namespace", name, owner=owner, description=description)
         with self._store.write() as tx:
-            found = existing_namespace(tx, name, lock=True)
+            found = self._lookup.namespace(tx, name, Privilege.ALTER, lock=True)
+            if owner is not None and owner != found.owner:
+                self._lookup.namespace(tx, name, Privilege.ADMINISTER)
             changed = replace(
                 found,
                 owner=found.owner if owner is None else owner,
@@ -81,6 +88,6 @@ class NamespaceService:
     def delete(self, name: str) -> None:
         """Remove an empty namespace; raises ``NotEmptyError`` while it holds datasets."""
         with self._store.write() as tx:
-            existing_namespace(tx, name)
+            self._lookup.namespace(tx, name, Privilege.ADMINISTER)
             tx.namespaces.delete(name)
             Trail(tx, self._clock.now()).audit("namespace.delete", "namespace", name, {})

@@ -12,12 +12,13 @@ import pyarrow as pa
 from pyiceberg.schema import Schema
 from sqlglot import exp
 
-from cordillera.catalog.lookup import ResolvedDataset, resolve
+from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.views import ViewService, lake_name
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.expression import columns_used, pruning_expression
@@ -40,14 +41,17 @@ class QueryService:
     """Runs SELECT statements whose tables are datasets and views.
 
     Args:
-        store: Resolves names.
+        store, lookup: Resolve names.
         views: Knows what views stand for.
         tables: Reads rows.
         engine: Does the rest.
     """
 
-    def __init__(self, store: MetadataStore, views: ViewService, tables: TableService, engine: QueryEngine) -> None:
-        self._store, self._views, self._tables, self._engine = store, views, tables, engine
+    def __init__(
+        self, store: MetadataStore, lookup: Lookup, views: ViewService, tables: TableService, engine: QueryEngine
+    ) -> None:
+        self._store, self._lookup, self._views = store, lookup, views
+        self._tables, self._engine = tables, engine
         self._parsed: LruCache[object, Query] = LruCache(500)
         self._names = lru_cache(maxsize=500)(dataset_names)
 
@@ -68,6 +72,7 @@ class QueryService:
             InvalidSqlError: If it cannot be parsed, resolved or run.
             DatasetNotFoundError: If it names a dataset that does not exist.
             NotAllowedError: If a view reads itself.
+            AccessDeniedError: If it names something, or reads it by way of a view, that whoever asks may not read.
         """
         sql, inputs = self._inputs(sql, as_of or {})
         states = tuple((ref, one.target.version.id, one.schema.schema_id) for ref, one in inputs.items())
@@ -90,16 +95,16 @@ class QueryService:
             return self._expanded(tx, sql)
 
     def schema_of(self, ref: DatasetRef) -> Schema:
-        """Return the current schema of a dataset."""
+        """Return the current schema of a dataset, for a query that reads it."""
         with self._store.read() as tx:
-            version = resolve(tx, ref).version
+            version = self._lookup.resolve(tx, ref, Privilege.READ).version
         return self._tables.load(version).schema
 
     def _inputs(self, sql: str, moments: Mapping[str, AsOf]) -> tuple[str, dict[DatasetRef, _Input]]:
         """Return a query without views, and the datasets that it reads."""
         with self._store.read() as tx:  # one for all: no commit, also not to several datasets, happens in between
             sql = self._expanded(tx, sql)
-            targets = {ref: resolve(tx, ref) for ref in self._names(sql)}
+            targets = {ref: self._lookup.resolve(tx, ref, Privilege.READ) for ref in self._names(sql)}
             pinned = {ref: _pinned(tx, found.version, moments.get(ref.full_name)) for ref, found in targets.items()}
         return sql, {
             ref: _Input(target, pinned[ref], self._tables.schema_then(target.name, target.version, pinned[ref]))
@@ -107,9 +112,9 @@ class QueryService:
         }
 
     def _expanded(self, tx: Transaction, sql: str) -> str:
-        if not any(self._views.find(tx, ref) for ref in self._names(sql)):
+        if not any(self._views.readable(tx, ref) for ref in self._names(sql)):
             return sql
-        return expand_views(sql, lambda ref: self._views.find(tx, ref), lake_name(tx))
+        return expand_views(sql, lambda ref: self._views.readable(tx, ref), lake_name(tx))
 
     def _fold(self, conditions: Sequence[exp.Expr]) -> list[exp.Expr]:
         try:

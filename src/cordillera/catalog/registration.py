@@ -75,10 +75,11 @@ class RegistrationService:
             AlreadyExistsError, NamespaceNotFoundError, InvalidNameError, InvalidSchemaError: As their names say.
             CordilleraError: One of its kinds, if what is in the table may not be.
         """
+        dataset = self._catalog.new_dataset(name)
         location, version_id = self._place(metadata_location)
         if self._deletion.has_version(version_id):
             return self._deletion.restore_table(version_id, metadata_location, name)
-        found, dataset = self._read(metadata_location, location), self._catalog.new_dataset(name)
+        found = self._read(metadata_location, location)
         empty = external_table(_emptied(found))
         steps = list(self._steps(name, found, empty))
         state = _completed(steps[-1].after if steps else empty, found, metadata_location)

@@ -17,6 +17,9 @@ from cordillera.spec.merge import Operation
 from cordillera.spec.requirements import Requirement
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
+OTHER_DATASETS = "transaction-datasets"
+"""Property of a snapshot: the datasets that its transaction wrote to."""
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetWrite:
@@ -67,7 +70,7 @@ class TransactionMark:
     def properties(self) -> dict[str, str]:
         """The same, as snapshots have it."""
         message = {"message": self.message} if self.message else {}
-        return {"transaction": str(self.id), "transaction-datasets": ", ".join(self.datasets), **message}
+        return {"transaction": str(self.id), OTHER_DATASETS: ", ".join(self.datasets), **message}
 
 
 @dataclass(frozen=True, slots=True)

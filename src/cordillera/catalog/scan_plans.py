@@ -19,6 +19,7 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidInputError, UnknownColumnError
 from cordillera.predicate_codec import scan_filter_from_plain
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.refs import ancestors
 from cordillera.spec.scan_filter import PlainPredicate, all_of
@@ -102,7 +103,7 @@ class ScanPlanService:
                 condition that cannot be read; or if not only appends lie between its two snapshots.
             DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
         """
-        version = self._catalog.dataset(name).version
+        version = self._catalog.dataset(name, Privilege.READ).version
         metadata = self._tables.load(version)
         _check_moments(request)
         snapshot = _snapshot(name, metadata, request)
@@ -133,13 +134,13 @@ class ScanPlanService:
 
     def is_plan(self, name: str, plan_id: str) -> bool:
         """Tell whether an id stands for a plan of a dataset."""
-        version, content = self._catalog.dataset(name).version, self._tokens.read(plan_id)
+        version, content = self._catalog.dataset(name, Privilege.READ).version, self._tokens.read(plan_id)
         return content is not None and content["dataset_version"] == str(version.id) and "part" not in content
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _again(self, name: str, token: str, *, whole: bool) -> ScanPlan | None:
-        version, content = self._catalog.dataset(name).version, self._tokens.read(token)
+        version, content = self._catalog.dataset(name, Privilege.READ).version, self._tokens.read(token)
         if content is None or content["dataset_version"] != str(version.id) or whole == ("part" in content):
             return None
         if "digest" in content:

@@ -10,17 +10,9 @@ from uuid import UUID
 import pyarrow as pa
 
 from cordillera.catalog.lineage_names import rename_node
-from cordillera.catalog.lookup import (
-    ResolvedDataset,
-    existing_dataset,
-    existing_namespace,
-    meant_version,
-    page_limit,
-    present,
-    resolve,
-    unversioned,
-)
+from cordillera.catalog.lookup import Lookup, ResolvedDataset, meant_version, page_limit, unversioned
 from cordillera.catalog.new_table import TableOptions, new_table
+from cordillera.catalog.requests import OTHER_DATASETS
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
 from cordillera.catalog.trail import Trail
 from cordillera.errors import (
@@ -33,6 +25,7 @@ from cordillera.errors import (
 )
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import (
     Column,
     Dataset,
@@ -63,12 +56,13 @@ class CatalogService:
 
     Args:
         store: The metadata store.
+        lookup: Finds what whoever acts may.
         tables: Creates the tables behind dataset versions.
         clock: Time and ids.
     """
 
-    def __init__(self, store: MetadataStore, tables: TableService, clock: Clock) -> None:
-        self._store, self._tables, self._clock = store, tables, clock
+    def __init__(self, store: MetadataStore, lookup: Lookup, tables: TableService, clock: Clock) -> None:
+        self._store, self._lookup, self._tables, self._clock = store, lookup, tables, clock
 
     def create_dataset(
         self,
@@ -86,7 +80,7 @@ class CatalogService:
             name: ``namespace.dataset``.
             schema: Its columns.
             options: Key, sequence, partitioning and the like.
-            owner: Owner; empty takes the namespace's.
+            owner: Owner; empty takes the namespace's if whoever acts is or acts for him, else whoever acts.
             description: What it is about.
             tags: Labels for search.
 
@@ -107,7 +101,7 @@ class CatalogService:
         labels = _tags(name, tags)
         now = self._clock.now()
         with self._store.read() as tx:
-            namespace = existing_namespace(tx, ref.namespace)
+            namespace = self._lookup.namespace(tx, ref.namespace, Privilege.CREATE)
             if tx.views.get(ref.namespace, ref.name) is not None:
                 raise AlreadyExistsError(f"The view {ref} exists already.", hint="Choose another name.")
             if tx.datasets.get(ref.namespace, ref.name) is not None:
@@ -115,20 +109,19 @@ class CatalogService:
                     f"The dataset {ref} exists already.",
                     hint="Write to it, choose another name, or create a dataset version of it.",
                 )
-        return Dataset(
-            self._clock.new_id(), ref.namespace, ref.name, owner or namespace.owner, description, labels, now, now
-        )
+            owner = self._lookup.new_owner(tx, namespace, owner)
+        return Dataset(self._clock.new_id(), ref.namespace, ref.name, owner, description, labels, now, now)
 
     def create_dataset_version(
         self, name: str, schema: pa.Schema, options: TableOptions, *, active: bool = False
     ) -> ResolvedDataset:
         """Create the next dataset version beside the existing ones, unreleased unless ``active``."""
-        dataset = self.dataset(name).dataset
+        dataset = self.dataset(name, Privilege.ALTER).dataset
         number = max(v.number for v in self.dataset_versions(name)) + 1
         version = self._create_version(dataset, number, Lifecycle.UNRELEASED, schema, options)
         if active:
             self.set_lifecycle(str(dataset.ref(number)), Lifecycle.ACTIVE)
-        return self.dataset(str(dataset.ref(version.number)))
+        return self.dataset(str(dataset.ref(version.number)), Privilege.ALTER)
 
     def _create_version(
         self, dataset: Dataset, number: int, lifecycle: Lifecycle, schema: pa.Schema, options: TableOptions
@@ -177,20 +170,26 @@ class CatalogService:
             raise
         return version
 
-    def dataset(self, name: str) -> ResolvedDataset:
+    def dataset(self, name: str, needed: Privilege = Privilege.ADMINISTER, *further: Privilege) -> ResolvedDataset:
         """Return a dataset by name: the dataset version named, else the active one, else the newest.
+
+        Args:
+            name: The dataset, or one of its dataset versions.
+            needed, further: The privileges that whoever acts needs for what he is about to do; all of them unless it is
+                said that fewer do.
 
         Raises:
             DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
+            AccessDeniedError: If he lacks one.
         """
         ref = parse_dataset_ref(name)
         with self._store.read() as tx:
-            return resolve(tx, ref)
+            return self._lookup.resolve(tx, ref, needed, *further)
 
     def present(self, target: ResolvedDataset) -> ResolvedDataset:
-        """Return a dataset version as it is now; see the function of that name."""
+        """Return a dataset version as it is now; see ``Lookup.present``."""
         with self._store.read() as tx:
-            return present(tx, target)
+            return self._lookup.present(tx, target)
 
     def datasets(
         self, namespace: str | None = None, after: str = "", limit: int = 100, *, deleted: bool = False
@@ -198,13 +197,14 @@ class CatalogService:
         """Return a page of datasets by full name, of one namespace or all; live ones, or deleted ones."""
         with self._store.read() as tx:
             if namespace is not None:
-                existing_namespace(tx, namespace)
-            return tx.datasets.page(namespace, after, page_limit(limit), deleted=deleted)
+                self._lookup.namespace(tx, namespace)
+            viewer = self._lookup.viewer(tx)
+            return tx.datasets.page(namespace, after, page_limit(limit), deleted=deleted, viewer=viewer)
 
     def dataset_versions(self, name: str) -> list[DatasetVersion]:
         """Return all dataset versions of a dataset."""
         with self._store.read() as tx:
-            return tx.dataset_versions.page(existing_dataset(tx, parse_dataset_ref(name)).id)
+            return tx.dataset_versions.page(self._lookup.dataset(tx, parse_dataset_ref(name)).id)
 
     def columns(self, version: DatasetVersion) -> list[Column]:
         """Return the columns of a dataset version."""
@@ -223,24 +223,35 @@ class CatalogService:
             branch: Those committed to this branch and not published yet, or those on ``main``.
         """
         with self._store.read() as tx:
-            version = resolve(tx, parse_dataset_ref(name)).version
-            return tx.snapshots.page(version.id, before, page_limit(limit), branch)
+            version = self._lookup.resolve(tx, parse_dataset_ref(name), Privilege.READ).version
+            found = tx.snapshots.page(version.id, before, page_limit(limit), branch)
+            return [self._shown(tx, snapshot) for snapshot in found]
 
     def snapshot(self, name: str, sequence_number: int) -> Snapshot:
         """Return a snapshot, or raise ``SnapshotNotFoundError``."""
         with self._store.read() as tx:
-            version = resolve(tx, parse_dataset_ref(name)).version
+            version = self._lookup.resolve(tx, parse_dataset_ref(name), Privilege.READ).version
             found = tx.snapshots.get(version.id, sequence_number)
-        if found is None:
-            raise SnapshotNotFoundError(
-                f"{name} has no snapshot {sequence_number}.", hint=f"Its newest is {version.sequence_number}."
-            )
-        return found
+            if found is None:
+                raise SnapshotNotFoundError(
+                    f"{name} has no snapshot {sequence_number}.", hint=f"Its newest is {version.sequence_number}."
+                )
+            return self._shown(tx, found)
+
+    def _shown(self, tx: Transaction, snapshot: Snapshot) -> Snapshot:
+        """Return a snapshot without the names of what else its transaction wrote to, which are not for everybody."""
+        if OTHER_DATASETS not in snapshot.properties:
+            return snapshot
+        viewer = self._lookup.viewer(tx)
+        if viewer is None or viewer.sees_all(Privilege.DISCOVER):
+            return snapshot
+        shown = {key: value for key, value in snapshot.properties.items() if key != OTHER_DATASETS}
+        return replace(snapshot, properties=shown)
 
     def manifest(self, name: str, sequence_number: int) -> Manifest | None:
         """Return the manifest of a snapshot."""
         with self._store.read() as tx:
-            version = resolve(tx, parse_dataset_ref(name)).version
+            version = self._lookup.resolve(tx, parse_dataset_ref(name), Privilege.READ).version
             return tx.snapshots.manifest(version.id, sequence_number)
 
     def update_dataset(
@@ -254,7 +265,9 @@ class CatalogService:
         """Change what people say about a dataset: owner, description, tags."""
         check_texts("dataset", name, owner=owner, description=description)
         with self._store.write() as tx:
-            found = existing_dataset(tx, parse_dataset_ref(name), lock=True)
+            found = self._lookup.dataset(tx, parse_dataset_ref(name), Privilege.ALTER, lock=True)
+            if owner is not None and owner != found.owner:
+                self._lookup.require(tx, found, Privilege.ADMINISTER)
             changed = replace(
                 found,
                 owner=found.owner if owner is None else owner,
@@ -281,9 +294,12 @@ class CatalogService:
             name: The dataset.
             new_name: ``namespace.dataset``; both may be others.
 
+        In another namespace others may have more to say about it, so whoever moves it there has to administer it.
+
         Raises:
             NotAllowedError: If a job reads or writes it.
             AlreadyExistsError: If the new name is taken.
+            AccessDeniedError: If whoever acts may not.
             DatasetNotFoundError, NamespaceNotFoundError, InvalidNameError: As their names say.
         """
         ref, wanted = unversioned(name), unversioned(new_name)
@@ -291,14 +307,10 @@ class CatalogService:
         if wanted == ref:
             raise AlreadyExistsError(f"The dataset {ref} is called that already.", hint="Choose another name.")
         with self._store.write() as tx:
-            existing_namespace(tx, wanted.namespace)
-            found = existing_dataset(tx, ref, lock=True)
-            if jobs := tx.jobs.naming(found.full_name, _EXAMPLES + 1):
-                others = " and others" if len(jobs) > _EXAMPLES else ""
-                raise NotAllowedError(
-                    f"{found.full_name} cannot be renamed: the jobs {', '.join(jobs[:_EXAMPLES])}{others} name it.",
-                    hint="Delete them first, and create them again with the new name.",
-                )
+            needed = Privilege.ALTER if wanted.namespace == ref.namespace else Privilege.ADMINISTER
+            self._lookup.namespace(tx, wanted.namespace, Privilege.CREATE)
+            found = self._lookup.dataset(tx, ref, needed, lock=True)
+            self._refuse_named(tx, found)
             now = self._clock.now()
             renamed = replace(found, namespace=wanted.namespace, name=wanted.name, updated_at=now)
             tx.datasets.update(renamed)
@@ -310,6 +322,20 @@ class CatalogService:
             trail.dataset_changed(renamed, version, "renamed", {"from": found.full_name})
         return renamed
 
+    def _refuse_named(self, tx: Transaction, dataset: Dataset) -> None:
+        """Refuse to rename a dataset that jobs name; only who sees everything is told which."""
+        jobs, viewer = tx.jobs.naming(dataset.full_name, _EXAMPLES + 1), self._lookup.viewer(tx)
+        if jobs and viewer is not None and not viewer.sees_all(Privilege.DISCOVER):
+            raise NotAllowedError(
+                f"{dataset.full_name} cannot be renamed: jobs name it.", hint="Ask an administrator of the lake."
+            )
+        if jobs:
+            others = " and others" if len(jobs) > _EXAMPLES else ""
+            raise NotAllowedError(
+                f"{dataset.full_name} cannot be renamed: the jobs {', '.join(jobs[:_EXAMPLES])}{others} name it.",
+                hint="Delete them first, and create them again with the new name.",
+            )
+
     def set_lifecycle(self, name: str, lifecycle: Lifecycle) -> ResolvedDataset:
         """Change a dataset version's lifecycle. Activating one deprecates the one that was active.
 
@@ -318,7 +344,7 @@ class CatalogService:
         """
         ref = parse_dataset_ref(name)
         with self._store.write() as tx:
-            found = resolve(tx, ref)
+            found = self._lookup.resolve(tx, ref, Privilege.ALTER)
             check_transition(found.pinned_name, found.version.lifecycle, lifecycle)
             now = self._clock.now()
             if lifecycle is Lifecycle.ACTIVE:
@@ -330,7 +356,7 @@ class CatalogService:
             trail = Trail(tx, now)
             trail.audit("dataset.lifecycle", "dataset", str(ref), {"lifecycle": lifecycle})
             trail.dataset_changed(found.dataset, found.version, lifecycle)
-            return resolve(tx, found.dataset.ref(found.version.number))
+            return self._lookup.resolve(tx, found.dataset.ref(found.version.number))
 
     def search(
         self, text: str = "", filters: Mapping[str, str] | None = None, after: str = "", limit: int = 50
@@ -343,7 +369,8 @@ class CatalogService:
                 hint="Filters: namespace, owner, tag, lifecycle.",
             )
         with self._store.read() as tx:
-            return tx.search.search(text[:500], filters or {}, after, page_limit(limit))
+            viewer = self._lookup.viewer(tx)
+            return tx.search.search(text[:500], filters or {}, after, page_limit(limit), viewer=viewer)
 
 
 def _tags(name: str, tags: Sequence[str]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidInputError
 from cordillera.ports.commit_guard import CommitGuard, RowInspector
+from cordillera.spec.access import Privilege
 from cordillera.spec.expression import RowFilter, parse_row_filter
 from cordillera.spec.merge import Operation, parse_operation
 from cordillera.spec.refs import on_branch
@@ -122,7 +123,7 @@ class StagingService:
             CordilleraError: One of its kinds, if the dataset, the branch, the operation or the condition does not do.
         """
         operation = parse_operation(asked.operation)
-        target = self._catalog.dataset(asked.dataset)
+        target = self._catalog.dataset(asked.dataset, Privilege.WRITE, *_also_needed(asked))
         check_completes(target.name, asked.completes, asked.branch)
         metadata = self.view(target, asked.branch)
         return RequestedWrite(
@@ -162,6 +163,11 @@ def check_completes(name: str, completes: object, branch: str) -> None:
             f"A write to the branch {branch} completes nothing: readers of {name} do not see it.",
             hint="Complete the partition when the branch is published.",
         )
+
+
+def _also_needed(asked: DatasetWrite) -> tuple[Privilege, ...]:
+    """Return what a write needs besides: how many rows a condition meets tells of rows that are there."""
+    return () if asked.where is None else (Privilege.READ,)
 
 
 def _filter(asked: DatasetWrite, operation: Operation, name: str, metadata: TableMetadata) -> RowFilter | None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from cordillera.catalog.lookup import existing_namespace, existing_view, page_limit, unversioned
+from cordillera.catalog.lookup import Lookup, page_limit, unversioned
 from cordillera.catalog.trail import Trail
 from cordillera.errors import (
     AccessDeniedError,
@@ -23,6 +23,7 @@ from cordillera.errors import (
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.storage import Storage
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import View
 from cordillera.spec.event import Topic
 from cordillera.spec.names import DatasetRef, check_dataset_name, parse_dataset_ref
@@ -52,31 +53,43 @@ class ViewService:
 
     Args:
         store: Knows them by name.
+        lookup: Finds what whoever acts may.
         storage: Keeps their metadata files.
         clock: Time and ids.
     """
 
-    def __init__(self, store: MetadataStore, storage: Storage, clock: Clock) -> None:
-        self._store, self._storage, self._clock = store, storage, clock
+    def __init__(self, store: MetadataStore, lookup: Lookup, storage: Storage, clock: Clock) -> None:
+        self._store, self._lookup, self._storage, self._clock = store, lookup, storage, clock
         self._loaded: LruCache[str, ViewMetadata] = LruCache(_CACHED)
 
-    def view(self, name: str) -> ResolvedView:
-        """Return a view by name, or raise ``ViewNotFoundError``."""
+    def view(self, name: str, needed: Privilege = Privilege.READ) -> ResolvedView:
+        """Return a view by name, or raise ``ViewNotFoundError``. Its definition names what it reads."""
         with self._store.read() as tx:
-            found = existing_view(tx, parse_dataset_ref(name))
+            found = self._lookup.view(tx, parse_dataset_ref(name), needed)
         return ResolvedView(found, self._load(found))
 
     def views(self, namespace: str | None = None, after: str = "", limit: int = 100) -> list[View]:
         """Return a page of views by full name, of one namespace or all."""
         with self._store.read() as tx:
             if namespace is not None:
-                existing_namespace(tx, namespace)
-            return tx.views.page(namespace, after, page_limit(limit))
+                self._lookup.namespace(tx, namespace)
+            return tx.views.page(namespace, after, page_limit(limit), viewer=self._lookup.viewer(tx))
 
     def find(self, tx: Transaction, ref: DatasetRef) -> ViewMetadata | None:
         """Return the view of a name, within a transaction; None if the name is not a view's."""
         found = None if ref.version is not None else tx.views.get(ref.namespace, ref.name)
         return None if found is None else self._load(found)
+
+    def readable(self, tx: Transaction, ref: DatasetRef) -> ViewMetadata | None:
+        """Return the view of a name for a query; None if the name is not that of a view that may be discovered.
+
+        Raises:
+            AccessDeniedError: If whoever asks may discover it, and may not read it.
+        """
+        found = None if ref.version is not None else tx.views.get(ref.namespace, ref.name)
+        if found is None or Privilege.DISCOVER not in self._lookup.authorizer.on_dataset(tx, found, ref.namespace):
+            return None
+        return self._load(self._lookup.view(tx, ref, Privilege.READ))
 
     def create(self, name: str, updates: Sequence[ViewUpdate], *, owner: str = "") -> ResolvedView:
         """Create a view.
@@ -105,7 +118,10 @@ class ViewService:
             NotAllowedError: If the view is there, whatever it is called.
             AlreadyExistsError, NamespaceNotFoundError, InvalidNameError: As for ``create``.
         """
-        ref, (location, view_id) = _new_ref(name), self._place(metadata_location)
+        ref = _new_ref(name)
+        with self._store.read() as tx:
+            self._lookup.namespace(tx, ref.namespace, Privilege.CREATE)
+        location, view_id = self._place(metadata_location)
         try:
             metadata = ViewMetadata.from_json(self._storage.read(metadata_location), metadata_location)
             if metadata.location.rstrip("/") != location or metadata.view_uuid != str(view_id):
@@ -115,7 +131,9 @@ class ViewService:
             raise InvalidInputError(error.message, hint="Register a view by a metadata file of its own.") from error
         with self._store.read() as tx:
             if (known := tx.views.get_by_id(view_id)) is not None:
-                raise NotAllowedError(f"That is the view {known.full_name}.", hint="Rename that one.")
+                held = self._lookup.authorizer.on_dataset(tx, known, known.namespace)
+                called = f"the view {known.full_name}" if Privilege.DISCOVER in held else "another view"
+                raise NotAllowedError(f"That is {called}.", hint="Rename that one.")
         return self._insert(ref, metadata, "view.register", "registered", after=metadata_location)
 
     def change(self, name: str, requirements: Sequence[AssertViewUuid], updates: Sequence[ViewUpdate]) -> ResolvedView:
@@ -132,7 +150,7 @@ class ViewService:
             ViewNotFoundError: If there is none of the name.
         """
         for _ in range(_ATTEMPTS):
-            found = self.view(name)
+            found = self.view(name, Privilege.ALTER)
             check_view(requirements, found.metadata, name)
             metadata = change_view(found.metadata, updates, name, self._now_ms())
             if metadata == found.metadata:
@@ -152,8 +170,10 @@ class ViewService:
         """
         wanted, now = _new_ref(new_name), self._clock.now()
         with self._store.write() as tx:
-            existing_namespace(tx, wanted.namespace)
-            found = existing_view(tx, parse_dataset_ref(name), lock=True)
+            ref = parse_dataset_ref(name)
+            needed = Privilege.ALTER if wanted.namespace == ref.namespace else Privilege.ADMINISTER
+            self._lookup.namespace(tx, wanted.namespace, Privilege.CREATE)
+            found = self._lookup.view(tx, ref, needed, lock=True)
             if found.full_name == wanted.full_name:
                 raise AlreadyExistsError(f"The view {wanted} is called that already.", hint="Choose another name.")
             renamed = replace(found, namespace=wanted.namespace, name=wanted.name, updated_at=now)
@@ -167,7 +187,7 @@ class ViewService:
         """Remove a view. Its newest metadata file stays, by which it can be registered again."""
         now = self._clock.now()
         with self._store.write() as tx:
-            found = existing_view(tx, parse_dataset_ref(name), lock=True)
+            found = self._lookup.view(tx, parse_dataset_ref(name), Privilege.ADMINISTER, lock=True)
             tx.views.delete(found.id)
             trail = Trail(tx, now)
             trail.audit("view.drop", "view", found.full_name, {"metadata_location": found.metadata_location})
@@ -181,13 +201,13 @@ class ViewService:
         self, ref: DatasetRef, metadata: ViewMetadata, action: str, change: str, *, owner: str = "", after: str = ""
     ) -> ResolvedView:
         with self._store.read() as tx:
-            existing_namespace(tx, ref.namespace)
+            self._lookup.namespace(tx, ref.namespace, Privilege.CREATE)
             _check_free(tx, ref)
         self._check_no_cycle(str(ref), metadata)
         file, now = self._write(metadata, after), self._clock.now()
         try:
             with self._store.write() as tx:
-                owner = owner or existing_namespace(tx, ref.namespace).owner
+                owner = self._lookup.new_owner(tx, self._lookup.namespace(tx, ref.namespace), owner)
                 view = View(UUID(metadata.view_uuid), ref.namespace, ref.name, owner, metadata.location, file, now, now)
                 tx.views.insert(view)
                 trail = Trail(tx, now)

@@ -16,6 +16,7 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.staging import Digest, StagingService, check_completes, of_branch
 from cordillera.catalog.tables import TableService
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.merge import Operation
@@ -23,6 +24,9 @@ from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.table.prepared_write import StagedWrite
 from cordillera.table.write import TableWriter
+
+_LOOKING = (Privilege.WRITE, Privilege.READ)
+"""What a write needs that looks at the rows that are there, and tells of them."""
 
 
 class WriteService:
@@ -110,7 +114,7 @@ class WriteService:
         Raises:
             CordilleraError: One of its kinds. Nothing of the merge is visible then.
         """
-        target = self._catalog.dataset(name)
+        target = self._catalog.dataset(name, *_LOOKING)
         metadata = self._staging.view(target, branch)
         request = CommitRequest(
             idempotency_key=idempotency_key, request_hash=request_hash, completes=completes, branch=branch
@@ -137,7 +141,7 @@ class WriteService:
         self, name: str, where: str, *, idempotency_key: str | None = None, branch: str = MAIN_BRANCH
     ) -> CommitResult:
         """Delete the rows of a dataset, or of one of its branches, that satisfy a condition."""
-        target = self._catalog.dataset(name)
+        target = self._catalog.dataset(name, *_LOOKING)
         metadata = self._staging.view(target, branch)
         staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
         request = CommitRequest(
@@ -160,6 +164,7 @@ class WriteService:
         Raises:
             CordilleraError: As ``write``.
         """
+        self._catalog.dataset(name, *_LOOKING)
         write = self._staging.request(DatasetWrite(name, operation, rows, where, branch=branch))
         staged = write.stage()
         try:
@@ -171,7 +176,7 @@ class WriteService:
         self, name: str, rows: pa.RecordBatchReader, clauses: Sequence[MergeClause], *, branch: str = MAIN_BRANCH
     ) -> WriteExplanation:
         """Tell what ``merge`` would do, as ``explain_write`` does."""
-        target = self._catalog.dataset(name)
+        target = self._catalog.dataset(name, *_LOOKING)
         metadata = self._staging.view(target, branch)
         columns = [field.name for field in metadata.schema.fields]
         writer = TableWriter(self._tables.io, target.name)
@@ -180,7 +185,7 @@ class WriteService:
 
     def explain_delete(self, name: str, where: str, *, branch: str = MAIN_BRANCH) -> WriteExplanation:
         """Tell what ``delete_where`` would do, as ``explain_write`` does."""
-        target = self._catalog.dataset(name)
+        target = self._catalog.dataset(name, *_LOOKING)
         metadata = self._staging.view(target, branch)
         staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
         return TableWriter(self._tables.io, target.name).explain(staged, metadata)
@@ -190,10 +195,10 @@ class WriteService:
         request = CommitRequest(
             completes=partition, idempotency_key=idempotency_key, request_hash=f"complete {partition}"
         )
-        with self._commits.attempts(self._catalog.dataset(name).version.id) as attempts:
+        with self._commits.attempts(self._catalog.dataset(name, Privilege.WRITE).version.id) as attempts:
             for attempt in attempts:
                 with attempt:
-                    result = self._commits.commit(self._catalog.dataset(name), request)
+                    result = self._commits.commit(self._catalog.dataset(name, Privilege.WRITE), request)
         return result
 
     # --- helpers -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cordillera.cli import (
+    access,
     branch,
     completion,
     contract,
@@ -25,6 +26,8 @@ from cordillera.cli import (
     lineage,
     namespace,
     operations,
+    policy_tag,
+    role,
     run,
     snapshot,
     subscription,
@@ -63,7 +66,8 @@ _PANELS = {
         lineage.app,
     ],
     "Delivery and work": [target.app, subscription.app, job.app, run.app],
-    "Operations": [operations.event_app, operations.audit_app, operations.task_app, token.app, demo.app],
+    "Access": [access.app, role.app, policy_tag.app, token.app],
+    "Operations": [operations.event_app, operations.audit_app, operations.task_app, demo.app],
 }
 app = typer.Typer(
     name="cordillera",

@@ -12,6 +12,7 @@ import pyarrow as pa
 from cordillera.access.service import NewToken
 from cordillera.app import Application
 from cordillera.catalog.new_table import TableOptions
+from cordillera.client.access import LocalAccess
 from cordillera.client.backend import ContractDetails, DatasetDetails
 from cordillera.client.branches import LocalBranches
 from cordillera.client.evolution import LocalEvolution
@@ -25,6 +26,7 @@ from cordillera.maintenance.results import Orphan
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult
 from cordillera.spec.completion import Completion
@@ -34,7 +36,7 @@ from cordillera.spec.lineage import LineageGraph, Node
 _MOST_ORPHANS = 1000
 
 
-class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, LocalViews, LocalWork):
+class LocalBackend(LocalAccess, LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, LocalViews, LocalWork):
     """Implements ``LakeBackend`` on the services of an application.
 
     Args:
@@ -123,7 +125,7 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
 
     def dataset(self, name: str) -> DatasetDetails:
         """Return a dataset with one of its dataset versions."""
-        found = self.app.catalog.dataset(name)
+        found = self.app.catalog.dataset(name, Privilege.DISCOVER)
         return DatasetDetails(
             found.dataset,
             found.version,
@@ -187,15 +189,15 @@ class LocalBackend(LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, L
 
     def put_contract(self, name: str, text: str) -> ContractDetails:
         """Put a contract in force."""
-        return _contract_details(name, self.app.contracts.put(self.app.catalog.dataset(name), text))
+        return _contract_details(name, self.app.contracts.put(self.app.catalog.dataset(name, Privilege.ALTER), text))
 
     def contract(self, name: str) -> ContractDetails:
         """Return the contract in force."""
-        return _contract_details(name, self.app.contracts.get(self.app.catalog.dataset(name)))
+        return _contract_details(name, self.app.contracts.get(self.app.catalog.dataset(name, Privilege.DISCOVER)))
 
     def draft_contract(self, name: str) -> str:
         """Return an ODCS document to begin a contract from."""
-        return self.app.contracts.draft(self.app.catalog.dataset(name))
+        return self.app.contracts.draft(self.app.catalog.dataset(name, Privilege.DISCOVER))
 
     # --- completions ---------------------------------------------------------------------------------------------
 

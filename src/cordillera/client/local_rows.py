@@ -12,6 +12,7 @@ from cordillera.arrow_stream import limited
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.requests import DatasetWrite
 from cordillera.errors import SnapshotNotFoundError
+from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.catalog import Snapshot
 from cordillera.spec.explanation import WriteExplanation
@@ -27,7 +28,7 @@ class LocalRows:
 
     def schema(self, name: str, as_of: AsOf = None) -> pa.Schema:
         """Return the Arrow schema of a dataset."""
-        found = self.app.catalog.dataset(name)
+        found = self.app.catalog.dataset(name, Privilege.DISCOVER)
         return self.app.tables.schema(found.name, found.version, as_of)
 
     def scan(
@@ -40,7 +41,7 @@ class LocalRows:
         limit: int | None = None,
     ) -> pa.RecordBatchReader:
         """Stream rows of a dataset."""
-        found = self.app.catalog.dataset(name)
+        found = self.app.catalog.dataset(name, Privilege.READ)
         reader = self.app.tables.scan(found.name, found.version, columns=columns, where=where, as_of=as_of)
         return limited(reader, limit)
 
@@ -56,7 +57,7 @@ class LocalRows:
         limit: int | None = None,
     ) -> pa.RecordBatchReader:
         """Stream what changed in a dataset between two moments."""
-        found = self.app.catalog.dataset(name)
+        found = self.app.catalog.dataset(name, Privilege.READ)
         reader = self.app.tables.change_feed(
             found.name, found.version, after=after, upto=upto, columns=columns, where=where, net=net
         )
@@ -149,4 +150,4 @@ class LocalRows:
 
     def metadata_location(self, name: str) -> str:
         """Return the URI of the current Iceberg metadata file, for engines that read tables by path."""
-        return self.app.catalog.dataset(name).version.metadata_location
+        return self.app.catalog.dataset(name, Privilege.READ).version.metadata_location

@@ -89,6 +89,7 @@ class LocalWork:
 
     def verify_subscription(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake by keyed checksum."""
+        self.app.subscriptions.check_verifiable(subscription_id)
         return self.app.deliveries.verify(subscription_id)
 
     # --- jobs and runs -------------------------------------------------------------------------------------------

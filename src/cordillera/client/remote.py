@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from cordillera.access.service import NewToken
 from cordillera.catalog.new_table import TableOptions
+from cordillera.client.access import RemoteAccess
 from cordillera.client.backend import ContractDetails, DatasetDetails
 from cordillera.client.branches import RemoteBranches
 from cordillera.client.connection import Connection, path, segment_text
@@ -34,7 +35,9 @@ from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 
 
-class RemoteBackend(RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenance, RemoteViews, RemoteWork):
+class RemoteBackend(
+    RemoteAccess, RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenance, RemoteViews, RemoteWork
+):
     """Implements ``LakeBackend`` over the HTTP API.
 
     Args:

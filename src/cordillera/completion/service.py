@@ -8,6 +8,7 @@ from datetime import date
 from cordillera.catalog.service import CatalogService
 from cordillera.errors import WaitTimeoutError
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 
 _FIRST_LOOK_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
@@ -26,20 +27,20 @@ class CompletionService:
 
     def latest(self, dataset: str, partition: str | date) -> Completion | None:
         """Return the newest completion of a partition, or None if it is not complete."""
-        target = self._catalog.dataset(dataset)
+        target = self._catalog.dataset(dataset, Privilege.DISCOVER)
         label = partition_label(CompletionUnit(target.version.completion_unit), partition, target.name)
         with self._store.read() as tx:
             return tx.completions.latest(target.version.id, label)
 
     def completions(self, dataset: str, before: str | None = None, limit: int = 100) -> list[Completion]:
         """Return the newest completion of each partition, highest label first."""
-        target = self._catalog.dataset(dataset)
+        target = self._catalog.dataset(dataset, Privilege.DISCOVER)
         with self._store.read() as tx:
             return tx.completions.page(target.version.id, before, limit)
 
     def history(self, dataset: str, partition: str | date) -> list[Completion]:
         """Return every completion of a partition, newest first."""
-        target = self._catalog.dataset(dataset)
+        target = self._catalog.dataset(dataset, Privilege.DISCOVER)
         label = partition_label(CompletionUnit(target.version.completion_unit), partition, target.name)
         with self._store.read() as tx:
             return tx.completions.history(target.version.id, label)

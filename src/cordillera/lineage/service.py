@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from cordillera.catalog.lookup import Lookup
 from cordillera.errors import InvalidInputError
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import Viewer
 from cordillera.spec.lineage import Edge, LineageGraph, Node, NodeKind
 
 MOST_NEIGHBOURS = 25
@@ -17,10 +20,11 @@ class LineageService:
 
     Args:
         store: Keeps the edges.
+        lookup: Knows who asks; what he may not see is left out.
     """
 
-    def __init__(self, store: MetadataStore) -> None:
-        self._store = store
+    def __init__(self, store: MetadataStore, lookup: Lookup) -> None:
+        self._store, self._lookup = store, lookup
 
     def around(
         self, node: Node, *, upstream: int = 1, downstream: int = 1, neighbours: int = MOST_NEIGHBOURS
@@ -38,8 +42,9 @@ class LineageService:
         if not (0 <= upstream <= _MOST_DEPTH and 0 <= downstream <= _MOST_DEPTH):
             raise InvalidInputError(f"Lineage is shown up to {_MOST_DEPTH} datasets away.")
         with self._store.read() as tx:
-            above, more_above = _walk(tx, node, upstream, neighbours, up=True) if upstream else ([], {})
-            below, more_below = _walk(tx, node, downstream, neighbours, up=False) if downstream else ([], {})
+            walk = _Walk(tx, self._lookup.viewer(tx), neighbours)
+            above, more_above = walk.along(node, upstream, up=True) if upstream else ([], {})
+            below, more_below = walk.along(node, downstream, up=False) if downstream else ([], {})
         edges = tuple(sorted({*above, *below}))
         more: dict[Node, int] = {}
         for found in (more_above, more_below):
@@ -53,30 +58,39 @@ class LineageService:
         return [node for node in graph.nodes() if node != graph.focus]
 
 
-def _walk(tx: Transaction, start: Node, depth: int, limit: int, *, up: bool) -> tuple[list[Edge], dict[Node, int]]:
-    """Follow edges level by level; a job is passed through to the datasets behind it, and a target ends the flow."""
-    edges: list[Edge] = []
-    seen, level, remaining = {start}, [start], depth
-    while passing := [node for node in level if node.kind is NodeKind.JOB or (remaining > 0 and _leads_on(node, up))]:
-        found = tx.lineage.neighbours(passing, upstream=up, limit=limit)
-        edges += found
-        reached = dict.fromkeys(edge.source if up else edge.sink for edge in found)
-        if any(node.kind is not NodeKind.JOB for node in passing):
-            remaining -= 1
-        level = [node for node in reached if node not in seen]
-        seen.update(level)
-    return edges, _beyond(tx, seen, edges, up=up)
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A walk through the graph, as far as a viewer may see it, past so many neighbours of each node."""
+
+    tx: Transaction
+    viewer: Viewer | None
+    limit: int
+
+    def along(self, start: Node, depth: int, *, up: bool) -> tuple[list[Edge], dict[Node, int]]:
+        """Follow edges level by level; a job is passed through to what is behind it, and a target ends the flow."""
+        edges: list[Edge] = []
+        seen, level, remaining = {start}, [start], depth
+        while passing := [
+            node for node in level if node.kind is NodeKind.JOB or (remaining > 0 and _leads_on(node, up))
+        ]:
+            found = self.tx.lineage.neighbours(passing, upstream=up, limit=self.limit, viewer=self.viewer)
+            edges += found
+            reached = dict.fromkeys(edge.source if up else edge.sink for edge in found)
+            if any(node.kind is not NodeKind.JOB for node in passing):
+                remaining -= 1
+            level = [node for node in reached if node not in seen]
+            seen.update(level)
+        return edges, self._beyond(seen, edges, up=up)
+
+    def _beyond(self, nodes: set[Node], edges: Sequence[Edge], *, up: bool) -> dict[Node, int]:
+        """Return, for nodes with edges that are not shown, how many."""
+        shown: dict[Node, int] = {}
+        for edge in edges:
+            end = edge.sink if up else edge.source
+            shown[end] = shown.get(end, 0) + 1
+        degrees = self.tx.lineage.degree(sorted(nodes), upstream=up, viewer=self.viewer)
+        return {node: count - shown.get(node, 0) for node, count in degrees.items() if count > shown.get(node, 0)}
 
 
 def _leads_on(node: Node, up: bool) -> bool:
     return up or node.kind is not NodeKind.TARGET
-
-
-def _beyond(tx: Transaction, nodes: set[Node], edges: Sequence[Edge], *, up: bool) -> dict[Node, int]:
-    """Return, for nodes with edges that are not shown, how many."""
-    shown: dict[Node, int] = {}
-    for edge in edges:
-        end = edge.sink if up else edge.source
-        shown[end] = shown.get(end, 0) + 1
-    degrees = tx.lineage.degree(sorted(nodes), upstream=up)
-    return {node: count - shown.get(node, 0) for node, count in degrees.items() if count > shown.get(node, 0)}

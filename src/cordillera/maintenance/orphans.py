@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 
+from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
@@ -14,6 +15,7 @@ from cordillera.maintenance.results import Orphan, OrphanRemoval
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.storage import StoredObject, UnfinishedObject
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.table.reachable import place_of, referenced_files
 
@@ -29,20 +31,28 @@ class OrphanService:
 
     Args:
         store: Keeps the audit log.
+        lookup: Knows who may look at everything that is stored.
         catalog: Knows the tables.
         tables: Knows their files.
         clock: Time.
     """
 
-    def __init__(self, store: MetadataStore, catalog: CatalogService, tables: TableService, clock: Clock) -> None:
-        self._store, self._catalog, self._tables, self._clock = store, catalog, tables, clock
+    def __init__(
+        self, store: MetadataStore, lookup: Lookup, catalog: CatalogService, tables: TableService, clock: Clock
+    ) -> None:
+        self._store, self._lookup, self._catalog = store, lookup, catalog
+        self._tables, self._clock = tables, clock
 
     def find(self, older_than: timedelta) -> Iterator[Orphan]:
         """Yield files that no snapshot refers to, and what is stored of files that were never finished.
 
         Args:
             older_than: Younger files are passed over: a writer may be about to commit them, or be writing them.
+
+        Raises:
+            AccessDeniedError: If whoever asks does not administer the lake.
         """
+        self._check_allowed()
         return (orphan for orphan, _ in self._found(older_than))
 
     def _found(self, older_than: timedelta) -> Iterator[tuple[Orphan, StoredObject]]:
@@ -74,7 +84,9 @@ class OrphanService:
 
         Raises:
             NotAllowedError: If the age is below a day without ``force``.
+            AccessDeniedError: If whoever asks does not administer the lake.
         """
+        self._check_allowed()
         if older_than < LEAST_AGE and not (force or dry_run):
             raise NotAllowedError(
                 "Files younger than a day may belong to a write that is not done, so they are not removed.",
@@ -94,6 +106,10 @@ class OrphanService:
         if files and not dry_run:
             self._audit(result)
         return result
+
+    def _check_allowed(self) -> None:
+        with self._store.read() as tx:
+            self._lookup.lake(tx, Privilege.ADMINISTER)
 
     def _needed(self, version: DatasetVersion) -> set[str] | None:
         """Return the places of all files that a table needs as it is now; None if the table is gone.

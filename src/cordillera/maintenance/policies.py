@@ -16,6 +16,7 @@ from cordillera.maintenance.service import MaintenanceService, manifests_needed
 from cordillera.maintenance.statistics import StatisticsService
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.commit import RemoveProperties, SetProperties, Update
 from cordillera.spec.maintenance import (
     Advice,
@@ -66,7 +67,7 @@ class MaintenancePolicyService:
 
     def status(self, name: str) -> MaintenanceStatus:
         """Return what maintenance a dataset needs, and what it will take."""
-        target, metadata = self._load(name)
+        target, metadata = self._load(name, Privilege.READ)
         policy = MaintenancePolicy.or_usual(metadata.properties).under(metadata)
         counters = TableCounters.of(metadata)
         with self._store.read() as tx:
@@ -159,8 +160,8 @@ class MaintenancePolicyService:
         if _many(self._tables.io.files.manifests(metadata.current_snapshot)):
             self._maintenance.rewrite_manifests(name)
 
-    def _load(self, name: str) -> tuple[ResolvedDataset, TableMetadata]:
-        target = self._catalog.dataset(name)
+    def _load(self, name: str, needed: Privilege = Privilege.ALTER) -> tuple[ResolvedDataset, TableMetadata]:
+        target = self._catalog.dataset(name, needed)
         return target, self._tables.load(target.version)
 
 

@@ -21,6 +21,7 @@ from cordillera.maintenance.results import (
 )
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.maintenance import (
     CompactionOptions,
     MaintenancePolicy,
@@ -239,7 +240,7 @@ class MaintenanceService:
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _load(self, name: str) -> tuple[ResolvedDataset, TableMetadata]:
-        target = self._catalog.dataset(name)
+        target = self._catalog.dataset(name, Privilege.ALTER)
         return target, self._tables.load(target.version)
 
     def _commit(self, target: ResolvedDataset, prepared: PreparedWrite) -> None:

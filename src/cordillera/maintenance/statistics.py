@@ -13,6 +13,7 @@ from cordillera.errors import InvalidInputError, SnapshotNotFoundError
 from cordillera.maintenance.results import StatisticsRefresh
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.counting import counted
 from cordillera.spec.maintenance import (
     Advice,
@@ -52,7 +53,7 @@ class StatisticsService:
 
     def statistics(self, name: str) -> tuple[ColumnStatistics, ...]:
         """Return what is known of a dataset's columns, from the newest statistics that there are."""
-        metadata = self._tables.load(self._catalog.dataset(name).version)
+        metadata = self._tables.load(self._catalog.dataset(name, Privilege.READ).version)
         newest = TableStatistics.newest(metadata)
         return newest.columns(metadata) if newest else ()
 
@@ -71,7 +72,7 @@ class StatisticsService:
             SnapshotNotFoundError: If the snapshot that was counted has expired meanwhile.
         """
         begun = monotonic()
-        target = self._catalog.dataset(name)
+        target = self._catalog.dataset(name, Privilege.ALTER, Privilege.READ)
         metadata = self._tables.load(target.version)
         chosen = counted_columns(metadata, target.name, columns)
         if not chosen:
@@ -111,7 +112,7 @@ class StatisticsService:
             with self._commits.attempts(target.version.id) as attempts:
                 for attempt in attempts:
                     with attempt:
-                        now = self._catalog.dataset(target.pinned_name)
+                        now = self._catalog.dataset(target.pinned_name, Privilege.ALTER)
                         if self._tables.load(now.version).snapshot_by_id(update.snapshot_id) is None:
                             raise SnapshotNotFoundError(
                                 f"The snapshot of {target.name} whose values were counted has expired meanwhile.",

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.tables import TableService
+from cordillera.context import current
 from cordillera.errors import CordilleraError
 from cordillera.maintenance.orphans import OrphanService
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.counting import counted
 from cordillera.spec.subscription import SubscriptionState
 from cordillera.subscriptions.service import SubscriptionService
@@ -44,6 +47,7 @@ class DoctorService:
 
     Args:
         store, tables, subscriptions, orphans: What is examined.
+        lookup: Knows who may examine it.
         clock: Time.
     """
 
@@ -53,9 +57,10 @@ class DoctorService:
         tables: TableService,
         subscriptions: SubscriptionService,
         orphans: OrphanService,
+        lookup: Lookup,
         clock: Clock,
     ) -> None:
-        self._store, self._tables = store, tables
+        self._store, self._tables, self._lookup = store, tables, lookup
         self._subscriptions, self._orphan_files, self._clock = subscriptions, orphans, clock
 
     def examine(self, *, files: bool = True) -> list[Finding]:
@@ -64,7 +69,13 @@ class DoctorService:
         Args:
             files: Also look for files that no snapshot refers to, which lists everything in the storage. The other
                 checks take the same time in a lake of any size.
+
+        Raises:
+            AccessDeniedError: If whoever asks does not administer the lake.
         """
+        if not current().operator:  # who may examine it also where the database does not answer
+            with self._store.read() as tx:
+                self._lookup.lake(tx, Privilege.ADMINISTER)
         checks: list[tuple[str, Callable[[], Finding]]] = [
             ("metadata", self._metadata),
             ("storage", self._storage),

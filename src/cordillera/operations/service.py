@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 
+from cordillera.catalog.lookup import Lookup
 from cordillera.context import Lease, acting
 from cordillera.errors import CordilleraError, LeaseLostError, TransientError
 from cordillera.metrics import EVENTS_HANDLED, TASK_SECONDS, TASKS
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import Privilege
 from cordillera.spec.event import AuditEntry, Event, Task, Topic
 
 EventHandler = Callable[[Transaction, Event, Clock], None]
@@ -53,6 +55,7 @@ class OperationsService:
 
     Args:
         store: Keeps both.
+        lookup: Knows who may see what.
         clock: Time and ids.
         event_handlers: Who handles which topic.
         task_handlers: Who does which kind of task.
@@ -62,12 +65,13 @@ class OperationsService:
     def __init__(
         self,
         store: MetadataStore,
+        lookup: Lookup,
         clock: Clock,
         event_handlers: Mapping[Topic, Sequence[EventHandler]],
         task_handlers: Mapping[str, TaskHandler],
         terms: LeaseTerms | None = None,
     ) -> None:
-        self._store, self._clock = store, clock
+        self._store, self._lookup, self._clock = store, lookup, clock
         self._event_handlers, self._task_handlers = event_handlers, task_handlers
         self._terms = terms or LeaseTerms()
 
@@ -92,20 +96,34 @@ class OperationsService:
             return tx.events.unhandled_count() > 0
 
     def events(self, *, dataset: str | None = None, before: int | None = None, limit: int = 100) -> list[Event]:
-        """Return a page of events, newest first."""
+        """Return a page of events, newest first, about datasets that whoever asks may discover."""
         with self._store.read() as tx:
-            return tx.events.page(dataset=dataset, before=before, limit=limit)
+            viewer = self._lookup.viewer(tx)
+            found = tx.events.page(dataset=dataset, before=before, limit=limit, viewer=viewer)
+        everything = viewer is None or viewer.sees_all(Privilege.DISCOVER)
+        return found if everything else [replace(event, payload=_without_others(event.payload)) for event in found]
 
     def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
-        """Return a page of the audit log, newest first."""
+        """Return a page of the audit log, newest first; it takes an administrator of the lake."""
         with self._store.read() as tx:
+            self._lookup.lake(tx, Privilege.ADMINISTER)
             return tx.audit.page(object_name=object_name, before=before, limit=limit)
+
+    def check_may_monitor(self) -> None:
+        """Make sure that whoever asks may see all that is in the lake, as its metrics tell of it.
+
+        Raises:
+            AccessDeniedError: If he may not.
+        """
+        with self._store.read() as tx:
+            self._lookup.lake(tx, Privilege.DISCOVER)
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
     def tasks(self, *, state: str | None = None, after: UUID | None = None, limit: int = 100) -> list[Task]:
-        """Return a page of tasks."""
+        """Return a page of tasks; it takes an administrator of the lake."""
         with self._store.read() as tx:
+            self._lookup.lake(tx, Privilege.ADMINISTER)
             return tx.tasks.page(state=state, after=after, limit=limit)
 
     def task_counts(self) -> dict[tuple[str, str], int]:
@@ -125,7 +143,7 @@ class OperationsService:
         if task is None:
             return False
         lease = Lease(task.id, task.fencing_token)
-        with acting(f"worker:{worker}", task.trace_id, lease), self._heartbeat(lease):
+        with acting(f"worker:{worker}", task.trace_id, lease, operator=True), self._heartbeat(lease):
             self._perform(task, lease)
         return True
 
@@ -191,3 +209,11 @@ class OperationsService:
         finally:
             stopped.set()
             thread.join()
+
+
+def _without_others(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event's payload without the names of what else was concerned, which are not for everybody."""
+    shown = {key: value for key, value in payload.items() if key != "job"}
+    if "transaction" in shown:
+        shown["transaction"] = {key: value for key, value in shown["transaction"].items() if key != "datasets"}
+    return shown

@@ -74,6 +74,8 @@ class Subscription:
         cursor_schema_id: Schema under which it was delivered.
         delivered_at: When the last delivery was made.
         last_error: In plain words; empty while all is well.
+        on_behalf_of: The principal who has to be allowed to read the dataset whenever something is delivered; empty
+            where the lake's operator asked for it.
     """
 
     id: UUID
@@ -94,6 +96,7 @@ class Subscription:
     last_error: str
     created_at: datetime
     created_by: str
+    on_behalf_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class Job:
         a whole.
             ``$partition`` is the label.
         enabled: Whether completions start runs.
+        on_behalf_of: The principal who has to be allowed to read and write its datasets whenever it runs; empty where
+            the lake's operator made it.
     """
 
     id: UUID
@@ -45,6 +47,7 @@ class Job:
     description: str
     enabled: bool
     created_at: datetime
+    on_behalf_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from uuid import UUID
 import pyarrow as pa
 
 from cordillera.catalog.leases import fenced_write
+from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.tables import TableService
+from cordillera.context import acting
 from cordillera.errors import (
     CordilleraError,
     IncompatibleSchemaError,
@@ -33,6 +35,7 @@ from cordillera.ports.synchronizer import (
     TargetColumn,
     TargetTable,
 )
+from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.subscription import DELIVERING, Subscription, SubscriptionState, Verification
@@ -87,6 +90,7 @@ class DeliveryService:
 
     Args:
         store: Keeps subscriptions.
+        lookup: Knows who may read what, by now.
         tables: Reads datasets.
         engine: Compares.
         synchronizers: Builds synchronizers.
@@ -96,12 +100,13 @@ class DeliveryService:
     def __init__(
         self,
         store: MetadataStore,
+        lookup: Lookup,
         tables: TableService,
         engine: QueryEngine,
         synchronizers: SynchronizerFactory,
         clock: Clock,
     ) -> None:
-        self._store, self._tables, self._engine = store, tables, engine
+        self._store, self._lookup, self._tables, self._engine = store, lookup, tables, engine
         self._synchronizers, self._clock = synchronizers, clock
 
     def deliver(self, subscription_id: UUID) -> DeliveryResult | None:
@@ -120,6 +125,7 @@ class DeliveryService:
         if followed is None or followed.subscription.state not in DELIVERING:
             return None
         try:
+            self._check_allowed(followed.subscription)
             with self._connected(followed.subscription) as synchronizer:
                 return self._bring_up(followed, synchronizer)
         except TerminalError as error:
@@ -269,6 +275,14 @@ class DeliveryService:
         if subscription is None or version is None:
             return None
         return _Followed(subscription, version, self._tables.load(version))
+
+    def _check_allowed(self, subscription: Subscription) -> None:
+        """Make sure that whoever asked for a subscription may still read the dataset and write to the target."""
+        with acting(subscription.on_behalf_of or None), self._store.read() as tx:
+            dataset = tx.datasets.get_by_id(subscription.dataset_id)
+            if dataset is not None:
+                self._lookup.require(tx, dataset, Privilege.READ)
+            self._lookup.target(tx, subscription.target, Privilege.WRITE)
 
     def _advance(self, followed: _Followed, rows: int) -> None:
         with fenced_write(self._store, self._clock.now()) as tx:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
-from cordillera.catalog.lookup import ResolvedDataset
+from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
@@ -13,12 +14,12 @@ from cordillera.context import current
 from cordillera.errors import (
     InvalidInputError,
     SubscriptionNotFoundError,
-    TargetNotFoundError,
     UnknownColumnError,
 )
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.synchronizer import Synchronizer
+from cordillera.spec.access import Privilege
 from cordillera.spec.event import Topic
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.lineage import Edge, Node, NodeKind
@@ -42,6 +43,7 @@ class SubscriptionService:
 
     Args:
         store: Keeps them.
+        lookup: Knows who may see and do what.
         catalog: Resolves datasets.
         tables: Knows their columns.
         synchronizers: Builds synchronizers.
@@ -51,12 +53,13 @@ class SubscriptionService:
     def __init__(
         self,
         store: MetadataStore,
+        lookup: Lookup,
         catalog: CatalogService,
         tables: TableService,
         synchronizers: SynchronizerFactory,
         clock: Clock,
     ) -> None:
-        self._store, self._catalog, self._tables = store, catalog, tables
+        self._store, self._lookup, self._catalog, self._tables = store, lookup, catalog, tables
         self._synchronizers, self._clock = synchronizers, clock
 
     # --- targets -------------------------------------------------------------------------------------------------
@@ -73,8 +76,11 @@ class SubscriptionService:
         Raises:
             InvalidConfigurationError: If the kind is unknown or a setting is missing, unknown or wrong.
             TargetUnreachableError: If it cannot be reached.
+            AccessDeniedError: If whoever acts does not administer the lake.
         """
         check_name(name, "target")
+        with self._store.read() as tx:
+            self._lookup.lake(tx, Privilege.ADMINISTER)
         synchronizer = self._synchronizers(kind, config)
         try:
             if check:
@@ -90,16 +96,17 @@ class SubscriptionService:
     def target(self, name: str) -> Target:
         """Return a target by name, or raise ``TargetNotFoundError``."""
         with self._store.read() as tx:
-            return _existing_target(tx, name)
+            return self._lookup.target(tx, name)
 
     def targets(self, after: str = "", limit: int = 100) -> list[Target]:
         """Return a page of targets by name."""
         with self._store.read() as tx:
-            return tx.targets.page(after, limit)
+            return tx.targets.page(after, limit, viewer=self._lookup.viewer(tx))
 
     def check_target(self, name: str) -> None:
         """Connect to a target and make sure that tables could be written, changing nothing."""
-        target = self.target(name)
+        with self._store.read() as tx:
+            target = self._lookup.target(tx, name, Privilege.WRITE)
         synchronizer = self._synchronizers(target.kind, target.config)
         try:
             synchronizer.check()
@@ -109,7 +116,7 @@ class SubscriptionService:
     def delete_target(self, name: str) -> None:
         """Remove a target that no subscription uses any more."""
         with self._store.write() as tx:
-            _existing_target(tx, name)
+            self._lookup.target(tx, name, Privilege.ADMINISTER)
             tx.targets.delete(name)
             Trail(tx, self._clock.now()).audit("target.delete", "target", name, {})
 
@@ -140,9 +147,10 @@ class SubscriptionService:
         Raises:
             AlreadyExistsError: If the target's table belongs to another subscription.
             UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
+            AccessDeniedError: If whoever acts may not read the dataset, or not write to the target.
         """
         check_texts("subscription to", dataset, consumer=consumer, purpose=purpose)
-        found = self._catalog.dataset(dataset)
+        found = self._catalog.dataset(dataset, Privilege.READ)
         self._check_wishes(found, columns, row_filter)
         now = self._clock.now()
         subscription = Subscription(
@@ -164,9 +172,10 @@ class SubscriptionService:
             last_error="",
             created_at=now,
             created_by=current().principal,
+            on_behalf_of=current().authority,
         )
         with self._store.write() as tx:
-            _existing_target(tx, target)
+            self._lookup.target(tx, target, Privilege.WRITE)
             tx.subscriptions.insert(subscription)
             flows = Edge(
                 Node(NodeKind.DATASET, subscription.dataset),
@@ -181,7 +190,7 @@ class SubscriptionService:
     def subscription(self, subscription_id: UUID) -> Subscription:
         """Return a subscription by id, or raise ``SubscriptionNotFoundError``."""
         with self._store.read() as tx:
-            return existing_subscription(tx, subscription_id)
+            return self._existing(tx, subscription_id)
 
     def subscriptions(
         self,
@@ -192,31 +201,51 @@ class SubscriptionService:
         after: UUID | None = None,
         limit: int = 100,
     ) -> list[SubscriptionStatus]:
-        """Return a page of subscriptions with their distance from the datasets."""
-        dataset_id = self._catalog.dataset(dataset).dataset.id if dataset else None
+        """Return a page of subscriptions with their distance from the datasets.
+
+        Whoever asks gets those that are his, and those of datasets that he administers.
+        """
+        dataset_id = self._catalog.dataset(dataset, Privilege.DISCOVER).dataset.id if dataset else None
         wanted = _state(state) if state else None
         with self._store.read() as tx:
-            found = tx.subscriptions.page(dataset_id=dataset_id, target=target, state=wanted, after=after, limit=limit)
+            viewer = self._lookup.viewer(tx)
+            found = tx.subscriptions.page(
+                dataset_id=dataset_id, target=target, state=wanted, after=after, limit=limit, viewer=viewer
+            )
             return [_status(tx, subscription) for subscription in found]
 
     def status(self, subscription_id: UUID) -> SubscriptionStatus:
         """Return a subscription with its distance from the dataset."""
         with self._store.read() as tx:
-            return _status(tx, existing_subscription(tx, subscription_id))
+            return _status(tx, self._existing(tx, subscription_id))
 
     def pause(self, subscription_id: UUID) -> Subscription:
         """Stop deliveries; the cursor stays where it is."""
         return self._set_state(subscription_id, SubscriptionState.PAUSED, "pause")
 
     def resume(self, subscription_id: UUID) -> Subscription:
-        """Deliver again, beginning with everything missed."""
-        with self._store.read() as tx:
-            delivered = existing_subscription(tx, subscription_id).cursor_sequence is not None
+        """Deliver again, beginning with everything missed, and from now on behalf of whoever acts.
+
+        Raises:
+            AccessDeniedError: If he may not read the dataset, or not write to the target.
+        """
+        with self._store.write() as tx:
+            found = self._existing(tx, subscription_id)
+            self._check_following(tx, found)
+            tx.subscriptions.entrust(subscription_id, current().authority)
+            delivered = found.cursor_sequence is not None
         wanted = SubscriptionState.LIVE if delivered else SubscriptionState.PROVISIONING
         return self._set_state(subscription_id, wanted, "resume")
 
     def revoke(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
-        """End a subscription for good. Its table in the target stays as it is unless ``keep_rows`` is false."""
+        """End a subscription for good. Its table in the target stays as it is unless ``keep_rows`` is false.
+
+        Raises:
+            AccessDeniedError: If rows are to go, and whoever acts may not write to the target.
+        """
+        if not keep_rows:
+            with self._store.read() as tx:
+                self._lookup.target(tx, self._existing(tx, subscription_id).target, Privilege.WRITE)
         ended = self._set_state(subscription_id, SubscriptionState.REVOKED, "revoke")
         with self._store.write() as tx:
             tx.tasks.enqueue(
@@ -230,14 +259,40 @@ class SubscriptionService:
             tx.lineage.remove(Node(NodeKind.TARGET, f"{ended.target}:{ended.target_table}"))
         return ended
 
+    def check_verifiable(self, subscription_id: UUID) -> None:
+        """Make sure that whoever acts may be told how a target and the rows it should have differ.
+
+        Raises:
+            SubscriptionNotFoundError: If there is no such subscription.
+            AccessDeniedError: If he may not read the dataset.
+        """
+        with self._store.read() as tx:
+            found = tx.datasets.get_by_id(self._existing(tx, subscription_id).dataset_id)
+            if found is not None:
+                self._lookup.require(tx, found, Privilege.READ)
+
     # --- helpers -------------------------------------------------------------------------------------------------
+
+    def _existing(self, tx: Transaction, subscription_id: UUID) -> Subscription:
+        found = tx.subscriptions.get(subscription_id, viewer=self._lookup.viewer(tx))
+        if found is None:
+            raise SubscriptionNotFoundError(
+                f"There is no subscription {subscription_id}.", hint="List them with: cordillera subscription list."
+            )
+        return found
+
+    def _check_following(self, tx: Transaction, subscription: Subscription) -> None:
+        dataset = tx.datasets.get_by_id(subscription.dataset_id)
+        if dataset is not None:
+            self._lookup.require(tx, dataset, Privilege.READ)
+        self._lookup.target(tx, subscription.target, Privilege.WRITE)
 
     def _set_state(self, subscription_id: UUID, wanted: SubscriptionState, action: str) -> Subscription:
         with self._store.write() as tx:
-            found = existing_subscription(tx, subscription_id)
+            found = self._existing(tx, subscription_id)
             check_transition(found, wanted)
             tx.subscriptions.set_state(subscription_id, wanted, "", self._clock.now())
-            changed = existing_subscription(tx, subscription_id)
+            changed = replace(found, state=wanted, last_error="")
             enqueue_delivery(tx, changed, self._clock)
             self._changed(tx, changed, action)
         return changed
@@ -259,23 +314,6 @@ class SubscriptionService:
         trail.event(Topic.SUBSCRIPTION_CHANGED, subscription.dataset, subscription.dataset_version_id, payload)
         details = {"dataset": subscription.dataset, "target": subscription.target, "state": subscription.state}
         trail.audit(f"subscription.{action}", "subscription", str(subscription.id), details)
-
-
-def existing_subscription(tx: Transaction, subscription_id: UUID) -> Subscription:
-    """Return a subscription within a transaction, or raise ``SubscriptionNotFoundError``."""
-    found = tx.subscriptions.get(subscription_id)
-    if found is None:
-        raise SubscriptionNotFoundError(
-            f"There is no subscription {subscription_id}.", hint="List them with: cordillera subscription list."
-        )
-    return found
-
-
-def _existing_target(tx: Transaction, name: str) -> Target:
-    found = tx.targets.get(name)
-    if found is None:
-        raise TargetNotFoundError(f"There is no target {name!r}.", hint="List them with: cordillera target list.")
-    return found
 
 
 def _status(tx: Transaction, subscription: Subscription) -> SubscriptionStatus:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from starlette.datastructures import QueryParams
 
 from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
-from cordillera.errors import ContractNotFoundError, NotFoundError
+from cordillera.errors import AccessDeniedError, ContractNotFoundError, NotFoundError
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
@@ -27,6 +27,7 @@ from cordillera.web.preview import preview_of
 _PREVIEW_ROWS, _COMPLETIONS, _SUBSCRIPTIONS, _ACTIVITIES = 50, 100, 100, 25
 _MOST_EXPANDED, _IMPACT_DEPTH, _MOST_AFFECTED = 10, 10, 50
 
+_T = TypeVar("_T")
 _parsed = lru_cache(maxsize=200)(parse_contract)
 
 
@@ -94,7 +95,7 @@ def health(visit: Visit) -> Health:
 
 
 def _overview(visit: Visit) -> dict[str, Any]:
-    latest = visit.lake.snapshots(visit.name, limit=1)
+    latest = _allowed(lambda: visit.lake.snapshots(visit.name, limit=1))
     return {
         "snippets": views.snippets(visit.name, visit.details, visit.base_url),
         "latest_snapshot": latest[0] if latest else None,
@@ -215,8 +216,16 @@ def _owner(lake: LakeBackend, node: Node) -> str:
 def _activity(visit: Visit) -> dict[str, Any]:
     return {
         "events": visit.lake.events(dataset=visit.full_name, limit=_ACTIVITIES),
-        "audit": visit.lake.audit(object_name=visit.full_name, limit=_ACTIVITIES),
+        "audit": _allowed(lambda: visit.lake.audit(object_name=visit.full_name, limit=_ACTIVITIES)),
     }
+
+
+def _allowed(load: Callable[[], list[_T]]) -> list[_T]:
+    """Return what a part of a page shows; nothing to who may see the rest of it only."""
+    try:
+        return load()
+    except AccessDeniedError:
+        return []
 
 
 TABS: Mapping[str, Callable[[Visit], dict[str, Any]]] = {

@@ -10,10 +10,11 @@ from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.trail import Trail
 from cordillera.catalog.writes import WriteService
-from cordillera.context import current
+from cordillera.context import acting, current
 from cordillera.errors import InvalidPartitionError, LeaseLostError, TerminalError, TransientError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.completion import CompletionUnit, partition_label
 from cordillera.spec.event import Topic
@@ -59,7 +60,8 @@ class RunService:
             return None
         job, run, moments = begun
         try:
-            run = self._compute(job, run, moments)
+            with acting(job.on_behalf_of or None):
+                run = self._compute(job, run, moments)
         except TransientError as error:
             if not isinstance(error, LeaseLostError):
                 self._note(replace(run, error=str(error)))
@@ -109,7 +111,7 @@ class RunService:
 
     def _output_partition(self, job: Job, partition: str) -> str | None:
         """Return the partition of the output that a run completes; None if the output is cut differently."""
-        unit = CompletionUnit(self._catalog.dataset(job.output).version.completion_unit)
+        unit = CompletionUnit(self._catalog.dataset(job.output, Privilege.WRITE).version.completion_unit)
         try:
             return partition_label(unit, partition, job.output)
         except InvalidPartitionError:

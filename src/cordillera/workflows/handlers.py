@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cordillera.catalog.lookup import resolve
+from cordillera.catalog.lookup import meant_version
 from cordillera.context import current
 from cordillera.errors import NotFoundError
 from cordillera.ports.clock import Clock
@@ -35,8 +35,13 @@ def input_completions(tx: Transaction, job: Job, partition: str) -> tuple[dict[s
     found: dict[str, Completion] = {}
     missing = []
     for dataset in job.inputs:
+        ref = parse_dataset_ref(dataset)
+        found_dataset = tx.datasets.get(ref.namespace, ref.name)
+        if found_dataset is None:
+            missing.append(dataset)
+            continue
         try:
-            version = resolve(tx, parse_dataset_ref(dataset)).version
+            version = meant_version(tx, found_dataset, ref.version)
         except NotFoundError:
             missing.append(dataset)
             continue

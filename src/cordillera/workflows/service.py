@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from cordillera.catalog.lookup import resolve
+from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.trail import Trail
@@ -14,6 +14,7 @@ from cordillera.context import current
 from cordillera.errors import InvalidInputError, InvalidSqlError, JobNotFoundError, NotAllowedError, RunNotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import Privilege
 from cordillera.spec.completion import CompletionUnit
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.lineage import Edge, Node, NodeKind
@@ -31,13 +32,17 @@ class WorkflowService:
 
     Args:
         store: Keeps them.
+        lookup: Knows who may see and do what.
         catalog: Resolves datasets.
         queries: Knows schemas.
         clock: Time and ids.
     """
 
-    def __init__(self, store: MetadataStore, catalog: CatalogService, queries: QueryService, clock: Clock) -> None:
-        self._store, self._catalog, self._queries, self._clock = store, catalog, queries, clock
+    def __init__(
+        self, store: MetadataStore, lookup: Lookup, catalog: CatalogService, queries: QueryService, clock: Clock
+    ) -> None:
+        self._store, self._lookup, self._catalog = store, lookup, catalog
+        self._queries, self._clock = queries, clock
 
     def create_job(
         self,
@@ -66,8 +71,10 @@ class WorkflowService:
             DatasetNotFoundError: If an input or the output does not exist.
             NotAllowedError: If an input is cut into other partitions than the others, or is the output itself.
             AlreadyExistsError: If the name is taken.
+            AccessDeniedError: If whoever acts may not create anything in its namespace, read what it reads, or write
+                what it writes.
         """
-        parse_dataset_ref(name)
+        ref = parse_dataset_ref(name)
         check_texts("job", name, owner=owner, description=description)
         read = dict.fromkeys(ref.full_name for ref in dataset_names(self._queries.without_views(sql)))
         reads = tuple(inputs) or tuple(read)
@@ -77,11 +84,14 @@ class WorkflowService:
                 hint="Name a dataset in its FROM, or among its inputs.",
             )
         writes = output or name
+        with self._store.read() as tx:
+            if self._lookup.viewer(tx) is not None:  # the operator's jobs may have names of no namespace
+                self._lookup.namespace(tx, ref.namespace, Privilege.CREATE)
         self._check(name, sql, reads, writes, output_condition)
         context, now = current(), self._clock.now()
         job = Job(
             self._clock.new_id(), name, sql, reads, writes, output_condition, owner or context.principal, description,
-            True, now,
+            True, now, context.authority,
         )  # fmt: skip
         with self._store.write() as tx:
             tx.jobs.insert(job)
@@ -92,17 +102,26 @@ class WorkflowService:
     def job(self, name: str) -> Job:
         """Return a job by name, or raise ``JobNotFoundError``."""
         with self._store.read() as tx:
-            return _existing_job(tx, name)
+            return self._existing(tx, name)
 
     def jobs(self, after: str = "", limit: int = 100) -> list[Job]:
         """Return a page of jobs by name."""
         with self._store.read() as tx:
-            return tx.jobs.page(after, limit)
+            return tx.jobs.page(after, limit, viewer=self._lookup.viewer(tx))
 
     def set_enabled(self, name: str, enabled: bool) -> Job:
-        """Let completions start runs of a job, or stop them doing so."""
+        """Let completions start runs of a job, from then on behalf of whoever acts, or stop them doing so.
+
+        Raises:
+            AccessDeniedError: If he lets them, and may not read what it reads, or write what it writes.
+        """
+        if enabled:
+            job = self.job(name)
+            self._check(name, job.sql, job.inputs, job.output, job.output_condition)
         with self._store.write() as tx:
-            changed = replace(_existing_job(tx, name), enabled=enabled)
+            found = self._existing(tx, name)
+            authority = current().authority if enabled else found.on_behalf_of
+            changed = replace(found, enabled=enabled, on_behalf_of=authority)
             tx.jobs.update(changed)
             action = "job.enable" if enabled else "job.disable"
             Trail(tx, self._clock.now()).audit(action, "job", name, {})
@@ -111,7 +130,7 @@ class WorkflowService:
     def delete_job(self, name: str) -> None:
         """Remove a job and its runs; the dataset it wrote stays."""
         with self._store.write() as tx:
-            _existing_job(tx, name)
+            self._existing(tx, name)
             tx.jobs.delete(name)
             tx.lineage.remove(Node(NodeKind.JOB, name))
             Trail(tx, self._clock.now()).audit("job.delete", "job", name, {})
@@ -121,9 +140,11 @@ class WorkflowService:
 
         Raises:
             NotAllowedError: Naming the inputs that are not complete.
+            AccessDeniedError: If whoever acts may not write what it writes.
         """
         with self._store.write() as tx:
-            job = _existing_job(tx, name)
+            job = self._existing(tx, name)
+            self._lookup.resolve(tx, parse_dataset_ref(job.output), Privilege.WRITE)
             completions, missing = input_completions(tx, job, partition)
             if missing:
                 raise NotAllowedError(
@@ -138,7 +159,7 @@ class WorkflowService:
     def run(self, run_id: UUID) -> Run:
         """Return a run by id, or raise ``RunNotFoundError``."""
         with self._store.read() as tx:
-            found = tx.runs.get(run_id)
+            found = tx.runs.get(run_id, viewer=self._lookup.viewer(tx))
         if found is None:
             raise RunNotFoundError(f"There is no run {run_id}.", hint="List them with: cordillera run list.")
         return found
@@ -156,21 +177,22 @@ class WorkflowService:
         wanted = _state(state) if state else None
         with self._store.read() as tx:
             if job is not None:
-                _existing_job(tx, job)
-            return tx.runs.page(job=job, state=wanted, partition=partition, before=before, limit=limit)
+                self._existing(tx, job)
+            viewer = self._lookup.viewer(tx)
+            return tx.runs.page(job=job, state=wanted, partition=partition, before=before, limit=limit, viewer=viewer)
 
     def run_counts(self) -> dict[tuple[str, RunState], int]:
         """Return how many runs each job has in each state."""
         with self._store.read() as tx:
-            return tx.runs.counts()
+            return tx.runs.counts(viewer=self._lookup.viewer(tx))
 
     def waiting(self, name: str, limit: int = 50) -> list[Waiting]:
         """Return the partitions that some inputs of a job are complete for and others are not, latest first."""
         with self._store.read() as tx:
-            job = _existing_job(tx, name)
+            job = self._existing(tx, name)
             labels: set[str] = set()
             for dataset in job.inputs:
-                version = resolve(tx, parse_dataset_ref(dataset)).version
+                version = self._lookup.resolve(tx, parse_dataset_ref(dataset)).version
                 labels |= {completion.partition for completion in tx.completions.page(version.id, None, limit)}
             found = []
             for label in sorted(labels, reverse=True)[:limit]:
@@ -181,13 +203,21 @@ class WorkflowService:
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
+    def _existing(self, tx: Transaction, name: str) -> Job:
+        found = tx.jobs.get(name, viewer=self._lookup.viewer(tx))
+        if found is None:
+            raise JobNotFoundError(f"There is no job {name!r}.", hint="List them with: cordillera job list.")
+        return found
+
     def _check(self, name: str, sql: str, inputs: Sequence[str], output: str, condition: str) -> None:
         if output in inputs:
             raise NotAllowedError(
                 f"The job {name} reads what it writes, {output}; it would start itself for ever.",
                 hint="Let it write another dataset.",
             )
-        units = {CompletionUnit(self._catalog.dataset(dataset).version.completion_unit) for dataset in inputs}
+        self._catalog.dataset(output, Privilege.WRITE, Privilege.READ)
+        read = [self._catalog.dataset(dataset, Privilege.READ) for dataset in inputs]
+        units = {CompletionUnit(one.version.completion_unit) for one in read}
         if len(units) > 1:
             raise NotAllowedError(
                 f"The inputs of {name} are cut into different partitions: {', '.join(sorted(units))}.",
@@ -216,13 +246,6 @@ def bind_condition(condition: str, partition: str) -> str:
     """Return an output condition with ``$partition`` replaced by a literal."""
     bound = bind_text(f"SELECT 1 WHERE {condition}", {"partition": partition})
     return bound.split(" WHERE ", 1)[1]
-
-
-def _existing_job(tx: Transaction, name: str) -> Job:
-    found = tx.jobs.get(name)
-    if found is None:
-        raise JobNotFoundError(f"There is no job {name!r}.", hint="List them with: cordillera job list.")
-    return found
 
 
 def _state(text: str) -> RunState:

@@ -21,6 +21,7 @@ from cordillera.adapters.db.engine import open_database
 from cordillera.adapters.db.schema import datasets, metadata, namespaces
 from cordillera.adapters.db.session import open_session
 from cordillera.errors import AlreadyExistsError, CordilleraError, InvalidConfigurationError, SchemaTooNewError
+from cordillera.spec.access import Privilege
 from cordillera.testing.metadata_samples import NOW, dataset, view
 
 _FTS = "search_words"
@@ -187,6 +188,26 @@ def test_datasets_of_an_older_database_keep_their_names(empty_url: str, revision
             tx.datasets.update(replace(made, name="gone"))
         tx.datasets.update(replace(made, name="bought"))
         tx.views.insert(view("sales.orders"))
+    store.close()
+
+
+def test_who_had_a_token_administers_the_lake_from_then_on(empty_url: str) -> None:
+    _migrate_to(empty_url, "0012")
+    for number, principal in enumerate(("ana", "user:ana", "service:etl", "anything: goes")):
+        identity = f"00000000-0000-4000-8000-00000000000{number}"
+        _run(
+            empty_url,
+            "INSERT INTO tokens (id, name, principal, hash, created_at) VALUES "
+            f"('{identity}', '{number}', '{principal}', '{number}', '2026-01-01 00:00:00+00:00')",
+        )
+    store = open_metadata_store(empty_url)
+    store.migrate()
+    with store.read() as tx:
+        granted = tx.grants.page(limit=9)
+        assert sorted(one.principal for one in granted) == ["service:etl", "user:ana", "user:anything: goes"]
+        assert {(one.privilege, one.on, one.grant_option) for one in granted} == {("administer", "lake", False)}
+        viewer = tx.grants.viewer("user:ana", NOW)
+        assert viewer.on_lake == set(Privilege)
     store.close()
 
 

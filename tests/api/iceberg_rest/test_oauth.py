@@ -18,6 +18,7 @@ from cordillera.access.service import NewToken
 from cordillera.access.signed_tokens import Signer
 from cordillera.app import Application, create_lake
 from cordillera.server import create_server
+from cordillera.spec.access import THE_LAKE, Privilege
 from tests.api.iceberg_rest.test_commits import refused
 from tests.api.test_auth import LateClock, bearer
 
@@ -26,6 +27,7 @@ EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 @pytest.fixture
 def made(app: Application) -> Iterator[NewToken]:
+    app.grants.grant("user:engine", Privilege.ADMINISTER, THE_LAKE)
     made = app.access.create_token(f"engine ü+% {uuid4()}", principal="user:engine")
     yield made
     app.access.revoke_token(made.token.id)

@@ -37,9 +37,9 @@ class SqlTokenRows:
         """Return a token by id."""
         return TOKEN.one(self._session, TOKEN.select().where(tokens.c.id == token_id))
 
-    def page(self, after: UUID | None, limit: int) -> list[Token]:
-        """Return tokens by id behind ``after``."""
-        query = TOKEN.select()
+    def page(self, after: UUID | None, limit: int, *, of: str | None = None) -> list[Token]:
+        """Return tokens by id behind ``after``, of one principal where given."""
+        query = TOKEN.select() if of is None else TOKEN.select().where(tokens.c.principal == of)
         if after is not None:
             query = query.where(tokens.c.id > after)
         return TOKEN.all(self._session, query.order_by(tokens.c.id).limit(limit))

@@ -8,11 +8,14 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db import search
+from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.names import free_name, hold_namespace, take_name
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import dataset_versions, datasets, lineage_edges, namespaces, views
 from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.visibility import datasets_seen, namespaces_seen
 from cordillera.errors import AlreadyExistsError, NotEmptyError
+from cordillera.spec.access import Viewer
 from cordillera.spec.catalog import Dataset, Namespace
 from cordillera.spec.lineage import NodeKind
 
@@ -45,10 +48,15 @@ class SqlNamespaceRows:
         row = self._session.lock(query.with_for_update(key_share=True))
         return None if row is None else NAMESPACE.load(row)
 
-    def page(self, after: str, limit: int) -> list[Namespace]:
-        """Return namespaces by name behind ``after``."""
-        query = NAMESPACE.select().where(namespaces.c.name > after).order_by(namespaces.c.name).limit(limit)
-        return NAMESPACE.all(self._session, query)
+    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Namespace]:
+        """Return namespaces by name behind ``after``, those that a viewer may see."""
+        query = NAMESPACE.select().where(namespaces.c.name > after, *namespaces_seen(viewer))
+        return NAMESPACE.all(self._session, query.order_by(namespaces.c.name).limit(limit))
+
+    def is_seen(self, name: str, viewer: Viewer) -> bool:
+        """Tell whether a viewer may discover a namespace, or something in it."""
+        query = sa.select(namespaces.c.id).where(namespaces.c.name == name, *namespaces_seen(viewer))
+        return bool(self._session.read(query))
 
     def update(self, namespace: Namespace) -> None:
         """Store a namespace's owner, description and properties anew."""
@@ -70,6 +78,7 @@ class SqlNamespaceRows:
                 f"The namespace {name} still has datasets, deleted ones that are not purged yet included.",
                 hint="Delete and purge them first.",
             )
+        forget_securable(self._session, sa.select(namespaces.c.id).where(mine).scalar_subquery())
         self._session.write(sa.delete(namespaces).where(mine))
 
 
@@ -108,20 +117,28 @@ class SqlDatasetRows:
         """Return a dataset by id, deleted or not."""
         return _BY_ID(self._session, dataset_id)
 
-    def deleted_last(self, namespace: str, name: str) -> Dataset | None:
-        """Return, of the deleted datasets of a name, the one that was deleted last."""
-        query = DATASET.select().where(datasets.c.full_name == f"{namespace}.{name}", ~_LIVE)
+    def deleted_last(self, namespace: str, name: str, *, viewer: Viewer | None = None) -> Dataset | None:
+        """Return, of the deleted datasets of a name that a viewer may discover, the one that was deleted last."""
+        query = DATASET.select().where(datasets.c.full_name == f"{namespace}.{name}", ~_LIVE, *datasets_seen(viewer))
         newest = query.order_by(datasets.c.deleted_at.desc(), datasets.c.id.desc()).limit(1)
         return next(iter(DATASET.all(self._session, newest)), None)
 
-    def page(self, namespace: str | None, after: str, limit: int, *, deleted: bool = False) -> list[Dataset]:
-        """Return datasets by full name behind ``after``.
+    def page(
+        self,
+        namespace: str | None,
+        after: str,
+        limit: int,
+        *,
+        deleted: bool = False,
+        viewer: Viewer | None = None,
+    ) -> list[Dataset]:
+        """Return datasets by full name behind ``after``, those that a viewer may discover.
 
         Deleted datasets can share a name. All that share the last name of a page are on it, so a page of deleted
         ones can be longer than ``limit``: the next one begins behind that name.
         """
         name = datasets.c.full_name
-        kept = DATASET.select().where(~_LIVE if deleted else _LIVE)
+        kept = DATASET.select().where(~_LIVE if deleted else _LIVE, *datasets_seen(viewer))
         query = kept.where(name > after)
         if namespace is not None:  # a namespace's datasets are neighbours in the index: "/" follows "."
             query = query.where(name > f"{namespace}.", name < f"{namespace}/")
@@ -168,6 +185,7 @@ class SqlDatasetRows:
         self._session.allow_long_statements()
         search.remove(self._session, dataset_id)
         free_name(self._session, dataset_id)
+        forget_securable(self._session, dataset_id)
         self._session.write(sa.delete(datasets).where(datasets.c.id == dataset_id))
         if self.get(dataset.namespace, dataset.name) is None:  # else the name, and its lineage, are another's now
             remove_edges(self._session, NodeKind.DATASET, dataset.full_name)

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from cordillera.adapters.db.rows import RowMap, chunks
 from cordillera.adapters.db.schema import dataset_versions, events
 from cordillera.adapters.db.session import Row, Session
+from cordillera.adapters.db.visibility import events_seen
+from cordillera.spec.access import Viewer
 from cordillera.spec.event import Event, Topic
 
 EVENT = RowMap(Event, events)
@@ -73,9 +75,11 @@ class SqlEventRows:
         for some in chunks(numbers):
             self._session.write(sa.update(events).where(events.c.number.in_(some), _WAITING).values(handled_at=now))
 
-    def page(self, *, dataset: str | None = None, before: int | None = None, limit: int) -> list[Event]:
-        """Return events newest first."""
-        query = EVENT.select()
+    def page(
+        self, *, dataset: str | None = None, before: int | None = None, limit: int, viewer: Viewer | None = None
+    ) -> list[Event]:
+        """Return events newest first, those about datasets that a viewer may discover."""
+        query = EVENT.select().where(*events_seen(viewer))
         if dataset is not None:
             query = query.where(events.c.dataset == dataset)
         if before is not None:

@@ -13,6 +13,8 @@ from cordillera.adapters.db.catalog import remove_edges
 from cordillera.adapters.db.rows import chunks
 from cordillera.adapters.db.schema import lineage_edges
 from cordillera.adapters.db.session import Row, Session
+from cordillera.adapters.db.visibility import edges_seen
+from cordillera.spec.access import Viewer
 from cordillera.spec.lineage import Edge, Node
 
 _NODES_A_QUERY = 100  # SQLite joins at most 500 queries into one
@@ -42,30 +44,35 @@ class SqlLineageRows:
         """Remove every edge of a node."""
         remove_edges(self._session, node.kind, node.name)
 
-    def neighbours(self, nodes: Sequence[Node], *, upstream: bool, limit: int) -> list[Edge]:
+    def neighbours(
+        self, nodes: Sequence[Node], *, upstream: bool, limit: int, viewer: Viewer | None = None
+    ) -> list[Edge]:
         """Return edges into or out of ``nodes``: by node, then by the name at the other end."""
         found: list[Edge] = []
+        seen = edges_seen(viewer, is_postgres=self._session.is_postgres)
         for some in chunks(sorted(set(nodes)), _NODES_A_QUERY):
-            each = (sa.select(_around(node, upstream, limit)) for node in some)
+            each = (sa.select(_around(node, upstream, limit, seen)) for node in some)
             found += [_load(row) for row in self._session.read(sa.union_all(*each))]
         near, far = (
             (attrgetter("sink"), attrgetter("source")) if upstream else (attrgetter("source"), attrgetter("sink"))
         )
         return sorted(found, key=lambda edge: (near(edge), far(edge).name, far(edge).kind))
 
-    def degree(self, nodes: Sequence[Node], *, upstream: bool) -> dict[Node, int]:
+    def degree(self, nodes: Sequence[Node], *, upstream: bool, viewer: Viewer | None = None) -> dict[Node, int]:
         """Return how many edges lead into or out of each node."""
+        seen = edges_seen(viewer, is_postgres=self._session.is_postgres)
         kind, name = (_edge.sink_kind, _edge.sink_name) if upstream else (_edge.source_kind, _edge.source_name)
         degrees = dict.fromkeys(nodes, 0)
         for some in chunks(list(degrees), _NODES_A_QUERY):
             wanted = sa.or_(*(sa.and_(kind == node.kind, name == node.name) for node in some))
-            query = sa.select(kind, name, sa.func.count()).where(wanted).group_by(kind, name)
+            query = sa.select(kind, name, sa.func.count()).where(wanted, *seen).group_by(kind, name)
             degrees |= {Node(*row[:2]): row[2] for row in self._session.read(query)}
         return degrees
 
 
-def _around(node: Node, upstream: bool, limit: int) -> sa.Subquery:
+def _around(node: Node, upstream: bool, limit: int, seen: Sequence[sa.ColumnElement[bool]]) -> sa.Subquery:
     query = sa.select(_edge.source_kind, _edge.source_name, _edge.sink_kind, _edge.sink_name, _edge["columns"])
+    query = query.where(*seen)
     if upstream:
         query = query.where(_edge.sink_kind == node.kind, _edge.sink_name == node.name)
         query = query.order_by(_edge.source_name, _edge.source_kind)

@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 from sqlalchemy.dialects import postgresql
 
 from cordillera.adapters.db.types import Choice, Json, Name, Number, Texts, UtcDateTime
+from cordillera.spec.access import Privilege, SecurableKind
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import NodeKind
@@ -67,6 +68,7 @@ namespaces = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("properties", Json, nullable=False, server_default="{}"),
     _index("ix_namespaces_name", "name", unique=True),
+    _index("ix_namespaces_owner", "owner"),
 )
 
 datasets = Table(
@@ -84,6 +86,7 @@ datasets = Table(
     Column("deleted_at", UtcDateTime),
     Column("purge_after", UtcDateTime),
     _index("ix_datasets_namespace", "namespace"),
+    _index("ix_datasets_owner", "owner"),
     _index("ix_datasets_live_name", "full_name", unique=True, where="deleted_at IS NULL"),
     _index("ix_datasets_deleted_name", "full_name", "id", where="deleted_at IS NOT NULL"),
     _index("ix_datasets_purge", "purge_after", "id", where="deleted_at IS NOT NULL"),
@@ -101,6 +104,7 @@ views = Table(
     Column("metadata_location", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    _index("ix_views_owner", "owner"),
     _index("ix_views_namespace", "namespace"),
     _index("ix_views_full_name", "full_name", unique=True),
 )
@@ -279,6 +283,7 @@ targets = Table(
     Column("owner", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     _index("ix_targets_name", "name", unique=True),
+    _index("ix_targets_owner", "owner"),
 )
 
 subscriptions = Table(
@@ -302,6 +307,7 @@ subscriptions = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("on_behalf_of", Text, nullable=False, server_default=sa.text("''")),
     _index("ix_subscriptions_dataset", "dataset_id", "id"),
     _index("ix_subscriptions_target", "target", "id"),
     _index("ix_subscriptions_state", "state", "id"),
@@ -321,6 +327,7 @@ jobs = Table(
     Column("description", Text, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("on_behalf_of", Text, nullable=False, server_default=sa.text("''")),
     _index("ix_jobs_name", "name", unique=True),
     _index("ix_jobs_output", "output", "name"),
 )
@@ -404,6 +411,48 @@ signing_keys = Table(
     Column("purpose", Text, primary_key=True),
     Column("secret", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("principal", Name, nullable=False),
+    Column("privilege", Choice(Privilege), nullable=False),
+    Column("kind", Choice(SecurableKind), nullable=False),
+    Column("securable_id", Uuid, nullable=False),
+    Column("tag_expression", Text, nullable=False),
+    Column("grant_option", Boolean, nullable=False),
+    Column("granted_by", Text, nullable=False),
+    Column("granted_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("reason", Text, nullable=False),
+    _index("ix_grants_same", "principal", "privilege", "kind", "securable_id", "tag_expression", unique=True),
+    _index("ix_grants_object", "securable_id", "principal"),
+    # What has to be known about whoever asks before it is known about what: a few grants of each.
+    _index("ix_grants_wide", "principal", where="kind = 'lake' OR tag_expression <> ''"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("container", Name, primary_key=True),
+    Column("member", Name, primary_key=True),
+    Column("added_by", Text, nullable=False),
+    Column("added_at", UtcDateTime, nullable=False),
+    _index("ix_memberships_member", "member", "container"),
+)
+
+policy_tags = Table(
+    "policy_tags",
+    metadata,
+    Column("securable_id", Uuid, primary_key=True),
+    Column("column_name", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("kind", Choice(SecurableKind), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
 )
 
 events = Table(

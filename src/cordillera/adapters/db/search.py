@@ -26,7 +26,9 @@ from cordillera.adapters.db.search_text import (
     uncovered,
 )
 from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.visibility import datasets_seen
 from cordillera.errors import InvalidInputError
+from cordillera.spec.access import Viewer
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Facet, Lifecycle, SearchHit, SearchResult
 
 FACETS = ("namespace", "owner", "tag", "lifecycle")
@@ -88,14 +90,16 @@ class SqlSearchRows:
         """Take a dataset out of the index."""
         remove(self._session, dataset_id)
 
-    def search(self, text: str, filters: Mapping[str, str], after: str, limit: int) -> SearchResult:
+    def search(
+        self, text: str, filters: Mapping[str, str], after: str, limit: int, *, viewer: Viewer | None = None
+    ) -> SearchResult:
         """Find datasets.
 
         Raises:
             InvalidInputError: If a filter names no facet.
         """
         wanted = query_words(text)
-        conditions = [_document.version_id.is_not(None), *self._conditions(wanted, filters)]
+        conditions = [_document.version_id.is_not(None), *_seen(viewer), *self._conditions(wanted, filters)]
         hits = self._hits(conditions, wanted, after, limit)
         total, facets = self._facets(conditions)
         more = len(hits) > limit
@@ -199,6 +203,11 @@ def remove(session: Session, dataset_id: UUID) -> None:
     if number is not None:
         session.write(sa.text(_DROP_WORDS[session.is_postgres]), {"number": number})
         session.write(sa.delete(search_documents).where(_document.number == number))
+
+
+def _seen(viewer: Viewer | None) -> list[Condition]:
+    seen = datasets_seen(viewer)
+    return [_document.dataset_id.in_(sa.select(datasets.c.id).where(*seen).correlate(None))] if seen else []
 
 
 def _filter(name: str, value: str) -> Condition:

@@ -12,6 +12,7 @@ from cordillera.adapters.db.contracts import SqlContractRows
 from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
 from cordillera.adapters.db.engine import open_database
 from cordillera.adapters.db.events import SqlEventRows
+from cordillera.adapters.db.grants import SqlGrantRows, SqlMembershipRows, SqlPolicyTagRows
 from cordillera.adapters.db.lineage import SqlLineageRows
 from cordillera.adapters.db.maintenance import SqlMaintenanceRows
 from cordillera.adapters.db.migration import check_schema, migrate
@@ -36,6 +37,7 @@ from cordillera.ports.metadata.catalog import (
 )
 from cordillera.ports.metadata.completion import CompletionRows
 from cordillera.ports.metadata.contracts import ContractRows
+from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
@@ -64,6 +66,9 @@ class SqlTransaction:
         self.lineage: LineageRows = SqlLineageRows(session)
         self.tokens: TokenRows = SqlTokenRows(session)
         self.signing_keys: SigningKeyRows = SqlSigningKeyRows(session)
+        self.grants: GrantRows = SqlGrantRows(session)
+        self.memberships: MembershipRows = SqlMembershipRows(session)
+        self.policy_tags: PolicyTagRows = SqlPolicyTagRows(session)
         self.events: EventRows = SqlEventRows(session)
         self.audit: AuditRows = SqlAuditRows(session)
         self.tasks: TaskRows = SqlTaskRows(session)

@@ -8,10 +8,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import datasets, subscriptions, targets
 from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.visibility import subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
+from cordillera.spec.access import Viewer
 from cordillera.spec.subscription import Subscription, SubscriptionState, Target
 
 TARGET = RowMap(Target, targets)
@@ -39,10 +42,10 @@ class SqlTargetRows:
         """Return a target by name."""
         return TARGET.one(self._session, TARGET.select().where(targets.c.name == name))
 
-    def page(self, after: str, limit: int) -> list[Target]:
-        """Return targets by name behind ``after``."""
-        query = TARGET.select().where(targets.c.name > after).order_by(targets.c.name).limit(limit)
-        return TARGET.all(self._session, query)
+    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Target]:
+        """Return targets by name behind ``after``, those that a viewer may discover."""
+        query = TARGET.select().where(targets.c.name > after, *targets_seen(viewer))
+        return TARGET.all(self._session, query.order_by(targets.c.name).limit(limit))
 
     def delete(self, name: str) -> None:
         """Remove a target that no subscription uses."""
@@ -51,6 +54,7 @@ class SqlTargetRows:
         using = sa.select(subscriptions.c.id).where(subscriptions.c.target == name, _NOT_REVOKED).limit(1)
         if self._session.read(using):
             raise NotEmptyError(f"Subscriptions still use the target {name}.", hint="Revoke them first.")
+        forget_securable(self._session, sa.select(targets.c.id).where(mine).scalar_subquery())
         self._session.write(sa.delete(targets).where(mine))
 
 
@@ -75,9 +79,10 @@ class SqlSubscriptionRows:
                 hint="Choose another table, or revoke that subscription.",
             )
 
-    def get(self, subscription_id: UUID) -> Subscription | None:
-        """Return a subscription by id."""
-        return SUBSCRIPTION.one(self._session, _select().where(subscriptions.c.id == subscription_id))
+    def get(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
+        """Return a subscription by id, if a viewer may see it."""
+        query = _select().where(subscriptions.c.id == subscription_id, *subscriptions_seen(viewer))
+        return SUBSCRIPTION.one(self._session, query)
 
     def page(
         self,
@@ -87,9 +92,10 @@ class SqlSubscriptionRows:
         state: SubscriptionState | None = None,
         after: UUID | None = None,
         limit: int,
+        viewer: Viewer | None = None,
     ) -> list[Subscription]:
-        """Return subscriptions by id behind ``after``."""
-        query = _select()
+        """Return subscriptions by id behind ``after``, those that a viewer may see."""
+        query = _select().where(*subscriptions_seen(viewer))
         if dataset_id is not None:
             query = query.where(subscriptions.c.dataset_id == dataset_id)
         if target is not None:
@@ -108,6 +114,11 @@ class SqlSubscriptionRows:
             .values(state=state, last_error=error, updated_at=now)
         )
         self._session.write(changed)
+
+    def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
+        """Change whose privileges deliveries need."""
+        mine = subscriptions.c.id == subscription_id
+        self._session.write(sa.update(subscriptions).where(mine).values(on_behalf_of=on_behalf_of))
 
     def note_error(self, subscription_id: UUID, error: str, now: datetime) -> None:
         """Change the last error only."""

@@ -6,10 +6,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.names import free_name, hold_namespace, take_name
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import views
 from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.visibility import views_seen
+from cordillera.spec.access import Viewer
 from cordillera.spec.catalog import View
 
 VIEW = RowMap(View, views)
@@ -42,10 +45,10 @@ class SqlViewRows:
         """Return a view by id."""
         return _BY_ID(self._session, view_id)
 
-    def page(self, namespace: str | None, after: str, limit: int) -> list[View]:
-        """Return views by full name behind ``after``."""
+    def page(self, namespace: str | None, after: str, limit: int, *, viewer: Viewer | None = None) -> list[View]:
+        """Return views by full name behind ``after``, those that a viewer may discover."""
         name = views.c.full_name
-        query = VIEW.select().where(name > after)
+        query = VIEW.select().where(name > after, *views_seen(viewer))
         if namespace is not None:  # a namespace's views are neighbours in the index: "/" follows "."
             query = query.where(name > f"{namespace}.", name < f"{namespace}/")
         return VIEW.all(self._session, query.order_by(name).limit(limit))
@@ -67,4 +70,5 @@ class SqlViewRows:
     def delete(self, view_id: UUID) -> None:
         """Remove a view."""
         free_name(self._session, view_id)
+        forget_securable(self._session, view_id)
         self._session.write(sa.delete(views).where(views.c.id == view_id))

@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import job_inputs, jobs, lineage_edges, run_totals, runs
 from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.visibility import jobs_seen
 from cordillera.errors import AlreadyExistsError, JobNotFoundError
+from cordillera.spec.access import Viewer
 from cordillera.spec.lineage import NodeKind
 from cordillera.spec.workflow import Job, Run, RunState
 
@@ -42,17 +44,18 @@ class SqlJobRows:
             )
         self._insert_inputs(job)
 
-    def get(self, name: str) -> Job | None:
-        """Return a job by name."""
-        return JOB.one(self._session, JOB.select().where(jobs.c.name == name))
+    def get(self, name: str, *, viewer: Viewer | None = None) -> Job | None:
+        """Return a job by name, if a viewer may see it."""
+        return JOB.one(self._session, JOB.select().where(jobs.c.name == name, *jobs_seen(viewer)))
 
     def get_by_id(self, job_id: UUID) -> Job | None:
         """Return a job by id."""
         return JOB.one(self._session, JOB.select().where(jobs.c.id == job_id))
 
-    def page(self, after: str, limit: int) -> list[Job]:
-        """Return jobs by name behind ``after``."""
-        return JOB.all(self._session, JOB.select().where(jobs.c.name > after).order_by(jobs.c.name).limit(limit))
+    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Job]:
+        """Return jobs by name behind ``after``, those that a viewer may see."""
+        query = JOB.select().where(jobs.c.name > after, *jobs_seen(viewer))
+        return JOB.all(self._session, query.order_by(jobs.c.name).limit(limit))
 
     def reading(self, dataset: str) -> list[Job]:
         """Return the enabled jobs that have a dataset among their inputs, by name."""
@@ -114,9 +117,9 @@ class SqlRunRows:
         self._count(run.job_id, run.state, 1)
         return True
 
-    def get(self, run_id: UUID) -> Run | None:
-        """Return a run by id."""
-        return RUN.one(self._session, _select().where(runs.c.id == run_id))
+    def get(self, run_id: UUID, *, viewer: Viewer | None = None) -> Run | None:
+        """Return a run by id, if a viewer may see its job."""
+        return RUN.one(self._session, _select().where(runs.c.id == run_id, *jobs_seen(viewer)))
 
     def page(
         self,
@@ -126,9 +129,10 @@ class SqlRunRows:
         partition: str | None = None,
         before: UUID | None = None,
         limit: int,
+        viewer: Viewer | None = None,
     ) -> list[Run]:
-        """Return runs newest first."""
-        query = _select()
+        """Return runs newest first, those of jobs that a viewer may see."""
+        query = _select().where(*jobs_seen(viewer))
         if job is not None:
             query = query.where(runs.c.job_id == sa.select(jobs.c.id).where(jobs.c.name == job).scalar_subquery())
         if state is not None:
@@ -180,7 +184,7 @@ class SqlRunRows:
         )
         self._count(job_id, RunState.SUPERSEDED, self._session.write(changed))
 
-    def counts(self) -> dict[tuple[str, RunState], int]:
+    def counts(self, *, viewer: Viewer | None = None) -> dict[tuple[str, RunState], int]:
         """Return how many runs each job has in each state: those not finished are counted, the others have been."""
         unfinished = (
             sa.select(runs.c.job_id, runs.c.state, sa.func.count().label("runs"))
@@ -190,6 +194,7 @@ class SqlRunRows:
         finished = sa.select(run_totals.c.job_id, run_totals.c.state, run_totals.c.runs).where(run_totals.c.runs > 0)
         counted = sa.union_all(unfinished, finished).subquery()
         query = sa.select(jobs.c.name, counted.c.state, counted.c.runs).join(jobs, jobs.c.id == counted.c.job_id)
+        query = query.where(*jobs_seen(viewer))
         return {(name, state): number for name, state, number in self._session.read(query)}
 
     def _count(self, job_id: UUID, state: RunState, more: int) -> None:

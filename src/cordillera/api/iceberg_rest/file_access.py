@@ -10,6 +10,7 @@ from starlette.responses import Response
 from cordillera.api.iceberg_rest.parameters import Lake, NamespaceName, TableName
 from cordillera.app import Application
 from cordillera.ports.credentials import StorageCredentials
+from cordillera.spec.access import Privilege
 
 router = APIRouter(tags=["iceberg"])
 
@@ -31,7 +32,7 @@ WantsCredentials = Annotated[bool, Depends(_wants_credentials)]
 @router.get("/namespaces/{namespace}/tables/{table}/credentials", summary="Get credentials for a table's files")
 def load_credentials(lake: Lake, namespace: NamespaceName, table: TableName, response: Response) -> dict[str, Any]:
     """Fresh ones, for when those that came with the table end."""
-    found = lake.catalog.dataset(f"{namespace}.{table}")
+    found = lake.catalog.dataset(f"{namespace}.{table}", Privilege.READ, Privilege.EXTERNAL_USE)
     response.headers["Cache-Control"] = "no-store"
     return {"storage-credentials": _for_table(lake, f"{namespace}.{table}", found.version.location)}
 

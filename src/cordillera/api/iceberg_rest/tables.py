@@ -33,6 +33,7 @@ from cordillera.catalog.external_tables import NewExternalTable
 from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.commit_codec import CREATE, check_depth, requirements_from_plain, updates_from_plain
 from cordillera.errors import InvalidInputError, NotAllowedError
+from cordillera.spec.access import Privilege
 from cordillera.spec.table_metadata import TableMetadata
 
 router = APIRouter(tags=["iceberg"])
@@ -141,7 +142,7 @@ def load_table(
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
     """A table's metadata."""
-    found = lake.catalog.dataset(f"{namespace}.{table}")
+    found = lake.catalog.dataset(f"{namespace}.{table}", Privilege.READ)
     tag = _tag(found.version.metadata_location, snapshots)
     known = [part.strip() for part in if_none_match.split(",")]
     if tag in known and not with_credentials:  # credentials are fresh each time
@@ -152,7 +153,7 @@ def load_table(
 @router.head("/namespaces/{namespace}/tables/{table}", status_code=204, summary="Tell whether a table exists")
 def table_exists(lake: Lake, namespace: NamespaceName, table: TableName) -> Response:
     """Nothing, or an error."""
-    lake.catalog.dataset(f"{namespace}.{table}")
+    lake.catalog.dataset(f"{namespace}.{table}", Privilege.DISCOVER)
     return Response(status_code=204)
 
 
@@ -190,7 +191,7 @@ def drop_table(
 @router.post("/namespaces/{namespace}/tables/{table}/metrics", status_code=204, summary="Report metrics")
 def report_metrics(lake: Lake, namespace: NamespaceName, table: TableName) -> Response:
     """Take note of what an engine did with a table; nothing is done with it yet."""
-    lake.catalog.dataset(f"{namespace}.{table}")
+    lake.catalog.dataset(f"{namespace}.{table}", Privilege.DISCOVER)
     return Response(status_code=204)
 
 

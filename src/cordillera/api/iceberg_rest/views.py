@@ -25,6 +25,7 @@ from cordillera.api.parameters import LongText, Text
 from cordillera.catalog.views import ResolvedView
 from cordillera.commit_codec import check_depth
 from cordillera.errors import InvalidInputError
+from cordillera.spec.access import Privilege
 from cordillera.spec.commit import AddSchema, SetProperties
 from cordillera.spec.view_changes import LAST_ADDED, AddViewVersion, SetCurrentViewVersion
 from cordillera.spec.view_metadata import ViewVersion
@@ -109,7 +110,7 @@ def load_view(lake: Lake, namespace: NamespaceName, view: ViewName) -> Response:
 @router.head("/namespaces/{namespace}/views/{view}", status_code=204, summary="Tell whether a view exists")
 def view_exists(lake: Lake, namespace: NamespaceName, view: ViewName) -> Response:
     """Nothing, or an error."""
-    lake.views.view(f"{namespace}.{view}")
+    lake.views.view(f"{namespace}.{view}", Privilege.DISCOVER)
     return Response(status_code=204)
 
 

@@ -20,6 +20,7 @@ from cordillera.ports.metadata.catalog import (
 )
 from cordillera.ports.metadata.completion import CompletionRows
 from cordillera.ports.metadata.contracts import ContractRows
+from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
@@ -47,6 +48,9 @@ class Transaction(Protocol):
     lineage: LineageRows
     tokens: TokenRows
     signing_keys: SigningKeyRows
+    grants: GrantRows
+    memberships: MembershipRows
+    policy_tags: PolicyTagRows
     events: EventRows
     audit: AuditRows
     tasks: TaskRows

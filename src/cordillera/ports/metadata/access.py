@@ -33,8 +33,8 @@ class TokenRows(Protocol):
     def get(self, token_id: UUID) -> Token | None:
         """Return a token by id."""
 
-    def page(self, after: UUID | None, limit: int) -> list[Token]:
-        """Return tokens by id behind ``after``."""
+    def page(self, after: UUID | None, limit: int, *, of: str | None = None) -> list[Token]:
+        """Return tokens by id behind ``after``, of one principal where given."""
 
     def delete(self, token_id: UUID) -> bool:
         """Remove a token; False if there was none."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from cordillera.spec.access import Viewer
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot, View
 from cordillera.spec.manifest import Manifest
 
@@ -21,8 +22,14 @@ class NamespaceRows(Protocol):
     def get(self, name: str, *, lock: bool = False) -> Namespace | None:
         """Return a namespace by name; with ``lock`` nobody else changes it before the transaction ends."""
 
-    def page(self, after: str, limit: int) -> list[Namespace]:
-        """Return namespaces whose name sorts behind ``after`` (empty: from the first), by name."""
+    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Namespace]:
+        """Return namespaces whose name sorts behind ``after`` (empty: from the first), by name.
+
+        A viewer gets those that he may discover, or sees a dataset of.
+        """
+
+    def is_seen(self, name: str, viewer: Viewer) -> bool:
+        """Tell whether a viewer may discover a namespace, or something in it."""
 
     def update(self, namespace: Namespace) -> None:
         """Store a namespace's owner, description and properties anew."""
@@ -49,11 +56,22 @@ class DatasetRows(Protocol):
     def get_by_id(self, dataset_id: UUID) -> Dataset | None:
         """Return a dataset by id, deleted or not."""
 
-    def deleted_last(self, namespace: str, name: str) -> Dataset | None:
-        """Return, of the deleted datasets of a name, the one that was deleted last."""
+    def deleted_last(self, namespace: str, name: str, *, viewer: Viewer | None = None) -> Dataset | None:
+        """Return, of the deleted datasets of a name that a viewer may discover, the one that was deleted last."""
 
-    def page(self, namespace: str | None, after: str, limit: int, *, deleted: bool = False) -> list[Dataset]:
-        """Return datasets (of one namespace, or all) by full name behind ``after``; live ones, or deleted ones."""
+    def page(
+        self,
+        namespace: str | None,
+        after: str,
+        limit: int,
+        *,
+        deleted: bool = False,
+        viewer: Viewer | None = None,
+    ) -> list[Dataset]:
+        """Return datasets (of one namespace, or all) by full name behind ``after``; live ones, or deleted ones.
+
+        A viewer gets those that he may discover.
+        """
 
     def update(self, dataset: Dataset) -> None:
         """Store a dataset's names, owner, description, tags, ``deleted_at`` and ``purge_after`` anew.
@@ -83,8 +101,11 @@ class ViewRows(Protocol):
     def get_by_id(self, view_id: UUID) -> View | None:
         """Return a view by id."""
 
-    def page(self, namespace: str | None, after: str, limit: int) -> list[View]:
-        """Return views (of one namespace, or all) by full name behind ``after``."""
+    def page(self, namespace: str | None, after: str, limit: int, *, viewer: Viewer | None = None) -> list[View]:
+        """Return views (of one namespace, or all) by full name behind ``after``.
+
+        A viewer gets those that he may discover.
+        """
 
     def swap(self, view: View, *, expected_location: str) -> bool:
         """Store a view's metadata location anew if it is still ``expected_location``; False if it is not."""
@@ -193,7 +214,9 @@ class SearchRows(Protocol):
     def remove(self, dataset_id: UUID) -> None:
         """Take a dataset out of the index."""
 
-    def search(self, text: str, filters: Mapping[str, str], after: str, limit: int) -> SearchResult:
+    def search(
+        self, text: str, filters: Mapping[str, str], after: str, limit: int, *, viewer: Viewer | None = None
+    ) -> SearchResult:
         """Find datasets.
 
         Args:
@@ -201,6 +224,7 @@ class SearchRows(Protocol):
             filters: Facet values to keep to: ``namespace``, ``owner``, ``tag``, ``lifecycle``.
             after: The ``next_page`` of the page before, or empty.
             limit: Most hits to return.
+            viewer: Who asks; he gets, and counts, what he may discover.
 
         Returns:
             Hits by full name, each with a snippet of where it matched, the total, and counts of every facet value

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from cordillera.spec.access import Viewer
 from cordillera.spec.lineage import Edge, Node
 
 
@@ -18,8 +19,13 @@ class LineageRows(Protocol):
     def remove(self, node: Node) -> None:
         """Remove every edge of a node."""
 
-    def neighbours(self, nodes: Sequence[Node], *, upstream: bool, limit: int) -> list[Edge]:
-        """Return edges into (upstream) or out of ``nodes``, at most ``limit`` of each node, in order of names."""
+    def neighbours(
+        self, nodes: Sequence[Node], *, upstream: bool, limit: int, viewer: Viewer | None = None
+    ) -> list[Edge]:
+        """Return edges into (upstream) or out of ``nodes``, at most ``limit`` of each node, in order of names.
 
-    def degree(self, nodes: Sequence[Node], *, upstream: bool) -> dict[Node, int]:
-        """Return how many edges lead into (upstream) or out of each node."""
+        A viewer gets those that he may see both ends of.
+        """
+
+    def degree(self, nodes: Sequence[Node], *, upstream: bool, viewer: Viewer | None = None) -> dict[Node, int]:
+        """Return how many edges, of those that a viewer may see, lead into (upstream) or out of each node."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from cordillera.spec.access import Viewer
 from cordillera.spec.event import AuditEntry, Event, Task, Topic
 
 
@@ -57,8 +58,13 @@ class EventRows(Protocol):
     def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
         """Note that events have been handled."""
 
-    def page(self, *, dataset: str | None = None, before: int | None = None, limit: int) -> list[Event]:
-        """Return events newest first, below number ``before`` and of one dataset where given."""
+    def page(
+        self, *, dataset: str | None = None, before: int | None = None, limit: int, viewer: Viewer | None = None
+    ) -> list[Event]:
+        """Return events newest first, below number ``before`` and of one dataset where given.
+
+        A viewer gets those about datasets that he may discover.
+        """
 
     def unhandled_count(self) -> int:
         """Return how many events wait."""

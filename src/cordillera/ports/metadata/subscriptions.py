@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from cordillera.spec.access import Viewer
 from cordillera.spec.subscription import Subscription, SubscriptionState, Target
 
 
@@ -18,8 +19,8 @@ class TargetRows(Protocol):
     def get(self, name: str) -> Target | None:
         """Return a target by name."""
 
-    def page(self, after: str, limit: int) -> list[Target]:
-        """Return targets by name behind ``after``."""
+    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Target]:
+        """Return targets by name behind ``after``; a viewer gets those that he may discover."""
 
     def delete(self, name: str) -> None:
         """Remove a target; raises ``NotEmptyError`` while subscriptions that are not revoked use it."""
@@ -31,8 +32,8 @@ class SubscriptionRows(Protocol):
     def insert(self, subscription: Subscription) -> None:
         """Add a subscription; raises ``AlreadyExistsError`` if the target's table is taken."""
 
-    def get(self, subscription_id: UUID) -> Subscription | None:
-        """Return a subscription by id."""
+    def get(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
+        """Return a subscription by id; to a viewer if it is his, or of a dataset that he administers."""
 
     def page(
         self,
@@ -42,11 +43,18 @@ class SubscriptionRows(Protocol):
         state: SubscriptionState | None = None,
         after: UUID | None = None,
         limit: int,
+        viewer: Viewer | None = None,
     ) -> list[Subscription]:
-        """Return subscriptions by id behind ``after``, of one dataset, target or state where given."""
+        """Return subscriptions by id behind ``after``, of one dataset, target or state where given.
+
+        A viewer gets his own, and those of datasets that he administers.
+        """
 
     def set_state(self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime) -> None:
         """Change the state and the last error."""
+
+    def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
+        """Change whose privileges deliveries need."""
 
     def note_error(self, subscription_id: UUID, error: str, now: datetime) -> None:
         """Change the last error only: why a delivery failed that will be tried again."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from cordillera.spec.access import Viewer
 from cordillera.spec.workflow import Job, Run, RunState
 
 
@@ -15,14 +16,18 @@ class JobRows(Protocol):
     def insert(self, job: Job) -> None:
         """Add a job; raises ``AlreadyExistsError`` if the name is taken."""
 
-    def get(self, name: str) -> Job | None:
-        """Return a job by name."""
+    def get(self, name: str, *, viewer: Viewer | None = None) -> Job | None:
+        """Return a job by name, if a viewer may see it.
+
+        A viewer sees the jobs that are his; and those of which he administers a dataset, if he may discover all that
+        they read and write.
+        """
 
     def get_by_id(self, job_id: UUID) -> Job | None:
         """Return a job by id."""
 
-    def page(self, after: str, limit: int) -> list[Job]:
-        """Return jobs by name behind ``after``."""
+    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Job]:
+        """Return jobs by name behind ``after``, those that a viewer may see."""
 
     def reading(self, dataset: str) -> list[Job]:
         """Return the enabled jobs that have a dataset (full name) among their inputs."""
@@ -31,7 +36,7 @@ class JobRows(Protocol):
         """Return the names of jobs, enabled or not, that read a dataset (full name) or write it."""
 
     def update(self, job: Job) -> None:
-        """Store a job's sql, inputs, output, condition, owner, description and ``enabled`` anew."""
+        """Store a job anew: all but its id, its name and when it was made."""
 
     def delete(self, name: str) -> None:
         """Remove a job and its runs."""
@@ -43,8 +48,8 @@ class RunRows(Protocol):
     def insert(self, run: Run) -> bool:
         """Add a run; False, with nothing changed, if one exists for the same job, partition and input revisions."""
 
-    def get(self, run_id: UUID) -> Run | None:
-        """Return a run by id."""
+    def get(self, run_id: UUID, *, viewer: Viewer | None = None) -> Run | None:
+        """Return a run by id, if a viewer may see its job."""
 
     def page(
         self,
@@ -54,8 +59,12 @@ class RunRows(Protocol):
         partition: str | None = None,
         before: UUID | None = None,
         limit: int,
+        viewer: Viewer | None = None,
     ) -> list[Run]:
-        """Return runs newest first, created before the run ``before``; of one job, state or partition where given."""
+        """Return runs newest first, created before the run ``before``; of one job, state or partition where given.
+
+        A viewer gets those of jobs that he may see.
+        """
 
     def update(self, run: Run) -> None:
         """Store a run's state, attempts, error, output, row count and times anew."""
@@ -63,5 +72,5 @@ class RunRows(Protocol):
     def supersede_queued(self, job_id: UUID, partition: str, keep: UUID, now: datetime) -> None:
         """Mark the queued runs of a partition superseded, except ``keep``."""
 
-    def counts(self) -> dict[tuple[str, RunState], int]:
-        """Return how many runs each job has in each state."""
+    def counts(self, *, viewer: Viewer | None = None) -> dict[tuple[str, RunState], int]:
+        """Return how many runs each job that a viewer may see has in each state."""

@@ -1,0 +1,114 @@
+"""Decisions over the grants in the metadata store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from cordillera.context import current
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer, implied_by, whole_principal
+from cordillera.spec.access_tags import fulfils, parse_tag_expression
+from cordillera.spec.catalog import Dataset, Namespace, View
+from cordillera.spec.subscription import Target
+
+_NOWHERE = UUID(int=1)
+"""No object's id: what is not there is looked up like what is."""
+_NOTHING: frozenset[Privilege] = frozenset()
+_ALL = frozenset(Privilege)
+
+
+class GrantAuthorizer:
+    """Implements ``cordillera.ports.authorizer.Authorizer``. Nothing is remembered: what is revoked, anywhere, is over.
+
+    Args:
+        clock: Says which grants have ended.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def viewer(self, tx: Transaction) -> Viewer | None:
+        """Return who asks; None for the operator."""
+        context = current()
+        return None if context.operator else self.viewer_of(tx, context.principal)
+
+    def viewer_of(self, tx: Transaction, principal: str) -> Viewer:
+        """Return somebody as a viewer, whoever acts."""
+        return tx.grants.viewer(whole_principal(principal), self._clock.now())
+
+    def acts_for(self, tx: Transaction, owner: str) -> bool:
+        """Tell whether whoever acts is an owner, or is in the group or role that is."""
+        viewer = self.viewer(tx)
+        return viewer is None or viewer.owns(owner)
+
+    # --- what whoever acts holds ---------------------------------------------------------------------------------
+
+    def on_lake(self, tx: Transaction) -> frozenset[Privilege]:
+        """Return the privileges held on the lake."""
+        viewer = self.viewer(tx)
+        return _ALL if viewer is None else viewer.on_lake
+
+    def on_namespace(self, tx: Transaction, namespace: Namespace | None) -> frozenset[Privilege]:
+        """Return the privileges held on a namespace."""
+        return self.held_on_namespace(tx, self.viewer(tx), namespace)
+
+    def on_dataset(self, tx: Transaction, dataset: Dataset | View | None, namespace: str) -> frozenset[Privilege]:
+        """Return the privileges held on a dataset or a view."""
+        return self.held_on_dataset(tx, self.viewer(tx), dataset, namespace)
+
+    def on_target(self, tx: Transaction, target: Target | None) -> frozenset[Privilege]:
+        """Return the privileges held on a target."""
+        return self.held_on_target(tx, self.viewer(tx), target)
+
+    # --- what anybody holds --------------------------------------------------------------------------------------
+
+    def held_on_namespace(
+        self, tx: Transaction, viewer: Viewer | None, namespace: Namespace | None
+    ) -> frozenset[Privilege]:
+        """Return the privileges that a viewer holds on a namespace."""
+        if viewer is None or viewer.on_lake == _ALL:
+            return _NOTHING if namespace is None else _ALL
+        granted = tx.grants.held(viewer, [namespace.id if namespace else _NOWHERE])
+        inside = tx.namespaces.is_seen(namespace.name if namespace else "", viewer)
+        if namespace is None:
+            return _NOTHING
+        held = viewer.on_lake | _privileges(granted)
+        return _ALL if viewer.owns(namespace.owner) else held | {Privilege.DISCOVER} if inside else held
+
+    def held_on_dataset(
+        self, tx: Transaction, viewer: Viewer | None, dataset: Dataset | View | None, namespace: str
+    ) -> frozenset[Privilege]:
+        """Return the privileges that a viewer holds on a dataset; or on a view, which no tag expression is about."""
+        if viewer is None or viewer.on_lake == _ALL:
+            return _NOTHING if dataset is None else _ALL
+        parent = tx.namespaces.get(namespace)
+        ids = (dataset.id if dataset else _NOWHERE, parent.id if parent else _NOWHERE)
+        granted = tx.grants.held(viewer, ids)
+        tags = tx.policy_tags.effective(*ids) if viewer.conditional else {}
+        if dataset is None:
+            return _NOTHING
+        if viewer.owns(dataset.owner) or (parent is not None and viewer.owns(parent.owner)):
+            return _ALL
+        fulfilled = [
+            one
+            for one in viewer.conditional
+            if isinstance(dataset, Dataset)
+            and (one.kind is SecurableKind.LAKE or one.securable_id in ids)
+            and fulfils(tags, parse_tag_expression(one.tag_expression))
+        ]
+        return viewer.on_lake | _privileges(granted) | _privileges(fulfilled)
+
+    def held_on_target(self, tx: Transaction, viewer: Viewer | None, target: Target | None) -> frozenset[Privilege]:
+        """Return the privileges that a viewer holds on a target."""
+        if viewer is None or viewer.on_lake == _ALL:
+            return _NOTHING if target is None else _ALL
+        granted = tx.grants.held(viewer, [target.id if target else _NOWHERE])
+        if target is None:
+            return _NOTHING
+        return _ALL if viewer.owns(target.owner) else viewer.on_lake | _privileges(granted)
+
+
+def _privileges(granted: Iterable[Grant]) -> frozenset[Privilege]:
+    return frozenset().union(*(implied_by(one.privilege) for one in granted))

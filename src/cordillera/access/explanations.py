@@ -1,0 +1,126 @@
+"""Why somebody may do something, or may not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.access.securables import FoundSecurable, Securables
+from cordillera.context import current
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import (
+    AccessExplanation,
+    AccessReason,
+    Grant,
+    Privilege,
+    Securable,
+    SecurableKind,
+    Viewer,
+    parse_principal,
+    sufficient_for,
+    whole_principal,
+)
+from cordillera.spec.access_tags import fulfils, parse_tag_expression
+
+_MOST_GRANTS = 1000
+
+
+class ExplanationService:
+    """Explains decisions.
+
+    Args:
+        store: Keeps grants.
+        securables: Finds objects.
+        authorizer: Decides.
+        clock: Says which grants have ended.
+    """
+
+    def __init__(self, store: MetadataStore, securables: Securables, authorizer: GrantAuthorizer, clock: Clock) -> None:
+        self._store, self._securables, self._authorizer, self._clock = store, securables, authorizer, clock
+
+    def explain(self, principal: str, privilege: Privilege, on: Securable) -> AccessExplanation:
+        """Tell whether somebody holds a privilege on an object, what gives it to him, and what nearly does.
+
+        Raises:
+            AccessDeniedError: If whoever asks is another, and does not administer the object.
+            NotFoundError: If there is no such object.
+        """
+        whom = parse_principal(principal)
+        with self._store.read() as tx:
+            found = self._securables.find(tx, on)
+            if whom != whole_principal(current().principal):
+                self._securables.require(tx, found, Privilege.ADMINISTER)
+            viewer = self._authorizer.viewer_of(tx, whom)
+            allowed = privilege in self._securables.held(tx, viewer, found)
+            tags = self._tags(tx, found)
+            reasons = list(_Reasons(tx, whom, viewer, found, privilege, tags, self._clock.now()).all())
+        if allowed and not any(one.holds for one in reasons):
+            inside = "a dataset in it may be discovered"
+            reasons.append(AccessReason(True, (whom,), Privilege.DISCOVER, str(on), "", None, inside))
+        ordered = sorted(reasons, key=lambda one: not one.holds)
+        return AccessExplanation(whom, privilege, str(on), allowed, tags, tuple(ordered))
+
+    def _tags(self, tx: Transaction, found: FoundSecurable) -> Mapping[str, str]:
+        if found.namespace_id is None or found.on.kind is SecurableKind.VIEW:
+            return {}
+        return tx.policy_tags.effective(found.id, found.namespace_id)
+
+
+class _Reasons:
+    """Finds what gives somebody a privilege on an object, or nearly does."""
+
+    def __init__(
+        self,
+        tx: Transaction,
+        principal: str,
+        viewer: Viewer,
+        found: FoundSecurable,
+        wanted: Privilege,
+        tags: Mapping[str, str],
+        now: datetime,
+    ) -> None:
+        self._tx, self._principal, self._viewer, self._found = tx, principal, viewer, found
+        self._wanted, self._tags, self._now = wanted, tags, now
+        self._above = {one.container: one.member for one in reversed(tx.memberships.above(principal))}
+
+    def all(self) -> Iterator[AccessReason]:
+        """Yield them."""
+        for on, owner in self._found.owners:
+            if self._viewer.owns(owner):
+                via = self._via(whole_principal(owner))
+                yield AccessReason(True, via, Privilege.ADMINISTER, str(on), "", None, "owns it")
+        principals, ids = self._viewer.principals, self._found.outside
+        for grant in self._tx.grants.page(principals=principals, securable_ids=ids, limit=_MOST_GRANTS):
+            problem = self._problem(grant)
+            note = problem or f"granted by {grant.granted_by}{f': {grant.reason}' if grant.reason else ''}"
+            yield AccessReason(
+                not problem,
+                self._via(grant.principal),
+                grant.privilege,
+                grant.on,
+                grant.tag_expression,
+                grant.expires_at,
+                note,
+            )
+
+    def _problem(self, grant: Grant) -> str:
+        """Return why a grant does not give the privilege; empty if it does."""
+        if grant.expires_at is not None and grant.expires_at <= self._now:
+            return f"it ended on {grant.expires_at:%Y-%m-%d %H:%M} UTC"
+        if grant.privilege not in sufficient_for(self._wanted):
+            return f"{grant.privilege} does not include {self._wanted}"
+        if not grant.tag_expression:
+            return ""
+        if self._found.on.kind is not SecurableKind.DATASET:
+            return "it is about the datasets inside with certain tags"
+        fulfilled = fulfils(self._tags, parse_tag_expression(grant.tag_expression))
+        return "" if fulfilled else "the dataset's policy tags do not fulfil it"
+
+    def _via(self, holder: str) -> tuple[str, ...]:
+        """Return the way from the principal to a group or role that he is in."""
+        way = [holder]
+        while way[0] != self._principal and way[0] in self._above and len(way) <= len(self._above):
+            way.insert(0, self._above[way[0]])
+        return tuple(way)

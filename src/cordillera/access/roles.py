@@ -1,0 +1,87 @@
+"""Groups and roles: who is in them. A group is a set of people, a role a set of privileges; both work alike."""
+
+from __future__ import annotations
+
+from cordillera.catalog.lookup import Lookup, page_limit
+from cordillera.catalog.trail import Trail
+from cordillera.context import current
+from cordillera.errors import NotAllowedError, NotFoundError
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import Membership, Privilege, check_container, parse_principal, whole_principal
+
+
+class RoleService:
+    """Keeps the members of groups and roles. What a member may do can reach the whole lake, so it takes one who
+    administers that.
+
+    Args:
+        store: Keeps memberships.
+        lookup: Knows who administers the lake.
+        clock: Time.
+    """
+
+    def __init__(self, store: MetadataStore, lookup: Lookup, clock: Clock) -> None:
+        self._store, self._lookup, self._clock = store, lookup, clock
+
+    def add(self, container: str, member: str) -> Membership:
+        """Put somebody, or another group or role, into a group or role. It needs not be made first.
+
+        Raises:
+            NotAllowedError: If the container would then be in itself.
+            AccessDeniedError: If whoever acts does not administer the lake.
+            InvalidInputError: If one is no principal, or the container can have no members.
+        """
+        role, who, now = parse_principal(container), parse_principal(member), self._clock.now()
+        check_container(role)
+        membership = Membership(role, who, current().principal, now)
+        with self._store.write() as tx:
+            self._lookup.lake(tx, Privilege.ADMINISTER)
+            if who == role or who in {one.container for one in tx.memberships.above(role)}:
+                raise NotAllowedError(
+                    f"{who} cannot be in {role}, which is in {who} already.", hint="Take that out first."
+                )
+            if tx.memberships.put(membership):
+                Trail(tx, now).audit("access.add_member", "role", role, {"member": who})
+        return membership
+
+    def remove(self, container: str, member: str) -> None:
+        """Take somebody out of a group or role.
+
+        Raises:
+            NotFoundError: If he is not in it.
+            AccessDeniedError: If whoever acts does not administer the lake.
+        """
+        role, who = parse_principal(container), parse_principal(member)
+        with self._store.write() as tx:
+            self._lookup.lake(tx, Privilege.ADMINISTER)
+            if not tx.memberships.delete(role, who):
+                raise NotFoundError(f"{who} is not in {role}.", hint=f"See: cordillera role show {role}.")
+            Trail(tx, self._clock.now()).audit("access.remove_member", "role", role, {"member": who})
+
+    def members(self, container: str, after: str = "", limit: int = 100) -> list[Membership]:
+        """Return a page of a group's or role's own members by name; those in it may see them too.
+
+        Raises:
+            AccessDeniedError: If whoever asks is not in it, and does not administer the lake.
+        """
+        role = parse_principal(container)
+        with self._store.read() as tx:
+            viewer = self._lookup.viewer(tx)
+            if viewer is not None and role not in viewer.principals:
+                self._lookup.lake(tx, Privilege.ADMINISTER)
+            return tx.memberships.members(role, after, page_limit(limit))
+
+    def roles(self, after: str = "", limit: int = 100) -> list[str]:
+        """Return a page of the groups and roles that have members, by name: all to whoever administers the lake, to
+        others those that they are in.
+        """
+        with self._store.read() as tx:
+            if Privilege.ADMINISTER in self._lookup.authorizer.on_lake(tx):
+                return tx.memberships.containers(after, page_limit(limit))
+            return _own(tx, after)[: page_limit(limit)]
+
+
+def _own(tx: Transaction, after: str) -> list[str]:
+    above = tx.memberships.above(whole_principal(current().principal))
+    return sorted({one.container for one in above if one.container > after})

@@ -1,0 +1,94 @@
+"""Objects that privileges are granted on, found by name for whoever acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.catalog.lookup import Lookup
+from cordillera.context import current
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import LAKE_ID, Privilege, Securable, SecurableKind, Viewer, check_held
+from cordillera.spec.catalog import Dataset, Namespace, View
+from cordillera.spec.names import parse_dataset_ref
+from cordillera.spec.subscription import Target
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSecurable:
+    """An object, with what it is inside of.
+
+    Attributes:
+        on: The object.
+        id: Its id.
+        owners: Who owns it, or what it is inside of, by what he owns.
+        outside: The ids of what it is inside of, and its own.
+    """
+
+    on: Securable
+    id: UUID
+    owners: tuple[tuple[Securable, str], ...]
+    outside: tuple[UUID, ...]
+    object: Namespace | Dataset | View | Target | None
+    namespace_id: UUID | None = None
+
+    @property
+    def owner(self) -> str:
+        """Who owns the object itself."""
+        return next((owner for on, owner in self.owners if on == self.on), "")
+
+
+class Securables:
+    """Finds objects.
+
+    Args:
+        lookup: Knows what whoever acts may see.
+        authorizer: Knows what anybody holds.
+    """
+
+    def __init__(self, lookup: Lookup, authorizer: GrantAuthorizer) -> None:
+        self._lookup, self._authorizer = lookup, authorizer
+
+    def find(self, tx: Transaction, on: Securable) -> FoundSecurable:
+        """Return an object that whoever acts may discover.
+
+        Raises:
+            NamespaceNotFoundError, DatasetNotFoundError, TargetNotFoundError: If there is none of that name.
+        """
+        match on.kind:
+            case SecurableKind.LAKE:
+                return FoundSecurable(on, LAKE_ID, (), (LAKE_ID,), None)
+            case SecurableKind.NAMESPACE:
+                space = self._lookup.namespace(tx, on.name)
+                return FoundSecurable(on, space.id, ((on, space.owner),), (LAKE_ID, space.id), space, space.id)
+            case SecurableKind.DATASET:
+                return self._inside(tx, on, self._lookup.dataset(tx, parse_dataset_ref(on.name)))
+            case SecurableKind.VIEW:
+                return self._inside(tx, on, self._lookup.view(tx, parse_dataset_ref(on.name)))
+            case SecurableKind.TARGET:
+                target = self._lookup.target(tx, on.name)
+                return FoundSecurable(on, target.id, ((on, target.owner),), (LAKE_ID, target.id), target)
+
+    def held(self, tx: Transaction, viewer: Viewer | None, found: FoundSecurable) -> frozenset[Privilege]:
+        """Return the privileges that a viewer holds on an object; the operator holds all."""
+        match found.object:
+            case None:
+                return frozenset(Privilege) if viewer is None else viewer.on_lake
+            case Namespace():
+                return self._authorizer.held_on_namespace(tx, viewer, found.object)
+            case Dataset() | View():
+                return self._authorizer.held_on_dataset(tx, viewer, found.object, found.object.namespace)
+            case Target():
+                return self._authorizer.held_on_target(tx, viewer, found.object)
+
+    def require(self, tx: Transaction, found: FoundSecurable, *needed: Privilege) -> None:
+        """Refuse whoever acts if he lacks a privilege; raises ``AccessDeniedError``."""
+        held = self.held(tx, self._authorizer.viewer(tx), found)
+        check_held(held, needed, found.on, principal=current().principal, owner=found.owner)
+
+    def _inside(self, tx: Transaction, on: Securable, found: Dataset | View) -> FoundSecurable:
+        space = tx.namespaces.get(found.namespace)
+        assert space is not None, "what has a namespace's name is in it"
+        owners = ((on, found.owner), (Securable(SecurableKind.NAMESPACE, space.name), space.owner))
+        return FoundSecurable(on, found.id, owners, (LAKE_ID, space.id, found.id), found, space.id)

@@ -1,0 +1,202 @@
+"""Rows of grants, memberships of groups and roles, and policy tags."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import datasets, grants, memberships, namespaces, policy_tags, targets, views
+from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.visibility import grants_seen, live
+from cordillera.spec.access import Grant, Membership, PolicyTag, Privilege, SecurableKind, Viewer, implied_by
+
+_NAME = sa.func.coalesce(
+    sa.select(namespaces.c.name).where(namespaces.c.id == grants.c.securable_id).scalar_subquery(),
+    sa.select(datasets.c.full_name).where(datasets.c.id == grants.c.securable_id).scalar_subquery(),
+    sa.select(views.c.full_name).where(views.c.id == grants.c.securable_id).scalar_subquery(),
+    sa.select(targets.c.name).where(targets.c.id == grants.c.securable_id).scalar_subquery(),
+    "",
+)
+_TAGGED = sa.func.coalesce(
+    sa.select(namespaces.c.name).where(namespaces.c.id == policy_tags.c.securable_id).scalar_subquery(),
+    sa.select(datasets.c.full_name).where(datasets.c.id == policy_tags.c.securable_id).scalar_subquery(),
+    "",
+)
+GRANT = RowMap(Grant, grants, securable_name=_NAME)
+MEMBERSHIP = RowMap(Membership, memberships)
+POLICY_TAG = RowMap(PolicyTag, policy_tags, securable_name=_TAGGED, column=policy_tags.c.column_name)
+
+_SAME = ("principal", "privilege", "kind", "securable_id", "tag_expression")
+# Spelled like the condition of the partial index, or SQLite does not use it.
+_WIDE = sa.text("(grants.kind = 'lake' OR grants.tag_expression <> '')")
+
+
+def _above(principal: sa.BindParameter[str]) -> sa.CTE:
+    """Return a principal with all groups and roles that it is in, also if one should be in itself."""
+    found = sa.select(sa.cast(principal, memberships.c.container.type).label("principal")).cte("above", recursive=True)
+    return found.union(sa.select(memberships.c.container).join(found, memberships.c.member == found.c.principal))
+
+
+class SqlGrantRows:
+    """See :class:`cordillera.ports.metadata.grants.GrantRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def put(self, grant: Grant) -> None:
+        """Add a grant, or renew the one that is there."""
+        insert = self._session.insert(grants)
+        renewed = ("grant_option", "granted_by", "granted_at", "expires_at", "reason")
+        put = insert.on_conflict_do_update(index_elements=_SAME, set_={name: insert.excluded[name] for name in renewed})
+        self._session.write(put, GRANT.values(grant))
+
+    def find(
+        self, principal: str, privilege: Privilege, kind: SecurableKind, securable_id: UUID, tag_expression: str
+    ) -> Grant | None:
+        """Return the grant of a principal, a privilege, an object and a tag expression."""
+        same = zip(_SAME, (principal, privilege, kind, securable_id, tag_expression), strict=True)
+        return GRANT.one(self._session, GRANT.select().where(*(grants.c[name] == value for name, value in same)))
+
+    def delete(self, grant_id: UUID) -> bool:
+        """Remove a grant; False if there was none."""
+        return self._session.write(sa.delete(grants).where(grants.c.id == grant_id)) == 1
+
+    def viewer(self, principal: str, now: datetime) -> Viewer:
+        """Return somebody with the groups and roles that he is in, and what he holds on the lake or by tags."""
+        rows = self._session.read(_VIEWER, {"principal": principal, "now": now})
+        wide = [GRANT.load(row[1:]) for row in rows if row[1] is not None]
+        on_lake = [one.privilege for one in wide if one.kind is SecurableKind.LAKE and not one.tag_expression]
+        return Viewer(
+            frozenset(row.principal for row in rows),
+            now,
+            frozenset().union(*map(implied_by, on_lake)),
+            tuple(one for one in wide if one.tag_expression),
+        )
+
+    def held(self, viewer: Viewer, securable_ids: Sequence[UUID]) -> list[Grant]:
+        """Return the grants without tag expression that a viewer holds on objects."""
+        query = GRANT.select().where(
+            grants.c.securable_id.in_(securable_ids),
+            grants.c.principal.in_(sorted(viewer.principals)),
+            grants.c.tag_expression == "",
+            live(viewer),
+        )
+        return GRANT.all(self._session, query)
+
+    def page(
+        self,
+        *,
+        viewer: Viewer | None = None,
+        principals: Collection[str] = (),
+        securable_ids: Collection[UUID] = (),
+        after: UUID | None = None,
+        limit: int,
+    ) -> list[Grant]:
+        """Return grants by id behind ``after``."""
+        query = GRANT.select().where(*grants_seen(viewer))
+        if principals:
+            query = query.where(grants.c.principal.in_(sorted(principals)))
+        if securable_ids:
+            query = query.where(grants.c.securable_id.in_(sorted(securable_ids)))
+        if after is not None:
+            query = query.where(grants.c.id > after)
+        return GRANT.all(self._session, query.order_by(grants.c.id).limit(limit))
+
+
+class SqlMembershipRows:
+    """See :class:`cordillera.ports.metadata.grants.MembershipRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def put(self, membership: Membership) -> bool:
+        """Add a member; False if it is one already."""
+        return self._session.insert_new(memberships, MEMBERSHIP.values(membership))
+
+    def delete(self, container: str, member: str) -> bool:
+        """Remove a member; False if it was none."""
+        mine = sa.and_(memberships.c.container == container, memberships.c.member == member)
+        return self._session.write(sa.delete(memberships).where(mine)) == 1
+
+    def above(self, principal: str) -> list[Membership]:
+        """Return the memberships that make a principal what it is."""
+        return MEMBERSHIP.all(self._session, _MEMBERSHIPS_ABOVE, {"principal": principal})
+
+    def members(self, container: str, after: str, limit: int) -> list[Membership]:
+        """Return a container's own members by name behind ``after``."""
+        query = MEMBERSHIP.select().where(memberships.c.container == container, memberships.c.member > after)
+        return MEMBERSHIP.all(self._session, query.order_by(memberships.c.member).limit(limit))
+
+    def containers(self, after: str, limit: int) -> list[str]:
+        """Return the groups and roles that have members, by name behind ``after``."""
+        query = sa.select(memberships.c.container).where(memberships.c.container > after).distinct()
+        return [row.container for row in self._session.read(query.order_by(memberships.c.container).limit(limit))]
+
+
+class SqlPolicyTagRows:
+    """See :class:`cordillera.ports.metadata.grants.PolicyTagRows`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def put(self, tag: PolicyTag) -> None:
+        """Set a tag, in the place of what was there."""
+        insert = self._session.insert(policy_tags)
+        row = {**POLICY_TAG.values(tag), "column_name": tag.column}
+        put = insert.on_conflict_do_update(
+            index_elements=["securable_id", "column_name", "name"],
+            set_={name: insert.excluded[name] for name in ("value", "set_by", "set_at")},
+        )
+        self._session.write(put, row)
+
+    def delete(self, securable_id: UUID, column: str, name: str) -> bool:
+        """Remove a tag; False if there was none."""
+        mine = (policy_tags.c.securable_id == securable_id, policy_tags.c.column_name == column)
+        return self._session.write(sa.delete(policy_tags).where(*mine, policy_tags.c.name == name)) == 1
+
+    def of(self, kind: SecurableKind, securable_id: UUID) -> list[PolicyTag]:
+        """Return an object's own tags, those of its columns too, by column and name."""
+        query = POLICY_TAG.select().where(policy_tags.c.securable_id == securable_id, policy_tags.c.kind == kind)
+        return POLICY_TAG.all(self._session, query.order_by(policy_tags.c.column_name, policy_tags.c.name))
+
+    def effective(self, dataset_id: UUID, namespace_id: UUID) -> Mapping[str, str]:
+        """Return the tags that a dataset has, its own and those of its namespace."""
+        query = sa.select(policy_tags.c.securable_id, policy_tags.c.name, policy_tags.c.value)
+        query = query.where(policy_tags.c.securable_id.in_([dataset_id, namespace_id]), policy_tags.c.column_name == "")
+        rows = self._session.read(query)
+        inherited = {row.name: row.value for row in rows if row.securable_id == namespace_id}
+        return inherited | {row.name: row.value for row in rows if row.securable_id == dataset_id}
+
+
+def forget_securable(session: Session, securable_id: Any) -> None:
+    """Remove the grants and policy tags of an object that goes for good.
+
+    Args:
+        session: The transaction.
+        securable_id: Its id, or a query for it.
+    """
+    session.write(sa.delete(grants).where(grants.c.securable_id == securable_id))
+    session.write(sa.delete(policy_tags).where(policy_tags.c.securable_id == securable_id))
+
+
+def _viewer_query() -> sa.Select[Any]:
+    above = _above(sa.bindparam("principal", type_=sa.Text))
+    now = sa.bindparam("now", type_=grants.c.granted_at.type)
+    mine = sa.and_(
+        grants.c.principal == above.c.principal,
+        _WIDE,
+        sa.or_(grants.c.expires_at.is_(None), grants.c.expires_at > now),
+    )
+    return sa.select(above.c.principal, *GRANT.columns).select_from(above.outerjoin(grants, mine))
+
+
+_VIEWER = _viewer_query()
+_ABOVE = _above(sa.bindparam("principal", type_=sa.Text))
+_MEMBERSHIPS_ABOVE = (
+    MEMBERSHIP.select().join(_ABOVE, memberships.c.member == _ABOVE.c.principal).order_by(*memberships.primary_key)
+)

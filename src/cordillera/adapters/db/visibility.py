@@ -1,0 +1,252 @@
+"""What a viewer may see, as conditions on queries, so that pages come out full and counts right.
+
+The parts of a condition are sets found by the viewer's own grants; those of others do not make them longer to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.schema import (
+    dataset_versions,
+    datasets,
+    events,
+    grants,
+    jobs,
+    lineage_edges,
+    namespaces,
+    policy_tags,
+    subscriptions,
+    targets,
+    views,
+)
+from cordillera.spec import access_tags
+from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer, owners_among, sufficient_for
+from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, parse_tag_expression
+from cordillera.spec.lineage import NodeKind
+
+Condition = sa.ColumnElement[bool]
+_ALL: tuple[Condition, ...] = ()
+
+
+def datasets_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> tuple[Condition, ...]:
+    """Return the condition on datasets that a viewer holds a privilege on; none if that is every dataset."""
+    if viewer is None or viewer.sees_all(privilege):
+        return _ALL
+    return (sa.or_(*_datasets_held(viewer, privilege)),)
+
+
+def namespaces_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on namespaces that a viewer may discover, or sees a dataset of."""
+    if viewer is None or viewer.sees_all(Privilege.DISCOVER):
+        return _ALL
+    inside = sa.select(datasets.c.id).where(
+        datasets.c.namespace == namespaces.c.name, datasets.c.deleted_at.is_(None), *datasets_seen(viewer)
+    )
+    defined = namespaces.c.name.in_(_each(views.c.namespace, _views_held(viewer, Privilege.DISCOVER)))
+    return (sa.or_(*_namespaces_held(viewer, Privilege.DISCOVER), inside.correlate(namespaces).exists(), defined),)
+
+
+def views_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on views that a viewer may discover."""
+    if viewer is None or viewer.sees_all(Privilege.DISCOVER):
+        return _ALL
+    return (sa.or_(*_views_held(viewer, Privilege.DISCOVER)),)
+
+
+def targets_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> tuple[Condition, ...]:
+    """Return the condition on targets that a viewer holds a privilege on."""
+    if viewer is None or viewer.sees_all(privilege):
+        return _ALL
+    return (sa.or_(*_targets_held(viewer, privilege)),)
+
+
+def subscriptions_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on subscriptions, joined with their datasets: a viewer's own, and of what he administers."""
+    if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+        return _ALL
+    mine = [column.in_(_owners(viewer)) for column in (subscriptions.c.consumer, subscriptions.c.created_by)]
+    return (sa.or_(*mine, *datasets_seen(viewer, Privilege.ADMINISTER)),)
+
+
+def jobs_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on jobs that are a viewer's, or of which he administers a dataset and may discover all."""
+    if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+        return _ALL
+    mine = [column.in_(_owners(viewer)) for column in (jobs.c.owner, jobs.c.on_behalf_of)]
+    administered = _job_edges(lambda name: _is_name_of(name, viewer, Privilege.ADMINISTER))
+    hidden = _job_edges(lambda name: sa.not_(_is_name_of(name, viewer, Privilege.DISCOVER)))
+    return (sa.or_(*mine, sa.and_(administered, sa.not_(hidden))),)
+
+
+def edges_seen(viewer: Viewer | None, *, is_postgres: bool) -> tuple[Condition, ...]:
+    """Return the condition on edges of lineage that a viewer may see both ends of."""
+    if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+        return _ALL
+    edge = lineage_edges.c
+
+    def shown(kind: NodeKind, name: sa.ColumnElement[str]) -> Condition:
+        if kind is NodeKind.DATASET:
+            return _is_name_of(name, viewer, Privilege.DISCOVER)
+        if kind is NodeKind.JOB:
+            job = sa.select(jobs.c.id).where(jobs.c.name == name, *jobs_seen(viewer))
+            return job.correlate_except(jobs).exists()
+        if viewer.sees_all(Privilege.DISCOVER):
+            return sa.true()
+        of = sa.func.split_part(name, ":", 1) if is_postgres else sa.func.substr(name, 1, sa.func.instr(name, ":") - 1)
+        return of.in_(_each(targets.c.name, _targets_held(viewer, Privilege.DISCOVER)))
+
+    return (
+        sa.or_(*(sa.and_(edge.source_kind == kind, shown(kind, edge.source_name)) for kind in NodeKind)),
+        sa.or_(*(sa.and_(edge.sink_kind == kind, shown(kind, edge.sink_name)) for kind in NodeKind)),
+    )
+
+
+def events_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on events about datasets that a viewer may discover."""
+    if viewer is None or viewer.sees_all(Privilege.DISCOVER):
+        return _ALL
+    seen = datasets_seen(viewer)
+    by_version = sa.select(dataset_versions.c.id).join(datasets, datasets.c.id == dataset_versions.c.dataset_id)
+    by_name = sa.select(datasets.c.id).where(datasets.c.full_name == events.c.dataset, datasets.c.deleted_at.is_(None))
+    by_view = events.c.dataset.in_(_each(views.c.full_name, _views_held(viewer, Privilege.DISCOVER)))
+    return (
+        sa.or_(
+            by_version.where(dataset_versions.c.id == events.c.dataset_version_id, *seen).correlate(events).exists(),
+            sa.and_(
+                events.c.dataset_version_id.is_(None),
+                sa.or_(by_name.where(*seen).correlate(events).exists(), by_view),
+            ),
+        ),
+    )
+
+
+def grants_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on grants that are a viewer's, or on what he administers."""
+    if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+        return _ALL
+    administered = {
+        SecurableKind.NAMESPACE: _each(namespaces.c.id, _namespaces_held(viewer, Privilege.ADMINISTER)),
+        SecurableKind.DATASET: _each(datasets.c.id, _datasets_held(viewer, Privilege.ADMINISTER)),
+        SecurableKind.VIEW: _each(views.c.id, _views_held(viewer, Privilege.ADMINISTER)),
+        SecurableKind.TARGET: _each(targets.c.id, _targets_held(viewer, Privilege.ADMINISTER)),
+    }
+    parts: list[Condition] = [grants.c.principal.in_(sorted(viewer.principals))]
+    parts += [sa.and_(grants.c.kind == kind, grants.c.securable_id.in_(ids)) for kind, ids in administered.items()]
+    return (sa.or_(*parts),)
+
+
+def live(viewer: Viewer) -> Condition:
+    """Return the condition on grants that have not ended."""
+    return sa.or_(grants.c.expires_at.is_(None), grants.c.expires_at > viewer.now)
+
+
+# --- what a viewer holds, each way by which he may ------------------------------------------------------------------
+
+
+def _datasets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
+    return [
+        datasets.c.owner.in_(_owners(viewer)),
+        datasets.c.id.in_(_granted(viewer, privilege, SecurableKind.DATASET)),
+        datasets.c.namespace.in_(_each(namespaces.c.name, _namespaces_held(viewer, privilege))),
+        *(_conditional(grant) for grant in viewer.conditional if grant.privilege in sufficient_for(privilege)),
+    ]
+
+
+def _views_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
+    return [
+        views.c.owner.in_(_owners(viewer)),
+        views.c.id.in_(_granted(viewer, privilege, SecurableKind.VIEW)),
+        views.c.namespace.in_(_each(namespaces.c.name, _namespaces_held(viewer, privilege))),
+    ]
+
+
+def _namespaces_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
+    granted = _granted(viewer, privilege, SecurableKind.NAMESPACE)
+    return [namespaces.c.owner.in_(_owners(viewer)), namespaces.c.id.in_(granted)]
+
+
+def _targets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
+    return [targets.c.owner.in_(_owners(viewer)), targets.c.id.in_(_granted(viewer, privilege, SecurableKind.TARGET))]
+
+
+def _granted(viewer: Viewer, privilege: Privilege, kind: SecurableKind) -> sa.Select[Any]:
+    """Return the ids of the objects of a kind that a viewer was granted a privilege on."""
+    granted = sa.select(grants.c.securable_id).where(
+        grants.c.principal.in_(sorted(viewer.principals)),
+        grants.c.privilege.in_(sorted(sufficient_for(privilege))),
+        grants.c.kind == kind,
+        grants.c.tag_expression == "",
+        live(viewer),
+    )
+    return granted.correlate(None)
+
+
+def _each(column: sa.ColumnElement[Any], ways: list[Condition]) -> sa.CompoundSelect[Any]:
+    """Return a column of the rows that satisfy any of some conditions, each found by its own index."""
+    return sa.union_all(*(sa.select(column).where(way).correlate(None) for way in ways))
+
+
+def _owners(viewer: Viewer) -> list[str]:
+    return sorted(owners_among(viewer.principals))
+
+
+def _is_name_of(name: sa.ColumnElement[str], viewer: Viewer | None, privilege: Privilege) -> Condition:
+    """Return the condition that a name on an edge is that of a live dataset that a viewer holds a privilege on."""
+    named = sa.select(datasets.c.id).where(datasets.c.full_name == name, datasets.c.deleted_at.is_(None))
+    return named.where(*datasets_seen(viewer, privilege)).correlate_except(datasets).exists()
+
+
+def _job_edges(wanted: Callable[[sa.ColumnElement[str]], Condition]) -> Condition:
+    """Return the condition that a job reads or writes a dataset whose name is as it is wanted."""
+    edges = lineage_edges.alias("job_edges")
+    edge = edges.c
+    read = sa.select(edge.sink_name).where(
+        edge.sink_kind == NodeKind.JOB, edge.sink_name == jobs.c.name, wanted(edge.source_name)
+    )
+    written = sa.select(edge.sink_name).where(
+        edge.source_kind == NodeKind.JOB, edge.source_name == jobs.c.name, wanted(edge.sink_name)
+    )
+    return sa.or_(read.correlate_except(edges).exists(), written.correlate_except(edges).exists())
+
+
+def _conditional(grant: Grant) -> Condition:
+    """Return the condition on datasets that a grant with a tag expression is about."""
+    fulfilled = _fulfils(parse_tag_expression(grant.tag_expression))
+    match grant.kind:
+        case SecurableKind.LAKE:
+            return fulfilled
+        case SecurableKind.NAMESPACE:
+            own = sa.select(namespaces.c.name).where(namespaces.c.id == grant.securable_id).correlate(None)
+            return sa.and_(datasets.c.namespace.in_(own), fulfilled)
+        case SecurableKind.DATASET:
+            return sa.and_(datasets.c.id == grant.securable_id, fulfilled)
+        case SecurableKind.VIEW | SecurableKind.TARGET:
+            return sa.false()
+
+
+def _fulfils(expression: TagExpression) -> Condition:
+    match expression:
+        case Among(name, values, wanted):
+            value = _tag(name)
+            return sa.and_(value.is_not(None), value.in_(values) if wanted else value.not_in(values))
+        case Missing(name, wanted):
+            return _tag(name).is_(None) if wanted else _tag(name).is_not(None)
+        case Not(part):
+            return sa.not_(_fulfils(part))
+        case access_tags.All(parts):
+            return sa.and_(*map(_fulfils, parts))
+        case access_tags.Any(parts):
+            return sa.or_(*map(_fulfils, parts))
+
+
+def _tag(name: str) -> sa.ColumnElement[str | None]:
+    """Return the value of a dataset's policy tag: its own, else its namespace's."""
+    named = sa.select(policy_tags.c.value).where(policy_tags.c.column_name == "", policy_tags.c.name == name)
+    namespace = sa.select(namespaces.c.id).where(namespaces.c.name == datasets.c.namespace).correlate(datasets)
+    own = named.where(policy_tags.c.securable_id == datasets.c.id).correlate(datasets)
+    inherited = named.where(policy_tags.c.securable_id == namespace.scalar_subquery()).correlate(datasets)
+    return sa.func.coalesce(own.scalar_subquery(), inherited.scalar_subquery())

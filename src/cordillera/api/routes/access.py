@@ -1,0 +1,142 @@
+"""Access: grants, groups and roles, policy tags, and why somebody may do what."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, Field
+
+from cordillera.api.parameters import After, Backend, Limit, Text
+from cordillera.codec import Page, page
+from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag
+
+router = APIRouter(prefix="/access", tags=["access"])
+_OBJECT = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET` or `target:NAME`."
+_PRINCIPAL = "`user:NAME`, `service:NAME`, `group:NAME` or `role:NAME`."
+_PRIVILEGE = "discover, read, write, alter, create, external_use or administer."
+_TAGS = "Of the datasets inside the object, those it is about, like `sensitivity in (public, internal)`."
+
+On = Annotated[Text, Query(description=_OBJECT)]
+Principal = Annotated[Text, Query(description=_PRINCIPAL)]
+Privilege = Annotated[Text, Query(description=_PRIVILEGE)]
+Role = Annotated[Text, Query(description="`group:NAME` or `role:NAME`.")]
+
+
+class WantedGrant(BaseModel):
+    """A privilege to be given, or renewed."""
+
+    principal: Text = Field(description=_PRINCIPAL, examples=["role:analysts"])
+    privilege: Text = Field(description=_PRIVILEGE, examples=["read"])
+    on: Text = Field(description=_OBJECT, examples=["namespace:sales"])
+    tags: Text = Field("", description=_TAGS)
+    grant_option: bool = Field(False, description="Whether the holder may grant it on.")
+    expires_at: AwareDatetime | None = Field(None, description="When it ends; null for never.")
+    reason: Text = ""
+
+
+class WantedMember(BaseModel):
+    """Somebody to be put into a group or role."""
+
+    role: Text = Field(description="`group:NAME` or `role:NAME`.")
+    member: Text = Field(description=_PRINCIPAL)
+
+
+class WantedTag(BaseModel):
+    """A policy tag to be set."""
+
+    on: Text = Field(description="`namespace:NAME` or `NAMESPACE.DATASET`.")
+    name: Text = Field(examples=["sensitivity"])
+    value: Text = Field(examples=["internal"])
+    column: Text = Field("", description="The column it is about; empty for the object as a whole.")
+
+
+@router.get("/grants", summary="List grants")
+def list_grants(
+    backend: Backend, on: On = "", principal: Principal = "", after: UUID | None = None, limit: Limit = 100
+) -> Page[Grant]:
+    """One's own grants, and those on what one administers; ended ones too."""
+    return page(backend.grants(on=on, principal=principal, after=after, limit=limit), limit, lambda grant: grant.id)
+
+
+@router.post("/grants", status_code=201, summary="Grant a privilege")
+def grant(backend: Backend, wanted: WantedGrant) -> Grant:
+    """Give somebody a privilege on an object and what is inside it, or renew what he has."""
+    expires_at: datetime | None = wanted.expires_at
+    return backend.grant(
+        wanted.principal,
+        wanted.privilege,
+        wanted.on,
+        tags=wanted.tags,
+        grant_option=wanted.grant_option,
+        expires_at=expires_at,
+        reason=wanted.reason,
+    )
+
+
+@router.delete("/grants", status_code=204, summary="Revoke a privilege")
+def revoke(
+    backend: Backend,
+    principal: Principal,
+    privilege: Privilege,
+    on: On,
+    tags: Annotated[Text, Query(description=_TAGS)] = "",
+) -> None:
+    """Take a privilege back; it ends at once."""
+    backend.revoke(principal, privilege, on, tags=tags)
+
+
+@router.get("/holders", summary="List who has access")
+def list_holders(backend: Backend, on: On, after: UUID | None = None, limit: Limit = 100) -> Page[Grant]:
+    """The grants that reach an object: on itself, and on what it is inside of."""
+    return page(backend.holders(on, after=after, limit=limit), limit, lambda grant: grant.id)
+
+
+@router.get("/explanation", summary="Explain access")
+def explain_access(backend: Backend, principal: Principal, privilege: Privilege, on: On) -> AccessExplanation:
+    """Whether somebody holds a privilege, what gives it to him, and what nearly does."""
+    return backend.explain_access(principal, privilege, on)
+
+
+@router.get("/roles", summary="List groups and roles")
+def list_roles(backend: Backend, after: After = "", limit: Limit = 100) -> Page[str]:
+    """The groups and roles that have members: all, or those that one is in."""
+    return page(backend.roles(after, limit), limit, lambda name: name)
+
+
+@router.get("/members", summary="List members")
+def list_members(backend: Backend, role: Role, after: After = "", limit: Limit = 100) -> Page[Membership]:
+    """The members of a group or role."""
+    return page(backend.members(role, after, limit), limit, lambda one: one.member)
+
+
+@router.post("/members", status_code=201, summary="Add a member")
+def add_member(backend: Backend, wanted: WantedMember) -> Membership:
+    """Put somebody, or another group or role, into a group or role."""
+    return backend.add_member(wanted.role, wanted.member)
+
+
+@router.delete("/members", status_code=204, summary="Remove a member")
+def remove_member(backend: Backend, role: Role, member: Annotated[Text, Query(description=_PRINCIPAL)]) -> None:
+    """Take somebody out of a group or role."""
+    backend.remove_member(role, member)
+
+
+@router.get("/policy-tags", summary="List policy tags")
+def list_policy_tags(backend: Backend, on: On) -> Page[PolicyTag]:
+    """The labels of a namespace or dataset, those that a dataset has from its namespace too."""
+    return Page(backend.policy_tags(on), None)
+
+
+@router.post("/policy-tags", status_code=201, summary="Set a policy tag")
+def set_policy_tag(backend: Backend, wanted: WantedTag) -> PolicyTag:
+    """Label a namespace, a dataset or a column, in the place of the label of that name."""
+    return backend.set_policy_tag(wanted.on, wanted.name, wanted.value, column=wanted.column)
+
+
+@router.delete("/policy-tags", status_code=204, summary="Remove a policy tag")
+def remove_policy_tag(backend: Backend, on: On, name: Text, column: Text = "") -> None:
+    """Remove a label."""
+    backend.remove_policy_tag(on, name, column=column)

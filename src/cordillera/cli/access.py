@@ -1,0 +1,138 @@
+"""``cordillera access``: who may do what, and why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from cordillera.cli.command import command
+from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
+from cordillera.cli.output import Part, View, show, show_list, show_outcome
+from cordillera.cli.paging import paged
+from cordillera.cli.session import open_lake
+from cordillera.cli.terminal import announce
+
+app = typer.Typer(name="access", no_args_is_help=True, help="Who may do what, and why.")
+_VIEW: View = {
+    "principal": "principal",
+    "privilege": "privilege",
+    "on": "on",
+    "tags": "tag_expression",
+    "grant_option": "grant_option",
+    "granted_by": "granted_by",
+    "granted_at": "granted_at",
+    "expires_at": "expires_at",
+    "reason": "reason",
+}
+_EXPLANATION: View = {
+    "principal": "principal",
+    "privilege": "privilege",
+    "on": "on",
+    "allowed": "allowed",
+    "tags": "tags",
+}
+_REASON: View = {
+    "holds": "holds",
+    "via": lambda one: " → ".join(one.via),
+    "privilege": "privilege",
+    "on": "on",
+    "tags": "tag_expression",
+    "expires_at": "expires_at",
+    "note": "note",
+}
+_OBJECT_HELP = "lake, namespace:NAME, NAMESPACE.DATASET or target:NAME."
+Principal = Annotated[
+    str, typer.Argument(metavar="PRINCIPAL", help="user:NAME, service:NAME, group:NAME or role:NAME.")
+]
+Privilege = Annotated[
+    str,
+    typer.Argument(metavar="PRIVILEGE", help="discover, read, write, alter, create, external_use or administer."),
+]
+Object = Annotated[str, typer.Argument(metavar="OBJECT", help=_OBJECT_HELP)]
+Tags = Annotated[
+    str,
+    typer.Option(
+        "--tags", metavar="EXPRESSION", help="Of the datasets inside the object, those it is about.", show_default=False
+    ),
+]
+
+
+@command(
+    app,
+    "grant",
+    example=(
+        "cordillera access grant role:analysts read namespace:sales --days 90 --reason 'quarterly report'\n"
+        "cordillera access grant role:analysts read lake --tags 'sensitivity in (public, internal)'"
+    ),
+)
+def grant(
+    principal: Principal,
+    privilege: Privilege,
+    object: Object,
+    tags: Tags = "",
+    grant_option: Annotated[bool, typer.Option("--grant-option", help="Whoever has it may grant it on.")] = False,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="For how long; for ever by default.", show_default=False)
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="What for.", show_default=False)] = "",
+) -> None:
+    """Give somebody a privilege on an object and what is inside it, or renew what he has."""
+    expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
+    with open_lake() as lake:
+        made = lake.backend.grant(
+            principal, privilege, object, tags=tags, grant_option=grant_option, expires_at=expires_at, reason=reason
+        )
+    show_outcome(f"Granted {privilege} on {made.on} to {made.principal}.", made, _VIEW)
+
+
+@command(app, "revoke", example="cordillera access revoke role:analysts read namespace:sales")
+def revoke(principal: Principal, privilege: Privilege, object: Object, tags: Tags = "") -> None:
+    """Take a privilege back; it ends with the next call."""
+    with open_lake() as lake:
+        lake.backend.revoke(principal, privilege, object, tags=tags)
+    announce(f"Revoked {privilege} on {object} from {principal}.")
+
+
+@command(app, "list", example="cordillera access list --on namespace:sales")
+def list_grants(
+    on: Annotated[str, typer.Option("--on", metavar="OBJECT", help=_OBJECT_HELP, show_default=False)] = "",
+    principal: Annotated[
+        str, typer.Option("--principal", help="Only those of one principal.", show_default=False)
+    ] = "",
+    limit: Limit = DEFAULT_LIMIT,
+    all: Everything = False,
+) -> None:
+    """List grants: your own, and those on what you administer. Ended ones are among them."""
+    with open_lake() as lake:
+        found = paged(
+            lambda after, most: lake.backend.grants(on=on, principal=principal, after=after, limit=most),
+            None,
+            lambda one: one.id,
+            limit=limit,
+            everything=all,
+        )
+        show_list(found, _VIEW, none="There are no grants.")
+
+
+@command(app, "who", example="cordillera access who sales.orders")
+def who(object: Object, limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
+    """List the grants that reach an object: on itself, and on what it is inside of."""
+    with open_lake() as lake:
+        found = paged(
+            lambda after, most: lake.backend.holders(object, after=after, limit=most),
+            None,
+            lambda one: one.id,
+            limit=limit,
+            everything=all,
+        )
+        show_list(found, _VIEW, none=f"Nobody was granted anything on {object}; its owner administers it.")
+
+
+@command(app, "explain", example="cordillera access explain user:ana read sales.orders")
+def explain(principal: Principal, privilege: Privilege, object: Object) -> None:
+    """Tell whether somebody holds a privilege on an object, what gives it to him, and what nearly does."""
+    with open_lake() as lake:
+        found = lake.backend.explain_access(principal, privilege, object)
+    show(found, _EXPLANATION, [Part("Reasons", found.reasons, _REASON)])

@@ -1,0 +1,106 @@
+"""Who may do what in a lake, as people set and see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from cordillera.client.backend import LakeBackend
+from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag
+
+
+class AccessControl:
+    """The part of a lake that is about access.
+
+    Objects are named ``lake``, ``namespace:sales``, ``sales.orders`` or ``target:warehouse``; principals ``user:ana``,
+    ``service:etl``, ``group:sales`` or ``role:analysts``.
+    """
+
+    backend: LakeBackend
+
+    def grant(
+        self,
+        principal: str,
+        privilege: str,
+        on: str,
+        *,
+        tags: str = "",
+        grant_option: bool = False,
+        expires_at: datetime | None = None,
+        reason: str = "",
+    ) -> Grant:
+        """Give somebody a privilege, or renew what he has.
+
+        Args:
+            principal: Who.
+            privilege: discover, read, write, alter, create, external_use or administer.
+            on: The object; what is inside it is covered too.
+            tags: A tag expression, like ``sensitivity in (public, internal)``; then it is about the datasets inside
+                that fulfil it, those to come included.
+            grant_option: Whether he may grant it on.
+            expires_at: When it ends; a time with its zone.
+            reason: What for.
+
+        Raises:
+            AccessDeniedError: If you neither administer the object, nor may grant this on.
+            InvalidInputError, NotFoundError: As their names say.
+        """
+        return self.backend.grant(
+            principal, privilege, on, tags=tags, grant_option=grant_option, expires_at=expires_at, reason=reason
+        )
+
+    def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "") -> None:
+        """Take a privilege back, from the next call on."""
+        self.backend.revoke(principal, privilege, on, tags=tags)
+
+    def grants(self, *, on: str = "", principal: str = "") -> Iterator[Grant]:
+        """Yield grants, ended ones too: your own, and those on what you administer; of one principal or object."""
+        after = None
+        while page := self.backend.grants(on=on, principal=principal, after=after):
+            yield from page
+            after = page[-1].id
+
+    def holders(self, on: str) -> Iterator[Grant]:
+        """Yield the grants that reach an object: on itself, and on what it is inside of."""
+        after = None
+        while page := self.backend.holders(on, after=after):
+            yield from page
+            after = page[-1].id
+
+    def explain_access(self, principal: str, privilege: str, on: str) -> AccessExplanation:
+        """Tell whether somebody holds a privilege on an object, what gives it to him, and what nearly does."""
+        return self.backend.explain_access(principal, privilege, on)
+
+    def add_member(self, role: str, member: str) -> Membership:
+        """Put somebody, or another group or role, into a group or role; it needs not be made first."""
+        return self.backend.add_member(role, member)
+
+    def remove_member(self, role: str, member: str) -> None:
+        """Take somebody out of a group or role."""
+        self.backend.remove_member(role, member)
+
+    def members(self, role: str) -> Iterator[Membership]:
+        """Yield the members of a group or role."""
+        after = ""
+        while page := self.backend.members(role, after):
+            yield from page
+            after = page[-1].member
+
+    def roles(self) -> Iterator[str]:
+        """Yield the groups and roles that have members."""
+        after = ""
+        while page := self.backend.roles(after):
+            yield from page
+            after = page[-1]
+
+    def set_policy_tag(self, on: str, name: str, value: str, *, column: str = "") -> PolicyTag:
+        """Label a namespace, a dataset or one of its columns, for grants that name the label."""
+        return self.backend.set_policy_tag(on, name, value, column=column)
+
+    def remove_policy_tag(self, on: str, name: str, *, column: str = "") -> None:
+        """Remove a label."""
+        self.backend.remove_policy_tag(on, name, column=column)
+
+    def policy_tags(self, on: str) -> list[PolicyTag]:
+        """Return the labels of a namespace or dataset, those that a dataset has from its namespace too."""
+        return self.backend.policy_tags(on)

@@ -1,0 +1,35 @@
+"""Deciding who may do what."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import Privilege, Viewer
+from cordillera.spec.catalog import Dataset, Namespace, View
+from cordillera.spec.subscription import Target
+
+
+class Authorizer(Protocol):
+    """Decides for whoever acts (``cordillera.context``). The lake's operator holds every privilege.
+
+    For an object that is not there nobody holds any, found out by the same work as for one that is.
+    """
+
+    def viewer(self, tx: Transaction) -> Viewer | None:
+        """Return who asks, to keep lists to what he may see; None for the operator."""
+
+    def acts_for(self, tx: Transaction, owner: str) -> bool:
+        """Tell whether whoever acts is an owner, or is in the group or role that is."""
+
+    def on_lake(self, tx: Transaction) -> frozenset[Privilege]:
+        """Return the privileges held on the lake."""
+
+    def on_namespace(self, tx: Transaction, namespace: Namespace | None) -> frozenset[Privilege]:
+        """Return the privileges held on a namespace. Whoever may discover a dataset in it may discover it too."""
+
+    def on_dataset(self, tx: Transaction, dataset: Dataset | View | None, namespace: str) -> frozenset[Privilege]:
+        """Return the privileges held on a dataset, deleted or not, or a view; ``namespace`` is where it would be."""
+
+    def on_target(self, tx: Transaction, target: Target | None) -> frozenset[Privilege]:
+        """Return the privileges held on a target."""

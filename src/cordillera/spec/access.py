@@ -1,0 +1,341 @@
+"""Who may do what: principals, privileges, grants, and what follows from them.
+
+A privilege held on an object holds on everything inside it: on the lake for every namespace, on a namespace for its
+datasets. Whoever owns an object administers it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from cordillera.errors import AccessDeniedError, InvalidInputError, InvalidNameError
+from cordillera.spec.names import parse_dataset_ref
+
+LAKE_ID = UUID(int=0)
+"""Stands for the lake where grants name objects by id."""
+_KINDS_OF_PRINCIPALS = ("user", "service", "group", "role")
+_PRINCIPAL = re.compile(rf"({'|'.join(_KINDS_OF_PRINCIPALS)}):[^\s\x00-\x1f\x7f](.{{0,188}}[^\s\x00-\x1f\x7f])?")
+_USER = "user:"
+
+
+class Privilege(StrEnum):
+    """What somebody may do with an object."""
+
+    DISCOVER = "discover"
+    """See that it is there, and what it is: name, owner, description, columns, contract, completions."""
+    READ = "read"
+    """Read its rows, and what tells of them: snapshots, statistics, files."""
+    WRITE = "write"
+    """Commit rows, and declare partitions complete."""
+    ALTER = "alter"
+    """Change its columns, layout, contract, lifecycle, branches, texts; maintain it."""
+    CREATE = "create"
+    """Make datasets in it; on the lake, namespaces too."""
+    EXTERNAL_USE = "external_use"
+    """Get credentials for its files, for engines elsewhere, to do what other privileges allow."""
+    ADMINISTER = "administer"
+    """Everything, and deciding who else may."""
+
+
+_IMPLIED: Mapping[Privilege, frozenset[Privilege]] = {
+    Privilege.DISCOVER: frozenset(),
+    Privilege.READ: frozenset({Privilege.DISCOVER}),
+    Privilege.WRITE: frozenset({Privilege.DISCOVER}),
+    Privilege.ALTER: frozenset({Privilege.DISCOVER}),
+    Privilege.CREATE: frozenset({Privilege.DISCOVER}),
+    Privilege.EXTERNAL_USE: frozenset(),
+    Privilege.ADMINISTER: frozenset(Privilege),
+}
+
+
+def implied_by(privilege: Privilege) -> frozenset[Privilege]:
+    """Return the privileges that come with one, itself among them."""
+    return _IMPLIED[privilege] | {privilege}
+
+
+def sufficient_for(privilege: Privilege) -> frozenset[Privilege]:
+    """Return the privileges that one comes with, itself among them."""
+    return frozenset(one for one in Privilege if privilege in implied_by(one))
+
+
+class SecurableKind(StrEnum):
+    """What privileges can be granted on."""
+
+    LAKE = "lake"
+    NAMESPACE = "namespace"
+    DATASET = "dataset"
+    VIEW = "view"
+    TARGET = "target"
+
+
+@dataclass(frozen=True, slots=True)
+class Securable:
+    """An object that privileges can be granted on, as people name it."""
+
+    kind: SecurableKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.kind if self.kind is SecurableKind.LAKE else f"{self.kind}:{self.name}"
+
+    @property
+    def described(self) -> str:
+        """How to call it in a sentence."""
+        return "the lake" if self.kind is SecurableKind.LAKE else f"the {self.kind} {self.name}"
+
+
+THE_LAKE = Securable(SecurableKind.LAKE)
+
+
+def parse_securable(text: str) -> Securable:
+    """Read what somebody calls an object: ``lake``, ``namespace:sales``, ``sales.orders``, ``target:warehouse``.
+
+    Raises:
+        InvalidNameError: If the text has another form.
+    """
+    kind, colon, name = text.partition(":")
+    if text == SecurableKind.LAKE:
+        return THE_LAKE
+    if not colon and "." in text:
+        kind, name = SecurableKind.DATASET, text
+    if kind not in list(SecurableKind) or kind == SecurableKind.LAKE or not name:
+        raise InvalidNameError(
+            f"{text[:200]!r} names nothing that privileges can be granted on.",
+            hint="Write lake, namespace:NAME, NAMESPACE.DATASET, view:NAMESPACE.VIEW or target:NAME.",
+        )
+    if kind in (SecurableKind.DATASET, SecurableKind.VIEW) and (ref := parse_dataset_ref(name)).version is not None:
+        raise InvalidNameError(
+            f"{name!r} names a dataset version; privileges are granted on datasets.", hint=f"Use {ref.full_name!r}."
+        )
+    return Securable(SecurableKind(kind), name)
+
+
+def parse_privilege(text: str) -> Privilege:
+    """Read the name of a privilege.
+
+    Raises:
+        InvalidInputError: If there is none of that name.
+    """
+    try:
+        return Privilege(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"There is no privilege {text[:40]!r}.", hint=f"Use one of: {', '.join(Privilege)}."
+        ) from None
+
+
+def check_grantable(privilege: Privilege, on: Securable) -> None:
+    """Refuse to grant what has no meaning on an object.
+
+    Raises:
+        InvalidInputError: If it has none.
+    """
+    if privilege is Privilege.CREATE and on.kind in (SecurableKind.DATASET, SecurableKind.VIEW, SecurableKind.TARGET):
+        raise InvalidInputError(
+            f"Nothing is created in {on.described}.", hint="Grant create on a namespace, or on the lake."
+        )
+
+
+def whole_principal(text: str) -> str:
+    """Return a principal's name with its kind: a name without one is a user's."""
+    return text if text.partition(":")[0] in _KINDS_OF_PRINCIPALS and ":" in text else f"{_USER}{text}"
+
+
+def parse_principal(text: str) -> str:
+    """Read the name of somebody who can hold privileges: ``user:ana``, ``service:etl``, ``group:sales``, ``role:dba``.
+
+    Raises:
+        InvalidInputError: If the text has another form.
+    """
+    principal = whole_principal(text)
+    if not _PRINCIPAL.fullmatch(principal):
+        raise InvalidInputError(
+            f"{text[:200]!r} is no principal.", hint="Write user:NAME, service:NAME, group:NAME or role:NAME."
+        )
+    return principal
+
+
+def check_container(principal: str) -> None:
+    """Refuse members for what has none.
+
+    Raises:
+        InvalidInputError: If the principal is neither a group nor a role.
+    """
+    if not principal.startswith(("group:", "role:")):
+        raise InvalidInputError(f"{principal} can have no members.", hint="Write group:NAME or role:NAME.")
+
+
+def owners_among(principals: Iterable[str]) -> frozenset[str]:
+    """Return what may stand in an owner's place for some principals: a user can be there without the kind."""
+    found = set(principals)
+    return frozenset(found | {one.removeprefix(_USER) for one in found if one.startswith(_USER)} - {""})
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A privilege that somebody was given.
+
+    Attributes:
+        kind, securable_id, securable_name: The object, as it is called now; the lake has no name.
+        tag_expression: Of the datasets inside the object, those it is about; empty for the object as a whole.
+        grant_option: Whether the holder may grant it on.
+        expires_at: When it ends; None for never.
+    """
+
+    id: UUID
+    principal: str
+    privilege: Privilege
+    kind: SecurableKind
+    securable_id: UUID
+    securable_name: str
+    tag_expression: str
+    grant_option: bool
+    granted_by: str
+    granted_at: datetime
+    expires_at: datetime | None
+    reason: str
+
+    @property
+    def on(self) -> str:
+        """The object, as people name it."""
+        return str(Securable(self.kind, self.securable_name))
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Somebody's belonging to a group or a role; members can be groups and roles themselves."""
+
+    container: str
+    member: str
+    added_by: str
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTag:
+    """A label that grants can name. What is inside an object has its tags too, unless it has its own of that name.
+
+    Attributes:
+        column: The column that is labelled; empty for the object as a whole.
+    """
+
+    kind: SecurableKind
+    securable_id: UUID
+    securable_name: str
+    column: str
+    name: str
+    value: str
+    set_by: str
+    set_at: datetime
+
+    @property
+    def on(self) -> str:
+        """The object, as people name it."""
+        return str(Securable(self.kind, self.securable_name))
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody who asks, with what is the same for every object.
+
+    Attributes:
+        principals: Who that is, with all groups and roles.
+        now: When: grants that have ended by then are not there.
+        on_lake: The privileges held on the whole lake.
+        conditional: The grants that are about the datasets with certain tags only.
+    """
+
+    principals: frozenset[str]
+    now: datetime
+    on_lake: frozenset[Privilege]
+    conditional: tuple[Grant, ...]
+
+    def owns(self, owner: str) -> bool:
+        """Tell whether an owner is the viewer, or a group or role that the viewer is in."""
+        return bool(owner) and whole_principal(owner) in self.principals
+
+    def sees_all(self, privilege: Privilege) -> bool:
+        """Tell whether the viewer holds a privilege on everything in the lake."""
+        return not self.on_lake.isdisjoint(sufficient_for(privilege))
+
+
+def check_held(
+    held: frozenset[Privilege], wanted: Iterable[Privilege], on: Securable, *, principal: str, owner: str = ""
+) -> None:
+    """Refuse somebody who lacks a privilege.
+
+    Args:
+        held: What he holds on the object.
+        wanted: What he needs.
+        on: The object.
+        principal: Who that is.
+        owner: Whose the object is.
+
+    Raises:
+        AccessDeniedError: Naming who lacks what on which object, and whom to ask.
+    """
+    lacking = next((one for one in wanted if one not in held), None)
+    if lacking is None:
+        return
+    somebody, whom = whole_principal(principal), f"its owner, {owner}," if owner else "an administrator of the lake"
+    raise AccessDeniedError(
+        f"{somebody} may not {_VERBS[lacking]} {on.described}.",
+        hint=f"Ask {whom} to grant {lacking} on {on} to {somebody}.",
+        details={"principal": somebody, "privilege": lacking.value, "on": str(on)},
+    )
+
+
+_VERBS = {
+    Privilege.DISCOVER: "see all of",
+    Privilege.READ: "read",
+    Privilege.WRITE: "write to",
+    Privilege.ALTER: "alter",
+    Privilege.CREATE: "create anything in",
+    Privilege.EXTERNAL_USE: "get credentials for",
+    Privilege.ADMINISTER: "administer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessReason:
+    """One thing that gives somebody a privilege on an object, or nearly does.
+
+    Attributes:
+        holds: Whether it does.
+        via: Who holds it: the principal, and behind him the groups and roles that lead to its holder.
+        privilege: What the holder has.
+        on: What he has it on: the object, or what that is inside of.
+        tag_expression: Of the datasets inside, those it is about.
+        expires_at: When it ends.
+        note: Where it comes from; or why it does not hold.
+    """
+
+    holds: bool
+    via: tuple[str, ...]
+    privilege: Privilege
+    on: str
+    tag_expression: str
+    expires_at: datetime | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessExplanation:
+    """Whether somebody holds a privilege on an object, and why.
+
+    Attributes:
+        tags: The policy tags that count for the object.
+        reasons: What gives the privilege, and what nearly does.
+    """
+
+    principal: str
+    privilege: Privilege
+    on: str
+    allowed: bool
+    tags: Mapping[str, str]
+    reasons: tuple[AccessReason, ...]

@@ -1,0 +1,162 @@
+"""What every lake must do, embedded or behind a server, as tests: grants, roles, policy tags. Needs pytest."""
+
+# ruff: noqa: D102 # tests are named by what they show
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from cordillera.client.backend import LakeBackend
+from cordillera.errors import (
+    DatasetNotFoundError,
+    InvalidExpressionError,
+    InvalidInputError,
+    InvalidNameError,
+    NamespaceNotFoundError,
+    NotAllowedError,
+    NotFoundError,
+    UnknownColumnError,
+)
+from cordillera.testing.backend_suite import LakeSuite, make_orders
+
+
+def _somebody(kind: str = "user") -> str:
+    return f"{kind}:{uuid4().hex[:12]}"
+
+
+class AccessSuite(LakeSuite):
+    """Who may do what. The backend is that of somebody who administers the lake."""
+
+    def test_a_grant_is_given_renewed_and_taken_back(self, backend: LakeBackend, namespace: str) -> None:
+        name, ana = make_orders(backend, namespace), _somebody()
+        end = datetime.now(UTC) + timedelta(days=1)
+        given = backend.grant(ana, "read", name, expires_at=end, reason="report")
+        assert (given.principal, given.privilege, given.on) == (ana, "read", f"dataset:{name}")
+        assert (given.expires_at, given.reason, given.grant_option) == (end, "report", False)
+        renewed = backend.grant(ana, "read", name, grant_option=True)
+        assert (renewed.id, renewed.expires_at, renewed.grant_option) == (given.id, None, True)
+        assert backend.grants(on=name) == [renewed]
+        assert backend.grants(principal=ana) == [renewed]
+        backend.revoke(ana, "read", name)
+        assert backend.grants(principal=ana) == []
+        with pytest.raises(NotFoundError, match=f"{ana} has no grant of read"):
+            backend.revoke(ana, "read", name)
+
+    def test_grants_follow_a_rename(self, backend: LakeBackend, namespace: str) -> None:
+        name, ana = make_orders(backend, namespace), _somebody()
+        backend.grant(ana, "write", name)
+        backend.rename_dataset(name, f"{namespace}.bought")
+        assert [one.on for one in backend.grants(principal=ana)] == [f"dataset:{namespace}.bought"]
+        assert backend.explain_access(ana, "write", f"{namespace}.bought").allowed
+
+    def test_grants_come_in_pages(self, backend: LakeBackend, namespace: str) -> None:
+        ana, found = _somebody(), []
+        for privilege in ("discover", "read", "write"):
+            backend.grant(ana, privilege, f"namespace:{namespace}")
+        after = None
+        while page := backend.grants(principal=ana, after=after, limit=2):
+            found += page
+            after = page[-1].id
+        assert sorted(one.privilege for one in found) == ["discover", "read", "write"]
+
+    @pytest.mark.parametrize(
+        ("principal", "privilege", "on", "tags", "error"),
+        [
+            ("user:", "read", "lake", "", InvalidInputError),
+            ("user:a b\n", "read", "lake", "", InvalidInputError),
+            ("user:a", "own", "lake", "", InvalidInputError),
+            ("user:a", "read", "table:x", "", InvalidNameError),
+            ("user:a", "read", "somewhere", "", InvalidNameError),
+            ("user:a", "read", "namespace:nowhere", "", NamespaceNotFoundError),
+            ("user:a", "read", "nowhere.nothing", "", DatasetNotFoundError),
+            ("user:a", "read", "lake", "level is", InvalidExpressionError),
+            ("user:a", "read", "lake", "level = low or", InvalidExpressionError),
+            ("user:a", "read", "lake", "(" * 60, InvalidExpressionError),
+        ],
+    )
+    def test_what_cannot_be_granted(
+        self, backend: LakeBackend, principal: str, privilege: str, on: str, tags: str, error: type[Exception]
+    ) -> None:
+        with pytest.raises(error):
+            backend.grant(principal, privilege, on, tags=tags)
+
+    def test_a_grant_ends_in_time_to_come(self, backend: LakeBackend, namespace: str) -> None:
+        with pytest.raises(InvalidInputError, match="cannot end at"):
+            backend.grant("user:a", "read", f"namespace:{namespace}", expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+
+    def test_nothing_is_created_in_a_dataset(self, backend: LakeBackend, namespace: str) -> None:
+        with pytest.raises(InvalidInputError, match="Nothing is created in"):
+            backend.grant("user:a", "create", make_orders(backend, namespace))
+
+    def test_roles_have_members(self, backend: LakeBackend, namespace: str) -> None:
+        role, group, ana = _somebody("role"), _somebody("group"), _somebody()
+        backend.add_member(role, group)
+        backend.add_member(group, ana)
+        assert [one.member for one in backend.members(group)] == [ana]
+        assert role in backend.roles(limit=1000)
+        name = make_orders(backend, namespace)
+        backend.grant(role, "read", name)
+        found = backend.explain_access(ana, "read", name)
+        assert (found.allowed, found.reasons[0].via) == (True, (ana, group, role))
+        backend.remove_member(group, ana)
+        assert not backend.explain_access(ana, "read", name).allowed
+        with pytest.raises(NotFoundError, match=f"{ana} is not in {group}"):
+            backend.remove_member(group, ana)
+
+    def test_nothing_is_in_itself(self, backend: LakeBackend) -> None:
+        one, two, three = (_somebody("role") for _ in range(3))
+        backend.add_member(one, two)
+        backend.add_member(two, three)
+        for container, member in ((one, one), (two, one), (three, one)):
+            with pytest.raises(NotAllowedError, match="is in"):
+                backend.add_member(container, member)
+        with pytest.raises(InvalidInputError, match="can have no members"):
+            backend.add_member("user:a", one)
+
+    def test_tags_decide(self, backend: LakeBackend, namespace: str) -> None:
+        name, ana = make_orders(backend, namespace), _somebody()
+        backend.grant(ana, "read", f"namespace:{namespace}", tags="level in (public, 'in house') and not domain = 'hr'")
+        assert not backend.explain_access(ana, "read", name).allowed
+        backend.set_policy_tag(f"namespace:{namespace}", "level", "in house")
+        assert backend.explain_access(ana, "read", name).allowed
+        backend.set_policy_tag(name, "domain", "hr")
+        refused = backend.explain_access(ana, "read", name)
+        assert (refused.allowed, refused.tags) == (False, {"level": "in house", "domain": "hr"})
+        assert "do not fulfil" in refused.reasons[0].note
+        assert [(one.on, one.name, one.value) for one in backend.policy_tags(name)] == [
+            (f"namespace:{namespace}", "level", "in house"),
+            (f"dataset:{name}", "domain", "hr"),
+        ]
+        backend.remove_policy_tag(name, "domain")
+        assert backend.explain_access(ana, "read", name).allowed
+        backend.revoke(ana, "read", f"namespace:{namespace}", tags="level in ('in house', public) and not domain = hr")
+        assert not backend.explain_access(ana, "read", name).allowed
+
+    def test_columns_are_tagged(self, backend: LakeBackend, namespace: str) -> None:
+        name = make_orders(backend, namespace)
+        backend.set_policy_tag(name, "level", "personal", column="note")
+        assert [(one.column, one.value) for one in backend.policy_tags(name)] == [("note", "personal")]
+        assert backend.explain_access("user:a", "read", name).tags == {}
+        with pytest.raises(UnknownColumnError, match="no column 'price'"):
+            backend.set_policy_tag(name, "level", "personal", column="price")
+        with pytest.raises(NotFoundError, match="no policy tag 'level' of its own"):
+            backend.remove_policy_tag(name, "level")
+        with pytest.raises(InvalidInputError, match="can have no policy tags"):
+            backend.set_policy_tag("lake", "level", "x")
+
+    def test_who_has_access_and_why(self, backend: LakeBackend, namespace: str) -> None:
+        name, ana, ben = make_orders(backend, namespace), _somebody(), _somebody()
+        backend.grant(ana, "read", f"namespace:{namespace}")
+        backend.grant(ben, "administer", name)
+        assert {(one.principal, one.on) for one in backend.holders(name, limit=1000)} >= {
+            (ana, f"namespace:{namespace}"),
+            (ben, f"dataset:{name}"),
+        }
+        nearly = backend.explain_access(ana, "write", name)
+        assert (nearly.allowed, nearly.reasons[0].note) == (False, "read does not include write")
+        backend.update_dataset(name, owner=ana)
+        owned = backend.explain_access(ana, "write", name)
+        assert (owned.allowed, owned.reasons[0].note, owned.reasons[0].holds) == (True, "owns it", True)

@@ -1,0 +1,245 @@
+"""What the database decides about one object and about lists, compared with a plain model of the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.adapters.db import open_metadata_store
+from cordillera.context import acting
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import (
+    LAKE_ID,
+    Grant,
+    Membership,
+    PolicyTag,
+    Privilege,
+    SecurableKind,
+    implied_by,
+    sufficient_for,
+    whole_principal,
+)
+from cordillera.spec.access_tags import All as Both
+from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, describe, fulfils, parse_tag_expression
+from cordillera.spec.access_tags import Any as Either
+from cordillera.spec.catalog import Dataset, Namespace
+from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace
+
+PRINCIPALS = ("user:a", "user:b", "service:s", "group:g", "group:h", "role:r", "role:q")
+OWNERS = (*PRINCIPALS, "a", "b", "nobody")
+SPACES, DATASETS = ("x", "y"), ("x.one", "x.two", "y.one", "y.two")
+NAMES, VALUES = ("level", "domain"), ("low", "high")
+
+expressions: st.SearchStrategy[TagExpression] = st.recursive(
+    st.one_of(
+        st.builds(
+            Among,
+            st.sampled_from(NAMES),
+            st.sets(st.sampled_from(VALUES), min_size=1).map(lambda found: tuple(sorted(found))),
+            st.booleans(),
+        ),
+        st.builds(Missing, st.sampled_from(NAMES), st.booleans()),
+    ),
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(Both, st.tuples(inner, inner)),
+        st.builds(Either, st.tuples(inner, inner)),
+    ),
+    max_leaves=4,
+)
+objects = st.sampled_from(["", *SPACES, *DATASETS])
+grants = st.tuples(
+    st.sampled_from(PRINCIPALS),
+    st.sampled_from(list(Privilege)),
+    objects,
+    st.one_of(st.none(), expressions),
+    st.sampled_from([None, -1, 1]),  # seconds after now when it ends
+)
+worlds = st.fixed_dictionaries(
+    {
+        "owners": st.fixed_dictionaries({name: st.sampled_from(OWNERS) for name in (*SPACES, *DATASETS)}),
+        "members": st.lists(
+            st.tuples(st.sampled_from([one for one in PRINCIPALS if one[0] in "gr"]), st.sampled_from(PRINCIPALS)),
+            max_size=6,
+        ),
+        "grants": st.lists(grants, max_size=6),
+        "tags": st.dictionaries(
+            st.tuples(st.sampled_from([*SPACES, *DATASETS]), st.sampled_from(NAMES)), st.sampled_from(VALUES)
+        ),
+        "deleted": st.sets(st.sampled_from(DATASETS), max_size=1),
+    }
+)
+
+
+@dataclass
+class World:
+    """A model of a lake, and the same in a database, beside what other examples left there."""
+
+    given: dict[str, Any]
+    mark: str = field(default_factory=lambda: f"m{uuid4().hex[:10]}")
+    spaces: dict[str, Namespace] = field(default_factory=dict)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+
+    def whom(self, principal: str) -> str:
+        """Return a principal that no other example has."""
+        return f"{principal}_{self.mark}"
+
+    # --- the model -----------------------------------------------------------------------------------------------
+
+    def closure(self, principal: str) -> set[str]:
+        found, before = {principal}, set()
+        while found != before:
+            before = set(found)
+            found |= {container for container, member in self.given["members"] if member in found}
+        return found
+
+    def held(self, principal: str, name: str) -> set[Privilege]:
+        """Return what somebody holds on a namespace or a dataset by the rules, one after the other."""
+        mine, space = self.closure(principal), name.split(".")[0]
+        inside_of = {"", space, name}
+        if any(whole_principal(self.given["owners"][one]) in mine for one in inside_of if one):
+            return set(Privilege)
+        tags = {key: value for (on, key), value in self.given["tags"].items() if on == space}
+        tags |= {key: value for (on, key), value in self.given["tags"].items() if on == name}
+        held: set[Privilege] = set()
+        for who, privilege, on, expression, ends in self.given["grants"]:
+            fits = expression is None or ("." in name and fulfils(tags, expression))
+            if who in mine and on in inside_of and fits and ends != -1:
+                held |= implied_by(privilege)
+        return held
+
+    # --- the database --------------------------------------------------------------------------------------------
+
+    def store(self, tx: Transaction) -> None:
+        """Put everything into a database."""
+        owner = lambda name: f"{self.given['owners'][name]}_{self.mark}"  # noqa: E731
+        for name in SPACES:
+            self.spaces[name] = replace(namespace(f"{self.mark}_{name}"), owner=owner(name))
+            tx.namespaces.insert(self.spaces[name])
+        for name in DATASETS:
+            self.datasets[name], _ = add_dataset(tx, f"{self.mark}_{name}", owner=owner(name))
+        for name in self.given["deleted"]:
+            gone = replace(self.datasets[name], deleted_at=NOW, purge_after=later(99))
+            tx.datasets.update(gone)
+            self.datasets[name] = gone
+        for container, member in self.given["members"]:
+            tx.memberships.put(Membership(self.whom(container), self.whom(member), "x", NOW))
+        for who, privilege, on, expression, ends in self.given["grants"]:
+            kind, securable_id = self._place(on)
+            ends_at = None if ends is None else NOW + timedelta(seconds=ends)
+            text = describe(expression) if expression is not None else ""
+            stored = tx.grants.find(self.whom(who), privilege, kind, securable_id, text)
+            if stored and (stored.expires_at is None or (ends_at and stored.expires_at > ends_at)):
+                continue  # the same twice: the model counts either, so the longer one stays
+            tx.grants.put(
+                Grant(uuid4(), self.whom(who), privilege, kind, securable_id, "", text, False, "x", NOW, ends_at, "")
+            )
+        for (on, name), value in self.given["tags"].items():
+            kind, securable_id = self._place(on)
+            tx.policy_tags.put(PolicyTag(kind, securable_id, "", "", name, value, "x", NOW))
+
+    def _place(self, on: str) -> tuple[SecurableKind, UUID]:
+        if not on:
+            return SecurableKind.LAKE, LAKE_ID
+        if on in SPACES:
+            return SecurableKind.NAMESPACE, self.spaces[on].id
+        return SecurableKind.DATASET, self.datasets[on].id
+
+
+class StoppedClock:
+    """It is always now."""
+
+    def now(self) -> Any:
+        return NOW
+
+    def new_id(self) -> UUID:
+        return uuid4()
+
+
+@pytest.fixture(scope="module")
+def sqlite_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetadataStore]:
+    folder: Path = tmp_path_factory.mktemp("decisions")
+    store = open_metadata_store(f"sqlite:///{folder}/lake.db")
+    store.migrate()
+    yield store
+    store.close()
+
+
+def check_world(store: MetadataStore, given_world: dict[str, Any]) -> None:
+    world, authorizer = World(given_world), GrantAuthorizer(StoppedClock())
+    with store.write() as tx:
+        world.store(tx)
+    with store.read() as tx:
+        for principal in PRINCIPALS[:4]:
+            with acting(world.whom(principal)):
+                check_single(tx, authorizer, world, principal)
+                check_lists(tx, authorizer, world, principal)
+
+
+def check_single(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
+    for name, dataset in world.datasets.items():
+        assert authorizer.on_dataset(tx, dataset, dataset.namespace) == world.held(principal, name), (principal, name)
+    for name, space in world.spaces.items():
+        inside = [one for one in DATASETS if one.startswith(f"{name}.") and one not in world.given["deleted"]]
+        shown = any(Privilege.DISCOVER in world.held(principal, one) for one in inside)
+        expected = world.held(principal, name) | ({Privilege.DISCOVER} if shown else set())
+        assert authorizer.on_namespace(tx, space) == expected, (principal, name)
+
+
+def check_lists(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
+    viewer = authorizer.viewer(tx)
+    assert viewer is not None
+    expected = {
+        world.datasets[name].full_name for name in DATASETS if Privilege.DISCOVER in world.held(principal, name)
+    }
+    live = {one.full_name for name, one in world.datasets.items() if name not in world.given["deleted"]}
+    found: set[str] = set()
+    gone: set[str] = set()
+    for space in world.spaces.values():
+        found |= {one.full_name for one in tx.datasets.page(space.name, "", 9, viewer=viewer)}
+        gone |= {one.full_name for one in tx.datasets.page(space.name, "", 9, deleted=True, viewer=viewer)}
+        result = tx.search.search("", {"namespace": space.name}, "", 9, viewer=viewer)
+        searched = {hit.dataset.full_name for hit in result.hits}
+        assert searched == {name for name in expected & live if name.startswith(f"{space.name}.")}
+        assert result.total == len(searched)
+        assert sum(facet.count for facet in result.facets if facet.name == "namespace") == len(searched)
+    assert found == expected & live
+    assert gone == expected - live
+    spaces = {one.name for one in tx.namespaces.page(world.mark, 2, viewer=viewer) if one.name.startswith(world.mark)}
+    seen = {space.name for space in world.spaces.values() if Privilege.DISCOVER in authorizer.on_namespace(tx, space)}
+    assert spaces == seen
+
+
+@given(worlds)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_sqlite_decides_by_the_rules(sqlite_store: MetadataStore, world: dict[str, Any]) -> None:
+    check_world(sqlite_store, world)
+
+
+@given(worlds)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_postgres_decides_by_the_rules(postgres_store: MetadataStore, world: dict[str, Any]) -> None:
+    check_world(postgres_store, world)
+
+
+@given(expressions, st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES)))
+def test_an_expression_says_the_same_when_it_is_written_down(expression: TagExpression, tags: dict[str, str]) -> None:
+    read = parse_tag_expression(describe(expression))
+    assert fulfils(tags, read) == fulfils(tags, expression)
+    assert describe(read) == describe(expression)
+
+
+@pytest.mark.parametrize("privilege", Privilege)
+def test_what_a_privilege_implies_is_enough_for_it(privilege: Privilege) -> None:
+    for one in Privilege:
+        assert (privilege in implied_by(one)) is (one in sufficient_for(privilege))
+    assert implied_by(Privilege.ADMINISTER) == set(Privilege)
