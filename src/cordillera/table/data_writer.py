@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 from uuid import UUID
@@ -116,6 +118,7 @@ class _OpenFile:
     pending: list[pa.RecordBatch] = field(default_factory=list)
     pending_rows: int = 0
     pending_bytes: int = 0
+    largest_group: int = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         self.pending.append(batch)
@@ -134,15 +137,21 @@ class _OpenFile:
     def checksum(self) -> str:
         return f"sha256:{self.sink.digest.hexdigest()}" if self.sink is not None else ""
 
-    def flush(self) -> None:
-        if self.pending:
-            rows = pa.Table.from_batches(self.pending)
-            if self.writer is None:
-                self.output = self.storage.open_output(self.path)
-                self.sink = HashingSink(self.output.__enter__())
-                self.writer = self.encoding.writer(self.sink, self.schema, rows, self.footers)
-            self.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+    def take_group(self) -> Callable[[], None]:
+        """Take the gathered rows out; return what writes them as a row group, in any thread but one at a time."""
+        rows = pa.Table.from_batches(self.pending)
         self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
+        if self.output is None:
+            self.output = self.storage.open_output(self.path)
+            self.sink = HashingSink(self.output.__enter__())
+        return partial(self._write_group, rows)
+
+    def _write_group(self, rows: pa.Table) -> None:
+        if self.writer is None:
+            self.writer = self.encoding.writer(self.sink, self.schema, rows, self.footers)
+        before = self.size
+        self.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        self.largest_group = max(self.largest_group, self.size - before)
 
     def finish(self) -> None:
         if self.writer is not None:
@@ -223,21 +232,24 @@ class DataWriter:
         self._schema, self._spec, self._target_size, self._encoding = schema, spec, target_size, encoding
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # in the order of their first rows
         self._written: list[ContentFile] = []
+        self._encoder: Executor
+        self._writing: Future[None] | None = None
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> list[ContentFile]:
         """Write a stream of batches and return the data files it became.
 
         On an error everything written so far is removed again, and the error goes on.
         """
-        try:
-            for batch in self._order.sort(batches) if self._order else batches:
-                for partition, rows in split_by_partition(self._spec, self._schema, batch):
-                    self._add(partition, rows)
-                self._make_room()
-            while self._open:
-                self._close(next(iter(self._open)))
-        except BaseException as error:
-            self._abandon(error)
+        with ThreadPoolExecutor(1, thread_name_prefix="cordillera-encode") as self._encoder:
+            try:
+                for batch in self._order.sort(batches) if self._order else batches:
+                    for partition, rows in split_by_partition(self._spec, self._schema, batch):
+                        self._add(partition, rows)
+                    self._make_room()
+                while self._open:
+                    self._close(next(iter(self._open)))
+            except BaseException as error:
+                self._abandon(error)
         return self._written
 
     def _add(self, partition: tuple[Any, ...], rows: pa.RecordBatch) -> None:
@@ -255,12 +267,23 @@ class DataWriter:
         return self._open[partition]
 
     def _flush(self, partition: tuple[Any, ...]) -> None:
-        """Write what fills a row group, and close what has the target size."""
+        """Write what fills a row group, while the next is gathered, and close what has the target size."""
         file = self._open[partition]
-        if file.fills_row_group:
-            file.flush()
+        if not file.fills_row_group:
+            return
+        self._finish_group()
+        self._writing = self._encoder.submit(file.take_group())
+        if not file.largest_group or file.size + 2 * file.largest_group >= self._target_size:
+            self._finish_group()  # its size matters
         if file.size >= self._target_size:
             self._close(partition)
+
+    def _finish_group(self) -> None:
+        """Wait for the row group that is being written."""
+        if self._writing is not None:
+            wait([self._writing])
+            written, self._writing = self._writing, None
+            written.result()
 
     def _make_room(self) -> None:
         """Close the oldest files, where too many have been created or too many rows gather."""
@@ -274,8 +297,10 @@ class DataWriter:
             self._close(partition)
 
     def _close(self, partition: tuple[Any, ...]) -> None:
+        self._finish_group()
         file = self._open[partition]
-        file.flush()
+        if file.pending:
+            file.take_group()()
         file.finish()
         del self._open[partition]
         assert file.output is not None, "a file that is open has got rows"
@@ -298,6 +323,8 @@ class DataWriter:
 
     def _abandon(self, error: BaseException) -> NoReturn:
         """Remove everything written so far, and raise the error as the storage puts it."""
+        with suppress(Exception):  # of a row group that is not wanted any more
+            self._finish_group()
         with ExitStack() as stack:
             stack.callback(self._storage.delete, [file.file_path for file in self._written])
             for file in self._open.values():
