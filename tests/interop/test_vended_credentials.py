@@ -23,6 +23,7 @@ from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.ports.credentials import StorageCredentials
 from cordillera.server import create_server
+from cordillera.spec.access import Privilege, parse_securable
 from cordillera.testing.running_server import running_server
 from tests.interop.rest_engines import Definer, DuckDB, PyIceberg
 from tests.servers_s3 import ROLE_ARN, S3Server
@@ -194,6 +195,32 @@ def test_engines_without_keys_read_and_write(
     assert {row["id"] for row in engine.read("sales.people")} == before | {new}
     stored = Lake(LocalBackend(app)).dataset("sales.people").scan().to_arrow()
     assert set(stored["id"].to_pylist()) == before | {new}
+
+
+def test_credentials_are_as_good_as_the_grants(server: str, app: Application, s3_server: S3Server) -> None:
+    people, bucket = parse_securable("sales.people"), s3_server.bucket
+    token = app.access.create_token("reader", principal="service:reader").secret
+    headers = {"Authorization": f"Bearer {token}"}
+    address = "/namespaces/sales/tables/people"
+    with httpx2.Client(base_url=f"{server}/iceberg/v1", headers=headers, trust_env=False, timeout=30) as reader:
+        assert reader.get(address, headers=DELEGATION).status_code == 404
+        app.grants.grant("service:reader", Privilege.READ, people)
+        assert "storage-credentials" not in reader.get(address, headers=DELEGATION).json()
+        assert reader.get(f"{address}/credentials").status_code == 403
+        app.grants.grant("service:reader", Privilege.EXTERNAL_USE, people)
+        answer = loaded(reader, "people")
+        client, key = s3(s3_server, answer["config"]), key_of(answer["metadata-location"])
+        place = key_of(answer["metadata"]["location"])
+        assert client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        refused(client.put_object, Bucket=bucket, Key=f"{place}/data/by-reader", Body=b"x")
+        app.grants.grant("service:reader", Privilege.WRITE, people)
+        client = s3(s3_server, loaded(reader, "people")["config"])
+        client.put_object(Bucket=bucket, Key=f"{place}/data/by-reader", Body=b"x")
+        app.grants.revoke("service:reader", Privilege.EXTERNAL_USE, people)
+        assert "storage-credentials" not in reader.get(address, headers=DELEGATION).json()
+        assert reader.get(f"{address}/credentials").status_code == 403
+        app.grants.revoke("service:reader", Privilege.READ, people)
+        assert reader.get(address, headers=DELEGATION).status_code == 403
 
 
 def test_a_client_gets_fresh_credentials_by_itself(server: str, token: str) -> None:

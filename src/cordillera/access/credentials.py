@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cordillera.catalog.lookup import Lookup
+from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.credentials import CredentialVendor, StorageCredentials
-from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.access import Privilege
-from cordillera.spec.names import DatasetRef, parse_dataset_ref
+from cordillera.spec.names import parse_dataset_ref
 
 
 class CredentialService:
@@ -27,22 +27,38 @@ class CredentialService:
     def __init__(self, store: MetadataStore, lookup: Lookup, vendor: CredentialVendor | None, clock: Clock) -> None:
         self._store, self._lookup, self._vendor, self._clock = store, lookup, vendor, clock
 
-    def for_table(self, name: str, location: str) -> StorageCredentials | None:
+    def for_table(self, target: ResolvedDataset) -> StorageCredentials | None:
         """Return credentials for a table's files, or None where engines need none or have to bring their own, as those
         have to that whoever asks uses without being allowed to.
 
         Args:
-            name: The dataset, or what is to become one.
-            location: The folder of its files.
+            target: The dataset version that is the table. What may be done is found out by its id: it may have another
+                name by now, and another dataset its.
 
         Raises:
             StorageUnavailableError, InvalidConfigurationError: If none can be made.
         """
-        if self._vendor is None:
-            return None
         with self._store.read() as tx:
-            held = self._held(tx, parse_dataset_ref(name))
-        if not {Privilege.EXTERNAL_USE, Privilege.READ} <= held:
+            held = self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id))
+        return self._vend(target.pinned_name, target.version.location, held)
+
+    def for_staged(self, name: str, location: str) -> StorageCredentials | None:
+        """Return credentials for the place of a table to come: whoever may create it may do it all.
+
+        Args:
+            name: What the dataset is to be called.
+            location: The folder made for it.
+
+        Raises:
+            StorageUnavailableError, InvalidConfigurationError: If none can be made.
+        """
+        with self._store.read() as tx:
+            namespace = self._lookup.namespace(tx, parse_dataset_ref(name).namespace, Privilege.CREATE)
+            held = self._lookup.authorizer.on_namespace(tx, namespace)
+        return self._vend(name, location, held | {Privilege.READ, Privilege.WRITE})
+
+    def _vend(self, name: str, location: str, held: frozenset[Privilege]) -> StorageCredentials | None:
+        if self._vendor is None or not {Privilege.EXTERNAL_USE, Privilege.READ} <= held:
             return None
         write = Privilege.WRITE in held
         made = self._vendor.vend(location, current().principal, write=write)
@@ -50,11 +66,3 @@ class CredentialService:
             details = {"access_key": made.access_key, "expires_at": made.expires_at.isoformat(), "write": write}
             Trail(tx, self._clock.now()).audit("credentials.vend", "dataset", name, details)
         return made
-
-    def _held(self, tx: Transaction, ref: DatasetRef) -> frozenset[Privilege]:
-        """Return what whoever asks may do with a dataset; with one to come, whoever may create it may do it all."""
-        dataset = tx.datasets.get(ref.namespace, ref.name)
-        if dataset is not None:
-            return self._lookup.held(tx, dataset)
-        held = self._lookup.authorizer.on_namespace(tx, tx.namespaces.get(ref.namespace))
-        return held | {Privilege.READ, Privilege.WRITE} if Privilege.CREATE in held else held

@@ -34,31 +34,29 @@ def load_credentials(lake: Lake, namespace: NamespaceName, table: TableName, res
     """Fresh ones, for when those that came with the table end."""
     found = lake.catalog.dataset(f"{namespace}.{table}", Privilege.READ, Privilege.EXTERNAL_USE)
     response.headers["Cache-Control"] = "no-store"
-    return {"storage-credentials": _for_table(lake, f"{namespace}.{table}", found.version.location)}
+    made = lake.credentials.for_table(found)
+    return {"storage-credentials": [] if made is None else [_credential(lake, made)]}
 
 
-def file_access(lake: Application, name: str, location: str, *, with_credentials: bool) -> dict[str, Any]:
+def file_access(lake: Application, name: str, made: StorageCredentials | None) -> dict[str, Any]:
     """Return the parts of a loaded table that tell a client how to reach its files.
 
     Args:
         lake: The lake.
         name: The table, as ``namespace.table``.
-        location: The folder of its files.
-        with_credentials: Whether the client asks for credentials.
+        made: Credentials for its files, if the client gets some.
     """
-    reachable = _reachable(lake)
-    credentials = _for_table(lake, name, location) if with_credentials else []
-    if not credentials:
-        return {"config": reachable}
+    if made is None:
+        return {"config": _reachable(lake)}
     namespace, table = name.split(".")
     refresh = {"client.refresh-credentials-endpoint": f"v1/namespaces/{namespace}/tables/{table}/credentials"}
+    credential = _credential(lake, made)
     # Older clients look for credentials in the configuration alone.
-    return {"config": {**reachable, **credentials[0]["config"], **refresh}, "storage-credentials": credentials}
+    return {"config": {**credential["config"], **refresh}, "storage-credentials": [credential]}
 
 
-def _for_table(lake: Application, name: str, location: str) -> list[dict[str, Any]]:
-    made = lake.credentials.for_table(name, location)
-    return [] if made is None else [{"prefix": f"{made.prefix}/", "config": {**_reachable(lake), **_plain(made)}}]
+def _credential(lake: Application, made: StorageCredentials) -> dict[str, Any]:
+    return {"prefix": f"{made.prefix}/", "config": {**_reachable(lake), **_plain(made)}}
 
 
 def _plain(made: StorageCredentials) -> dict[str, str]:

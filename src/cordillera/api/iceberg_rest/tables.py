@@ -33,6 +33,7 @@ from cordillera.catalog.external_tables import NewExternalTable
 from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.commit_codec import CREATE, check_depth, requirements_from_plain, updates_from_plain
 from cordillera.errors import InvalidInputError, NotAllowedError
+from cordillera.ports.credentials import StorageCredentials
 from cordillera.spec.access import Privilege
 from cordillera.spec.table_metadata import TableMetadata
 
@@ -113,7 +114,8 @@ def create_table(
     )
     if wanted.stage_create:
         staged = lake.external_tables.stage(table)
-        return _answer(lake, table.name, None, staged, with_credentials=with_credentials)
+        made = lake.credentials.for_staged(table.name, staged.location) if with_credentials else None
+        return _answer(lake, table.name, None, staged, made)
     return _loaded(lake, lake.external_tables.create(table), with_credentials=with_credentials)
 
 
@@ -245,19 +247,19 @@ def _loaded(
         named = {ref["snapshot-id"] for ref in metadata.refs.values()}
         metadata = metadata.with_changes(snapshots=tuple(one for one in metadata.snapshots if one.snapshot_id in named))
     location = found.version.metadata_location
-    response = _answer(lake, found.pinned_name, location, metadata, with_credentials=with_credentials)
+    made = lake.credentials.for_table(found) if with_credentials else None
+    response = _answer(lake, found.pinned_name, location, metadata, made)
     response.headers["ETag"] = _tag(location, snapshots)
     return response
 
 
 def _answer(
-    lake: Application, name: str, location: str | None, metadata: TableMetadata, *, with_credentials: bool
+    lake: Application, name: str, location: str | None, metadata: TableMetadata, made: StorageCredentials | None
 ) -> Response:
-    access = file_access(lake, name, metadata.location, with_credentials=with_credentials)
-    answer = {"metadata": orjson.Fragment(metadata.to_json()), **access}
+    answer = {"metadata": orjson.Fragment(metadata.to_json()), **file_access(lake, name, made)}
     if location is not None:
         answer["metadata-location"] = location
-    secret = {"Cache-Control": "no-store"} if with_credentials else {}
+    secret = {"Cache-Control": "no-store"} if made is not None else {}
     return Response(orjson.dumps(answer), media_type="application/json", headers=secret)
 
 
