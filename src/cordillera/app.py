@@ -19,7 +19,7 @@ from cordillera.access.securables import Securables
 from cordillera.access.service import AccessService
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
-from cordillera.adapters.storage import build_credential_vendor, build_storage
+from cordillera.adapters.storage import build_credential_vendor, build_request_signer, build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.advice.recorder import ScanRecorder
 from cordillera.advice.service import AdviceService
@@ -129,7 +129,13 @@ class Application:
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
         self.lineage = LineageService(store, lookup)
         self.access = AccessService(store, lookup, clock)
-        self.credentials = CredentialService(store, lookup, self.credential_vendor(), clock)
+        self.credentials = CredentialService(
+            store,
+            lookup,
+            self.credential_vendor(),
+            build_request_signer(settings.storage_root, settings.storage_options()),
+            clock,
+        )
         securables = Securables(lookup, self.authorizer)
         self.grants = GrantService(store, securables, self.authorizer, clock)
         self.explanations = ExplanationService(store, securables, self.authorizer, clock)

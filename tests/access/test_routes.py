@@ -256,6 +256,9 @@ ROUTES: dict[str, Needs] = {
         C, json={"name": "n{new}", "metadata-location": NOWHERE}
     ),
     f"GET {ICEBERG}/namespaces/{{namespace}}/tables/{{table}}/credentials": dataset(R, Privilege.EXTERNAL_USE),
+    f"POST {ICEBERG}/namespaces/{{namespace}}/tables/{{table}}/sign": dataset(
+        R, Privilege.EXTERNAL_USE, json={"region": "x", "uri": NOWHERE, "method": "GET", "headers": {}}
+    ),
     f"GET {ICEBERG}/namespaces/{{namespace}}/views": space(D),
     f"POST {ICEBERG}/namespaces/{{namespace}}/views": space(C, json=VIEW),
     f"DELETE {ICEBERG}/namespaces/{{namespace}}/views/{{view}}": view(ALL),

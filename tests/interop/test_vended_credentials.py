@@ -12,11 +12,15 @@ import boto3
 import httpx2
 import pyarrow as pa
 import pytest
+from botocore import UNSIGNED
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from joserfc import jwt
 from joserfc.jwk import OctKey
 from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.exceptions import SignError
+from pyiceberg.io.fsspec import S3V4RestSigner
 
 from cordillera.app import Application, create_lake
 from cordillera.client import Lake
@@ -221,6 +225,69 @@ def test_credentials_are_as_good_as_the_grants(server: str, app: Application, s3
         assert reader.get(f"{address}/credentials").status_code == 403
         app.grants.revoke("service:reader", Privilege.READ, people)
         assert reader.get(address, headers=DELEGATION).status_code == 403
+
+
+def test_requests_are_signed_where_a_client_takes_no_credentials(
+    server: str, app: Application, s3_server: S3Server
+) -> None:
+    token = app.access.create_token("signed", principal="service:signed").secret
+    people, bucket = parse_securable("sales.people"), s3_server.bucket
+    app.grants.grant("service:signed", Privilege.READ, people)
+    app.grants.grant("service:signed", Privilege.EXTERNAL_USE, people)
+    headers = {"Authorization": f"Bearer {token}"}
+    address = f"{server}/iceberg/v1/namespaces/sales/tables/people"
+    asked = {**headers, "X-Iceberg-Access-Delegation": "remote-signing"}
+    answer = httpx2.get(address, headers=asked, trust_env=False).json()
+    config = answer["config"]
+    assert config["s3.remote-signing-enabled"] == "true"
+    assert "s3.secret-access-key" not in config
+    client = boto3.client(
+        "s3",
+        endpoint_url=config["s3.endpoint"],
+        region_name=config["s3.region"],
+        config=Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+    signer = S3V4RestSigner({**config, "uri": f"{server}/iceberg", "token": token})
+    client.meta.events.register("before-send.s3", lambda request, **_: signed(signer, request))
+    place, key = key_of(answer["metadata"]["location"]), key_of(answer["metadata-location"])
+    other = key_of(app.catalog.dataset("sales.others").version.metadata_location)
+    assert client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert client.get_object(Bucket=bucket, Key=key, Range="bytes=0-3")["ContentLength"] == 4
+    found = client.list_objects_v2(Bucket=bucket, Prefix=f"{place}/metadata/")["Contents"]
+    assert key in [one["Key"] for one in found]
+    for forbidden in (
+        lambda: client.get_object(Bucket=bucket, Key=other),
+        lambda: client.list_objects_v2(Bucket=bucket),
+        lambda: client.put_object(Bucket=bucket, Key=f"{place}/data/signed", Body=b"x"),
+        lambda: client.delete_object(Bucket=bucket, Key=key),
+    ):
+        with pytest.raises(SignError, match="403"):
+            forbidden()
+    app.grants.grant("service:signed", Privilege.WRITE, people)
+    client.put_object(Bucket=bucket, Key=f"{place}/data/signed", Body=b"x")
+    assert s3_server.client().get_object(Bucket=bucket, Key=f"{place}/data/signed")["Body"].read() == b"x"
+    upload = client.create_multipart_upload(Bucket=bucket, Key=f"{place}/data/parts")["UploadId"]
+    part = {"Bucket": bucket, "Key": f"{place}/data/parts", "UploadId": upload}
+    etag = client.upload_part(**part, PartNumber=1, Body=b"y")["ETag"]
+    client.complete_multipart_upload(**part, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
+    with pytest.raises(SignError, match="403"):
+        client.copy_object(Bucket=bucket, Key=f"{place}/data/copy", CopySource=f"{bucket}/{other}")
+    app.grants.revoke("service:signed", Privilege.EXTERNAL_USE, people)
+    with pytest.raises(SignError, match="403"):
+        client.get_object(Bucket=bucket, Key=key)
+
+
+def signed(signer: S3V4RestSigner, request: Any) -> None:
+    """Have a request signed as PyIceberg does, which is told of it a moment earlier."""
+    asked = AWSRequest(request.method, request.url, headers={k: _text(v) for k, v in request.headers.items()})
+    asked.context["client_region"] = "us-east-1"
+    signer(asked)
+    for name, value in asked.headers.items():
+        request.headers[name] = value
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def test_a_client_gets_fresh_credentials_by_itself(server: str, token: str) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
+from cordillera.errors import AccessDeniedError, InvalidInputError
 from cordillera.ports.clock import Clock
-from cordillera.ports.credentials import CredentialVendor, StorageCredentials
+from cordillera.ports.credentials import CredentialVendor, RequestSigner, SignedRequest, StorageCredentials
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.access import Privilege
 from cordillera.spec.names import parse_dataset_ref
+from cordillera.spec.s3_request import S3Request
+
+_NEEDED = frozenset({Privilege.READ, Privilege.EXTERNAL_USE})
 
 
 class CredentialService:
@@ -21,11 +25,51 @@ class CredentialService:
         store: Where that is noted.
         lookup: Knows who may do what.
         vendor: Makes them; None where the storage has none to make.
+        signer: Signs requests of those that have none; None where there is nothing to sign.
         clock: Time.
     """
 
-    def __init__(self, store: MetadataStore, lookup: Lookup, vendor: CredentialVendor | None, clock: Clock) -> None:
-        self._store, self._lookup, self._vendor, self._clock = store, lookup, vendor, clock
+    def __init__(
+        self,
+        store: MetadataStore,
+        lookup: Lookup,
+        vendor: CredentialVendor | None,
+        signer: RequestSigner | None,
+        clock: Clock,
+    ) -> None:
+        self._store, self._lookup, self._clock = store, lookup, clock
+        self._vendor, self._signer = vendor, signer
+
+    def can_sign(self, target: ResolvedDataset) -> bool:
+        """Tell whether requests for a table's files are signed for whoever asks."""
+        if self._signer is None:
+            return False
+        with self._store.read() as tx:
+            return self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id)) >= _NEEDED
+
+    def sign(self, target: ResolvedDataset, request: S3Request) -> SignedRequest:
+        """Return a request for a table's files with a signature by which the storage answers it.
+
+        Raises:
+            AccessDeniedError: If whoever asks may not do that, or it is about something else than these files.
+            InvalidInputError: If there is nothing to sign here, or the request makes no sense.
+        """
+        if self._signer is None:
+            raise InvalidInputError(
+                "The lake's storage takes no signed requests.", hint="Read the files where they are, or the rows."
+            )
+        with self._store.read() as tx:
+            dataset = tx.datasets.get_by_id(target.dataset.id)
+            held = self._lookup.held(tx, dataset)
+            if dataset is not None:
+                self._lookup.require(tx, dataset, *_NEEDED)
+        signed = self._signer.sign(request, target.version.location, write=Privilege.WRITE in held)
+        if signed is None:
+            raise AccessDeniedError(
+                f"{current().principal} may read the files of {target.name}, and not write or delete any.",
+                hint=f"Ask its owner, {target.dataset.owner}, to grant write on it.",
+            )
+        return signed
 
     def for_table(self, target: ResolvedDataset) -> StorageCredentials | None:
         """Return credentials for a table's files, or None where engines need none or have to bring their own, as those
@@ -58,7 +102,7 @@ class CredentialService:
         return self._vend(name, location, held | {Privilege.READ, Privilege.WRITE})
 
     def _vend(self, name: str, location: str, held: frozenset[Privilege]) -> StorageCredentials | None:
-        if self._vendor is None or not {Privilege.EXTERNAL_USE, Privilege.READ} <= held:
+        if self._vendor is None or not held >= _NEEDED:
             return None
         write = Privilege.WRITE in held
         made = self._vendor.vend(location, current().principal, write=write)

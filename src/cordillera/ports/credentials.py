@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+
+from cordillera.spec.s3_request import S3Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,31 @@ class StorageCredentials:
     secret_key: str = field(repr=False)
     session_token: str = field(repr=False)
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request that the storage takes for the lake's, for some minutes."""
+
+    uri: str
+    headers: Mapping[str, tuple[str, ...]] = field(repr=False)
+
+
+class RequestSigner(Protocol):
+    """Signs requests of clients that have no keys, if they stay in a folder."""
+
+    def sign(self, request: S3Request, folder: str, *, write: bool) -> SignedRequest | None:
+        """Return a request with its signature; None if it writes and may not.
+
+        Args:
+            request: What a client is about to ask of the storage.
+            folder: The only folder that it may touch.
+            write: Whether it may store or delete objects there.
+
+        Raises:
+            AccessDeniedError: If it touches something else, or is of an unknown kind.
+            InvalidInputError: If it names no possible object.
+        """
 
 
 class CredentialVendor(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from cordillera.adapters.storage.local import LocalStorage
 from cordillera.errors import InvalidConfigurationError
-from cordillera.ports.credentials import CredentialVendor
+from cordillera.ports.credentials import CredentialVendor, RequestSigner
 from cordillera.ports.storage import Storage
 
 _SCHEME = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://.*", re.DOTALL)
@@ -53,6 +53,21 @@ def build_credential_vendor(
     from cordillera.adapters.storage.s3_credentials import S3CredentialVendor
 
     return S3CredentialVendor(S3Config.from_options(options), role_arn, endpoint or None, seconds)
+
+
+def build_request_signer(uri: str, options: Mapping[str, str]) -> RequestSigner | None:
+    """Return what signs requests to a storage; None for files.
+
+    Args:
+        uri: The storage's root.
+        options: Settings of the storage's adapter.
+    """
+    if not uri.startswith("s3://"):
+        return None
+    from cordillera.adapters.storage.s3 import S3Config
+    from cordillera.adapters.storage.s3_signing import S3RequestSigner
+
+    return S3RequestSigner(uri, S3Config.from_options(options))
 
 
 def _build_local(uri: str, options: Mapping[str, str]) -> Storage:

@@ -13,7 +13,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from starlette.responses import Response
 
-from cordillera.api.iceberg_rest.file_access import WantsCredentials, file_access
+from cordillera.api.iceberg_rest.file_access import Delegation, file_access, staged_file_access
 from cordillera.api.iceberg_rest.parameters import (
     Body,
     Identifier,
@@ -33,7 +33,6 @@ from cordillera.catalog.external_tables import NewExternalTable
 from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.commit_codec import CREATE, check_depth, requirements_from_plain, updates_from_plain
 from cordillera.errors import InvalidInputError, NotAllowedError
-from cordillera.ports.credentials import StorageCredentials
 from cordillera.spec.access import Privilege
 from cordillera.spec.table_metadata import TableMetadata
 
@@ -95,9 +94,7 @@ def list_tables(
 
 
 @router.post("/namespaces/{namespace}/tables", summary="Create a table")
-def create_table(
-    lake: Lake, namespace: NamespaceName, wanted: NewTable, with_credentials: WantsCredentials
-) -> Response:
+def create_table(lake: Lake, namespace: NamespaceName, wanted: NewTable, delegation: Delegation) -> Response:
     """Make an empty table, or say where one would be that is committed with its rows later (stage-create)."""
     if wanted.location is not None and not wanted.stage_create:
         raise InvalidInputError(
@@ -114,15 +111,12 @@ def create_table(
     )
     if wanted.stage_create:
         staged = lake.external_tables.stage(table)
-        made = lake.credentials.for_staged(table.name, staged.location) if with_credentials else None
-        return _answer(lake, table.name, None, staged, made)
-    return _loaded(lake, lake.external_tables.create(table), with_credentials=with_credentials)
+        return _answer(None, staged, staged_file_access(lake, table.name, staged.location, delegation))
+    return _loaded(lake, lake.external_tables.create(table), delegation=delegation)
 
 
 @router.post("/namespaces/{namespace}/register", summary="Register a table")
-def register_table(
-    lake: Lake, namespace: NamespaceName, wanted: Registration, with_credentials: WantsCredentials
-) -> Response:
+def register_table(lake: Lake, namespace: NamespaceName, wanted: Registration, delegation: Delegation) -> Response:
     """Make a table that lies in the lake's storage, and belongs to no dataset, one; its snapshots are checked first."""
     name = f"{namespace}.{wanted.name}"
     if wanted.overwrite:
@@ -131,7 +125,7 @@ def register_table(
             hint="Drop it, or register the other table under another name.",
         )
     registered = lake.registration.register(name, wanted.metadata_location)
-    return _loaded(lake, registered, with_credentials=with_credentials)
+    return _loaded(lake, registered, delegation=delegation)
 
 
 @router.get("/namespaces/{namespace}/tables/{table}", summary="Load a table")
@@ -139,7 +133,7 @@ def load_table(
     lake: Lake,
     namespace: NamespaceName,
     table: TableName,
-    with_credentials: WantsCredentials,
+    delegation: Delegation,
     snapshots: Annotated[_Shown, Query(description="Which snapshots to tell of.")] = "all",
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
@@ -147,9 +141,9 @@ def load_table(
     found = lake.catalog.dataset(f"{namespace}.{table}", Privilege.READ)
     tag = _tag(found.version.metadata_location, snapshots)
     known = [part.strip() for part in if_none_match.split(",")]
-    if tag in known and not with_credentials:  # credentials are fresh each time
+    if tag in known and not delegation:  # credentials are fresh each time
         return Response(status_code=304, headers={"ETag": tag})
-    return _loaded(lake, found, snapshots, with_credentials=with_credentials)
+    return _loaded(lake, found, snapshots, delegation=delegation)
 
 
 @router.head("/namespaces/{namespace}/tables/{table}", status_code=204, summary="Tell whether a table exists")
@@ -240,26 +234,23 @@ def _read(kind: Any, plain: dict[str, Any] | None, what: str) -> Any:
 
 
 def _loaded(
-    lake: Application, found: ResolvedDataset, snapshots: _Shown = "all", *, with_credentials: bool = False
+    lake: Application, found: ResolvedDataset, snapshots: _Shown = "all", *, delegation: frozenset[str] = frozenset()
 ) -> Response:
     metadata = lake.tables.load(found.version)
     if snapshots == "refs":
         named = {ref["snapshot-id"] for ref in metadata.refs.values()}
         metadata = metadata.with_changes(snapshots=tuple(one for one in metadata.snapshots if one.snapshot_id in named))
     location = found.version.metadata_location
-    made = lake.credentials.for_table(found) if with_credentials else None
-    response = _answer(lake, found.pinned_name, location, metadata, made)
+    response = _answer(location, metadata, file_access(lake, found, delegation))
     response.headers["ETag"] = _tag(location, snapshots)
     return response
 
 
-def _answer(
-    lake: Application, name: str, location: str | None, metadata: TableMetadata, made: StorageCredentials | None
-) -> Response:
-    answer = {"metadata": orjson.Fragment(metadata.to_json()), **file_access(lake, name, made)}
+def _answer(location: str | None, metadata: TableMetadata, access: dict[str, Any]) -> Response:
+    answer = {"metadata": orjson.Fragment(metadata.to_json()), **access}
     if location is not None:
         answer["metadata-location"] = location
-    secret = {"Cache-Control": "no-store"} if made is not None else {}
+    secret = {"Cache-Control": "no-store"} if "storage-credentials" in access else {}
     return Response(orjson.dumps(answer), media_type="application/json", headers=secret)
 
 
