@@ -67,7 +67,8 @@ class GrantService:
             reason: What for.
 
         Raises:
-            AccessDeniedError: If whoever acts does not administer the object, and may not grant this on.
+            AccessDeniedError: If whoever acts does not administer the object, and may not grant this on; or somebody
+                else gave the grant that he would renew.
             InvalidInputError: If there can be no such grant.
             InvalidExpressionError: If the tag expression cannot be read.
             NotFoundError: If there is no such object.
@@ -173,7 +174,11 @@ class GrantService:
             for one in tx.grants.held(viewer, found.outside)
             if one.grant_option and wanted.privilege in implied_by(one.privilege)
         ]
-        if not mine:
+        stored = tx.grants.find(
+            wanted.principal, wanted.privilege, wanted.kind, wanted.securable_id, wanted.tag_expression
+        )
+        others = stored is not None and stored.granted_by != wanted.granted_by
+        if not mine or others:  # whoever may grant on could end, by renewing it, what others gave
             self._securables.require(tx, found, Privilege.ADMINISTER)
         if any(one.expires_at is None for one in mine):
             return wanted.expires_at
