@@ -171,3 +171,51 @@ def test_a_damaged_file_is_named_and_nothing_is_written(tmp_path: Path, damage: 
     with pytest.raises(CorruptDataError, match=file.name):
         table.write(Operation.UPSERT, [row(4, "changed")])
     assert set(tmp_path.rglob("*.parquet")) == before
+
+
+KINDS = st.one_of(st.none(), st.sampled_from(["", "a", "b", "c", "d"]), st.text(max_size=3))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    stored=st.lists(KINDS, min_size=1, max_size=6),
+    changes=st.dictionaries(st.integers(0, 1_999), KINDS, max_size=6),
+    gone=st.sets(st.integers(0, 2_100), max_size=6),
+)
+def test_texts_in_dictionaries_change_and_go(
+    tmp_path_factory: pytest.TempPathFactory, stored: list[str | None], changes: dict[int, str | None], gone: set[int]
+) -> None:
+    key = pa.field("id", pa.int64(), nullable=False)
+    schema = pa.schema([key, ("kind", pa.string()), ("bytes", pa.binary())])
+
+    def rows(kinds: dict[int, str | None]) -> pa.Table:
+        raw = [None if kind is None else kind.encode() for kind in kinds.values()]
+        return pa.table({"id": list(kinds), "kind": list(kinds.values()), "bytes": raw}, schema=schema)
+
+    table = LooseTable(tmp_path_factory.mktemp("table"), schema, key=("id",), mode=WriteMode.COPY_ON_WRITE)
+    model = {number: stored[number % len(stored)] for number in range(2_000)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_writer, "ROW_GROUP_ROWS", 700)
+        table.write(Operation.APPEND, rows(model))
+    table.write(Operation.UPSERT, rows(changes))
+    table.write(Operation.DELETE, pa.table({"id": list(gone)}, schema=pa.schema([key])))
+    model = {number: kind for number, kind in {**model, **changes}.items() if number not in gone}
+    assert table.rows().sort_by("id").equals(rows(dict(sorted(model.items()))))
+    for path in data_files(table):
+        file = pq.ParquetFile(path, read_dictionary=["kind", "bytes"])
+        for group in range(file.metadata.num_row_groups):
+            for column in file.read_row_group(group, columns=["kind", "bytes"]).columns:
+                assert set(column.unique().drop_null().to_pylist()) == set(column.chunk(0).dictionary.to_pylist())
+
+
+def test_texts_that_a_dictionary_had_no_room_for_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_writer, "ROW_GROUP_ROWS", 200_000)
+    schema = pa.schema([("id", pa.int64()), ("text", pa.string())])
+    table = LooseTable(tmp_path, schema, key=("id",), mode=WriteMode.COPY_ON_WRITE)
+    texts = ["same" if number < 20_000 else f"{number:040}" for number in range(100_000)]
+    table.write(Operation.APPEND, pa.table({"id": range(100_000), "text": texts}))
+    (path,) = data_files(table)
+    assert pq.read_metadata(path).row_group(0).column(1).has_dictionary_page
+    table.write(Operation.UPSERT, pa.table({"id": [5, 99_000], "text": ["new", None]}))
+    texts[5], texts[99_000] = "new", None  # type: ignore[call-overload]
+    assert table.rows().sort_by("id").column("text").to_pylist() == texts

@@ -253,8 +253,10 @@ class ConditionalMerge:
         if clause.then is Then.UPDATE:
             kept = (field.name for field in self._fields if field.name not in terms)
             terms.update((name, sql.columns([name], "target")) for name in kept)
-        selected = "".join(f", {term} AS {sql.quote(name)}" for name, term in terms.items())
-        computed = self._engine.table(f"SELECT {base}.{SOURCE}{selected} FROM {joined}", relations)
+        computed = _taken(terms, relations["source"]) if base == "source" else None
+        if computed is None:
+            selected = "".join(f", {term} AS {sql.quote(name)}" for name, term in terms.items())
+            computed = self._engine.table(f"SELECT {base}.{SOURCE}{selected} FROM {joined}", relations)
         columns = {SOURCE: computed.column(SOURCE).cast(pa.int64())}
         for field, wanted in zip(self._fields, self._arrow, strict=False):
             if field.name in terms:
@@ -273,6 +275,15 @@ class ConditionalMerge:
         fields = list(self._arrow)[: len(self._fields)]
         nullable = [field.with_nullable(True) for field in fields]
         return pa.schema([pa.field(SOURCE, pa.int64()), *nullable]).empty_table()
+
+
+def _taken(terms: Mapping[str, str], source: pa.Table) -> pa.Table | None:
+    """Return the columns of rows of the source that a clause takes as they are; None if it computes one."""
+    names = {sql.columns([name], "source"): name for name in source.column_names}
+    if not names.keys() >= set(terms.values()):
+        return None
+    taken = {column: source.column(names[term]) for column, term in terms.items()}
+    return pa.table({SOURCE: source.column(SOURCE), **taken})
 
 
 def _first_of(cases: Mapping[int, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -50,13 +50,19 @@ def named_when_corrupt(live: LiveFile) -> Iterator[None]:
         ) from error
 
 
-def open_parquet(source: pa.NativeFile, live: LiveFile, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+def open_parquet(
+    source: pa.NativeFile,
+    live: LiveFile,
+    footer: pq.FileMetaData | None = None,
+    dictionaries: Sequence[str] = (),
+) -> pq.ParquetFile:
     """Open a data file.
 
     Args:
         source: Its bytes.
         live: What the manifests say about it.
         footer: Its footer, where it is known.
+        dictionaries: Columns of texts or bytes to read as the dictionaries that they are stored as.
 
     Raises:
         CorruptDataError: If it has another number of rows than its manifest says.
@@ -67,7 +73,9 @@ def open_parquet(source: pa.NativeFile, live: LiveFile, footer: pq.FileMetaData 
             f"The data file {live.path} is {live.file.file_format}; only Parquet can be read.",
             hint="Rewrite it with the engine that wrote it.",
         )
-    parquet = pq.ParquetFile(source, metadata=footer, pre_buffer=True, page_checksum_verification=True)
+    parquet = pq.ParquetFile(
+        source, metadata=footer, pre_buffer=True, page_checksum_verification=True, read_dictionary=dictionaries
+    )
     if parquet.metadata.num_rows != live.file.record_count:
         raise CorruptDataError(
             f"The data file {live.path} has {parquet.metadata.num_rows} rows, its manifest says "

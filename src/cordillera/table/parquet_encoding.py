@@ -71,8 +71,8 @@ class ParquetEncoding:
         )  # fmt: skip
 
     def _has_dictionary(self, declared: pa.Field, column: pa.Array | pa.ChunkedArray) -> bool:
-        if pa.types.is_boolean(declared.type):
-            return False
+        if pa.types.is_boolean(declared.type) or pa.types.is_dictionary(declared.type):
+            return bool(pa.types.is_dictionary(declared.type))
         if declared.name in self._repeats:
             return self._repeats[declared.name]
         rows = min(_SAMPLE_ROWS, max(_LEAST_SAMPLE, len(column) // _SAMPLED_SHARE))

@@ -26,7 +26,7 @@ def file_columns(file_schema: pa.Schema, wanted: Schema) -> dict[int, str]:
 
 
 def project(batch: pa.RecordBatch, columns: dict[int, str], wanted: Schema) -> list[Any]:
-    """Return the columns of a file's batch under the wanted schema, in its order and types.
+    """Return the columns of a file's batch under the wanted schema, in its order and types; dictionaries stay such.
 
     Raises:
         CorruptDataError: If a column's stored type cannot be read as the wanted one.
@@ -58,8 +58,9 @@ def _absent(field: NestedField, rows: int) -> pa.Array:
 def _as_type(values: pa.Array, wanted: IcebergType) -> pa.Array:
     if isinstance(wanted, StructType):
         return _struct(values, wanted)
-    arrow_type = to_arrow_type(wanted)
-    return values if values.type == arrow_type else values.cast(arrow_type)
+    arrow_type, stored = to_arrow_type(wanted), values.type
+    given = stored.value_type if pa.types.is_dictionary(stored) else stored
+    return values if given == arrow_type else values.cast(arrow_type)
 
 
 def _struct(values: pa.StructArray, wanted: StructType) -> pa.Array:

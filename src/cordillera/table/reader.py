@@ -146,7 +146,7 @@ class FileReader:
     def read_group(
         self, parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, group: int, first: int
     ) -> pa.RecordBatch:
-        """Read one row group of an open file, deleted rows too.
+        """Read one row group of an open file, deleted rows too. What it was opened to read as dictionaries is such.
 
         Args:
             parquet: The file.
@@ -165,7 +165,7 @@ class FileReader:
         arrays = project(batch, columns, options.schema)
         positions = np.arange(first, first + batch.num_rows)
         arrays += [metadata_column(n, batch, live, lineage, positions, 0) for n in options.metadata_columns]
-        return pa.RecordBatch.from_arrays(arrays, schema=options.arrow_schema())
+        return pa.RecordBatch.from_arrays(arrays, names=options.arrow_schema().names)
 
 
 def _selected(

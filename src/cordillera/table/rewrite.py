@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 from pyroaring import BitMap64
@@ -43,6 +44,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 _FILES_AT_A_TIME = 2
 _GROUPS_AT_A_TIME = 2
+_PLAIN_ENCODINGS = {"PLAIN", "PLAIN_DICTIONARY", "RLE", "RLE_DICTIONARY", "BIT_PACKED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +148,12 @@ class _Rewriter:
         path = self._new_path(live)
         storage = self._io.storage
         with named_when_corrupt(live), storage.open_input(live.path) as stored, storage.open_output(path) as output:
-            sink, footer, source = HashingSink(output), open_parquet(stored, live).metadata, ParquetSource(stored)
+            sink, known, source = HashingSink(output), open_parquet(stored, live).metadata, ParquetSource(stored)
             assembler = ParquetAssembler(sink, self._template)
 
             def made(group: _Group) -> _Made:
-                return self._made(assembler, source, open_parquet(stored, live, footer), live, group)
+                parquet = open_parquet(stored, live, known, _dictionaries(known, group.index))
+                return self._made(assembler, source, parquet, live, group)
 
             is_in_order = True
             for group in in_threads(self._encoders, made, _groups(source, gone, placed), _GROUPS_AT_A_TIME):
@@ -221,7 +224,8 @@ class _Rewriter:
             return False  # by a column that is gone, or in a way that is not known
         places = pa.array(group.placed)
         return all(
-            name in self._same or stored.column(name).take(places).equals(group.new.column(name).combine_chunks())
+            name in self._same
+            or _plain(stored.column(name).take(places)).equals(group.new.column(name).combine_chunks())
             for name in columns
         )
 
@@ -237,8 +241,10 @@ class _Rewriter:
                 new = group.new.column(name).combine_chunks()
             else:
                 new = stored.take(pa.array(group.placed))
-            arrays.append(pa.concat_arrays([stored, new]).take(kept) if len(new) or len(group.gone) else stored)
-        return pa.table(arrays, schema=pa.schema([self._stored.field(name) for name in names]))
+            changes = len(new) or len(group.gone)
+            arrays.append(_without_unused(_joined(stored, new).take(kept)) if changes else stored)
+        fields = [self._stored.field(name).with_type(array.type) for name, array in zip(names, arrays, strict=True)]
+        return pa.table(arrays, schema=pa.schema(fields))
 
     def _encoded(self, rows: pa.Table) -> ParquetSource:
         """Return rows as a Parquet file of one row group in memory."""
@@ -278,6 +284,47 @@ def _groups(source: ParquetSource, gone: Positions, placed: PlacedRows | None) -
         if group.remaining:
             yield group
         first += rows
+
+
+def _dictionaries(footer: pq.FileMetaData, group: int) -> list[str]:
+    """Return the columns of texts or bytes that a row group stores as dictionaries which can be read as such."""
+    chunks = (footer.row_group(group).column(index) for index in range(footer.num_columns))
+    return [
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY"
+        and "." not in chunk.path_in_schema
+        and chunk.has_dictionary_page
+        and _PLAIN_ENCODINGS.issuperset(chunk.encodings)
+    ]
+
+
+def _joined(stored: pa.Array, new: pa.Array) -> pa.Array:
+    """Return values behind others; a dictionary gets those that it lacks."""
+    if not pa.types.is_dictionary(stored.type):
+        return pa.concat_arrays([stored, new])
+    if pa.types.is_dictionary(new.type):
+        return pa.DictionaryArray.from_arrays(pa.concat_arrays([stored.indices, new.indices]), stored.dictionary)
+    lacking = pc.drop_null(new.filter(pc.invert(pc.is_in(new, value_set=stored.dictionary))))
+    dictionary = pa.concat_arrays([stored.dictionary, pc.unique(lacking)])
+    indices = pc.index_in(new, value_set=dictionary)
+    return pa.DictionaryArray.from_arrays(pa.concat_arrays([stored.indices, indices]), dictionary)
+
+
+def _without_unused(values: pa.Array) -> pa.Array:
+    """Take the values that no row has any more out of a dictionary: what was deleted must not stay in the file."""
+    if not pa.types.is_dictionary(values.type):
+        return values
+    used = np.zeros(len(values.dictionary), dtype=bool)
+    used[pc.drop_null(values.indices).to_numpy()] = True
+    if used.all():
+        return values
+    places = pa.array(np.cumsum(used) - 1, values.indices.type)
+    return pa.DictionaryArray.from_arrays(places.take(values.indices), values.dictionary.filter(pa.array(used)))
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
 def _has_all(chunks: Mapping[str, ColumnChunk], assembler: ParquetAssembler, column: str) -> bool:
