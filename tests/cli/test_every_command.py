@@ -175,7 +175,7 @@ FAILURE = {
     "view rename": Case("sales.totals sales.orders", "The dataset sales.orders exists already", 4),
     "view drop": Case("sales.totals", "Add --yes", 2),
     "dataset update": Case("sales.orders", "There is nothing to change", 2),
-    "dataset register": Case("sales.registered file:///etc/passwd", "is outside the storage root", 6),
+    "dataset register": Case("sales.unregistered file:///etc/passwd", "is outside the storage root", 6),
     "dataset rename": Case("sales.orders sales.bought", "sales.daily", 4),
     "dataset lifecycle": Case("sales.orders asleep", "unreleased, active, deprecated, retired", 2),
     "dataset evolve": Case("sales.orders --widen total:string", "cannot become string", 4),

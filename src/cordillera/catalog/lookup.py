@@ -132,13 +132,14 @@ class Lookup:
 
     def new_owner(self, tx: Transaction, namespace: Namespace, owner: str) -> str:
         """Return who is to own something new in a namespace: whoever is named; else the namespace's owner, if whoever
-        acts is or acts for him; else whoever acts.
+        acts is he, acts for him or administers the namespace; else whoever acts.
 
         Raises:
             AccessDeniedError: If another is named, and whoever acts does not administer the namespace.
         """
         if not owner:
-            return namespace.owner if self.authorizer.acts_for(tx, namespace.owner) else current().principal
+            administers = Privilege.ADMINISTER in self.authorizer.on_namespace(tx, namespace)
+            return namespace.owner if administers else current().principal
         if not self.authorizer.acts_for(tx, owner):
             self.namespace(tx, namespace.name, Privilege.ADMINISTER)
         return owner
