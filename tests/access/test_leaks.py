@@ -331,7 +331,7 @@ def test_a_refusal_is_on_record(house: House) -> None:
 
 def test_grants_are_on_record(working: Lake) -> None:
     on = Securable(SecurableKind.DATASET, "a.source")
-    working.backend.app.grants.grant(GUEST, Privilege.READ, on, reason="report")  # type: ignore[attr-defined]
+    working.backend.app.grants.grant(GUEST, Privilege.READ, on, reason="report")
     working.revoke(GUEST, "read", "a.source")
     entries = working.backend.audit(object_name="a.source")
     told = [(one.action, one.details.get("principal")) for one in entries if one.action.startswith("access.")]

@@ -27,7 +27,7 @@ def test_a_grant_that_is_revoked_at_one_server_is_over_at_the_other(
     with cordillera.create(path) as lake:
         lake.create_namespace("sales", owner="user:owner")
         lake.create_dataset("sales.orders", {"id": pa.int64()}, key=["id"]).write([{"id": 1}], "upsert")
-        app = lake.backend.app  # type: ignore[attr-defined]
+        app = lake.backend.app
         app.grants.grant("user:boss", Privilege.ADMINISTER, THE_LAKE)
         boss, ana = (app.access.create_token(name, principal=f"user:{name}").secret for name in ("boss", "ana"))
     with (

@@ -217,5 +217,5 @@ def test_texts_that_a_dictionary_had_no_room_for_change(tmp_path: Path, monkeypa
     (path,) = data_files(table)
     assert pq.read_metadata(path).row_group(0).column(1).has_dictionary_page
     table.write(Operation.UPSERT, pa.table({"id": [5, 99_000], "text": ["new", None]}))
-    texts[5], texts[99_000] = "new", None  # type: ignore[call-overload]
+    texts[5], texts[99_000] = "new", None
     assert table.rows().sort_by("id").column("text").to_pylist() == texts

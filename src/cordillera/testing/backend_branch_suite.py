@@ -45,11 +45,6 @@ class WrittenLakeSuite(LakeSuite):
     """A lake with a dataset that has rows, and what does the lake's background work."""
 
     @pytest.fixture
-    def work(self) -> Callable[[], object]:
-        """Return what does all background work that is due."""
-        raise NotImplementedError("Override the fixture 'work' in the subclass.")
-
-    @pytest.fixture
     def dataset(self, backend: LakeBackend, namespace: str) -> str:
         """Return a dataset with two orders."""
         name = make_orders(backend, namespace)

@@ -33,11 +33,6 @@ class MaintenanceSuite(LakeSuite):
     """Compaction, expiry, manifests, orphans, and what of it is due."""
 
     @pytest.fixture
-    def work(self) -> Callable[[], object]:
-        """Return what does all background work that is due."""
-        raise NotImplementedError("Override the fixture 'work' in the subclass.")
-
-    @pytest.fixture
     def batches(self, backend: LakeBackend, dataset: str) -> str:
         """Return a dataset written in ten batches, some of whose rows have been deleted again."""
         for number in range(10):

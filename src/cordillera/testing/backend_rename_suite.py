@@ -29,11 +29,6 @@ class RenameSuite(LakeSuite):
     """What is called otherwise, and what follows."""
 
     @pytest.fixture
-    def work(self) -> Callable[[], object]:
-        """Return what does all background work that is due."""
-        raise NotImplementedError("Override the fixture 'work' in the subclass.")
-
-    @pytest.fixture
     def elsewhere(self, backend: LakeBackend) -> str:
         """Return another namespace."""
         return backend.create_namespace(f"t{uuid4().hex[:12]}").name

@@ -1,11 +1,12 @@
 """What the suites of tests share that every lake must pass, embedded or behind a server. Needs pytest.
 
-Subclass the suites (``CatalogSuite`` and its neighbours) in a test module and provide the fixture ``backend``. The lake
-may be shared by all tests: each makes a namespace of its own.
+Subclass the suites (``CatalogSuite`` and its neighbours) in a test module and provide the fixture ``backend``, and
+``work`` for those that ask for it. The lake may be shared by all tests: each makes a namespace of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -54,6 +55,11 @@ class LakeSuite:
     def backend(self) -> LakeBackend:
         """Return the lake to test."""
         raise NotImplementedError("Override the fixture 'backend' in the subclass.")
+
+    @pytest.fixture
+    def work(self) -> Callable[[], object]:
+        """Return what does all background work that is due."""
+        raise NotImplementedError("Override the fixture 'work' in the subclass.")
 
     @pytest.fixture
     def namespace(self, backend: LakeBackend) -> str:

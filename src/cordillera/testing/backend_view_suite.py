@@ -34,11 +34,6 @@ class ViewSuite(LakeSuite):
     """Queries that have names."""
 
     @pytest.fixture
-    def work(self) -> Callable[[], object]:
-        """Return what does all background work that is due."""
-        raise NotImplementedError("Override the fixture 'work' in the subclass.")
-
-    @pytest.fixture
     def lake(self, backend: LakeBackend, dataset: str) -> Lake:
         """Return the lake, with orders 1 to 4."""
         backend.write(dataset, orders(1, 2, note="a"), "append")

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,14 @@ from cordillera.errors import AlreadyExistsError, NamespaceNotFoundError, NotEmp
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.catalog import Dataset, View
 from cordillera.testing.metadata_samples import NOW, add_dataset, dataset, later, namespace, stored_dataset, view
+
+
+def _insert_view(name: str, tx: Transaction) -> None:
+    tx.views.insert(view(name))
+
+
+def _insert_dataset(name: str, tx: Transaction) -> None:
+    tx.datasets.insert(dataset(name))
 
 
 class ViewSuite:
@@ -115,8 +124,8 @@ class ViewSuite:
         for number in range(5):
             name = f"sales.n{number}"
             makers: list[Callable[[Transaction], None]] = [
-                lambda tx, name=name: tx.views.insert(view(name)),  # type: ignore[misc]
-                lambda tx, name=name: tx.datasets.insert(dataset(name)),  # type: ignore[misc]
+                partial(_insert_view, name),
+                partial(_insert_dataset, name),
             ] * 3
             with ThreadPoolExecutor(len(makers)) as threads:
                 assert sum(threads.map(attempt, makers)) == 1
