@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import DESKTOP, PHONE, Served, Visit, expected_problem
 from tests.web.test_pages import PATHS
@@ -92,6 +92,22 @@ def test_suggestions_by_keyboard(visit: Visit, served: Served) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{served.url}/datasets/weather.weather")
+
+
+def test_what_is_typed_before_the_page_is_ready_is_suggested_for(visit: Visit) -> None:
+    page = visit(viewport=DESKTOP).page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/htmx.min.js*", hold)
+    with page.expect_request("**/htmx.min.js*"):
+        page.goto("/", wait_until="commit")
+    page.get_by_label("Search datasets").fill("wea")
+    for route in held:
+        route.continue_()
+    expect(page.locator("#suggestions li")).to_have_count(1)
 
 
 def test_a_run_its_snapshot_and_a_subscription(visit: Visit) -> None:

@@ -54,6 +54,10 @@ function prepareSuggestions() {
     const typing = event.target.closest("input, textarea, select");
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) { event.preventDefault(); input.focus(); }
   });
+  // htmx listens from its own timer on, which was set before this one: what was typed until then it has not heard.
+  setTimeout(() => {
+    if (input.value !== input.defaultValue) input.dispatchEvent(new Event("input", { bubbles: true }));
+  });
   // A session that has ended answers with the login page, which is no list of suggestions.
   document.addEventListener("htmx:before:response", (event) => {
     if (event.detail.ctx.response.raw.redirected) { event.preventDefault(); location.reload(); }
