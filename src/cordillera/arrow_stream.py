@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from cordillera.errors import InvalidInputError
+from cordillera.arrow_expansion import most_expanded
+from cordillera.errors import InvalidInputError, RequestTooLargeError
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 """Media type of the Arrow IPC stream format."""
 _MESSAGE_BYTES = 4 * 1024 * 1024
+_MOST_EXPANDED_BYTES = 256 * 1024 * 1024
 
 
 def encoded(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
@@ -62,11 +65,18 @@ def untrusted(data: pa.Buffer) -> pa.RecordBatchReader:
 
     Raises:
         InvalidInputError: If it is not a valid stream; at once, or while it is read.
+        RequestTooLargeError: If a compressed batch would fill the memory.
     """
     try:
+        expanded = most_expanded(data)
         reader = pa.ipc.open_stream(data)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, struct.error) as error:
         raise _invalid(error) from error
+    if expanded > _MOST_EXPANDED_BYTES:
+        raise RequestTooLargeError(
+            f"A batch of the rows expands to {expanded:,} bytes; at most {_MOST_EXPANDED_BYTES:,} are taken.",
+            hint="Send batches of fewer rows.",
+        )
     return pa.RecordBatchReader.from_batches(reader.schema, _checked(reader))
 
 

@@ -9,6 +9,7 @@
     │   ├── StorageUnavailableError
     │   ├── TargetUnreachableError
     │   ├── ServerUnreachableError
+    │   ├── RateLimitedError
     │   └── WaitTimeoutError
     └── TerminalError                the same call will fail again
         ├── InvalidInputError
@@ -16,7 +17,7 @@
         │   ├── InvalidContractError, InvalidSqlError, InvalidConfigurationError
         │   ├── UnknownColumnError, UnknownOperationError, TypeMismatchError
         │   ├── NullKeyError, DuplicateKeyError, MissingKeyError
-        │   └── RequestTooLargeError, IdempotencyKeyReusedError
+        │   └── RequestTooLargeError, UnsupportedEncodingError, IdempotencyKeyReusedError
         ├── NotFoundError
         │   ├── LakeNotFoundError, NamespaceNotFoundError, DatasetNotFoundError, DatasetVersionNotFoundError
         │   ├── SnapshotNotFoundError, ViewNotFoundError, TargetNotFoundError, SubscriptionNotFoundError
@@ -142,6 +143,12 @@ class ServerUnreachableError(TransientError):
     """A Cordillera server could not be reached."""
 
 
+class RateLimitedError(TransientError):
+    """Somebody asks more often than the server takes; ``details`` says after how many seconds to try again."""
+
+    status = 429
+
+
 class WaitTimeoutError(TransientError):
     """What was waited for did not happen in time."""
 
@@ -218,6 +225,12 @@ class RequestTooLargeError(InvalidInputError):
     """A request body is over the limit."""
 
     status = 413
+
+
+class UnsupportedEncodingError(InvalidInputError):
+    """A request body is compressed, or encoded otherwise."""
+
+    status = 415
 
 
 class IdempotencyKeyReusedError(InvalidInputError):

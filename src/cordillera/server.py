@@ -15,6 +15,8 @@ from fastapi import FastAPI
 
 from cordillera.api.app import create_api
 from cordillera.api.auth import AccessRules, is_loopback
+from cordillera.api.connections import PatientProtocol
+from cordillera.api.limits import RequestLimit
 from cordillera.app import Application, open_lake
 from cordillera.context import local_principal
 from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
@@ -46,7 +48,8 @@ def create_server(app: Application, *, host: str = DEFAULT_HOST, insecure_local:
     Raises:
         InvalidConfigurationError: If ``insecure_local`` is asked for on an address that others can reach.
     """
-    server = create_api(app, AccessRules(app.access, is_loopback(host), insecure_local))
+    requests = RequestLimit(app.settings.requests_per_second)
+    server = create_api(app, AccessRules(app.access, is_loopback(host), insecure_local, requests))
     server.include_router(create_router())
     install_failure_pages(server)
     return server
@@ -95,6 +98,9 @@ def make_engine(server: FastAPI) -> uvicorn.Server:
     """Return what answers a server's requests, ready to ``run``; once told to exit it finishes those in flight."""
     config = uvicorn.Config(
         server,
+        http=PatientProtocol,
+        ws="none",
+        forwarded_allow_ips=server.state.lake.settings.trusted_proxies,
         log_config=None,
         access_log=False,  # the middleware logs requests, with their principal and trace
         server_header=False,

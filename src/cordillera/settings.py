@@ -6,11 +6,12 @@ A lake is made from variables and arguments, since there is no file yet, and ope
 from __future__ import annotations
 
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cordillera.errors import InvalidConfigurationError, LakeNotFoundError
@@ -54,7 +55,25 @@ class Settings(BaseSettings):
     memory_limit: str = Field("1GB", description="Most memory a query may use before it spills to disk.")
     threads: int | None = Field(None, ge=1, description="Threads of the query engine; by default one a core.")
     lease_seconds: float = Field(60.0, gt=0, description="How long a worker holds a task without a sign of life.")
+    requests_per_second: float = Field(
+        0.0,
+        ge=0,
+        description="Most requests a second of one principal, on average, that one server process takes; five seconds' "
+        "worth may come at once. 0 for any number.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses or networks of proxies, with commas between, whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed.",
+    )
     max_request_mb: int = Field(1024, ge=1, description="Largest request body the server accepts, in megabytes.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_addresses(cls, text: str) -> str:
+        for address in filter(None, text.split(",")):
+            ip_network(address.strip())
+        return text
 
     @classmethod
     def settings_customise_sources(

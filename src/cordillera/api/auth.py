@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from cordillera.access.service import AccessService
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
+from cordillera.api.limits import RequestLimit, SignInLimits
 from cordillera.context import local_principal
 from cordillera.errors import AccessDeniedError, AuthenticationError, InvalidConfigurationError, InvalidInputError
 
@@ -30,11 +31,15 @@ class AccessRules:
         access: Knows the tokens.
         loopback: Whether the server is bound to loopback, so that only this machine's names for it are genuine.
         insecure_local: Whether requests without a token act as the user who runs the server, the lake's operator.
+        requests: How many each principal may make.
+        sign_ins: How often they may fail.
     """
 
     access: AccessService
     loopback: bool
     insecure_local: bool = False
+    requests: RequestLimit = field(default_factory=RequestLimit)
+    sign_ins: SignInLimits = field(default_factory=SignInLimits)
 
     def __post_init__(self) -> None:
         if self.insecure_local and not self.loopback:
@@ -42,6 +47,16 @@ class AccessRules:
                 "Requests without a token can only be let in on a server that is bound to loopback.",
                 hint="Bind it to 127.0.0.1, or leave --insecure-local out.",
             )
+
+    def authenticate(self, request: Request, secret: str) -> str:
+        """Return the principal that a secret in a request stands for.
+
+        Raises:
+            AuthenticationError: If it stands for nobody.
+            RateLimitedError: If there were too many like it.
+        """
+        with self.sign_ins.attempt(address_of(request), secret):
+            return self.access.authenticate(secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def address_of(request: Request) -> str:
+    """Return where a request comes from; behind a proxy that is trusted, what the proxy says."""
+    return request.client.host if request.client is not None else ""
+
+
 def is_public(path: str) -> bool:
     """Tell whether a path is for everybody."""
     return path in _PUBLIC_PATHS or is_asset(path)
@@ -75,6 +95,7 @@ def caller_of(request: Request) -> Caller:
 
     Raises:
         AuthenticationError: If it carries no token, or one that is not valid.
+        RateLimitedError: If too many were not.
     """
     caller = _identify(request, request.app.state.access_rules)
     request.state.principal = caller.principal
@@ -115,9 +136,9 @@ def _identify(request: Request, rules: AccessRules) -> Caller:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise AuthenticationError("The header Authorization holds no bearer token.", hint=_HOW)
-        return Caller(rules.access.authenticate(token.strip()))
+        return Caller(rules.authenticate(request, token.strip()))
     if cookie := request.cookies.get(COOKIE):
-        return Caller(rules.access.authenticate(cookie))
+        return Caller(rules.authenticate(request, cookie))
     if rules.insecure_local:
         return Caller(local_principal(), operator=True)
     raise AuthenticationError("The request carries no token.", hint=_HOW)

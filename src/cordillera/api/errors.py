@@ -14,12 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
-from cordillera.api.iceberg_rest.errors import iceberg_error, is_commit
+from cordillera.api.iceberg_rest.errors import headers_of, iceberg_error, is_commit
 from cordillera.codec import error_to_plain
 from cordillera.context import current
 from cordillera.errors import (
     AccessDeniedError,
-    AuthenticationError,
     CordilleraError,
     InvalidInputError,
     NotFoundError,
@@ -55,12 +54,12 @@ class AnswerBrokenOff(Exception):  # noqa: N818 - it is not what went wrong, but
     """
 
 
-class BodyTooLarge(HTTPException):
-    """A body over the limit, found while it was read: FastAPI lets only ``HTTPException`` out of there."""
+class BodyRefused(HTTPException):
+    """What is wrong with a body, found while it was read: FastAPI lets only ``HTTPException`` out of there."""
 
-    def __init__(self, most_bytes: int) -> None:
-        super().__init__(status_code=RequestTooLargeError.status)
-        self.error = too_large(most_bytes)
+    def __init__(self, error: CordilleraError) -> None:
+        super().__init__(status_code=error.status)
+        self.error = error
 
 
 def too_large(most_bytes: int) -> RequestTooLargeError:
@@ -91,8 +90,7 @@ def error_response(error: CordilleraError, *, status: int | None = None, code: s
     ERRORS.labels(code).inc()
     level = _log.error if status >= 500 else _log.info
     level("request refused", code=code, status=status, error=error.message)
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, AuthenticationError) else None
-    return JSONResponse(error_to_plain(error, current().trace_id, code), status, headers)
+    return JSONResponse(error_to_plain(error, current().trace_id, code), status, headers_of(error))
 
 
 def internal_error(request: Request) -> Response:
@@ -138,7 +136,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for nothing else"
-    if isinstance(error, BodyTooLarge):
+    if isinstance(error, BodyRefused):
         return answer_to(request, error.error)
     path = request.url.path[:200]
     match error.status_code:

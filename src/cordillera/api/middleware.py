@@ -14,12 +14,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cordillera.api.auth import AccessRules, Caller, caller_of, check_origin, is_asset, is_public
-from cordillera.api.errors import AnswerBrokenOff, BodyTooLarge, answer_to, internal_error, too_large
+from cordillera.api.connections import sent, within
+from cordillera.api.errors import AnswerBrokenOff, answer_to, internal_error, too_large
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.arrow_stream import ARROW_STREAM
 from cordillera.codec import API_PREFIX
 from cordillera.context import acting, new_trace_id
-from cordillera.errors import AuthenticationError, CordilleraError
+from cordillera.errors import AuthenticationError, CordilleraError, UnsupportedEncodingError
 
 ANONYMOUS = "anonymous"
 _NOBODY = Caller(ANONYMOUS)
@@ -69,15 +70,15 @@ class RequestMiddleware:
         try:
             check_origin(request, self._rules)
             caller = _NOBODY if is_public(scope["path"]) else await run_in_threadpool(caller_of, request)
-            announced = request.headers.get("content-length", "")
-            if announced.isdigit() and int(announced) > most_bytes:
-                raise too_large(most_bytes)
+            if caller is not _NOBODY:
+                self._rules.requests.check(caller.principal)
+            _check_announced(request, most_bytes)
         except CordilleraError as error:
             await _refusal(request, error)(scope, receive, send)
             return
         with acting(caller.principal, operator=caller.operator):
             began = time.monotonic()
-            await self._app(scope, _within(receive, most_bytes), send)
+            await self._app(scope, within(receive, most_bytes), send)
             _log.info(
                 "request",
                 method=scope["method"],
@@ -113,7 +114,7 @@ class _Answer:
             headers["X-Content-Type-Options"] = "nosniff"
             if not self._cacheable:
                 headers.setdefault("Cache-Control", "no-store")
-        await self._send(message)
+        await sent(self._send, message)
 
 
 def trace_id_of(scope: Scope) -> str:
@@ -147,17 +148,18 @@ def _page_of(request: Request) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _within(receive: Receive, most_bytes: int) -> Receive:
-    """Return ``receive`` that fails as soon as a body exceeds its limit, whatever length was announced."""
-    received = 0
+def _check_announced(request: Request, most_bytes: int) -> None:
+    """Refuse a body for what its headers say of it.
 
-    async def receive_within_limit() -> Message:
-        nonlocal received
-        message = await receive()
-        if message["type"] == "http.request":
-            received += len(message.get("body", b""))
-            if received > most_bytes:
-                raise BodyTooLarge(most_bytes)
-        return message
-
-    return receive_within_limit
+    Raises:
+        RequestTooLargeError: If it is to be larger than it may be.
+        UnsupportedEncodingError: If it is compressed: its real size would be known only when it fills the memory.
+    """
+    length, encoding = request.headers.get("content-length", ""), request.headers.get("content-encoding", "identity")
+    if length.isdigit() and int(length) > most_bytes:
+        raise too_large(most_bytes)
+    if encoding.strip().lower() != "identity":
+        raise UnsupportedEncodingError(
+            f"A body in the encoding {encoding[:60]!r} is not taken.",
+            hint="Send it as it is; Arrow streams may be compressed within (IpcWriteOptions).",
+        )

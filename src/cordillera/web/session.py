@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cordillera.api.auth import COOKIE, AccessRules
-from cordillera.errors import AuthenticationError
+from cordillera.api.iceberg_rest.errors import headers_of
+from cordillera.errors import AuthenticationError, RateLimitedError
 from cordillera.web.links import local_path
-from cordillera.web.rendering import Page, PageRouter
+from cordillera.web.rendering import Page, PageRouter, render
 
 _COOKIE_SECONDS = 30 * 24 * 3600
 
@@ -34,10 +35,12 @@ def log_in(
     rules: AccessRules = request.app.state.access_rules
     destination, secret = local_path(next), token.strip()
     try:
-        rules.access.authenticate(secret)
-    except AuthenticationError as error:
+        rules.authenticate(request, secret)
+    except (AuthenticationError, RateLimitedError) as error:
         data = {"next": destination, "problem": f"{error.message} {error.hint}".strip()}
-        return Page("Log in", "login.html", data, error.status)
+        refused = render(request, Page("Log in", "login.html", data, error.status))
+        refused.headers.update(headers_of(error))
+        return refused
     answer = RedirectResponse(destination, 303)
     answer.set_cookie(
         COOKIE,

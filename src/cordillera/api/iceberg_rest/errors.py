@@ -21,8 +21,12 @@ from cordillera.errors import (
     NamespaceNotFoundError,
     NotEmptyError,
     NotFoundError,
+    RateLimitedError,
+    RequestTooLargeError,
     TransientError,
+    UnsupportedEncodingError,
     ViewNotFoundError,
+    WaitTimeoutError,
 )
 from cordillera.metrics import ERRORS
 
@@ -65,6 +69,10 @@ _KINDS: tuple[tuple[type[CordilleraError], int, str], ...] = (
     (LeaseLostError, 409, "CommitFailedException"),
     (AuthenticationError, 401, "NotAuthorizedException"),
     (AccessDeniedError, 403, "ForbiddenException"),
+    (RequestTooLargeError, 413, "BadRequestException"),
+    (UnsupportedEncodingError, 415, "BadRequestException"),
+    (RateLimitedError, 429, "TooManyRequestsException"),
+    (WaitTimeoutError, 408, "RequestTimeoutException"),
     (TransientError, 503, "ServiceUnavailableException"),
 )
 
@@ -89,8 +97,16 @@ def iceberg_error(
         found, name = 500, "CommitStateUnknownException"
     message = f"{error.message} {error.hint}".strip()
     body = {"error": {"message": message, "type": kind or name, "code": status or found, "stack": []}}
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, AuthenticationError) else {}
-    return JSONResponse(body, status or found, {**headers, "X-Trace-Id": current().trace_id})
+    return JSONResponse(body, status or found, {**headers_of(error), "X-Trace-Id": current().trace_id})
+
+
+def headers_of(error: CordilleraError) -> dict[str, str]:
+    """Return the headers by which the answer for an error says how to go on."""
+    if isinstance(error, AuthenticationError):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, RateLimitedError):
+        return {"Retry-After": str(error.details["retry_after_seconds"])}
+    return {}
 
 
 def is_commit(method: str, path: str) -> bool:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
+from cordillera.api.auth import address_of
 from cordillera.api.iceberg_rest.errors import ICEBERG_ERRORS, PREFIX
 from cordillera.api.iceberg_rest.parameters import Lake
 from cordillera.errors import AuthenticationError
@@ -63,14 +64,17 @@ def issue_token(
     The client id is the id or the name of an API token, the client secret its secret. They may come in a header
     `Authorization: Basic` instead. Revoking the API token ends its access tokens at once.
     """
+    sign_ins = request.app.state.access_rules.sign_ins
     try:
         if grant_type == _CREDENTIALS:
             given = _basic(request) or (client_id, client_secret)
             if not all(given):
                 return _refused("invalid_request", "There is no client_id or no client_secret.")
-            issued = lake.access.issue(*given)
+            with sign_ins.attempt(address_of(request), given[1]):
+                issued = lake.access.issue(*given)
         elif grant_type == _EXCHANGE and subject_token and not actor_token:
-            issued = lake.access.renew(subject_token)
+            with sign_ins.attempt(address_of(request), subject_token):
+                issued = lake.access.renew(subject_token)
         elif grant_type == _EXCHANGE:
             return _refused("invalid_request", "Only a subject_token is exchanged, for one that is valid for longer.")
         elif grant_type:
