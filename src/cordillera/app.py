@@ -51,6 +51,7 @@ from cordillera.maintenance.orphans import OrphanService
 from cordillera.maintenance.policies import MaintenancePolicyService
 from cordillera.maintenance.service import MaintenanceService
 from cordillera.maintenance.statistics import StatisticsService
+from cordillera.operations.audit import AuditService
 from cordillera.operations.doctor import DoctorService
 from cordillera.operations.service import EventHandler, LeaseTerms, OperationsService, TaskHandler
 from cordillera.ports.clock import Clock, SystemClock
@@ -148,6 +149,7 @@ class Application:
         )
         self.advice = AdviceService(store, catalog, tables, self.scans, clock)
         self.orphans = OrphanService(store, lookup, catalog, tables, clock)
+        self.audit = AuditService(store, lookup, self.namespaces, catalog, self.writes)
         self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, lookup, clock)
         self.operations = OperationsService(
             store,

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     memory_limit: str = Field("1GB", description="Most memory a query may use before it spills to disk.")
     threads: int | None = Field(None, ge=1, description="Threads of the query engine; by default one a core.")
     lease_seconds: float = Field(60.0, gt=0, description="How long a worker holds a task without a sign of life.")
+    audit_dataset: str = Field(
+        "", description="Dataset that workers export the audit log into, every hour; by default none does."
+    )
     requests_per_second: float = Field(
         0.0,
         ge=0,

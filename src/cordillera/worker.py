@@ -22,6 +22,7 @@ from cordillera.logs import configure_logging
 _log = structlog.get_logger(__name__)
 _IDLE_SECONDS, _LONGEST_IDLE_SECONDS = 0.02, 0.5
 _PURGE_EVERY_SECONDS = 3600.0
+_CHAIN_EVERY_SECONDS = 1.0
 
 
 class Worker:
@@ -37,6 +38,7 @@ class Worker:
         self._name = name or f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
         self._stopped = threading.Event()
         self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
+        self._chain_due = time.monotonic() + _CHAIN_EVERY_SECONDS
 
     def run(self) -> None:
         """Work until ``stop`` is called. Passing failures of the database or the storage are waited out."""
@@ -56,9 +58,14 @@ class Worker:
         operations = self._app.operations
         handled = operations.dispatch_events() if operations.has_events() else 0
         performed = operations.perform_task(self._name)
+        if time.monotonic() >= self._chain_due:
+            self._app.audit.chain()
+            self._chain_due = time.monotonic() + _CHAIN_EVERY_SECONDS
         if time.monotonic() >= self._purge_due:
             self._app.deletion.purge()
             self._app.scans.forget_old()
+            if self._app.settings.audit_dataset:
+                self._app.audit.export(self._app.settings.audit_dataset)
             self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
         return bool(handled) or performed
 

@@ -112,6 +112,8 @@ ROUTES: dict[str, Needs] = {
     f"POST {API}/access/policy-tags": dataset(ALL, json={"on": "{dataset}", "name": "level", "value": "low"}),
     f"GET {API}/access/roles": OWN,
     f"GET {API}/audit": lake(ALL),
+    f"GET {API}/audit/verification": lake(ALL),
+    f"POST {API}/audit/export": lake(ALL, json={"dataset": "kept.n{new}"}),
     f"GET {API}/datasets": OWN,
     f"POST {API}/datasets": space(C, json={"name": "{namespace}.n{new}", "columns": []}),
     f"DELETE {API}/datasets/{{name}}": dataset(ALL),

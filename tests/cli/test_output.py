@@ -51,6 +51,8 @@ SHOWN = {
     "lineage impact": "lineage impact sales.orders",
     "event list": "event list --limit 1",
     "audit list": "audit list --limit 1",
+    "audit verify": "audit verify",
+    "audit export": "audit export",
     "access list": "access list --on namespace:sales",
     "access who": "access who sales.orders",
     "access explain": "access explain user:ana read sales.orders",

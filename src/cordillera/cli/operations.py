@@ -8,9 +8,12 @@ import typer
 
 from cordillera.cli.command import command
 from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
-from cordillera.cli.output import View, number, show_list
+from cordillera.cli.output import View, number, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
+from cordillera.errors import CorruptDataError
+from cordillera.operations.audit import AUDIT_DATASET
+from cordillera.spec.counting import counted
 
 event_app = typer.Typer(name="event", no_args_is_help=True, help="What happened to datasets, in order.")
 audit_app = typer.Typer(name="audit", no_args_is_help=True, help="Who decided or changed what.")
@@ -34,6 +37,8 @@ _AUDIT: View = {
     "object_name": "object_name",
     "details": "details",
 }
+_VERIFICATION: View = {"holds": "holds", "entries": number("entries"), "head": "head"}
+_EXPORT: View = {"dataset": "dataset", "entries": number("entries")}
 _TASKS: View = {
     "id": "id",
     "kind": "kind",
@@ -80,6 +85,39 @@ def list_audit(
             everything=all,
         )
         show_list(found, _AUDIT, none="The audit log has no such entries.")
+
+
+@command(audit_app, "verify", example="cordillera audit verify --head 4711:9f86d081884c7d65…")
+def verify(
+    head: Annotated[
+        str, typer.Option("--head", help="What an earlier look printed; it has to be part of the chain still.")
+    ] = "",
+) -> None:
+    """Look whether the audit log is whole: no entry changed, removed or put in since it was chained."""
+    with open_lake() as lake:
+        found = lake.backend.verify_audit(head)
+    if not found.holds:
+        raise CorruptDataError(
+            found.problem,
+            hint=f"The log is as it was up to {found.head or 'nowhere'}; compare with an export or a backup.",
+            details={"number": found.number, "head": found.head},
+        )
+    show_outcome(
+        f"The audit log is whole: {counted(found.entries, 'entry', 'entries')}. Keep this to prove it again later.",
+        found,
+        _VERIFICATION,
+        answer=found.head,
+    )
+
+
+@command(audit_app, "export", example="cordillera audit export system.audit")
+def export(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Where to; it is made if need be.")] = AUDIT_DATASET,
+) -> None:
+    """Bring what is new in the audit log into a dataset."""
+    with open_lake() as lake:
+        done = lake.backend.export_audit(dataset)
+    show_outcome(f"Brought {counted(done.entries, 'entry', 'entries')} into {done.dataset}.", done, _EXPORT)
 
 
 @command(task_app, "list", example="cordillera task list --state failed")

@@ -27,12 +27,14 @@ from cordillera.maintenance.results import (
     OrphanRemoval,
     StatisticsRefresh,
 )
+from cordillera.operations.audit import AUDIT_DATASET, AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag
 from cordillera.spec.advice import LayoutAdvice
 from cordillera.spec.as_of import AsOf
+from cordillera.spec.audit_chain import AuditVerification
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot, View
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
@@ -404,6 +406,8 @@ class LakeBackend(Protocol):
     def audit(
         self, *, object_name: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[AuditEntry]: ...
+    def verify_audit(self, head: str = "", *, newest: int | None = None) -> AuditVerification: ...
+    def export_audit(self, dataset: str = AUDIT_DATASET) -> AuditExport: ...
     def tasks(self, *, state: str | None = None, after: UUID | None = None, limit: int = 100) -> list[Task]: ...
     def create_token(self, name: str, *, principal: str = "", days: int | None = 90) -> NewToken: ...
     def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]: ...

@@ -22,8 +22,10 @@ from cordillera.client.transaction import Transaction
 from cordillera.client.view import View
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.maintenance.results import OrphanRemoval
+from cordillera.operations.audit import AUDIT_DATASET, AuditExport
 from cordillera.spec import catalog as catalog_spec
 from cordillera.spec.as_of import AsOf
+from cordillera.spec.audit_chain import AuditVerification
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
 from cordillera.spec.subscription import Target
 from cordillera.spec.workflow import Job
@@ -301,6 +303,18 @@ class Lake(AccessControl):
         return self.backend.remove_orphans(older_than_hours=hours, dry_run=dry_run, force=force)
 
     # --- embedded work -------------------------------------------------------------------------------------------
+
+    def verify_audit(self, head: str = "") -> AuditVerification:
+        """Look whether the audit log is whole: no entry was changed, removed or put in since it was chained.
+
+        Args:
+            head: The ``head`` of an earlier look, kept elsewhere; it has to be part of the chain still.
+        """
+        return self.backend.verify_audit(head)
+
+    def export_audit(self, dataset: str = AUDIT_DATASET) -> AuditExport:
+        """Bring what is new in the audit log into a dataset, which is made if need be."""
+        return self.backend.export_audit(dataset)
 
     @contextmanager
     def workers(self, count: int = 1) -> Iterator[None]:

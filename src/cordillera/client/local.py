@@ -23,11 +23,13 @@ from cordillera.client.views import LocalViews
 from cordillera.contracts.service import ContractInForce
 from cordillera.errors import InvalidInputError
 from cordillera.maintenance.results import Orphan
+from cordillera.operations.audit import AUDIT_DATASET, AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf
+from cordillera.spec.audit_chain import AuditVerification
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
@@ -232,6 +234,14 @@ class LocalBackend(LocalAccess, LocalRows, LocalBranches, LocalEvolution, LocalM
     def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Return a page of the audit log, newest first."""
         return self.app.operations.audit(object_name=object_name, before=before, limit=limit)
+
+    def verify_audit(self, head: str = "", *, newest: int | None = None) -> AuditVerification:
+        """Look whether the audit log's chain holds."""
+        return self.app.audit.verify(head, newest=newest)
+
+    def export_audit(self, dataset: str = AUDIT_DATASET) -> AuditExport:
+        """Bring what is new in the audit log into a dataset."""
+        return self.app.audit.export(dataset)
 
     def tasks(self, *, state: str | None = None, after: UUID | None = None, limit: int = 100) -> list[Task]:
         """Return a page of background tasks."""

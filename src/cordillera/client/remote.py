@@ -24,11 +24,13 @@ from cordillera.client.views import RemoteViews
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
 from cordillera.errors import WaitTimeoutError
 from cordillera.maintenance.results import Orphan
+from cordillera.operations.audit import AUDIT_DATASET, AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.schema_codec import schema_to_columns
 from cordillera.spec.as_of import AsOf, as_of_to_text
+from cordillera.spec.audit_chain import AuditVerification
 from cordillera.spec.catalog import Dataset, Namespace, SearchResult
 from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 from cordillera.spec.event import AuditEntry, Event, Task
@@ -266,6 +268,14 @@ class RemoteBackend(
     def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Return a page of the audit log, newest first."""
         return self._server.get(Page[AuditEntry], "/audit", object_name=object_name, before=before, limit=limit).items
+
+    def verify_audit(self, head: str = "", *, newest: int | None = None) -> AuditVerification:
+        """Look whether the audit log's chain holds."""
+        return self._server.get(AuditVerification, "/audit/verification", head=head, newest=newest)
+
+    def export_audit(self, dataset: str = AUDIT_DATASET) -> AuditExport:
+        """Bring what is new in the audit log into a dataset."""
+        return self._server.post(AuditExport, "/audit/export", {"dataset": dataset})
 
     def tasks(self, *, state: str | None = None, after: UUID | None = None, limit: int = 100) -> list[Task]:
         """Return a page of background tasks."""

@@ -45,7 +45,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A decision or change that somebody may have to answer for."""
+    """A decision or change that somebody may have to answer for.
+
+    Attributes:
+        position, hash: Its place in the chain (``cordillera.spec.audit_chain``); None and empty until it has one.
+    """
 
     number: int
     at: datetime
@@ -55,6 +59,8 @@ class AuditEntry:
     object_name: str
     details: Mapping[str, Any]
     trace_id: str
+    position: int | None = None
+    hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from cordillera.errors import AlreadyExistsError, InvalidInputError
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.audit_chain import chained, problem_of
 from cordillera.spec.event import AuditEntry, Event, Task, Topic
 from cordillera.spec.maintenance import MaintenanceRun, MaintenanceTask
 from cordillera.testing.metadata_samples import (
@@ -165,6 +167,42 @@ class OperationsSuite:
             )
             assert tx.audit.page(object_name="sales.orders", limit=9) == [entries[0], entries[2]]
             assert tx.audit.page(before=entries[0].number, limit=1) == [entries[1]]
+
+    def test_the_audit_log_is_chained_behind_its_writers(self, store: MetadataStore) -> None:
+        def append(number: int) -> None:
+            with store.write() as tx:
+                tx.audit.append(
+                    at=later(number),
+                    principal="user:ü",
+                    action="x",
+                    object_kind="y",
+                    object_name=str(number),
+                    details={"b": [1, 2.5, None, True, "ü"], "a": {"number": number}},
+                    trace_id=TRACE,
+                )
+
+        def chain(_: int) -> None:
+            with store.write() as tx:
+                newest = tx.audit.lock_chain()
+                tx.audit.chain(chained(tx.audit.waiting(3), newest))
+
+        with ThreadPoolExecutor(4) as pool:
+            writing = [pool.submit(append, number) for number in range(30)]
+            list(pool.map(chain, range(8)))
+            [one.result() for one in writing]
+            list(pool.map(chain, range(8)))
+        with store.read() as tx:
+            end, waiting = tx.audit.chain_end(), tx.audit.waiting(99)
+            entries = tx.audit.chained(0, 99)
+            assert end == entries[-1]
+            assert tx.audit.chained(3, 2) == entries[3:5]
+            assert {entry.number for entry in [*entries, *waiting]} == {
+                entry.number for entry in tx.audit.page(limit=99)
+            }
+        assert [entry.position for entry in entries] == list(range(1, len(entries) + 1))
+        assert len(entries) >= 24
+        for entry, previous in zip(entries, [None, *entries], strict=False):
+            assert problem_of(entry, previous) == ""
 
     # --- tasks ------------------------------------------------------------------------------------------------------
 

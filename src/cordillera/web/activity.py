@@ -9,6 +9,7 @@ from cordillera.web.paging import number_or_none, slice_of
 from cordillera.web.rendering import Page, PageRouter, backend_of
 
 router = PageRouter()
+_LOOKED_AT = 500
 
 
 @router.page("/events")
@@ -28,7 +29,8 @@ def audit(request: Request, object: str = "", before: str = "") -> Page:
     found = slice_of(
         lambda limit: lake.audit(object_name=object or None, before=behind, limit=limit), lambda entry: entry.number
     )
-    return Page("Audit log", "audit.html", {"filters": {"object": object}, "audit": found}, section="audit")
+    data = {"filters": {"object": object}, "audit": found, "chain": lake.verify_audit(newest=_LOOKED_AT)}
+    return Page("Audit log", "audit.html", data, section="audit")
 
 
 @router.page("/health")

@@ -13,6 +13,7 @@ from sqlalchemy import event
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer
+from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.subscription import SubscriptionState
@@ -143,6 +144,10 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "events.unhandled_count": lambda tx: tx.events.unhandled_count(),
     "audit.page": lambda tx: tx.audit.page(before=9, limit=9),
     "audit.page of an object": lambda tx: tx.audit.page(object_name="a.b", before=9, limit=9),
+    "audit.waiting": lambda tx: tx.audit.waiting(9),
+    "audit.chain": lambda tx: tx.audit.chain([ChainLink(1, 1, "a")]),
+    "audit.chain_end": lambda tx: tx.audit.chain_end(),
+    "audit.chained": lambda tx: tx.audit.chained(9, 9),
     "tasks.enqueue": lambda tx: (enqueue(tx), enqueue(tx)),
     "tasks.lease": lambda tx: (enqueue(tx), tx.tasks.lease("me", now=NOW, until=NOW, kinds=["deliver", "run"])),
     "tasks.holds": lambda tx: tx.tasks.holds(ID, 1, now=NOW),

@@ -484,7 +484,11 @@ audit_entries = Table(
     Column("object_name", Text, nullable=False),
     Column("details", Json, nullable=False),
     Column("trace_id", Text, nullable=False),
+    Column("position", Number),
+    Column("hash", Text, nullable=False, server_default=sa.text("''")),
     _index("ix_audit_entries_object", "object_name", "number"),
+    _index("ix_audit_entries_position", "position", unique=True),
+    _index("ix_audit_entries_waiting", "number", where="position IS NULL"),
     sqlite_autoincrement=True,
 )
 

@@ -6,12 +6,15 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import Backend, BeforeNumber, Limit, Text
 from cordillera.codec import Page, page
 from cordillera.maintenance.results import Orphan
+from cordillera.operations.audit import AUDIT_DATASET, AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.spec.audit_chain import AuditVerification
 from cordillera.spec.event import AuditEntry, Event, Task
 
 router = APIRouter(tags=["operations"])
@@ -63,6 +66,30 @@ def list_audit(
 ) -> Page[AuditEntry]:
     """The audit log, newest first."""
     return page(backend.audit(object_name=object_name, before=before, limit=limit), limit, lambda entry: entry.number)
+
+
+@router.get("/audit/verification", summary="Verify the audit log")
+def verify_audit(
+    backend: Backend,
+    head: Annotated[Text, Query(description="What an earlier look gave; it has to be part of the chain still.")] = "",
+    newest: Annotated[
+        int | None, Query(ge=1, le=100_000, description="Look at so many of the newest entries only.")
+    ] = None,
+) -> AuditVerification:
+    """Whether an entry was changed, removed or put in since it was chained, and which is the first."""
+    return backend.verify_audit(head, newest=newest)
+
+
+class WantedExport(BaseModel):
+    """Where the audit log is to go."""
+
+    dataset: Text = Field(AUDIT_DATASET, description="The dataset; it is made if need be.")
+
+
+@router.post("/audit/export", summary="Export the audit log")
+def export_audit(backend: Backend, wanted: WantedExport) -> AuditExport:
+    """Bring what is new in the audit log into a dataset."""
+    return backend.export_audit(wanted.dataset)
 
 
 @router.get("/tasks", summary="List background tasks")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from cordillera.spec.access import Viewer
+from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.event import AuditEntry, Event, Task, Topic
 
 
@@ -71,7 +72,7 @@ class EventRows(Protocol):
 
 
 class AuditRows(Protocol):
-    """The audit log; rows are only ever added."""
+    """The audit log; rows are only ever added, and given a place in the chain once."""
 
     def append(
         self,
@@ -88,6 +89,21 @@ class AuditRows(Protocol):
 
     def page(self, *, object_name: str | None = None, before: int | None = None, limit: int) -> list[AuditEntry]:
         """Return entries newest first, below number ``before`` and of one object where given."""
+
+    def waiting(self, limit: int) -> list[AuditEntry]:
+        """Return entries that have no place in the chain yet, by number."""
+
+    def lock_chain(self) -> AuditEntry | None:
+        """Return the last entry of the chain, and keep others from adding to it until this transaction ends."""
+
+    def chain(self, links: Sequence[ChainLink]) -> None:
+        """Give entries their places."""
+
+    def chain_end(self) -> AuditEntry | None:
+        """Return the last entry of the chain."""
+
+    def chained(self, after: int, limit: int) -> list[AuditEntry]:
+        """Return the entries at places behind ``after``, in the chain's order."""
 
 
 class TaskRows(Protocol):
