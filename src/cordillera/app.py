@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from cordillera.access.approval_rules import ApprovalRuleService
 from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.access.credentials import CredentialService
 from cordillera.access.explanations import ExplanationService
 from cordillera.access.grants import GrantService
 from cordillera.access.policy_tags import PolicyTagService
+from cordillera.access.requests import AccessRequestService
 from cordillera.access.roles import RoleService
 from cordillera.access.securables import Securables
 from cordillera.access.service import AccessService
@@ -139,6 +141,8 @@ class Application:
         )
         securables = Securables(lookup, self.authorizer)
         self.grants = GrantService(store, securables, self.authorizer, clock)
+        self.access_requests = AccessRequestService(store, securables, self.authorizer, clock)
+        self.approval_rules = ApprovalRuleService(store, lookup, clock)
         self.explanations = ExplanationService(store, securables, self.authorizer, clock)
         self.roles = RoleService(store, lookup, clock)
         self.policy_tags = PolicyTagService(store, securables, clock)

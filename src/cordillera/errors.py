@@ -21,7 +21,8 @@
         ├── NotFoundError
         │   ├── LakeNotFoundError, NamespaceNotFoundError, DatasetNotFoundError, DatasetVersionNotFoundError
         │   ├── SnapshotNotFoundError, ViewNotFoundError, TargetNotFoundError, SubscriptionNotFoundError
-        │   └── JobNotFoundError, RunNotFoundError, ContractNotFoundError
+        │   ├── JobNotFoundError, RunNotFoundError, ContractNotFoundError
+        │   └── AccessRequestNotFoundError
         ├── AlreadyExistsError
         ├── NotAllowedError
         │   ├── LifecycleError, NotEmptyError, IncompatibleSchemaError
@@ -276,6 +277,10 @@ class TargetNotFoundError(NotFoundError):
 
 class SubscriptionNotFoundError(NotFoundError):
     """The subscription does not exist."""
+
+
+class AccessRequestNotFoundError(NotFoundError):
+    """The access request does not exist."""
 
 
 class JobNotFoundError(NotFoundError):

@@ -64,6 +64,7 @@ class Worker:
         if time.monotonic() >= self._purge_due:
             self._app.deletion.purge()
             self._app.scans.forget_old()
+            self._app.access_requests.follow_up()
             if self._app.settings.audit_dataset:
                 self._app.audit.export(self._app.settings.audit_dataset)
             self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS

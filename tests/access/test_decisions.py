@@ -28,6 +28,7 @@ from cordillera.spec.access import (
     sufficient_for,
     whole_principal,
 )
+from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, ApprovalRule, RequestState, RequestStep
 from cordillera.spec.access_tags import All as Both
 from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, describe, fulfils, parse_tag_expression
 from cordillera.spec.access_tags import Any as Either
@@ -76,6 +77,10 @@ worlds = st.fixed_dictionaries(
             st.tuples(st.sampled_from([*SPACES, *DATASETS]), st.sampled_from(NAMES)), st.sampled_from(VALUES)
         ),
         "deleted": st.sets(st.sampled_from(DATASETS), max_size=1),
+        "requests": st.dictionaries(
+            st.sampled_from([*SPACES, *DATASETS]), st.tuples(st.sampled_from(PRINCIPALS), st.sampled_from(PRINCIPALS))
+        ),
+        "rules": st.lists(st.tuples(expressions, st.sampled_from(PRINCIPALS)), max_size=3),
     }
 )
 
@@ -108,8 +113,7 @@ class World:
         inside_of = {"", space, name}
         if any(whole_principal(self.given["owners"][one]) in mine for one in inside_of if one):
             return set(Privilege)
-        tags = {key: value for (on, key), value in self.given["tags"].items() if on == space}
-        tags |= {key: value for (on, key), value in self.given["tags"].items() if on == name}
+        tags = self.tags(name)
         held: set[Privilege] = set()
         for who, privilege, on, expression, ends in self.given["grants"]:
             fits = expression is None or ("." in name and fulfils(tags, expression))
@@ -147,6 +151,44 @@ class World:
             kind, securable_id = self._place(on)
             tx.policy_tags.put(PolicyTag(kind, securable_id, "", "", name, value, "x", NOW))
 
+        for on, (requester, approver) in self.given["requests"].items():
+            tx.access_requests.insert(self._request(on, requester, approver))
+        for rule in tx.approval_rules.all():
+            tx.approval_rules.delete(rule.tag_expression, rule.approver)
+        for expression, approver in self.given["rules"]:
+            tx.approval_rules.put(ApprovalRule(describe(expression), approver, "x", NOW))
+
+    def _request(self, on: str, requester: str, approver: str) -> AccessRequest:
+        kind, securable_id = self._place(on)
+        who, read = self.whom(requester), (Privilege.READ,)
+        approvers = (ADMINISTRATORS, self.whom(approver))
+        return AccessRequest(
+            uuid4(), who, kind, securable_id, "as asked", read, on, 9, RequestState.REQUESTED, read, 9,
+            approvers, approvers, NOW, None, None, (RequestStep(RequestState.REQUESTED, who, NOW, on),),
+        )  # fmt: skip
+
+    def seen_requests(self, principal: str) -> dict[str, bool]:
+        """Return the objects of the requests that somebody may see, and whether they wait for him."""
+        mine, found = self.closure(principal), {}
+        for on, (requester, approver) in self.given["requests"].items():
+            says = approver in mine or Privilege.ADMINISTER in self.held(principal, on)
+            if says or requester in mine:
+                found[on] = says and requester not in mine
+        return found
+
+    def needed(self, name: str) -> set[str]:
+        """Return who has to approve requests for a namespace or a dataset by the rules."""
+        inside = [one for one in DATASETS if one == name or one.startswith(f"{name}.")]
+        live = [one for one in inside if one not in self.given["deleted"]]
+        tags = [self.tags(one) for one in live]
+        return {approver for expression, approver in self.given["rules"] if any(fulfils(t, expression) for t in tags)}
+
+    def tags(self, name: str) -> dict[str, str]:
+        """Return the tags that a namespace or a dataset has."""
+        given = self.given["tags"].items()
+        tags = {key: value for (on, key), value in given if on == name.split(".")[0]}
+        return tags | {key: value for (on, key), value in given if on == name}
+
     def _place(self, on: str) -> tuple[SecurableKind, UUID]:
         if not on:
             return SecurableKind.LAKE, LAKE_ID
@@ -183,6 +225,9 @@ def check_world(store: MetadataStore, given_world: dict[str, Any]) -> None:
             with acting(world.whom(principal)):
                 check_single(tx, authorizer, world, principal)
                 check_lists(tx, authorizer, world, principal)
+                check_requests(tx, authorizer, world, principal)
+        for name in (*SPACES, *DATASETS):
+            assert tx.approval_rules.needed(*world._place(name)) == world.needed(name), name
 
 
 def check_single(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
@@ -217,6 +262,24 @@ def check_lists(tx: Transaction, authorizer: GrantAuthorizer, world: World, prin
     spaces = {one.name for one in tx.namespaces.page(world.mark, 2, viewer=viewer) if one.name.startswith(world.mark)}
     seen = {space.name for space in world.spaces.values() if Privilege.DISCOVER in authorizer.on_namespace(tx, space)}
     assert spaces == seen
+
+
+def check_requests(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
+    viewer, expected = authorizer.viewer(tx), world.seen_requests(principal)
+    assert viewer is not None
+    if viewer.sees_all(Privilege.ADMINISTER):
+        return  # he sees those of other examples too
+    found = tx.access_requests.page(now=NOW, viewer=viewer, limit=99)
+    assert {one.purpose for one in found} == set(expected)
+    waiting = tx.access_requests.page(now=NOW, viewer=viewer, waiting=True, limit=99)
+    assert {one.purpose for one in waiting} == {on for on, waits in expected.items() if waits}
+    for one in found:
+        names = {on: dataset.full_name for on, dataset in world.datasets.items()}
+        names |= {on: space.name for on, space in world.spaces.items()}
+        discovered = Privilege.DISCOVER in world.held(principal, one.purpose) or (
+            one.purpose in SPACES and Privilege.DISCOVER in authorizer.on_namespace(tx, world.spaces[one.purpose])
+        )
+        assert one.securable_name == (names[one.purpose] if discovered else "as asked")
 
 
 @given(worlds)

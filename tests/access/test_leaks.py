@@ -61,6 +61,11 @@ class House:
         lake.grant("role:zzrole", "read", "zzteam.zzsecret")
         lake.add_member("role:zzrole", "user:other")
         lake.set_policy_tag("zzteam.zzsecret", "level", "zzword")
+        lake.add_approver("level = zzword", "group:zzword")
+        for on in ("zzteam.zzsecret", "target:zztarget", "open.shown"):
+            lake.grant("user:other", "discover", on)
+            with acting("user:other"):
+                lake.request_access(on, "write", purpose="zzword")
         gone = lake.create_dataset("open.zzdeleted", SCHEMA)
         lake.backend.delete_dataset(gone.name)
         self.subscription = subscribed.id
@@ -93,6 +98,7 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
     ],
     f"GET {API}/subscriptions": [{}, {"dataset": "open.shown"}, {"target": "zztarget"}],
     f"GET {API}/runs": [{}, {"partition": "all"}],
+    f"GET {API}/access/requests": [{}, {"on": "open.shown"}, {"requester": "user:other"}, {"waiting": True}],
     f"GET {API}/access/grants": [{}, {"on": "open.shown"}, {"principal": "role:zzrole"}],
     "GET /search": [{"q": "zzword"}],
     "GET /search/suggestions": [{"q": "zz"}],

@@ -100,6 +100,9 @@ VIEW = {
 
 ROUTES: dict[str, Needs] = {
     f"GET {API}/access/explanation": dataset(ALL, principal="user:z", privilege="read", on="{dataset}"),
+    f"DELETE {API}/access/approvers": lake(ALL, tags="level = low", approver="user:z"),
+    f"GET {API}/access/approvers": lake(ALL),
+    f"POST {API}/access/approvers": lake(ALL, json={"tags": "level = low", "approver": "user:z"}),
     f"DELETE {API}/access/grants": dataset(ALL, principal="user:z", privilege="read", on="{dataset}"),
     f"GET {API}/access/grants": OWN,
     f"POST {API}/access/grants": dataset(ALL, json=GRANT),
@@ -110,6 +113,12 @@ ROUTES: dict[str, Needs] = {
     f"DELETE {API}/access/policy-tags": dataset(ALL, on="{dataset}", name="level"),
     f"GET {API}/access/policy-tags": dataset(D, on="{dataset}"),
     f"POST {API}/access/policy-tags": dataset(ALL, json={"on": "{dataset}", "name": "level", "value": "low"}),
+    f"GET {API}/access/requests": OWN,
+    f"POST {API}/access/requests": dataset(D, json={"on": "{dataset}", "privileges": ["read"], "purpose": "x"}),
+    f"GET {API}/access/requests/{{request_id}}": OWN,
+    f"POST {API}/access/requests/{{request_id}}/approve": OWN,
+    f"POST {API}/access/requests/{{request_id}}/refuse": OWN,
+    f"POST {API}/access/requests/{{request_id}}/withdraw": OWN,
     f"GET {API}/access/roles": OWN,
     f"GET {API}/audit": lake(ALL),
     f"GET {API}/audit/verification": lake(ALL),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 import cordillera
+from cordillera.context import acting
 
 CONDITION = "day = CAST($partition AS DATE)"
 SELECT = "SELECT day, sum(total) AS total FROM sales.orders WHERE day = CAST($partition AS DATE) GROUP BY day"
@@ -32,6 +33,8 @@ class Furniture:
     spare_subscriptions: tuple[str, ...]
     run: str
     spare_token: str
+    request: str
+    spare_requests: tuple[str, ...]
     dropped_metadata: str
 
 
@@ -67,7 +70,7 @@ def furnish(folder: Path) -> Furniture:
         main = orders.subscribe("analysts", purpose="to see how sales are")
         spares = [orders.subscribe("analysts", table=f"spare_{number}") for number in range(3)]
         token = lake.backend.create_token("spare")
-        _grant(lake)
+        requests = _grant(lake)
         orders.complete("2026-01-31")
         lake.run_pending()
         lake.backend.pause_subscription(spares[1].id)
@@ -81,18 +84,29 @@ def furnish(folder: Path) -> Furniture:
         tuple(str(spare.id) for spare in spares),
         str(run.id),
         str(token.token.id),
+        requests[0],
+        tuple(requests[1:]),
         dropped,
     )
 
 
-def _grant(lake: cordillera.Lake) -> None:
-    """Let somebody do something."""
+def _grant(lake: cordillera.Lake) -> list[str]:
+    """Let somebody do something, and others ask for it; return their requests."""
     lake.grant("role:analysts", "read", "namespace:sales", reason="weekly report")
     lake.grant("user:spare", "read", "sales.daily")
     for member in ("user:ana", "user:spare"):
         lake.add_member("role:analysts", member)
     lake.set_policy_tag("sales.orders", "level", "personal")
     lake.set_policy_tag("sales.orders", "spare", "x")
+    lake.add_approver("level = personal", "group:privacy")
+    lake.add_approver("level = spare", "group:spare")
+    requests = []
+    for name in ("dana", "dora", "duke"):
+        lake.grant(f"user:{name}", "discover", "sales.orders")
+        with acting(f"user:{name}"):
+            requests.append(lake.request_access("sales.orders", "read", purpose="a look at totals", days=30))
+    requests.append(lake.request_access("sales.orders", "read", purpose="a look at totals", days=30))
+    return [str(one.id) for one in requests]
 
 
 def _branch_out(lake: cordillera.Lake) -> None:

@@ -56,6 +56,9 @@ SHOWN = {
     "access list": "access list --on namespace:sales",
     "access who": "access who sales.orders",
     "access explain": "access explain user:ana read sales.orders",
+    "access requests": "access requests --on sales.orders",
+    "access show": "access show REQUEST",
+    "approver list": "approver list",
     "role show": "role show role:analysts",
     "role list": "role list",
     "policy-tag list": "policy-tag list sales.orders",
@@ -74,6 +77,7 @@ def run_shown(furniture: Furniture, cli: Cli, tmp_path: Path, monkeypatch: pytes
     values = {
         "SUBSCRIPTION": furniture.subscription,
         "RUN": furniture.run,
+        "REQUEST": furniture.request,
         "CONTRACT": str(contract),
         "PRISTINE": str(furniture.files / "pristine"),
     }

@@ -14,6 +14,7 @@ from tests.docs.markdown import ROOT, pages
 from tests.servers_s3 import S3Server
 
 _WITH_SERVERS = {
+    "docs/how-to/ask-for-access.md",
     "docs/how-to/subscribe-postgresql.md",
     "docs/how-to/serve-a-lake.md",
     "docs/how-to/use-other-engines.md",
@@ -45,7 +46,9 @@ def test_examples_with_servers(reader: Callable[..., Reader], postgres_database:
     reader(ROOT / "docs/how-to/serve-a-lake.md", replaced).follow()
 
 
-@pytest.mark.parametrize("page", ["docs/reference/http-api.md", "docs/how-to/use-other-engines.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/reference/http-api.md", "docs/how-to/use-other-engines.md", "docs/how-to/ask-for-access.md"]
+)
 def test_examples_with_a_server(page: str, reader: Callable[..., Reader]) -> None:
     reader(ROOT / page, {"8470": _free_port()}).follow()
 

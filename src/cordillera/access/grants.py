@@ -10,7 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.access.requests import note_revoked
 from cordillera.access.securables import FoundSecurable, Securables
+from cordillera.access.telling import told
 from cordillera.catalog.lookup import page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
@@ -89,17 +91,26 @@ class GrantService:
             tx.grants.put(given)
             stored = tx.grants.find(whom, privilege, on.kind, found.id, expression)
             assert stored is not None, "it has just been put"
-            Trail(tx, now).audit("access.grant", on.kind, on.name, _told(stored))
+            Trail(tx, now).audit("access.grant", on.kind, on.name, told(stored))
         return stored
 
-    def revoke(self, principal: str, privilege: Privilege, on: Securable, *, tags: str = "") -> None:
+    def revoke(self, principal: str, privilege: Privilege, on: Securable, *, tags: str = "", reason: str = "") -> None:
         """Take a privilege back. What its holder granted on stays, until it is taken back itself.
+
+        Args:
+            principal: From whom.
+            privilege: Which.
+            on: The object that it was granted on.
+            tags: The tag expression that it was granted with.
+            reason: Why.
 
         Raises:
             AccessDeniedError: If whoever acts neither administers the object, nor gave the privilege, nor has it.
             NotFoundError: If there is no such grant, or no such object.
         """
         whom, expression = parse_principal(principal), _checked_tags(tags, on, grant_option=False)
+        check_texts("grant on", str(on), purpose=reason)
+        now = self._clock.now()
         with self._store.write() as tx:
             found = self._securables.find(tx, on)
             same = (whom, privilege, on.kind, found.id, expression)
@@ -116,7 +127,8 @@ class GrantService:
                     f"{whom} has no grant of {privilege} on {on}{condition}.",
                     hint=f"See which there are with: cordillera access list --on {on}.",
                 )
-            Trail(tx, self._clock.now()).audit("access.revoke", on.kind, on.name, _told(stored))
+            Trail(tx, now).audit("access.revoke", on.kind, on.name, told(replace(stored, reason=reason)))
+            note_revoked(tx, stored, now, reason)
 
     def page(
         self,
@@ -198,16 +210,3 @@ def _checked_tags(tags: str, on: Securable, grant_option: bool) -> str:
             "What is granted by tags cannot be granted on.", hint="Leave out the grant option, or the tag expression."
         )
     return describe(parse_tag_expression(tags))
-
-
-def _told(grant: Grant) -> dict[str, Any]:
-    """Return a grant as the audit log has it."""
-    told = {
-        "principal": grant.principal,
-        "privilege": grant.privilege,
-        "tags": grant.tag_expression,
-        "grant_option": grant.grant_option,
-        "expires_at": grant.expires_at.isoformat() if grant.expires_at else "",
-        "reason": grant.reason,
-    }
-    return {name: value for name, value in told.items() if value}

@@ -18,6 +18,7 @@ from cordillera.api.middleware import RequestMiddleware
 from cordillera.api.parameters import ERRORS
 from cordillera.api.routes import (
     access,
+    access_requests,
     branches,
     completions,
     contracts,
@@ -45,7 +46,7 @@ shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows tra
 _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, completions, subscriptions, jobs, lineage,
     tokens,
-    transactions, access,
+    transactions, access, access_requests,
     views,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")

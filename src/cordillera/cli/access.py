@@ -42,7 +42,7 @@ _REASON: View = {
     "expires_at": "expires_at",
     "note": "note",
 }
-_OBJECT_HELP = "lake, namespace:NAME, NAMESPACE.DATASET or target:NAME."
+_OBJECT_HELP = "lake, namespace:NAME, NAMESPACE.DATASET, view:NAMESPACE.VIEW or target:NAME."
 Principal = Annotated[
     str, typer.Argument(metavar="PRINCIPAL", help="user:NAME, service:NAME, group:NAME or role:NAME.")
 ]
@@ -88,10 +88,16 @@ def grant(
 
 
 @command(app, "revoke", example="cordillera access revoke role:analysts read namespace:sales")
-def revoke(principal: Principal, privilege: Privilege, object: Object, tags: Tags = "") -> None:
+def revoke(
+    principal: Principal,
+    privilege: Privilege,
+    object: Object,
+    tags: Tags = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why.", show_default=False)] = "",
+) -> None:
     """Take a privilege back; it ends with the next call."""
     with open_lake() as lake:
-        lake.backend.revoke(principal, privilege, object, tags=tags)
+        lake.backend.revoke(principal, privilege, object, tags=tags, reason=reason)
     announce(f"Revoked {privilege} on {object} from {principal}.")
 
 

@@ -11,6 +11,8 @@ import typer
 
 from cordillera.cli import (
     access,
+    access_request,  # noqa: F401 - registers commands
+    approver,
     branch,
     completion,
     contract,
@@ -66,7 +68,7 @@ _PANELS = {
         lineage.app,
     ],
     "Delivery and work": [target.app, subscription.app, job.app, run.app],
-    "Access": [access.app, role.app, policy_tag.app, token.app],
+    "Access": [access.app, approver.app, role.app, policy_tag.app, token.app],
     "Operations": [operations.event_app, operations.audit_app, operations.task_app, demo.app],
 }
 app = typer.Typer(

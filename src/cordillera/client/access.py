@@ -47,9 +47,9 @@ class LocalAccess:
             reason=reason,
         )
 
-    def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "") -> None:
+    def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None:
         """Take a privilege back."""
-        self.app.grants.revoke(principal, parse_privilege(privilege), parse_securable(on), tags=tags)
+        self.app.grants.revoke(principal, parse_privilege(privilege), parse_securable(on), tags=tags, reason=reason)
 
     def grants(self, *, on: str = "", principal: str = "", after: UUID | None = None, limit: int = 100) -> list[Grant]:
         """Return a page of grants."""
@@ -121,9 +121,9 @@ class RemoteAccess:
         }
         return self._server.post(Grant, f"{_ADDRESS}/grants", body)
 
-    def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "") -> None:
+    def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None:
         """Take a privilege back."""
-        wanted = {"principal": principal, "privilege": privilege, "on": on, "tags": tags}
+        wanted = {"principal": principal, "privilege": privilege, "on": on, "tags": tags, "reason": reason}
         self._server.request("DELETE", f"{_ADDRESS}/grants", parameters=wanted)
 
     def grants(self, *, on: str = "", principal: str = "", after: UUID | None = None, limit: int = 100) -> list[Grant]:

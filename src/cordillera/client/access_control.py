@@ -49,9 +49,9 @@ class AccessControl:
             principal, privilege, on, tags=tags, grant_option=grant_option, expires_at=expires_at, reason=reason
         )
 
-    def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "") -> None:
+    def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None:
         """Take a privilege back, from the next call on."""
-        self.backend.revoke(principal, privilege, on, tags=tags)
+        self.backend.revoke(principal, privilege, on, tags=tags, reason=reason)
 
     def grants(self, *, on: str = "", principal: str = "") -> Iterator[Grant]:
         """Yield grants, ended ones too: your own, and those on what you administer; of one principal or object."""

@@ -14,6 +14,7 @@ from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBacke
 from cordillera.client.dataset_branches import DatasetBranches
 from cordillera.client.dataset_maintenance import DatasetMaintenance
 from cordillera.client.dataset_rows import DatasetRows
+from cordillera.spec.access_request import AccessRequest
 from cordillera.spec.completion import Completion
 from cordillera.spec.counting import counted
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
@@ -142,6 +143,13 @@ class Dataset(DatasetRows, DatasetBranches, DatasetMaintenance):
     def subscriptions(self, after: UUID | None = None, limit: int = 100) -> list[SubscriptionStatus]:
         """Return its subscriptions with their lag."""
         return self._backend.subscriptions(dataset=self.name, after=after, limit=limit)
+
+    def request_access(
+        self, privileges: str | Sequence[str] = "read", *, purpose: str, days: int = 90
+    ) -> AccessRequest:
+        """Ask for privileges on it, for yourself; see ``Lake.request_access``."""
+        wanted = [privileges] if isinstance(privileges, str) else list(privileges)
+        return self._backend.request_access(self.name, wanted, purpose=purpose, days=days)
 
     def lineage(self, upstream: int = 1, downstream: int = 1) -> LineageGraph:
         """Return what it is made from, and what is made from it."""

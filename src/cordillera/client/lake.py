@@ -15,6 +15,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from cordillera.catalog.new_table import TableOptions
+from cordillera.client.access_asking import AccessAsking
 from cordillera.client.access_control import AccessControl
 from cordillera.client.backend import LakeBackend
 from cordillera.client.dataset import Dataset
@@ -71,7 +72,7 @@ class Namespace:
         return f"Namespace({self.name!r})"
 
 
-class Lake(AccessControl):
+class Lake(AccessControl, AccessAsking):
     """A lake. Made by ``cordillera.open``, ``cordillera.connect`` or ``cordillera.create``.
 
     Args:

@@ -13,6 +13,7 @@ from cordillera.access.service import NewToken
 from cordillera.app import Application
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.access import LocalAccess
+from cordillera.client.access_requests import LocalAccessRequests
 from cordillera.client.backend import ContractDetails, DatasetDetails
 from cordillera.client.branches import LocalBranches
 from cordillera.client.evolution import LocalEvolution
@@ -38,7 +39,9 @@ from cordillera.spec.lineage import LineageGraph, Node
 _MOST_ORPHANS = 1000
 
 
-class LocalBackend(LocalAccess, LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, LocalViews, LocalWork):
+class LocalBackend(
+    LocalAccess, LocalAccessRequests, LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, LocalViews, LocalWork
+):
     """Implements ``LakeBackend`` on the services of an application.
 
     Args:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from cordillera.access.service import NewToken
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.access import RemoteAccess
+from cordillera.client.access_requests import RemoteAccessRequests
 from cordillera.client.backend import ContractDetails, DatasetDetails
 from cordillera.client.branches import RemoteBranches
 from cordillera.client.connection import Connection, path, segment_text
@@ -38,7 +39,14 @@ from cordillera.spec.lineage import LineageGraph, Node
 
 
 class RemoteBackend(
-    RemoteAccess, RemoteRows, RemoteBranches, RemoteEvolution, RemoteMaintenance, RemoteViews, RemoteWork
+    RemoteAccess,
+    RemoteAccessRequests,
+    RemoteRows,
+    RemoteBranches,
+    RemoteEvolution,
+    RemoteMaintenance,
+    RemoteViews,
+    RemoteWork,
 ):
     """Implements ``LakeBackend`` over the HTTP API.
 

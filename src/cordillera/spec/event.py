@@ -20,6 +20,7 @@ class Topic(StrEnum):
     VIEW_CHANGED = "view.changed"
     SUBSCRIPTION_CHANGED = "subscription.changed"
     RUN_FINISHED = "run.finished"
+    ACCESS_REQUEST_CHANGED = "access_request.changed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ import pytest
 
 from cordillera.client.backend import LakeBackend
 from cordillera.errors import (
+    AccessRequestNotFoundError,
+    AlreadyExistsError,
     DatasetNotFoundError,
     InvalidExpressionError,
     InvalidInputError,
@@ -160,3 +163,70 @@ class AccessSuite(LakeSuite):
         backend.update_dataset(name, owner=ana)
         owned = backend.explain_access(ana, "write", name)
         assert (owned.allowed, owned.reasons[0].note, owned.reasons[0].holds) == (True, "owns it", True)
+
+    def test_access_is_asked_for_and_withdrawn(self, backend: LakeBackend, namespace: str) -> None:
+        name = make_orders(backend, namespace)
+        made = backend.request_access(name, ["write", "read"], purpose="report", days=30)
+        assert (made.on, made.privileges, made.days) == (f"dataset:{name}", ("read", "write"), 30)
+        assert (made.state, made.waiting_for) == ("requested", ("administrators",))
+        assert backend.access_request(made.id) == made
+        assert backend.access_requests(on=name) == [made]
+        assert backend.access_requests(on=name, state="approved") == []
+        with pytest.raises(AlreadyExistsError, match="waits for an answer"):
+            backend.request_access(name, ["read"], purpose="again", days=1)
+        with pytest.raises(NotAllowedError, match="Nobody approves his own request"):
+            backend.approve_access(made.id, privileges=["read"], days=3, reason="x")
+        with pytest.raises(NotAllowedError, match="Nobody decides about his own"):
+            backend.refuse_access(made.id, "no")
+        gone = backend.withdraw_access_request(made.id, "not needed")
+        assert (gone.state, gone.steps[-1].reason, gone.waiting_for) == ("withdrawn", "not needed", ())
+        assert backend.access_requests(on=name, state="withdrawn", requester=made.requester) == [gone]
+
+    def test_requests_come_in_pages(self, backend: LakeBackend, namespace: str) -> None:
+        asked = [f"namespace:{namespace}", *(make_orders(backend, namespace, name=one) for one in ("a", "b"))]
+        made = [backend.request_access(on, ["read"], purpose=namespace, days=1) for on in asked]
+        found = [one.id for one in backend.access_requests(limit=1000) if one.purpose == namespace]
+        assert found == [one.id for one in reversed(made)]
+        behind = backend.access_requests(before=made[2].id, limit=1)
+        assert [one.id for one in behind] == [made[1].id]
+
+    @pytest.mark.parametrize(
+        ("on", "privileges", "purpose", "days", "error"),
+        [
+            ("nowhere.nothing", ["read"], "x", 1, DatasetNotFoundError),
+            ("lake", [], "x", 1, InvalidInputError),
+            ("lake", ["own"], "x", 1, InvalidInputError),
+            ("lake", ["read"], "", 1, InvalidInputError),
+            ("lake", ["read"], "x", 0, InvalidInputError),
+        ],
+    )
+    def test_what_cannot_be_asked_for(
+        self, backend: LakeBackend, on: str, privileges: list[str], purpose: str, days: int, error: type[Exception]
+    ) -> None:
+        with pytest.raises(error):
+            backend.request_access(on, privileges, purpose=purpose, days=days)
+
+    def test_what_is_not_asked_cannot_be_answered(self, backend: LakeBackend) -> None:
+        answers: list[Callable[[], object]] = [
+            lambda: backend.access_request(uuid4()),
+            lambda: backend.approve_access(uuid4()),
+            lambda: backend.refuse_access(uuid4(), "no"),
+            lambda: backend.withdraw_access_request(uuid4()),
+        ]
+        for answer in answers:
+            with pytest.raises(AccessRequestNotFoundError, match="no access request"):
+                answer()
+
+    def test_tags_name_who_has_to_approve(self, backend: LakeBackend, namespace: str) -> None:
+        name, group = make_orders(backend, namespace), _somebody("group")
+        made = backend.add_approver(f"space in ('{namespace}')", group)
+        assert (made.tag_expression, made.approver) == (f"space = '{namespace}'", group)
+        assert made in backend.approvers()
+        backend.set_policy_tag(name, "space", namespace)
+        assert backend.request_access(name, ["read"], purpose="x", days=1).approvers == ("administrators", group)
+        backend.remove_approver(f"space = '{namespace}'", group)
+        assert made not in backend.approvers()
+        with pytest.raises(NotFoundError, match="does not have to approve"):
+            backend.remove_approver(f"space = '{namespace}'", group)
+        with pytest.raises(InvalidExpressionError):
+            backend.add_approver("space is", group)

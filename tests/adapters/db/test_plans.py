@@ -13,6 +13,7 @@ from sqlalchemy import event
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer
+from cordillera.spec.access_request import RequestState
 from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.lineage import Node, NodeKind
@@ -120,6 +121,18 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "runs.page of a viewer": lambda tx: tx.runs.page(limit=9, viewer=VIEWER),
     "lineage.neighbours of a viewer": lambda tx: tx.lineage.neighbours(NODES, upstream=True, limit=9, viewer=VIEWER),
     "grants.page of a viewer": lambda tx: tx.grants.page(viewer=VIEWER, after=ID, limit=9),
+    "access_requests.get": lambda tx: tx.access_requests.get(ID, viewer=VIEWER),
+    "access_requests.lock": lambda tx: tx.access_requests.lock(ID),
+    "access_requests.page": lambda tx: tx.access_requests.page(now=NOW, before=ID, limit=9),
+    "access_requests.page of a requester": lambda tx: tx.access_requests.page(now=NOW, requester="user:a", limit=9),
+    "access_requests.page of an object": lambda tx: tx.access_requests.page(now=NOW, securable_id=ID, limit=9),
+    "access_requests.page of a state": lambda tx: tx.access_requests.page(
+        now=NOW, state=RequestState.APPROVED, limit=9
+    ),
+    "access_requests.page of a viewer": lambda tx: tx.access_requests.page(now=NOW, viewer=VIEWER, limit=9),
+    "access_requests.page waiting": lambda tx: tx.access_requests.page(now=NOW, viewer=VIEWER, waiting=True, limit=9),
+    "access_requests.approved": lambda tx: tx.access_requests.approved("user:a", ID, NOW),
+    "access_requests.due": lambda tx: tx.access_requests.due(NOW, 9),
     "tokens.page of a principal": lambda tx: tx.tokens.page(ID, 9, of="user:a"),
     "grants.viewer": lambda tx: tx.grants.viewer("user:a", NOW),
     "grants.held": lambda tx: tx.grants.held(VIEWER, [ID, ID]),
@@ -168,6 +181,7 @@ SORTED = {
     "targets.page of a viewer",
     "views.page of a viewer",
     "grants.page of a viewer",
+    "access_requests.page of a viewer",
     "jobs.reading",
     "dataset_versions.set_lifecycle",
     "scans.totals",

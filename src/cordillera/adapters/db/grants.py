@@ -9,6 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.access_requests import forget_requested
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import datasets, grants, memberships, namespaces, policy_tags, targets, views
 from cordillera.adapters.db.session import Session
@@ -174,7 +175,7 @@ class SqlPolicyTagRows:
 
 
 def forget_securable(session: Session, securable_id: Any) -> None:
-    """Remove the grants and policy tags of an object that goes for good.
+    """Remove the grants and policy tags of an object that goes for good, and have requests for it looked at.
 
     Args:
         session: The transaction.
@@ -182,6 +183,7 @@ def forget_securable(session: Session, securable_id: Any) -> None:
     """
     session.write(sa.delete(grants).where(grants.c.securable_id == securable_id))
     session.write(sa.delete(policy_tags).where(policy_tags.c.securable_id == securable_id))
+    forget_requested(session, securable_id)
 
 
 def _viewer_query() -> sa.Select[Any]:

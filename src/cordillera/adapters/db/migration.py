@@ -19,7 +19,22 @@ from cordillera.errors import InvalidConfigurationError, SchemaTooNewError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0012", "0013", "0016")
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0012",
+    "0013",
+    "0016",
+    "0015",
+)
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 
 _ADVISORY_LOCK = 0x636F7264696C6C65  # "cordille"; any number that nothing else in the database locks

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from cordillera.adapters.db.types import Choice, Json, Name, Number, Texts, UtcDateTime
 from cordillera.spec.access import Privilege, SecurableKind
+from cordillera.spec.access_request import RequestState
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import NodeKind
@@ -453,6 +454,53 @@ policy_tags = Table(
     Column("value", Text, nullable=False),
     Column("set_by", Text, nullable=False),
     Column("set_at", UtcDateTime, nullable=False),
+)
+
+access_requests = Table(
+    "access_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("requester", Name, nullable=False),
+    Column("kind", Choice(SecurableKind), nullable=False),
+    Column("securable_id", Uuid, nullable=False),
+    Column("asked_name", Text, nullable=False),
+    Column("privileges", Texts, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("state", Choice(RequestState), nullable=False),
+    Column("granted", Texts, nullable=False),
+    Column("granted_days", Integer, nullable=False),
+    Column("approvers", Texts, nullable=False),
+    Column("waiting_for", Texts, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("due_at", UtcDateTime),
+    Column("steps", Json, nullable=False),
+    _index("ix_access_requests_open", "requester", "securable_id", unique=True, where="state = 'requested'"),
+    _index("ix_access_requests_waiting", "requested_at", "id", where="state = 'requested'"),
+    _index("ix_access_requests_requester", "requester", "requested_at", "id"),
+    _index("ix_access_requests_object", "securable_id", "requested_at", "id"),
+    _index("ix_access_requests_time", "requested_at", "id"),
+    _index("ix_access_requests_state", "state", "requested_at", "id"),
+    _index("ix_access_requests_due", "due_at", where="due_at IS NOT NULL"),
+)
+
+access_approvers = Table(
+    "access_approvers",
+    metadata,
+    Column("request_id", Uuid, ForeignKey("access_requests.id", ondelete="CASCADE"), primary_key=True),
+    Column("approver", Name, primary_key=True),
+    Column("waiting", Boolean, nullable=False),
+    _index("ix_access_approvers_approver", "approver", "request_id"),
+)
+
+approval_rules = Table(
+    "approval_rules",
+    metadata,
+    Column("tag_expression", Name, primary_key=True),
+    Column("approver", Name, primary_key=True),
+    Column("added_by", Text, nullable=False),
+    Column("added_at", UtcDateTime, nullable=False),
 )
 
 events = Table(

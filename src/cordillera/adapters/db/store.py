@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cordillera.adapters.db.access import SqlSigningKeyRows, SqlTokenRows
+from cordillera.adapters.db.access_requests import SqlAccessRequestRows, SqlApprovalRuleRows
 from cordillera.adapters.db.catalog import SqlDatasetRows, SqlNamespaceRows
 from cordillera.adapters.db.completion import SqlCompletionRows
 from cordillera.adapters.db.contracts import SqlContractRows
@@ -27,6 +28,7 @@ from cordillera.adapters.db.views import SqlViewRows
 from cordillera.adapters.db.workflows import SqlJobRows, SqlRunRows
 from cordillera.ports.metadata import Transaction
 from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
+from cordillera.ports.metadata.access_requests import AccessRequestRows, ApprovalRuleRows
 from cordillera.ports.metadata.catalog import (
     DatasetRows,
     DatasetVersionRows,
@@ -69,6 +71,8 @@ class SqlTransaction:
         self.grants: GrantRows = SqlGrantRows(session)
         self.memberships: MembershipRows = SqlMembershipRows(session)
         self.policy_tags: PolicyTagRows = SqlPolicyTagRows(session)
+        self.access_requests: AccessRequestRows = SqlAccessRequestRows(session)
+        self.approval_rules: ApprovalRuleRows = SqlApprovalRuleRows(session)
         self.events: EventRows = SqlEventRows(session)
         self.audit: AuditRows = SqlAuditRows(session)
         self.tasks: TaskRows = SqlTaskRows(session)

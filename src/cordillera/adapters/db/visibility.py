@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from cordillera.adapters.db.schema import (
+    access_approvers,
+    access_requests,
     dataset_versions,
     datasets,
     events,
@@ -24,7 +27,8 @@ from cordillera.adapters.db.schema import (
     views,
 )
 from cordillera.spec import access_tags
-from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer, owners_among, sufficient_for
+from cordillera.spec.access import Privilege, SecurableKind, Viewer, owners_among, sufficient_for
+from cordillera.spec.access_request import ADMINISTRATORS
 from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, parse_tag_expression
 from cordillera.spec.lineage import NodeKind
 
@@ -128,15 +132,58 @@ def grants_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     """Return the condition on grants that are a viewer's, or on what he administers."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
-    administered = {
-        SecurableKind.NAMESPACE: _each(namespaces.c.id, _namespaces_held(viewer, Privilege.ADMINISTER)),
-        SecurableKind.DATASET: _each(datasets.c.id, _datasets_held(viewer, Privilege.ADMINISTER)),
-        SecurableKind.VIEW: _each(views.c.id, _views_held(viewer, Privilege.ADMINISTER)),
-        SecurableKind.TARGET: _each(targets.c.id, _targets_held(viewer, Privilege.ADMINISTER)),
-    }
-    parts: list[Condition] = [grants.c.principal.in_(sorted(viewer.principals))]
-    parts += [sa.and_(grants.c.kind == kind, grants.c.securable_id.in_(ids)) for kind, ids in administered.items()]
-    return (sa.or_(*parts),)
+    return (sa.or_(grants.c.principal.in_(sorted(viewer.principals)), *_administered(viewer, grants)),)
+
+
+def requests_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on access requests that are a viewer's, on what he administers, or that name him."""
+    if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+        return _ALL
+    principals = sorted(viewer.principals)
+    named = sa.select(access_approvers.c.request_id).where(access_approvers.c.approver.in_(principals)).correlate(None)
+    mine = (access_requests.c.requester.in_(principals), access_requests.c.id.in_(named))
+    return (sa.or_(*mine, *_administered(viewer, access_requests)),)
+
+
+def requests_waiting(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on open access requests of others that wait for a viewer's approval."""
+    if viewer is None:
+        return _ALL
+    principals, asked = sorted(viewer.principals), access_approvers.c
+    everything = viewer.sees_all(Privilege.ADMINISTER)
+    administered = sa.true() if everything else sa.or_(*_administered(viewer, access_requests))
+    waiting = sa.select(asked.request_id).where(
+        asked.request_id == access_requests.c.id,
+        asked.waiting,
+        sa.or_(asked.approver.in_(principals), sa.and_(asked.approver == ADMINISTRATORS, administered)),
+    )
+    return access_requests.c.requester.not_in(principals), waiting.correlate(access_requests).exists()
+
+
+def name_seen(viewer: Viewer | None, securable_id: sa.ColumnElement[Any]) -> sa.ColumnElement[str | None]:
+    """Return what an object is called now, if a viewer may discover it; else NULL."""
+    named = (
+        sa.select(namespaces.c.name).where(namespaces.c.id == securable_id, *namespaces_seen(viewer)),
+        sa.select(datasets.c.full_name).where(datasets.c.id == securable_id, *datasets_seen(viewer)),
+        sa.select(views.c.full_name).where(views.c.id == securable_id, *views_seen(viewer)),
+        sa.select(targets.c.name).where(targets.c.id == securable_id, *targets_seen(viewer)),
+    )
+    return sa.func.coalesce(*(one.correlate(securable_id.table).scalar_subquery() for one in named))
+
+
+def datasets_inside(kind: SecurableKind, securable_id: UUID, tag_expression: str) -> Condition:
+    """Return the condition on datasets inside an object, or the object itself, that fulfil a tag expression."""
+    fulfilled = _fulfils(parse_tag_expression(tag_expression))
+    match kind:
+        case SecurableKind.LAKE:
+            return fulfilled
+        case SecurableKind.NAMESPACE:
+            own = sa.select(namespaces.c.name).where(namespaces.c.id == securable_id).correlate(None)
+            return sa.and_(datasets.c.namespace.in_(own), fulfilled)
+        case SecurableKind.DATASET:
+            return sa.and_(datasets.c.id == securable_id, fulfilled)
+        case SecurableKind.VIEW | SecurableKind.TARGET:
+            return sa.false()
 
 
 def live(viewer: Viewer) -> Condition:
@@ -152,7 +199,11 @@ def _datasets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
         datasets.c.owner.in_(_owners(viewer)),
         datasets.c.id.in_(_granted(viewer, privilege, SecurableKind.DATASET)),
         datasets.c.namespace.in_(_each(namespaces.c.name, _namespaces_held(viewer, privilege))),
-        *(_conditional(grant) for grant in viewer.conditional if grant.privilege in sufficient_for(privilege)),
+        *(
+            datasets_inside(grant.kind, grant.securable_id, grant.tag_expression)
+            for grant in viewer.conditional
+            if grant.privilege in sufficient_for(privilege)
+        ),
     ]
 
 
@@ -171,6 +222,17 @@ def _namespaces_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
 
 def _targets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
     return [targets.c.owner.in_(_owners(viewer)), targets.c.id.in_(_granted(viewer, privilege, SecurableKind.TARGET))]
+
+
+def _administered(viewer: Viewer, table: sa.Table) -> list[Condition]:
+    """Return the conditions on rows that are about an object, each for those that a viewer administers in one way."""
+    administered = {
+        SecurableKind.NAMESPACE: _each(namespaces.c.id, _namespaces_held(viewer, Privilege.ADMINISTER)),
+        SecurableKind.DATASET: _each(datasets.c.id, _datasets_held(viewer, Privilege.ADMINISTER)),
+        SecurableKind.VIEW: _each(views.c.id, _views_held(viewer, Privilege.ADMINISTER)),
+        SecurableKind.TARGET: _each(targets.c.id, _targets_held(viewer, Privilege.ADMINISTER)),
+    }
+    return [sa.and_(table.c.kind == kind, table.c.securable_id.in_(ids)) for kind, ids in administered.items()]
 
 
 def _granted(viewer: Viewer, privilege: Privilege, kind: SecurableKind) -> sa.Select[Any]:
@@ -211,21 +273,6 @@ def _job_edges(wanted: Callable[[sa.ColumnElement[str]], Condition]) -> Conditio
         edge.source_kind == NodeKind.JOB, edge.source_name == jobs.c.name, wanted(edge.sink_name)
     )
     return sa.or_(read.correlate_except(edges).exists(), written.correlate_except(edges).exists())
-
-
-def _conditional(grant: Grant) -> Condition:
-    """Return the condition on datasets that a grant with a tag expression is about."""
-    fulfilled = _fulfils(parse_tag_expression(grant.tag_expression))
-    match grant.kind:
-        case SecurableKind.LAKE:
-            return fulfilled
-        case SecurableKind.NAMESPACE:
-            own = sa.select(namespaces.c.name).where(namespaces.c.id == grant.securable_id).correlate(None)
-            return sa.and_(datasets.c.namespace.in_(own), fulfilled)
-        case SecurableKind.DATASET:
-            return sa.and_(datasets.c.id == grant.securable_id, fulfilled)
-        case SecurableKind.VIEW | SecurableKind.TARGET:
-            return sa.false()
 
 
 def _fulfils(expression: TagExpression) -> Condition:

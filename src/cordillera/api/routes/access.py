@@ -14,23 +14,23 @@ from cordillera.codec import Page, page
 from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag
 
 router = APIRouter(prefix="/access", tags=["access"])
-_OBJECT = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET` or `target:NAME`."
-_PRINCIPAL = "`user:NAME`, `service:NAME`, `group:NAME` or `role:NAME`."
-_PRIVILEGE = "discover, read, write, alter, create, external_use or administer."
+OBJECT_HELP = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET` or `target:NAME`."
+PRINCIPAL_HELP = "`user:NAME`, `service:NAME`, `group:NAME` or `role:NAME`."
+PRIVILEGE_HELP = "discover, read, write, alter, create, external_use or administer."
 _TAGS = "Of the datasets inside the object, those it is about, like `sensitivity in (public, internal)`."
 
-On = Annotated[Text, Query(description=_OBJECT)]
-Principal = Annotated[Text, Query(description=_PRINCIPAL)]
-Privilege = Annotated[Text, Query(description=_PRIVILEGE)]
+On = Annotated[Text, Query(description=OBJECT_HELP)]
+Principal = Annotated[Text, Query(description=PRINCIPAL_HELP)]
+Privilege = Annotated[Text, Query(description=PRIVILEGE_HELP)]
 Role = Annotated[Text, Query(description="`group:NAME` or `role:NAME`.")]
 
 
 class WantedGrant(BaseModel):
     """A privilege to be given, or renewed."""
 
-    principal: Text = Field(description=_PRINCIPAL, examples=["role:analysts"])
-    privilege: Text = Field(description=_PRIVILEGE, examples=["read"])
-    on: Text = Field(description=_OBJECT, examples=["namespace:sales"])
+    principal: Text = Field(description=PRINCIPAL_HELP, examples=["role:analysts"])
+    privilege: Text = Field(description=PRIVILEGE_HELP, examples=["read"])
+    on: Text = Field(description=OBJECT_HELP, examples=["namespace:sales"])
     tags: Text = Field("", description=_TAGS)
     grant_option: bool = Field(False, description="Whether the holder may grant it on.")
     expires_at: AwareDatetime | None = Field(None, description="When it ends; null for never.")
@@ -41,7 +41,7 @@ class WantedMember(BaseModel):
     """Somebody to be put into a group or role."""
 
     role: Text = Field(description="`group:NAME` or `role:NAME`.")
-    member: Text = Field(description=_PRINCIPAL)
+    member: Text = Field(description=PRINCIPAL_HELP)
 
 
 class WantedTag(BaseModel):
@@ -83,9 +83,10 @@ def revoke(
     privilege: Privilege,
     on: On,
     tags: Annotated[Text, Query(description=_TAGS)] = "",
+    reason: Text = "",
 ) -> None:
     """Take a privilege back; it ends at once."""
-    backend.revoke(principal, privilege, on, tags=tags)
+    backend.revoke(principal, privilege, on, tags=tags, reason=reason)
 
 
 @router.get("/holders", summary="List who has access")
@@ -119,7 +120,7 @@ def add_member(backend: Backend, wanted: WantedMember) -> Membership:
 
 
 @router.delete("/members", status_code=204, summary="Remove a member")
-def remove_member(backend: Backend, role: Role, member: Annotated[Text, Query(description=_PRINCIPAL)]) -> None:
+def remove_member(backend: Backend, role: Role, member: Annotated[Text, Query(description=PRINCIPAL_HELP)]) -> None:
     """Take somebody out of a group or role."""
     backend.remove_member(role, member)
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
+from cordillera.ports.metadata.access_requests import AccessRequestRows, ApprovalRuleRows
 from cordillera.ports.metadata.catalog import (
     DatasetRows,
     DatasetVersionRows,
@@ -51,6 +52,8 @@ class Transaction(Protocol):
     grants: GrantRows
     memberships: MembershipRows
     policy_tags: PolicyTagRows
+    access_requests: AccessRequestRows
+    approval_rules: ApprovalRuleRows
     events: EventRows
     audit: AuditRows
     tasks: TaskRows

@@ -1,0 +1,366 @@
+"""Access requests: asking for privileges, deciding about it, and what follows when time passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.access.securables import FoundSecurable, Securables
+from cordillera.access.telling import told
+from cordillera.catalog.lookup import page_limit
+from cordillera.catalog.trail import Trail
+from cordillera.context import acting, current
+from cordillera.errors import AccessDeniedError, AccessRequestNotFoundError, InvalidInputError, NotFoundError
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec import access_request as rules
+from cordillera.spec.access import (
+    Grant,
+    Privilege,
+    Securable,
+    SecurableKind,
+    check_grantable,
+    parse_principal,
+    whole_principal,
+)
+from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, RequestState, RequestStep
+from cordillera.spec.event import Topic
+from cordillera.spec.texts import check_texts
+
+_AT_ONCE = 100
+
+
+class AccessRequestService:
+    """Takes requests, and grants what is approved.
+
+    Whoever administers an object decides about requests for it, together with those whom approval rules name.
+
+    Args:
+        store: Keeps requests.
+        securables: Finds what they are for.
+        authorizer: Knows who administers that.
+        clock: Time and ids.
+    """
+
+    def __init__(self, store: MetadataStore, securables: Securables, authorizer: GrantAuthorizer, clock: Clock) -> None:
+        self._store, self._securables, self._authorizer, self._clock = store, securables, authorizer, clock
+
+    def request(self, on: Securable, privileges: Iterable[Privilege], *, purpose: str, days: int) -> AccessRequest:
+        """Ask for privileges on an object, for whoever acts.
+
+        Args:
+            on: The object; what is inside it is covered too.
+            privileges: Which.
+            purpose: What for.
+            days: For how long, counted from the approval.
+
+        Raises:
+            NotFoundError: If there is no such object, or whoever acts may not discover it.
+            AlreadyExistsError: If he has an open request for it.
+            InvalidInputError: If such a thing cannot be asked for.
+        """
+        wanted, length, now = rules.in_order(privileges), rules.checked_days(days), self._clock.now()
+        if not purpose.strip():
+            raise InvalidInputError("A request needs a purpose.", hint="Say what the data is needed for.")
+        check_texts("request for", str(on), purpose=purpose)
+        for privilege in wanted:
+            check_grantable(privilege, on)
+        requester = parse_principal(current().principal)
+        with self._store.write() as tx:
+            found = self._securables.find(tx, on)
+            needed = tuple(sorted(_needed(tx, on.kind, found.id)))
+            first = RequestStep(RequestState.REQUESTED, requester, now, purpose)
+            made = AccessRequest(
+                id=self._clock.new_id(), requester=requester, kind=on.kind, securable_id=found.id,
+                securable_name=on.name, privileges=wanted, purpose=purpose, days=length, state=RequestState.REQUESTED,
+                granted=wanted, granted_days=length, approvers=needed, waiting_for=needed, requested_at=now,
+                expires_at=None, due_at=None, steps=(first,),
+            )  # fmt: skip
+            tx.access_requests.insert(made)
+            _leave_trail(tx, made, now, "request", purpose)
+        return made
+
+    def get(self, request_id: UUID) -> AccessRequest:
+        """Return a request: one's own, or one that one has a say in.
+
+        Raises:
+            AccessRequestNotFoundError: If there is none.
+        """
+        with self._store.read() as tx:
+            return self._shown(tx, request_id)
+
+    def page(
+        self,
+        *,
+        on: Securable | None = None,
+        requester: str = "",
+        state: RequestState | None = None,
+        waiting: bool = False,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> list[AccessRequest]:
+        """Return a page of requests, newest first: one's own, and those that one has a say in.
+
+        Args:
+            on: Only those for this very object.
+            requester: Only those of somebody.
+            state: Only those that stand so.
+            waiting: Only those that wait for whoever asks.
+            before: The id of the last request of the page before.
+            limit: Most requests to return.
+        """
+        whom, now = parse_principal(requester) if requester else "", self._clock.now()
+        with self._store.read() as tx:
+            found = tx.access_requests.page(
+                now=now,
+                viewer=self._authorizer.viewer(tx),
+                requester=whom,
+                securable_id=self._securables.find(tx, on).id if on else None,
+                state=state,
+                waiting=waiting,
+                before=before,
+                limit=page_limit(limit),
+            )
+        return [rules.as_of(one, now) for one in found]
+
+    # --- deciding ------------------------------------------------------------------------------------------------
+
+    def approve(
+        self,
+        request_id: UUID,
+        *,
+        privileges: Iterable[Privilege] = (),
+        days: int | None = None,
+        reason: str = "",
+    ) -> AccessRequest:
+        """Approve a request, or as much of it as is named. When nobody is left who has to, it is granted.
+
+        Args:
+            request_id: Which.
+            privileges: Which of the privileges; all that are left by default.
+            days: For how long; for as long as is asked by default.
+            reason: Why.
+
+        Raises:
+            AccessRequestNotFoundError, NotFoundError: If there is no such request, or its object is gone.
+            AccessDeniedError: If whoever acts has no say in it.
+            NotAllowedError: If it is his own, is not open any more, or only waits for others.
+            InvalidInputError: If that is more than is left of what was asked for.
+        """
+
+        def approved(tx: Transaction, request: AccessRequest, now: datetime) -> AccessRequest:
+            found = self._object(tx, request)
+            needed = _needed(tx, request.kind, request.securable_id)
+            after = rules.approve(
+                request,
+                by=_principal(),
+                speaks_for=self._spoken_for(tx, request, found, needed),
+                needed=needed,
+                at=now,
+                reason=reason,
+                privileges=privileges,
+                days=days,
+            )
+            if after.state is RequestState.APPROVED:
+                _grant(tx, after, now, self._clock.new_id)
+            return after
+
+        return self._change(request_id, "approve", reason, approved)
+
+    def refuse(self, request_id: UUID, reason: str) -> AccessRequest:
+        """Refuse a request, with a reason. One of those who would have to approve it is enough.
+
+        Raises:
+            AccessRequestNotFoundError: If there is no such request.
+            AccessDeniedError: If whoever acts has no say in it.
+            NotAllowedError: If it is his own, or not open any more.
+            InvalidInputError: If there is no reason.
+        """
+        if not reason.strip():
+            raise InvalidInputError("A refusal needs a reason.", hint="Say what whoever asked can do instead.")
+
+        def refused(tx: Transaction, request: AccessRequest, now: datetime) -> AccessRequest:
+            try:
+                found: FoundSecurable | None = self._object(tx, request)
+            except NotFoundError:
+                found = None  # what is deleted can be refused, if not granted
+            self._spoken_for(tx, request, found, request.approvers)
+            return rules.refuse(request, by=_principal(), at=now, reason=reason)
+
+        return self._change(request_id, "refuse", reason, refused)
+
+    def withdraw(self, request_id: UUID, reason: str = "") -> AccessRequest:
+        """Take back one's own request.
+
+        Raises:
+            AccessRequestNotFoundError: If there is no such request.
+            AccessDeniedError: If it is somebody else's.
+            NotAllowedError: If it is not open any more.
+        """
+
+        def withdrawn(tx: Transaction, request: AccessRequest, now: datetime) -> AccessRequest:  # noqa: ARG001
+            if request.requester != _principal():
+                raise AccessDeniedError(
+                    f"The request {request.id} is {request.requester}'s, who alone can withdraw it.",
+                    hint="Refuse it, with a reason.",
+                )
+            return rules.moved(request, RequestState.WITHDRAWN, _principal(), now, reason)
+
+        return self._change(request_id, "withdraw", reason, withdrawn)
+
+    # --- as time passes ------------------------------------------------------------------------------------------
+
+    def follow_up(self) -> int:
+        """Say what ends soon, record what has ended, and close what was for something that is gone.
+
+        What has ended allows nothing any more, whether this has been done or not.
+
+        Returns:
+            How many requests there were to look at.
+        """
+        now, seen = self._clock.now(), 0
+        while due := self._due(now):
+            for request_id in due:
+                self._look_at(request_id, now)
+            seen += len(due)
+        return seen
+
+    def _due(self, now: datetime) -> list[UUID]:
+        with self._store.read() as tx:
+            return tx.access_requests.due(now, _AT_ONCE)
+
+    def _look_at(self, request_id: UUID, now: datetime) -> None:
+        with self._store.write() as tx:
+            request = tx.access_requests.lock(request_id)
+            if request is None or request.due_at is None or request.due_at > now:
+                return  # another worker was faster
+            gone = tx.access_requests.object_name(request) is None
+            after = rules.looked_at(request, gone=gone, by=_principal(), now=now)
+            action = "remind" if after.state is request.state else after.steps[-1].state.value
+            keep(tx, after, now, action, "")
+
+    # --- parts ---------------------------------------------------------------------------------------------------
+
+    def _change(
+        self,
+        request_id: UUID,
+        action: str,
+        reason: str,
+        change: Callable[[Transaction, AccessRequest, datetime], AccessRequest],
+    ) -> AccessRequest:
+        check_texts("request", str(request_id), purpose=reason)
+        now = self._clock.now()
+        with self._store.write() as tx:
+            request = tx.access_requests.lock(request_id, viewer=self._authorizer.viewer(tx))
+            if request is None:
+                raise _no_request(request_id)
+            keep(tx, change(tx, rules.as_of(request, now), now), now, action, reason)
+            return self._shown(tx, request_id)
+
+    def _shown(self, tx: Transaction, request_id: UUID) -> AccessRequest:
+        """Return a request as whoever acts may see it."""
+        found = tx.access_requests.get(request_id, viewer=self._authorizer.viewer(tx))
+        if found is None:
+            raise _no_request(request_id)
+        return rules.as_of(found, self._clock.now())
+
+    def _object(self, tx: Transaction, request: AccessRequest) -> FoundSecurable:
+        """Return what a request is for, under its present name, whether whoever decides may discover it or not."""
+        try:
+            name = tx.access_requests.object_name(request) or request.securable_name
+            with acting(operator=True):
+                found = self._securables.find(tx, Securable(request.kind, name))
+        except NotFoundError:
+            found = None
+        if found is None or found.id != request.securable_id:
+            raise NotFoundError(
+                f"There is no {request.on} any more, for which {request.requester} asks.",
+                hint="Refuse the request; or restore what was deleted.",
+            )
+        return found
+
+    def _spoken_for(
+        self, tx: Transaction, request: AccessRequest, found: FoundSecurable | None, needed: Iterable[str]
+    ) -> set[str]:
+        """Return the approvers that whoever acts is, or belongs to; nobody speaks for any in his own request."""
+        viewer = self._authorizer.viewer(tx)
+        if viewer is None:
+            return set(needed)
+        spoken = viewer.principals & set(needed)
+        held = self._securables.held(tx, viewer, found) if found is not None else viewer.on_lake
+        if Privilege.ADMINISTER in held:
+            spoken |= {ADMINISTRATORS}
+        if not spoken and request.requester != _principal():
+            raise AccessDeniedError(
+                f"{_principal()} has no say in the request {request.id} for {request.on}.",
+                hint=f"It waits for: {', '.join(request.waiting_for) or 'nobody'}.",
+            )
+        return set(spoken)
+
+
+def note_revoked(tx: Transaction, grant: Grant, now: datetime, reason: str) -> None:
+    """Note, with the requests by which somebody got a privilege, that it was taken back."""
+    for request in tx.access_requests.approved(grant.principal, grant.securable_id, now):
+        if grant.privilege in request.granted:
+            keep(tx, rules.revoked(request, grant.privilege, _principal(), now, reason), now, "revoke", reason)
+
+
+def keep(tx: Transaction, request: AccessRequest, now: datetime, action: str, reason: str) -> None:
+    """Store a request after a step, and tell of it."""
+    tx.access_requests.put(request)
+    _leave_trail(tx, request, now, action, reason)
+
+
+def _leave_trail(tx: Transaction, request: AccessRequest, now: datetime, action: str, reason: str) -> None:
+    trail, name = Trail(tx, now), tx.access_requests.object_name(request) or request.securable_name
+    told: dict[str, Any] = {
+        "request": str(request.id),
+        "requester": request.requester,
+        "privileges": [one.value for one in request.granted],
+        "days": request.granted_days,
+        "state": request.state.value,
+        "waiting_for": list(request.waiting_for),
+        "expires_at": request.expires_at.isoformat() if request.expires_at else "",
+    }
+    told = {key: value for key, value in told.items() if value}
+    trail.audit(f"access_request.{action}", request.kind, name, {**told, **({"reason": reason} if reason else {})})
+    # It is about no dataset, or all who may discover that would see who has asked for it.
+    on = str(Securable(request.kind, name))
+    trail.event(Topic.ACCESS_REQUEST_CHANGED, "", None, {"change": action, "on": on, **told})
+
+
+def _grant(tx: Transaction, request: AccessRequest, now: datetime, new_id: Callable[[], UUID]) -> None:
+    """Give what was approved; what somebody has for longer stays as it is."""
+    name = tx.access_requests.object_name(request) or request.securable_name
+    for privilege in request.granted:
+        same = (request.requester, privilege, request.kind, request.securable_id, "")
+        stored = tx.grants.find(*same)
+        live = stored is not None and (stored.expires_at is None or stored.expires_at > now)
+        assert request.expires_at is not None, "what is approved ends"
+        if stored is not None and live and (stored.expires_at is None or stored.expires_at >= request.expires_at):
+            continue
+        grant = Grant(
+            id=new_id(), principal=request.requester, privilege=privilege, kind=request.kind,
+            securable_id=request.securable_id, securable_name=name, tag_expression="",
+            grant_option=stored is not None and live and stored.grant_option, granted_by=_principal(), granted_at=now,
+            expires_at=request.expires_at, reason=request.purpose,
+        )  # fmt: skip
+        tx.grants.put(grant)
+        Trail(tx, now).audit("access.grant", request.kind, name, {**told(grant), "request": str(request.id)})
+
+
+def _needed(tx: Transaction, kind: SecurableKind, securable_id: UUID) -> set[str]:
+    return tx.approval_rules.needed(kind, securable_id) | {ADMINISTRATORS}
+
+
+def _principal() -> str:
+    return whole_principal(current().principal)
+
+
+def _no_request(request_id: UUID) -> AccessRequestNotFoundError:
+    return AccessRequestNotFoundError(
+        f"There is no access request {request_id}.", hint="List them with: cordillera access requests."
+    )

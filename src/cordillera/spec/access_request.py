@@ -1,0 +1,295 @@
+"""Access requests: how asking for privileges comes to an end, and who has to approve.
+
+    requested → approved → expired | revoked
+              → refused
+              → withdrawn
+
+Whoever administers the object has to approve, and besides everybody whom an approval rule names whose tag expression a
+dataset in it fulfils. Each may narrow what is asked for. Nobody approves his own request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from cordillera.errors import InvalidInputError, NotAllowedError
+from cordillera.spec.access import Privilege, Securable, SecurableKind
+
+ADMINISTRATORS = "administrators"
+"""Stands for whoever administers the object, where approvers are named; principals have a colon."""
+MOST_DAYS = 3650
+_REMINDED_BEFORE = timedelta(days=7)
+
+
+class RequestState(StrEnum):
+    """Where a request stands."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+_NEXT: Mapping[RequestState, frozenset[RequestState]] = {
+    RequestState.REQUESTED: frozenset({RequestState.APPROVED, RequestState.REFUSED, RequestState.WITHDRAWN}),
+    RequestState.APPROVED: frozenset({RequestState.EXPIRED, RequestState.REVOKED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStep:
+    """What happened to a request.
+
+    Attributes:
+        state: Where it stood afterwards.
+        by: Who did it.
+        reason: Why.
+        approves: As which of the approvers somebody approved it.
+    """
+
+    state: RequestState
+    by: str
+    at: datetime
+    reason: str
+    approves: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """Somebody's wish for privileges on an object, for a purpose and a time.
+
+    Attributes:
+        kind, securable_id, securable_name: The object, by the name that whoever looks may know it by.
+        privileges, days: What is asked for, and for how long.
+        granted, granted_days: What is left of that, as approvers have narrowed it, or given it.
+        approvers: Who has to approve: principals, and ``administrators`` for whoever administers the object.
+        waiting_for: Those who have not yet.
+        expires_at: When what was given ends.
+        due_at: When it has to be looked at next, without anybody asking.
+        steps: What happened, oldest first.
+    """
+
+    id: UUID
+    requester: str
+    kind: SecurableKind
+    securable_id: UUID
+    securable_name: str
+    privileges: tuple[Privilege, ...]
+    purpose: str
+    days: int
+    state: RequestState
+    granted: tuple[Privilege, ...]
+    granted_days: int
+    approvers: tuple[str, ...]
+    waiting_for: tuple[str, ...]
+    requested_at: datetime
+    expires_at: datetime | None
+    due_at: datetime | None
+    steps: tuple[RequestStep, ...]
+
+    @property
+    def securable(self) -> Securable:
+        """The object."""
+        return Securable(self.kind, self.securable_name)
+
+    @property
+    def on(self) -> str:
+        """The object, as people name it."""
+        return str(self.securable)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """Who has to approve requests, besides those who administer what is asked for.
+
+    Attributes:
+        tag_expression: For objects with datasets that fulfil it.
+        approver: A principal.
+    """
+
+    tag_expression: str
+    approver: str
+    added_by: str
+    added_at: datetime
+
+
+def checked_days(days: int) -> int:
+    """Return for how many days something is asked for, or given.
+
+    Raises:
+        InvalidInputError: If it cannot be for so many.
+    """
+    if not 1 <= days <= MOST_DAYS:
+        raise InvalidInputError(f"Access cannot be asked for, for {days} days.", hint=f"Use 1 to {MOST_DAYS}.")
+    return days
+
+
+def parse_state(text: str) -> RequestState:
+    """Read the name of a state.
+
+    Raises:
+        InvalidInputError: If there is none of that name.
+    """
+    try:
+        return RequestState(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"A request cannot be {text[:40]!r}.", hint=f"Use one of: {', '.join(RequestState)}."
+        ) from None
+
+
+def in_order(privileges: Iterable[Privilege]) -> tuple[Privilege, ...]:
+    """Return privileges once each, in their order.
+
+    Raises:
+        InvalidInputError: If there are none.
+    """
+    wanted = set(privileges)
+    if not wanted:
+        raise InvalidInputError("No privilege is named.", hint=f"Name some of: {', '.join(Privilege)}.")
+    return tuple(one for one in Privilege if one in wanted)
+
+
+def moved(
+    request: AccessRequest, state: RequestState, by: str, at: datetime, reason: str, approves: tuple[str, ...] = ()
+) -> AccessRequest:
+    """Return a request after a step.
+
+    Raises:
+        NotAllowedError: If it cannot come from where it stands to there.
+    """
+    if state not in _NEXT.get(request.state, ()):
+        raise NotAllowedError(
+            f"The request {request.id} for {request.on} is {request.state}; it cannot be {state} any more.",
+            hint="Ask again, if access is still needed.",
+        )
+    step = RequestStep(state, by, at, reason, approves)
+    return replace(request, state=state, steps=(*request.steps, step), due_at=None, waiting_for=())
+
+
+def approve(
+    request: AccessRequest,
+    *,
+    by: str,
+    speaks_for: Iterable[str],
+    needed: Iterable[str],
+    at: datetime,
+    reason: str = "",
+    privileges: Iterable[Privilege] = (),
+    days: int | None = None,
+) -> AccessRequest:
+    """Return a request as somebody has approved it: it is approved when nobody is left to wait for.
+
+    Args:
+        request: The request.
+        by: Who approves it.
+        speaks_for: The approvers that he is, or belongs to.
+        needed: Who has to approve by now: tags and rules may have changed since it was made.
+        at: When.
+        reason: Why.
+        privileges: Which of the privileges; all of them by default.
+        days: For how long; for as long as is asked by default.
+
+    Raises:
+        NotAllowedError: If it is his own, is not open any more, or only waits for others.
+        InvalidInputError: If he would give more than is left of what was asked for.
+    """
+    if by == request.requester:
+        raise NotAllowedError(
+            "Nobody approves his own request.", hint=f"It waits for: {', '.join(request.waiting_for)}."
+        )
+    before = {name for step in request.steps for name in step.approves}
+    approvers = tuple(sorted(set(needed)))
+    mine = tuple(one for one in approvers if one in set(speaks_for) - before)
+    waiting = tuple(one for one in approvers if one not in before and one not in mine)
+    if request.state is RequestState.REQUESTED and waiting and not mine:
+        raise NotAllowedError(
+            f"The request {request.id} for {request.on} has been approved on your side already.",
+            hint=f"It waits for: {', '.join(waiting)}.",
+        )
+    left = _narrowed(request, privileges, days)
+    done = moved(left, RequestState.APPROVED, by, at, reason, mine)
+    if waiting:
+        step = RequestStep(RequestState.REQUESTED, by, at, reason, mine)
+        return replace(left, approvers=approvers, waiting_for=waiting, steps=(*request.steps, step))
+    ends = at + timedelta(days=left.granted_days)
+    return replace(done, approvers=approvers, expires_at=ends, due_at=remind_at(at, ends))
+
+
+def _narrowed(request: AccessRequest, privileges: Iterable[Privilege], days: int | None) -> AccessRequest:
+    wanted = in_order(privileges or request.granted)
+    more = [one for one in wanted if one not in request.granted]
+    if more:
+        raise InvalidInputError(
+            f"{', '.join(more)} is not what is left of the request {request.id}: {', '.join(request.granted)}.",
+            hint="Approve some of these; what was not asked for is granted with: cordillera access grant.",
+        )
+    length = request.granted_days if days is None else checked_days(days)
+    if length > request.granted_days:
+        raise InvalidInputError(
+            f"{length} days are more than is left of the request {request.id}: {request.granted_days}.",
+            hint="Approve it for so many at most.",
+        )
+    return replace(request, granted=wanted, granted_days=length)
+
+
+def refuse(request: AccessRequest, *, by: str, at: datetime, reason: str) -> AccessRequest:
+    """Return a request as somebody has refused it.
+
+    Raises:
+        NotAllowedError: If it is his own, or is not open any more.
+    """
+    if by == request.requester:
+        raise NotAllowedError("Nobody decides about his own request.", hint="Withdraw it.")
+    return moved(request, RequestState.REFUSED, by, at, reason)
+
+
+def looked_at(request: AccessRequest, *, gone: bool, by: str, now: datetime) -> AccessRequest:
+    """Return a request after what time brings: its end, that of its object, or that its requester was reminded.
+
+    Args:
+        request: The request, open or approved.
+        gone: Whether its object is gone for good.
+        by: Who looks.
+        now: When.
+    """
+    if as_of(request, now).state is RequestState.EXPIRED:
+        return moved(request, RequestState.EXPIRED, by, now, "its time was over")
+    if gone:
+        approved = request.state is RequestState.APPROVED
+        state = RequestState.REVOKED if approved else RequestState.REFUSED
+        return moved(request, state, by, now, f"{request.on} was deleted")
+    return replace(request, due_at=request.expires_at)
+
+
+def revoked(request: AccessRequest, privilege: Privilege, by: str, at: datetime, reason: str) -> AccessRequest:
+    """Return an approved request of which one of the privileges was taken back: with the last one it is revoked."""
+    left = tuple(one for one in request.granted if one is not privilege)
+    if not left:
+        return moved(request, RequestState.REVOKED, by, at, reason)
+    step = RequestStep(request.state, by, at, f"{privilege} was revoked{f': {reason}' if reason else ''}")
+    return replace(request, granted=left, steps=(*request.steps, step))
+
+
+def remind_at(begins: datetime, ends: datetime) -> datetime:
+    """Return when to say that something ends: a week before, or for short times when a quarter is left."""
+    return ends - min(_REMINDED_BEFORE, (ends - begins) / 4)
+
+
+def as_of(request: AccessRequest, now: datetime) -> AccessRequest:
+    """Return a request as it stands at some time: what has ended is expired, whether that is recorded or not."""
+    ended = request.state is RequestState.APPROVED and request.expires_at is not None and request.expires_at <= now
+    return replace(request, state=RequestState.EXPIRED) if ended else request
+
+
+def ends_soon(request: AccessRequest, now: datetime) -> bool:
+    """Tell whether it is time to think of what comes after."""
+    if as_of(request, now).state is not RequestState.APPROVED or request.expires_at is None:
+        return False
+    return now >= remind_at(request.expires_at - timedelta(days=request.granted_days), request.expires_at)
