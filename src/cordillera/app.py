@@ -69,8 +69,10 @@ from cordillera.settings import (
 )
 from cordillera.spec.event import Topic
 from cordillera.subscriptions.delivery import DeliveryService
-from cordillera.subscriptions.handlers import DELIVER, WITHDRAW, on_dataset_moved
+from cordillera.subscriptions.following import Following
+from cordillera.subscriptions.handlers import DELIVER, VERIFY, WITHDRAW, on_dataset_moved
 from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
+from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
 from cordillera.workflows.execution import RunService
 from cordillera.workflows.handlers import RUN, on_partition_completed
@@ -127,7 +129,9 @@ class Application:
         self.view_definitions = ViewDefinitionService(self.views, self.queries, clock)
         self.completions = CompletionService(store, catalog)
         self.subscriptions = SubscriptionService(store, lookup, catalog, tables, synchronizers, clock)
-        self.deliveries = DeliveryService(store, lookup, tables, engine, synchronizers, clock)
+        following = Following(store, lookup, tables, synchronizers)
+        self.deliveries = DeliveryService(store, following, tables, clock)
+        self.verifications = VerificationService(store, following, engine, clock)
         self.workflows = WorkflowService(store, lookup, catalog, self.queries, clock)
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
         self.lineage = LineageService(store, lookup)
@@ -190,7 +194,8 @@ class Application:
         def maintain(payload: Mapping[str, Any]) -> None:
             self.maintenance_policies.maintain(UUID(payload["dataset_version_id"]))
 
-        return {DELIVER: deliver, WITHDRAW: withdraw, RUN: run, MAINTAIN: maintain}
+        handlers = {DELIVER: deliver, WITHDRAW: withdraw, RUN: run, MAINTAIN: maintain}
+        return {**handlers, VERIFY: self.verifications.perform}
 
     @staticmethod
     def complete_target_config(kind: str, config: Mapping[str, str]) -> dict[str, str]:

@@ -220,6 +220,8 @@ ROUTES: dict[str, Needs] = {
     f"POST {API}/subscriptions/{{subscription_id}}/resume": OWN,
     f"POST {API}/subscriptions/{{subscription_id}}/revoke": OWN,
     f"POST {API}/subscriptions/{{subscription_id}}/verify": OWN,
+    f"POST {API}/subscriptions/{{subscription_id}}/repair": OWN,
+    f"PATCH {API}/subscriptions/{{subscription_id}}": OWN,
     f"GET {API}/targets": OWN,
     f"POST {API}/targets": lake(ALL, json={"name": "t{new}", "kind": "duckdb", "config": {"path": "{folder}/t.db"}}),
     f"DELETE {API}/targets/{{name}}": target(ALL),
@@ -319,6 +321,7 @@ ROUTES: dict[str, Needs] = {
     "POST /subscriptions/{subscription_id}/pause": OWN,
     "POST /subscriptions/{subscription_id}/resume": OWN,
     "POST /subscriptions/{subscription_id}/verify": OWN,
+    "POST /subscriptions/{subscription_id}/repair": OWN,
     "GET /targets": OWN,
 }
 

@@ -118,6 +118,8 @@ SUCCESS = {
     "subscription resume": Case("{spare_1}", "Resumed."),
     "subscription revoke": Case("{spare_2} --yes", "Revoked."),
     "subscription verify": Case("{subscription}", "The target equals the lake."),
+    "subscription repair": Case("{subscription}", "The target equals the lake."),
+    "subscription schedule": Case("{subscription} --verify-every 24", "is verified every 24 hours"),
     "job create": Case(
         f"sales.made --sql {quote(SELECT)} --output-condition {quote(CONDITION)} --output-dataset sales.daily",
         "Created the job sales.made.",
@@ -242,6 +244,8 @@ FAILURE = {
     "subscription resume": Case("{subscription}", "cannot become live", 4),
     "subscription revoke": Case("{subscription}", "Add --yes", 2),
     "subscription verify": Case(UNKNOWN_ID, "There is no subscription", 3),
+    "subscription repair": Case(UNKNOWN_ID, "There is no subscription", 3),
+    "subscription schedule": Case("{subscription} --verify-every 0.001", "cannot be verified every 4 seconds", 2),
     "job create": Case("sales.wrong --output-condition x=1", "Give --sql or --sql-file", 2),
     "job list": Case("--limit 0", "--limit", 2),
     "job show": Case("sales.nothing", "There is no job 'sales.nothing'", 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import duckdb
 import httpx2
 import pytest
 
@@ -63,6 +64,21 @@ def test_editing_what_is_not_there(pages: httpx2.Client) -> None:
     assert pages.post("/datasets/no.such/edit", data={"owner": "x"}).status_code == 404
 
 
+def test_a_target_that_drifted_is_shown_and_repaired(pages: httpx2.Client, sample: Lake) -> None:
+    (status,) = sample.dataset("flights.flights").subscriptions()
+    place, target = f"/subscriptions/{status.subscription.id}", sample.backend.target("warehouse")
+    assert f"{place}/repair" not in read(pages.get(place).text).values("form", "action")
+    with duckdb.connect(target.config["path"]) as connection:
+        connection.execute("UPDATE flights SET dep_delay = 999 WHERE flight = (SELECT min(flight) FROM flights)")
+    assert "Columns that differ : dep_delay" in read(pages.post(f"{place}/verify").text).text
+    page = read(pages.get(place).text)
+    assert "The target has drifted" in page.text
+    assert f"{place}/repair" in page.values("form", "action")
+    assert "drifted" in read(pages.get("/subscriptions").text).text
+    assert "equal" in read(pages.post(f"{place}/repair").text).text
+    assert f"{place}/repair" not in read(pages.get(place).text).values("form", "action")
+
+
 def test_a_subscription_is_verified_paused_and_resumed(pages: httpx2.Client, sample: Lake) -> None:
     (status,) = sample.dataset("flights.flights").subscriptions()
     place = f"/subscriptions/{status.subscription.id}"
@@ -71,6 +87,7 @@ def test_a_subscription_is_verified_paused_and_resumed(pages: httpx2.Client, sam
     verified = pages.post(f"{place}/verify")
     assert verified.status_code == 200
     assert "Verified as of snapshot 4 equal" in read(verified.text).text
+    assert "equal as of snapshot 4" in read(pages.get(place).text).text
     paused = pages.post(f"{place}/pause")
     assert (paused.status_code, paused.headers["location"]) == (303, place)
     page = read(pages.get(place).text)

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from cordillera.app import Application
-from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+from cordillera.spec.subscription import Equality, SubscriptionState, SubscriptionStatus
 
 _MOST_SUBSCRIPTIONS = 200
 _WATCHED = (SubscriptionState.PROVISIONING, SubscriptionState.LIVE, SubscriptionState.FAILED)
@@ -50,12 +50,19 @@ class LakeCollector(Collector):
             "Time since the first snapshot that a target lacks was committed.",
             labels=labels,
         )
+        drifted = GaugeMetricFamily(
+            "cordillera_subscription_drifted",
+            "Whether the last comparison found the target to differ from the lake (1), or not (0).",
+            labels=labels,
+        )
         for status in self._watched():
             found = status.subscription
             values = [str(found.id), found.dataset, found.target, found.state]
             behind.add_metric(values, status.snapshots_behind)
             lag.add_metric(values, self._lag_seconds(status))
-        yield from (behind, lag)
+            if found.equality is not Equality.UNPROVEN:
+                drifted.add_metric(values, found.equality is Equality.DRIFTED)
+        yield from (behind, lag, drifted)
 
     def _watched(self) -> Iterator[SubscriptionStatus]:
         for state in _WATCHED:

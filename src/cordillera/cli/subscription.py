@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="subscription", no_args_is_help=True, help='A standing wish: "keep this target like that dataset".'
 )
+VerifyEvery = Annotated[
+    float | None,
+    typer.Option(
+        "--verify-every",
+        metavar="HOURS",
+        help="Compare the target with the lake so often; by default only after deliveries of everything.",
+        show_default=False,
+    ),
+]
 _VIEW: View = {
     "id": "id",
     "dataset": "dataset",
@@ -51,6 +60,7 @@ _STATUS: View = {
     "snapshot": number("subscription.cursor_sequence"),
     "latest": number("latest_sequence"),
     "behind_since": "behind_since",
+    "equality": "subscription.equality",
     "last_error": "subscription.last_error",
 }
 _DETAILS: View = {
@@ -58,6 +68,10 @@ _DETAILS: View = {
     "snapshots_behind": "snapshots_behind",
     "rows_delivered": "subscription.rows_delivered",
     "delivered_at": "subscription.delivered_at",
+    "verified_at": "subscription.verified_at",
+    "verified_snapshot": number("subscription.verified_sequence"),
+    "drift": "subscription.drift",
+    "verify_every_seconds": number("subscription.verify_every_seconds"),
     "consumer": "subscription.consumer",
     "purpose": "subscription.purpose",
     "columns": "subscription.columns",
@@ -72,9 +86,22 @@ _VERIFICATION: View = {
     "rows_target": "rows_target",
     "checksum_lake": "checksum_lake",
     "checksum_target": "checksum_target",
+    "rows_missing": "rows_missing",
+    "rows_unexpected": "rows_unexpected",
+    "rows_different": "rows_different",
+    "columns": "columns",
     "missing": "missing",
     "unexpected": "unexpected",
     "different": "different",
+    "complete": "complete",
+}
+_REPAIR: View = {
+    "rows_restored": "rows_restored",
+    "rows_removed": "rows_removed",
+    "equal": "verified.equal",
+    "snapshot": number("verified.sequence_number"),
+    "rows_lake": "verified.rows_lake",
+    "rows_target": "verified.rows_target",
 }
 
 
@@ -98,6 +125,7 @@ def create(
     where: Annotated[
         str, typer.Option("--where", metavar="SQL", help="SQL condition on the rows wanted.", show_default=False)
     ] = "",
+    verify_every: VerifyEvery = None,
 ) -> None:
     """Ask for a target to be kept like a dataset; prints the subscription's id. A worker makes the first delivery."""
     with open_lake() as lake:
@@ -109,6 +137,7 @@ def create(
             purpose=purpose,
             columns=split_names(columns),
             row_filter=where,
+            verify_every_seconds=_seconds(verify_every),
         )
     _show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}.", made)
 
@@ -186,10 +215,44 @@ def verify(id: SubscriptionId) -> None:
     if not outcome.equal:
         raise TargetDriftError(
             f"The target does not hold the rows of snapshot {outcome.sequence_number}.",
-            hint="Somebody else may have written to its table. To build it anew, revoke the subscription with "
-            "--delete-rows and create it again.",
+            hint="Somebody else may have written to its table. To put the rows right that differ: "
+            f"cordillera subscription repair {id}",
         )
     announce("The target equals the lake.")
+
+
+@command(app, "repair", example="cordillera subscription repair 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
+def repair(id: SubscriptionId) -> None:
+    """Put right the rows in which the target differs from the lake, and no others; exit code 7 if it differs still."""
+    with open_lake() as lake:
+        outcome = lake.backend.repair_subscription(id)
+    show(outcome, _REPAIR)
+    if not outcome.verified.equal:
+        raise TargetDriftError(
+            f"The target still does not hold the rows of snapshot {outcome.verified.sequence_number}.",
+            hint="Somebody else is writing to its table; stop that, then repair it again.",
+        )
+    announce("The target equals the lake.")
+
+
+@command(
+    app,
+    "schedule",
+    example=(
+        "cordillera subscription schedule 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --verify-every 24\n"
+        "cordillera subscription schedule 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3"
+    ),
+)
+def schedule(id: SubscriptionId, verify_every: VerifyEvery = None) -> None:
+    """Say how often the target is compared with the lake; without --verify-every, not by itself any more."""
+    with open_lake() as lake:
+        changed = lake.backend.schedule_verification(id, _seconds(verify_every))
+    told = "is not verified by itself" if verify_every is None else f"is verified every {verify_every:g} hours"
+    _show_change(f"The target {told}.", changed)
+
+
+def _seconds(hours: float | None) -> int | None:
+    return None if hours is None else round(hours * 3600)
 
 
 def _show_change(message: str, changed: Subscription) -> None:

@@ -48,7 +48,7 @@ from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.refs import DEFAULT_RETENTION, Ref, Retention
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.statistics import ColumnStatistics
-from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.subscription import Repair, Subscription, SubscriptionStatus, Target, Verification
 from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.spec.workflow import Job, Run, Waiting
 
@@ -329,6 +329,7 @@ class LakeBackend(Protocol):
         purpose: str = "",
         columns: Sequence[str] = (),
         row_filter: str = "",
+        verify_every_seconds: int | None = None,
     ) -> Subscription: ...
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus: ...
     def subscriptions(
@@ -344,6 +345,8 @@ class LakeBackend(Protocol):
     def resume_subscription(self, subscription_id: UUID) -> Subscription: ...
     def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription: ...
     def verify_subscription(self, subscription_id: UUID) -> Verification: ...
+    def repair_subscription(self, subscription_id: UUID) -> Repair: ...
+    def schedule_verification(self, subscription_id: UUID, every_seconds: int | None) -> Subscription: ...
 
     # --- jobs and runs
     def create_job(

@@ -128,8 +128,9 @@ class Dataset(DatasetRows, DatasetBranches, DatasetMaintenance):
         purpose: str = "",
         columns: Sequence[str] = (),
         row_filter: str = "",
+        verify_every_seconds: int | None = None,
     ) -> Subscription:
-        """Ask for a target to be kept like this dataset."""
+        """Ask for a target to be kept like this dataset, and compared with it so often."""
         return self._backend.subscribe(
             self.name,
             target,
@@ -138,6 +139,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetMaintenance):
             purpose=purpose,
             columns=columns,
             row_filter=row_filter,
+            verify_every_seconds=verify_every_seconds,
         )
 
     def subscriptions(self, after: UUID | None = None, limit: int = 100) -> list[SubscriptionStatus]:

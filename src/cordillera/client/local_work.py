@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cordillera.app import Application
 from cordillera.client.backend import RunCount
-from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.subscription import Repair, Subscription, SubscriptionStatus, Target, Verification
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
@@ -51,10 +51,18 @@ class LocalWork:
         purpose: str = "",
         columns: Sequence[str] = (),
         row_filter: str = "",
+        verify_every_seconds: int | None = None,
     ) -> Subscription:
         """Ask for a target to follow a dataset."""
         return self.app.subscriptions.subscribe(
-            dataset, target, table=table, consumer=consumer, purpose=purpose, columns=columns, row_filter=row_filter
+            dataset,
+            target,
+            table=table,
+            consumer=consumer,
+            purpose=purpose,
+            columns=columns,
+            row_filter=row_filter,
+            verify_every_seconds=verify_every_seconds,
         )
 
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus:
@@ -90,7 +98,16 @@ class LocalWork:
     def verify_subscription(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake by keyed checksum."""
         self.app.subscriptions.check_verifiable(subscription_id)
-        return self.app.deliveries.verify(subscription_id)
+        return self.app.verifications.verify(subscription_id)
+
+    def repair_subscription(self, subscription_id: UUID) -> Repair:
+        """Put right the rows in which a target differs from the lake."""
+        self.app.subscriptions.check_repairable(subscription_id)
+        return self.app.verifications.repair(subscription_id)
+
+    def schedule_verification(self, subscription_id: UUID, every_seconds: int | None) -> Subscription:
+        """Say how often a target is compared with the lake."""
+        return self.app.subscriptions.schedule_verification(subscription_id, every_seconds)
 
     # --- jobs and runs -------------------------------------------------------------------------------------------
 

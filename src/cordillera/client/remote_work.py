@@ -8,7 +8,7 @@ from uuid import UUID
 from cordillera.client.backend import RunCount
 from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
-from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.subscription import Repair, Subscription, SubscriptionStatus, Target, Verification
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
@@ -50,6 +50,7 @@ class RemoteWork:
         purpose: str = "",
         columns: Sequence[str] = (),
         row_filter: str = "",
+        verify_every_seconds: int | None = None,
     ) -> Subscription:
         """Ask for a target to follow a dataset."""
         body = {
@@ -60,6 +61,7 @@ class RemoteWork:
             "purpose": purpose,
             "columns": list(columns),
             "row_filter": row_filter,
+            "verify_every_seconds": verify_every_seconds,
         }
         return self._server.post(Subscription, "/subscriptions", body)
 
@@ -103,6 +105,15 @@ class RemoteWork:
     def verify_subscription(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake by keyed checksum."""
         return self._server.post(Verification, path("subscriptions", str(subscription_id), "verify"))
+
+    def repair_subscription(self, subscription_id: UUID) -> Repair:
+        """Put right the rows in which a target differs from the lake."""
+        return self._server.post(Repair, path("subscriptions", str(subscription_id), "repair"))
+
+    def schedule_verification(self, subscription_id: UUID, every_seconds: int | None) -> Subscription:
+        """Say how often a target is compared with the lake."""
+        body = {"verify_every_seconds": every_seconds}
+        return self._server.post(Subscription, path("subscriptions", str(subscription_id)), body, method="PATCH")
 
     # --- jobs and runs -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 import pyarrow as pa
@@ -61,6 +61,8 @@ class Delivery:
         from_cursor: The cursor the target must hold; None for a first, full delivery.
         to_cursor: The cursor to store with the rows.
         replace: The rows are the whole content; whatever the table held goes away.
+        repair: The target holds ``to_cursor`` already, but rows that somebody else has changed: they are put right, and
+            the cursor stays. ``from_cursor`` is the same then, and one that is not the stored one is refused as ever.
         upserts: Rows to insert or to put in the place of the row of the same key; schema ``table.arrow_schema()``.
         deletes: Keys of rows to remove; schema: the key columns of the table, in key order. No key is in both streams.
     """
@@ -72,6 +74,7 @@ class Delivery:
     replace: bool
     upserts: RowReader
     deletes: RowReader
+    repair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +136,28 @@ class Synchronizer(Protocol):
 
     def close(self) -> None:
         """Release connections."""
+
+
+@runtime_checkable
+class ChecksumTarget(Protocol):
+    """A synchronizer whose target computes checksums itself, by the texts of ``cordillera.spec.row_checksum``.
+
+    Others need not: their rows are read and summed here.
+    """
+
+    def checksums(self, table: TargetTable, buckets: int) -> pa.Table | None:
+        """Return the rows and the sum of digests of each bucket that has rows.
+
+        Args:
+            table: The table as it was delivered; its key decides which bucket a row belongs to.
+            buckets: How many buckets; with one, it has the number 0.
+
+        Returns:
+            Columns ``bucket``, ``rows`` and ``total`` (integers, or decimals that are); None if it cannot here.
+
+        Raises:
+            TargetDriftError: If the table or a column is not there.
+        """
+
+    def read_buckets(self, table: TargetTable, buckets: int, chosen: Sequence[int]) -> pa.RecordBatchReader:
+        """Stream the rows of some buckets, as ``read_rows`` does all."""

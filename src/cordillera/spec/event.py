@@ -19,6 +19,7 @@ class Topic(StrEnum):
     DATASET_CHANGED = "dataset.changed"
     VIEW_CHANGED = "view.changed"
     SUBSCRIPTION_CHANGED = "subscription.changed"
+    SUBSCRIPTION_VERIFIED = "subscription.verified"
     RUN_FINISHED = "run.finished"
     ACCESS_REQUEST_CHANGED = "access_request.changed"
 

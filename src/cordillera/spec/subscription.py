@@ -8,7 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from cordillera.errors import LifecycleError
+from cordillera.errors import InvalidInputError, LifecycleError
+
+_SHORTEST_INTERVAL, _LONGEST_INTERVAL = 60, 366 * 24 * 60 * 60
 
 
 class SubscriptionState(StrEnum):
@@ -41,6 +43,19 @@ _TRANSITIONS = {
     },
     SubscriptionState.REVOKED: set(),
 }
+
+
+class Equality(StrEnum):
+    """What the last comparison of a target with the lake found."""
+
+    UNPROVEN = "unproven"
+    """They have not been compared yet."""
+    EQUAL = "equal"
+    """The target held the rows of the snapshot it had been brought to."""
+    DRIFTED = "drifted"
+    """It did not: somebody else changed its rows, or its table."""
+
+
 DELIVERING = frozenset({SubscriptionState.PROVISIONING, SubscriptionState.LIVE})
 
 
@@ -76,6 +91,12 @@ class Subscription:
         last_error: In plain words; empty while all is well.
         on_behalf_of: The principal who has to be allowed to read the dataset whenever something is delivered; empty
             where the lake's operator asked for it.
+        verify_every_seconds: How often the target is compared with the lake, besides after deliveries of everything;
+            None for not at all.
+        equality: What the last comparison found.
+        verified_at: When that was.
+        verified_sequence: Sequence number of the snapshot that the target was compared with.
+        drift: How the target differed, in plain words; empty where it did not.
     """
 
     id: UUID
@@ -97,6 +118,11 @@ class Subscription:
     created_at: datetime
     created_by: str
     on_behalf_of: str = ""
+    verify_every_seconds: int | None = None
+    equality: Equality = Equality.UNPROVEN
+    verified_at: datetime | None = None
+    verified_sequence: int | None = None
+    drift: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +154,9 @@ class Verification:
         rows_lake, rows_target: Row counts of either side.
         checksum_lake, checksum_target: Order-free checksums of either side.
         missing, unexpected, different: Up to five example keys: only in the lake, only in the target, unequal rows.
+        rows_missing, rows_unexpected, rows_different: How many there are of each.
+        columns: The columns in which unequal rows differ.
+        complete: Whether these are all rows that differ; if so many do that not all were looked at, it is not.
     """
 
     subscription_id: UUID
@@ -140,6 +169,49 @@ class Verification:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
+    rows_missing: int = 0
+    rows_unexpected: int = 0
+    rows_different: int = 0
+    columns: tuple[str, ...] = ()
+    complete: bool = True
+
+    def in_words(self) -> str:
+        """Return how the target differs, without naming rows; empty if it does not."""
+        if self.equal:
+            return ""
+        counts = {"missing": self.rows_missing, "unexpected": self.rows_unexpected, "different": self.rows_different}
+        words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+        columns = f" (in {', '.join(self.columns)})" if self.columns else ""
+        return f"Rows that differ: {'' if self.complete else 'at least '}{words or 'some, but not any more'}{columns}."
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What putting a target right did.
+
+    Attributes:
+        found: How it differed before.
+        rows_restored, rows_removed: Rows delivered again, and rows taken out that the lake does not have.
+        verified: How it compares since.
+    """
+
+    found: Verification
+    rows_restored: int
+    rows_removed: int
+    verified: Verification
+
+
+def check_verification_interval(seconds: int | None) -> None:
+    """Refuse to verify more often than is of use.
+
+    Raises:
+        InvalidInputError: If there are to be less than 60 seconds between two verifications, or more than a year.
+    """
+    if seconds is not None and not _SHORTEST_INTERVAL <= seconds <= _LONGEST_INTERVAL:
+        raise InvalidInputError(
+            f"A target cannot be verified every {seconds:,} seconds.",
+            hint=f"Give {_SHORTEST_INTERVAL} to {_LONGEST_INTERVAL:,} seconds, or none for it not to happen by itself.",
+        )
 
 
 def check_transition(subscription: Subscription, wanted: SubscriptionState) -> None:

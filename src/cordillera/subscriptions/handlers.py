@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.event import Event
@@ -9,6 +11,7 @@ from cordillera.spec.subscription import DELIVERING, Subscription
 
 DELIVER = "deliver"
 WITHDRAW = "withdraw"
+VERIFY = "verify"
 _PAGE = 500
 
 
@@ -40,4 +43,22 @@ def enqueue_delivery(tx: Transaction, subscription: Subscription, clock: Clock, 
         {"subscription_id": str(subscription.id)},
         now=clock.now(),
         trace_id=trace_id,
+    )
+
+
+def enqueue_verification(tx: Transaction, subscription: Subscription, clock: Clock, every: int | None = None) -> None:
+    """Enqueue a comparison of target and lake: now or, with ``every``, after so many seconds, and then again.
+
+    A task waits under the interval it was made for, so that one made for an earlier interval finds that it has changed.
+    """
+    key = str(subscription.id) if every is None else f"{subscription.id} every {every}"
+    now = clock.now()
+    tx.tasks.enqueue(
+        clock.new_id(),
+        VERIFY,
+        key,
+        {"subscription_id": str(subscription.id), "every": every},
+        now=now,
+        due_at=now + timedelta(seconds=every or 0),
+        trace_id="",
     )

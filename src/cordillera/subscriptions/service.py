@@ -30,9 +30,10 @@ from cordillera.spec.subscription import (
     SubscriptionStatus,
     Target,
     check_transition,
+    check_verification_interval,
 )
 from cordillera.spec.texts import check_texts
-from cordillera.subscriptions.handlers import WITHDRAW, enqueue_delivery
+from cordillera.subscriptions.handlers import WITHDRAW, enqueue_delivery, enqueue_verification
 
 SynchronizerFactory = Callable[[str, Mapping[str, str]], Synchronizer]
 """Builds the synchronizer of a kind from a target's configuration, checking the configuration."""
@@ -132,6 +133,7 @@ class SubscriptionService:
         purpose: str = "",
         columns: Sequence[str] = (),
         row_filter: str = "",
+        verify_every_seconds: int | None = None,
     ) -> Subscription:
         """Ask for a target to be kept like a dataset. The first delivery follows as soon as a worker is free.
 
@@ -143,13 +145,16 @@ class SubscriptionService:
             purpose: What for.
             columns: Columns wanted; none means all, also those added later. Key columns always come along.
             row_filter: SQL condition on the rows wanted.
+            verify_every_seconds: How often the target is compared with the lake, besides after whole deliveries.
 
         Raises:
+            InvalidInputError: If that is too often to be of use.
             AlreadyExistsError: If the target's table belongs to another subscription.
             UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
             AccessDeniedError: If whoever acts may not read the dataset, or not write to the target.
         """
         check_texts("subscription to", dataset, consumer=consumer, purpose=purpose)
+        check_verification_interval(verify_every_seconds)
         found = self._catalog.dataset(dataset, Privilege.READ)
         self._check_wishes(found, columns, row_filter)
         now = self._clock.now()
@@ -173,6 +178,7 @@ class SubscriptionService:
             created_at=now,
             created_by=current().principal,
             on_behalf_of=current().authority,
+            verify_every_seconds=verify_every_seconds,
         )
         with self._store.write() as tx:
             self._lookup.target(tx, target, Privilege.WRITE)
@@ -184,6 +190,8 @@ class SubscriptionService:
             )
             tx.lineage.put([flows], now)
             enqueue_delivery(tx, subscription, self._clock)
+            if verify_every_seconds is not None:
+                enqueue_verification(tx, subscription, self._clock, verify_every_seconds)
             self._changed(tx, subscription, "subscribe")
         return subscription
 
@@ -258,6 +266,34 @@ class SubscriptionService:
             )
             tx.lineage.remove(Node(NodeKind.TARGET, f"{ended.target}:{ended.target_table}"))
         return ended
+
+    def schedule_verification(self, subscription_id: UUID, every_seconds: int | None) -> Subscription:
+        """Say how often a subscription's target is compared with the lake; None for not by itself.
+
+        Raises:
+            InvalidInputError: If it is too often to be of use.
+            AccessDeniedError: If whoever acts may not read the dataset, or not write to the target.
+        """
+        check_verification_interval(every_seconds)
+        with self._store.write() as tx:
+            found = self._existing(tx, subscription_id)
+            self._check_following(tx, found)
+            changed = replace(found, verify_every_seconds=every_seconds)
+            tx.subscriptions.set_verification_interval(subscription_id, every_seconds)
+            if every_seconds is not None:
+                enqueue_verification(tx, changed, self._clock, every_seconds)
+            self._changed(tx, changed, "schedule_verification")
+        return changed
+
+    def check_repairable(self, subscription_id: UUID) -> None:
+        """Make sure that whoever acts may have rows delivered again.
+
+        Raises:
+            SubscriptionNotFoundError: If there is no such subscription.
+            AccessDeniedError: If he may not read the dataset, or not write to the target.
+        """
+        with self._store.read() as tx:
+            self._check_following(tx, self._existing(tx, subscription_id))
 
     def check_verifiable(self, subscription_id: UUID) -> None:
         """Make sure that whoever acts may be told how a target and the rows it should have differ.

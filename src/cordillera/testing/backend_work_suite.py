@@ -37,7 +37,7 @@ from cordillera.errors import (
 from cordillera.operations.doctor import Verdict
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import Node, NodeKind
-from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.subscription import Equality, SubscriptionState
 from cordillera.spec.workflow import RunState
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
@@ -159,6 +159,40 @@ class WorkSuite(LakeSuite):
                 (2, "b"),
                 (3, "b"),
             ]
+
+    def test_a_target_is_verified_and_repaired(
+        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object], tmp_path: Path
+    ) -> None:
+        backend.write(dataset, orders(*range(20), note="a"), "append")
+        made = backend.subscribe(dataset, target, table="mine", verify_every_seconds=3600)
+        assert (made.equality, made.verified_at, made.verify_every_seconds) == (Equality.UNPROVEN, None, 3600)
+        work()
+        proven = backend.subscription(made.id).subscription
+        assert (proven.equality, proven.verified_sequence, proven.drift) == (Equality.EQUAL, 1, "")
+        with duckdb.connect(str(tmp_path / "t.duckdb")) as connection:
+            connection.execute("UPDATE mine SET note = 'theirs' WHERE id = 7; DELETE FROM mine WHERE id = 8")
+            connection.execute("INSERT INTO mine (id, note) VALUES (99, 'theirs')")
+        found = backend.verify_subscription(made.id)
+        assert (found.missing, found.unexpected, found.different) == (("(8)",), ("(99)",), ("(7)",))
+        assert (found.rows_missing, found.rows_unexpected, found.rows_different, found.columns) == (1, 1, 1, ("note",))
+        drifted = backend.subscription(made.id).subscription
+        assert drifted.equality is Equality.DRIFTED
+        assert drifted.drift == "Rows that differ: 1 missing, 1 unexpected, 1 different (in note)."
+        backend.verify_subscription(made.id)
+        repaired = backend.repair_subscription(made.id)
+        assert (repaired.rows_restored, repaired.rows_removed) == (2, 1)
+        assert repaired.found == found
+        assert repaired.verified.equal
+        mine = [event.payload for event in backend.events() if event.payload.get("subscription_id") == str(made.id)]
+        assert [payload["equality"] for payload in mine if "equality" in payload] == ["equal", "drifted", "equal"]
+        assert backend.schedule_verification(made.id, None).verify_every_seconds is None
+        assert backend.subscription(made.id).subscription.verify_every_seconds is None
+        for seconds in (0, 59, 10**9):
+            with pytest.raises(InvalidInputError, match="cannot be verified every"):
+                backend.schedule_verification(made.id, seconds)
+        backend.revoke_subscription(made.id)
+        with pytest.raises(LifecycleError):
+            backend.repair_subscription(made.id)
 
     def test_a_subscription_goes_through_its_states(
         self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object]

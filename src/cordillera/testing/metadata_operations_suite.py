@@ -223,6 +223,12 @@ class OperationsSuite:
             assert not tx.tasks.finish(task_id, 1)
             assert tx.tasks.page(limit=9) == []
 
+    def test_a_task_waits_until_it_is_due(self, store: MetadataStore) -> None:
+        with store.write() as tx:
+            assert tx.tasks.enqueue(numbered_id(7), "late", "a", {}, now=NOW, due_at=later(60), trace_id=TRACE)
+            assert tx.tasks.lease("w", now=later(59), until=later(99), kinds=["late"]) is None
+            assert tx.tasks.lease("w", now=later(60), until=later(99), kinds=["late"]) is not None
+
     def test_a_task_is_queued_once(self, store: MetadataStore) -> None:
         with store.write() as tx:
             assert enqueue(tx, n=1)

@@ -19,7 +19,7 @@ from cordillera.errors import (
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.lineage import Edge, Node, NodeKind
-from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.subscription import Equality, SubscriptionState
 from cordillera.spec.workflow import Job, RunState
 from cordillera.testing.metadata_samples import (
     NOW,
@@ -222,6 +222,33 @@ class WorkSuite:
             assert tx.jobs.reading("sales.orders") == [changed]
             assert tx.jobs.get("sales.daily") == changed
             assert tx.jobs.get("sales.unknown") is None
+
+    def test_what_a_verification_found_is_news_once(
+        self, store: MetadataStore, orders: tuple[Dataset, DatasetVersion]
+    ) -> None:
+        copied = subscription(*orders)
+        with store.write() as tx:
+            tx.subscriptions.insert(copied)
+
+        def note(equality: Equality, sequence: int, drift: str = "") -> bool:
+            with store.write() as tx:
+                return tx.subscriptions.note_verification(
+                    copied.id, equality, sequence_number=sequence, drift=drift, now=NOW
+                )
+
+        assert [note(Equality.EQUAL, 1), note(Equality.EQUAL, 2), note(Equality.DRIFTED, 2, "1 missing")] == [
+            True,
+            False,
+            True,
+        ]
+        assert not note(Equality.DRIFTED, 3, "2 missing")
+        with store.write() as tx:
+            tx.subscriptions.set_verification_interval(copied.id, 3600)
+        with store.read() as tx:
+            found = tx.subscriptions.get(copied.id)
+        assert found is not None
+        assert (found.equality, found.verified_sequence, found.verified_at) == (Equality.DRIFTED, 3, NOW)
+        assert (found.drift, found.verify_every_seconds) == ("2 missing", 3600)
 
     def test_deleting_a_job_deletes_its_runs(self, store: MetadataStore, daily: Job) -> None:
         other = job("sales.other")

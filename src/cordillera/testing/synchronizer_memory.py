@@ -66,7 +66,7 @@ class MemorySynchronizer:
         """Apply a delivery exactly once, all of it or nothing; see the port."""
         with self._lock:
             kept = self._kept.get(delivery.subscription_id)
-            if kept and _covers(kept.cursor, delivery.to_cursor):
+            if kept and _covers(kept.cursor, delivery.to_cursor) and not delivery.repair:
                 return DeliveryResult(0, 0, already_applied=True)
             self._check_drift(kept, delivery)
             table = delivery.table

@@ -223,6 +223,21 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
         assert sorted(result.already_applied for result in results) == [False, True, True, True]
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
 
+    def test_repairing_puts_right_the_rows_it_brings_and_nothing_else(self, synchronizer: Synchronizer) -> None:
+        synchronizer.apply(deliver(ORDERS, (None, (3, 1)), ORDER_ROWS))
+        right = {"id": 2, "customer": "right", "amount": None}
+        missing = {"id": 9, "customer": "missing", "amount": None}
+        repair = replace(deliver(ORDERS, ((3, 1), (3, 1)), [right, missing], [{"id": 1}]), repair=True)
+        assert synchronizer.apply(repair) == DeliveryResult(2, 1)
+        assert rows_of(synchronizer, ORDERS) == spelled([right, ORDER_ROWS[2], missing])
+        assert synchronizer.read_cursor(OURS) == Cursor(3, 1)
+        outdated = replace(deliver(ORDERS, (2, 2), ORDER_ROWS), repair=True)
+        with pytest.raises(TargetDriftError):
+            synchronizer.apply(outdated)
+        anew = replace(deliver(ORDERS, ((3, 1), (3, 1)), ORDER_ROWS, replacing=True), repair=True)
+        assert synchronizer.apply(anew).rows_upserted == 3
+        assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
+
     # --- tables that are not ours -----------------------------------------------------------------------------------
 
     def test_table_of_another_subscription_is_left_untouched(self, synchronizer: Synchronizer) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cordillera.client.backend import LakeBackend
 from cordillera.errors import SubscriptionNotFoundError
-from cordillera.spec.subscription import SubscriptionState, Verification
+from cordillera.spec.subscription import Equality, SubscriptionState, Verification
 from cordillera.web.dataset_views import lag
 from cordillera.web.links import link
 from cordillera.web.paging import slice_of, uuid_or_none
@@ -55,6 +55,13 @@ def verify(request: Request, subscription_id: str) -> Page:
     return _show(lake, wanted, lake.verify_subscription(wanted))
 
 
+@router.page("/subscriptions/{subscription_id}/repair", methods=("POST",))
+def repair(request: Request, subscription_id: str) -> Page:
+    """Put right the rows in which the target differs, and show how it compares since."""
+    lake, wanted = backend_of(request), _id(subscription_id)
+    return _show(lake, wanted, lake.repair_subscription(wanted).verified)
+
+
 @router.page("/subscriptions/{subscription_id}/pause", methods=("POST",))
 def pause(request: Request, subscription_id: str) -> Response:
     """Stop deliveries."""
@@ -87,6 +94,7 @@ def _show(lake: LakeBackend, wanted: UUID, verification: Verification | None = N
         "can_pause": one.state not in (SubscriptionState.PAUSED, SubscriptionState.REVOKED),
         "can_resume": one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
         "can_verify": one.cursor_sequence is not None and one.state is not SubscriptionState.REVOKED,
+        "can_repair": one.equality is Equality.DRIFTED and one.state is not SubscriptionState.REVOKED,
         "audit": lake.audit(object_name=str(wanted), limit=_AUDIT_ENTRIES),
     }
     return Page(f"{one.dataset} → {one.target}", "subscription.html", data, section="subscriptions")

@@ -34,6 +34,7 @@ REVISIONS = (
     "0013",
     "0016",
     "0015",
+    "0018",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

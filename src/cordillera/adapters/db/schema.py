@@ -23,7 +23,7 @@ from cordillera.spec.maintenance import MaintenanceTask
 from cordillera.spec.manifest import TableOperation
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.scan_statistics import MEASURES, ColumnUse
-from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.subscription import Equality, SubscriptionState
 from cordillera.spec.workflow import RunState
 
 metadata = sa.MetaData(
@@ -309,6 +309,11 @@ subscriptions = Table(
     Column("created_by", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("on_behalf_of", Text, nullable=False, server_default=sa.text("''")),
+    Column("verify_every_seconds", Integer),
+    Column("equality", Choice(Equality), nullable=False, server_default=sa.text("'unproven'")),
+    Column("verified_at", UtcDateTime),
+    Column("verified_sequence", BigInteger),
+    Column("drift", Text, nullable=False, server_default=sa.text("''")),
     _index("ix_subscriptions_dataset", "dataset_id", "id"),
     _index("ix_subscriptions_target", "target", "id"),
     _index("ix_subscriptions_state", "state", "id"),

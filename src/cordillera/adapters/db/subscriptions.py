@@ -15,7 +15,7 @@ from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
 from cordillera.spec.access import Viewer
-from cordillera.spec.subscription import Subscription, SubscriptionState, Target
+from cordillera.spec.subscription import Equality, Subscription, SubscriptionState, Target
 
 TARGET = RowMap(Target, targets)
 SUBSCRIPTION = RowMap(Subscription, subscriptions, dataset=datasets.c.full_name)
@@ -152,6 +152,20 @@ class SqlSubscriptionRows:
             )
         )
         self._session.write(changed)
+
+    def set_verification_interval(self, subscription_id: UUID, seconds: int | None) -> None:
+        """Change how often a target is verified."""
+        mine = subscriptions.c.id == subscription_id
+        self._session.write(sa.update(subscriptions).where(mine).values(verify_every_seconds=seconds))
+
+    def note_verification(
+        self, subscription_id: UUID, equality: Equality, *, sequence_number: int, drift: str, now: datetime
+    ) -> bool:
+        """Note what a comparison found; of several at a time, one is told that it is news."""
+        mine = sa.update(subscriptions).where(subscriptions.c.id == subscription_id)
+        changed = self._session.write(mine.where(subscriptions.c.equality != equality).values(equality=equality)) == 1
+        self._session.write(mine.values(verified_at=now, verified_sequence=sequence_number, drift=drift))
+        return changed
 
     def _lock(
         self,

@@ -38,8 +38,9 @@ class SqlTaskRows:
         *,
         now: datetime,
         trace_id: str,
+        due_at: datetime | None = None,
     ) -> bool:
-        """Add a queued task, due now, unless one of that kind and key is queued already.
+        """Add a queued task unless one of that kind and key is queued already.
 
         The queued one is locked then: a worker that took it before this transaction commits would not see what the
         transaction wrote.
@@ -51,7 +52,7 @@ class SqlTaskRows:
             "payload": payload,
             "state": QUEUED,
             "attempts": 0,
-            "due_at": now,
+            "due_at": due_at or now,
             "leased_by": "",
             "lease_until": None,
             "fencing_token": 0,

@@ -49,7 +49,8 @@ def is_due(stored: StoredState | None, delivery: Delivery, table_name: str) -> b
         check_kept_table(stored, delivery.subscription_id, table_name)
     held = stored.cursor if stored else None
     wanted = delivery.to_cursor
-    if held and held.sequence_number >= wanted.sequence_number and held.schema_id >= wanted.schema_id:
+    covered = held and held.sequence_number >= wanted.sequence_number and held.schema_id >= wanted.schema_id
+    if covered and not delivery.repair:
         return False
     if held != delivery.from_cursor:
         stored_at, expected = _spell(held), _spell(delivery.from_cursor)

@@ -33,6 +33,7 @@ import pyarrow as pa
 from psycopg import IsolationLevel, conninfo, sql
 from psycopg.types.json import Jsonb
 
+from cordillera.adapters.synchronizers import postgres_checksums
 from cordillera.adapters.synchronizers import postgres_tables as tables
 from cordillera.adapters.synchronizers.columns import (
     columns_from_json,
@@ -59,6 +60,7 @@ from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, Delive
 MINIMUM_SERVER_VERSION = 140000
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 30_000
+_EVERY_ROW = sql.SQL("true")
 _SETTINGS = f"""
     SELECT set_config('search_path', 'pg_catalog, pg_temp', true), set_config('TimeZone', 'UTC', true),
            set_config('DateStyle', 'ISO', true), set_config('extra_float_digits', '3', true),
@@ -160,8 +162,24 @@ class PostgresSynchronizer:
         located = tables.locate(table, self._schema)
         with self._transaction() as connection:
             tables.check_present(connection, located, wanted)
-        schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in wanted])
-        return pa.RecordBatchReader.from_batches(schema, self._read(located, wanted))
+        return self._reader(located, wanted)
+
+    def checksums(self, table: TargetTable, buckets: int) -> pa.Table | None:
+        """Return sums of digests that the server computes; None for tables with nested columns."""
+        check_table(table)
+        located, key = tables.locate(table, self._schema), read_columns(table, table.key)
+        with self._transaction() as connection:
+            tables.check_present(connection, located, table.columns)
+            if not postgres_checksums.computable(connection, table.columns):
+                return None
+            return postgres_checksums.sums(connection, located, table.columns, key, buckets)
+
+    def read_buckets(self, table: TargetTable, buckets: int, chosen: Sequence[int]) -> pa.RecordBatchReader:
+        """Stream the rows of some buckets, which the server picks."""
+        located = tables.locate(table, self._schema)
+        bucket = postgres_checksums.bucket(read_columns(table, table.key), buckets)
+        condition = sql.SQL("{} = ANY({})").format(bucket, sql.Literal(list(chosen)))
+        return self._reader(located, table.columns, condition)
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
         """Remove the subscription's cursor and, unless ``keep_rows``, the table it kept."""
@@ -204,11 +222,19 @@ class PostgresSynchronizer:
         with self._connection() as connection, _transaction_of(connection):
             yield connection
 
-    def _read(self, table: TableName, columns: Sequence[TargetColumn]) -> Iterator[pa.RecordBatch]:
+    def _reader(
+        self, table: TableName, columns: Sequence[TargetColumn], condition: sql.Composable = _EVERY_ROW
+    ) -> pa.RecordBatchReader:
+        schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
+        return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, condition))
+
+    def _read(
+        self, table: TableName, columns: Sequence[TargetColumn], condition: sql.Composable
+    ) -> Iterator[pa.RecordBatch]:
         with (
             self._transaction() as connection,
             connection.cursor() as cursor,
-            cursor.copy(tables.copy_out(table, columns)) as copied,
+            cursor.copy(tables.copy_out(table, columns, condition)) as copied,
         ):
             yield from read_batches((memoryview(message) for message in copied), columns)
 

@@ -303,10 +303,11 @@ def _copy(
         return cursor.rowcount
 
 
-def copy_out(table: TableName, columns: Sequence[TargetColumn]) -> sql.Composed:
-    """Return the COPY statement whose output ``read_batches`` understands."""
+def copy_out(table: TableName, columns: Sequence[TargetColumn], condition: sql.Composable) -> sql.Composed:
+    """Return the COPY statement for the rows that satisfy a condition, whose output ``read_batches`` understands."""
     values = [sql.SQL(select_expression(c.type)).format(sql.Identifier(c.name)) for c in columns]
-    return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT csv)").format(sql.SQL(", ").join(values), table.sql)
+    statement = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT csv)")
+    return statement.format(sql.SQL(", ").join(values), table.sql, condition)
 
 
 def _names(names: Sequence[str]) -> sql.Composed:

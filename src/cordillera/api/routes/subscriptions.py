@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import After, Backend, Limit, LongText, Text
 from cordillera.codec import Page, page
-from cordillera.spec.subscription import Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.subscription import Repair, Subscription, SubscriptionStatus, Target, Verification
 
 router = APIRouter(tags=["subscriptions"])
 
@@ -34,6 +34,13 @@ class NewSubscription(BaseModel):
     purpose: Text = ""
     columns: list[Text] = Field([], description="Columns wanted; none means all, also those added later.")
     row_filter: LongText = Field("", description="SQL condition on the rows wanted.")
+    verify_every_seconds: int | None = Field(None, description="How often to compare the target with the lake.")
+
+
+class VerificationSchedule(BaseModel):
+    """How often a target is compared with the lake, besides after deliveries of everything."""
+
+    verify_every_seconds: int | None = Field(description="Seconds from one to the next; null to not do it by itself.")
 
 
 class Revocation(BaseModel):
@@ -97,6 +104,7 @@ def subscribe(backend: Backend, wanted: NewSubscription) -> Subscription:
         purpose=wanted.purpose,
         columns=wanted.columns,
         row_filter=wanted.row_filter,
+        verify_every_seconds=wanted.verify_every_seconds,
     )
 
 
@@ -126,5 +134,17 @@ def revoke_subscription(backend: Backend, subscription_id: UUID, how: Revocation
 
 @router.post("/subscriptions/{subscription_id}/verify", summary="Verify a subscription")
 def verify_subscription(backend: Backend, subscription_id: UUID) -> Verification:
-    """Compare the target with the lake by keyed checksum."""
+    """Compare the target with the lake by keyed checksum, and note what that finds."""
     return backend.verify_subscription(subscription_id)
+
+
+@router.post("/subscriptions/{subscription_id}/repair", summary="Repair a subscription's target")
+def repair_subscription(backend: Backend, subscription_id: UUID) -> Repair:
+    """Deliver the rows again in which the target differs, and remove those that the lake does not have."""
+    return backend.repair_subscription(subscription_id)
+
+
+@router.patch("/subscriptions/{subscription_id}", summary="Schedule verifications")
+def schedule_verification(backend: Backend, subscription_id: UUID, schedule: VerificationSchedule) -> Subscription:
+    """Say how often the target is compared with the lake."""
+    return backend.schedule_verification(subscription_id, schedule.verify_every_seconds)

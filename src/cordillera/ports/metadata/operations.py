@@ -121,8 +121,11 @@ class TaskRows(Protocol):
         *,
         now: datetime,
         trace_id: str,
+        due_at: datetime | None = None,
     ) -> bool:
-        """Add a queued task, due now; False, with nothing changed, if one of that kind and key is queued already.
+        """Add a queued task; False, with nothing changed, if one of that kind and key is queued already.
+
+        It is due now if ``due_at`` does not say otherwise.
 
         A running task does not count: what it has read may be older than what this task is about. A task given up
         (failed) with that kind and key is replaced.

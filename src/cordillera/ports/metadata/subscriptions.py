@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from cordillera.spec.access import Viewer
-from cordillera.spec.subscription import Subscription, SubscriptionState, Target
+from cordillera.spec.subscription import Equality, Subscription, SubscriptionState, Target
 
 
 class TargetRows(Protocol):
@@ -64,3 +64,11 @@ class SubscriptionRows(Protocol):
 
         A cursor never goes back: an older sequence number changes nothing.
         """
+
+    def set_verification_interval(self, subscription_id: UUID, seconds: int | None) -> None:
+        """Change how often a target is verified."""
+
+    def note_verification(
+        self, subscription_id: UUID, equality: Equality, *, sequence_number: int, drift: str, now: datetime
+    ) -> bool:
+        """Note what a comparison found; True if another one had found something else before."""

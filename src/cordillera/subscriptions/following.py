@@ -1,0 +1,152 @@
+"""What subscriptions follow: the dataset version, how the target's table has to look, and the rows it should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import pyarrow as pa
+
+from cordillera.catalog.lookup import Lookup
+from cordillera.catalog.tables import TableService
+from cordillera.context import acting
+from cordillera.errors import NotAllowedError, SnapshotNotFoundError, TargetNotFoundError
+from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.synchronizer import Cursor, RowReader, Synchronizer, TargetColumn, TargetTable
+from cordillera.spec.access import Privilege
+from cordillera.spec.arrow_types import to_arrow_field
+from cordillera.spec.catalog import DatasetVersion
+from cordillera.spec.subscription import Subscription
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.subscriptions.service import SynchronizerFactory
+from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A subscription with the state of what it follows."""
+
+    subscription: Subscription
+    version: DatasetVersion
+    metadata: TableMetadata
+
+    @property
+    def latest(self) -> Cursor:
+        """Where the target is to be brought."""
+        return Cursor(self.version.sequence_number, self.version.schema_id)
+
+    @property
+    def has_row_ids(self) -> bool:
+        """Whether rows can be told apart. Without a key they have no ids yet between an upgrade and the next commit."""
+        snapshot = self.metadata.current_snapshot
+        upgraded = self.version.format_version >= 3 and snapshot is not None and snapshot.first_row_id is None
+        return bool(self.version.key) or not upgraded
+
+    def under_schema(self, schema_id: int) -> Followed:
+        """Return the same with an earlier schema in the place of the current one."""
+        return replace(self, metadata=self.metadata.with_changes(current_schema_id=schema_id))
+
+    def can_follow_from(self, cursor: Cursor) -> bool:
+        """Tell whether rows delivered under the cursor's schema are still right under today's.
+
+        They are not where a column came with a default for old rows, or the inside of a nested column changed.
+        """
+        if cursor.sequence_number > self.version.sequence_number:
+            return False
+        delivered = {field.field_id: field for field in self.metadata.schema_by_id(cursor.schema_id).fields}
+        for field in self.metadata.schema.fields:
+            before = delivered.get(field.field_id)
+            if before is None and field.initial_default is not None:
+                return False
+            if before is not None and before.field_type.is_struct and before.field_type != field.field_type:
+                return False
+        return True
+
+    def table(self) -> TargetTable:
+        """Return how the target's table has to look. Rows of a dataset without a key are known by their row id."""
+        schema, version, subscription = self.metadata.schema, self.version, self.subscription
+        wanted = {*subscription.columns, *version.key} if subscription.columns else None
+        columns = [
+            TargetColumn(field.field_id, field.name, to_arrow_field(field).type, not field.required, field.doc)
+            for field in schema.fields
+            if wanted is None or field.name in wanted
+        ]
+        if version.key:
+            return TargetTable(subscription.target_table, tuple(columns), version.key)
+        if version.format_version < 3:
+            raise NotAllowedError(
+                f"Rows of {subscription.dataset} cannot be followed: it has no key and, in format version 2, no ids.",
+                hint="Give the dataset a key, or create it with format version 3.",
+            )
+        row_id = TargetColumn(ROW_ID_FIELD_ID, ROW_ID, pa.int64(), nullable=False)
+        return TargetTable(subscription.target_table, (*columns, row_id), (ROW_ID,))
+
+
+class Following:
+    """Finds what subscriptions follow, reads it, and connects to their targets.
+
+    Args:
+        store: Keeps subscriptions.
+        lookup: Knows who may read what, by now.
+        tables: Reads datasets.
+        synchronizers: Builds synchronizers.
+    """
+
+    def __init__(
+        self, store: MetadataStore, lookup: Lookup, tables: TableService, synchronizers: SynchronizerFactory
+    ) -> None:
+        self._store, self._lookup, self._tables, self._synchronizers = store, lookup, tables, synchronizers
+
+    def followed(self, subscription_id: UUID) -> Followed | None:
+        """Return what a subscription follows, as it is now; None if it, or the dataset version, is gone."""
+        with self._store.read() as tx:
+            subscription = tx.subscriptions.get(subscription_id)
+            version = tx.dataset_versions.get(subscription.dataset_version_id) if subscription else None
+        if subscription is None or version is None:
+            return None
+        return Followed(subscription, version, self._tables.load(version))
+
+    def check_allowed(self, subscription: Subscription) -> None:
+        """Make sure that whoever asked for a subscription may still read the dataset and write to the target."""
+        with acting(subscription.on_behalf_of or None), self._store.read() as tx:
+            dataset = tx.datasets.get_by_id(subscription.dataset_id)
+            if dataset is not None:
+                self._lookup.require(tx, dataset, Privilege.READ)
+            self._lookup.target(tx, subscription.target, Privilege.WRITE)
+
+    def all_rows(self, followed: Followed, table: TargetTable, sequence: int) -> pa.RecordBatchReader:
+        """Stream every row as of a snapshot, under the schema of ``followed``."""
+        names = [column.name for column in table.columns]
+        changes = self._tables.changes(followed.metadata, None, sequence, names, followed.subscription.row_filter)
+        if changes is None:
+            raise SnapshotNotFoundError(
+                f"Snapshot {sequence} of {followed.subscription.dataset}, which the target holds, has expired.",
+                hint="Resume the subscription; the next delivery brings everything anew.",
+            )
+        return changes.upserts()
+
+    @contextmanager
+    def connected(self, subscription: Subscription) -> Iterator[Synchronizer]:
+        """Connect to a subscription's target for the length of the block."""
+        with self._store.read() as tx:
+            target = tx.targets.get(subscription.target)
+        if target is None:
+            raise TargetNotFoundError(f"The target {subscription.target} of a subscription is gone.")
+        synchronizer = self._synchronizers(target.kind, target.config)
+        try:
+            yield synchronizer
+        finally:
+            synchronizer.close()
+
+
+def typed(rows: RowReader, table: TargetTable) -> RowReader:
+    """Return the reader with batches in the table's schema."""
+    schema = table.arrow_schema()
+
+    def opened() -> pa.RecordBatchReader:
+        reader = rows()
+        return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
+
+    return opened

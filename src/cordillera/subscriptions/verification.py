@@ -1,0 +1,245 @@
+"""Proving that targets equal the lake, and putting right what somebody else has changed in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+
+from cordillera.catalog.leases import fenced_write
+from cordillera.catalog.trail import Trail
+from cordillera.errors import (
+    LifecycleError,
+    SubscriptionNotFoundError,
+    TargetDriftError,
+    TargetUnreachableError,
+    TerminalError,
+)
+from cordillera.metrics import VERIFICATIONS
+from cordillera.ports.clock import Clock
+from cordillera.ports.engine import QueryEngine
+from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
+from cordillera.spec import sql
+from cordillera.spec.event import Topic
+from cordillera.spec.row_checksum import spell
+from cordillera.spec.subscription import Equality, Repair, Subscription, SubscriptionState, Verification
+from cordillera.subscriptions.equality import Comparer, Comparison
+from cordillera.subscriptions.following import Followed, Following, typed
+from cordillera.subscriptions.handlers import enqueue_verification
+
+_EXAMPLES = 5
+_ATTEMPTS = 3
+
+
+class VerificationService:
+    """Compares targets with the lake, notes what that finds, and repairs.
+
+    Args:
+        store: Keeps subscriptions.
+        following: Knows what they follow.
+        engine: Compares.
+        clock: Time.
+    """
+
+    def __init__(self, store: MetadataStore, following: Following, engine: QueryEngine, clock: Clock) -> None:
+        self._store, self._following, self._engine, self._clock = store, following, engine, clock
+
+    def verify(self, subscription_id: UUID) -> Verification:
+        """Compare a target with the lake, as of the target's cursor, by keyed checksum, and note the outcome.
+
+        Raises:
+            TargetDriftError: If the target's table or a column is gone, or it holds no cursor.
+            TargetUnreachableError: If the target cannot be reached, or deliveries keep it from standing still.
+            SnapshotNotFoundError: If the snapshot that the target holds has expired.
+        """
+        followed = self._followed(subscription_id)
+        with self._following.connected(followed.subscription) as synchronizer:
+            return self._verified(followed, synchronizer)
+
+    def repair(self, subscription_id: UUID) -> Repair:
+        """Put right the rows in which a target differs: deliver those again, remove what the lake does not have.
+
+        All of it happens in one transaction of the target, which changes nothing else.
+
+        Raises:
+            LifecycleError: If the subscription was revoked.
+            AccessDeniedError: If whoever asked for it may no longer read the dataset or write to the target.
+            TargetDriftError, TargetUnreachableError, SnapshotNotFoundError: As for ``verify``.
+        """
+        followed = self._followed(subscription_id)
+        subscription = followed.subscription
+        if subscription.state is SubscriptionState.REVOKED:
+            raise LifecycleError(
+                f"The subscription of {subscription.consumer} to {subscription.dataset} was revoked: its table is "
+                "no longer kept like the dataset.",
+            )
+        self._following.check_allowed(subscription)
+        with self._following.connected(subscription) as synchronizer:
+            comparison, found, cursor = self._compared(followed, synchronizer)
+            done = DeliveryResult(0, 0)
+            if not found.equal:
+                done = synchronizer.apply(self._delivery(followed, cursor, comparison))
+                self._audit(subscription, found, done)
+            verified = self._verified(followed, synchronizer)
+        return Repair(found, done.rows_upserted, done.rows_deleted, verified)
+
+    def perform(self, payload: Mapping[str, Any]) -> None:
+        """Do a task that ``enqueue_verification`` made; see there."""
+        subscription_id, every = UUID(payload["subscription_id"]), payload["every"]
+        followed = self._following.followed(subscription_id)
+        if followed is None or followed.subscription.state is SubscriptionState.REVOKED:
+            return
+        subscription = followed.subscription
+        if every is not None and every != subscription.verify_every_seconds:
+            return
+        try:
+            if subscription.cursor_sequence is not None:
+                self.verify(subscription_id)
+        except TerminalError:
+            self._plan_next(subscription, every)
+            raise
+        self._plan_next(subscription, every)
+
+    # --- comparing -----------------------------------------------------------------------------------------------
+
+    def _verified(self, followed: Followed, synchronizer: Synchronizer) -> Verification:
+        """Compare, and note the outcome."""
+        try:
+            found = self._compared(followed, synchronizer)[1]
+        except TargetDriftError as error:
+            if followed.subscription.cursor_sequence is not None:
+                self._note(followed, Equality.DRIFTED, followed.subscription.cursor_sequence, error.message)
+            raise
+        equality = Equality.EQUAL if found.equal else Equality.DRIFTED
+        self._note(followed, equality, found.sequence_number, found.in_words())
+        return found
+
+    def _compared(self, followed: Followed, synchronizer: Synchronizer) -> tuple[Comparison, Verification, Cursor]:
+        """Compare; again, if a delivery came in between."""
+        for _ in range(_ATTEMPTS):
+            cursor = self._cursor(followed.subscription, synchronizer)
+            comparison = self._comparison(followed.under_schema(cursor.schema_id), cursor, synchronizer)
+            if comparison.equal or synchronizer.read_cursor(followed.subscription.id) == cursor:
+                return comparison, _verification(followed.subscription.id, cursor, comparison), cursor
+            followed = self._followed(followed.subscription.id)
+        raise TargetUnreachableError(
+            f"The target {followed.subscription.target} was delivered to while it was compared, again and again.",
+            hint="Try again, or pause the subscription first.",
+        )
+
+    def _comparison(self, followed: Followed, cursor: Cursor, synchronizer: Synchronizer) -> Comparison:
+        table = followed.table()
+
+        def rows() -> pa.RecordBatchReader:
+            return self._following.all_rows(followed, table, cursor.sequence_number)
+
+        return Comparer(self._engine, table, rows, synchronizer).compare()
+
+    def _cursor(self, subscription: Subscription, synchronizer: Synchronizer) -> Cursor:
+        cursor = synchronizer.read_cursor(subscription.id)
+        if cursor is None:
+            raise TargetDriftError(
+                f"The target {subscription.target} has had no delivery for {subscription.dataset}.",
+                hint="Start a worker, and look at the subscription's last error.",
+            )
+        return cursor
+
+    def _followed(self, subscription_id: UUID) -> Followed:
+        followed = self._following.followed(subscription_id)
+        if followed is None:
+            raise SubscriptionNotFoundError(
+                f"There is no subscription {subscription_id}.", hint="See: cordillera subscription list."
+            )
+        return followed
+
+    # --- repairing -----------------------------------------------------------------------------------------------
+
+    def _delivery(self, followed: Followed, cursor: Cursor, comparison: Comparison) -> Delivery:
+        """Return what brings the differing rows, and nothing else; everything, where too many differ to be told."""
+        followed = followed.under_schema(cursor.schema_id)
+        table, whole = followed.table(), not comparison.complete
+        keys = pa.schema([table.arrow_schema().field(name) for name in table.key])
+        wanted = comparison.keys("missing", "different").cast(keys)
+        gone = keys.empty_table() if whole else comparison.keys("unexpected").cast(keys)
+
+        def restored() -> pa.RecordBatchReader:
+            rows = self._following.all_rows(followed, table, cursor.sequence_number)
+            if whole:
+                return rows
+            picked = f"SELECT l.* FROM lake AS l SEMI JOIN wanted AS w ON {sql.equal(table.key, 'l', 'w')}"
+            return self._engine.query(picked, {"lake": rows, "wanted": wanted})
+
+        return Delivery(
+            followed.subscription.id,
+            table,
+            from_cursor=cursor,
+            to_cursor=cursor,
+            replace=whole,
+            upserts=typed(restored, table),
+            deletes=gone.to_reader,
+            repair=True,
+        )
+
+    def _audit(self, subscription: Subscription, found: Verification, done: DeliveryResult) -> None:
+        details = {
+            "dataset": subscription.dataset,
+            "target": subscription.target,
+            "found": found.in_words(),
+            "rows_restored": done.rows_upserted,
+            "rows_removed": done.rows_deleted,
+        }
+        with self._store.write() as tx:
+            Trail(tx, self._clock.now()).audit("subscription.repair", "subscription", str(subscription.id), details)
+
+    # --- noting --------------------------------------------------------------------------------------------------
+
+    def _note(self, followed: Followed, equality: Equality, sequence: int, drift: str) -> None:
+        """Note an outcome, and tell of it if it is news."""
+        subscription, now = followed.subscription, self._clock.now()
+        VERIFICATIONS.labels(equality).inc()
+        with fenced_write(self._store, now) as tx:
+            if tx.subscriptions.note_verification(
+                subscription.id, equality, sequence_number=sequence, drift=drift, now=now
+            ):
+                payload = {
+                    "subscription_id": str(subscription.id),
+                    "equality": equality,
+                    "sequence_number": sequence,
+                    "drift": drift,
+                }
+                Trail(tx, now).event(
+                    Topic.SUBSCRIPTION_VERIFIED, subscription.dataset, subscription.dataset_version_id, payload
+                )
+
+    def _plan_next(self, subscription: Subscription, every: int | None) -> None:
+        if every is not None:
+            with fenced_write(self._store, self._clock.now()) as tx:
+                enqueue_verification(tx, subscription, self._clock, every)
+
+
+def _verification(subscription_id: UUID, cursor: Cursor, comparison: Comparison) -> Verification:
+    missing, unexpected, different = map(comparison.of_kind, ("missing", "unexpected", "different"))
+    return Verification(
+        subscription_id,
+        cursor.sequence_number,
+        comparison.equal,
+        comparison.lake.rows,
+        comparison.target.rows,
+        spell(comparison.lake.total),
+        spell(comparison.target.total),
+        missing=_examples(missing),
+        unexpected=_examples(unexpected),
+        different=_examples(different),
+        rows_missing=missing.num_rows,
+        rows_unexpected=unexpected.num_rows,
+        rows_different=different.num_rows,
+        columns=comparison.columns(),
+        complete=comparison.complete,
+    )
+
+
+def _examples(differences: pa.Table) -> tuple[str, ...]:
+    return tuple(differences["spelling"].slice(0, _EXAMPLES).to_pylist())
