@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 DEMO_LAKE ?= demo-lake
 PORT ?= 8470
+PROVIDER := tests/identity_provider
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge bench-commits clean
@@ -21,13 +22,13 @@ demo-clean: setup ## Remove the demo's lake and its PostgreSQL server
 serve: setup ## Serve the demo's lake: API, web pages and workers on loopback
 	@$(BIN)/cordillera serve --lake $(DEMO_LAKE) --port $(PORT)
 
-test: setup-dev browser ## Run every test (servers are started from packages, nothing is left running)
+test: setup-dev browser $(PROVIDER)/node_modules/.installed ## Run every test (servers are started from packages, nothing is left running)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-long: setup-dev ## Run the tests that take a minute or more each
 	@$(BIN)/python -m pytest -n 0 -m long
 
-test-fast: setup-dev ## Run the tests that need no server and no browser
+test-fast: setup-dev $(PROVIDER)/node_modules/.installed ## Run the tests that need no server and no browser
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/spec tests/table tests/contracts tests/catalog tests/completion tests/lineage tests/access
 
 check: setup-dev ## Format, lint, types, layers and docs
@@ -71,6 +72,10 @@ $(VENV)/.installed: lock/demo.txt pyproject.toml | $(UV)
 
 $(VENV)/.installed-dev: lock/dev.txt $(VENV)/.installed
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/dev.txt
+	@touch $@
+
+$(PROVIDER)/node_modules/.installed: $(PROVIDER)/package-lock.json
+	@npm ci --prefix $(PROVIDER) --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
 browser: setup-dev

@@ -19,8 +19,10 @@ from cordillera.access.requests import AccessRequestService
 from cordillera.access.roles import RoleService
 from cordillera.access.securables import Securables
 from cordillera.access.service import AccessService
+from cordillera.access.sign_in import SignInService
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
+from cordillera.adapters.identity import build_identity_provider
 from cordillera.adapters.storage import build_credential_vendor, build_request_signer, build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.advice.recorder import ScanRecorder
@@ -136,6 +138,7 @@ class Application:
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
         self.lineage = LineageService(store, lookup)
         self.access = AccessService(store, lookup, clock)
+        self.sign_in = self._sign_in(settings)
         self.credentials = CredentialService(
             store,
             lookup,
@@ -178,6 +181,20 @@ class Application:
             endpoint=settings.s3_sts_endpoint,
             seconds=settings.s3_credential_seconds,
         )
+
+    def _sign_in(self, settings: Settings) -> SignInService | None:
+        """Return what lets people in whom a provider identifies, if there is one."""
+        provider = build_identity_provider(
+            settings.oidc_issuer,
+            settings.oidc_client_id,
+            settings.oidc_client_secret.get_secret_value(),
+            scopes=settings.oidc_scopes,
+            name_claim=settings.oidc_name_claim,
+            groups_claim=settings.oidc_groups_claim,
+        )
+        if provider is None:
+            return None
+        return SignInService(self.store, self.access, provider, self.clock, settings.oidc_session_hours)
 
     def _task_handlers(self) -> Mapping[str, TaskHandler]:
         """Return who does which kind of task."""

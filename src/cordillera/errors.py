@@ -8,7 +8,7 @@
     │   ├── MetadataStoreBusyError
     │   ├── StorageUnavailableError
     │   ├── TargetUnreachableError
-    │   ├── ServerUnreachableError
+    │   ├── ServerUnreachableError, IdentityProviderError
     │   ├── RateLimitedError
     │   └── WaitTimeoutError
     └── TerminalError                the same call will fail again
@@ -142,6 +142,10 @@ class TargetUnreachableError(TransientError):
 
 class ServerUnreachableError(TransientError):
     """A Cordillera server could not be reached."""
+
+
+class IdentityProviderError(TransientError):
+    """The identity provider could not be reached, or does not answer as it should."""
 
 
 class RateLimitedError(TransientError):

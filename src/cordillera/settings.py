@@ -18,7 +18,7 @@ from cordillera.errors import InvalidConfigurationError, LakeNotFoundError
 from cordillera.spec.local_path import whole_path
 
 SETTINGS_FILE = "cordillera.toml"
-_SECRETS = {"s3_secret_key"}
+_SECRETS = {"s3_secret_key", "oidc_client_secret"}
 _SQLITE_PREFIXES = ("sqlite:///", "sqlite+pysqlite:///")
 
 
@@ -55,6 +55,19 @@ class Settings(BaseSettings):
     memory_limit: str = Field("1GB", description="Most memory a query may use before it spills to disk.")
     threads: int | None = Field(None, ge=1, description="Threads of the query engine; by default one a core.")
     lease_seconds: float = Field(60.0, gt=0, description="How long a worker holds a task without a sign of life.")
+    oidc_issuer: str = Field(
+        "", description="URL of the OpenID Connect provider that people sign in with; without it they paste API tokens."
+    )
+    oidc_client_id: str = Field("", description="What the lake is called there.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="Its secret there; none for a public client.")
+    oidc_scopes: str = Field("openid email profile", description="What is asked for, with spaces between.")
+    oidc_name_claim: str = Field(
+        "email", description="Claim that becomes a person's name, as user:NAME; email has to be verified there."
+    )
+    oidc_groups_claim: str = Field("groups", description="Claim that lists a person's groups, each as group:NAME.")
+    oidc_session_hours: int = Field(
+        12, ge=1, le=720, description="How long a sign-in lasts, and what the provider said of groups with it."
+    )
     audit_dataset: str = Field(
         "", description="Dataset that workers export the audit log into, every hour; by default none does."
     )

@@ -306,6 +306,8 @@ ROUTES: dict[str, Needs] = {
     "GET /jobs": OWN,
     "GET /jobs/{name:qualified}": OWN,
     "GET /login": PUBLIC,
+    "GET /login/begin": PUBLIC,
+    "GET /login/done": PUBLIC,
     "POST /login": PUBLIC,
     "POST /logout": OWN,
     "GET /metrics": lake(D),

@@ -83,7 +83,7 @@ class _Reasons:
     ) -> None:
         self._tx, self._principal, self._viewer, self._found = tx, principal, viewer, found
         self._wanted, self._tags, self._now = wanted, tags, now
-        self._above = {one.container: one.member for one in reversed(tx.memberships.above(principal))}
+        self._above = {one.container: one.member for one in reversed(tx.memberships.above(principal, now))}
 
     def all(self) -> Iterator[AccessReason]:
         """Yield them."""

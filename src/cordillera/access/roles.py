@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
@@ -37,7 +39,7 @@ class RoleService:
         membership = Membership(role, who, current().principal, now)
         with self._store.write() as tx:
             self._lookup.lake(tx, Privilege.ADMINISTER)
-            if who == role or who in {one.container for one in tx.memberships.above(role)}:
+            if who == role or who in {one.container for one in tx.memberships.above(role, now)}:
                 raise NotAllowedError(
                     f"{who} cannot be in {role}, which is in {who} already.", hint="Take that out first."
                 )
@@ -79,9 +81,9 @@ class RoleService:
         with self._store.read() as tx:
             if Privilege.ADMINISTER in self._lookup.authorizer.on_lake(tx):
                 return tx.memberships.containers(after, page_limit(limit))
-            return _own(tx, after)[: page_limit(limit)]
+            return _own(tx, after, self._clock.now())[: page_limit(limit)]
 
 
-def _own(tx: Transaction, after: str) -> list[str]:
-    above = tx.memberships.above(whole_principal(current().principal))
+def _own(tx: Transaction, after: str, now: datetime) -> list[str]:
+    above = tx.memberships.above(whole_principal(current().principal), now)
     return sorted({one.container for one in above if one.container > after})

@@ -21,6 +21,7 @@ from cordillera.spec.access import Privilege, whole_principal
 from cordillera.spec.texts import check_texts
 
 _PREFIX = "cdl_"
+_SESSION = "web session "
 _TOUCH_EVERY = timedelta(minutes=1)
 _ACCESS_TOKENS = "access-tokens"
 _ACCESS_TIME = timedelta(hours=1)
@@ -72,8 +73,8 @@ class AccessService:
         Raises:
             AccessDeniedError: If it is for another, and the caller does not administer the lake.
         """
-        if not name or len(name) > 120:
-            raise InvalidInputError("A token needs a name of 1 to 120 characters.")
+        if not name or len(name) > 120 or name.startswith(_SESSION):
+            raise InvalidInputError(f"A token needs a name of 1 to 120 characters, and not {_SESSION.strip()!r} first.")
         if days is not None and not 1 <= days <= 3650:
             raise InvalidInputError(f"A token cannot be valid for {days} days.", hint="Use 1 to 3650.")
         check_texts("token", name, principal=principal)
@@ -86,6 +87,23 @@ class AccessService:
             tx.tokens.insert(token)
             Trail(tx, now).audit("token.create", "token", token.name, {"principal": token.principal})
         return NewToken(token, secret)
+
+    def create_session(self, principal: str, lasts: timedelta) -> NewToken:
+        """Make a token for somebody's browser, in the place of his that have ended."""
+        secret, now = _PREFIX + secrets.token_urlsafe(32), self._clock.now()
+        token_id = self._clock.new_id()
+        token = Token(token_id, f"{_SESSION}{token_id}", principal, _hash(secret), now, now + lasts, None)
+        with self._store.write() as tx:
+            tx.tokens.forget_ended(principal, _SESSION, now)
+            tx.tokens.insert(token)
+        return NewToken(token, secret)
+
+    def end_session(self, secret: str) -> None:
+        """Make a browser's token useless; an API token that was pasted into the browser is not."""
+        with self._store.write() as tx:
+            token = tx.tokens.by_hash(_hash(secret))
+            if token is not None and token.name.startswith(_SESSION):
+                tx.tokens.delete(token.id)
 
     def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]:
         """Return a page of tokens: the caller's own, or everybody's for whoever administers the lake."""

@@ -17,7 +17,7 @@ from cordillera.errors import AccessDeniedError, AuthenticationError, InvalidCon
 COOKIE = "cordillera_token"
 """Holds a person's token: HttpOnly, SameSite=Strict."""
 
-_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/login", f"{ICEBERG}/oauth/tokens"})
+_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/login", "/login/begin", "/login/done", f"{ICEBERG}/oauth/tokens"})
 _ASSETS = "/static/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -208,12 +208,17 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Somebody's belonging to a group or a role; members can be groups and roles themselves."""
+    """Somebody's belonging to a group or a role; members can be groups and roles themselves.
+
+    Attributes:
+        expires_at: When it ends; None for never.
+    """
 
     container: str
     member: str
     added_by: str
     added_at: datetime
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

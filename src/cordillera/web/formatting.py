@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 _STEPS = (
     (timedelta(minutes=1), timedelta(seconds=1), "s"),
@@ -16,6 +17,11 @@ _STEPS = (
 _YEAR = timedelta(days=365)
 _BYTES = ("B", "kB", "MB", "GB", "TB", "PB")
 _WORD = re.compile(r"[^\W_]+")
+
+
+def host(url: str) -> str:
+    """Return where a URL leads: its host, and its port if it has one."""
+    return urlsplit(url).netloc
 
 
 def duration(length: timedelta) -> str:

@@ -209,6 +209,7 @@ def _templates() -> Environment:
     environment.filters.update(
         duration=formatting.duration,
         highlighted=formatting.highlighted,
+        host=formatting.host,
         level=level_of,
         number=formatting.number,
         plain=formatting.plain,

@@ -48,6 +48,11 @@ class SqlTokenRows:
         """Remove a token; False if there was none."""
         return self._session.write(sa.delete(tokens).where(tokens.c.id == token_id)) == 1
 
+    def forget_ended(self, principal: str, prefix: str, now: datetime) -> None:
+        """Remove a principal's tokens that have ended, of those whose name begins so."""
+        mine = sa.and_(tokens.c.principal == principal, tokens.c.name.startswith(prefix, autoescape=True))
+        self._session.write(sa.delete(tokens).where(mine, tokens.c.expires_at <= now))
+
     def touch(self, token_id: UUID, now: datetime) -> None:
         """Note that a token was used."""
         self._session.write(sa.update(tokens).where(tokens.c.id == token_id).values(last_used_at=now))

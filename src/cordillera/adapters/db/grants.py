@@ -37,10 +37,15 @@ _SAME = ("principal", "privilege", "kind", "securable_id", "tag_expression")
 _WIDE = sa.text("(grants.kind = 'lake' OR grants.tag_expression <> '')")
 
 
-def _above(principal: sa.BindParameter[str]) -> sa.CTE:
+def _lasting(now: sa.BindParameter[datetime]) -> sa.ColumnElement[bool]:
+    return sa.or_(memberships.c.expires_at.is_(None), memberships.c.expires_at > now)
+
+
+def _above(principal: sa.BindParameter[str], now: sa.BindParameter[datetime]) -> sa.CTE:
     """Return a principal with all groups and roles that it is in, also if one should be in itself."""
     found = sa.select(sa.cast(principal, memberships.c.container.type).label("principal")).cte("above", recursive=True)
-    return found.union(sa.select(memberships.c.container).join(found, memberships.c.member == found.c.principal))
+    mine = sa.and_(memberships.c.member == found.c.principal, _lasting(now))
+    return found.union(sa.select(memberships.c.container).join(found, mine))
 
 
 class SqlGrantRows:
@@ -124,9 +129,14 @@ class SqlMembershipRows:
         mine = sa.and_(memberships.c.container == container, memberships.c.member == member)
         return self._session.write(sa.delete(memberships).where(mine)) == 1
 
-    def above(self, principal: str) -> list[Membership]:
+    def delete_from(self, member: str, added_by: str) -> None:
+        """Take somebody out of everything that one has put him into."""
+        mine = sa.and_(memberships.c.member == member, memberships.c.added_by == added_by)
+        self._session.write(sa.delete(memberships).where(mine))
+
+    def above(self, principal: str, now: datetime) -> list[Membership]:
         """Return the memberships that make a principal what it is."""
-        return MEMBERSHIP.all(self._session, _MEMBERSHIPS_ABOVE, {"principal": principal})
+        return MEMBERSHIP.all(self._session, _MEMBERSHIPS_ABOVE, {"principal": principal, "now": now})
 
     def members(self, container: str, after: str, limit: int) -> list[Membership]:
         """Return a container's own members by name behind ``after``."""
@@ -187,8 +197,8 @@ def forget_securable(session: Session, securable_id: Any) -> None:
 
 
 def _viewer_query() -> sa.Select[Any]:
-    above = _above(sa.bindparam("principal", type_=sa.Text))
     now = sa.bindparam("now", type_=grants.c.granted_at.type)
+    above = _above(sa.bindparam("principal", type_=sa.Text), now)
     mine = sa.and_(
         grants.c.principal == above.c.principal,
         _WIDE,
@@ -198,7 +208,10 @@ def _viewer_query() -> sa.Select[Any]:
 
 
 _VIEWER = _viewer_query()
-_ABOVE = _above(sa.bindparam("principal", type_=sa.Text))
+_NOW = sa.bindparam("now", type_=memberships.c.added_at.type)
+_ABOVE = _above(sa.bindparam("principal", type_=sa.Text), _NOW)
 _MEMBERSHIPS_ABOVE = (
-    MEMBERSHIP.select().join(_ABOVE, memberships.c.member == _ABOVE.c.principal).order_by(*memberships.primary_key)
+    MEMBERSHIP.select()
+    .join(_ABOVE, sa.and_(memberships.c.member == _ABOVE.c.principal, _lasting(_NOW)))
+    .order_by(*memberships.primary_key)
 )

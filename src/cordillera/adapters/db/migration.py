@@ -35,6 +35,7 @@ REVISIONS = (
     "0016",
     "0015",
     "0018",
+    "0019",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

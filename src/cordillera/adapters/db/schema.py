@@ -446,6 +446,7 @@ memberships = Table(
     Column("member", Name, primary_key=True),
     Column("added_by", Text, nullable=False),
     Column("added_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
     _index("ix_memberships_member", "member", "container"),
 )
 

@@ -39,6 +39,9 @@ class TokenRows(Protocol):
     def delete(self, token_id: UUID) -> bool:
         """Remove a token; False if there was none."""
 
+    def forget_ended(self, principal: str, prefix: str, now: datetime) -> None:
+        """Remove a principal's tokens that have ended, of those whose name begins so."""
+
     def touch(self, token_id: UUID, now: datetime) -> None:
         """Note that a token was used."""
 

@@ -54,7 +54,10 @@ class MembershipRows(Protocol):
     def delete(self, container: str, member: str) -> bool:
         """Remove a member; False if it was none."""
 
-    def above(self, principal: str) -> list[Membership]:
+    def delete_from(self, member: str, added_by: str) -> None:
+        """Take somebody out of everything that one has put him into."""
+
+    def above(self, principal: str, now: datetime) -> list[Membership]:
         """Return the memberships that make a principal what it is: its own, those of its containers, and so on."""
 
     def members(self, container: str, after: str, limit: int) -> list[Membership]:
