@@ -14,6 +14,7 @@ from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.access.credentials import CredentialService
 from cordillera.access.explanations import ExplanationService
 from cordillera.access.grants import GrantService
+from cordillera.access.narrowing import Narrowing
 from cordillera.access.policy_tags import PolicyTagService
 from cordillera.access.requests import AccessRequestService
 from cordillera.access.roles import RoleService
@@ -147,12 +148,12 @@ class Application:
             clock,
         )
         securables = Securables(lookup, self.authorizer)
-        self.grants = GrantService(store, securables, self.authorizer, clock)
+        self.grants = GrantService(store, securables, self.authorizer, Narrowing(tables), clock)
         self.access_requests = AccessRequestService(store, securables, self.authorizer, clock)
         self.approval_rules = ApprovalRuleService(store, lookup, clock)
         self.explanations = ExplanationService(store, securables, self.authorizer, clock)
         self.roles = RoleService(store, lookup, clock)
-        self.policy_tags = PolicyTagService(store, securables, clock)
+        self.policy_tags = PolicyTagService(store, securables, tables, clock)
         self.statistics = StatisticsService(store, catalog, tables, self.commits, clock)
         self.maintenance = MaintenanceService(store, catalog, tables, self.commits, clock)
         self.maintenance_policies = MaintenancePolicyService(

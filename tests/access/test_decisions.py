@@ -64,7 +64,15 @@ grants = st.tuples(
     objects,
     st.one_of(st.none(), expressions),
     st.sampled_from([None, -1, 1]),  # seconds after now when it ends
+    st.sampled_from(["", "rows", "masked", "clear", "tagged"]),  # how a grant to read is narrowed
 )
+NARROWED: dict[str, dict[str, Any]] = {
+    "": {},
+    "rows": {"row_filter": "id > 1"},
+    "masked": {"masks": {"other": "null"}},
+    "clear": {"masks": {"COLUMN": "clear"}},
+    "tagged": {"tag_masks": {"kind = 'pii'": "hash"}},
+}
 worlds = st.fixed_dictionaries(
     {
         "owners": st.fixed_dictionaries({name: st.sampled_from(OWNERS) for name in (*SPACES, *DATASETS)}),
@@ -76,6 +84,7 @@ worlds = st.fixed_dictionaries(
         "tags": st.dictionaries(
             st.tuples(st.sampled_from([*SPACES, *DATASETS]), st.sampled_from(NAMES)), st.sampled_from(VALUES)
         ),
+        "masked": st.sets(st.sampled_from(DATASETS), max_size=2),  # those with a column that a policy tag masks
         "deleted": st.sets(st.sampled_from(DATASETS), max_size=1),
         "requests": st.dictionaries(
             st.sampled_from([*SPACES, *DATASETS]), st.tuples(st.sampled_from(PRINCIPALS), st.sampled_from(PRINCIPALS))
@@ -98,6 +107,11 @@ class World:
         """Return a principal that no other example has."""
         return f"{principal}_{self.mark}"
 
+    def __post_init__(self) -> None:
+        """Let there be one grant of a principal, a privilege, an object and an expression: the last that is given."""
+        same = {(one[0], one[1], one[2], describe(one[3]) if one[3] else ""): one for one in self.given["grants"]}
+        self.given["grants"] = list(same.values())
+
     # --- the model -----------------------------------------------------------------------------------------------
 
     def closure(self, principal: str) -> set[str]:
@@ -115,11 +129,18 @@ class World:
             return set(Privilege)
         tags = self.tags(name)
         held: set[Privilege] = set()
-        for who, privilege, on, expression, ends in self.given["grants"]:
+        for who, privilege, on, expression, ends, how in self.given["grants"]:
             fits = expression is None or ("." in name and fulfils(tags, expression))
             if who in mine and on in inside_of and fits and ends != -1:
-                held |= implied_by(privilege)
+                wide = privilege is not Privilege.READ or self.shows_all(how, name)
+                held |= implied_by(privilege) - (set() if wide else {Privilege.READ})
         return held
+
+    def shows_all(self, how: str, name: str) -> bool:
+        """Tell whether a grant to read shows every row and column of a dataset as it is."""
+        if "." not in name:
+            return not how
+        return how == "clear" or (name not in self.given["masked"] and how in ("", "tagged"))
 
     # --- the database --------------------------------------------------------------------------------------------
 
@@ -137,16 +158,18 @@ class World:
             self.datasets[name] = gone
         for container, member in self.given["members"]:
             tx.memberships.put(Membership(self.whom(container), self.whom(member), "x", NOW))
-        for who, privilege, on, expression, ends in self.given["grants"]:
+        for who, privilege, on, expression, ends, how in self.given["grants"]:
             kind, securable_id = self._place(on)
             ends_at = None if ends is None else NOW + timedelta(seconds=ends)
             text = describe(expression) if expression is not None else ""
-            stored = tx.grants.find(self.whom(who), privilege, kind, securable_id, text)
-            if stored and (stored.expires_at is None or (ends_at and stored.expires_at > ends_at)):
-                continue  # the same twice: the model counts either, so the longer one stays
-            tx.grants.put(
-                Grant(uuid4(), self.whom(who), privilege, kind, securable_id, "", text, False, "x", NOW, ends_at, "")
+            given = Grant(
+                uuid4(), self.whom(who), privilege, kind, securable_id, "", text, False, "x", NOW, ends_at, ""
             )
+            narrowing = NARROWED[how] if privilege is Privilege.READ else {}
+            tx.grants.put(replace(given, **narrowing))
+        for name in self.given["masked"]:
+            kind, securable_id = self._place(name)
+            tx.policy_tags.put(PolicyTag(kind, securable_id, "", "column", "kind", "pii", "x", NOW, "hash"))
         for (on, name), value in self.given["tags"].items():
             kind, securable_id = self._place(on)
             tx.policy_tags.put(PolicyTag(kind, securable_id, "", "", name, value, "x", NOW))

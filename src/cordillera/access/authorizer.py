@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from uuid import UUID
 
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
-from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer, implied_by, whole_principal
+from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer, whole_principal
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
 from cordillera.spec.catalog import Dataset, Namespace, View
+from cordillera.spec.row_access import EffectiveTags, GrantedRows, RowAccess
 from cordillera.spec.subscription import Target
 
 _NOWHERE = UUID(int=1)
@@ -58,6 +60,10 @@ class GrantAuthorizer:
         """Return the privileges held on a dataset or a view."""
         return self.held_on_dataset(tx, self.viewer(tx), dataset, namespace)
 
+    def rows(self, tx: Transaction, dataset: Dataset) -> RowAccess | None:
+        """Return what is shown of a dataset's rows; None for all."""
+        return self.rows_shown(tx, self.viewer(tx), dataset)
+
     def on_target(self, tx: Transaction, target: Target | None) -> frozenset[Privilege]:
         """Return the privileges held on a target."""
         return self.held_on_target(tx, self.viewer(tx), target)
@@ -83,22 +89,34 @@ class GrantAuthorizer:
         """Return the privileges that a viewer holds on a dataset; or on a view, which no tag expression is about."""
         if viewer is None or viewer.on_lake == _ALL:
             return _NOTHING if dataset is None else _ALL
+        reach = self._reach(tx, viewer, dataset, namespace)
+        return _NOTHING if dataset is None else reach.held(viewer, dataset)
+
+    def rows_shown(self, tx: Transaction, viewer: Viewer | None, dataset: Dataset) -> RowAccess | None:
+        """Return what a viewer sees of a dataset's rows if he does not see all of it; None if he does."""
+        if viewer is None or viewer.on_lake == _ALL:
+            return None
+        reach = self._reach(tx, viewer, dataset, dataset.namespace)
+        if Privilege.READ in reach.held(viewer, dataset):
+            return None
+        return RowAccess(dataset.full_name, dataset.owner, tuple(reach.reading(viewer)))
+
+    def _reach(self, tx: Transaction, viewer: Viewer, dataset: Dataset | View | None, namespace: str) -> _Reach:
+        """Return what reaches an object, found by the same work for one that is not there."""
         parent = tx.namespaces.get(namespace)
         ids = (dataset.id if dataset else _NOWHERE, parent.id if parent else _NOWHERE)
-        granted = tx.grants.held(viewer, ids)
-        tags = tx.policy_tags.effective(*ids) if viewer.conditional else {}
-        if dataset is None:
-            return _NOTHING
-        if viewer.owns(dataset.owner) or (parent is not None and viewer.owns(parent.owner)):
-            return _ALL
+        granted, tags = tx.grants.held(viewer, ids), tx.policy_tags.effective(*ids)
+        owned = dataset is not None and (
+            viewer.owns(dataset.owner) or (parent is not None and viewer.owns(parent.owner))
+        )
         fulfilled = [
             one
             for one in viewer.conditional
             if isinstance(dataset, Dataset)
             and (one.kind is SecurableKind.LAKE or one.securable_id in ids)
-            and fulfils(tags, parse_tag_expression(one.tag_expression))
+            and fulfils(tags.dataset, parse_tag_expression(one.tag_expression))
         ]
-        return viewer.on_lake | _privileges(granted) | _privileges(fulfilled)
+        return _Reach(owned, (*granted, *fulfilled), tags)
 
     def held_on_target(self, tx: Transaction, viewer: Viewer | None, target: Target | None) -> frozenset[Privilege]:
         """Return the privileges that a viewer holds on a target."""
@@ -110,5 +128,34 @@ class GrantAuthorizer:
         return _ALL if viewer.owns(target.owner) else viewer.on_lake | _privileges(granted)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What reaches a dataset or a view, of what somebody has.
+
+    Attributes:
+        owned: Whether it, or its namespace, is his.
+        grants: His grants on it and its namespace, and those by tags that it fulfils.
+        tags: Its policy tags.
+    """
+
+    owned: bool
+    grants: tuple[Grant, ...]
+    tags: EffectiveTags
+
+    def held(self, viewer: Viewer, on: Dataset | View) -> frozenset[Privilege]:
+        """Return the privileges held. Who reads some rows, or some columns masked, does not hold the one to read."""
+        held = viewer.on_lake | _privileges(self.grants)
+        if self.owned or Privilege.ADMINISTER in held:
+            return _ALL
+        reading = self.reading(viewer)
+        reads = any(reading) if isinstance(on, View) else any(one.everything for one in reading)
+        return held - {Privilege.READ} | ({Privilege.READ} if reads else _NOTHING)
+
+    def reading(self, viewer: Viewer) -> list[GrantedRows]:
+        """Return what each grant to read shows."""
+        reading = [one for one in (*viewer.reading, *self.grants) if one.privilege is Privilege.READ]
+        return [GrantedRows.by(one, self.tags) for one in reading]
+
+
 def _privileges(granted: Iterable[Grant]) -> frozenset[Privilege]:
-    return frozenset().union(*(implied_by(one.privilege) for one in granted))
+    return frozenset().union(*(one.privileges for one in granted))

@@ -23,6 +23,9 @@ from cordillera.spec.access import (
     whole_principal,
 )
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
+from cordillera.spec.catalog import Dataset
+from cordillera.spec.masks import Mask
+from cordillera.spec.row_access import EffectiveTags, GrantedRows
 
 _MOST_GRANTS = 1000
 
@@ -53,18 +56,23 @@ class ExplanationService:
             if whom != whole_principal(current().principal):
                 self._securables.require(tx, found, Privilege.ADMINISTER)
             viewer = self._authorizer.viewer_of(tx, whom)
-            allowed = privilege in self._securables.held(tx, viewer, found)
-            tags = self._tags(tx, found)
+            held = privilege in self._securables.held(tx, viewer, found)
+            narrowed = not held and privilege is Privilege.READ and self._reads_rows(tx, viewer, found)
+            allowed, tags = held or narrowed, self._tags(tx, found)
             reasons = list(_Reasons(tx, whom, viewer, found, privilege, tags, self._clock.now()).all())
         if allowed and not any(one.holds for one in reasons):
             inside = "a dataset in it may be discovered"
             reasons.append(AccessReason(True, (whom,), Privilege.DISCOVER, str(on), "", None, inside))
         ordered = sorted(reasons, key=lambda one: not one.holds)
-        return AccessExplanation(whom, privilege, str(on), allowed, tags, tuple(ordered))
+        return AccessExplanation(whom, privilege, str(on), allowed, narrowed, tags.dataset, tuple(ordered))
 
-    def _tags(self, tx: Transaction, found: FoundSecurable) -> Mapping[str, str]:
+    def _reads_rows(self, tx: Transaction, viewer: Viewer, found: FoundSecurable) -> bool:
+        rows = self._authorizer.rows_shown(tx, viewer, found.object) if isinstance(found.object, Dataset) else None
+        return rows is not None and bool(rows.granted)
+
+    def _tags(self, tx: Transaction, found: FoundSecurable) -> EffectiveTags:
         if found.namespace_id is None or found.on.kind is SecurableKind.VIEW:
-            return {}
+            return EffectiveTags()
         return tx.policy_tags.effective(found.id, found.namespace_id)
 
 
@@ -78,7 +86,7 @@ class _Reasons:
         viewer: Viewer,
         found: FoundSecurable,
         wanted: Privilege,
-        tags: Mapping[str, str],
+        tags: EffectiveTags,
         now: datetime,
     ) -> None:
         self._tx, self._principal, self._viewer, self._found = tx, principal, viewer, found
@@ -95,6 +103,7 @@ class _Reasons:
         for grant in self._tx.grants.page(principals=principals, securable_ids=ids, limit=_MOST_GRANTS):
             problem = self._problem(grant)
             note = problem or f"granted by {grant.granted_by}{f': {grant.reason}' if grant.reason else ''}"
+            shown = self._shown(grant)
             yield AccessReason(
                 not problem,
                 self._via(grant.principal),
@@ -103,7 +112,17 @@ class _Reasons:
                 grant.tag_expression,
                 grant.expires_at,
                 note,
+                grant.row_filter,
+                shown,
             )
+
+    def _shown(self, grant: Grant) -> Mapping[str, str]:
+        """Return what a grant to read shows of columns in the place of their values; ``*`` is every other one."""
+        if grant.privilege is not Privilege.READ or not isinstance(self._found.object, Dataset):
+            return {}
+        rows = GrantedRows.by(grant, self._tags)
+        masks = {**rows.tagged, **rows.named, **({"*": rows.others} if rows.others is not Mask.CLEAR else {})}
+        return {column: mask.value for column, mask in masks.items() if mask is not Mask.CLEAR}
 
     def _problem(self, grant: Grant) -> str:
         """Return why a grant does not give the privilege; empty if it does."""
@@ -115,7 +134,7 @@ class _Reasons:
             return ""
         if self._found.on.kind is not SecurableKind.DATASET:
             return "it is about the datasets inside with certain tags"
-        fulfilled = fulfils(self._tags, parse_tag_expression(grant.tag_expression))
+        fulfilled = fulfils(self._tags.dataset, parse_tag_expression(grant.tag_expression))
         return "" if fulfilled else "the dataset's policy tags do not fulfil it"
 
     def _via(self, holder: str) -> tuple[str, ...]:

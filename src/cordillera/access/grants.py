@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.access.narrowing import Narrowing
 from cordillera.access.requests import note_revoked
 from cordillera.access.securables import FoundSecurable, Securables
 from cordillera.access.telling import told
@@ -30,6 +31,7 @@ from cordillera.spec.access import (
     whole_principal,
 )
 from cordillera.spec.access_tags import describe, parse_tag_expression
+from cordillera.spec.masks import Mask, parse_mask
 from cordillera.spec.texts import check_texts
 
 
@@ -40,11 +42,20 @@ class GrantService:
         store: Keeps grants.
         securables: Finds what they are on.
         authorizer: Knows who holds what.
+        narrowing: Knows which rows and columns there are.
         clock: Time and ids.
     """
 
-    def __init__(self, store: MetadataStore, securables: Securables, authorizer: GrantAuthorizer, clock: Clock) -> None:
-        self._store, self._securables, self._authorizer, self._clock = store, securables, authorizer, clock
+    def __init__(
+        self,
+        store: MetadataStore,
+        securables: Securables,
+        authorizer: GrantAuthorizer,
+        narrowing: Narrowing,
+        clock: Clock,
+    ) -> None:
+        self._store, self._securables, self._authorizer = store, securables, authorizer
+        self._narrowing, self._clock = narrowing, clock
 
     def grant(
         self,
@@ -56,6 +67,9 @@ class GrantService:
         grant_option: bool = False,
         expires_at: datetime | None = None,
         reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> Grant:
         """Give somebody a privilege, or renew what he has.
 
@@ -67,11 +81,15 @@ class GrantService:
             grant_option: Whether he may grant it on.
             expires_at: When it ends.
             reason: What for.
+            row_filter: SQL condition on the rows of the dataset that may be read.
+            masks: What is seen of the dataset's columns, by name; see ``cordillera.spec.masks``.
+            tag_masks: The same by tag expressions over the policy tags of columns.
 
         Raises:
             AccessDeniedError: If whoever acts does not administer the object, and may not grant this on; or somebody
                 else gave the grant that he would renew.
             InvalidInputError: If there can be no such grant.
+            UnknownColumnError: If the dataset has no column of a name.
             InvalidExpressionError: If the tag expression cannot be read.
             NotFoundError: If there is no such object.
         """
@@ -79,14 +97,18 @@ class GrantService:
         check_grantable(privilege, on)
         check_texts("grant on", str(on), purpose=reason)
         expression = _checked_tags(tags, on, grant_option)
+        wanted_masks = {column: parse_mask(mask).value for column, mask in (masks or {}).items()}
+        by_tags = {describe(parse_tag_expression(t)): parse_mask(mask).value for t, mask in (tag_masks or {}).items()}
         if expires_at is not None and (expires_at.tzinfo is None or expires_at <= now):
             raise InvalidInputError(f"A grant cannot end at {expires_at.isoformat()}.", hint="Give a time to come.")
         with self._store.write() as tx:
             found = self._securables.find(tx, on)
             wanted = Grant(
                 self._clock.new_id(), whom, privilege, on.kind, found.id, on.name, expression, grant_option,
-                current().principal, now, expires_at, reason,
+                current().principal, now, expires_at, reason, row_filter, wanted_masks, by_tags,
             )  # fmt: skip
+            if wanted.narrowed:
+                self._narrowing.check(tx, found, wanted)
             given = replace(wanted, expires_at=self._end_of(tx, found, wanted))
             tx.grants.put(given)
             stored = tx.grants.find(whom, privilege, on.kind, found.id, expression)
@@ -190,7 +212,10 @@ class GrantService:
             wanted.principal, wanted.privilege, wanted.kind, wanted.securable_id, wanted.tag_expression
         )
         others = stored is not None and stored.granted_by != wanted.granted_by
-        if not mine or others:  # whoever may grant on could end, by renewing it, what others gave
+        unmasks = Mask.CLEAR in (*wanted.masks.values(), *wanted.tag_masks.values())
+        if (
+            not mine or others or unmasks
+        ):  # whoever may grant on could end, by renewing it, what others gave; or undo masks
             self._securables.require(tx, found, Privilege.ADMINISTER)
         if any(one.expires_at is None for one in mine):
             return wanted.expires_at

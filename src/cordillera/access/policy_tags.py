@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from cordillera.access.narrowing import check_mask
 from cordillera.access.securables import FoundSecurable, Securables
 from cordillera.catalog.lookup import meant_version
+from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.errors import InvalidInputError, NotFoundError, UnknownColumnError
@@ -12,6 +14,7 @@ from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import PolicyTag, Privilege, Securable, SecurableKind
 from cordillera.spec.access_tags import check_tag
 from cordillera.spec.catalog import Dataset
+from cordillera.spec.masks import Mask, parse_mask
 
 _TAGGED = (SecurableKind.NAMESPACE, SecurableKind.DATASET)
 
@@ -24,13 +27,14 @@ class PolicyTagService:
     Args:
         store: Keeps them.
         securables: Finds what they are on.
+        tables: Knows the columns of datasets.
         clock: Time.
     """
 
-    def __init__(self, store: MetadataStore, securables: Securables, clock: Clock) -> None:
-        self._store, self._securables, self._clock = store, securables, clock
+    def __init__(self, store: MetadataStore, securables: Securables, tables: TableService, clock: Clock) -> None:
+        self._store, self._securables, self._tables, self._clock = store, securables, tables, clock
 
-    def set(self, on: Securable, name: str, value: str, *, column: str = "") -> PolicyTag:
+    def set(self, on: Securable, name: str, value: str, *, column: str = "", mask: str = "") -> PolicyTag:
         """Label a namespace, a dataset or one of its columns.
 
         Args:
@@ -38,9 +42,11 @@ class PolicyTagService:
             name: The tag's name.
             value: Its value.
             column: The column; empty for the object as a whole.
+            mask: What is seen of the column by whoever has no grant that says otherwise; empty for its values.
 
         Raises:
             AccessDeniedError: If whoever acts does not administer the object.
+            InvalidInputError: If there is no such mask, or it is for no column, or does not fit it.
             InvalidNameError, InvalidExpressionError: If there can be no such tag.
             UnknownColumnError: If the dataset has no such column.
             NotFoundError: If there is no such object.
@@ -49,9 +55,12 @@ class PolicyTagService:
         now = self._clock.now()
         with self._store.write() as tx:
             found = self._administered(tx, on, column)
-            tag = PolicyTag(on.kind, found.id, on.name, column, name, value, current().principal, now)
+            if mask:
+                self._check_mask(tx, found, column, mask)
+            tag = PolicyTag(on.kind, found.id, on.name, column, name, value, current().principal, now, mask)
             tx.policy_tags.put(tag)
-            Trail(tx, now).audit("access.set_tag", on.kind, on.name, {"tag": name, "value": value, "column": column})
+            told = {"tag": name, "value": value, "column": column, **({"mask": mask} if mask else {})}
+            Trail(tx, now).audit("access.set_tag", on.kind, on.name, told)
         return tag
 
     def remove(self, on: Securable, name: str, *, column: str = "") -> None:
@@ -89,6 +98,15 @@ class PolicyTagService:
         if column:
             _check_column(tx, found, column)
         return found
+
+    def _check_mask(self, tx: Transaction, found: FoundSecurable, column: str, mask: str) -> None:
+        if not column or not isinstance(found.object, Dataset) or parse_mask(mask) is Mask.CLEAR:
+            raise InvalidInputError(
+                "Masks come with the policy tags of columns, and hide something.",
+                hint="Name a dataset, a column and a mask other than clear.",
+            )
+        schema = self._tables.load(meant_version(tx, found.object)).schema
+        check_mask(found.on.name, column, mask, (schema,))
 
 
 def _checked(on: Securable) -> Securable:

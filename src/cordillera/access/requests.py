@@ -333,7 +333,7 @@ def _leave_trail(tx: Transaction, request: AccessRequest, now: datetime, action:
 
 
 def _grant(tx: Transaction, request: AccessRequest, now: datetime, new_id: Callable[[], UUID]) -> None:
-    """Give what was approved; what somebody has for longer stays as it is."""
+    """Give what was approved; what somebody has for longer stays as it is, and rows and masks stay narrowed."""
     name = tx.access_requests.object_name(request) or request.securable_name
     for privilege in request.granted:
         same = (request.requester, privilege, request.kind, request.securable_id, "")
@@ -348,6 +348,8 @@ def _grant(tx: Transaction, request: AccessRequest, now: datetime, new_id: Calla
             grant_option=stored is not None and live and stored.grant_option, granted_by=_principal(), granted_at=now,
             expires_at=request.expires_at, reason=request.purpose,
         )  # fmt: skip
+        if stored is not None and live:
+            grant = replace(grant, row_filter=stored.row_filter, masks=stored.masks, tag_masks=stored.tag_masks)
         tx.grants.put(grant)
         Trail(tx, now).audit("access.grant", request.kind, name, {**told(grant), "request": str(request.id)})
 

@@ -16,5 +16,8 @@ def told(grant: Grant) -> dict[str, Any]:
         "grant_option": grant.grant_option,
         "expires_at": grant.expires_at.isoformat() if grant.expires_at else "",
         "reason": grant.reason,
+        "row_filter": grant.row_filter,
+        "masks": dict(grant.masks),
+        "tag_masks": dict(grant.tag_masks),
     }
     return {name: value for name, value in told.items() if value}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from cordillera.context import current
 from cordillera.errors import (
+    AccessDeniedError,
     DatasetNotFoundError,
     DatasetVersionNotFoundError,
     InvalidInputError,
@@ -17,9 +18,18 @@ from cordillera.errors import (
 )
 from cordillera.ports.authorizer import Authorizer
 from cordillera.ports.metadata import Transaction
-from cordillera.spec.access import THE_LAKE, Privilege, Securable, SecurableKind, Viewer, check_held
+from cordillera.spec.access import (
+    THE_LAKE,
+    Privilege,
+    Securable,
+    SecurableKind,
+    Viewer,
+    check_held,
+    whole_principal,
+)
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace, View
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
+from cordillera.spec.row_access import RowAccess
 from cordillera.spec.subscription import Target
 
 _MAX_PAGE = 1000
@@ -31,11 +41,13 @@ class ResolvedDataset:
 
     Attributes:
         needed: The privileges that whoever looked it up needs for what he is about to do; a commit asks again.
+        rows: What is shown of its rows to whoever looked it up to read them; None for all.
     """
 
     dataset: Dataset
     version: DatasetVersion
     needed: tuple[Privilege, ...] = ()
+    rows: RowAccess | None = None
 
     @property
     def name(self) -> str:
@@ -98,7 +110,7 @@ class Lookup:
         held = self.authorizer.on_dataset(tx, found, ref.namespace)
         if found is None or Privilege.DISCOVER not in held:
             raise self._no_dataset(tx, ref)
-        self._check(found, held, needed)
+        self._check(tx, found, held, needed)
         return found
 
     def resolve(self, tx: Transaction, ref: DatasetRef, *needed: Privilege) -> ResolvedDataset:
@@ -110,6 +122,27 @@ class Lookup:
         """
         dataset = self.dataset(tx, ref, *needed)
         return ResolvedDataset(dataset, meant_version(tx, dataset, ref.version), needed)
+
+    def readable(self, tx: Transaction, ref: DatasetRef) -> ResolvedDataset:
+        """Return what a reference means, and what whoever acts sees of its rows. Nothing else may tell him of them.
+
+        Raises:
+            DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
+            AccessDeniedError: If he may not read any.
+        """
+        found = self.resolve(tx, ref)
+        return replace(found, rows=self.rows(tx, found.dataset))
+
+    def rows(self, tx: Transaction, dataset: Dataset) -> RowAccess | None:
+        """Return what whoever acts sees of the rows of a dataset that he knows of; None for all.
+
+        Raises:
+            AccessDeniedError: If he may not read any.
+        """
+        rows = self.authorizer.rows(tx, dataset)
+        if rows is not None and not rows.granted:
+            self._check(tx, dataset, frozenset(), (Privilege.READ,))
+        return rows
 
     def present(self, tx: Transaction, target: ResolvedDataset) -> ResolvedDataset:
         """Return a dataset version as it is now, whatever it is called by now.
@@ -127,7 +160,7 @@ class Lookup:
         held = self.authorizer.on_dataset(tx, dataset, dataset.namespace)
         if Privilege.DISCOVER not in held:
             raise self._no_dataset(tx, target.dataset.ref(None))
-        self._check(dataset, held, target.needed)
+        self._check(tx, dataset, held, target.needed)
         return ResolvedDataset(dataset, version, target.needed)
 
     def new_owner(self, tx: Transaction, namespace: Namespace, owner: str) -> str:
@@ -154,7 +187,7 @@ class Lookup:
         Raises:
             AccessDeniedError: If he does not.
         """
-        self._check(dataset, self.held(tx, dataset), needed)
+        self._check(tx, dataset, self.held(tx, dataset), needed)
 
     def target(self, tx: Transaction, name: str, *needed: Privilege) -> Target:
         """Return a target by name.
@@ -171,8 +204,14 @@ class Lookup:
         check_held(held, needed, on, principal=current().principal, owner=found.owner)
         return found
 
-    def _check(self, dataset: Dataset, held: frozenset[Privilege], needed: Iterable[Privilege]) -> None:
+    def _check(
+        self, tx: Transaction, dataset: Dataset, held: frozenset[Privilege], needed: Collection[Privilege]
+    ) -> None:
         on = Securable(SecurableKind.DATASET, dataset.full_name)
+        if Privilege.READ in needed and Privilege.READ not in held:
+            rows = self.authorizer.rows(tx, dataset)
+            if rows is not None and rows.granted:
+                raise _only_rows(on)
         check_held(held, needed, on, principal=current().principal, owner=dataset.owner)
 
     def view(self, tx: Transaction, ref: DatasetRef, *needed: Privilege, lock: bool = False) -> View:
@@ -212,6 +251,17 @@ class Lookup:
             if similar
             else "List datasets with: cordillera dataset list.",
         )
+
+
+def _only_rows(on: Securable) -> AccessDeniedError:
+    """Return the error for somebody who may see rows through filters and masks, and wants what they do not work on."""
+    who = whole_principal(current().principal)
+    return AccessDeniedError(
+        f"{who} may read {on.described} through row filters and masks only: not its files, nor what tells of them, nor "
+        "change rows by what is in them.",
+        hint=f"Read its rows through the server: cordillera dataset read {on.name}, SQL, or Dataset.scan().",
+        details={"principal": who, "privilege": Privilege.READ.value, "on": str(on)},
+    )
 
 
 def meant_version(tx: Transaction, dataset: Dataset, number: int | None = None) -> DatasetVersion:

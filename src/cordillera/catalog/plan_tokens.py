@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from cordillera.catalog.lake_keys import lake_key
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 
@@ -47,14 +47,7 @@ class PlanTokens:
         return content
 
     def _key(self) -> bytes:
-        with self._store.read() as tx:
-            key = tx.signing_keys.get(_PURPOSE)
-        if key is None:
-            with self._store.write() as tx:  # of several that make a key at once, the first one's is taken
-                tx.signing_keys.insert(_PURPOSE, secrets.token_urlsafe(32), self._clock.now())
-                key = tx.signing_keys.get(_PURPOSE)
-            assert key is not None, "there is a key now"
-        return key.encode()
+        return lake_key(self._store, self._clock, _PURPOSE).encode()
 
 
 def _mac(key: bytes, packed: bytes) -> bytes:

@@ -18,23 +18,29 @@ from cordillera.catalog.views import ViewService, lake_name
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import QueryEngine, Relation
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.expression import columns_used, pruning_expression
 from cordillera.spec.names import DatasetRef
 from cordillera.spec.query import Query, dataset_names, fold_constants, parse_query
+from cordillera.spec.row_access import RowView
 from cordillera.spec.view_query import expand_views
 from cordillera.table.live_files import LruCache
 
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """A dataset that a query reads, and the moment and schema it is read at."""
+    """A dataset that a query reads, the moment and schema it is read at, and what is shown of it if not all is."""
 
     target: ResolvedDataset
     as_of: AsOf
     schema: Schema
+    view: RowView | None
+
+    @property
+    def told(self) -> Schema:
+        """The columns whose statistics may be asked about."""
+        return self.schema if self.view is None else self.view.clear_schema
 
 
 class QueryService:
@@ -75,7 +81,10 @@ class QueryService:
             AccessDeniedError: If it names something, or reads it by way of a view, that whoever asks may not read.
         """
         sql, inputs = self._inputs(sql, as_of or {})
-        states = tuple((ref, one.target.version.id, one.schema.schema_id) for ref, one in inputs.items())
+        states = tuple(
+            (ref, one.target.version.id, one.schema.schema_id, tuple(field.name for field in one.schema.fields))
+            for ref, one in inputs.items()
+        )
         parsed = self._parsed.get((sql, states), lambda: parse_query(sql, lambda ref: inputs[ref].schema))
         query = parsed.bind(parameters or {})
         filters = self._fold([one.condition or exp.true() for one in query.inputs])
@@ -97,19 +106,21 @@ class QueryService:
     def schema_of(self, ref: DatasetRef) -> Schema:
         """Return the current schema of a dataset, for a query that reads it."""
         with self._store.read() as tx:
-            version = self._lookup.resolve(tx, ref, Privilege.READ).version
-        return self._tables.load(version).schema
+            target = self._lookup.readable(tx, ref)
+        return self._input(target, None).schema
 
     def _inputs(self, sql: str, moments: Mapping[str, AsOf]) -> tuple[str, dict[DatasetRef, _Input]]:
         """Return a query without views, and the datasets that it reads."""
         with self._store.read() as tx:  # one for all: no commit, also not to several datasets, happens in between
             sql = self._expanded(tx, sql)
-            targets = {ref: self._lookup.resolve(tx, ref, Privilege.READ) for ref in self._names(sql)}
+            targets = {ref: self._lookup.readable(tx, ref) for ref in self._names(sql)}
             pinned = {ref: _pinned(tx, found.version, moments.get(ref.full_name)) for ref, found in targets.items()}
-        return sql, {
-            ref: _Input(target, pinned[ref], self._tables.schema_then(target.name, target.version, pinned[ref]))
-            for ref, target in targets.items()
-        }
+        return sql, {ref: self._input(target, pinned[ref]) for ref, target in targets.items()}
+
+    def _input(self, target: ResolvedDataset, as_of: AsOf) -> _Input:
+        schema = self._tables.schema_then(target.name, target.version, as_of)
+        view = None if target.rows is None else self._tables.view(target.version, target.rows, schema)
+        return _Input(target, as_of, schema if view is None else view.schema, view)
 
     def _expanded(self, tx: Transaction, sql: str) -> str:
         if not any(self._views.readable(tx, ref) for ref in self._names(sql)):
@@ -129,8 +140,8 @@ class QueryService:
         return [value if isinstance(value, bool | int | str | date) else None for value in values]
 
     def _read(self, one: _Input, columns: Sequence[str], condition: exp.Expr) -> pa.RecordBatchReader:
-        pruning, used = pruning_expression(condition, one.schema), columns_used(condition, one.schema)
-        return self._tables.candidates(one.target.name, one.target.version, columns, pruning, used, one.as_of)
+        pruning, used = pruning_expression(condition, one.told), columns_used(condition, one.told)
+        return self._tables.candidates(one.target.name, one.target.version, columns, pruning, used, one.as_of, one.view)
 
 
 def _pinned(tx: Transaction, version: DatasetVersion, as_of: AsOf) -> AsOf:

@@ -186,6 +186,16 @@ class CatalogService:
         with self._store.read() as tx:
             return self._lookup.resolve(tx, ref, needed, *further)
 
+    def readable(self, name: str) -> ResolvedDataset:
+        """Return a dataset by name, and what is shown of its rows to whoever acts; see ``Lookup.readable``.
+
+        Raises:
+            DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
+            AccessDeniedError: If he may not read any.
+        """
+        with self._store.read() as tx:
+            return self._lookup.readable(tx, parse_dataset_ref(name))
+
     def present(self, target: ResolvedDataset) -> ResolvedDataset:
         """Return a dataset version as it is now; see ``Lookup.present``."""
         with self._store.read() as tx:

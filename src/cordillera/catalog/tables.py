@@ -8,9 +8,10 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.schema import Schema
 
+from cordillera.catalog.lake_keys import lake_key
 from cordillera.errors import SnapshotNotFoundError
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.scan_observer import ScanObserver
@@ -19,6 +20,7 @@ from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.refs import RefKind, commits_between, find_ref
+from cordillera.spec.row_access import RowAccess, RowView
 from cordillera.spec.sort_order import describe_sort_order
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.change_feed import ChangeFeed
@@ -27,13 +29,15 @@ from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile, LruCache
 from cordillera.table.metadata_encoding import MetadataEncoder
 from cordillera.table.reader import ReadOptions
-from cordillera.table.scan import Scan, check_selection, plan, stream, stream_candidates
+from cordillera.table.row_view import ShownRows
+from cordillera.table.scan import Scan, check_selection, filtered, plan, stream, stream_candidates
 from cordillera.table.scan_report import ScanReporter
 
 _METADATA_FILES_PROPERTY = "write.metadata.previous-versions-max"
 METADATA_FILES_KEPT = 100
 """Earlier metadata files that stay readable by path, for engines that hold an older pointer, unless the table's
 property ``write.metadata.previous-versions-max`` says otherwise."""
+_HASHES = "hashes"
 _SNAPSHOTS = 60_000
 """How many snapshots the table metadata kept in memory have together; about 2 kB each, and half of it is shared."""
 
@@ -145,6 +149,7 @@ class TableService:
         columns: Sequence[str] | None = None,
         where: str | None = None,
         as_of: AsOf = None,
+        rows: RowAccess | None = None,
     ) -> pa.RecordBatchReader:
         """Stream rows in bounded memory.
 
@@ -155,13 +160,23 @@ class TableService:
             where: SQL condition on the rows.
             as_of: The moment to read the table as of; it is read under the schema it had then. A branch has the
                 current schema.
+            rows: What is shown to whoever asks; None for all.
 
         Raises:
             UnknownColumnError, InvalidExpressionError, SnapshotNotFoundError, InvalidInputError: As their names say.
+            AccessDeniedError: If what is shown cannot be told.
         """
         metadata = self.load(version)
         snapshot = self.snapshot(name, version, as_of)
         schema = self.schema_then(name, version, as_of)
+        if rows is not None:
+            view = self.view(version, rows, schema)
+            row_filter = parse_row_filter(where, view.schema, view.clear_schema) if where else None
+            chosen = check_selection(columns, view.schema, name)
+            needed = tuple(dict.fromkeys((*chosen, *(row_filter.columns if row_filter else ()))))
+            pruning, used = (row_filter.pruning, row_filter.columns) if row_filter else (AlwaysTrue(), ())
+            shown_rows = self.candidates(name, version, needed, pruning, used, as_of, view)
+            return filtered(self.io, shown_rows, chosen, row_filter)
         row_filter = parse_row_filter(where, schema) if where else None
         scan = Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter)
         files = plan(self.io, scan)
@@ -189,6 +204,7 @@ class TableService:
         pruning: BooleanExpression,
         used: Sequence[str],
         as_of: AsOf = None,
+        view: RowView | None = None,
     ) -> pa.RecordBatchReader:
         """Stream the rows that statistics do not rule out for an expression; others may be among them.
 
@@ -199,12 +215,30 @@ class TableService:
             pruning: What statistics can decide of the condition.
             used: The columns that the condition uses.
             as_of: The moment to read the table as of.
+            view: What is shown of the rows to whoever asks; then no others are among them.
         """
         schema, snapshot = self.schema_then(name, version, as_of), self.snapshot(name, version, as_of)
-        scan = Scan(self.load(version), snapshot, schema, tuple(columns))
+        read = columns
+        if view is not None:
+            read, pruning = tuple(dict.fromkeys((*columns, *view.columns))), And(view.pruning, pruning)
+            used = [one for one in used if one in view.clear]
+        scan = Scan(self.load(version), snapshot, schema, tuple(read))
         files = plan(self.io, scan, pruning)
         self.count_scan(version, snapshot, schema, pruning, used, files)
-        return stream_candidates(self.io, scan, pruning, files)
+        found = stream_candidates(self.io, scan, pruning, files)
+        return found if view is None else ShownRows(view, self.hash_key(), name).of(self.io, found, columns)
+
+    def view(self, version: DatasetVersion, rows: RowAccess, schema: Schema) -> RowView:
+        """Return what is shown of rows that are read under a schema.
+
+        Raises:
+            AccessDeniedError: If that cannot be told: grants name columns that are not there.
+        """
+        return rows.of(self.load(version).schemas, schema)
+
+    def hash_key(self) -> str:
+        """Return the key with which values are hashed that are masked so."""
+        return lake_key(self._store, self.io.clock, _HASHES)
 
     def count_scan(
         self,
@@ -262,6 +296,7 @@ class TableService:
         columns: Sequence[str] | None = None,
         where: str | None = None,
         net: bool = True,
+        rows: RowAccess | None = None,
     ) -> pa.RecordBatchReader:
         """Stream what changed between two moments, with images of both sides, under the schema of the later one.
 
@@ -273,16 +308,20 @@ class TableService:
             columns: Columns in the order wanted; None for all.
             where: SQL condition on the rows.
             net: One change for each row that differs; else those of every commit, one commit after the other.
+            rows: What is shown to whoever asks; None for all. A row that is not shown any more is a delete.
 
         Raises:
             UnknownColumnError, InvalidExpressionError, SnapshotNotFoundError, InvalidInputError: As their names say.
+            AccessDeniedError: If what is shown cannot be told.
             NotAllowedError: If every commit is wanted, and no chain of commits leads from one to the other.
         """
         metadata, schema = self.load(version), self.schema_then(name, version, upto)
         earlier, later = self._beginning(name, version, after), self.snapshot(name, version, upto)
-        row_filter = parse_row_filter(where, schema) if where else None
-        scan = Scan(metadata, later, schema, check_selection(columns, schema, name), row_filter)
-        feed = ChangeFeed(self.io, scan, earlier)
+        view = self.view(version, rows, schema) if rows is not None else None
+        visible, told = (schema, schema) if view is None else (view.schema, view.clear_schema)
+        row_filter = parse_row_filter(where, visible, told) if where else None
+        scan = Scan(metadata, later, schema, check_selection(columns, visible, name), row_filter)
+        feed = ChangeFeed(self.io, scan, earlier, None if view is None else ShownRows(view, self.hash_key(), name))
         return feed.net() if net else feed.commit_by_commit(commits_between(metadata, earlier, later, name))
 
     def _beginning(self, name: str, version: DatasetVersion, after: AsOf) -> IcebergSnapshot | None:

@@ -13,6 +13,7 @@ from cordillera.cli.output import Part, View, show, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
+from cordillera.errors import InvalidInputError
 
 app = typer.Typer(name="access", no_args_is_help=True, help="Who may do what, and why.")
 _VIEW: View = {
@@ -25,12 +26,15 @@ _VIEW: View = {
     "granted_at": "granted_at",
     "expires_at": "expires_at",
     "reason": "reason",
+    "row_filter": "row_filter",
+    "masks": lambda one: {**one.masks, **one.tag_masks},
 }
 _EXPLANATION: View = {
     "principal": "principal",
     "privilege": "privilege",
     "on": "on",
     "allowed": "allowed",
+    "narrowed": "narrowed",
     "tags": "tags",
 }
 _REASON: View = {
@@ -41,6 +45,8 @@ _REASON: View = {
     "tags": "tag_expression",
     "expires_at": "expires_at",
     "note": "note",
+    "row_filter": "row_filter",
+    "masks": "masks",
 }
 _OBJECT_HELP = "lake, namespace:NAME, NAMESPACE.DATASET, view:NAMESPACE.VIEW or target:NAME."
 Principal = Annotated[
@@ -51,6 +57,7 @@ Privilege = Annotated[
     typer.Argument(metavar="PRIVILEGE", help="discover, read, write, alter, create, external_use or administer."),
 ]
 Object = Annotated[str, typer.Argument(metavar="OBJECT", help=_OBJECT_HELP)]
+_MASK_HELP = "Of read: what is seen of a column: month, year, last4, hash, constant, null or hidden; or clear."
 Tags = Annotated[
     str,
     typer.Option(
@@ -64,7 +71,8 @@ Tags = Annotated[
     "grant",
     example=(
         "cordillera access grant role:analysts read namespace:sales --days 90 --reason 'quarterly report'\n"
-        "cordillera access grant role:analysts read lake --tags 'sensitivity in (public, internal)'"
+        "cordillera access grant role:analysts read lake --tags 'sensitivity in (public, internal)'\n"
+        "cordillera access grant role:eu read sales.orders --where \"region = 'EU'\" --mask email=hash"
     ),
 )
 def grant(
@@ -77,12 +85,30 @@ def grant(
         int | None, typer.Option("--days", min=1, help="For how long; for ever by default.", show_default=False)
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="What for.", show_default=False)] = "",
+    where: Annotated[
+        str,
+        typer.Option("--where", metavar="SQL", help="Of read: the dataset's rows it is about.", show_default=False),
+    ] = "",
+    mask: Annotated[list[str] | None, typer.Option("--mask", metavar="COLUMN=MASK", help=_MASK_HELP)] = None,
+    mask_tagged: Annotated[
+        list[str] | None,
+        typer.Option("--mask-tagged", metavar="EXPRESSION=MASK", help="The same for columns with such policy tags."),
+    ] = None,
 ) -> None:
     """Give somebody a privilege on an object and what is inside it, or renew what he has."""
     expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
     with open_lake() as lake:
         made = lake.backend.grant(
-            principal, privilege, object, tags=tags, grant_option=grant_option, expires_at=expires_at, reason=reason
+            principal,
+            privilege,
+            object,
+            tags=tags,
+            grant_option=grant_option,
+            expires_at=expires_at,
+            reason=reason,
+            row_filter=where,
+            masks=_masks("--mask", mask),
+            tag_masks=_masks("--mask-tagged", mask_tagged),
         )
     show_outcome(f"Granted {privilege} on {made.on} to {made.principal}.", made, _VIEW)
 
@@ -142,3 +168,12 @@ def explain(principal: Principal, privilege: Privilege, object: Object) -> None:
     with open_lake() as lake:
         found = lake.backend.explain_access(principal, privilege, object)
     show(found, _EXPLANATION, [Part("Reasons", found.reasons, _REASON)])
+
+
+def _masks(option: str, given: list[str] | None) -> dict[str, str]:
+    """Read masks; what they are for may have an equals sign itself, a mask has none."""
+    pairs = [one.rpartition("=") for one in given or ()]
+    incomplete = next((mask for what, _, mask in pairs if not what), None)
+    if incomplete is not None:
+        raise InvalidInputError(f"{option} {incomplete!r} is not complete.", hint="Write, for example, email=hash.")
+    return {what.strip(): mask.strip() for what, _, mask in pairs}

@@ -17,6 +17,7 @@ _VIEW: View = {
     "column": "column",
     "name": "name",
     "value": "value",
+    "mask": "mask",
     "set_by": "set_by",
     "set_at": "set_at",
 }
@@ -27,16 +28,29 @@ Column = Annotated[
 ]
 
 
-@command(app, "set", example="cordillera policy-tag set sales.orders sensitivity internal")
+@command(
+    app,
+    "set",
+    example=(
+        "cordillera policy-tag set sales.orders sensitivity internal\n"
+        "cordillera policy-tag set sales.orders sensitivity pii --column email --mask hash"
+    ),
+)
 def set_tag(
     object: Object,
     tag: Tag,
     value: Annotated[str, typer.Argument(metavar="VALUE", help="Its value.")],
     column: Column = "",
+    mask: Annotated[
+        str,
+        typer.Option(
+            "--mask", help="What is seen of the column by whoever has no grant that says otherwise.", show_default=False
+        ),
+    ] = "",
 ) -> None:
     """Label a namespace, a dataset or a column. Datasets have their namespace's labels, unless they have their own."""
     with open_lake() as lake:
-        made = lake.backend.set_policy_tag(object, tag, value, column=column)
+        made = lake.backend.set_policy_tag(object, tag, value, column=column, mask=mask)
     show_outcome(f"Set {tag} = {value} on {made.on}.", made, _VIEW)
 
 

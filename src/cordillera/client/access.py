@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -35,6 +36,9 @@ class LocalAccess:
         grant_option: bool = False,
         expires_at: datetime | None = None,
         reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> Grant:
         """Give somebody a privilege."""
         return self.app.grants.grant(
@@ -45,6 +49,9 @@ class LocalAccess:
             grant_option=grant_option,
             expires_at=expires_at,
             reason=reason,
+            row_filter=row_filter,
+            masks=masks,
+            tag_masks=tag_masks,
         )
 
     def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None:
@@ -80,9 +87,9 @@ class LocalAccess:
         """Return a page of the groups and roles that have members."""
         return self.app.roles.roles(after, limit)
 
-    def set_policy_tag(self, on: str, name: str, value: str, *, column: str = "") -> PolicyTag:
+    def set_policy_tag(self, on: str, name: str, value: str, *, column: str = "", mask: str = "") -> PolicyTag:
         """Label a namespace, a dataset or a column."""
-        return self.app.policy_tags.set(parse_securable(on), name, value, column=column)
+        return self.app.policy_tags.set(parse_securable(on), name, value, column=column, mask=mask)
 
     def remove_policy_tag(self, on: str, name: str, *, column: str = "") -> None:
         """Remove a label."""
@@ -108,6 +115,9 @@ class RemoteAccess:
         grant_option: bool = False,
         expires_at: datetime | None = None,
         reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> Grant:
         """Give somebody a privilege."""
         body = {
@@ -118,6 +128,9 @@ class RemoteAccess:
             "grant_option": grant_option,
             "expires_at": expires_at.isoformat() if expires_at else None,
             "reason": reason,
+            "row_filter": row_filter,
+            "masks": dict(masks or {}),
+            "tag_masks": dict(tag_masks or {}),
         }
         return self._server.post(Grant, f"{_ADDRESS}/grants", body)
 
@@ -156,9 +169,9 @@ class RemoteAccess:
         """Return a page of the groups and roles that have members."""
         return self._server.get(Page[str], f"{_ADDRESS}/roles", after=after, limit=limit).items
 
-    def set_policy_tag(self, on: str, name: str, value: str, *, column: str = "") -> PolicyTag:
+    def set_policy_tag(self, on: str, name: str, value: str, *, column: str = "", mask: str = "") -> PolicyTag:
         """Label a namespace, a dataset or a column."""
-        body = {"on": on, "name": name, "value": value, "column": column}
+        body = {"on": on, "name": name, "value": value, "column": column, "mask": mask}
         return self._server.post(PolicyTag, f"{_ADDRESS}/policy-tags", body)
 
     def remove_policy_tag(self, on: str, name: str, *, column: str = "") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from cordillera.client.backend import LakeBackend
@@ -28,6 +28,9 @@ class AccessControl:
         grant_option: bool = False,
         expires_at: datetime | None = None,
         reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> Grant:
         """Give somebody a privilege, or renew what he has.
 
@@ -40,13 +43,26 @@ class AccessControl:
             grant_option: Whether he may grant it on.
             expires_at: When it ends; a time with its zone.
             reason: What for.
+            row_filter: Of read on a dataset: SQL condition on the rows that may be read, like ``region = 'EU'``.
+            masks: What is seen of its columns, by name, in the place of their values: month, year, last4, hash,
+                constant, null or hidden; or clear, whatever their policy tags say.
+            tag_masks: The same by tag expressions over the policy tags of columns.
 
         Raises:
             AccessDeniedError: If you neither administer the object, nor may grant this on.
             InvalidInputError, NotFoundError: As their names say.
         """
         return self.backend.grant(
-            principal, privilege, on, tags=tags, grant_option=grant_option, expires_at=expires_at, reason=reason
+            principal,
+            privilege,
+            on,
+            tags=tags,
+            grant_option=grant_option,
+            expires_at=expires_at,
+            reason=reason,
+            row_filter=row_filter,
+            masks=masks,
+            tag_masks=tag_masks,
         )
 
     def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None:
@@ -93,9 +109,12 @@ class AccessControl:
             yield from page
             after = page[-1]
 
-    def set_policy_tag(self, on: str, name: str, value: str, *, column: str = "") -> PolicyTag:
-        """Label a namespace, a dataset or one of its columns, for grants that name the label."""
-        return self.backend.set_policy_tag(on, name, value, column=column)
+    def set_policy_tag(self, on: str, name: str, value: str, *, column: str = "", mask: str = "") -> PolicyTag:
+        """Label a namespace, a dataset or one of its columns, for grants that name the label.
+
+        With the label of a column may come a mask: what is seen of it by whoever has no grant that says otherwise.
+        """
+        return self.backend.set_policy_tag(on, name, value, column=column, mask=mask)
 
     def remove_policy_tag(self, on: str, name: str, *, column: str = "") -> None:
         """Remove a label."""

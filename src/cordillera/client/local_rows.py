@@ -41,8 +41,10 @@ class LocalRows:
         limit: int | None = None,
     ) -> pa.RecordBatchReader:
         """Stream rows of a dataset."""
-        found = self.app.catalog.dataset(name, Privilege.READ)
-        reader = self.app.tables.scan(found.name, found.version, columns=columns, where=where, as_of=as_of)
+        found = self.app.catalog.readable(name)
+        reader = self.app.tables.scan(
+            found.name, found.version, columns=columns, where=where, as_of=as_of, rows=found.rows
+        )
         return limited(reader, limit)
 
     def changes(
@@ -57,9 +59,16 @@ class LocalRows:
         limit: int | None = None,
     ) -> pa.RecordBatchReader:
         """Stream what changed in a dataset between two moments."""
-        found = self.app.catalog.dataset(name, Privilege.READ)
+        found = self.app.catalog.readable(name)
         reader = self.app.tables.change_feed(
-            found.name, found.version, after=after, upto=upto, columns=columns, where=where, net=net
+            found.name,
+            found.version,
+            after=after,
+            upto=upto,
+            columns=columns,
+            where=where,
+            net=net,
+            rows=found.rows,
         )
         return limited(reader, limit)
 

@@ -100,8 +100,10 @@ class OperationsService:
         with self._store.read() as tx:
             viewer = self._lookup.viewer(tx)
             found = tx.events.page(dataset=dataset, before=before, limit=limit, viewer=viewer)
-        everything = viewer is None or viewer.sees_all(Privilege.DISCOVER)
-        return found if everything else [replace(event, payload=_without_others(event.payload)) for event in found]
+        if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+            return found
+        everywhere = viewer.sees_all(Privilege.DISCOVER)
+        return [replace(event, payload=_told(event.payload, others=everywhere)) for event in found]
 
     def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Return a page of the audit log, newest first; it takes an administrator of the lake."""
@@ -211,9 +213,12 @@ class OperationsService:
             thread.join()
 
 
-def _without_others(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event's payload without the names of what else was concerned, which are not for everybody."""
-    shown = {key: value for key, value in payload.items() if key != "job"}
-    if "transaction" in shown:
+def _told(payload: Mapping[str, Any], *, others: bool) -> dict[str, Any]:
+    """Return an event's payload without the values of partitions, which are those of rows: who reads those finds them
+    with the snapshot. And, unless ``others``, without the names of what else was concerned.
+    """
+    hidden = {"partitions"} if others else {"partitions", "job"}
+    shown = {key: value for key, value in payload.items() if key not in hidden}
+    if "transaction" in shown and not others:
         shown["transaction"] = {key: value for key, value in shown["transaction"].items() if key != "datasets"}
     return shown

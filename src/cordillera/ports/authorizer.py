@@ -7,6 +7,7 @@ from typing import Protocol
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import Privilege, Viewer
 from cordillera.spec.catalog import Dataset, Namespace, View
+from cordillera.spec.row_access import RowAccess
 from cordillera.spec.subscription import Target
 
 
@@ -30,6 +31,9 @@ class Authorizer(Protocol):
 
     def on_dataset(self, tx: Transaction, dataset: Dataset | View | None, namespace: str) -> frozenset[Privilege]:
         """Return the privileges held on a dataset, deleted or not, or a view; ``namespace`` is where it would be."""
+
+    def rows(self, tx: Transaction, dataset: Dataset) -> RowAccess | None:
+        """Return what is shown of a dataset's rows; None if all is, to whoever holds the privilege to read it."""
 
     def on_target(self, tx: Transaction, target: Target | None) -> frozenset[Privilege]:
         """Return the privileges held on a target."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -185,6 +185,9 @@ class Grant:
         tag_expression: Of the datasets inside the object, those it is about; empty for the object as a whole.
         grant_option: Whether the holder may grant it on.
         expires_at: When it ends; None for never.
+        row_filter: Of a privilege to read: the SQL condition on the rows that it is about; empty for all.
+        masks: What is seen of columns, by name, in the place of their values; see ``cordillera.spec.masks``.
+        tag_masks: The same by tag expressions over the policy tags of columns.
     """
 
     id: UUID
@@ -199,11 +202,25 @@ class Grant:
     granted_at: datetime
     expires_at: datetime | None
     reason: str
+    row_filter: str = ""
+    masks: Mapping[str, str] = field(default_factory=dict)
+    tag_masks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def on(self) -> str:
         """The object, as people name it."""
         return str(Securable(self.kind, self.securable_name))
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it says which rows, or what of columns, may be read."""
+        return bool(self.row_filter or self.masks or self.tag_masks)
+
+    @property
+    def privileges(self) -> frozenset[Privilege]:
+        """What comes with it whatever it is used on; reading apart if it is narrowed, which depends on the dataset."""
+        every = implied_by(self.privilege)
+        return every - {Privilege.READ} if self.narrowed else every
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +244,7 @@ class PolicyTag:
 
     Attributes:
         column: The column that is labelled; empty for the object as a whole.
+        mask: What is seen of the column by whoever has no grant that says otherwise; empty for its values.
     """
 
     kind: SecurableKind
@@ -237,6 +255,7 @@ class PolicyTag:
     value: str
     set_by: str
     set_at: datetime
+    mask: str = ""
 
     @property
     def on(self) -> str:
@@ -253,12 +272,14 @@ class Viewer:
         now: When: grants that have ended by then are not there.
         on_lake: The privileges held on the whole lake.
         conditional: The grants that are about the datasets with certain tags only.
+        reading: The grants on the lake to read everything in it.
     """
 
     principals: frozenset[str]
     now: datetime
     on_lake: frozenset[Privilege]
     conditional: tuple[Grant, ...]
+    reading: tuple[Grant, ...] = ()
 
     def owns(self, owner: str) -> bool:
         """Tell whether an owner is the viewer, or a group or role that the viewer is in."""
@@ -318,6 +339,8 @@ class AccessReason:
         tag_expression: Of the datasets inside, those it is about.
         expires_at: When it ends.
         note: Where it comes from; or why it does not hold.
+        row_filter: The rows that it lets be read; empty for all.
+        masks: What it shows of columns in the place of their values.
     """
 
     holds: bool
@@ -327,6 +350,8 @@ class AccessReason:
     tag_expression: str
     expires_at: datetime | None
     note: str
+    row_filter: str = ""
+    masks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +359,8 @@ class AccessExplanation:
     """Whether somebody holds a privilege on an object, and why.
 
     Attributes:
+        allowed: Whether he does; to read, also if it is only some rows, or with some columns masked.
+        narrowed: Whether it is only that.
         tags: The policy tags that count for the object.
         reasons: What gives the privilege, and what nearly does.
     """
@@ -342,5 +369,6 @@ class AccessExplanation:
     privilege: Privilege
     on: str
     allowed: bool
+    narrowed: bool
     tags: Mapping[str, str]
     reasons: tuple[AccessReason, ...]

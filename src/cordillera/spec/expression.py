@@ -8,6 +8,7 @@ decides where every row satisfies the condition: it may claim too little, never 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -81,8 +82,13 @@ class RowFilter:
     certain: BooleanExpression
 
 
-def parse_row_filter(text: str, schema: Schema) -> RowFilter:
+def parse_row_filter(text: str, schema: Schema, told: Schema | None = None) -> RowFilter:
     """Read a condition over the columns of ``schema``.
+
+    Args:
+        text: The condition.
+        schema: The columns that it may name.
+        told: Those whose statistics may be asked about; all by default.
 
     Raises:
         InvalidExpressionError: If it is not a single condition over one row.
@@ -106,8 +112,25 @@ def parse_row_filter(text: str, schema: Schema) -> RowFilter:
             )
         columns.append(names[top.lower()])
     sql = tree.sql(dialect=_DIALECT, identify=True, comments=False)
-    pruning, certain = (_Translation(schema, unknown).of(tree) for unknown in (AlwaysTrue(), AlwaysFalse()))
+    pruning, certain = (_Translation(told or schema, unknown).of(tree) for unknown in (AlwaysTrue(), AlwaysFalse()))
     return RowFilter(sql, tuple(dict.fromkeys(columns)), pruning, certain)
+
+
+def with_columns_called(text: str, called: Callable[[str], str]) -> str:
+    """Return a condition with its top-level columns called otherwise.
+
+    Args:
+        text: The condition.
+        called: Returns what the column of a name is to be called.
+
+    Raises:
+        InvalidExpressionError: If it is not a single condition.
+    """
+    tree = _parse(text)
+    for column in tree.find_all(exp.Column):
+        top = column.parts[0]
+        top.replace(exp.to_identifier(called(top.name), quoted=True))
+    return tree.sql(dialect=_DIALECT, comments=False)
 
 
 def pruning_expression(condition: exp.Expr, schema: Schema) -> BooleanExpression:

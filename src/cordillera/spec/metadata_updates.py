@@ -160,7 +160,14 @@ def _remove_schemas(metadata: TableMetadata, update: RemoveSchemas) -> TableMeta
     used = {metadata.current_schema_id, *(snapshot.schema_id for snapshot in metadata.snapshots)}
     if kept := sorted(update.schema_ids & used):
         raise NotAllowedError(f"The schemas {kept} of the table at {metadata.location} are in use.")
-    schemas = tuple(schema for schema in metadata.schemas if schema.schema_id not in update.schema_ids)
+    now = {field.field_id: field.name for field in metadata.schema.fields}
+    schemas = tuple(
+        schema
+        for schema in metadata.schemas
+        if schema.schema_id not in update.schema_ids
+        # Grants and policy tags name columns by what they were called: a schema that knows stays, whoever cleans up.
+        or any(now.get(field.field_id, field.name) != field.name for field in schema.fields)
+    )
     return metadata.with_changes(schemas=schemas)
 
 

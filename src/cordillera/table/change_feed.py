@@ -23,6 +23,7 @@ from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
 from cordillera.table.difference import FileRows, SnapshotDifference, difference, without_carried_over
 from cordillera.table.io import TableIO
 from cordillera.table.reader import ReadOptions
+from cordillera.table.row_view import ShownRows
 from cordillera.table.scan import Scan
 
 CHANGE_TYPE = "_change_type"
@@ -57,15 +58,18 @@ class ChangeFeed:
         io: Access to the table's files.
         scan: The later snapshot, with the schema, columns and condition that both are read under.
         earlier: The snapshot to begin from; None for an empty table.
+        shown: What is shown of the rows of both; None for all.
     """
 
     io: TableIO
     scan: Scan
     earlier: IcebergSnapshot | None
+    shown: ShownRows | None = None
 
     def schema(self) -> pa.Schema:
         """Return the schema of the changes: the columns, the row id where there is no key, type and sequence number."""
-        declared = ReadOptions(self.scan.schema, (ROW_ID,)).arrow_schema()
+        visible = self.scan.schema if self.shown is None else self.shown.view.schema
+        declared = ReadOptions(visible, (ROW_ID,)).arrow_schema()
         return pa.schema(
             [
                 *(declared.field(name) for name in self._names()),
@@ -123,15 +127,25 @@ class ChangeFeed:
             yield from images.of(batch)
 
     def _read(self, rows: FileRows) -> pa.RecordBatchReader:
-        wanted = [*self.scan.columns, *self._key, *(self.scan.row_filter.columns if self.scan.row_filter else ())]
-        schema: Schema = self.scan.schema.select(*wanted)
-        return rows.read(self.io, schema, (ROW_ID, LAST_UPDATED), self.scan.pruner())
+        images = [*self.scan.columns, *(self.scan.row_filter.columns if self.scan.row_filter else ())]
+        looked_at = self.shown.view.columns if self.shown else ()
+        schema: Schema = self.scan.schema.select(*images, *self._key, *looked_at)
+        stored = rows.read(self.io, schema, (ROW_ID, LAST_UPDATED), self.scan.pruner())
+        if self.shown is None:
+            return stored
+        others = {ROW_ID: ROW_ID, LAST_UPDATED: LAST_UPDATED, **dict(zip(self._known_by, self._key, strict=True))}
+        return self.shown.of(self.io, stored, tuple(dict.fromkeys(images)), others)
+
+    @property
+    def _known_by(self) -> tuple[str, ...]:
+        """Return what the columns of the key are called on both sides; nobody need see them who sees the images."""
+        return self._key if self.shown is None else tuple(f"{number} of the key" for number in range(len(self._key)))
 
     # --- statements --------------------------------------------------------------------------------------------------
 
     def _matched(self) -> str:
         """Return the query for rows that are known by key or id: both images, and whether there is each."""
-        key = self._key or (ROW_ID,)
+        key = self._known_by or (ROW_ID,)
         names = self._names()
         keys = ", ".join(f"{sql.quote(name)} AS k{number}" for number, name in enumerate(key))
         columns = "".join(f", {sql.quote(name)} AS c{number}" for number, name in enumerate(names))

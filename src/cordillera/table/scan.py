@@ -98,6 +98,18 @@ def stream(io: TableIO, scan: Scan, planned: Sequence[LiveFile] | None = None) -
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in result))
 
 
+def filtered(
+    io: TableIO, rows: pa.RecordBatchReader, columns: Sequence[str], row_filter: RowFilter | None
+) -> pa.RecordBatchReader:
+    """Stream some columns of the rows that satisfy a condition."""
+    if row_filter is None and rows.schema.names == list(columns):
+        return rows
+    condition = row_filter.sql if row_filter else "true"
+    schema = pa.schema([rows.schema.field(name) for name in columns])
+    result = io.engine.query(f"SELECT {sql.columns(columns)} FROM scanned WHERE {condition}", {"scanned": rows})
+    return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in result))
+
+
 def stream_candidates(
     io: TableIO, scan: Scan, pruning: BooleanExpression, planned: Sequence[LiveFile]
 ) -> pa.RecordBatchReader:

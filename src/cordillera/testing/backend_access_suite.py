@@ -230,3 +230,42 @@ class AccessSuite(LakeSuite):
             backend.remove_approver(f"space = '{namespace}'", group)
         with pytest.raises(InvalidExpressionError):
             backend.add_approver("space is", group)
+    def test_a_grant_shows_rows_and_masks_columns(self, backend: LakeBackend, namespace: str) -> None:
+        name, ana = make_orders(backend, namespace), _somebody()
+        masks, by_tags = {"note": "hash", "id": "null"}, {"level in ('high', 'low')": "hidden"}
+        given = backend.grant(ana, "read", name, row_filter="id > 1", masks=masks, tag_masks=by_tags)
+        assert (given.row_filter, given.masks, given.tag_masks) == ("id > 1", masks, by_tags)
+        assert backend.grants(principal=ana) == [given]
+        found = backend.explain_access(ana, "read", name)
+        assert (found.allowed, found.narrowed) == (True, True)
+        assert (found.reasons[0].row_filter, found.reasons[0].masks) == ("id > 1", masks)
+        renewed = backend.grant(ana, "read", name)
+        assert (renewed.id, renewed.row_filter, renewed.masks, renewed.tag_masks) == (given.id, "", {}, {})
+        assert not backend.explain_access(ana, "read", name).narrowed
+
+    def test_filters_and_masks_that_could_not_be_followed_are_refused(
+        self, backend: LakeBackend, namespace: str
+    ) -> None:
+        name, ana = make_orders(backend, namespace), _somebody()
+        with pytest.raises(UnknownColumnError, match="no column 'price'"):
+            backend.grant(ana, "read", name, masks={"price": "null"})
+        with pytest.raises(UnknownColumnError, match="'price', which does not exist"):
+            backend.grant(ana, "read", name, row_filter="price > 1")
+        with pytest.raises(InvalidExpressionError, match="cannot be read"):
+            backend.grant(ana, "read", name, row_filter="id >")
+        with pytest.raises(InvalidExpressionError, match="contains"):
+            backend.grant(ana, "read", name, row_filter="id IN (SELECT 1)")
+        with pytest.raises(InvalidInputError, match="There is no mask 'blur'"):
+            backend.grant(ana, "read", name, masks={"note": "blur"})
+        with pytest.raises(InvalidInputError, match="cannot be masked by last4"):
+            backend.grant(ana, "read", name, masks={"id": "last4"})
+        with pytest.raises(InvalidInputError, match="has no row filter and no masks"):
+            backend.grant(ana, "write", name, masks={"note": "null"})
+        with pytest.raises(InvalidInputError, match="cannot be granted on"):
+            backend.grant(ana, "read", name, masks={"note": "null"}, grant_option=True)
+        with pytest.raises(InvalidInputError, match="has no columns that"):
+            backend.grant(ana, "read", f"namespace:{namespace}", row_filter="id > 1")
+        assert backend.grant(ana, "read", f"namespace:{namespace}", tag_masks={"level = high": "null"}).tag_masks
+        with pytest.raises(InvalidInputError, match="Masks come with the policy tags of columns"):
+            backend.set_policy_tag(name, "level", "high", mask="null")
+        assert backend.set_policy_tag(name, "level", "high", column="note", mask="null").mask == "null"

@@ -216,7 +216,7 @@ class WorkflowService:
                 hint="Let it write another dataset.",
             )
         self._catalog.dataset(output, Privilege.WRITE, Privilege.READ)
-        read = [self._catalog.dataset(dataset, Privilege.READ) for dataset in inputs]
+        read = [self._catalog.readable(dataset) for dataset in inputs]
         units = {CompletionUnit(one.version.completion_unit) for one in read}
         if len(units) > 1:
             raise NotAllowedError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,9 @@ from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import datasets, grants, memberships, namespaces, policy_tags, targets, views
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import grants_seen, live
-from cordillera.spec.access import Grant, Membership, PolicyTag, Privilege, SecurableKind, Viewer, implied_by
+from cordillera.spec.access import Grant, Membership, PolicyTag, Privilege, SecurableKind, Viewer
+from cordillera.spec.masks import Mask
+from cordillera.spec.row_access import EffectiveTags
 
 _NAME = sa.func.coalesce(
     sa.select(namespaces.c.name).where(namespaces.c.id == grants.c.securable_id).scalar_subquery(),
@@ -57,7 +59,8 @@ class SqlGrantRows:
     def put(self, grant: Grant) -> None:
         """Add a grant, or renew the one that is there."""
         insert = self._session.insert(grants)
-        renewed = ("grant_option", "granted_by", "granted_at", "expires_at", "reason")
+        how = ("row_filter", "masks", "tag_masks")
+        renewed = ("grant_option", "granted_by", "granted_at", "expires_at", "reason", *how)
         put = insert.on_conflict_do_update(index_elements=_SAME, set_={name: insert.excluded[name] for name in renewed})
         self._session.write(put, GRANT.values(grant))
 
@@ -76,12 +79,13 @@ class SqlGrantRows:
         """Return somebody with the groups and roles that he is in, and what he holds on the lake or by tags."""
         rows = self._session.read(_VIEWER, {"principal": principal, "now": now})
         wide = [GRANT.load(row[1:]) for row in rows if row[1] is not None]
-        on_lake = [one.privilege for one in wide if one.kind is SecurableKind.LAKE and not one.tag_expression]
+        on_lake = [one for one in wide if one.kind is SecurableKind.LAKE and not one.tag_expression]
         return Viewer(
             frozenset(row.principal for row in rows),
             now,
-            frozenset().union(*map(implied_by, on_lake)),
+            frozenset().union(*(one.privileges for one in on_lake)),
             tuple(one for one in wide if one.tag_expression),
+            tuple(one for one in on_lake if one.privilege is Privilege.READ),
         )
 
     def held(self, viewer: Viewer, securable_ids: Sequence[UUID]) -> list[Grant]:
@@ -161,7 +165,7 @@ class SqlPolicyTagRows:
         row = {**POLICY_TAG.values(tag), "column_name": tag.column}
         put = insert.on_conflict_do_update(
             index_elements=["securable_id", "column_name", "name"],
-            set_={name: insert.excluded[name] for name in ("value", "set_by", "set_at")},
+            set_={name: insert.excluded[name] for name in ("value", "set_by", "set_at", "mask")},
         )
         self._session.write(put, row)
 
@@ -175,13 +179,21 @@ class SqlPolicyTagRows:
         query = POLICY_TAG.select().where(policy_tags.c.securable_id == securable_id, policy_tags.c.kind == kind)
         return POLICY_TAG.all(self._session, query.order_by(policy_tags.c.column_name, policy_tags.c.name))
 
-    def effective(self, dataset_id: UUID, namespace_id: UUID) -> Mapping[str, str]:
-        """Return the tags that a dataset has, its own and those of its namespace."""
-        query = sa.select(policy_tags.c.securable_id, policy_tags.c.name, policy_tags.c.value)
-        query = query.where(policy_tags.c.securable_id.in_([dataset_id, namespace_id]), policy_tags.c.column_name == "")
-        rows = self._session.read(query)
+    def effective(self, dataset_id: UUID, namespace_id: UUID) -> EffectiveTags:
+        """Return the tags that count for a dataset and its columns."""
+        told = policy_tags.c
+        query = sa.select(told.securable_id, told.column_name, told.name, told.value, told.mask)
+        rows = self._session.read(query.where(told.securable_id.in_([dataset_id, namespace_id])))
         inherited = {row.name: row.value for row in rows if row.securable_id == namespace_id}
-        return inherited | {row.name: row.value for row in rows if row.securable_id == dataset_id}
+        own = {row.name: row.value for row in rows if row.securable_id == dataset_id and not row.column_name}
+        columns: dict[str, dict[str, str]] = {}
+        masks: dict[str, tuple[Mask, ...]] = {}
+        for row in rows:
+            if row.column_name:
+                columns.setdefault(row.column_name, {})[row.name] = row.value
+                more = (Mask(row.mask),) if row.mask else ()
+                masks[row.column_name] = (*masks.get(row.column_name, ()), *more)
+        return EffectiveTags(inherited | own, columns, masks)
 
 
 def forget_securable(session: Session, securable_id: Any) -> None:

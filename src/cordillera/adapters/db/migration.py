@@ -36,6 +36,7 @@ REVISIONS = (
     "0015",
     "0018",
     "0019",
+    "0014",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

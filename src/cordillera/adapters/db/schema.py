@@ -433,6 +433,9 @@ grants = Table(
     Column("granted_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     Column("reason", Text, nullable=False),
+    Column("row_filter", Text, nullable=False, server_default=sa.text("''")),
+    Column("masks", Json, nullable=False, server_default="{}"),
+    Column("tag_masks", Json, nullable=False, server_default="{}"),
     _index("ix_grants_same", "principal", "privilege", "kind", "securable_id", "tag_expression", unique=True),
     _index("ix_grants_object", "securable_id", "principal"),
     # What has to be known about whoever asks before it is known about what: a few grants of each.
@@ -460,6 +463,7 @@ policy_tags = Table(
     Column("value", Text, nullable=False),
     Column("set_by", Text, nullable=False),
     Column("set_at", UtcDateTime, nullable=False),
+    Column("mask", Text, nullable=False, server_default=sa.text("''")),
 )
 
 access_requests = Table(

@@ -18,6 +18,9 @@ OBJECT_HELP = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET` or `target:NAME`."
 PRINCIPAL_HELP = "`user:NAME`, `service:NAME`, `group:NAME` or `role:NAME`."
 PRIVILEGE_HELP = "discover, read, write, alter, create, external_use or administer."
 _TAGS = "Of the datasets inside the object, those it is about, like `sensitivity in (public, internal)`."
+_MASKS = (
+    "What is seen of columns, by name: clear, month, year, last4, hash, constant, null or hidden, which leaves it out."
+)
 
 On = Annotated[Text, Query(description=OBJECT_HELP)]
 Principal = Annotated[Text, Query(description=PRINCIPAL_HELP)]
@@ -35,6 +38,13 @@ class WantedGrant(BaseModel):
     grant_option: bool = Field(False, description="Whether the holder may grant it on.")
     expires_at: AwareDatetime | None = Field(None, description="When it ends; null for never.")
     reason: Text = ""
+    row_filter: Text = Field(
+        "", description="Of read on a dataset: SQL condition on the rows that may be read.", examples=["region = 'EU'"]
+    )
+    masks: dict[Text, Text] = Field(default_factory=dict, description=_MASKS, examples=[{"email": "hash"}])
+    tag_masks: dict[Text, Text] = Field(
+        default_factory=dict, description="The same by tag expressions over the policy tags of columns."
+    )
 
 
 class WantedMember(BaseModel):
@@ -51,6 +61,9 @@ class WantedTag(BaseModel):
     name: Text = Field(examples=["sensitivity"])
     value: Text = Field(examples=["internal"])
     column: Text = Field("", description="The column it is about; empty for the object as a whole.")
+    mask: Text = Field(
+        "", description="What is seen of the column by whoever has no grant that says otherwise; empty for its values."
+    )
 
 
 @router.get("/grants", summary="List grants")
@@ -73,6 +86,9 @@ def grant(backend: Backend, wanted: WantedGrant) -> Grant:
         grant_option=wanted.grant_option,
         expires_at=expires_at,
         reason=wanted.reason,
+        row_filter=wanted.row_filter,
+        masks=wanted.masks,
+        tag_masks=wanted.tag_masks,
     )
 
 
@@ -134,7 +150,7 @@ def list_policy_tags(backend: Backend, on: On) -> Page[PolicyTag]:
 @router.post("/policy-tags", status_code=201, summary="Set a policy tag")
 def set_policy_tag(backend: Backend, wanted: WantedTag) -> PolicyTag:
     """Label a namespace, a dataset or a column, in the place of the label of that name."""
-    return backend.set_policy_tag(wanted.on, wanted.name, wanted.value, column=wanted.column)
+    return backend.set_policy_tag(wanted.on, wanted.name, wanted.value, column=wanted.column, mask=wanted.mask)
 
 
 @router.delete("/policy-tags", status_code=204, summary="Remove a policy tag")

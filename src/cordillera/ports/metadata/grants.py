@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from cordillera.spec.access import Grant, Membership, PolicyTag, Privilege, SecurableKind, Viewer
+from cordillera.spec.row_access import EffectiveTags
 
 
 class GrantRows(Protocol):
@@ -79,8 +80,8 @@ class PolicyTagRows(Protocol):
     def of(self, kind: SecurableKind, securable_id: UUID) -> list[PolicyTag]:
         """Return an object's own tags, those of its columns too, by column and name."""
 
-    def effective(self, dataset_id: UUID, namespace_id: UUID) -> Mapping[str, str]:
-        """Return the tags that a dataset has, its own and those of its namespace."""
+    def effective(self, dataset_id: UUID, namespace_id: UUID) -> EffectiveTags:
+        """Return the tags that count for a dataset and its columns, with the masks that come with them."""
 
 
 __all__ = ["GrantRows", "MembershipRows", "PolicyTagRows"]

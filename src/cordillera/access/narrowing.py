@@ -1,0 +1,77 @@
+"""What grants to read may say of rows and columns, checked when they are given."""
+
+from __future__ import annotations
+
+from pyiceberg.schema import Schema
+
+from cordillera.access.securables import FoundSecurable
+from cordillera.catalog.lookup import meant_version
+from cordillera.catalog.tables import TableService
+from cordillera.errors import InvalidInputError, UnknownColumnError
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import Grant, Privilege, SecurableKind
+from cordillera.spec.catalog import Dataset
+from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.masks import fits, parse_mask
+
+_LONGEST_FILTER = 4000
+
+
+class Narrowing:
+    """Checks row filters and masks.
+
+    Args:
+        tables: Knows the columns that datasets have and had.
+    """
+
+    def __init__(self, tables: TableService) -> None:
+        self._tables = tables
+
+    def check(self, tx: Transaction, found: FoundSecurable, grant: Grant) -> None:
+        """Refuse a grant that says what could not be followed.
+
+        Raises:
+            InvalidInputError: If it is not about reading, may be granted on, or a mask does not fit its column.
+            InvalidExpressionError: If the row filter cannot be read.
+            UnknownColumnError: If it names a column that the dataset does not have.
+        """
+        if grant.privilege is not Privilege.READ or grant.kind in (SecurableKind.VIEW, SecurableKind.TARGET):
+            raise InvalidInputError(
+                f"{grant.privilege} on {found.on} has no row filter and no masks.",
+                hint="They go with read on the lake, a namespace or a dataset.",
+            )
+        if grant.grant_option:
+            raise InvalidInputError(
+                "What is granted with a row filter or masks cannot be granted on.", hint="Leave out the grant option."
+            )
+        if not (grant.row_filter or grant.masks):
+            return
+        if not isinstance(found.object, Dataset):
+            raise InvalidInputError(
+                f"{found.on} has no columns that a row filter or masks could name.",
+                hint="Grant them on each dataset; or mask columns by their policy tags.",
+            )
+        metadata = self._tables.load(meant_version(tx, found.object))
+        if len(grant.row_filter) > _LONGEST_FILTER:
+            raise InvalidInputError(f"The row filter has more than {_LONGEST_FILTER:,} characters.")
+        if grant.row_filter:
+            parse_row_filter(grant.row_filter, metadata.schema)
+        for column, mask in grant.masks.items():
+            check_mask(found.on.name, column, mask, (metadata.schema, *metadata.schemas))
+
+
+def check_mask(dataset: str, column: str, mask: str, schemas: tuple[Schema, ...]) -> None:
+    """Refuse a mask for a column that no schema of a dataset has, or that it does not fit.
+
+    Raises:
+        UnknownColumnError, InvalidInputError: As it says.
+    """
+    known = [field for schema in schemas for field in schema.fields if field.name == column]
+    if not known:
+        names = ", ".join(field.name for field in schemas[0].fields)
+        raise UnknownColumnError(f"{dataset} has no column {column!r}.", hint=f"Columns: {names}.")
+    if not fits(parse_mask(mask), known[0].field_type):
+        raise InvalidInputError(
+            f"The column {column!r} of {dataset} is {known[0].field_type}, which cannot be masked by {mask}.",
+            hint="Use null, constant or hidden.",
+        )
