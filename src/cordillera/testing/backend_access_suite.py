@@ -230,6 +230,7 @@ class AccessSuite(LakeSuite):
             backend.remove_approver(f"space = '{namespace}'", group)
         with pytest.raises(InvalidExpressionError):
             backend.add_approver("space is", group)
+
     def test_a_grant_shows_rows_and_masks_columns(self, backend: LakeBackend, namespace: str) -> None:
         name, ana = make_orders(backend, namespace), _somebody()
         masks, by_tags = {"note": "hash", "id": "null"}, {"level in ('high', 'low')": "hidden"}
