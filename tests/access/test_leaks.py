@@ -103,7 +103,8 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
     "GET /search": [{"q": "zzword"}],
     "GET /search/suggestions": [{"q": "zz"}],
     "GET /datasets/{name:qualified}": [
-        {"tab": tab} for tab in ("overview", "completions", "contract", "subscriptions", "lineage", "activity")
+        {"tab": tab}
+        for tab in ("overview", "completions", "contract", "subscriptions", "lineage", "access", "activity")
     ],
 }
 

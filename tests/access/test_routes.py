@@ -295,6 +295,16 @@ ROUTES: dict[str, Needs] = {
     ),
     f"POST {ICEBERG}/transactions/commit": dataset(A, R, json={"table-changes": [{**COMMIT, "identifier": NAMED}]}),
     "GET /": OWN,
+    "GET /access": OWN,
+    "GET /access/ask": OWN,
+    "POST /access/ask": Needs("dataset", (D,), form={"on": "{dataset}", "privilege": "read", "purpose": "x"}),
+    "GET /access/explain": Needs(
+        "dataset", (ALL,), query={"principal": "user:z", "privilege": "read", "on": "{dataset}"}
+    ),
+    "GET /access/requests/{request_id}": OWN,
+    "POST /access/requests/{request_id}/approve": OWN,
+    "POST /access/requests/{request_id}/refuse": OWN,
+    "POST /access/requests/{request_id}/withdraw": OWN,
     "GET /audit": lake(ALL),
     "GET /datasets/{name:qualified}": dataset(D),
     "GET /datasets/{name:qualified}/edit": dataset(D),
@@ -430,7 +440,7 @@ class Place:
         query = {key: self._filled(value) for key, value in needs.query.items()}
         body = self._filled(needs.json)
         headers = {"Accept": "application/json"}
-        return client.request(method, path, json=body, params=query, data=needs.form, headers=headers)
+        return client.request(method, path, json=body, params=query, data=self._filled(needs.form), headers=headers)
 
     def _filled(self, value: Any) -> Any:
         match value:

@@ -19,6 +19,7 @@ TABS = (
     "Completions",
     "Subscriptions",
     "Lineage",
+    "Access",
     "Activity",
     "Overview",
 )
@@ -108,6 +109,29 @@ def test_what_is_typed_before_the_page_is_ready_is_suggested_for(visit: Visit) -
     for route in held:
         route.continue_()
     expect(page.locator("#suggestions li")).to_have_count(1)
+
+
+def test_access_is_asked_for_and_decided_about(visit: Visit, served: Served) -> None:
+    page = visit(viewport=PHONE).page
+    page.goto("/access?show=waiting")
+    page.get_by_role("link", name="dataset:flights.flights").click()
+    expect(page.get_by_role("heading", name="Access to flights.flights")).to_be_visible()
+    check_fit(page)
+    approving = page.get_by_role("form", name="Approve")
+    approving.get_by_label("external_use").uncheck()
+    approving.get_by_label("Days").fill("7")
+    approving.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("Approved in part")).to_be_visible()
+    expect(page.get_by_text("read for 7 days")).to_be_visible()
+
+    page.goto("/access/ask?on=weather.weather")
+    page.get_by_label("write").check()
+    page.get_by_label("Purpose").fill("Corrections")
+    page.get_by_role("button", name="Ask for access").click()
+    expect(page).to_have_url(re.compile(r"/access/requests/[0-9a-f-]{36}$"))
+    page.get_by_role("button", name="Withdraw").click()
+    expect(page.get_by_text("withdrawn", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="Ask again")).to_be_visible()
 
 
 def test_a_run_its_snapshot_and_a_subscription(visit: Visit) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import cordillera
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.lake import Lake
+from cordillera.context import acting
 
 SCRIPT = "<script>alert('x')</script>"
 WEATHER = pa.schema(
@@ -122,7 +123,24 @@ def build_sample_lake(folder: Path) -> Lake:
     lake.backend.create_dataset_version(
         "weather.weather", WEATHER, TableOptions(key=("origin", "hour"), completion_unit="day")
     )
+    ask_for_access(lake)
     return lake
+
+
+def ask_for_access(lake: Lake) -> None:
+    """Let people ask for access, and decide about some of it."""
+    lake.add_approver("sensitivity = pii", "group:privacy")
+    lake.set_policy_tag("namespace:flights", "sensitivity", "pii")
+    lake.grant("group:staff", "discover", "lake", reason="everybody finds everything")
+    for name in ("ben", "cleo", "dan"):
+        lake.add_member("group:staff", f"user:{name}")
+    made = {}
+    for name, on in (("ben", "flights.flights"), ("cleo", "namespace:flights"), ("dan", "weather.weather")):
+        with acting(f"user:{name}"):
+            purpose = f"To find out why flights are late. {SCRIPT}"
+            made[name] = lake.request_access(on, ["read", "external_use"], purpose=purpose, days=30).id
+    lake.approve_access(made["dan"], privileges=["read"], days=14, reason="for the summer's report")
+    lake.refuse_access(made["cleo"], "Ask for single datasets.")
 
 
 def write_day(lake: Lake, day: date, *, with_weather: bool = True) -> None:

@@ -36,6 +36,15 @@ PATHS = (
     "/runs",
     "/runs?job=flights.delays&state=succeeded",
     "/runs?state=failed",
+    "/access",
+    "/access?show=waiting",
+    "/access?show=mine",
+    "/access?state=approved",
+    "/access/ask",
+    "/access/ask?on=flights.flights",
+    "/access/explain",
+    "/access/explain?principal=user:dan&privilege=read&on=weather.weather",
+    "/access/explain?principal=user:ben&privilege=write&on=flights.flights",
     "/events",
     "/events?dataset=flights.flights",
     "/audit",
@@ -114,7 +123,14 @@ def test_every_link_leads_somewhere(pages: httpx2.Client) -> None:
             new = [link for link in read(response.text).links if link and link not in seen]
             seen.update(new)
             waiting += new
-    for part in ("/runs/ID?", "/subscriptions/ID?", "/datasets/flights.flights/snapshots/N?", "/targets?", "/health?"):
+    for part in (
+        "/runs/ID?",
+        "/subscriptions/ID?",
+        "/datasets/flights.flights/snapshots/N?",
+        "/access/requests/ID?",
+        "/targets?",
+        "/health?",
+    ):
         assert looked_at[part], f"{part} cannot be reached by links"
 
 

@@ -12,20 +12,25 @@ import pyarrow as pa
 from starlette.datastructures import QueryParams
 
 from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
+from cordillera.context import current
 from cordillera.errors import AccessDeniedError, ContractNotFoundError, NotFoundError
+from cordillera.spec.access import Privilege, whole_principal
+from cordillera.spec.access_request import ends_soon
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.web import dataset_views as views
+from cordillera.web.access import ask_form, askable
 from cordillera.web.freshness import Freshness, assess, completion_state, promise_in_words, strip
 from cordillera.web.health import Health, contract_part, freshness_part, health_of, sync_part
 from cordillera.web.lineage_graph import combine, distances, draw
 from cordillera.web.links import link
-from cordillera.web.paging import number_or_none, slice_of, uuid_or_none
+from cordillera.web.paging import Slice, number_or_none, slice_of, uuid_or_none
 from cordillera.web.preview import preview_of
 
 _PREVIEW_ROWS, _COMPLETIONS, _SUBSCRIPTIONS, _ACTIVITIES = 50, 100, 100, 25
 _MOST_EXPANDED, _IMPACT_DEPTH, _MOST_AFFECTED = 10, 10, 50
+_REQUESTS = 10
 
 _T = TypeVar("_T")
 _parsed = lru_cache(maxsize=200)(parse_contract)
@@ -213,6 +218,25 @@ def _owner(lake: LakeBackend, node: Node) -> str:
         return ""
 
 
+def _access(visit: Visit) -> dict[str, Any]:
+    me, on = whole_principal(current().principal), visit.full_name
+    after = uuid_or_none(visit.query.get("after", ""))
+    held = [one for one in askable(on) if visit.lake.explain_access(me, one, on).allowed]
+    found = slice_of(lambda limit: visit.lake.access_requests(on=on, limit=limit), lambda one: one.id, _REQUESTS)
+    operator = current().operator
+    return {
+        "me": me,
+        "operator": operator,
+        "held": held,
+        "requests": found,
+        "ending": [ends_soon(one, visit.now) for one in found.items],
+        "holders": _allowed_slice(
+            lambda limit: visit.lake.holders(on, after=after, limit=limit), lambda grant: grant.id
+        ),
+        "form": None if operator or Privilege.ADMINISTER in held else ask_form(on),
+    }
+
+
 def _activity(visit: Visit) -> dict[str, Any]:
     return {
         "events": visit.lake.events(dataset=visit.full_name, limit=_ACTIVITIES),
@@ -228,6 +252,14 @@ def _allowed(load: Callable[[], list[_T]]) -> list[_T]:
         return []
 
 
+def _allowed_slice(fetch: Callable[[int], list[_T]], cursor: Callable[[_T], object]) -> Slice[_T] | None:
+    """Return a list in pages; None to who may not see it."""
+    try:
+        return slice_of(fetch, cursor)
+    except AccessDeniedError:
+        return None
+
+
 TABS: Mapping[str, Callable[[Visit], dict[str, Any]]] = {
     "overview": _overview,
     "schema": _schema,
@@ -238,6 +270,7 @@ TABS: Mapping[str, Callable[[Visit], dict[str, Any]]] = {
     "completions": _completions,
     "subscriptions": _subscriptions,
     "lineage": _lineage,
+    "access": _access,
     "activity": _activity,
 }
 """The tabs by the names that URLs use, in their order, with what loads them."""

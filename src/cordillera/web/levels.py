@@ -18,10 +18,10 @@ class Level(StrEnum):
 
 _ORDER = list(Level)
 _LEVELS = {
-    Level.OK: ("active", "live", "succeeded", "ok", "complete", "in step", "enabled", "backfilled"),
-    Level.INFO: ("unreleased", "provisioning", "queued", "running", "restated", "behind"),
-    Level.WARN: ("deprecated", "paused", "warning", "late"),
-    Level.BAD: ("failed", "error", "breached"),
+    Level.OK: ("active", "live", "succeeded", "ok", "complete", "in step", "enabled", "backfilled", "approved"),
+    Level.INFO: ("unreleased", "provisioning", "queued", "running", "restated", "behind", "requested"),
+    Level.WARN: ("deprecated", "paused", "warning", "late", "expired"),
+    Level.BAD: ("failed", "error", "breached", "refused"),
 }
 _LEVEL_OF = {state: level for level, states in _LEVELS.items() for state in states}
 
