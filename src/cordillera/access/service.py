@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from cordillera.access.signed_tokens import Signer
+from cordillera.catalog.lake_keys import lake_key
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
@@ -23,7 +25,8 @@ from cordillera.spec.texts import check_texts
 _PREFIX = "cdl_"
 _SESSION = "web session "
 _TOUCH_EVERY = timedelta(minutes=1)
-_ACCESS_TOKENS = "access-tokens"
+_KEY_PREFIX = "CDL"
+_ACCESS_TOKENS, _SIGNATURES = "access-tokens", "request-signatures"
 _ACCESS_TIME = timedelta(hours=1)
 
 
@@ -48,6 +51,17 @@ class AccessToken:
 
     def __repr__(self) -> str:
         return f"AccessToken(secret=…, expires_in={self.expires_in})"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """What stands for an API token where requests are signed rather than carry it (AWS Signature Version 4)."""
+
+    access_key_id: str
+    secret_access_key: str
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.access_key_id!r}, secret_access_key=…)"
 
 
 class AccessService:
@@ -119,6 +133,37 @@ class AccessService:
                 raise NotFoundError(f"There is no token {token_id}.", hint="See: cordillera token list.")
             Trail(tx, self._clock.now()).audit("token.revoke", "token", str(token_id), {})
 
+    def signing_key(self, token_id: UUID) -> SigningKey:
+        """Return what requests are signed with in an API token's name, for as long as that is valid.
+
+        It follows from the token by the lake's key, so that the lake keeps no secret for each.
+
+        Raises:
+            NotFoundError: If there is no such token, or it is somebody else's.
+        """
+        key = lake_key(self._store, self._clock, _SIGNATURES)
+        with self._store.write() as tx:
+            token = tx.tokens.get(token_id)
+            if token is None or not (current().operator or _is_own(token)):
+                raise NotFoundError(f"You have no token {token_id}.", hint="See: cordillera token list.")
+            Trail(tx, self._clock.now()).audit("token.signing_key", "token", token.name, {"principal": token.principal})
+        return SigningKey(f"{_KEY_PREFIX}{token.id.hex.upper()}", _signing_secret(key, token))
+
+    def signed_by(self, access_key_id: str) -> tuple[Token, str]:
+        """Return the API token in whose name an access key id signs, and the secret that goes with it.
+
+        Raises:
+            AuthenticationError: If it is none of a valid token's.
+        """
+        try:
+            token_id = UUID(hex=access_key_id.removeprefix(_KEY_PREFIX))
+        except ValueError:
+            token_id = None
+        with self._store.read() as tx:
+            token = tx.tokens.get(token_id) if token_id is not None else None
+        token = self._checked(token if access_key_id.startswith(_KEY_PREFIX) else None)
+        return token, _signing_secret(lake_key(self._store, self._clock, _SIGNATURES), token)
+
     def issue(self, client_id: str, secret: str) -> AccessToken:
         """Return an access token for client credentials.
 
@@ -154,21 +199,29 @@ class AccessService:
         """
         return self._token(secret).principal
 
+    def note_use(self, token: Token) -> None:
+        """Note that a token was used; to the minute, so that not every request writes."""
+        now = self._clock.now()
+        if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
+            with self._store.write() as tx:
+                tx.tokens.touch(token.id, now)
+
     def _only_of(self, tx: Transaction) -> str | None:
         """Return whose tokens the caller may see; None for everybody's."""
         every = Privilege.ADMINISTER in self._lookup.authorizer.on_lake(tx)
         return None if every else current().principal
 
     def _token(self, secret: str) -> Token:
-        token = self._valid(secret)
-        if token is None:
+        token = self._checked(self._valid(secret))
+        self.note_use(token)
+        return token
+
+    def _checked(self, token: Token | None) -> Token:
+        """Return a token that is there and has not ended."""
+        if token is None or (token.expires_at is not None and token.expires_at <= self._clock.now()):
             raise AuthenticationError(
                 "The token is not valid.", hint="Make a new one with: cordillera token create NAME."
             )
-        now = self._clock.now()
-        if token.last_used_at is None or now - token.last_used_at > _TOUCH_EVERY:
-            with self._store.write() as tx:
-                tx.tokens.touch(token.id, now)
         return token
 
     def _valid(self, secret: str) -> Token | None:
@@ -184,17 +237,20 @@ class AccessService:
         return None if token is None or (token.expires_at is not None and token.expires_at <= now) else token
 
     def _issue(self, token: Token) -> AccessToken:
+        lake_key(self._store, self._clock, _ACCESS_TOKENS)
         with self._store.read() as tx:
             signer = _signer(tx)
+        assert signer is not None, "there is a key now"
         now = self._clock.now()
-        if signer is None:
-            with self._store.write() as tx:  # of several that make a key at once, the first one's is taken
-                tx.signing_keys.insert(_ACCESS_TOKENS, secrets.token_urlsafe(32), now)
-                signer = _signer(tx)
-            assert signer is not None, "there is a key now"
         until = now + _ACCESS_TIME
         until = until if token.expires_at is None else min(until, token.expires_at)
         return AccessToken(signer.sign(token.id, token.principal, until), int((until - now).total_seconds()))
+
+
+def _signing_secret(key: str, token: Token) -> str:
+    """Return the secret that requests are signed with; the hash of the token's own makes it the token's."""
+    made = hmac.digest(key.encode(), f"{token.id} {token.hash}".encode(), hashlib.sha256)
+    return urlsafe_b64encode(made).rstrip(b"=").decode()
 
 
 def _is_own(token: Token) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cordillera.access.service import AccessService, NewToken
+from cordillera.catalog.lake_keys import lake_key
 from cordillera.catalog.trail import Trail
 from cordillera.context import acting
 from cordillera.errors import AuthenticationError, InvalidInputError
@@ -120,12 +121,6 @@ class SignInService:
             tx.memberships.put(Membership(container, principal, source, now, now + self._lasts))
 
     def _derived(self, purpose: str, state: str) -> str:
-        with self._store.read() as tx:
-            key = tx.signing_keys.get(_PURPOSE)
-        if key is None:
-            with self._store.write() as tx:  # of several that make a key at once, the first one's is taken
-                tx.signing_keys.insert(_PURPOSE, secrets.token_urlsafe(32), self._clock.now())
-                key = tx.signing_keys.get(_PURPOSE)
-            assert key is not None, "there is a key now"
+        key = lake_key(self._store, self._clock, _PURPOSE)
         derived = hmac.digest(key.encode(), f"{purpose} {state}".encode(), hashlib.sha256)
         return urlsafe_b64encode(derived).rstrip(b"=").decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -13,6 +14,8 @@ from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.api.limits import RequestLimit, SignInLimits
 from cordillera.context import local_principal
 from cordillera.errors import AccessDeniedError, AuthenticationError, InvalidConfigurationError, InvalidInputError
+from cordillera.ports.metadata.access import Token
+from cordillera.spec.request_signature import SCHEME, ReceivedRequest, RequestSignature
 
 COOKIE = "cordillera_token"
 """Holds a person's token: HttpOnly, SameSite=Strict."""
@@ -58,6 +61,28 @@ class AccessRules:
         with self.sign_ins.attempt(address_of(request), secret):
             return self.access.authenticate(secret)
 
+    def signer(self, request: Request, signature: RequestSignature) -> tuple[Token, str]:
+        """Return the token in whose name a request seems to be signed, and its secret; see ``authenticate``."""
+        with self.sign_ins.attempt(address_of(request), signature.access_key_id):
+            return self.access.signed_by(signature.access_key_id)
+
+    def authenticate_signed(
+        self, request: Request, signature: RequestSignature, body: bytes, signer: tuple[Token, str]
+    ) -> str:
+        """Return the principal who has signed a request with this body; see ``authenticate``."""
+        token, secret = signer
+        scope = request.scope
+        received = ReceivedRequest(
+            request.method,
+            scope["raw_path"].decode("latin-1"),
+            scope["query_string"].decode("latin-1"),
+            tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
+        )
+        with self.sign_ins.attempt(address_of(request), signature.access_key_id):
+            signature.check(received, body, secret, datetime.now(UTC))
+        self.access.note_use(token)
+        return token.principal
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -100,6 +125,17 @@ def caller_of(request: Request) -> Caller:
     caller = _identify(request, request.app.state.access_rules)
     request.state.principal = caller.principal
     return caller
+
+
+def signature_of(request: Request) -> RequestSignature | None:
+    """Return the signature of a request to the Iceberg REST catalog that carries one instead of a token.
+
+    Raises:
+        AuthenticationError: If it has another form.
+    """
+    header = request.headers.get("authorization", "")
+    signed = header.startswith(f"{SCHEME} ") and request.scope["path"].startswith(f"{ICEBERG}/")
+    return RequestSignature.parse(header) if signed else None
 
 
 def check_origin(request: Request, rules: AccessRules) -> None:

@@ -13,14 +13,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cordillera.api.auth import AccessRules, Caller, caller_of, check_origin, is_asset, is_public
+from cordillera.api.auth import AccessRules, Caller, caller_of, check_origin, is_asset, is_public, signature_of
 from cordillera.api.connections import sent, within
-from cordillera.api.errors import AnswerBrokenOff, answer_to, internal_error, too_large
+from cordillera.api.errors import AnswerBrokenOff, BodyRefused, answer_to, internal_error, too_large
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.arrow_stream import ARROW_STREAM
 from cordillera.codec import API_PREFIX
 from cordillera.context import acting, new_trace_id
 from cordillera.errors import AuthenticationError, CordilleraError, UnsupportedEncodingError
+from cordillera.spec.request_signature import RequestSignature
 
 ANONYMOUS = "anonymous"
 _NOBODY = Caller(ANONYMOUS)
@@ -65,20 +66,28 @@ class RequestMiddleware:
                 await internal_error(Request(scope))(scope, receive, answer)
 
     async def _admit(self, request: Request, send: _Answer) -> None:
-        scope, receive = request.scope, request.receive
-        most_bytes = self._most_bytes_of(request)
+        scope, most_bytes = request.scope, self._most_bytes_of(request)
+        receive = within(request.receive, most_bytes)
         try:
             check_origin(request, self._rules)
-            caller = _NOBODY if is_public(scope["path"]) else await run_in_threadpool(caller_of, request)
+            _check_announced(request, most_bytes)
+            if is_public(scope["path"]):
+                caller = _NOBODY
+            elif (signature := signature_of(request)) is not None:
+                caller, receive = await self._signer(request, signature, receive)
+            else:
+                caller = await run_in_threadpool(caller_of, request)
             if caller is not _NOBODY:
                 self._rules.requests.check(caller.principal)
-            _check_announced(request, most_bytes)
+        except BodyRefused as refused:
+            await _refusal(request, refused.error)(scope, receive, send)
+            return
         except CordilleraError as error:
             await _refusal(request, error)(scope, receive, send)
             return
         with acting(caller.principal, operator=caller.operator):
             began = time.monotonic()
-            await self._app(scope, within(receive, most_bytes), send)
+            await self._app(scope, receive, send)
             _log.info(
                 "request",
                 method=scope["method"],
@@ -86,6 +95,15 @@ class RequestMiddleware:
                 status=send.status,
                 seconds=round(time.monotonic() - began, 4),
             )
+
+    async def _signer(self, request: Request, signature: RequestSignature, receive: Receive) -> tuple[Caller, Receive]:
+        """Return who has signed a request, and what gives its body once more: the signature covers it."""
+        rules: AccessRules = request.app.state.access_rules
+        signer = await run_in_threadpool(rules.signer, request, signature)  # strangers' bodies are not read
+        body = await Request(request.scope, receive).body()
+        principal = await run_in_threadpool(rules.authenticate_signed, request, signature, body, signer)
+        request.state.principal = principal
+        return Caller(principal), _again(body, receive)
 
     def _most_bytes_of(self, request: Request) -> int:
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
@@ -146,6 +164,20 @@ def _page_of(request: Request) -> str:
             return "/"
         path, query = page.path or "/", page.query
     return f"{path}?{query}" if query else path
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Return ``receive`` for a body that was read already."""
+    given = False
+
+    async def receive_again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
 
 
 def _check_announced(request: Request, most_bytes: int) -> None:

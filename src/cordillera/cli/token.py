@@ -24,6 +24,7 @@ _VIEW: View = {
     "expires_at": "expires_at",
     "last_used_at": "last_used_at",
 }
+_SIGNING_KEY: View = {"access_key_id": "access_key_id", "secret_access_key": "secret_access_key"}
 _NEW: View = {"secret": "secret", "id": "token.id", "name": "token.name", "principal": "token.principal"}
 
 
@@ -54,6 +55,19 @@ def list_tokens(limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
     with open_lake() as lake:
         found = paged(lake.backend.tokens, None, lambda one: one.id, limit=limit, everything=all)
         show_list((replace(token, hash="") for token in found), _VIEW, none="There are no tokens.")
+
+
+@command(app, "signing-key", example="cordillera token signing-key 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
+def signing_key(id: Annotated[UUID, typer.Argument(metavar="ID", help="The token's id.")]) -> None:
+    """Show what an engine signs its requests with in a token's name (AWS Signature Version 4)."""
+    with open_lake() as lake:
+        found = lake.backend.signing_key(id)
+    show_outcome(
+        "Whoever has this can do what the token can, until it is revoked.",
+        found,
+        _SIGNING_KEY,
+        answer=f"access key id      {found.access_key_id}\nsecret access key  {found.secret_access_key}",
+    )
 
 
 @command(app, "revoke", example="cordillera token revoke 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from cordillera.access.service import NewToken
+from cordillera.access.service import NewToken, SigningKey
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.catalog.requests import DatasetWrite
@@ -441,3 +441,4 @@ class LakeBackend(Protocol):
     def create_token(self, name: str, *, principal: str = "", days: int | None = 90) -> NewToken: ...
     def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]: ...
     def revoke_token(self, token_id: UUID) -> None: ...
+    def signing_key(self, token_id: UUID) -> SigningKey: ...

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from cordillera.access.service import NewToken
+from cordillera.access.service import NewToken, SigningKey
 from cordillera.app import Application
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.access import LocalAccess
@@ -261,6 +261,10 @@ class LocalBackend(
     def revoke_token(self, token_id: UUID) -> None:
         """Make an API token useless."""
         self.app.access.revoke_token(token_id)
+
+    def signing_key(self, token_id: UUID) -> SigningKey:
+        """Return what requests are signed with in an API token's name."""
+        return self.app.access.signing_key(token_id)
 
 
 def _contract_details(name: str, found: ContractInForce) -> ContractDetails:

@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx2
 import pyarrow as pa
 
-from cordillera.access.service import NewToken
+from cordillera.access.service import NewToken, SigningKey
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.access import RemoteAccess
 from cordillera.client.access_requests import RemoteAccessRequests
@@ -300,6 +300,10 @@ class RemoteBackend(
     def revoke_token(self, token_id: UUID) -> None:
         """Make an API token useless."""
         self._server.request("DELETE", path("tokens", str(token_id)))
+
+    def signing_key(self, token_id: UUID) -> SigningKey:
+        """Return what requests are signed with in an API token's name."""
+        return self._server.post(SigningKey, path("tokens", str(token_id)) + "/signing-key")
 
 
 def _table(schema: pa.Schema, options: TableOptions) -> dict[str, object]:

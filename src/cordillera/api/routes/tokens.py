@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from cordillera.access.service import NewToken
+from cordillera.access.service import NewToken, SigningKey
 from cordillera.api.parameters import Backend, Limit, Text
 from cordillera.codec import Page, page
 from cordillera.ports.metadata.access import Token
@@ -42,6 +42,12 @@ def create_token(backend: Backend, wanted: WantedToken) -> NewToken:
 def revoke_token(backend: Backend, token_id: UUID) -> None:
     """Make a token useless at once."""
     backend.revoke_token(token_id)
+
+
+@router.post("/{token_id}/signing-key", summary="Show a token's signing key")
+def signing_key(backend: Backend, token_id: UUID) -> SigningKey:
+    """What requests to the Iceberg REST catalog are signed with in a token's name (AWS Signature Version 4)."""
+    return backend.signing_key(token_id)
 
 
 def _public(token: Token) -> Token:
