@@ -8,7 +8,7 @@ PORT ?= 8470
 PROVIDER := tests/identity_provider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge bench-commits clean
+.PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge bench-commits bench-catalog clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench-merge: setup-dev ## Compare 37 merges and deletes with peers at 10 million
 
 bench-commits: setup-dev ## Measure commits to tables with 1 to 10,000 snapshots (a minute)
 	@$(BIN)/python -m benchmarks.commits
+
+bench-catalog: setup-dev ## Compare the Iceberg REST catalog with SeaweedFS's (about an hour; leave the machine alone)
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
+	@$(BIN)/python -m benchmarks.catalog
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev

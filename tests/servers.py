@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ SETTINGS = {
 
 
 @contextmanager
-def start_postgres(directory: Path) -> Iterator[str]:
+def start_postgres(directory: Path, settings: Mapping[str, str] = SETTINGS) -> Iterator[str]:
     """Start PostgreSQL with its data in ``directory`` and yield a DSN of its superuser; stop it when the block ends.
 
     A ``directory`` that holds data already is started as it is, so a test can stop and start a server.
@@ -40,8 +40,8 @@ def start_postgres(directory: Path) -> Iterator[str]:
         if not data.exists():
             command = [_binary("initdb"), "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync"]
             subprocess.run(command, check=True, capture_output=True, user=account, cwd=directory)
-        settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        command = [_binary("postgres"), "-D", data, "-k", socket_directory, *settings]
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [_binary("postgres"), "-D", data, "-k", socket_directory, *options]
         with (directory / "log").open("ab") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log, user=account, cwd=directory)
         try:

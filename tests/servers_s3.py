@@ -40,6 +40,7 @@ class S3Server:
 
     Attributes:
         endpoint: ``http://127.0.0.1:<port>``.
+        catalog: The same of its Iceberg REST catalog; empty if it runs none.
         access_key, secret_key: Of an administrator.
         bucket: The bucket's name.
         reader_access_key, reader_secret_key: Of somebody who may only read and list the bucket.
@@ -55,6 +56,7 @@ class S3Server:
     reader_secret_key: str = field(repr=False)
     signing_key: bytes = field(repr=False)
     process: subprocess.Popen[bytes] = field(repr=False)
+    catalog: str = ""
 
     def client(self) -> Any:
         """Return a boto3 client of the administrator."""
@@ -62,10 +64,14 @@ class S3Server:
 
 
 @contextmanager
-def start_seaweedfs(directory: Path) -> Iterator[S3Server]:
+def start_seaweedfs(directory: Path, *, catalog: bool = False) -> Iterator[S3Server]:
     """Run a server on loopback, with its data in ``directory``, for the length of the block.
 
     Any number can run at once. Call it from the main thread: the server also ends when the calling thread dies.
+
+    Args:
+        directory: It is made.
+        catalog: Whether the bucket is one for tables, of SeaweedFS's own Iceberg REST catalog.
 
     Raises:
         RuntimeError: If it cannot be started; the message ends with the server's own log.
@@ -73,7 +79,7 @@ def start_seaweedfs(directory: Path) -> Iterator[S3Server]:
     directory.mkdir(parents=True, exist_ok=True)
     attempts = 5  # a port that was free can be taken before the server binds it
     for attempt in range(1, attempts + 1):
-        server, sockets = _launch(directory / f"start-{attempt}")
+        server, sockets = _launch(directory / f"start-{attempt}", catalog=catalog)
         try:
             if _is_ready(server):
                 yield server
@@ -86,11 +92,12 @@ def start_seaweedfs(directory: Path) -> Iterator[S3Server]:
     raise RuntimeError(f"SeaweedFS did not start in {attempts} attempts; its last log: {log[-4_000:]}")
 
 
-def _launch(directory: Path) -> tuple[S3Server, list[Path]]:
+def _launch(directory: Path, *, catalog: bool) -> tuple[S3Server, list[Path]]:
     directory.mkdir()
     (directory / "data").mkdir()
     options = [f"{service}.port{kind}" for service in _PORTS for kind in ("", ".grpc")]
-    ports = dict(zip(options, _free_ports(len(options)), strict=True))
+    catalog_port, *numbers = _free_ports(1 + len(options))
+    ports = dict(zip(options, numbers, strict=True))
     bucket = f"lake-{secrets.token_hex(4)}"
     keys = [secrets.token_hex(10).upper() for _ in range(2)], [secrets.token_hex(20) for _ in range(2)]
     iam, signing_key = directory / "iam.json", secrets.token_bytes(32)
@@ -103,9 +110,9 @@ def _launch(directory: Path) -> tuple[S3Server, list[Path]]:
         "-ip.bind=127.0.0.1",
         f"-s3.config={iam}",
         f"-s3.iam.config={iam}",
-        f"-bucket={bucket}",
+        f"-tableBucket={bucket}" if catalog else f"-bucket={bucket}",
         "-s3.autoCreateBucket=false",
-        "-s3.port.iceberg=0",
+        f"-s3.port.iceberg={catalog_port if catalog else 0}",
         "-s3.port.lance=0",
         "-master.telemetry=false",
         "-admin.ui=false",
@@ -123,7 +130,9 @@ def _launch(directory: Path) -> tuple[S3Server, list[Path]]:
             preexec_fn=_die_with_parent,  # noqa: PLW1509
         )
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    server = S3Server(endpoint, keys[0][0], keys[1][0], bucket, keys[0][1], keys[1][1], signing_key, process)
+    address = f"http://127.0.0.1:{catalog_port}" if catalog else ""
+    admin, reader = zip(*keys, strict=True)
+    server = S3Server(endpoint, *admin, bucket, *reader, signing_key, process, address)
     return server, _socket_files(ports)
 
 
@@ -199,11 +208,17 @@ def _client(endpoint: str, access_key: str, secret_key: str) -> Any:
 
 
 def _is_ready(server: S3Server) -> bool:
-    """Wait until an object can be stored in the server's bucket; only this server has that bucket and those keys."""
+    """Wait until an object can be stored in the server's bucket; only this server has that bucket and those keys.
+
+    One for tables takes no such object.
+    """
     client = server.client()
     deadline = time.monotonic() + START_TIMEOUT
     while server.process.poll() is None and time.monotonic() < deadline:
         with suppress(ClientError, BotoCoreError):
+            if server.catalog:
+                client.list_buckets()
+                return True
             client.put_object(Bucket=server.bucket, Key="ready", Body=b"x")
             client.delete_object(Bucket=server.bucket, Key="ready")
             return True

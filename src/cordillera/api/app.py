@@ -75,25 +75,30 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
     server.state.stopping = _never
     server.add_middleware(RequestMiddleware, rules=rules, most_bytes=app.settings.max_request_mb * 1_000_000)
     install_error_handlers(server)
+    server.include_router(_iceberg())  # first, since engines ask most often
     api = APIRouter(prefix=API_PREFIX, responses=ERRORS, dependencies=[Security(_bearer)])
     for domain in _DOMAINS:
         api.include_router(domain.router)
     server.include_router(api)
+    server.include_router(oauth.router)
+    server.include_router(health.router(app))
+    return server
+
+
+def _iceberg() -> APIRouter:
+    """Return the routes of the Iceberg REST catalog, in the order in which a request's is looked for."""
     iceberg = APIRouter(
         prefix=ICEBERG,
         responses=ICEBERG_ERRORS,
         dependencies=[Security(_bearer)],
         generate_unique_id_function=lambda one: f"iceberg_{one.name}",
     )
-    iceberg.include_router(catalog.router)
     iceberg.include_router(tables.router)
+    iceberg.include_router(catalog.router)
     iceberg.include_router(file_access.router)
     iceberg.include_router(scans.router)
     iceberg.include_router(iceberg_views.router)
-    server.include_router(iceberg)
-    server.include_router(oauth.router)
-    server.include_router(health.router(app))
-    return server
+    return iceberg
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 import stamina
@@ -53,6 +54,7 @@ __all__ = ["REFUSALS", "CommitRequest", "CommitResult", "CommitService"]
 
 _CHANGING = frozenset({Privilege.WRITE, Privilege.ALTER, Privilege.ADMINISTER})
 _MOST = (Privilege.WRITE, Privilege.ALTER)
+_Outcome: TypeAlias = tuple[ResolvedDataset, CommitResult]
 REFUSALS = (
     CommitConflictError,
     LeaseLostError,
@@ -108,8 +110,6 @@ class CommitService:
         """
         return self.commit_all([(target, request)])[0]
 
-    @COMMIT_SECONDS.time()
-    @CONFLICTS.count_exceptions(CommitConflictError)
     def commit_all(self, parts: Sequence[tuple[ResolvedDataset, CommitRequest]]) -> list[CommitResult]:
         """Check commits to one or several dataset versions and make them visible together, or none of them.
 
@@ -120,11 +120,19 @@ class CommitService:
         Raises:
             CordilleraError: As for ``commit``, for any of them.
         """
+        return [result for _, result in self.committed(parts)]
+
+    @COMMIT_SECONDS.time()
+    @CONFLICTS.count_exceptions(CommitConflictError)
+    def committed(self, parts: Sequence[tuple[ResolvedDataset, CommitRequest]]) -> list[_Outcome]:
+        """Do what ``commit_all`` does, and return with each result the dataset as the commit left it."""
         with self._store.read() as tx:
             replayed = self.replay_all(tx, [(target.version, request) for target, request in parts])
             by_version = {target.version.id: self._lookup.present(tx, _changing(target)) for target, _ in parts}
         if replayed:
-            return replayed
+            return [
+                (by_version[target.version.id], result) for (target, _), result in zip(parts, replayed, strict=True)
+            ]
         for target in by_version.values():
             _check_writable(target)
         plans = [
@@ -156,7 +164,7 @@ class CommitService:
             for guard in self._guards:
                 guard.check(change)
 
-    def _publish_all(self, plans: Sequence[_Plan]) -> dict[UUID, list[CommitResult]]:
+    def _publish_all(self, plans: Sequence[_Plan]) -> dict[UUID, list[_Outcome]]:
         """Write the metadata files and make them current, in one transaction."""
         written: dict[UUID, MetadataFile] = {}
         outdated: list[str] = []
@@ -207,9 +215,7 @@ class CommitService:
 
     # --- the transaction -----------------------------------------------------------------------------------------
 
-    def _publish_once(
-        self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]
-    ) -> dict[UUID, list[CommitResult]]:
+    def _publish_once(self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]) -> dict[UUID, list[_Outcome]]:
         names = ", ".join(plan.target.name for plan in plans)
         try:
             return self._publish(plans, written)
@@ -220,7 +226,7 @@ class CommitService:
                 f"Another writer committed to {names} first: {error.message}", hint="Read it again and retry."
             ) from error
 
-    def _publish(self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]) -> dict[UUID, list[CommitResult]]:
+    def _publish(self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]) -> dict[UUID, list[_Outcome]]:
         context, now = current(), self._clock.now()
         with self._store.write() as tx:
             check_lease(tx, now)
@@ -246,14 +252,14 @@ class CommitService:
 
     def _record(
         self, tx: Transaction, plan: _Plan, file: MetadataFile | None, context: RequestContext, now: datetime
-    ) -> list[CommitResult]:
+    ) -> list[_Outcome]:
         location = (file or plan.before).location
-        results = []
+        outcomes = []
         for step in plan.steps:
             version = with_state(plan.target.version, MetadataFile(location, step.after), now)
             records = CommitRecords(tx, plan.target, version, step.request, step.before, step.after, context, now)
-            results.append(records.write())
-        return results
+            outcomes.append((replace(plan.target, version=version), records.write()))
+        return outcomes
 
 
 @dataclass(frozen=True, slots=True)

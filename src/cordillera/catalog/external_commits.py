@@ -14,6 +14,7 @@ from uuid import UUID
 from pyiceberg.schema import Schema
 
 from cordillera.catalog.commits import CommitRequest, CommitService
+from cordillera.catalog.lines import Lines
 from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.new_table import check_external_properties
 from cordillera.catalog.service import CatalogService
@@ -97,6 +98,7 @@ class ExternalCommitService:
         self, store: MetadataStore, catalog: CatalogService, tables: TableService, commits: CommitService
     ) -> None:
         self._store, self._catalog, self._tables, self._commits = store, catalog, tables, commits
+        self._lines = Lines()
 
     def commit(
         self, changes: Sequence[TableChange], *, idempotency_key: str | None = None, request_hash: str = ""
@@ -110,16 +112,22 @@ class ExternalCommitService:
             CommitConflictError: If a requirement does not hold.
             CordilleraError: One of its kinds, if a change may not be; what an engine has written stays where it is.
         """
-        if not self._replayed(changes, idempotency_key, request_hash):
+        if self._replayed(changes, idempotency_key, request_hash):
+            return [self._catalog.dataset(change.name, Privilege.READ) for change in changes]
+        with self._lines.wait(change.name for change in changes):
             for attempt in range(1, _ATTEMPTS + 1):
-                parts = [part for change in changes for part in self._parts(change, idempotency_key, request_hash)]
+                parts = [list(self._parts(change, idempotency_key, request_hash)) for change in changes]
                 try:
-                    self._commits.commit_all(parts)
+                    outcomes = self._commits.committed([part for some in parts for part in some])
                     break
                 except CommitConflictError:
                     if attempt == _ATTEMPTS:
                         raise
-        return [self._catalog.dataset(change.name, Privilege.READ) for change in changes]
+        left = {dataset.version.id: dataset for dataset, _ in outcomes}
+        return [
+            left[some[0][0].version.id] if some else self._catalog.dataset(change.name, Privilege.READ)
+            for change, some in zip(changes, parts, strict=True)
+        ]
 
     def created(self, version_id: UUID, idempotency_key: str, request_hash: str) -> bool:
         """Tell whether a dataset version was made by the same request before."""

@@ -27,7 +27,7 @@ from cordillera.table.change_feed import ChangeFeed
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile, LruCache
-from cordillera.table.metadata_encoding import MetadataEncoder
+from cordillera.table.metadata_encoding import PLAIN, MetadataEncoder
 from cordillera.table.reader import ReadOptions
 from cordillera.table.row_view import ShownRows
 from cordillera.table.scan import Scan, check_selection, filtered, plan, stream, stream_candidates
@@ -40,6 +40,8 @@ property ``write.metadata.previous-versions-max`` says otherwise."""
 _HASHES = "hashes"
 _SNAPSHOTS = 60_000
 """How many snapshots the table metadata kept in memory have together; about 2 kB each, and half of it is shared."""
+_ENCODED_BYTES = 64_000_000
+"""How much table metadata is kept in memory the way engines get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class TableService:
         self._store, self.io, self._observer = store, io, observer
         self.reporter = ScanReporter(io.files)
         self._loaded: LruCache[str, TableMetadata] = LruCache(_SNAPSHOTS, lambda metadata: len(metadata.snapshots) + 1)
+        self._encoded: LruCache[str, bytes] = LruCache(_ENCODED_BYTES, len)
         self._encoder = MetadataEncoder()
 
     # --- metadata files ------------------------------------------------------------------------------------------
@@ -81,12 +84,18 @@ class TableService:
         location = version.metadata_location
         return self._loaded.get(location, lambda: TableMetadata.from_json(self.io.storage.read(location), location))
 
+    def encoded(self, version: DatasetVersion) -> bytes:
+        """Return the table metadata that a dataset version points at as JSON, the way engines get it."""
+        return self._encoded.get(version.metadata_location, lambda: self.load(version).to_json())
+
     def write_metadata(self, metadata: TableMetadata, counter: int) -> str:
         """Write a metadata file and return its location. ``counter`` sorts the files of a table for the human eye."""
         content, ending = self._encoder.encode(metadata)
         location = f"{metadata.location}/metadata/{counter:05d}-{self.io.clock.new_id()}.{ending}"
         self.io.storage.write(location, content)
         self._loaded.put(location, metadata)
+        if ending == PLAIN:
+            self._encoded.put(location, content)
         return location
 
     def write_successor(self, before: MetadataFile, after: TableMetadata) -> tuple[MetadataFile, tuple[str, ...]]:
@@ -104,6 +113,7 @@ class TableService:
         written = MetadataFile(self.write_metadata(metadata, counter), metadata)
         if before.metadata.metadata_log:  # who lost to ``before`` may still work with what was before it, nobody longer
             self._loaded.forget(str(before.metadata.metadata_log[-1]["metadata-file"]))
+        self._encoded.forget(before.location)
         return written, tuple(str(old["metadata-file"]) for old in dropped)
 
     def forget_metadata(self, location: str) -> None:

@@ -25,6 +25,12 @@ class Change:
     before: TableMetadata
     after: TableMetadata
 
+    @property
+    def keeps_columns_and_rows(self) -> bool:
+        """Whether readers see the same columns and the same snapshot as before."""
+        same_columns = self.after.current_schema_id == self.before.current_schema_id
+        return same_columns and self.after.current_snapshot_id == self.before.current_snapshot_id
+
 
 class CommitGuard(Protocol):
     """Looks at writes and commits before they happen. A guard refuses by raising."""

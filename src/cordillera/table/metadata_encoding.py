@@ -21,7 +21,8 @@ from cordillera.table.live_files import LruCache
 
 CODEC_PROPERTY = "write.metadata.compression-codec"
 """Iceberg's property: ``gzip`` or ``none``; by default long histories are compressed."""
-_PLAIN, _GZIP = "metadata.json", "gz.metadata.json"
+PLAIN, _GZIP = "metadata.json", "gz.metadata.json"
+"""How the names of metadata files end."""
 _PIECE = 64
 """Entries of a list that are compressed together."""
 _SHORT = 2 * _PIECE
@@ -68,7 +69,7 @@ class MetadataEncoder:
     def encode(self, metadata: TableMetadata) -> tuple[bytes, str]:
         """Return the content of a metadata file, and how its name ends."""
         if not compresses(metadata.properties, len(metadata.snapshots)):
-            return metadata.to_json(), _PLAIN
+            return metadata.to_json(), PLAIN
         uuid, rest = metadata.table_uuid, orjson.dumps(metadata.without_history())
         pieces = (
             _compressed(b'{"snapshots":['),

@@ -15,6 +15,9 @@ from cordillera.ports.metadata.access import Token
 
 TOKEN = RowMap(Token, tokens)
 
+_BY_HASH = TOKEN.lookup(tokens.c.hash)
+_BY_ID = TOKEN.lookup(tokens.c.id)
+
 
 class SqlTokenRows:
     """See :class:`cordillera.ports.metadata.access.TokenRows`."""
@@ -31,11 +34,11 @@ class SqlTokenRows:
 
     def by_hash(self, token_hash: str) -> Token | None:
         """Return the token of a hash."""
-        return TOKEN.one(self._session, TOKEN.select().where(tokens.c.hash == token_hash))
+        return _BY_HASH(self._session, token_hash)
 
     def get(self, token_id: UUID) -> Token | None:
         """Return a token by id."""
-        return TOKEN.one(self._session, TOKEN.select().where(tokens.c.id == token_id))
+        return _BY_ID(self._session, token_id)
 
     def page(self, after: UUID | None, limit: int, *, of: str | None = None) -> list[Token]:
         """Return tokens by id behind ``after``, of one principal where given."""

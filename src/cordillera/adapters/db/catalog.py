@@ -22,6 +22,7 @@ from cordillera.spec.lineage import NodeKind
 NAMESPACE = RowMap(Namespace, namespaces)
 DATASET = RowMap(Dataset, datasets)
 
+_NAMESPACE = NAMESPACE.lookup(namespaces.c.name)
 _LIVE = datasets.c.deleted_at.is_(None)
 _BY_NAME = DATASET.lookup(datasets.c.full_name, where=_LIVE)
 _BY_ID = DATASET.lookup(datasets.c.id)
@@ -42,9 +43,9 @@ class SqlNamespaceRows:
 
     def get(self, name: str, *, lock: bool = False) -> Namespace | None:
         """Return a namespace by name; with ``lock`` nobody else changes it before the transaction ends."""
-        query = NAMESPACE.select().where(namespaces.c.name == name)
         if not lock:
-            return NAMESPACE.one(self._session, query)
+            return _NAMESPACE(self._session, name)
+        query = NAMESPACE.select().where(namespaces.c.name == name)
         row = self._session.lock(query.with_for_update(key_share=True))
         return None if row is None else NAMESPACE.load(row)
 

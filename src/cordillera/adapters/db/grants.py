@@ -13,7 +13,7 @@ from cordillera.adapters.db.access_requests import forget_requested
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import datasets, grants, memberships, namespaces, policy_tags, targets, views
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import grants_seen, live
+from cordillera.adapters.db.visibility import grants_seen
 from cordillera.spec.access import Grant, Membership, PolicyTag, Privilege, SecurableKind, Viewer
 from cordillera.spec.masks import Mask
 from cordillera.spec.row_access import EffectiveTags
@@ -90,13 +90,8 @@ class SqlGrantRows:
 
     def held(self, viewer: Viewer, securable_ids: Sequence[UUID]) -> list[Grant]:
         """Return the grants without tag expression that a viewer holds on objects."""
-        query = GRANT.select().where(
-            grants.c.securable_id.in_(securable_ids),
-            grants.c.principal.in_(sorted(viewer.principals)),
-            grants.c.tag_expression == "",
-            live(viewer),
-        )
-        return GRANT.all(self._session, query)
+        wanted = {"objects": securable_ids, "principals": sorted(viewer.principals), "now": viewer.now}
+        return GRANT.all(self._session, _HELD, wanted)
 
     def page(
         self,
@@ -221,6 +216,12 @@ def _viewer_query() -> sa.Select[Any]:
 
 _VIEWER = _viewer_query()
 _NOW = sa.bindparam("now", type_=memberships.c.added_at.type)
+_HELD = GRANT.select().where(
+    grants.c.securable_id.in_(sa.bindparam("objects", expanding=True)),
+    grants.c.principal.in_(sa.bindparam("principals", expanding=True)),
+    grants.c.tag_expression == "",
+    sa.or_(grants.c.expires_at.is_(None), grants.c.expires_at > sa.bindparam("now")),
+)
 _ABOVE = _above(sa.bindparam("principal", type_=sa.Text), _NOW)
 _MEMBERSHIPS_ABOVE = (
     MEMBERSHIP.select()

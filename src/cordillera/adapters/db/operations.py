@@ -25,6 +25,8 @@ _CHAIN = (
     .values(position=sa.bindparam("place"), hash=sa.bindparam("link"))
 )
 
+_INSERT_AUDIT_ENTRY = sa.insert(audit_entries)
+
 
 class SqlLakeRow:
     """See :class:`cordillera.ports.metadata.operations.LakeRow`."""
@@ -71,7 +73,7 @@ class SqlAuditRows:
             "details": details,
             "trace_id": trace_id,
         }
-        self._session.write(sa.insert(audit_entries), row)
+        self._session.write(_INSERT_AUDIT_ENTRY, row)
 
     def page(self, *, object_name: str | None = None, before: int | None = None, limit: int) -> list[AuditEntry]:
         """Return entries newest first."""

@@ -34,7 +34,6 @@ from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.commit_codec import CREATE, check_depth, requirements_from_plain, updates_from_plain
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec.access import Privilege
-from cordillera.spec.table_metadata import TableMetadata
 
 router = APIRouter(tags=["iceberg"])
 _Shown = Literal["all", "refs"]
@@ -111,7 +110,7 @@ def create_table(lake: Lake, namespace: NamespaceName, wanted: NewTable, delegat
     )
     if wanted.stage_create:
         staged = lake.external_tables.stage(table)
-        return _answer(None, staged, staged_file_access(lake, table.name, staged.location, delegation))
+        return _answer(None, staged.to_json(), staged_file_access(lake, table.name, staged.location, delegation))
     return _loaded(lake, lake.external_tables.create(table), delegation=delegation)
 
 
@@ -236,18 +235,21 @@ def _read(kind: Any, plain: dict[str, Any] | None, what: str) -> Any:
 def _loaded(
     lake: Application, found: ResolvedDataset, snapshots: _Shown = "all", *, delegation: frozenset[str] = frozenset()
 ) -> Response:
-    metadata = lake.tables.load(found.version)
     if snapshots == "refs":
+        metadata = lake.tables.load(found.version)
         named = {ref["snapshot-id"] for ref in metadata.refs.values()}
-        metadata = metadata.with_changes(snapshots=tuple(one for one in metadata.snapshots if one.snapshot_id in named))
+        kept = tuple(one for one in metadata.snapshots if one.snapshot_id in named)
+        encoded = metadata.with_changes(snapshots=kept).to_json()
+    else:
+        encoded = lake.tables.encoded(found.version)
     location = found.version.metadata_location
-    response = _answer(location, metadata, file_access(lake, found, delegation))
+    response = _answer(location, encoded, file_access(lake, found, delegation))
     response.headers["ETag"] = _tag(location, snapshots)
     return response
 
 
-def _answer(location: str | None, metadata: TableMetadata, access: dict[str, Any]) -> Response:
-    answer = {"metadata": orjson.Fragment(metadata.to_json()), **access}
+def _answer(location: str | None, metadata: bytes, access: dict[str, Any]) -> Response:
+    answer = {"metadata": orjson.Fragment(metadata), **access}
     if location is not None:
         answer["metadata-location"] = location
     secret = {"Cache-Control": "no-store"} if "storage-credentials" in access else {}
