@@ -91,8 +91,11 @@ class Capabilities:
     """What a kind of target can do; callers plan by these, never by the kind's name."""
 
     transactional: bool
+    """Whether a delivery appears whole or not at all, whatever dies."""
     schema_changes: frozenset[str] = field(default_factory=frozenset)
     """Of ``add``, ``rename``, ``widen``, ``drop``, ``optional``."""
+    merges: bool = True
+    """Whether it takes single rows; if not, every delivery brings the whole content, ``replace`` set."""
 
 
 class Synchronizer(Protocol):

@@ -77,7 +77,7 @@ class DeliveryService:
         if cursor == followed.latest:
             self._advance(followed, 0, whole=subscription.cursor_sequence is None)
             return None
-        delivery = self._plan(followed, cursor)
+        delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges)
         try:
             result = synchronizer.apply(delivery)
         except IncompatibleSchemaError:
@@ -90,9 +90,9 @@ class DeliveryService:
         self._advance(followed, result.rows_upserted + result.rows_deleted, whole=delivery.replace)
         return result
 
-    def _plan(self, followed: Followed, cursor: Cursor | None) -> Delivery:
-        """Return the changes behind the target's cursor; everything, where that cannot be told."""
-        if cursor is None or not followed.can_follow_from(cursor):
+    def _plan(self, followed: Followed, cursor: Cursor | None, *, merges: bool) -> Delivery:
+        """Return the changes behind the target's cursor; everything, where they cannot be told or merged."""
+        if cursor is None or not merges or not followed.can_follow_from(cursor):
             return self._everything(followed, cursor)
         subscription, table = followed.subscription, followed.table()
         names = [column.name for column in table.columns]

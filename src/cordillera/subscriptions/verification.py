@@ -21,7 +21,7 @@ from cordillera.metrics import VERIFICATIONS
 from cordillera.ports.clock import Clock
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.metadata import MetadataStore
-from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
+from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec import sql
 from cordillera.spec.event import Topic
 from cordillera.spec.row_checksum import spell
@@ -81,7 +81,7 @@ class VerificationService:
             comparison, found, cursor = self._compared(followed, synchronizer)
             done = DeliveryResult(0, 0)
             if not found.equal:
-                done = synchronizer.apply(self._delivery(followed, cursor, comparison))
+                done = synchronizer.apply(self._delivery(followed, cursor, comparison, synchronizer.capabilities))
                 self._audit(subscription, found, done)
             verified = self._verified(followed, synchronizer)
         return Repair(found, done.rows_upserted, done.rows_deleted, verified)
@@ -157,10 +157,12 @@ class VerificationService:
 
     # --- repairing -----------------------------------------------------------------------------------------------
 
-    def _delivery(self, followed: Followed, cursor: Cursor, comparison: Comparison) -> Delivery:
-        """Return what brings the differing rows, and nothing else; everything, where too many differ to be told."""
+    def _delivery(
+        self, followed: Followed, cursor: Cursor, comparison: Comparison, capabilities: Capabilities
+    ) -> Delivery:
+        """Return what brings the differing rows, and nothing else; everything, where too many differ, or none merge."""
         followed = followed.under_schema(cursor.schema_id)
-        table, whole = followed.table(), not comparison.complete
+        table, whole = followed.table(), not (comparison.complete and capabilities.merges)
         keys = pa.schema([table.arrow_schema().field(name) for name in table.key])
         wanted = comparison.keys("missing", "different").cast(keys)
         gone = keys.empty_table() if whole else comparison.keys("unexpected").cast(keys)

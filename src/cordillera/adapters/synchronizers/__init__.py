@@ -18,6 +18,7 @@ from cordillera.spec.local_path import is_relative, whole_path
 
 ENTRY_POINTS = "cordillera.synchronizers"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
+_MOST_EXPORTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,12 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
     """Return the synchronizer of a configured target, without connecting.
 
     Args:
-        kind: ``postgres``, ``duckdb``, or one that an installed package adds.
+        kind: ``postgres``, ``duckdb``, ``parquet``, or one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
-            ``duckdb``: the whole ``path`` of the file.
+            ``duckdb``: the whole ``path`` of the file. ``parquet``: ``root``, a folder's whole path or
+            ``s3://bucket/folder``, ``keep`` (how many exports stay), and for S3 ``endpoint``, ``region`` and the names
+            of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``.
 
     Raises:
         InvalidConfigurationError: If the kind is unknown, or a setting is missing, unknown or cannot work.
@@ -131,12 +134,28 @@ def _duckdb(config: Mapping[str, str]) -> Synchronizer:
     return DuckDBSynchronizer(config["path"])
 
 
+def _parquet(config: Mapping[str, str]) -> Synchronizer:
+    from cordillera.adapters.storage import build_storage
+    from cordillera.adapters.synchronizers.files import FilesSynchronizer
+
+    keep = config.get("keep", "3")
+    if not keep.isdigit() or not 1 <= int(keep) <= _MOST_EXPORTS:
+        raise InvalidConfigurationError(
+            f"A parquet target cannot keep {keep[:20]!r} exports.", hint=f"Give a number from 1 to {_MOST_EXPORTS}."
+        )
+    options = {name: config[name] for name in ("endpoint", "region") if name in config}
+    for name in ("access_key", "secret_key"):
+        if variable := config.get(f"{name}_env"):
+            options[name] = _read_secret(variable)
+    return FilesSynchronizer(build_storage(config["root"], options), keep=int(keep))
+
+
 def _read_secret(variable: str) -> str:
     secret = os.environ.get(variable)
     if not secret:
         raise InvalidConfigurationError(
-            f"The environment variable {variable!r}, which should hold a target's password, is not set.",
-            hint="Set it for the processes that deliver to the target, or change password_env.",
+            f"The environment variable {variable!r}, which should hold a target's secret, is not set.",
+            hint="Set it for the processes that deliver to the target, or change the setting that names it.",
         )
     return secret
 
@@ -144,4 +163,7 @@ def _read_secret(variable: str) -> str:
 _KINDS = {
     "postgres": _Kind(("dsn",), ("password_env", "schema"), _postgres),
     "duckdb": _Kind(("path",), (), _duckdb, paths=("path",)),
+    "parquet": _Kind(
+        ("root",), ("keep", "endpoint", "region", "access_key_env", "secret_key_env"), _parquet, paths=("root",)
+    ),
 }
