@@ -8,7 +8,7 @@ PORT ?= 8470
 PROVIDER := tests/identity_provider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge bench-commits bench-catalog clean
+.PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge bench-commits bench-catalog bench-verify clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ bench-engine: setup-dev ## Compare the table engine with its peers (about 15 min
 bench-merge: setup-dev ## Compare 37 merges and deletes with peers at 10 million rows (about an hour; leave the machine alone)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
 	@$(BIN)/python -m benchmarks.merge_suite
+
+bench-verify: setup-dev ## Measure proofs of equality, pinpointing and repair with PostgreSQL and DuckDB (two minutes)
+	@$(BIN)/python -m benchmarks.verification --target postgres
+	@$(BIN)/python -m benchmarks.verification --target duckdb
 
 bench-commits: setup-dev ## Measure commits to tables with 1 to 10,000 snapshots (a minute)
 	@$(BIN)/python -m benchmarks.commits
