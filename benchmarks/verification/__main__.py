@@ -1,7 +1,7 @@
 """Measure what proving a target equal takes, pinpointing ten changed rows and repairing them.
 
-``python -m benchmarks.verification --rows 10000000 --target postgres``. Prints JSON: seconds by the clock, and CPU seconds
-of this process, without the server's.
+``python -m benchmarks.verification --rows 10000000 --target postgres``. Prints JSON: seconds by the clock, and CPU
+seconds of this process, without the server's.
 """
 
 from __future__ import annotations
