@@ -148,8 +148,9 @@ class Application:
             clock,
         )
         securables = Securables(lookup, self.authorizer)
-        self.grants = GrantService(store, securables, self.authorizer, Narrowing(tables), clock)
-        self.access_requests = AccessRequestService(store, securables, self.authorizer, clock)
+        narrowing = Narrowing(tables)
+        self.grants = GrantService(store, securables, self.authorizer, narrowing, clock)
+        self.access_requests = AccessRequestService(store, securables, self.authorizer, narrowing, clock)
         self.approval_rules = ApprovalRuleService(store, lookup, clock)
         self.explanations = ExplanationService(store, securables, self.authorizer, clock)
         self.roles = RoleService(store, lookup, clock)

@@ -14,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.access.narrowing import Narrowing
 from cordillera.access.requests import AccessRequestService
 from cordillera.access.securables import Securables
 from cordillera.app import Application, create_lake, open_lake
@@ -30,6 +31,7 @@ from cordillera.errors import (
     InvalidInputError,
     NotAllowedError,
     NotFoundError,
+    UnknownColumnError,
     ViewNotFoundError,
 )
 from cordillera.ports.clock import SystemClock
@@ -129,6 +131,41 @@ def test_an_approver_narrows(app: Application) -> None:
     )  # fmt: skip
     assert set(grants_of(app)) == {Privilege.DISCOVER, Privilege.READ}
     assert done.expires_at == done.steps[-1].at + timedelta(days=7)
+
+
+def test_approvers_narrow_rows_and_columns(app: Application) -> None:
+    lake = lake_of(app)
+    lake.create_dataset("sales.people", {"id": pa.int64(), "email": pa.string(), "region": pa.string()}).write(
+        [{"id": n, "email": f"{n}@x.example", "region": region} for n, region in enumerate(("EU", "EU", "US"))]
+    )
+    people = parse_securable("sales.people")
+    app.grants.grant(ANA, Privilege.DISCOVER, people)
+    app.approval_rules.add("sensitivity = pii", "group:privacy")
+    app.policy_tags.set(people, "sensitivity", "pii")
+    made = ask(app, Privilege.READ, Privilege.WRITE, on="sales.people")
+    with acting(PIA):
+        for wrong in ({"row_filter": "price > 1"}, {"masks": {"x": "hash"}}):
+            with pytest.raises(UnknownColumnError):
+                app.access_requests.approve(made.id, **wrong)
+        with pytest.raises(InvalidInputError, match="gives no read"):
+            app.access_requests.approve(made.id, privileges=[Privilege.WRITE], row_filter="id > 1")
+        app.access_requests.approve(made.id, masks={"email": "null"}, row_filter="region = 'EU'")
+    with acting(OWNER):
+        with pytest.raises(InvalidInputError, match="email is masked by null already"):
+            app.access_requests.approve(made.id, masks={"email": "clear"})
+        done = app.access_requests.approve(made.id, row_filter="id > 0 OR id < 0")
+    assert (done.row_filter, done.masks) == ("(region = 'EU') AND (id > 0 OR id < 0)", {"email": "null"})
+    with acting(ANA):
+        assert lake.dataset("sales.people").scan().to_arrow().to_pylist() == [{"id": 1, "email": None, "region": "EU"}]
+    given = {one.privilege: one for one in app.grants.page(principal=ANA, on=people)}
+    assert given[Privilege.READ].narrowed
+    assert not given[Privilege.WRITE].narrowed
+    again = ask(app, on="sales.people", days=60)
+    for approver in (PIA, OWNER):
+        with acting(approver):
+            app.access_requests.approve(again.id)
+    with acting(ANA):  # what is prolonged stays narrowed
+        assert lake.dataset("sales.people").scan().to_arrow().num_rows == 1
 
 
 def test_everybody_whom_the_tags_name_has_to_approve(app: Application) -> None:
@@ -456,10 +493,12 @@ def test_approvals_at_once_give_one_grant(app: Application) -> None:
     assert (audited.count("access_request.approve"), audited.count("access.grant")) == (1, 2)
 
 
-def test_approvals_at_once_give_one_grant_on_postgresql(postgres_store: MetadataStore) -> None:
+def test_approvals_at_once_give_one_grant_on_postgresql(app: Application, postgres_store: MetadataStore) -> None:
     clock = SystemClock()
     authorizer = GrantAuthorizer(clock)
-    service = AccessRequestService(postgres_store, Securables(Lookup(authorizer), authorizer), authorizer, clock)
+    service = AccessRequestService(
+        postgres_store, Securables(Lookup(authorizer), authorizer), authorizer, Narrowing(app.tables), clock
+    )
     with postgres_store.write() as tx:
         made, _ = add_dataset(tx, "busy.orders", owner=OWNER)
     with acting("user:someone", operator=True):

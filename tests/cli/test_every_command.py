@@ -148,7 +148,9 @@ SUCCESS = {
     "access request": Case("sales.second read --purpose x", "Asked for read on dataset:sales.second; it waits for"),
     "access requests": Case("--on sales.orders", "user:dana"),
     "access show": Case("{request}", "a look at totals"),
-    "access approve": Case("{request_0} --days 3", "Granted read on dataset:sales.orders to user:dora."),
+    "access approve": Case(
+        "{request_0} --days 3 --where id>1 --mask total=null", "Granted read on dataset:sales.orders to user:dora."
+    ),
     "access refuse": Case("{request_1} --reason no", "Refused the request of user:duke for dataset:sales.orders."),
     "access withdraw": Case("{request_2}", "Withdrew the request for dataset:sales.orders."),
     "approver add": Case("'level = public' group:press", "group:press approves requests where level = 'public'."),

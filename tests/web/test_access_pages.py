@@ -66,10 +66,16 @@ def test_a_request_goes_from_the_form_to_the_grant(person: Person) -> None:
     shown = read(olga.get(place).text)
     assert {f"{place}/approve", f"{place}/refuse"} <= set(shown.addresses)
     assert f"{place}/withdraw" not in shown.addresses
-    decided = olga.post(f"{place}/approve", data={"privilege": "read", "days": "7", "reason": "until Friday"})
+    narrowed = {"privilege": "read", "days": "7", "reason": "until Friday", "row_filter": "id > 1"}
+    assert "says no masks" in olga.post(f"{place}/approve", data={**narrowed, "masks": "id"}).text
+    decided = olga.post(f"{place}/approve", data={**narrowed, "masks": "id=clear"})
     assert decided.status_code == 303
     done = read(ben.get(place).text).text
-    for words in ("Narrowed to read for 7 days", "Approved until Friday user:olga for administrators"):
+    for words in (
+        "Narrowed to read for 7 days",
+        "Rows id > 1 Masks id clear",
+        "Approved until Friday user:olga for administrators",
+    ):
         assert words in done
     assert ben.get("/datasets/sales.orders?tab=preview").status_code == 200
     owners = read(olga.get("/datasets/sales.orders?tab=access").text).text

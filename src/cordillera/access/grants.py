@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from cordillera.access.authorizer import GrantAuthorizer
-from cordillera.access.narrowing import Narrowing
+from cordillera.access.narrowing import Narrowing, checked_masks
 from cordillera.access.requests import note_revoked
 from cordillera.access.securables import FoundSecurable, Securables
 from cordillera.access.telling import told
@@ -31,7 +31,7 @@ from cordillera.spec.access import (
     whole_principal,
 )
 from cordillera.spec.access_tags import describe, parse_tag_expression
-from cordillera.spec.masks import Mask, parse_mask
+from cordillera.spec.masks import Mask
 from cordillera.spec.texts import check_texts
 
 
@@ -97,8 +97,7 @@ class GrantService:
         check_grantable(privilege, on)
         check_texts("grant on", str(on), purpose=reason)
         expression = _checked_tags(tags, on, grant_option)
-        wanted_masks = {column: parse_mask(mask).value for column, mask in (masks or {}).items()}
-        by_tags = {describe(parse_tag_expression(t)): parse_mask(mask).value for t, mask in (tag_masks or {}).items()}
+        wanted_masks, by_tags = checked_masks(masks, tag_masks)
         if expires_at is not None and (expires_at.tzinfo is None or expires_at <= now):
             raise InvalidInputError(f"A grant cannot end at {expires_at.isoformat()}.", hint="Give a time to come.")
         with self._store.write() as tx:

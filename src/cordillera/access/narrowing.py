@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyiceberg.schema import Schema
 
 from cordillera.access.securables import FoundSecurable
@@ -10,6 +12,7 @@ from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidInputError, UnknownColumnError
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import Grant, Privilege, SecurableKind
+from cordillera.spec.access_tags import describe, parse_tag_expression
 from cordillera.spec.catalog import Dataset
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.masks import fits, parse_mask
@@ -58,6 +61,19 @@ class Narrowing:
             parse_row_filter(grant.row_filter, metadata.schema)
         for column, mask in grant.masks.items():
             check_mask(found.on.name, column, mask, (metadata.schema, *metadata.schemas))
+
+
+def checked_masks(
+    masks: Mapping[str, str] | None, tag_masks: Mapping[str, str] | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return masks by column and by tag expression, in the one form that is stored.
+
+    Raises:
+        InvalidInputError, InvalidExpressionError: If one is no mask, or no tag expression.
+    """
+    by_column = {column: parse_mask(mask).value for column, mask in (masks or {}).items()}
+    by_tags = {describe(parse_tag_expression(tags)): parse_mask(mask).value for tags, mask in (tag_masks or {}).items()}
+    return by_column, by_tags
 
 
 def check_mask(dataset: str, column: str, mask: str, schemas: tuple[Schema, ...]) -> None:

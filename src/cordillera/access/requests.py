@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.access.narrowing import Narrowing, checked_masks
+from cordillera.access.request_grants import grant_approved, grant_of
 from cordillera.access.securables import FoundSecurable, Securables
-from cordillera.access.telling import told
 from cordillera.catalog.lookup import page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import acting, current
@@ -43,11 +43,20 @@ class AccessRequestService:
         store: Keeps requests.
         securables: Finds what they are for.
         authorizer: Knows who administers that.
+        narrowing: Knows which rows and columns there are.
         clock: Time and ids.
     """
 
-    def __init__(self, store: MetadataStore, securables: Securables, authorizer: GrantAuthorizer, clock: Clock) -> None:
-        self._store, self._securables, self._authorizer, self._clock = store, securables, authorizer, clock
+    def __init__(
+        self,
+        store: MetadataStore,
+        securables: Securables,
+        authorizer: GrantAuthorizer,
+        narrowing: Narrowing,
+        clock: Clock,
+    ) -> None:
+        self._store, self._securables, self._authorizer = store, securables, authorizer
+        self._narrowing, self._clock = narrowing, clock
 
     def request(self, on: Securable, privileges: Iterable[Privilege], *, purpose: str, days: int) -> AccessRequest:
         """Ask for privileges on an object, for whoever acts.
@@ -136,6 +145,9 @@ class AccessRequestService:
         privileges: Iterable[Privilege] = (),
         days: int | None = None,
         reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> AccessRequest:
         """Approve a request, or as much of it as is named. When nobody is left who has to, it is granted.
 
@@ -144,13 +156,16 @@ class AccessRequestService:
             privileges: Which of the privileges; all that are left by default.
             days: For how long; for as long as is asked by default.
             reason: Why.
+            row_filter, masks, tag_masks: What may be seen of rows, as for a grant to read.
 
         Raises:
             AccessRequestNotFoundError, NotFoundError: If there is no such request, or its object is gone.
             AccessDeniedError: If whoever acts has no say in it.
             NotAllowedError: If it is his own, is not open any more, or only waits for others.
-            InvalidInputError: If that is more than is left of what was asked for.
+            InvalidInputError, UnknownColumnError: If that is more than is left of what was asked for, or rows cannot be
+                shown so.
         """
+        by_column, by_tags = checked_masks(masks, tag_masks)
 
         def approved(tx: Transaction, request: AccessRequest, now: datetime) -> AccessRequest:
             found = self._object(tx, request)
@@ -164,9 +179,14 @@ class AccessRequestService:
                 reason=reason,
                 privileges=privileges,
                 days=days,
+                row_filter=row_filter,
+                masks=by_column,
+                tag_masks=by_tags,
             )
+            if row_filter or by_column or by_tags:
+                self._check_narrowing(tx, found, after, now)
             if after.state is RequestState.APPROVED:
-                _grant(tx, after, now, self._clock.new_id)
+                grant_approved(tx, after, now, self._clock.new_id)
             return after
 
         return self._change(request_id, "approve", reason, approved)
@@ -261,6 +281,15 @@ class AccessRequestService:
             keep(tx, change(tx, rules.as_of(request, now), now), now, action, reason)
             return self._shown(tx, request_id)
 
+    def _check_narrowing(self, tx: Transaction, found: FoundSecurable, request: AccessRequest, now: datetime) -> None:
+        """Refuse to show rows as it cannot be done; nothing is shown where nothing may be read."""
+        if Privilege.READ not in request.granted:
+            raise InvalidInputError(
+                f"The request {request.id} gives no read that rows and columns could be narrowed of.",
+                hint="Approve read as well, or leave out the row filter and the masks.",
+            )
+        self._narrowing.check(tx, found, grant_of(request, Privilege.READ, found.on.name, now, self._clock.new_id()))
+
     def _shown(self, tx: Transaction, request_id: UUID) -> AccessRequest:
         """Return a request as whoever acts may see it."""
         found = tx.access_requests.get(request_id, viewer=self._authorizer.viewer(tx))
@@ -331,28 +360,6 @@ def _leave_trail(tx: Transaction, request: AccessRequest, now: datetime, action:
     # It is about no dataset, or all who may discover that would see who has asked for it.
     on = str(Securable(request.kind, name))
     trail.event(Topic.ACCESS_REQUEST_CHANGED, "", None, {"change": action, "on": on, **told})
-
-
-def _grant(tx: Transaction, request: AccessRequest, now: datetime, new_id: Callable[[], UUID]) -> None:
-    """Give what was approved; what somebody has for longer stays as it is, and rows and masks stay narrowed."""
-    name = tx.access_requests.object_name(request) or request.securable_name
-    for privilege in request.granted:
-        same = (request.requester, privilege, request.kind, request.securable_id, "")
-        stored = tx.grants.find(*same)
-        live = stored is not None and (stored.expires_at is None or stored.expires_at > now)
-        assert request.expires_at is not None, "what is approved ends"
-        if stored is not None and live and (stored.expires_at is None or stored.expires_at >= request.expires_at):
-            continue
-        grant = Grant(
-            id=new_id(), principal=request.requester, privilege=privilege, kind=request.kind,
-            securable_id=request.securable_id, securable_name=name, tag_expression="",
-            grant_option=stored is not None and live and stored.grant_option, granted_by=_principal(), granted_at=now,
-            expires_at=request.expires_at, reason=request.purpose,
-        )  # fmt: skip
-        if stored is not None and live:
-            grant = replace(grant, row_filter=stored.row_filter, masks=stored.masks, tag_masks=stored.tag_masks)
-        tx.grants.put(grant)
-        Trail(tx, now).audit("access.grant", request.kind, name, {**told(grant), "request": str(request.id)})
 
 
 def _needed(tx: Transaction, kind: SecurableKind, securable_id: UUID) -> set[str]:

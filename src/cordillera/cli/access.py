@@ -64,6 +64,14 @@ Tags = Annotated[
         "--tags", metavar="EXPRESSION", help="Of the datasets inside the object, those it is about.", show_default=False
     ),
 ]
+RowsWhere = Annotated[
+    str, typer.Option("--where", metavar="SQL", help="Of read: the dataset's rows it is about.", show_default=False)
+]
+Masks = Annotated[list[str] | None, typer.Option("--mask", metavar="COLUMN=MASK", help=_MASK_HELP)]
+TagMasks = Annotated[
+    list[str] | None,
+    typer.Option("--mask-tagged", metavar="EXPRESSION=MASK", help="The same for columns with such policy tags."),
+]
 
 
 @command(
@@ -85,15 +93,9 @@ def grant(
         int | None, typer.Option("--days", min=1, help="For how long; for ever by default.", show_default=False)
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="What for.", show_default=False)] = "",
-    where: Annotated[
-        str,
-        typer.Option("--where", metavar="SQL", help="Of read: the dataset's rows it is about.", show_default=False),
-    ] = "",
-    mask: Annotated[list[str] | None, typer.Option("--mask", metavar="COLUMN=MASK", help=_MASK_HELP)] = None,
-    mask_tagged: Annotated[
-        list[str] | None,
-        typer.Option("--mask-tagged", metavar="EXPRESSION=MASK", help="The same for columns with such policy tags."),
-    ] = None,
+    where: RowsWhere = "",
+    mask: Masks = None,
+    mask_tagged: TagMasks = None,
 ) -> None:
     """Give somebody a privilege on an object and what is inside it, or renew what he has."""
     expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
@@ -107,8 +109,8 @@ def grant(
             expires_at=expires_at,
             reason=reason,
             row_filter=where,
-            masks=_masks("--mask", mask),
-            tag_masks=_masks("--mask-tagged", mask_tagged),
+            masks=parse_masks("--mask", mask),
+            tag_masks=parse_masks("--mask-tagged", mask_tagged),
         )
     show_outcome(f"Granted {privilege} on {made.on} to {made.principal}.", made, _VIEW)
 
@@ -170,7 +172,7 @@ def explain(principal: Principal, privilege: Privilege, object: Object) -> None:
     show(found, _EXPLANATION, [Part("Reasons", found.reasons, _REASON)])
 
 
-def _masks(option: str, given: list[str] | None) -> dict[str, str]:
+def parse_masks(option: str, given: list[str] | None) -> dict[str, str]:
     """Read masks; what they are for may have an equals sign itself, a mask has none."""
     pairs = [one.rpartition("=") for one in given or ()]
     incomplete = next((mask for what, _, mask in pairs if not what), None)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from cordillera.cli.access import Object, app
+from cordillera.cli.access import Masks, Object, RowsWhere, TagMasks, app, parse_masks
 from cordillera.cli.command import command
 from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
 from cordillera.cli.output import Part, View, show, show_list, show_outcome
@@ -23,6 +23,8 @@ _VIEW: View = {
     "privileges": "granted",
     "days": "granted_days",
     "purpose": "purpose",
+    "where": "row_filter",
+    "masks": lambda one: {**one.masks, **one.tag_masks},
     "waiting_for": "waiting_for",
     "requested_at": "requested_at",
     "expires_at": "expires_at",
@@ -86,7 +88,14 @@ def show_request(id: RequestId) -> None:
     show(found, _VIEW, [Part("Steps", found.steps, _STEP)])
 
 
-@command(app, "approve", example="cordillera access approve 0b9a1f4e-8c1d-4d0e-9a55-3f1a2b7c9d10 --days 14")
+@command(
+    app,
+    "approve",
+    example=(
+        "cordillera access approve 0b9a1f4e-8c1d-4d0e-9a55-3f1a2b7c9d10 --days 14\n"
+        "cordillera access approve 0b9a1f4e-8c1d-4d0e-9a55-3f1a2b7c9d10 --where \"region = 'EU'\" --mask email=hash"
+    ),
+)
 def approve(
     id: RequestId,
     privilege: Annotated[
@@ -98,10 +107,21 @@ def approve(
         typer.Option("--days", min=1, max=MOST_DAYS, help="For no longer than this.", show_default=False),
     ] = None,
     reason: Reason = "",
+    where: RowsWhere = "",
+    mask: Masks = None,
+    mask_tagged: TagMasks = None,
 ) -> None:
     """Approve an access request, or as much of it as is named. When nobody is left who has to, it is granted."""
     with open_lake() as lake:
-        found = lake.backend.approve_access(id, privileges=privilege or (), days=days, reason=reason)
+        found = lake.backend.approve_access(
+            id,
+            privileges=privilege or (),
+            days=days,
+            reason=reason,
+            row_filter=where,
+            masks=parse_masks("--mask", mask),
+            tag_masks=parse_masks("--mask-tagged", mask_tagged),
+        )
     if found.waiting_for:
         message = f"Approved; the request still waits for: {', '.join(found.waiting_for)}."
     else:

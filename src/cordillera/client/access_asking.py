@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from cordillera.client.backend import LakeBackend
@@ -56,16 +56,39 @@ class AccessAsking:
         return self.backend.access_request(request_id)
 
     def approve_access(
-        self, request_id: UUID, *, privileges: Sequence[str] = (), days: int | None = None, reason: str = ""
+        self,
+        request_id: UUID,
+        *,
+        privileges: Sequence[str] = (),
+        days: int | None = None,
+        reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> AccessRequest:
         """Approve a request, or as much of it as is named. When nobody is left who has to, it is granted.
+
+        Args:
+            request_id: Which.
+            privileges: Which of the privileges; all by default.
+            days: For how long; for as long as is asked by default.
+            reason: Why.
+            row_filter, masks, tag_masks: What of rows is read; see ``grant``.
 
         Raises:
             AccessDeniedError: If you have no say in it.
             NotAllowedError: If it is your own, is not open any more, or only waits for others.
             InvalidInputError: If that is more than was asked for.
         """
-        return self.backend.approve_access(request_id, privileges=privileges, days=days, reason=reason)
+        return self.backend.approve_access(
+            request_id,
+            privileges=privileges,
+            days=days,
+            reason=reason,
+            row_filter=row_filter,
+            masks=masks,
+            tag_masks=tag_masks,
+        )
 
     def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest:
         """Refuse a request, with a reason."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from cordillera.app import Application
@@ -50,11 +50,27 @@ class LocalAccessRequests:
         )
 
     def approve_access(
-        self, request_id: UUID, *, privileges: Sequence[str] = (), days: int | None = None, reason: str = ""
+        self,
+        request_id: UUID,
+        *,
+        privileges: Sequence[str] = (),
+        days: int | None = None,
+        reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> AccessRequest:
         """Approve a request, or as much of it as is named."""
         wanted = tuple(map(parse_privilege, privileges))
-        return self.app.access_requests.approve(request_id, privileges=wanted, days=days, reason=reason)
+        return self.app.access_requests.approve(
+            request_id,
+            privileges=wanted,
+            days=days,
+            reason=reason,
+            row_filter=row_filter,
+            masks=masks,
+            tag_masks=tag_masks,
+        )
 
     def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest:
         """Refuse a request."""
@@ -114,10 +130,25 @@ class RemoteAccessRequests:
         ).items
 
     def approve_access(
-        self, request_id: UUID, *, privileges: Sequence[str] = (), days: int | None = None, reason: str = ""
+        self,
+        request_id: UUID,
+        *,
+        privileges: Sequence[str] = (),
+        days: int | None = None,
+        reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> AccessRequest:
         """Approve a request, or as much of it as is named."""
-        body = {"privileges": list(privileges), "days": days, "reason": reason}
+        body = {
+            "privileges": list(privileges),
+            "days": days,
+            "reason": reason,
+            "row_filter": row_filter,
+            "masks": dict(masks or {}),
+            "tag_masks": dict(tag_masks or {}),
+        }
         return self._server.post(AccessRequest, f"{_ADDRESS}/{request_id}/approve", body)
 
     def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest:

@@ -421,7 +421,15 @@ class LakeBackend(Protocol):
         limit: int = 100,
     ) -> list[AccessRequest]: ...
     def approve_access(
-        self, request_id: UUID, *, privileges: Sequence[str] = (), days: int | None = None, reason: str = ""
+        self,
+        request_id: UUID,
+        *,
+        privileges: Sequence[str] = (),
+        days: int | None = None,
+        reason: str = "",
+        row_filter: str = "",
+        masks: Mapping[str, str] | None = None,
+        tag_masks: Mapping[str, str] | None = None,
     ) -> AccessRequest: ...
     def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest: ...
     def withdraw_access_request(self, request_id: UUID, reason: str = "") -> AccessRequest: ...

@@ -11,7 +11,7 @@ dataset in it fulfils. Each may narrow what is asked for. Nobody approves his ow
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -51,6 +51,7 @@ class RequestStep:
         by: Who did it.
         reason: Why.
         approves: As which of the approvers somebody approved it.
+        row_filter, masks, tag_masks: What he would have seen of rows; see ``cordillera.spec.access.Grant``.
     """
 
     state: RequestState
@@ -58,6 +59,9 @@ class RequestStep:
     at: datetime
     reason: str
     approves: tuple[str, ...] = ()
+    row_filter: str = ""
+    masks: Mapping[str, str] = field(default_factory=dict)
+    tag_masks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,22 @@ class AccessRequest:
     def on(self) -> str:
         """The object, as people name it."""
         return str(self.securable)
+
+    @property
+    def row_filter(self) -> str:
+        """The SQL condition on the rows that may be read, as approvers have narrowed it; empty for all."""
+        given = [step.row_filter for step in self.steps if step.row_filter]
+        return given[0] if len(given) == 1 else " AND ".join(f"({one})" for one in given)
+
+    @property
+    def masks(self) -> dict[str, str]:
+        """What may be seen of columns, by name, as approvers have narrowed it."""
+        return {column: mask for step in self.steps for column, mask in step.masks.items()}
+
+    @property
+    def tag_masks(self) -> dict[str, str]:
+        """The same by tag expressions over the policy tags of columns."""
+        return {tags: mask for step in self.steps for tags, mask in step.tag_masks.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +203,9 @@ def approve(
     reason: str = "",
     privileges: Iterable[Privilege] = (),
     days: int | None = None,
+    row_filter: str = "",
+    masks: Mapping[str, str] | None = None,
+    tag_masks: Mapping[str, str] | None = None,
 ) -> AccessRequest:
     """Return a request as somebody has approved it: it is approved when nobody is left to wait for.
 
@@ -195,6 +218,7 @@ def approve(
         reason: Why.
         privileges: Which of the privileges; all of them by default.
         days: For how long; for as long as is asked by default.
+        row_filter, masks, tag_masks: What may be seen of rows, besides what others have said about that.
 
     Raises:
         NotAllowedError: If it is his own, is not open any more, or only waits for others.
@@ -214,10 +238,13 @@ def approve(
             hint=f"It waits for: {', '.join(waiting)}.",
         )
     left = _narrowed(request, privileges, days)
+    _check_masks(request, {**(masks or {}), **(tag_masks or {})})
     done = moved(left, RequestState.APPROVED, by, at, reason, mine)
+    step = replace(done.steps[-1], row_filter=row_filter, masks=masks or {}, tag_masks=tag_masks or {})
     if waiting:
-        step = RequestStep(RequestState.REQUESTED, by, at, reason, mine)
+        step = replace(step, state=RequestState.REQUESTED)
         return replace(left, approvers=approvers, waiting_for=waiting, steps=(*request.steps, step))
+    done = replace(done, steps=(*request.steps, step))
     ends = at + timedelta(days=left.granted_days)
     return replace(done, approvers=approvers, expires_at=ends, due_at=remind_at(at, ends))
 
@@ -237,6 +264,17 @@ def _narrowed(request: AccessRequest, privileges: Iterable[Privilege], days: int
             hint="Approve it for so many at most.",
         )
     return replace(request, granted=wanted, granted_days=length)
+
+
+def _check_masks(request: AccessRequest, wanted: Mapping[str, str]) -> None:
+    """Refuse a mask where somebody else has said another; neither of two is the stricter one in general."""
+    before = {**request.masks, **request.tag_masks}
+    other = next((one for one, mask in wanted.items() if before.get(one, mask) != mask), None)
+    if other is not None:
+        raise InvalidInputError(
+            f"{other} is masked by {before[other]} already, as another approver of the request {request.id} wants it.",
+            hint=f"Leave it out, or refuse the request: it cannot be masked by {wanted[other]} too.",
+        )
 
 
 def refuse(request: AccessRequest, *, by: str, at: datetime, reason: str) -> AccessRequest:

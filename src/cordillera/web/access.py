@@ -74,13 +74,22 @@ def approve(
     privilege: Annotated[Sequence[str], Form()] = (),
     days: Annotated[str, Form()] = "",
     reason: Annotated[str, Form()] = "",
+    row_filter: Annotated[str, Form()] = "",
+    masks: Annotated[str, Form()] = "",
 ) -> Page | Response:
     """Approve a request, or as much of it as the form says."""
     lake, wanted = backend_of(request), _id(request_id)
     try:
         if not privilege:
             raise InvalidInputError("Nothing is ticked to be given.", hint="Tick a privilege, or refuse the request.")
-        lake.approve_access(wanted, privileges=privilege, days=_days(days), reason=reason.strip())
+        lake.approve_access(
+            wanted,
+            privileges=privilege,
+            days=_days(days),
+            reason=reason.strip(),
+            row_filter=row_filter.strip(),
+            masks=_masks(masks),
+        )
     except _REFUSED as error:
         return _show(lake, wanted, error)
     return _shown_anew(wanted)
@@ -199,6 +208,8 @@ def _show(lake: LakeBackend, wanted: UUID, problem: CordilleraError | None = Non
         "dataset": one.securable_name if one.kind is SecurableKind.DATASET else "",
         "ends_soon": ends_soon(one, datetime.now(UTC)),
         "steps": [_step(one, place) for place in range(len(one.steps))],
+        "row_filter": one.row_filter,
+        "masks": {**one.masks, **one.tag_masks},
         "narrowed": (one.granted, one.granted_days) != (one.privileges, one.days),
         "can_decide": opened and one.requester != me,
         "can_withdraw": opened and one.requester == me,
@@ -232,6 +243,14 @@ def _days(text: str) -> int | None:
         return int(text)
     except ValueError:
         raise InvalidInputError(f"{text[:20]!r} is no number of days.", hint="Write a whole number.") from None
+
+
+def _masks(text: str) -> dict[str, str]:
+    """Read masks, ``email=hash``, separated by commas or lines."""
+    pairs = [one.rpartition("=") for one in text.replace(",", "\n").splitlines() if one.strip()]
+    if any(not column.strip() for column, _, _ in pairs):
+        raise InvalidInputError(f"{text[:60]!r} says no masks.", hint="Write, for example, email=hash.")
+    return {column.strip(): mask.strip() for column, _, mask in pairs}
 
 
 def _me() -> str:

@@ -195,7 +195,7 @@ def _plain(step: RequestStep) -> dict[str, Any]:
 
 def _step(plain: Mapping[str, Any]) -> RequestStep:
     state, at = RequestState(plain["state"]), datetime.fromisoformat(plain["at"])
-    return RequestStep(state, plain["by"], at, plain["reason"], tuple(plain["approves"]))
+    return RequestStep(**{**plain, "state": state, "at": at, "approves": tuple(plain["approves"])})
 
 
 def _load(row: Row) -> AccessRequest:

@@ -18,7 +18,7 @@ OBJECT_HELP = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET` or `target:NAME`."
 PRINCIPAL_HELP = "`user:NAME`, `service:NAME`, `group:NAME` or `role:NAME`."
 PRIVILEGE_HELP = "discover, read, write, alter, create, external_use or administer."
 _TAGS = "Of the datasets inside the object, those it is about, like `sensitivity in (public, internal)`."
-_MASKS = (
+MASKS_HELP = (
     "What is seen of columns, by name: clear, month, year, last4, hash, constant, null or hidden, which leaves it out."
 )
 
@@ -41,7 +41,7 @@ class WantedGrant(BaseModel):
     row_filter: Text = Field(
         "", description="Of read on a dataset: SQL condition on the rows that may be read.", examples=["region = 'EU'"]
     )
-    masks: dict[Text, Text] = Field(default_factory=dict, description=_MASKS, examples=[{"email": "hash"}])
+    masks: dict[Text, Text] = Field(default_factory=dict, description=MASKS_HELP, examples=[{"email": "hash"}])
     tag_masks: dict[Text, Text] = Field(
         default_factory=dict, description="The same by tag expressions over the policy tags of columns."
     )

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import Backend, Limit, Text
-from cordillera.api.routes.access import OBJECT_HELP, PRINCIPAL_HELP, PRIVILEGE_HELP, On, Principal
+from cordillera.api.routes.access import MASKS_HELP, OBJECT_HELP, PRINCIPAL_HELP, PRIVILEGE_HELP, On, Principal
 from cordillera.codec import Page, page
 from cordillera.spec.access_request import MOST_DAYS, AccessRequest, ApprovalRule, RequestState
 
@@ -34,6 +34,13 @@ class Approval(BaseModel):
     privileges: list[Text] = Field([], description="Which of the privileges; all by default.", max_length=20)
     days: _Days | None = Field(None, description="For how long; for as long as is asked by default.")
     reason: Text = ""
+    row_filter: Text = Field(
+        "", description="Of read on a dataset: SQL condition on the rows that may be read.", examples=["region = 'EU'"]
+    )
+    masks: dict[Text, Text] = Field(default_factory=dict, description=MASKS_HELP, examples=[{"email": "hash"}])
+    tag_masks: dict[Text, Text] = Field(
+        default_factory=dict, description="The same by tag expressions over the policy tags of columns."
+    )
 
 
 class Refusal(BaseModel):
@@ -88,7 +95,13 @@ def get_access_request(backend: Backend, request_id: UUID) -> AccessRequest:
 def approve_access(backend: Backend, request_id: UUID, approval: Approval) -> AccessRequest:
     """Approve a request, or as much of it as is named. When nobody is left who has to, it is granted."""
     return backend.approve_access(
-        request_id, privileges=approval.privileges, days=approval.days, reason=approval.reason
+        request_id,
+        privileges=approval.privileges,
+        days=approval.days,
+        reason=approval.reason,
+        row_filter=approval.row_filter,
+        masks=approval.masks,
+        tag_masks=approval.tag_masks,
     )
 
 

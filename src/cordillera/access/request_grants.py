@@ -1,0 +1,51 @@
+"""The grants that approved requests lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from cordillera.access.telling import told
+from cordillera.catalog.trail import Trail
+from cordillera.context import current
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import Grant, Privilege, whole_principal
+from cordillera.spec.access_request import AccessRequest
+
+
+def grant_approved(tx: Transaction, request: AccessRequest, now: datetime, new_id: Callable[[], UUID]) -> None:
+    """Give what was approved; what somebody has for longer stays as it is, and rows and masks stay narrowed."""
+    name = tx.access_requests.object_name(request) or request.securable_name
+    for privilege in request.granted:
+        same = (request.requester, privilege, request.kind, request.securable_id, "")
+        stored = tx.grants.find(*same)
+        live = stored is not None and (stored.expires_at is None or stored.expires_at > now)
+        assert request.expires_at is not None, "what is approved ends"
+        if stored is not None and live and (stored.expires_at is None or stored.expires_at >= request.expires_at):
+            continue
+        grant = grant_of(request, privilege, name, now, new_id())
+        if stored is not None and live and not grant.narrowed:
+            grant = replace(
+                grant,
+                grant_option=stored.grant_option,
+                row_filter=stored.row_filter,
+                masks=stored.masks,
+                tag_masks=stored.tag_masks,
+            )
+        tx.grants.put(grant)
+        Trail(tx, now).audit("access.grant", request.kind, name, {**told(grant), "request": str(request.id)})
+
+
+def grant_of(request: AccessRequest, privilege: Privilege, name: str, now: datetime, new_id: UUID) -> Grant:
+    """Return the grant of one of the privileges of a request, as far as it has been approved."""
+    made = Grant(
+        id=new_id, principal=request.requester, privilege=privilege, kind=request.kind,
+        securable_id=request.securable_id, securable_name=name, tag_expression="", grant_option=False,
+        granted_by=whole_principal(current().principal), granted_at=now, expires_at=request.expires_at,
+        reason=request.purpose,
+    )  # fmt: skip
+    if privilege is not Privilege.READ:
+        return made
+    return replace(made, row_filter=request.row_filter, masks=request.masks, tag_masks=request.tag_masks)
