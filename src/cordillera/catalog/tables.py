@@ -236,7 +236,7 @@ class TableService:
         files = plan(self.io, scan, pruning)
         self.count_scan(version, snapshot, schema, pruning, used, files)
         found = stream_candidates(self.io, scan, pruning, files)
-        return found if view is None else ShownRows(view, self.hash_key(), name).of(self.io, found, columns)
+        return found if view is None else self.shown(name, view).of(self.io, found, columns)
 
     def view(self, version: DatasetVersion, rows: RowAccess, schema: Schema) -> RowView:
         """Return what is shown of rows that are read under a schema.
@@ -246,9 +246,9 @@ class TableService:
         """
         return rows.of(self.load(version).schemas, schema)
 
-    def hash_key(self) -> str:
-        """Return the key with which values are hashed that are masked so."""
-        return lake_key(self._store, self.io.clock, _HASHES)
+    def shown(self, name: str, view: RowView) -> ShownRows:
+        """Return what makes the rows of a view, hashed with the lake's key where they are masked so."""
+        return ShownRows(view, lake_key(self._store, self.io.clock, _HASHES), name)
 
     def count_scan(
         self,
@@ -270,22 +270,32 @@ class TableService:
         return stream(self.io, Scan(metadata, metadata.current_snapshot, metadata.schema, chosen))
 
     def changes(
-        self, metadata: TableMetadata, after: int | None, upto: int, columns: Sequence[str], row_filter: str = ""
+        self,
+        name: str,
+        metadata: TableMetadata,
+        after: int | None,
+        upto: int,
+        columns: Sequence[str],
+        row_filter: str = "",
+        view: RowView | None = None,
     ) -> SnapshotChanges | None:
         """Return what changed between two snapshots, given by sequence number; None if one of them has expired.
 
         Args:
+            name: The dataset's name, for messages.
             metadata: The table; rows are read under its current schema.
             after: The earlier snapshot; None, or 0, for the empty table before the first.
             upto: The later one; 0 for the empty table.
             columns: Columns of changed rows.
             row_filter: Condition that rows have to satisfy to count.
+            view: What is shown of the rows to whoever asks; None for all.
         """
         earlier = metadata.snapshot_by_sequence(after) if after else None
         later = metadata.snapshot_by_sequence(upto) if upto else None
         if (after and earlier is None) or (upto and later is None):
             return None
-        condition = parse_row_filter(row_filter, metadata.schema) if row_filter else None
+        visible = metadata.schema if view is None else view.schema
+        condition = parse_row_filter(row_filter, visible) if row_filter else None
         return SnapshotChanges(
             self.io,
             metadata,
@@ -294,6 +304,7 @@ class TableService:
             columns,
             condition.sql if condition else "true",
             condition.columns if condition else (),
+            None if view is None else self.shown(name, view),
         )
 
     def change_feed(
@@ -331,7 +342,7 @@ class TableService:
         visible, told = (schema, schema) if view is None else (view.schema, view.clear_schema)
         row_filter = parse_row_filter(where, visible, told) if where else None
         scan = Scan(metadata, later, schema, check_selection(columns, visible, name), row_filter)
-        feed = ChangeFeed(self.io, scan, earlier, None if view is None else ShownRows(view, self.hash_key(), name))
+        feed = ChangeFeed(self.io, scan, earlier, None if view is None else self.shown(name, view))
         return feed.net() if net else feed.commit_by_commit(commits_between(metadata, earlier, later, name))
 
     def _beginning(self, name: str, version: DatasetVersion, after: AsOf) -> IcebergSnapshot | None:

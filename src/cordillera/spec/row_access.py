@@ -16,7 +16,7 @@ from pyiceberg.expressions import AlwaysTrue, BooleanExpression, Or
 from pyiceberg.schema import Schema
 from pyiceberg.types import NestedField
 
-from cordillera.errors import AccessDeniedError, InvalidExpressionError, UnknownColumnError
+from cordillera.errors import AccessDeniedError, InvalidExpressionError, NotAllowedError, UnknownColumnError
 from cordillera.spec.access import Grant, Privilege
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
 from cordillera.spec.expression import RowFilter, parse_row_filter, with_columns_called
@@ -173,6 +173,7 @@ class RowView:
         columns: The columns that tell which rows are shown, and how.
         pruning: What statistics can decide of the condition.
         expressions: What is shown of each column.
+        fingerprint: Another for every view that shows something else of rows that do not change.
     """
 
     schema: Schema
@@ -181,6 +182,7 @@ class RowView:
     columns: tuple[str, ...]
     pruning: BooleanExpression
     expressions: Mapping[str, str]
+    fingerprint: str
 
     @classmethod
     def of(cls, schema: Schema, views: Sequence[_View]) -> RowView:
@@ -192,25 +194,34 @@ class RowView:
         expressions = {one.name: _expression(one, views) for one in shown}
         clear = frozenset(name for name, text in expressions.items() if text == quote(name))
         fields = [one if one.name in clear else _optional(one) for one in shown]
+        condition = "true" if every else _any_of(known)
+        masks = [f"{one.field_id} {expressions.get(one.name)}" for one in schema.fields if one.name not in clear]
         return cls(
             Schema(*fields, schema_id=schema.schema_id),
             clear,
-            "true" if every else _any_of(known),
+            condition,
             tuple(dict.fromkeys(name for one in known for name in one.columns)),
             AlwaysTrue() if every else reduce(Or, (one.pruning for one in known)),
             expressions,
+            sha256("\n".join([condition, *masks]).encode()).hexdigest(),
         )
+
+    def check_clear(self, dataset: str, key: Sequence[str]) -> None:
+        """Refuse to follow rows by a key that is masked.
+
+        Raises:
+            NotAllowedError: If some column of it is.
+        """
+        if lacking := [name for name in key if name not in self.clear]:
+            raise NotAllowedError(
+                f"Rows of {dataset} cannot be followed: {', '.join(lacking)} of its key is masked.",
+                hint="Ask whoever granted it for the key in the clear, or read the rows through the server.",
+            )
 
     @property
     def clear_schema(self) -> Schema:
         """The columns whose statistics may be asked about."""
         return Schema(*(one for one in self.schema.fields if one.name in self.clear))
-
-    @property
-    def fingerprint(self) -> str:
-        """What differs between views that show something else."""
-        told = [self.condition, *(f"{name}={text}" for name, text in self.expressions.items())]
-        return sha256("\n".join(told).encode()).hexdigest()
 
 
 def _expression(column: NestedField, views: Sequence[_View]) -> str:

@@ -46,6 +46,7 @@ class DeliveryService:
         if followed is None or followed.subscription.state not in DELIVERING:
             return None
         try:
+            followed = self._following.as_shown(followed)
             self._following.check_allowed(followed.subscription)
             with self._following.connected(followed.subscription) as synchronizer:
                 return self._bring_up(followed, synchronizer)
@@ -74,10 +75,11 @@ class DeliveryService:
         if not followed.has_row_ids:
             return None
         cursor = synchronizer.read_cursor(subscription.id)
-        if cursor == followed.latest:
+        anew = self._shows_something_else(followed)
+        if cursor == followed.latest and not anew:
             self._advance(followed, 0, whole=subscription.cursor_sequence is None)
             return None
-        delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges)
+        delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges and not anew)
         try:
             result = synchronizer.apply(delivery)
         except IncompatibleSchemaError:
@@ -97,11 +99,13 @@ class DeliveryService:
         subscription, table = followed.subscription, followed.table()
         names = [column.name for column in table.columns]
         changes = self._tables.changes(
+            subscription.dataset,
             followed.metadata,
             cursor.sequence_number,
             followed.version.sequence_number,
             names,
             subscription.row_filter,
+            followed.view(),
         )
         if changes is None:
             return self._everything(followed, cursor)
@@ -127,7 +131,13 @@ class DeliveryService:
             replace=True,
             upserts=typed(lambda: self._following.all_rows(followed, table, followed.version.sequence_number), table),
             deletes=no_keys.to_reader,
+            repair=cursor == followed.latest,
         )
+
+    def _shows_something_else(self, followed: Followed) -> bool:
+        """Tell whether rows that the target holds are shown otherwise by now, or not at all."""
+        with self._store.read() as tx:
+            return tx.subscriptions.shown(followed.subscription.id) != _fingerprint(followed)
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -140,6 +150,12 @@ class DeliveryService:
                 schema_id=followed.latest.schema_id,
                 rows=rows,
                 now=self._clock.now(),
+                shown=_fingerprint(followed),
             )
             if whole:
                 enqueue_verification(tx, followed.subscription, self._clock)
+
+
+def _fingerprint(followed: Followed) -> str:
+    view = followed.view()
+    return "" if view is None else view.fingerprint

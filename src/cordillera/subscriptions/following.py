@@ -18,6 +18,7 @@ from cordillera.ports.synchronizer import Cursor, RowReader, Synchronizer, Targe
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import DatasetVersion
+from cordillera.spec.row_access import RowAccess, RowView
 from cordillera.spec.subscription import Subscription
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.subscriptions.service import SynchronizerFactory
@@ -26,11 +27,16 @@ from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A subscription with the state of what it follows."""
+    """A subscription with the state of what it follows.
+
+    Attributes:
+        rows: What is shown of the rows to whoever asked for it; None for all.
+    """
 
     subscription: Subscription
     version: DatasetVersion
     metadata: TableMetadata
+    rows: RowAccess | None = None
 
     @property
     def latest(self) -> Cursor:
@@ -64,9 +70,27 @@ class Followed:
                 return False
         return True
 
+    def view(self) -> RowView | None:
+        """Return what is shown of the rows; None for all.
+
+        Raises:
+            AccessDeniedError: If nothing is.
+            NotAllowedError: If a column of the key is masked: no row could be told from another.
+        """
+        if self.rows is None:
+            return None
+        view = self.rows.of(self.metadata.schemas, self.metadata.schema)
+        view.check_clear(self.subscription.dataset, self.version.key)
+        return view
+
     def table(self) -> TargetTable:
-        """Return how the target's table has to look. Rows of a dataset without a key are known by their row id."""
-        schema, version, subscription = self.metadata.schema, self.version, self.subscription
+        """Return how the target's table has to look. Rows of a dataset without a key are known by their row id.
+
+        Raises:
+            AccessDeniedError, NotAllowedError: As ``view`` does.
+        """
+        view, version, subscription = self.view(), self.version, self.subscription
+        schema = self.metadata.schema if view is None else view.schema
         wanted = {*subscription.columns, *version.key} if subscription.columns else None
         columns = [
             TargetColumn(field.field_id, field.name, to_arrow_field(field).type, not field.required, field.doc)
@@ -108,18 +132,28 @@ class Following:
             return None
         return Followed(subscription, version, self._tables.load(version))
 
+    def as_shown(self, followed: Followed) -> Followed:
+        """Return the same with what whoever asked for the subscription is shown of the rows, by now.
+
+        Raises:
+            AccessDeniedError: If he may not read any.
+        """
+        with acting(followed.subscription.on_behalf_of or None), self._store.read() as tx:
+            dataset = tx.datasets.get_by_id(followed.subscription.dataset_id)
+            return followed if dataset is None else replace(followed, rows=self._lookup.rows(tx, dataset))
+
     def check_allowed(self, subscription: Subscription) -> None:
-        """Make sure that whoever asked for a subscription may still read the dataset and write to the target."""
+        """Make sure that whoever asked for a subscription may still write to the target."""
         with acting(subscription.on_behalf_of or None), self._store.read() as tx:
-            dataset = tx.datasets.get_by_id(subscription.dataset_id)
-            if dataset is not None:
-                self._lookup.require(tx, dataset, Privilege.READ)
             self._lookup.target(tx, subscription.target, Privilege.WRITE)
 
     def all_rows(self, followed: Followed, table: TargetTable, sequence: int) -> pa.RecordBatchReader:
         """Stream every row as of a snapshot, under the schema of ``followed``."""
         names = [column.name for column in table.columns]
-        changes = self._tables.changes(followed.metadata, None, sequence, names, followed.subscription.row_filter)
+        subscription = followed.subscription
+        changes = self._tables.changes(
+            subscription.dataset, followed.metadata, None, sequence, names, subscription.row_filter, followed.view()
+        )
         if changes is None:
             raise SnapshotNotFoundError(
                 f"Snapshot {sequence} of {followed.subscription.dataset}, which the target holds, has expired.",

@@ -155,7 +155,7 @@ class SubscriptionService:
         """
         check_texts("subscription to", dataset, consumer=consumer, purpose=purpose)
         check_verification_interval(verify_every_seconds)
-        found = self._catalog.dataset(dataset, Privilege.READ)
+        found = self._catalog.readable(dataset)
         self._check_wishes(found, columns, row_filter)
         now = self._clock.now()
         subscription = Subscription(
@@ -293,7 +293,9 @@ class SubscriptionService:
             AccessDeniedError: If he may not read the dataset, or not write to the target.
         """
         with self._store.read() as tx:
-            self._check_following(tx, self._existing(tx, subscription_id))
+            found = self._existing(tx, subscription_id)
+            self._check_following(tx, found)
+            self._check_told(tx, found)
 
     def check_verifiable(self, subscription_id: UUID) -> None:
         """Make sure that whoever acts may be told how a target and the rows it should have differ.
@@ -303,9 +305,7 @@ class SubscriptionService:
             AccessDeniedError: If he may not read the dataset.
         """
         with self._store.read() as tx:
-            found = tx.datasets.get_by_id(self._existing(tx, subscription_id).dataset_id)
-            if found is not None:
-                self._lookup.require(tx, found, Privilege.READ)
+            self._check_told(tx, self._existing(tx, subscription_id))
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -320,8 +320,18 @@ class SubscriptionService:
     def _check_following(self, tx: Transaction, subscription: Subscription) -> None:
         dataset = tx.datasets.get_by_id(subscription.dataset_id)
         if dataset is not None:
-            self._lookup.require(tx, dataset, Privilege.READ)
+            self._lookup.rows(tx, dataset)
         self._lookup.target(tx, subscription.target, Privilege.WRITE)
+
+    def _check_told(self, tx: Transaction, subscription: Subscription) -> None:
+        """Make sure that whoever acts may be told of the rows that a target should have, which another may have asked
+        for and who asks may not see."""
+        found = tx.datasets.get_by_id(subscription.dataset_id)
+        if found is None:
+            return
+        narrowed = self._lookup.rows(tx, found) is not None
+        if narrowed and subscription.on_behalf_of != current().principal:
+            self._lookup.require(tx, found, Privilege.READ)
 
     def _set_state(self, subscription_id: UUID, wanted: SubscriptionState, action: str) -> Subscription:
         with self._store.write() as tx:
@@ -335,6 +345,10 @@ class SubscriptionService:
 
     def _check_wishes(self, found: ResolvedDataset, columns: Sequence[str], row_filter: str) -> None:
         schema = self._tables.load(found.version).schema
+        if found.rows is not None:
+            view = self._tables.view(found.version, found.rows, schema)
+            view.check_clear(found.name, found.version.key)
+            schema = view.schema
         names = [field.name for field in schema.fields]
         unknown = [name for name in columns if name not in names]
         if unknown:

@@ -153,7 +153,7 @@ class VerificationService:
             raise SubscriptionNotFoundError(
                 f"There is no subscription {subscription_id}.", hint="See: cordillera subscription list."
             )
-        return followed
+        return self._following.as_shown(followed)
 
     # --- repairing -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
 from cordillera.table.difference import FileRows, difference
 from cordillera.table.io import TableIO
 from cordillera.table.reader import ReadOptions
+from cordillera.table.row_view import ShownRows
 
 
 class SnapshotChanges:
@@ -28,6 +29,8 @@ class SnapshotChanges:
         after: The later snapshot.
         columns: Columns of the upserted rows; ``_row_id`` may be among them.
         condition: SQL condition for rows that count; a row that stops satisfying it is a delete.
+        condition_columns: The columns that it uses.
+        shown: What is shown of the rows; None for all. A row that is not any more is a delete. The key is to be clear.
     """
 
     def __init__(
@@ -39,8 +42,9 @@ class SnapshotChanges:
         columns: Sequence[str],
         condition: str = "true",
         condition_columns: Sequence[str] = (),
+        shown: ShownRows | None = None,
     ) -> None:
-        self._io, self._metadata = io, metadata
+        self._io, self._metadata, self._shown = io, metadata, shown
         self._difference = difference(io, metadata, before, after, by_row_id=not metadata.semantics.key)
         self._columns, self._condition, self._condition_columns = columns, condition, condition_columns
         self.key: tuple[str, ...] = metadata.semantics.key or (ROW_ID,)
@@ -58,7 +62,7 @@ class SnapshotChanges:
             f"ON now.{ROW_ID} = earlier.{ROW_ID} AND now.{LAST_UPDATED} = earlier.{LAST_UPDATED} "
             f"WHERE {self._condition}"
         )
-        earlier = self._read(self._difference.before, [])
+        earlier = self._stored(self._difference.before, [])
         return self._cast(self._io.engine.query(query, {"now": now, "earlier": earlier}), self._columns)
 
     def deletes(self) -> pa.RecordBatchReader:
@@ -77,10 +81,19 @@ class SnapshotChanges:
         return self._cast(self._io.engine.query(query, relations), self.key)
 
     def _read(self, rows: FileRows, columns: Sequence[str]) -> pa.RecordBatchReader:
+        """Read what is shown of rows, with their ids."""
+        if self._shown is None:
+            return self._stored(rows, columns)
+        plain = [name for name in dict.fromkeys(columns) if name != ROW_ID]
+        stored = self._stored(rows, [*plain, *self._shown.view.columns])
+        return self._shown.of(self._io, stored, plain, {ROW_ID: ROW_ID, LAST_UPDATED: LAST_UPDATED})
+
+    def _stored(self, rows: FileRows, columns: Sequence[str]) -> pa.RecordBatchReader:
         plain = [name for name in dict.fromkeys(columns) if name != ROW_ID]
         return rows.read(self._io, self._metadata.schema.select(*plain), (ROW_ID, LAST_UPDATED))
 
     def _cast(self, result: pa.RecordBatchReader, names: Sequence[str]) -> pa.RecordBatchReader:
-        declared = ReadOptions(self._metadata.schema, (ROW_ID,)).arrow_schema()
+        visible = self._metadata.schema if self._shown is None else self._shown.view.schema
+        declared = ReadOptions(visible, (ROW_ID,)).arrow_schema()
         schema = pa.schema([declared.field(name) for name in names])
         return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in result))

@@ -37,6 +37,7 @@ REVISIONS = (
     "0018",
     "0019",
     "0014",
+    "0020",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

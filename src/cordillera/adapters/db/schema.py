@@ -309,6 +309,7 @@ subscriptions = Table(
     Column("created_by", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("on_behalf_of", Text, nullable=False, server_default=sa.text("''")),
+    Column("shown", Text, nullable=False, server_default=sa.text("''")),
     Column("verify_every_seconds", Integer),
     Column("equality", Choice(Equality), nullable=False, server_default=sa.text("'unproven'")),
     Column("verified_at", UtcDateTime),

@@ -125,7 +125,14 @@ class SqlSubscriptionRows:
         mine = subscriptions.c.id == subscription_id
         self._session.write(sa.update(subscriptions).where(mine, _NOT_REVOKED).values(last_error=error, updated_at=now))
 
-    def advance(self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime) -> None:
+    def shown(self, subscription_id: UUID) -> str:
+        """Return what was shown of the rows that a target holds."""
+        query = sa.select(subscriptions.c.shown).where(subscriptions.c.id == subscription_id)
+        return str(self._session.scalar(query) or "")
+
+    def advance(
+        self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime, shown: str = ""
+    ) -> None:
         """Note a delivery.
 
         One that was paused or revoked while the delivery was under way stays so; where the target stands is noted all
@@ -149,6 +156,7 @@ class SqlSubscriptionRows:
                 state=state,
                 last_error="",
                 updated_at=now,
+                shown=shown,
             )
         )
         self._session.write(changed)

@@ -59,8 +59,13 @@ class SubscriptionRows(Protocol):
     def note_error(self, subscription_id: UUID, error: str, now: datetime) -> None:
         """Change the last error only: why a delivery failed that will be tried again."""
 
-    def advance(self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime) -> None:
-        """Note a delivery: the cursor, rows added to ``rows_delivered``, state live, no error.
+    def shown(self, subscription_id: UUID) -> str:
+        """Return what was shown of the rows that a target holds: the fingerprint of a view; empty for all."""
+
+    def advance(
+        self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime, shown: str = ""
+    ) -> None:
+        """Note a delivery: the cursor, rows added to ``rows_delivered``, state live, no error, what was shown.
 
         A cursor never goes back: an older sequence number changes nothing.
         """
