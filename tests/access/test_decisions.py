@@ -33,11 +33,13 @@ from cordillera.spec.access_tags import All as Both
 from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, describe, fulfils, parse_tag_expression
 from cordillera.spec.access_tags import Any as Either
 from cordillera.spec.catalog import Dataset, Namespace
+from cordillera.spec.names import enclosing_names
 from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace
 
 PRINCIPALS = ("user:a", "user:b", "service:s", "group:g", "group:h", "role:r", "role:q")
 OWNERS = (*PRINCIPALS, "a", "b", "nobody")
-SPACES, DATASETS = ("x", "y"), ("x.one", "x.two", "y.one", "y.two")
+SPACES = ("x", "y", "x.in", "x.in.deep")
+DATASETS = ("x.one", "x.two", "y.one", "x.in.one", "x.in.deep.one")
 NAMES, VALUES = ("level", "domain"), ("low", "high")
 
 expressions: st.SearchStrategy[TagExpression] = st.recursive(
@@ -123,14 +125,14 @@ class World:
 
     def held(self, principal: str, name: str) -> set[Privilege]:
         """Return what somebody holds on a namespace or a dataset by the rules, one after the other."""
-        mine, space = self.closure(principal), name.split(".")[0]
-        inside_of = {"", space, name}
+        mine = self.closure(principal)
+        inside_of = ("", *reversed(enclosing_names(name)))
         if any(whole_principal(self.given["owners"][one]) in mine for one in inside_of if one):
             return set(Privilege)
         tags = self.tags(name)
         held: set[Privilege] = set()
         for who, privilege, on, expression, ends, how in self.given["grants"]:
-            fits = expression is None or ("." in name and fulfils(tags, expression))
+            fits = expression is None or (name in DATASETS and fulfils(tags, expression))
             if who in mine and on in inside_of and fits and ends != -1:
                 wide = privilege is not Privilege.READ or self.shows_all(how, name)
                 held |= implied_by(privilege) - (set() if wide else {Privilege.READ})
@@ -138,7 +140,7 @@ class World:
 
     def shows_all(self, how: str, name: str) -> bool:
         """Tell whether a grant to read shows every row and column of a dataset as it is."""
-        if "." not in name:
+        if name not in DATASETS:
             return not how
         return how == "clear" or (name not in self.given["masked"] and how in ("", "tagged"))
 
@@ -208,9 +210,10 @@ class World:
 
     def tags(self, name: str) -> dict[str, str]:
         """Return the tags that a namespace or a dataset has."""
-        given = self.given["tags"].items()
-        tags = {key: value for (on, key), value in given if on == name.split(".")[0]}
-        return tags | {key: value for (on, key), value in given if on == name}
+        tags: dict[str, str] = {}
+        for outer in reversed(enclosing_names(name)):
+            tags |= {key: value for (on, key), value in self.given["tags"].items() if on == outer}
+        return tags
 
     def _place(self, on: str) -> tuple[SecurableKind, UUID]:
         if not on:
@@ -258,6 +261,7 @@ def check_single(tx: Transaction, authorizer: GrantAuthorizer, world: World, pri
         assert authorizer.on_dataset(tx, dataset, dataset.namespace) == world.held(principal, name), (principal, name)
     for name, space in world.spaces.items():
         inside = [one for one in DATASETS if one.startswith(f"{name}.") and one not in world.given["deleted"]]
+        inside += [one for one in SPACES if one.startswith(f"{name}.")]
         shown = any(Privilege.DISCOVER in world.held(principal, one) for one in inside)
         expected = world.held(principal, name) | ({Privilege.DISCOVER} if shown else set())
         assert authorizer.on_namespace(tx, space) == expected, (principal, name)
@@ -277,14 +281,20 @@ def check_lists(tx: Transaction, authorizer: GrantAuthorizer, world: World, prin
         gone |= {one.full_name for one in tx.datasets.page(space.name, "", 9, deleted=True, viewer=viewer)}
         result = tx.search.search("", {"namespace": space.name}, "", 9, viewer=viewer)
         searched = {hit.dataset.full_name for hit in result.hits}
-        assert searched == {name for name in expected & live if name.startswith(f"{space.name}.")}
+        assert searched == {name for name in expected & live if name.rpartition(".")[0] == space.name}
         assert result.total == len(searched)
         assert sum(facet.count for facet in result.facets if facet.name == "namespace") == len(searched)
     assert found == expected & live
     assert gone == expected - live
-    spaces = {one.name for one in tx.namespaces.page(world.mark, 2, viewer=viewer) if one.name.startswith(world.mark)}
+    spaces = {
+        one.name
+        for one in tx.namespaces.page(world.mark, len(SPACES), viewer=viewer)
+        if one.name.startswith(world.mark)
+    }
     seen = {space.name for space in world.spaces.values() if Privilege.DISCOVER in authorizer.on_namespace(tx, space)}
     assert spaces == seen
+    nested = {one.name for one in tx.namespaces.page("", 9, parent=world.spaces["x"].name, viewer=viewer)}
+    assert nested == seen & {world.spaces["x.in"].name}
 
 
 def check_requests(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:

@@ -31,12 +31,14 @@ class RestEngine(ABC):
         package: Where it comes from.
         local: Whether it reads files on this machine.
         deletion_vectors: Whether it knows them.
+        nested: Whether it reads tables of namespaces within others.
     """
 
     title: str
     package: str
     local = True
     deletion_vectors = True
+    nested = True
 
     @abstractmethod
     def __init__(self, url: str, token: str, s3: S3Server | None = None) -> None: ...
@@ -106,7 +108,7 @@ class OnPyIceberg(RestEngine):
         return {"token": token}
 
     def tables(self, namespace: str) -> list[str]:
-        return [name for _, name in self._catalog.list_tables(namespace)]
+        return [name for *_, name in self._catalog.list_tables(namespace)]
 
 
 class PyIceberg(OnPyIceberg, Definer):
@@ -167,7 +169,7 @@ class DuckDB(Definer):
                 f"ENDPOINT '{s3.endpoint.removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
             )
         shown = f"ENDPOINT '{url}/iceberg', ACCESS_DELEGATION_MODE '{self.delegation}', {self.credentials(url, token)}"
-        self._connection.execute(f"ATTACH 'lake' AS lake (TYPE iceberg, {shown})")
+        self._connection.execute(f"ATTACH 'lake' AS lake (TYPE iceberg, SUPPORT_NESTED_NAMESPACES true, {shown})")
 
     def credentials(self, url: str, token: str) -> str:
         """Return how the client shows who it is."""
@@ -178,7 +180,9 @@ class DuckDB(Definer):
         return [name for (name,) in self._connection.execute(shown, [namespace]).fetchall()]
 
     def read(self, table: str) -> list[dict[str, Any]]:
-        return self._connection.execute(f"SELECT * FROM lake.{table} ORDER BY id").to_arrow_table().to_pylist()
+        schema, _, name = table.rpartition(".")
+        found = self._connection.execute(f'SELECT * FROM lake."{schema}".{name} ORDER BY id')
+        return found.to_arrow_table().to_pylist()
 
     def append(self, table: str, rows: pa.Table) -> None:
         self._with(rows, f"INSERT INTO lake.{table} SELECT * FROM given")
@@ -212,6 +216,7 @@ class Sail(Writer):
     """Sail, which is Spark without Java. It puts new tables where it likes, and cannot alter any."""
 
     title, package = "Sail 0.7", "pysail"
+    nested = False
 
     def __init__(self, url: str, token: str, s3: S3Server | None = None) -> None:
         catalog = {"type": "iceberg-rest", "name": "lake", "uri": f"{url}/iceberg", "bearer_access_token": token}
@@ -319,7 +324,7 @@ class ChDB(RestEngine):
 
     def tables(self, namespace: str) -> list[str]:
         found = self._query("SHOW TABLES FROM lake")["name"].to_pylist()
-        return [name.removeprefix(f"{namespace}.") for name in found if name.startswith(f"{namespace}.")]
+        return [name for space, _, name in (one.rpartition(".") for one in found) if space == namespace]
 
     def read(self, table: str) -> list[dict[str, Any]]:
         return self._query(f"SELECT * FROM lake.`{table}` ORDER BY id").to_pylist()

@@ -132,7 +132,9 @@ def readable_by(kind: type[RestEngine]) -> tuple[object, ...]:
 
 def write_examples(lake: Lake) -> None:
     """Write tables with all that a reader has to know: deletes, columns and partitions that were others before."""
-    lake.create_namespace("examples")
+    for namespace in ("examples", "examples.inner", "examples.inner.most"):
+        lake.create_namespace(namespace)
+    lake.create_dataset("examples.inner.most.people", SCHEMA, format_version=2).write(rows((1, "a")), "append")
     for name, options in EXAMPLES.items():
         lake.create_dataset(f"examples.{name}", SCHEMA, key=["id"], partitioning=["bucket(2, id)"], **options)
         dataset = lake.dataset(f"examples.{name}")
@@ -174,6 +176,16 @@ def test_an_engine_reads_what_we_write(served: Served, engine: RestEngine, versi
     expected = ours(served.lake, f"examples.{version}")
     assert [row["id"] for row in expected] == [0, 1, 2, 3, 4, *range(9, 20), 40]
     assert engine.read(f"examples.{version}") == expected
+
+
+@cases()
+def test_an_engine_reads_from_namespaces_within_others(served: Served, engine: RestEngine) -> None:
+    assert engine.tables("examples.inner.most") == ["people"]
+    if engine.nested:
+        assert engine.read("examples.inner.most.people") == [{"id": 1, "name": "a"}]
+    else:
+        with pytest.raises(Exception, match="invalid argument: table reference"):
+            engine.read("examples.inner.most.people")
 
 
 @pytest.mark.parametrize("place", ["s3"])

@@ -10,6 +10,9 @@ from cordillera.spec.names import (
     check_column_name,
     check_dataset_name,
     check_name,
+    check_namespace_name,
+    enclosing_names,
+    parent_namespace,
     parse_dataset_ref,
 )
 
@@ -39,7 +42,24 @@ def test_column_names_keep_their_owners_spelling(name: str) -> None:
     assert check_column_name(name) == name
 
 
-@given(namespace=NAMES, name=NAMES, number=st.one_of(st.none(), st.integers(1, 99)))
+NESTED = st.lists(NAMES, min_size=1, max_size=4).map(".".join)
+
+
+@given(NESTED)
+def test_namespaces_are_within_others(name: str) -> None:
+    around = enclosing_names(check_namespace_name(name))
+    assert around[0] == name
+    assert [parent_namespace(one) for one in around] == [*around[1:], ""]
+    assert len(around) == len(name.split("."))
+
+
+@pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", "a.B", ".".join("abcdefghi"), "a." + "b" * 120])
+def test_illegal_names_of_namespaces_are_refused(name: str) -> None:
+    with pytest.raises(InvalidNameError):
+        check_namespace_name(name)
+
+
+@given(namespace=NESTED, name=NAMES, number=st.one_of(st.none(), st.integers(1, 99)))
 def test_references_survive_a_round_trip(namespace: str, name: str, number: int | None) -> None:
     ref = DatasetRef(namespace, name, number)
     again = parse_dataset_ref(str(ref))

@@ -76,12 +76,15 @@ class GrantAuthorizer:
         """Return the privileges that a viewer holds on a namespace."""
         if viewer is None or viewer.on_lake == _ALL:
             return _NOTHING if namespace is None else _ALL
-        granted = tx.grants.held(viewer, [namespace.id if namespace else _NOWHERE])
-        inside = tx.namespaces.is_seen(namespace.name if namespace else "", viewer)
+        name = namespace.name if namespace else ""
+        around = tx.namespaces.with_parents(name)
+        granted = tx.grants.held(viewer, [one.id for one in around] or [_NOWHERE])
+        inside = tx.namespaces.is_seen(name, viewer)
         if namespace is None:
             return _NOTHING
         held = viewer.on_lake | _privileges(granted)
-        return _ALL if viewer.owns(namespace.owner) else held | {Privilege.DISCOVER} if inside else held
+        owned = any(viewer.owns(one.owner) for one in around)
+        return _ALL if owned else held | {Privilege.DISCOVER} if inside else held
 
     def held_on_dataset(
         self, tx: Transaction, viewer: Viewer | None, dataset: Dataset | View | None, namespace: str
@@ -103,12 +106,10 @@ class GrantAuthorizer:
 
     def _reach(self, tx: Transaction, viewer: Viewer, dataset: Dataset | View | None, namespace: str) -> _Reach:
         """Return what reaches an object, found by the same work for one that is not there."""
-        parent = tx.namespaces.get(namespace)
-        ids = (dataset.id if dataset else _NOWHERE, parent.id if parent else _NOWHERE)
-        granted, tags = tx.grants.held(viewer, ids), tx.policy_tags.effective(*ids)
-        owned = dataset is not None and (
-            viewer.owns(dataset.owner) or (parent is not None and viewer.owns(parent.owner))
-        )
+        around = tx.namespaces.with_parents(namespace)
+        ids = (dataset.id if dataset else _NOWHERE, *(one.id for one in around))
+        granted, tags = tx.grants.held(viewer, ids), tx.policy_tags.effective(ids)
+        owned = dataset is not None and any(viewer.owns(one.owner) for one in (dataset, *around))
         fulfilled = [
             one
             for one in viewer.conditional

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.access.policy_tags import TAGGED
 from cordillera.access.securables import FoundSecurable, Securables
 from cordillera.context import current
 from cordillera.ports.clock import Clock
@@ -71,9 +72,9 @@ class ExplanationService:
         return rows is not None and bool(rows.granted)
 
     def _tags(self, tx: Transaction, found: FoundSecurable) -> EffectiveTags:
-        if found.namespace_id is None or found.on.kind is SecurableKind.VIEW:
+        if found.on.kind not in TAGGED:
             return EffectiveTags()
-        return tx.policy_tags.effective(found.id, found.namespace_id)
+        return tx.policy_tags.effective(tuple(reversed(found.outside)))
 
 
 class _Reasons:

@@ -16,7 +16,7 @@ from cordillera.spec.access_tags import check_tag
 from cordillera.spec.catalog import Dataset
 from cordillera.spec.masks import Mask, parse_mask
 
-_TAGGED = (SecurableKind.NAMESPACE, SecurableKind.DATASET)
+TAGGED = (SecurableKind.NAMESPACE, SecurableKind.DATASET)
 
 
 class PolicyTagService:
@@ -82,15 +82,15 @@ class PolicyTagService:
             Trail(tx, self._clock.now()).audit("access.remove_tag", on.kind, on.name, details)
 
     def of(self, on: Securable) -> list[PolicyTag]:
-        """Return the tags of a namespace or dataset: those of a dataset's namespace too, unless it has its own."""
+        """Return the tags of a namespace or dataset: those of what it is within too, unless it has its own."""
         with self._store.read() as tx:
             found = self._securables.find(tx, _checked(on))
-            own = tx.policy_tags.of(on.kind, found.id)
-            if on.kind is SecurableKind.NAMESPACE or found.namespace_id is None:
-                return own
-            names = {tag.name for tag in own if not tag.column}
-            above = tx.policy_tags.of(SecurableKind.NAMESPACE, found.namespace_id)
-            return [*(tag for tag in above if tag.name not in names), *own]
+            tags = tx.policy_tags.of(on.kind, found.id)
+            for outer in reversed(found.outside[1:-1]):
+                names = {tag.name for tag in tags if not tag.column}
+                above = tx.policy_tags.of(SecurableKind.NAMESPACE, outer)
+                tags = [*(tag for tag in above if tag.name not in names), *tags]
+            return tags
 
     def _administered(self, tx: Transaction, on: Securable, column: str) -> FoundSecurable:
         found = self._securables.find(tx, _checked(on))
@@ -110,7 +110,7 @@ class PolicyTagService:
 
 
 def _checked(on: Securable) -> Securable:
-    if on.kind not in _TAGGED:
+    if on.kind not in TAGGED:
         raise InvalidInputError(f"{on} can have no policy tags.", hint="Name a namespace or a dataset.")
     return on
 

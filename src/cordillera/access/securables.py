@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,7 +24,7 @@ class FoundSecurable:
         on: The object.
         id: Its id.
         owners: Who owns it, or what it is inside of, by what he owns.
-        outside: The ids of what it is inside of, and its own.
+        outside: The ids of what it is inside of, the lake first, and its own.
     """
 
     on: Securable
@@ -31,7 +32,6 @@ class FoundSecurable:
     owners: tuple[tuple[Securable, str], ...]
     outside: tuple[UUID, ...]
     object: Namespace | Dataset | View | Target | None
-    namespace_id: UUID | None = None
 
     @property
     def owner(self) -> str:
@@ -61,7 +61,8 @@ class Securables:
                 return FoundSecurable(on, LAKE_ID, (), (LAKE_ID,), None)
             case SecurableKind.NAMESPACE:
                 space = self._lookup.namespace(tx, on.name)
-                return FoundSecurable(on, space.id, ((on, space.owner),), (LAKE_ID, space.id), space, space.id)
+                around = tx.namespaces.with_parents(on.name)
+                return FoundSecurable(on, space.id, _owners(around), _ids(around), space)
             case SecurableKind.DATASET:
                 return self._inside(tx, on, self._lookup.dataset(tx, parse_dataset_ref(on.name)))
             case SecurableKind.VIEW:
@@ -88,7 +89,16 @@ class Securables:
         check_held(held, needed, found.on, principal=current().principal, owner=found.owner)
 
     def _inside(self, tx: Transaction, on: Securable, found: Dataset | View) -> FoundSecurable:
-        space = tx.namespaces.get(found.namespace)
-        assert space is not None, "what has a namespace's name is in it"
-        owners = ((on, found.owner), (Securable(SecurableKind.NAMESPACE, space.name), space.owner))
-        return FoundSecurable(on, found.id, owners, (LAKE_ID, space.id, found.id), found, space.id)
+        around = tx.namespaces.with_parents(found.namespace)
+        assert around, "what has a namespace's name is in it"
+        owners = ((on, found.owner), *_owners(around))
+        return FoundSecurable(on, found.id, owners, (*_ids(around), found.id), found)
+
+
+def _owners(namespaces: Sequence[Namespace]) -> tuple[tuple[Securable, str], ...]:
+    return tuple((Securable(SecurableKind.NAMESPACE, one.name), one.owner) for one in namespaces)
+
+
+def _ids(namespaces: Sequence[Namespace]) -> tuple[UUID, ...]:
+    """Return the ids of the lake and of namespaces, those that hold others first."""
+    return (LAKE_ID, *(one.id for one in reversed(namespaces)))

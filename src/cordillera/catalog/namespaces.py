@@ -9,10 +9,10 @@ from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.ports.clock import Clock
-from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import Namespace
-from cordillera.spec.names import check_name
+from cordillera.spec.names import check_namespace_name, parent_namespace
 from cordillera.spec.texts import changed_properties, check_texts
 
 
@@ -31,34 +31,50 @@ class NamespaceService:
     def create(
         self, name: str, *, owner: str = "", description: str = "", properties: Mapping[str, str] | None = None
     ) -> Namespace:
-        """Create a namespace, owned by whoever creates it unless ``owner`` says otherwise.
+        """Create a namespace: a name with dots is within the namespace before the last dot.
+
+        Unless ``owner`` says otherwise, whoever creates it owns it; or the owner of what it is within, if whoever
+        creates it administers that.
 
         Raises:
             InvalidNameError: If the name breaks the naming rules.
+            NamespaceNotFoundError: If the namespace that it is to be within does not exist.
             InvalidInputError: If the owner, the description or a property is too long, or there are too many of these.
             AlreadyExistsError: If it is taken.
-            AccessDeniedError: If whoever acts may create nothing in the lake.
+            AccessDeniedError: If whoever acts may create nothing in the lake, or in the namespace that it is within.
         """
-        check_name(name, "namespace")
+        check_namespace_name(name)
         check_texts("namespace", name, owner=owner, description=description)
         noted, now = changed_properties("namespace", name, {}, properties or {}), self._clock.now()
-        namespace = Namespace(self._clock.new_id(), name, owner or current().principal, description, now, noted)
         with self._store.write() as tx:
-            mine = self._lookup.authorizer.acts_for(tx, namespace.owner)
-            self._lookup.lake(tx, Privilege.CREATE if mine else Privilege.ADMINISTER)
+            namespace = Namespace(self._clock.new_id(), name, self._new_owner(tx, name, owner), description, now, noted)
             tx.namespaces.insert(namespace)
             Trail(tx, now).audit("namespace.create", "namespace", name, {"owner": namespace.owner})
         return namespace
+
+    def _new_owner(self, tx: Transaction, name: str, owner: str) -> str:
+        if parent := parent_namespace(name):
+            return self._lookup.new_owner(tx, self._lookup.namespace(tx, parent, Privilege.CREATE), owner)
+        owner = owner or current().principal
+        mine = self._lookup.authorizer.acts_for(tx, owner)
+        self._lookup.lake(tx, Privilege.CREATE if mine else Privilege.ADMINISTER)
+        return owner
 
     def get(self, name: str) -> Namespace:
         """Return a namespace by name, or raise ``NamespaceNotFoundError``."""
         with self._store.read() as tx:
             return self._lookup.namespace(tx, name)
 
-    def page(self, after: str = "", limit: int = 100) -> list[Namespace]:
-        """Return a page of namespaces by name."""
+    def page(self, after: str = "", limit: int = 100, *, parent: str | None = None) -> list[Namespace]:
+        """Return a page of namespaces by name: all; or those directly within a namespace, or, if it is empty, in none.
+
+        Raises:
+            NamespaceNotFoundError: If there is no namespace of the parent's name.
+        """
         with self._store.read() as tx:
-            return tx.namespaces.page(after, page_limit(limit), viewer=self._lookup.viewer(tx))
+            if parent:
+                self._lookup.namespace(tx, parent)
+            return tx.namespaces.page(after, page_limit(limit), parent=parent, viewer=self._lookup.viewer(tx))
 
     def update(
         self,
@@ -86,7 +102,7 @@ class NamespaceService:
         return changed
 
     def delete(self, name: str) -> None:
-        """Remove an empty namespace; raises ``NotEmptyError`` while it holds datasets."""
+        """Remove an empty namespace; raises ``NotEmptyError`` while it holds datasets, views or namespaces."""
         with self._store.write() as tx:
             self._lookup.namespace(tx, name, Privilege.ADMINISTER)
             tx.namespaces.delete(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -46,10 +47,17 @@ def create(name: NamespaceName, owner: Owner = "", description: Description = ""
 
 
 @command(app, "list", example="cordillera namespace list --output json")
-def list_namespaces(limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
+def list_namespaces(
+    parent: Annotated[
+        str | None, typer.Option(help="Only those directly within this one; empty for those within none.")
+    ] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    all: Everything = False,
+) -> None:
     """List the namespaces by name."""
     with open_lake() as lake:
-        found = paged(lake.backend.namespaces, "", lambda one: one.name, limit=limit, everything=all)
+        fetch = partial(lake.backend.namespaces, parent=parent)
+        found = paged(fetch, "", lambda one: one.name, limit=limit, everything=all)
         show_list(found, _VIEW, none="There are no namespaces. Create one with: cordillera namespace create NAME.")
 
 
@@ -75,10 +83,11 @@ def update(
 
 @command(app, "delete", example="cordillera namespace delete scratch --dry-run")
 def delete(name: NamespaceName, dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Delete a namespace that holds no datasets and no views."""
+    """Delete a namespace that holds no datasets, no views and no namespaces."""
     with open_lake() as lake:
         held = [found.full_name for found in lake.backend.datasets(lake.backend.namespace(name).name, limit=5)]
         held += [found.full_name for found in lake.backend.views(name, limit=5)]
+        held += [found.name for found in lake.backend.namespaces(limit=5, parent=name)]
         consequence = (
             f"Deleting the namespace {name} would be refused: it holds {', '.join(held)}."
             if held

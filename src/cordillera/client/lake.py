@@ -95,10 +95,14 @@ class Lake(AccessControl, AccessAsking):
         """Return a namespace that exists."""
         return Namespace(self.backend, self.backend.namespace(name).name)
 
-    def namespaces(self) -> Iterator[Namespace]:
-        """Yield the namespaces by name."""
+    def namespaces(self, parent: str | None = None) -> Iterator[Namespace]:
+        """Yield the namespaces by name.
+
+        Args:
+            parent: Only those directly within this one; empty for those that are within none.
+        """
         after = ""
-        while page := self.backend.namespaces(after):
+        while page := self.backend.namespaces(after, parent=parent):
             yield from (Namespace(self.backend, found.name) for found in page)
             after = page[-1].name
 

@@ -86,9 +86,9 @@ class LocalBackend(
         """Return a namespace."""
         return self.app.namespaces.get(name)
 
-    def namespaces(self, after: str = "", limit: int = 100) -> list[Namespace]:
-        """Return a page of namespaces."""
-        return self.app.namespaces.page(after, limit)
+    def namespaces(self, after: str = "", limit: int = 100, *, parent: str | None = None) -> list[Namespace]:
+        """Return a page of namespaces; with ``parent`` those directly within it, those within none if it is empty."""
+        return self.app.namespaces.page(after, limit, parent=parent)
 
     def update_namespace(
         self,

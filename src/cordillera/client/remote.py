@@ -107,9 +107,9 @@ class RemoteBackend(
         """Return a namespace."""
         return self._server.get(Namespace, path("namespaces", name))
 
-    def namespaces(self, after: str = "", limit: int = 100) -> list[Namespace]:
-        """Return a page of namespaces."""
-        return self._server.get(Page[Namespace], "/namespaces", after=after, limit=limit).items
+    def namespaces(self, after: str = "", limit: int = 100, *, parent: str | None = None) -> list[Namespace]:
+        """Return a page of namespaces; with ``parent`` those directly within it, those within none if it is empty."""
+        return self._server.get(Page[Namespace], "/namespaces", after=after, limit=limit, parent=parent).items
 
     def update_namespace(
         self,

@@ -2,6 +2,7 @@
 
 Names are used in SQL, URLs, file paths and target databases, so the alphabet is the safe intersection: lower-case ASCII
 letters, digits and underscores, beginning with a letter. ``orders_v2`` is reserved for "dataset version 2 of orders".
+Namespaces can be within others, ``sales.europe``; the last part of ``sales.europe.orders`` is the dataset.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ NamespaceName = NewType("NamespaceName", str)
 DatasetName = NewType("DatasetName", str)
 
 MAX_NAME_LENGTH = 120
+MAX_NAMESPACE_LEVELS = 8
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VERSION_SUFFIX = re.compile(r"(?P<name>.+)_v(?P<number>[1-9][0-9]*)")
 _COLUMN_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f.]")
@@ -27,7 +29,11 @@ COLUMN_SET = "_columns"
 
 @dataclass(frozen=True, slots=True, order=True)
 class DatasetRef:
-    """A dataset by name, and optionally one of its dataset versions: ``sales.orders`` or ``sales.orders_v2``."""
+    """A dataset by name, and optionally one of its dataset versions: ``sales.orders`` or ``sales.orders_v2``.
+
+    Attributes:
+        namespace: With those that it is within: ``sales.europe``.
+    """
 
     namespace: str
     name: str
@@ -61,6 +67,34 @@ def check_name(value: str, kind: str) -> str:
     return value
 
 
+def check_namespace_name(value: str) -> str:
+    """Return ``value`` if it can name a namespace: one legal name, or several with dots between.
+
+    Raises:
+        InvalidNameError: Naming the rule that was broken.
+    """
+    levels = value.split(".")
+    if len(levels) > MAX_NAMESPACE_LEVELS or (len(levels) > 1 and len(value) > MAX_NAME_LENGTH):
+        raise InvalidNameError(
+            f"The namespace name {value[:40]!r}… has {len(levels)} levels and {len(value)} characters.",
+            hint=f"Use at most {MAX_NAMESPACE_LEVELS} levels and {MAX_NAME_LENGTH} characters.",
+        )
+    for level in levels:
+        check_name(level, "namespace")
+    return value
+
+
+def parent_namespace(namespace: str) -> str:
+    """Return the name of the namespace that one is directly within; empty for one that is within none."""
+    return namespace.rpartition(".")[0]
+
+
+def enclosing_names(namespace: str) -> tuple[str, ...]:
+    """Return a namespace's name and those of the ones that it is within, the nearest first."""
+    levels = namespace.split(".")
+    return tuple(".".join(levels[:count]) for count in range(len(levels), 0, -1))
+
+
 def check_dataset_name(value: str) -> str:
     """Return ``value`` if it can name a dataset; the suffix ``_v<number>`` is kept for dataset versions."""
     check_name(value, "dataset")
@@ -91,18 +125,28 @@ def check_column_name(value: str) -> str:
 
 
 def parse_dataset_ref(text: str) -> DatasetRef:
-    """Read ``namespace.dataset`` or ``namespace.dataset_v<number>``.
+    """Read ``namespace.dataset`` or ``namespace.dataset_v<number>``; the namespace may be within others.
 
     Raises:
         InvalidNameError: If the text has another form.
     """
-    parts = text.split(".")
-    if len(parts) != 2:
+    namespace, dot, name = text.rpartition(".")
+    if not dot:
         raise InvalidNameError(
             f"{text!r} does not name a dataset.",
             hint="Write it as namespace.dataset, for example sales.orders.",
         )
-    namespace, name = check_name(parts[0], "namespace"), check_name(parts[1], "dataset")
+    return dataset_ref(namespace, name)
+
+
+def dataset_ref(namespace: str, name: str) -> DatasetRef:
+    """Return the reference to a dataset, or to one of its dataset versions, in a namespace.
+
+    Raises:
+        InvalidNameError: If one of the names is none.
+    """
+    check_namespace_name(namespace)
+    check_name(name, "dataset")
     versioned = _VERSION_SUFFIX.fullmatch(name)
     if versioned:
         return DatasetRef(namespace, versioned["name"], int(versioned["number"]))

@@ -21,7 +21,7 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from cordillera.errors import InvalidSqlError
-from cordillera.spec.names import DatasetRef, parse_dataset_ref
+from cordillera.spec.names import DatasetRef, dataset_ref
 
 _DIALECT = "duckdb"
 _Tree = TypeVar("_Tree", bound=exp.Expr)
@@ -187,6 +187,8 @@ def parse_select(text: str) -> exp.Query:
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         raise InvalidSqlError("A query has to be one SELECT statement.", hint="Write to datasets with write().")
     tree = statements[0]
+    for table in tree.find_all(exp.Table):
+        join_levels(table)
     for node in tree.walk():
         if node is not tree and isinstance(
             node, exp.Into | exp.Insert | exp.Update | exp.Delete | exp.Create | exp.Drop
@@ -196,6 +198,15 @@ def parse_select(text: str) -> exp.Query:
                 hint="Write one SELECT; rows are changed with cordillera dataset write.",
             )
     return tree
+
+
+def join_levels(table: exp.Table) -> None:
+    """Write the namespace of a table as one name, however many levels it has: ``"sales.europe".orders``."""
+    if not isinstance(table.this, exp.Func) and len(levels := table.parts[:-1]) > 1:
+        name = table.parts[-1].copy()
+        table.set("db", exp.to_identifier(".".join(level.name for level in levels), quoted=True))
+        table.set("catalog", None)
+        table.set("this", name)
 
 
 def _unreadable(text: str, error: Exception) -> InvalidSqlError:
@@ -227,9 +238,7 @@ def _dataset_tables(tree: exp.Query) -> Iterator[exp.Table]:
 
 
 def _ref(table: exp.Table) -> DatasetRef:
-    if table.args.get("catalog"):
-        raise InvalidSqlError(f"{table.sql(dialect=_DIALECT)!r} names no dataset.", hint="Write namespace.dataset.")
-    return parse_dataset_ref(f"{table.db}.{table.name}")
+    return dataset_ref(table.db, table.name)
 
 
 def _qualified(text: str, schema_of: Callable[[DatasetRef], Schema]) -> tuple[exp.Query, dict[DatasetRef, Schema]]:
@@ -249,7 +258,7 @@ def _qualified(text: str, schema_of: Callable[[DatasetRef], Schema]) -> tuple[ex
 def _as_sqlglot_schema(schemas: Mapping[DatasetRef, Schema]) -> dict[str, object]:
     nested: dict[str, Any] = {}
     for ref, schema in schemas.items():
-        name = str(ref).split(".")[1]
+        name = str(ref).rpartition(".")[2]
         nested.setdefault(ref.namespace, {})[name] = {field.name: "UNKNOWN" for field in schema.fields}
     return nested
 

@@ -12,8 +12,8 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from cordillera.errors import InvalidNameError, InvalidSqlError, NotAllowedError
-from cordillera.spec.names import DatasetRef, parse_dataset_ref
-from cordillera.spec.query import parse_select
+from cordillera.spec.names import DatasetRef, dataset_ref, parse_dataset_ref
+from cordillera.spec.query import join_levels, parse_select
 from cordillera.spec.view_metadata import ViewMetadata
 
 _DIALECT = "duckdb"
@@ -135,15 +135,17 @@ def _complete_names(tree: exp.Query, namespace: tuple[str, ...], catalogs: Colle
             named.set("catalog", None)
     for table in tree.find_all(exp.Table):
         plain = not table.args.get("db") and not isinstance(table.this, exp.Func) and table.name not in with_names
-        if plain and len(namespace) == 1:
-            table.set("db", exp.to_identifier(namespace[0]))
+        if plain and namespace:
+            table.set("db", exp.to_identifier(".".join(namespace), quoted=True))
+        else:
+            join_levels(table)
 
 
 def _ref(table: exp.Table) -> DatasetRef | None:
-    if isinstance(table.this, exp.Func) or not table.args.get("db") or table.args.get("catalog"):
+    if isinstance(table.this, exp.Func) or not table.args.get("db"):
         return None
     try:
-        return parse_dataset_ref(f"{table.db}.{table.name}")
+        return dataset_ref(table.db, table.name)
     except InvalidNameError:
         return None  # whatever is wrong with it, who reads the query will say so
 

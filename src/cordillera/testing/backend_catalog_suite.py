@@ -75,8 +75,28 @@ class CatalogSuite(LakeSuite):
         second = backend.namespaces(after=first[-1].name, limit=3)
         assert [found.name for found in (*first, *second)] == names
 
+    def test_namespaces_within_namespaces(self, backend: LakeBackend) -> None:
+        outer = backend.create_namespace(f"t{uuid4().hex[:8]}").name
+        with pytest.raises(NamespaceNotFoundError, match=f"{outer}.europe"):
+            backend.create_namespace(f"{outer}.europe.north")
+        made = [backend.create_namespace(f"{outer}.{name}").name for name in ("asia", "europe", "europe.north")]
+        assert [one.name for one in backend.namespaces(parent=outer)] == made[:2]
+        assert [one.name for one in backend.namespaces(after=made[0], parent=outer)] == made[1:2]
+        assert [one.name for one in backend.namespaces(parent=f"{outer}.europe")] == made[2:]
+        assert backend.namespaces(after=outer[:-1], limit=1, parent="")[0].name == outer
+        with pytest.raises(NamespaceNotFoundError):
+            backend.namespaces(parent=f"{outer}.africa")
+        dataset = f"{outer}.europe.north.orders"
+        backend.create_dataset(dataset, ORDERS, TableOptions(key=("id",)))
+        assert [one.full_name for one in backend.datasets(f"{outer}.europe.north")] == [dataset]
+        assert list(backend.datasets(outer)) == list(backend.datasets(f"{outer}.europe")) == []
+        with pytest.raises(NotEmptyError, match="namespaces"):
+            backend.delete_namespace(f"{outer}.europe")
+        for text in (f"SELECT id FROM {dataset}", f'SELECT orders.id FROM "{outer}.europe.north".orders'):
+            assert backend.query(text).read_all().num_rows == 0
+
     def test_a_namespace_is_refused_with_a_reason(self, backend: LakeBackend, dataset: str) -> None:
-        namespace = dataset.split(".")[0]
+        namespace = dataset.rpartition(".")[0]
         with pytest.raises(AlreadyExistsError, match=namespace):
             backend.create_namespace(namespace)
         with pytest.raises(InvalidNameError, match="Not A Name"):
@@ -128,7 +148,7 @@ class CatalogSuite(LakeSuite):
         assert backend.delete_dataset(dataset).purge_after is not None
         with pytest.raises(DatasetNotFoundError, match=dataset):
             backend.dataset(dataset)
-        deleted = backend.datasets(dataset.split(".")[0], deleted=True)
+        deleted = backend.datasets(dataset.rpartition(".")[0], deleted=True)
         assert [found.full_name for found in deleted] == [dataset]
         assert backend.restore_dataset(dataset).deleted_at is None
         assert notes(backend, dataset) == {1: ""}
@@ -165,7 +185,9 @@ class CatalogSuite(LakeSuite):
         with pytest.raises(InvalidInputError, match="colour"):
             backend.search("", {"colour": "red"})
 
-    @pytest.mark.parametrize("name", ["", "orders", "a.b.c", "a/b", "..", "%2e%2e", "A.b", "ä.ö", "a b.c", "a.b?c=d#e"])
+    @pytest.mark.parametrize(
+        "name", ["", "orders", "a..c", ".b", "a.", "a/b", "..", "%2e%2e", "A.b", "ä.ö", "a b.c", "a.b?c=d#e"]
+    )
     def test_what_is_no_name_is_refused(self, backend: LakeBackend, name: str) -> None:
         with pytest.raises(InvalidNameError):
             backend.dataset(name)

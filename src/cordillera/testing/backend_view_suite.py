@@ -157,13 +157,13 @@ class ViewSuite(LakeSuite):
         assert lake.backend.views(namespace) == []
 
     def test_names_are_checked(self, lake: Lake, dataset: str, namespace: str) -> None:
-        for name in ("wrong", f"{namespace}.Wrong", f"{namespace}.wrong_v2", f"{namespace}.a.b"):
+        for name in ("wrong", f"{namespace}.Wrong", f"{namespace}.wrong_v2", f"{namespace}..b"):
             with pytest.raises(InvalidNameError):
                 lake.create_view(name, f"SELECT id FROM {dataset}")
         with pytest.raises(InvalidNameError, match="column"):
             lake.create_view(f"{namespace}.wrong", f'SELECT id AS "a.b" FROM {dataset}')
         with pytest.raises(NamespaceNotFoundError):
-            lake.create_view("nowhere.wrong", f"SELECT id FROM {dataset}")
+            lake.create_view(f"{namespace}.within.wrong", f"SELECT id FROM {dataset}")
         with pytest.raises(InvalidSqlError, match="representation"):
             lake.create_view(f"{namespace}.wrong", f"SELECT id FROM {dataset}", dialects={"DuckDB": "SELECT 1"})
 

@@ -38,14 +38,14 @@ def namespace(name: str = "sales") -> Namespace:
 
 def dataset(full_name: str = "sales.orders", **changes: Any) -> Dataset:
     """Return a dataset."""
-    space, name = full_name.split(".")
+    space, _, name = full_name.rpartition(".")
     made = Dataset(uuid4(), space, name, "team:sales", "Orders as booked.", ("gold", "pii"), NOW, NOW)
     return replace(made, **changes)
 
 
 def view(full_name: str = "sales.open_orders") -> View:
     """Return a view."""
-    space, name = full_name.split(".")
+    space, _, name = full_name.rpartition(".")
     view_id = uuid4()
     location = f"file:///lake/{space}/{name}/{view_id}"
     return View(view_id, space, name, "team:sales", location, f"{location}/metadata/0.json", NOW, NOW)

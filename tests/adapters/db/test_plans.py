@@ -144,7 +144,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "memberships.delete_from": lambda tx: tx.memberships.delete_from("user:a", "x"),
     "memberships.members": lambda tx: tx.memberships.members("role:a", "user:a", 9),
     "memberships.containers": lambda tx: tx.memberships.containers("role:a", 9),
-    "policy_tags.effective": lambda tx: tx.policy_tags.effective(ID, ID),
+    "policy_tags.effective": lambda tx: tx.policy_tags.effective([ID, ID]),
     "policy_tags.of": lambda tx: tx.policy_tags.of(SecurableKind.DATASET, ID),
     "tokens.by_hash": lambda tx: tx.tokens.by_hash("a"),
     "tokens.get": lambda tx: tx.tokens.get(ID),

@@ -39,7 +39,9 @@ def test_a_namespace_lives_its_life(iceberg: httpx2.Client, namespace: str) -> N
     made = {"namespace": [f"{namespace}_a"], "properties": properties}
     assert iceberg.post("/namespaces", json=made).json() == made
     refused(iceberg.post("/namespaces", json=made), "AlreadyExistsException", 409)
-    refused(iceberg.post("/namespaces", json={"namespace": ["a", "b"]}), "BadRequestException", 400)
+    refused(iceberg.post("/namespaces", json={"namespace": [f"{namespace}_b", "b"]}), "NoSuchNamespaceException", 404)
+    for levels in ([], [""], [f"{namespace}_a.b"], [f"{namespace}_a", ""], ["a"] * 99):
+        refused(iceberg.post("/namespaces", json={"namespace": levels}), "BadRequestException", 400)
     address = f"/namespaces/{namespace}_a"
     assert iceberg.head(address).status_code == 204
     changes = {"removals": ["comment", "x", "location"], "updates": {"owner": "team:b", "new": "1"}}
@@ -53,6 +55,32 @@ def test_a_namespace_lives_its_life(iceberg: httpx2.Client, namespace: str) -> N
     assert iceberg.delete(address).status_code == 204
     assert iceberg.head(address).status_code == 404
     refused(iceberg.get(address), "NoSuchNamespaceException", 404)
+
+
+def test_namespaces_within_namespaces(iceberg: httpx2.Client, namespace: str) -> None:
+    levels, inner = [namespace, "inner", "most"], f"{namespace}%1Finner"
+    for count in (2, 3):
+        made = iceberg.post("/namespaces", json={"namespace": levels[:count], "properties": {}}).json()
+        assert made["namespace"] == levels[:count]
+    assert [namespace] in iceberg.get("/namespaces").json()["namespaces"]
+    assert levels[:2] not in iceberg.get("/namespaces").json()["namespaces"]
+    for parent, within in ((namespace, levels[:2]), (f"{namespace}\x1finner", levels)):
+        assert iceberg.get("/namespaces", params={"parent": parent}).json()["namespaces"] == [within]
+    refused(iceberg.get("/namespaces", params={"parent": f"{namespace}.inner"}), "BadRequestException", 400)
+    refused(iceberg.get(f"/namespaces/{namespace}.inner"), "BadRequestException", 400)
+    assert iceberg.get(f"/namespaces/{inner}").json()["namespace"] == levels[:2]
+    refused(iceberg.delete(f"/namespaces/{inner}"), "NamespaceNotEmptyException", 409)
+    address = f"/namespaces/{inner}%1Fmost/tables"
+    iceberg.post(address, json={"name": "people", "schema": COLUMNS}).raise_for_status()
+    assert iceberg.get(address).json()["identifiers"] == [{"namespace": levels, "name": "people"}]
+    assert iceberg.get(f"/namespaces/{inner}/tables").json()["identifiers"] == []
+    renaming = {
+        "source": {"namespace": levels, "name": "people"},
+        "destination": {"namespace": levels[:2], "name": "persons"},
+    }
+    assert iceberg.post("/tables/rename", json=renaming).status_code == 204
+    assert iceberg.head(f"/namespaces/{inner}/tables/persons").status_code == 204
+    assert iceberg.delete(f"/namespaces/{inner}%1Fmost").status_code == 204
 
 
 def test_lists_come_in_pages_to_those_who_ask(iceberg: httpx2.Client, namespace: str) -> None:

@@ -11,13 +11,21 @@ from cordillera.adapters.db import search
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.names import free_name, hold_namespace, take_name
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import dataset_versions, datasets, lineage_edges, namespaces, views
+from cordillera.adapters.db.schema import (
+    dataset_versions,
+    datasets,
+    enclosing_namespaces,
+    lineage_edges,
+    namespaces,
+    views,
+)
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import datasets_seen, namespaces_seen
 from cordillera.errors import AlreadyExistsError, NotEmptyError
 from cordillera.spec.access import Viewer
 from cordillera.spec.catalog import Dataset, Namespace
 from cordillera.spec.lineage import NodeKind
+from cordillera.spec.names import enclosing_names, parent_namespace
 
 NAMESPACE = RowMap(Namespace, namespaces)
 DATASET = RowMap(Dataset, datasets)
@@ -36,10 +44,17 @@ class SqlNamespaceRows:
 
     def insert(self, namespace: Namespace) -> None:
         """Add a namespace."""
+        if parent := parent_namespace(namespace.name):
+            hold_namespace(self._session, parent)
         if not self._session.insert_new(namespaces, NAMESPACE.values(namespace)):
             raise AlreadyExistsError(
                 f"The namespace {namespace.name} exists already.", hint="Use it, or choose another name."
             )
+        around = [
+            {"namespace": namespace.name, "outer": outer, "distance": distance}
+            for distance, outer in enumerate((*enclosing_names(namespace.name), ""))
+        ]
+        self._session.write(sa.insert(enclosing_namespaces).values(around))
 
     def get(self, name: str, *, lock: bool = False) -> Namespace | None:
         """Return a namespace by name; with ``lock`` nobody else changes it before the transaction ends."""
@@ -49,10 +64,23 @@ class SqlNamespaceRows:
         row = self._session.lock(query.with_for_update(key_share=True))
         return None if row is None else NAMESPACE.load(row)
 
-    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Namespace]:
+    def with_parents(self, name: str) -> list[Namespace]:
+        """Return a namespace by name and those that it is within, the nearest first; nothing if it is not there."""
+        query = NAMESPACE.select().where(namespaces.c.name.in_(enclosing_names(name)))
+        found = NAMESPACE.all(self._session, query.order_by(namespaces.c.name.desc()))
+        return found if found and found[0].name == name else []
+
+    def page(
+        self, after: str, limit: int, *, parent: str | None = None, viewer: Viewer | None = None
+    ) -> list[Namespace]:
         """Return namespaces by name behind ``after``, those that a viewer may see."""
-        query = NAMESPACE.select().where(namespaces.c.name > after, *namespaces_seen(viewer))
-        return NAMESPACE.all(self._session, query.order_by(namespaces.c.name).limit(limit))
+        query, name = NAMESPACE.select().where(*namespaces_seen(viewer)), namespaces.c.name
+        if parent is not None:
+            nested = enclosing_namespaces.c
+            query = query.join(enclosing_namespaces, nested.namespace == name)
+            query, name = query.where(nested.outer == parent, nested.distance == 1), nested.namespace
+        query = query.where(name > after).order_by(name)
+        return NAMESPACE.all(self._session, query.limit(limit))
 
     def is_seen(self, name: str, viewer: Viewer) -> bool:
         """Tell whether a viewer may discover a namespace, or something in it."""
@@ -72,6 +100,11 @@ class SqlNamespaceRows:
         """Remove a namespace that is empty."""
         mine = namespaces.c.name == name
         self._session.lock(sa.select(namespaces.c.id).where(mine).with_for_update())  # nobody adds a dataset meanwhile
+        within = sa.select(enclosing_namespaces.c.namespace).where(
+            enclosing_namespaces.c.outer == name, enclosing_namespaces.c.distance == 1
+        )
+        if self._session.read(within.limit(1)):
+            raise NotEmptyError(f"The namespace {name} still has namespaces within.", hint="Delete them first.")
         if self._session.read(sa.select(views.c.id).where(views.c.namespace == name).limit(1)):
             raise NotEmptyError(f"The namespace {name} still has views.", hint="Drop them first.")
         if self._session.read(sa.select(datasets.c.id).where(datasets.c.namespace == name).limit(1)):
@@ -141,8 +174,8 @@ class SqlDatasetRows:
         name = datasets.c.full_name
         kept = DATASET.select().where(~_LIVE if deleted else _LIVE, *datasets_seen(viewer))
         query = kept.where(name > after)
-        if namespace is not None:  # a namespace's datasets are neighbours in the index: "/" follows "."
-            query = query.where(name > f"{namespace}.", name < f"{namespace}/")
+        if namespace is not None:
+            query = query.where(datasets.c.namespace == namespace)
         order = (name, datasets.c.id) if deleted else (name,)
         found = DATASET.all(self._session, query.order_by(*order).limit(limit))
         if deleted and found and len(found) == limit:

@@ -174,13 +174,14 @@ class SqlPolicyTagRows:
         query = POLICY_TAG.select().where(policy_tags.c.securable_id == securable_id, policy_tags.c.kind == kind)
         return POLICY_TAG.all(self._session, query.order_by(policy_tags.c.column_name, policy_tags.c.name))
 
-    def effective(self, dataset_id: UUID, namespace_id: UUID) -> EffectiveTags:
-        """Return the tags that count for a dataset and its columns."""
+    def effective(self, securable_ids: Sequence[UUID]) -> EffectiveTags:
+        """Return the tags that count for an object and its columns."""
         told = policy_tags.c
         query = sa.select(told.securable_id, told.column_name, told.name, told.value, told.mask)
-        rows = self._session.read(query.where(told.securable_id.in_([dataset_id, namespace_id])))
-        inherited = {row.name: row.value for row in rows if row.securable_id == namespace_id}
-        own = {row.name: row.value for row in rows if row.securable_id == dataset_id and not row.column_name}
+        rows = self._session.read(query.where(told.securable_id.in_(securable_ids)))
+        nearness = {one: place for place, one in enumerate(securable_ids)}
+        whole = [row for row in rows if not row.column_name]
+        tags = {row.name: row.value for row in sorted(whole, key=lambda row: -nearness[row.securable_id])}
         columns: dict[str, dict[str, str]] = {}
         masks: dict[str, tuple[Mask, ...]] = {}
         for row in rows:
@@ -188,7 +189,7 @@ class SqlPolicyTagRows:
                 columns.setdefault(row.column_name, {})[row.name] = row.value
                 more = (Mask(row.mask),) if row.mask else ()
                 masks[row.column_name] = (*masks.get(row.column_name, ()), *more)
-        return EffectiveTags(inherited | own, columns, masks)
+        return EffectiveTags(tags, columns, masks)
 
 
 def forget_securable(session: Session, securable_id: Any) -> None:

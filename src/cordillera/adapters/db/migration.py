@@ -38,6 +38,7 @@ REVISIONS = (
     "0019",
     "0014",
     "0020",
+    "0021",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

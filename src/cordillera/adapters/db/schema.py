@@ -72,6 +72,15 @@ namespaces = Table(
     _index("ix_namespaces_owner", "owner"),
 )
 
+enclosing_namespaces = Table(  # of each namespace: itself, those that it is within, and the lake, which has no name
+    "enclosing_namespaces",
+    metadata,
+    Column("namespace", Name, ForeignKey("namespaces.name", ondelete="CASCADE"), primary_key=True),
+    Column("distance", Integer, primary_key=True),
+    Column("outer", Name, nullable=False),
+    _index("ix_enclosing_namespaces_outer", "outer", "distance", "namespace"),
+)
+
 datasets = Table(
     "datasets",
     metadata,
@@ -86,7 +95,7 @@ datasets = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("deleted_at", UtcDateTime),
     Column("purge_after", UtcDateTime),
-    _index("ix_datasets_namespace", "namespace"),
+    _index("ix_datasets_namespace", "namespace", "full_name", "id"),
     _index("ix_datasets_owner", "owner"),
     _index("ix_datasets_live_name", "full_name", unique=True, where="deleted_at IS NULL"),
     _index("ix_datasets_deleted_name", "full_name", "id", where="deleted_at IS NOT NULL"),
@@ -106,7 +115,7 @@ views = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     _index("ix_views_owner", "owner"),
-    _index("ix_views_namespace", "namespace"),
+    _index("ix_views_namespace", "namespace", "full_name"),
     _index("ix_views_full_name", "full_name", unique=True),
 )
 

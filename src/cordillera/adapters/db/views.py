@@ -49,8 +49,8 @@ class SqlViewRows:
         """Return views by full name behind ``after``, those that a viewer may discover."""
         name = views.c.full_name
         query = VIEW.select().where(name > after, *views_seen(viewer))
-        if namespace is not None:  # a namespace's views are neighbours in the index: "/" follows "."
-            query = query.where(name > f"{namespace}.", name < f"{namespace}/")
+        if namespace is not None:
+            query = query.where(views.c.namespace == namespace)
         return VIEW.all(self._session, query.order_by(name).limit(limit))
 
     def swap(self, view: View, *, expected_location: str) -> bool:

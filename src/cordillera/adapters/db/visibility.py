@@ -16,6 +16,7 @@ from cordillera.adapters.db.schema import (
     access_requests,
     dataset_versions,
     datasets,
+    enclosing_namespaces,
     events,
     grants,
     jobs,
@@ -47,11 +48,15 @@ def namespaces_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     """Return the condition on namespaces that a viewer may discover, or sees a dataset of."""
     if viewer is None or viewer.sees_all(Privilege.DISCOVER):
         return _ALL
-    inside = sa.select(datasets.c.id).where(
-        datasets.c.namespace == namespaces.c.name, datasets.c.deleted_at.is_(None), *datasets_seen(viewer)
-    )
-    defined = namespaces.c.name.in_(_each(views.c.namespace, _views_held(viewer, Privilege.DISCOVER)))
-    return (sa.or_(*_namespaces_held(viewer, Privilege.DISCOVER), inside.correlate(namespaces).exists(), defined),)
+    ways = _namespaces_held(viewer, Privilege.DISCOVER)
+    nested = enclosing_namespaces.c
+    inside = sa.select(datasets.c.id).join(enclosing_namespaces, nested.namespace == datasets.c.namespace)
+    inside = inside.where(
+        nested.outer == namespaces.c.name, datasets.c.deleted_at.is_(None), *datasets_seen(viewer)
+    ).correlate(namespaces)
+    known = (_each(views.c.namespace, _views_held(viewer, Privilege.DISCOVER)), _each(namespaces.c.name, ways))
+    around = (sa.select(nested.outer).where(nested.namespace.in_(names)).correlate(None) for names in known)
+    return (sa.or_(inside.exists(), *(namespaces.c.name.in_(names) for names in around)),)
 
 
 def views_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
@@ -178,8 +183,9 @@ def datasets_inside(kind: SecurableKind, securable_id: UUID, tag_expression: str
         case SecurableKind.LAKE:
             return fulfilled
         case SecurableKind.NAMESPACE:
-            own = sa.select(namespaces.c.name).where(namespaces.c.id == securable_id).correlate(None)
-            return sa.and_(datasets.c.namespace.in_(own), fulfilled)
+            outer = namespaces.alias("outer_namespaces")
+            names = _names_within(outer, outer.c.id == securable_id)
+            return sa.and_(datasets.c.namespace.in_(names), fulfilled)
         case SecurableKind.DATASET:
             return sa.and_(datasets.c.id == securable_id, fulfilled)
         case SecurableKind.VIEW | SecurableKind.TARGET:
@@ -216,8 +222,16 @@ def _views_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
 
 
 def _namespaces_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
+    outer = namespaces.alias("outer_namespaces")
     granted = _granted(viewer, privilege, SecurableKind.NAMESPACE)
-    return [namespaces.c.owner.in_(_owners(viewer)), namespaces.c.id.in_(granted)]
+    ways = (outer.c.owner.in_(_owners(viewer)), outer.c.id.in_(granted))
+    return [namespaces.c.name.in_(_names_within(outer, way)) for way in ways]
+
+
+def _names_within(outer: sa.FromClause, which: Condition) -> sa.Select[Any]:
+    """Return the names of namespaces that a condition is true of, and of those within them at whatever depth."""
+    nested = enclosing_namespaces.alias("nested")
+    return sa.select(nested.c.namespace).join(outer, outer.c.name == nested.c.outer).where(which).correlate(None)
 
 
 def _targets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
@@ -291,9 +305,15 @@ def _fulfils(expression: TagExpression) -> Condition:
 
 
 def _tag(name: str) -> sa.ColumnElement[str | None]:
-    """Return the value of a dataset's policy tag: its own, else its namespace's."""
+    """Return the value of a dataset's policy tag: its own, else that of the nearest namespace that has it."""
     named = sa.select(policy_tags.c.value).where(policy_tags.c.column_name == "", policy_tags.c.name == name)
-    namespace = sa.select(namespaces.c.id).where(namespaces.c.name == datasets.c.namespace).correlate(datasets)
     own = named.where(policy_tags.c.securable_id == datasets.c.id).correlate(datasets)
-    inherited = named.where(policy_tags.c.securable_id == namespace.scalar_subquery()).correlate(datasets)
+    inherited = (
+        named.join(namespaces, namespaces.c.id == policy_tags.c.securable_id)
+        .join(enclosing_namespaces, enclosing_namespaces.c.outer == namespaces.c.name)
+        .where(enclosing_namespaces.c.namespace == datasets.c.namespace)
+        .order_by(enclosing_namespaces.c.distance)
+        .limit(1)
+        .correlate(datasets)
+    )
     return sa.func.coalesce(own.scalar_subquery(), inherited.scalar_subquery())

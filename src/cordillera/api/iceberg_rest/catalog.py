@@ -9,10 +9,21 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cordillera.api.iceberg_rest.errors import iceberg_error
-from cordillera.api.iceberg_rest.parameters import Lake, NamespaceName, PageSize, PageToken, listed, with_token
+from cordillera.api.iceberg_rest.parameters import (
+    LEVEL_SEPARATOR,
+    Lake,
+    NamespaceName,
+    PageSize,
+    PageToken,
+    levels_of,
+    listed,
+    namespace_of,
+    with_token,
+)
 from cordillera.api.parameters import Text
-from cordillera.errors import InvalidInputError, InvalidNameError, NotFoundError
+from cordillera.errors import InvalidInputError, NotFoundError
 from cordillera.spec.catalog import Namespace
+from cordillera.spec.names import check_namespace_name
 
 router = APIRouter(tags=["iceberg"])
 
@@ -81,24 +92,22 @@ def config(
 def list_namespaces(
     lake: Lake, page_token: PageToken = None, page_size: PageSize = 100, parent: Text = ""
 ) -> dict[str, Any]:
-    """Namespaces by name; none has another within."""
-    if parent:
-        lake.namespaces.get(parent)
-        return {"namespaces": []}
-    found, token = listed(lake.namespaces.page, lambda one: one.name, page_token, page_size)
-    return with_token({"namespaces": [[one.name] for one in found]}, token)
+    """Namespaces by name: those within none, or those directly within the one that is named."""
+
+    def load(after: str, limit: int) -> list[Namespace]:
+        return lake.namespaces.page(after, limit, parent=namespace_of(parent.split(LEVEL_SEPARATOR)) if parent else "")
+
+    found, token = listed(load, lambda one: one.name, page_token, page_size)
+    return with_token({"namespaces": [levels_of(one.name) for one in found]}, token)
 
 
 @router.post("/namespaces", summary="Create a namespace")
 def create_namespace(lake: Lake, wanted: NewNamespace) -> dict[str, Any]:
     """Make an empty namespace."""
-    if len(wanted.namespace) != 1:
-        raise InvalidNameError(
-            f"{'.'.join(wanted.namespace)[:100]!r} is no name of a namespace.", hint="Namespaces have one level."
-        )
+    name = check_namespace_name(namespace_of(wanted.namespace))
     properties = dict(wanted.properties)
     owner, comment = properties.pop(_OWNER, ""), properties.pop(_COMMENT, "")
-    made = lake.namespaces.create(wanted.namespace[0], owner=owner, description=comment, properties=properties)
+    made = lake.namespaces.create(name, owner=owner, description=comment, properties=properties)
     return _described(made)
 
 
@@ -146,4 +155,4 @@ def _properties(namespace: Namespace) -> dict[str, str]:
 
 
 def _described(namespace: Namespace) -> dict[str, Any]:
-    return {"namespace": [namespace.name], "properties": _properties(namespace)}
+    return {"namespace": levels_of(namespace.name), "properties": _properties(namespace)}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from cordillera.api.iceberg_rest.parameters import Lake, NamespaceName, TableName
+from cordillera.api.iceberg_rest.parameters import LEVEL_SEPARATOR, Lake, NamespaceName, TableName, levels_of
 from cordillera.api.parameters import LongText, Text
 from cordillera.app import Application
 from cordillera.catalog.lookup import ResolvedDataset
@@ -79,8 +80,9 @@ def file_access(lake: Application, found: ResolvedDataset, delegation: frozenset
         delegation: The ways without keys of its own that the client asks for.
     """
     made = lake.credentials.for_table(found) if _VENDED in delegation else None
-    namespace, table = found.pinned_name.split(".")
-    address = f"v1/namespaces/{namespace}/tables/{table}"
+    namespace, _, table = found.pinned_name.rpartition(".")
+    levels = quote(LEVEL_SEPARATOR.join(levels_of(namespace)))
+    address = f"v1/namespaces/{levels}/tables/{table}"
     if made is not None:
         return _with_credential(lake, made, {"client.refresh-credentials-endpoint": f"{address}/credentials"})
     if _SIGNED in delegation and lake.credentials.can_sign(found):

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from cordillera.api.parameters import Text
 from cordillera.app import Application
+from cordillera.errors import InvalidNameError
 
 _T = TypeVar("_T")
 _PAGE = 1000
@@ -27,7 +28,34 @@ async def _body(request: Request) -> bytes:
 Lake = Annotated[Application, Depends(_lake)]
 Body = Annotated[bytes, Depends(_body)]
 """The request's body as it came."""
-NamespaceName = Annotated[Text, Path(description="A namespace of the lake; namespaces have one level.")]
+LEVEL_SEPARATOR = "\x1f"
+
+
+def levels_of(namespace: str) -> list[str]:
+    """Return a namespace's name as the specification has it: each level by itself."""
+    return namespace.split(".")
+
+
+def namespace_of(levels: Sequence[str]) -> str:
+    """Return the name of a namespace here.
+
+    Raises:
+        InvalidNameError: If a level has a dot, or there is none: what is meant would not be clear.
+    """
+    if not levels or any(not level or "." in level for level in levels):
+        raise InvalidNameError(
+            f"{list(levels)!r:.200} names no namespace.", hint="Name each of its levels, without dots."
+        )
+    return ".".join(levels)
+
+
+def _namespace(
+    namespace: Annotated[Text, Path(description="A namespace; its levels are separated by the character 0x1F.")],
+) -> str:
+    return namespace_of(namespace.split(LEVEL_SEPARATOR))
+
+
+NamespaceName = Annotated[str, Depends(_namespace)]
 TableName = Annotated[Text, Path(description="A dataset, or one dataset version as `orders_v2`.")]
 ViewName = Annotated[Text, Path(description="A view.")]
 PageToken = Annotated[Text | None, Query(alias="pageToken", description="Empty for the first page.")]
@@ -43,7 +71,7 @@ class Identifier(BaseModel):
     @property
     def dotted(self) -> str:
         """The name as datasets have it."""
-        return ".".join([*self.namespace, self.name])
+        return f"{namespace_of(self.namespace)}.{self.name}"
 
 
 class Renaming(BaseModel):

@@ -23,6 +23,7 @@ from cordillera.api.iceberg_rest.parameters import (
     PageToken,
     Renaming,
     TableName,
+    levels_of,
     listed,
     with_token,
 )
@@ -89,7 +90,7 @@ def list_tables(
         return lake.catalog.datasets(namespace, after, limit)
 
     found, token = listed(load, lambda one: str(one.full_name), page_token, page_size)
-    return with_token({"identifiers": [{"namespace": [namespace], "name": one.name} for one in found]}, token)
+    return with_token({"identifiers": [{"namespace": levels_of(namespace), "name": one.name} for one in found]}, token)
 
 
 @router.post("/namespaces/{namespace}/tables", summary="Create a table")

@@ -18,6 +18,7 @@ from cordillera.api.iceberg_rest.parameters import (
     PageToken,
     Renaming,
     ViewName,
+    levels_of,
     listed,
     with_token,
 )
@@ -73,7 +74,7 @@ def list_views(
         return lake.views.views(namespace, after, limit)
 
     found, token = listed(load, lambda one: str(one.full_name), page_token, page_size)
-    return with_token({"identifiers": [{"namespace": [namespace], "name": one.name} for one in found]}, token)
+    return with_token({"identifiers": [{"namespace": levels_of(namespace), "name": one.name} for one in found]}, token)
 
 
 @router.post("/namespaces/{namespace}/views", summary="Create a view")

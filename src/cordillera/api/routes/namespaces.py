@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import After, Backend, Limit, Text
@@ -13,7 +15,7 @@ router = APIRouter(prefix="/namespaces", tags=["namespaces"])
 
 
 class NewNamespace(BaseModel):
-    """A namespace to be made; the caller owns it unless an owner is named."""
+    """A namespace to be made, within the one before the last dot of its name."""
 
     name: Text
     owner: Text = ""
@@ -32,9 +34,16 @@ class NamespaceChange(BaseModel):
 
 
 @router.get("", summary="List namespaces")
-def list_namespaces(backend: Backend, after: After = "", limit: Limit = 100) -> Page[Namespace]:
+def list_namespaces(
+    backend: Backend,
+    after: After = "",
+    limit: Limit = 100,
+    parent: Annotated[
+        Text | None, Query(description="Only those directly within this one; empty for those within none.")
+    ] = None,
+) -> Page[Namespace]:
     """Namespaces by name."""
-    return page(backend.namespaces(after, limit), limit, lambda found: found.name)
+    return page(backend.namespaces(after, limit, parent=parent), limit, lambda found: found.name)
 
 
 @router.post("", status_code=201, summary="Create a namespace")

@@ -17,15 +17,29 @@ class NamespaceRows(Protocol):
     """Namespaces by name."""
 
     def insert(self, namespace: Namespace) -> None:
-        """Add a namespace; raises ``AlreadyExistsError`` if the name is taken."""
+        """Add a namespace.
+
+        Raises ``AlreadyExistsError`` if the name is taken, ``NamespaceNotFoundError`` if that it is within is missing.
+        """
 
     def get(self, name: str, *, lock: bool = False) -> Namespace | None:
         """Return a namespace by name; with ``lock`` nobody else changes it before the transaction ends."""
 
-    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Namespace]:
+    def with_parents(self, name: str) -> list[Namespace]:
+        """Return a namespace by name and those that it is within, the nearest first; nothing if it is not there."""
+
+    def page(
+        self, after: str, limit: int, *, parent: str | None = None, viewer: Viewer | None = None
+    ) -> list[Namespace]:
         """Return namespaces whose name sorts behind ``after`` (empty: from the first), by name.
 
-        A viewer gets those that he may discover, or sees a dataset of.
+        A viewer gets those that he may discover, or sees something in.
+
+        Args:
+            after: The name before the first one.
+            limit: How many at most.
+            parent: Only those directly within the namespace of this name; empty for those that are within none.
+            viewer: Who sees them; None for everybody's.
         """
 
     def is_seen(self, name: str, viewer: Viewer) -> bool:
@@ -35,7 +49,7 @@ class NamespaceRows(Protocol):
         """Store a namespace's owner, description and properties anew."""
 
     def delete(self, name: str) -> None:
-        """Remove a namespace; raises ``NotEmptyError`` while views or datasets, deleted ones included, are in it."""
+        """Remove a namespace; raises ``NotEmptyError`` while there is anything in it, deleted datasets included."""
 
 
 class DatasetRows(Protocol):

@@ -80,8 +80,12 @@ class PolicyTagRows(Protocol):
     def of(self, kind: SecurableKind, securable_id: UUID) -> list[PolicyTag]:
         """Return an object's own tags, those of its columns too, by column and name."""
 
-    def effective(self, dataset_id: UUID, namespace_id: UUID) -> EffectiveTags:
-        """Return the tags that count for a dataset and its columns, with the masks that come with them."""
+    def effective(self, securable_ids: Sequence[UUID]) -> EffectiveTags:
+        """Return the tags that count for an object and its columns, with the masks that come with them.
+
+        Args:
+            securable_ids: The object and what it is within, the nearest first.
+        """
 
 
 __all__ = ["GrantRows", "MembershipRows", "PolicyTagRows"]
