@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cordillera.adapters.storage.local import LocalStorage
+from cordillera.adapters.synchronizers.file_formats import FORMATS
 from cordillera.adapters.synchronizers.files import FilesSynchronizer
 from cordillera.ports.synchronizer import Cursor
 from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, reader_of, rows_of, spelled
@@ -62,13 +63,13 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 def attempt(root: Path, fatal: int, first: bool) -> None:
-    exports = FilesSynchronizer(DeadlyStorage(str(root), fatal), keep=1)
+    exports = FilesSynchronizer(DeadlyStorage(str(root), fatal), FORMATS["parquet"], keep=1)
     exports.apply(whole(ORDERS, (None, 1), ORDER_ROWS[:1]) if first else whole(ORDERS, (1, 2), ORDER_ROWS))
 
 
 def look(root: Path, first: bool) -> None:
     """Whoever comes next finds the old or the new export whole, and completes the work."""
-    exports = FilesSynchronizer(LocalStorage(str(root)), keep=1)
+    exports = FilesSynchronizer(LocalStorage(str(root)), FORMATS["parquet"], keep=1)
     none, one, two = (None, []), (Cursor(1, 0), ORDER_ROWS[:1]), (Cursor(2, 0), ORDER_ROWS)
     before, after = (none, one) if first else (one, two)
     cursor = exports.read_cursor(OURS)

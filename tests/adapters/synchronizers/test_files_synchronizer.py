@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,9 +12,10 @@ from tests.servers_s3 import S3Server
 
 from cordillera.adapters.storage import build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, files
+from cordillera.adapters.synchronizers.file_formats import FORMATS
 from cordillera.adapters.synchronizers.files import FilesSynchronizer
-from cordillera.errors import InvalidConfigurationError, InvalidNameError, TargetDriftError
-from cordillera.ports.synchronizer import Synchronizer, TargetTable
+from cordillera.errors import InvalidConfigurationError, InvalidNameError, TargetDriftError, TypeMismatchError
+from cordillera.ports.synchronizer import Synchronizer, TargetColumn, TargetTable
 from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, rows_of, spelled
 from cordillera.testing.synchronizer_reload_suite import ReloadingSynchronizerSuite, whole
 
@@ -22,6 +24,12 @@ class TestFilesOnThisMachine(ReloadingSynchronizerSuite):
     @pytest.fixture
     def synchronizer(self, tmp_path: Path) -> Synchronizer:
         return build_synchronizer("parquet", {"root": str(tmp_path / "exports")})
+
+
+class TestTabSeparatedValues(ReloadingSynchronizerSuite):
+    @pytest.fixture
+    def synchronizer(self, tmp_path: Path) -> Synchronizer:
+        return build_synchronizer("tsv", {"root": str(tmp_path / "exports")})
 
 
 class TestFilesOnS3(ReloadingSynchronizerSuite):
@@ -40,7 +48,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def exports(root: Path) -> FilesSynchronizer:
-    return FilesSynchronizer(build_storage(str(root), {}), keep=2)
+    return FilesSynchronizer(build_storage(str(root), {}), FORMATS["parquet"], keep=2)
 
 
 def markers(root: Path) -> list[Path]:
@@ -58,6 +66,30 @@ def test_readers_find_files_by_marker_and_manifest(exports: FilesSynchronizer, r
     part = Path(entry["url"].removeprefix("file://"))
     assert (entry["mandatory"], entry["meta"]["content_length"]) == (True, part.stat().st_size)
     assert spelled(pq.read_table(part)) == spelled(ORDER_ROWS)
+
+
+def test_tab_separated_values_are_what_readers_expect(tmp_path: Path) -> None:
+    kinds = {"id": pa.int64(), "t": pa.string(), "x": pa.float64(), "l": pa.list_(pa.int32()), "d": pa.date32()}
+    columns = tuple(TargetColumn(n, name, kind, n > 1) for n, (name, kind) in enumerate(kinds.items(), 1))
+    table = TargetTable("t", columns, ("id",))
+    rows = [
+        {"id": 1, "t": 'a\tb "c"', "x": 0.1, "l": [1, None], "d": date(2026, 1, 31)},
+        {"id": 2, "t": "", "x": None, "l": None, "d": None},
+    ]
+    target = build_synchronizer("tsv", {"root": str(tmp_path)})
+    target.apply(whole(table, (None, 1), rows))
+    (part,) = tmp_path.glob("t/*/*/part-00000.tsv")
+    assert part.read_text("utf-8") == (
+        '"id"\t"t"\t"x"\t"l"\t"d"\n1\t"a\tb ""c"""\t0.1\t"[1,null]"\t2026-01-31\n2\t""\t\t\t\n'
+    )
+    ancient = pa.table([[3], [None], [None], [None], pa.array([-1_000_000], pa.int32())], names=list(kinds))
+    with pytest.raises(TypeMismatchError, match="'d'"):
+        target.apply(whole(table, (1, 2), ancient.cast(table.arrow_schema())))
+    large = {"id": 4, "t": 'a "line"\n\t' * 900_000, "x": float("nan"), "l": [], "d": None}
+    target.apply(whole(table, (1, 2), [*rows, large, *({**row, "id": row["id"] + 9} for row in rows)]))
+    found = target.read_rows(table).read_all().sort_by("id").to_pylist()
+    assert found[2]["t"] == large["t"]
+    assert [row["id"] for row in found] == [1, 2, 4, 10, 11]
 
 
 def test_large_exports_have_several_files(

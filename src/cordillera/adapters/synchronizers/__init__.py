@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cordillera.spec.local_path import is_relative, whole_path
 ENTRY_POINTS = "cordillera.synchronizers"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 _MOST_EXPORTS = 1000
+_FILE_SETTINGS = ("keep", "endpoint", "region", "access_key_env", "secret_key_env")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,10 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
     """Return the synchronizer of a configured target, without connecting.
 
     Args:
-        kind: ``postgres``, ``duckdb``, ``parquet``, or one that an installed package adds.
+        kind: ``postgres``, ``duckdb``, ``parquet``, ``tsv``, or one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
-            ``duckdb``: the whole ``path`` of the file. ``parquet``: ``root``, a folder's whole path or
+            ``duckdb``: the whole ``path`` of the file. ``parquet`` and ``tsv``: ``root``, a folder's whole path or
             ``s3://bucket/folder``, ``keep`` (how many exports stay), and for S3 ``endpoint``, ``region`` and the names
             of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``.
 
@@ -134,20 +136,21 @@ def _duckdb(config: Mapping[str, str]) -> Synchronizer:
     return DuckDBSynchronizer(config["path"])
 
 
-def _parquet(config: Mapping[str, str]) -> Synchronizer:
+def _files(kind: str, config: Mapping[str, str]) -> Synchronizer:
     from cordillera.adapters.storage import build_storage
+    from cordillera.adapters.synchronizers.file_formats import FORMATS
     from cordillera.adapters.synchronizers.files import FilesSynchronizer
 
     keep = config.get("keep", "3")
     if not keep.isdigit() or not 1 <= int(keep) <= _MOST_EXPORTS:
         raise InvalidConfigurationError(
-            f"A parquet target cannot keep {keep[:20]!r} exports.", hint=f"Give a number from 1 to {_MOST_EXPORTS}."
+            f"A {kind} target cannot keep {keep[:20]!r} exports.", hint=f"Give a number from 1 to {_MOST_EXPORTS}."
         )
     options = {name: config[name] for name in ("endpoint", "region") if name in config}
     for name in ("access_key", "secret_key"):
         if variable := config.get(f"{name}_env"):
             options[name] = _read_secret(variable)
-    return FilesSynchronizer(build_storage(config["root"], options), keep=int(keep))
+    return FilesSynchronizer(build_storage(config["root"], options), FORMATS[kind], keep=int(keep))
 
 
 def _read_secret(variable: str) -> str:
@@ -163,7 +166,5 @@ def _read_secret(variable: str) -> str:
 _KINDS = {
     "postgres": _Kind(("dsn",), ("password_env", "schema"), _postgres),
     "duckdb": _Kind(("path",), (), _duckdb, paths=("path",)),
-    "parquet": _Kind(
-        ("root",), ("keep", "endpoint", "region", "access_key_env", "secret_key_env"), _parquet, paths=("root",)
-    ),
+    **{kind: _Kind(("root",), _FILE_SETTINGS, partial(_files, kind), paths=("root",)) for kind in ("parquet", "tsv")},
 }

@@ -1,4 +1,4 @@
-"""Keeps exports of datasets as Parquet files, in a folder of this machine or in a bucket.
+"""Keeps exports of datasets as files, Parquet or tab-separated values, in a folder of this machine or in a bucket.
 
 Every delivery is one whole export; what is complete never changes. Of a table ``orders`` there is::
 
@@ -20,13 +20,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cordillera.adapters.synchronizers.columns import columns_from_json, columns_to_json, key_field_ids
 from cordillera.adapters.synchronizers.deliveries import (
@@ -37,6 +37,7 @@ from cordillera.adapters.synchronizers.deliveries import (
     read_columns,
     upsert_batches,
 )
+from cordillera.adapters.synchronizers.file_formats import FileFormat
 from cordillera.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -52,7 +53,6 @@ MARKER = "_SUCCESS"
 PART_BYTES = 256 * 1024 * 1024
 """How much Arrow data goes into one file."""
 
-_ROWS_PER_GROUP = 122_880
 _ABANDONED_AFTER = timedelta(days=1)
 _EXPORT = re.compile(r"(\d{20})-(\d{10})-(\d{4})")
 
@@ -72,11 +72,12 @@ class FilesSynchronizer:
 
     Args:
         storage: Where to.
+        form: What the files look like.
         keep: How many complete exports of a table stay.
     """
 
-    def __init__(self, storage: Storage, *, keep: int = 3) -> None:
-        self._storage, self._keep = storage, keep
+    def __init__(self, storage: Storage, form: FileFormat, *, keep: int = 3) -> None:
+        self._storage, self._form, self._keep = storage, form, keep
 
     def __repr__(self) -> str:
         return f"<FilesSynchronizer: {self._storage.root}>"
@@ -252,11 +253,11 @@ class FilesSynchronizer:
         batches = upsert_batches(delivery)
         batch, number = next(batches, None), 0
         while batch is not None or not number:
-            uri, rows, size = f"{attempt}/part-{number:05d}.parquet", 0, 0
+            uri, rows, size = f"{attempt}/part-{number:05d}.{self._form.suffix}", 0, 0
             with self._storage.open_output(uri) as sink:
-                with pq.ParquetWriter(sink, delivery.table.arrow_schema(), compression="zstd") as writer:
+                with closing(self._form.writer(sink, delivery.table.arrow_schema())) as writer:
                     while batch is not None and size < PART_BYTES:
-                        writer.write_batch(batch, row_group_size=_ROWS_PER_GROUP)
+                        writer.write(batch)
                         rows, size = rows + batch.num_rows, size + batch.nbytes
                         batch = next(batches, None)
                 written = sink.tell()
@@ -264,12 +265,11 @@ class FilesSynchronizer:
             number += 1
 
     def _read(self, export: _Export, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        stored = pa.schema([(column.name, column.type) for column in columns_from_json(export.marker["columns"])])
         for file in export.marker["files"]:
             try:
                 with self._storage.open_input(file["uri"]) as source:
-                    parquet = pq.ParquetFile(source)
-                    for batch in parquet.iter_batches(batch_size=16_384, columns=schema.names, use_threads=False):
-                        yield batch.select(schema.names).cast(schema)
+                    yield from self._form.read(source, stored, schema)
             except (AccessDeniedError, CorruptDataError, pa.ArrowException) as error:
                 raise TargetDriftError(
                     f"The file {file['uri']} of an export is gone or damaged: {str(error).splitlines()[0]}",
@@ -293,7 +293,11 @@ class FilesSynchronizer:
             one.uri
             for one in list(self._storage.list(place))
             if one.uri.startswith(inside)
-            or (one.uri.endswith((".parquet", "/manifest.json")) and one.uri not in named and one.modified_at < gone)
+            or (
+                one.uri.endswith((f".{self._form.suffix}", "/manifest.json"))
+                and one.uri not in named
+                and one.modified_at < gone
+            )
         )
 
     def _read_json(self, uri: str) -> dict[str, Any]:

@@ -183,19 +183,24 @@ def _plain_text(column: pa.Array, name: str) -> pa.Array:
         return to_hex(column)
     if pa.types.is_timestamp(kind):
         text = to_microseconds(column, name).cast(pa.string())
-        _refuse_odd_years(text, name)
+        refuse_odd_years(text, name)
         return pc.replace_substring(text, " ", "T", max_replacements=1)
     text = column.cast(pa.string())
     if pa.types.is_date(kind):
-        _refuse_odd_years(text, name)
+        refuse_odd_years(text, name)
     return text
 
 
-def _refuse_odd_years(text: pa.Array, name: str) -> None:
+def refuse_odd_years(text: pa.Array, name: str) -> None:
+    """Refuse dates outside the years 1 to 9999, given as Arrow spells them.
+
+    Raises:
+        TypeMismatchError: Naming the column.
+    """
     ordinary = pc.match_substring_regex(text, r"^[0-9]{4}-")
     if not pc.all(ordinary, min_count=0).as_py() or pc.any(pc.starts_with(text, "0000")).as_py():
         raise TypeMismatchError(
-            f"Column {name!r} has a date outside the years 1 to 9999, which its JSON form cannot carry.",
+            f"Column {name!r} has a date outside the years 1 to 9999, which its form as text cannot carry.",
         )
 
 
