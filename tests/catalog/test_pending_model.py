@@ -22,6 +22,7 @@ from cordillera.spec.requirements import check
 from cordillera.table.branching import BranchWriter
 from cordillera.table.prepared_write import PreparedWrite, StagedWrite
 from cordillera.table.write import TableWriter
+from tests.examples import examples
 from tests.table.harness import LooseTable
 from tests.table.test_compaction_model import OPTIONS, CompactingMachine
 from tests.table.test_merge_model import KEYS, ROWS, identity
@@ -209,7 +210,7 @@ def test_the_table_is_what_the_order_of_the_commits_says(kind: str) -> None:
     raced = carried_over = 0
 
     @settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "12")),
+        max_examples=examples(12),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -29,6 +28,7 @@ from cordillera.errors import (
 )
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, MoveColumn, RenameColumn, WidenColumn
 from tests.client.everything_model import AMOUNT, ID, PLACE, REVISION, Column, Model, State
+from tests.examples import examples
 
 MODES = ("merge-on-read", "copy-on-write", "auto")
 KEYS = st.integers(0, 25)
@@ -547,8 +547,8 @@ def machine(name: str, examples: int, steps: int, **settings_of_dataset: Any) ->
     return case
 
 
-EXAMPLES = int(os.environ.get("CORDILLERA_EXAMPLES", "3"))
-LONG = int(os.environ.get("CORDILLERA_EXAMPLES", "150"))
+EXAMPLES = examples(3)
+LONG = examples(150)
 TestEverything = machine("Everything", EXAMPLES, 15)
 TestEverythingInOrder = machine("EverythingInOrder", EXAMPLES, 15, sequenced=True)
 TestEverythingUpgraded = machine("EverythingUpgraded", EXAMPLES, 15, format_version=2)

@@ -28,6 +28,7 @@ from cordillera.ports.synchronizer import Delivery, DeliveryResult, Synchronizer
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn, WidenColumn
 from cordillera.testing.synchronizer_memory import MemorySynchronizer
 from cordillera.worker import Worker
+from tests.examples import examples
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("amount", pa.int32()), pa.field("note", pa.string())])
 KEYED, KEYLESS, FILTERED = "a.keyed", "a.keyless", "a.filtered"
@@ -289,5 +290,5 @@ class Interleavings(RuleBasedStateMachine):
 
 TestInterleavings = Interleavings.TestCase
 TestInterleavings.settings = settings(
-    max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(12), stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )

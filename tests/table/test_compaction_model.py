@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +20,7 @@ from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
 from cordillera.table.row_order import row_order
 from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
+from tests.examples import examples
 from tests.table.harness import LooseTable
 from tests.table.test_merge_model import MergeMachine, identity
 
@@ -148,11 +148,11 @@ class CompactingMachine(MergeMachine):
 
 
 def machine(
-    name: str, kind: type[CompactingMachine] = CompactingMachine, examples: int = 8, **settings_of_table: Any
+    name: str, kind: type[CompactingMachine] = CompactingMachine, usual: int = 8, **settings_of_table: Any
 ) -> Any:
     case = type(name, (kind,), settings_of_table).TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", examples)),
+        max_examples=examples(usual),
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -165,4 +165,4 @@ TestWithoutSequence = machine("WithoutSequence", sequenced=False)
 TestCopyOnWrite = machine("CopyOnWrite", mode=WriteMode.COPY_ON_WRITE)
 TestFormatVersion2 = machine("FormatVersion2", sequenced=False, format_version=2)
 TestPartitioned = machine("Partitioned", sequenced=False, partitioning=("bucket(3, name)",))
-TestSorted = machine("Sorted", examples=3, mode=WriteMode.AUTO, sort_order=("amount desc", "truncate(1, name)"))
+TestSorted = machine("Sorted", usual=3, mode=WriteMode.AUTO, sort_order=("amount desc", "truncate(1, name)"))

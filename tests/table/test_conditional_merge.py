@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from cordillera.errors import (
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause, Then, When
 from cordillera.table.reader import ReadOptions
+from tests.examples import examples
 from tests.table.harness import LooseTable
 
 Row = dict[str, Any]
@@ -185,7 +185,7 @@ class ConditionalMachine(RuleBasedStateMachine):
 def machine(name: str, **settings_of_table: Any) -> Any:
     case = type(name, (ConditionalMachine,), settings_of_table).TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "15")),
+        max_examples=examples(15),
         stateful_step_count=12,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
 from cordillera.table.content_file import Content, Status
 from cordillera.table.deletion_vector import encode_vector
 from cordillera.table.reader import ReadOptions
+from tests.examples import examples
 from tests.interop.engines import READERS
 from tests.interop.test_table_formats import publish
 from tests.table.foreign_deletes import commit, equality_deletes, live, position_deletes
@@ -285,7 +285,7 @@ def _everything(table: LooseTable) -> Any:
 def machine(name: str, **settings_of_table: Any) -> Any:
     case = type(name, (ForeignMachine,), settings_of_table).TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "8")),
+        max_examples=examples(8),
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),

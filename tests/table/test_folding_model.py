@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from cordillera.errors import DuplicateKeyError
 from cordillera.spec.merge import Operation, WriteMode
+from tests.examples import examples
 from tests.table.harness import LooseTable
 
 SCHEMA = pa.schema(
@@ -205,7 +205,7 @@ def combined(how: str | None, given: list[Any], on_time: list[Any]) -> Any:
 def machine(name: str, **settings_of_table: Any) -> Any:
     case = type(name, (FoldingMachine,), settings_of_table).TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "12")),
+        max_examples=examples(12),
         stateful_step_count=12,
         deadline=None,
         suppress_health_check=list(HealthCheck),

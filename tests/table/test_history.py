@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cordillera.errors import DuplicateKeyError, InvalidSchemaError, NotAllowedError, UnknownColumnError
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause, Then, When
+from tests.examples import examples
 from tests.table.harness import LooseTable
 
 Row = dict[str, Any]
@@ -163,7 +163,7 @@ def entity_of(row: Row) -> str:
 def machine(name: str, **settings_of_table: Any) -> Any:
     case = type(name, (HistoryMachine,), settings_of_table).TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "15")),
+        max_examples=examples(15),
         stateful_step_count=12,
         deadline=None,
         suppress_health_check=list(HealthCheck),

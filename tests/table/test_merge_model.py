@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from cordillera.errors import DuplicateKeyError
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn, WidenColumn
 from cordillera.table.changes import SnapshotChanges
+from tests.examples import examples
 from tests.table.harness import LooseTable
 
 SCHEMA = pa.schema(
@@ -275,7 +275,7 @@ def machine(name: str, **settings_of_table: Any) -> Any:
     kind = type(name, (MergeMachine,), settings_of_table)
     case = kind.TestCase
     case.settings = settings(
-        max_examples=int(os.environ.get("CORDILLERA_EXAMPLES", "12")),
+        max_examples=examples(12),
         stateful_step_count=14,
         deadline=None,
         suppress_health_check=list(HealthCheck),

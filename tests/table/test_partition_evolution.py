@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import nullcontext
 from datetime import date, timedelta
@@ -18,12 +17,13 @@ from pyiceberg.types import LongType
 
 from cordillera.errors import DuplicateKeyError, NotAllowedError
 from cordillera.spec.merge import Operation, WriteMode
+from tests.examples import examples
 from tests.table.harness import LooseTable
 
 SCHEMA = pa.schema([("id", pa.int64()), ("day", pa.date32()), ("place", pa.string()), ("ratio", pa.float64())])
 FIRST = date(2013, 1, 1)
 BUCKET = BucketTransform(3).transform(LongType())
-EXAMPLES = int(os.environ.get("CORDILLERA_EXAMPLES", "20"))
+EXAMPLES = examples(20)
 PARTITIONINGS = [
     (),
     ("day",),

@@ -15,6 +15,7 @@ from cordillera.errors import CorruptDataError
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.schema_evolution import AddColumn, RenameColumn
 from cordillera.table import data_writer
+from tests.examples import examples
 from tests.table.harness import LooseTable
 
 ROWS, GROUP = 60, 7
@@ -64,7 +65,7 @@ def by_id(table: LooseTable, **options: bool) -> dict[object, dict[str, object]]
 keys = st.sets(st.integers(0, 2 * ROWS), max_size=25)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(steps=st.lists(st.tuples(st.sampled_from(["upsert", "partial", "delete"]), keys), min_size=1, max_size=4))
 @pytest.mark.parametrize("format_version", [2, 3])
 def test_any_changes_over_many_row_groups(
@@ -176,7 +177,7 @@ def test_a_damaged_file_is_named_and_nothing_is_written(tmp_path: Path, damage: 
 KINDS = st.one_of(st.none(), st.sampled_from(["", "a", "b", "c", "d"]), st.text(max_size=3))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     stored=st.lists(KINDS, min_size=1, max_size=6),
     changes=st.dictionaries(st.integers(0, 1_999), KINDS, max_size=6),

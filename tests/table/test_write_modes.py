@@ -23,6 +23,7 @@ from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause, Then, When
 from cordillera.spec.schema_evolution import AddColumn, RenameColumn
 from cordillera.table.prepared_write import PreparedWrite, StagedWrite
+from tests.examples import examples
 from tests.table.harness import LooseTable
 
 SCHEMA = pa.schema([("id", pa.int64()), ("revision", pa.int64()), ("amount", pa.int64()), ("place", pa.string())])
@@ -214,7 +215,7 @@ class ModesMachine(RuleBasedStateMachine):
 def machine(name: str, **settings_of_table: Any) -> Any:
     case = type(name, (ModesMachine,), settings_of_table).TestCase
     case.settings = settings(
-        max_examples=9, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(9), stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
     )
     return case
 
