@@ -115,7 +115,7 @@ class Application:
         self.namespaces = NamespaceService(store, lookup, clock)
         self.catalog = catalog = CatalogService(store, lookup, tables, clock)
         self.deletion = DeletionService(store, lookup, tables, clock)
-        self.contracts = ContractService(store, tables, engine, clock)
+        self.contracts = ContractService(store, lookup, tables, engine, clock)
         guards = (self.contracts,)
         self.commits = CommitService(store, lookup, tables, clock, guards)
         staging = StagingService(catalog, tables, guards)

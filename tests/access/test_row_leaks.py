@@ -16,7 +16,13 @@ from cordillera.app import Application, create_lake
 from cordillera.client.lake import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.context import acting
-from cordillera.errors import AccessDeniedError, CordilleraError, InvalidSqlError, UnknownColumnError
+from cordillera.errors import (
+    AccessDeniedError,
+    ContractViolationError,
+    CordilleraError,
+    InvalidSqlError,
+    UnknownColumnError,
+)
 from cordillera.server import create_server
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
 from cordillera.worker import Worker
@@ -312,6 +318,36 @@ def test_what_was_granted_without_masks_is_masked_by_a_policy_tag(own: House) ->
     own.lake.revoke(guest, "read", "namespace:team")
     with acting(guest), pytest.raises(CordilleraError, match="There is no dataset"):
         own.people.scan().to_arrow()
+
+
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: probe
+version: 1.0.0
+status: active
+schema:
+  - name: people
+    properties:
+      - {name: id, logicalType: integer, required: true, primaryKey: true}
+      - {name: pay, logicalType: integer}
+    quality:
+      - id: probe
+        type: sql
+        query: SELECT max(pay) FROM {object}
+        mustBeLessOrEqualTo: 5
+        severity: error
+"""
+
+
+def test_a_contract_does_not_tell_a_writer_of_rows_that_he_may_not_read(own: House) -> None:
+    with acting(NARROW):
+        own.people.put_contract(CONTRACT)
+        with pytest.raises(ContractViolationError, match="told to those who may read all of it") as refused:
+            own.people.write([{**person(9, "EU", "seen"), "pay": 1}], "upsert")
+    assert "98765432" not in f"{refused.value} {refused.value.details} {refused.value.__cause__}"
+    with acting(OWNER), pytest.raises(ContractViolationError, match="98765432"):
+        own.people.write([{**person(9, "EU", "seen"), "pay": 1}], "upsert")
 
 
 def test_a_job_computes_with_what_its_maker_is_shown(house: House) -> None:

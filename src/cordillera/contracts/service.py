@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
-from cordillera.catalog.lookup import ResolvedDataset
+from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
@@ -16,6 +17,7 @@ from cordillera.errors import (
     AlreadyExistsError,
     CommitConflictError,
     ContractNotFoundError,
+    ContractViolationError,
     InvalidContractError,
     InvalidSqlError,
 )
@@ -24,6 +26,7 @@ from cordillera.ports.commit_guard import Change, RowInspector
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.metadata.contracts import ContractDocument
+from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.contract import Contract, Problem, Scope, Severity, parse_contract, schema_problems, to_document
@@ -50,13 +53,17 @@ class ContractService:
 
     Args:
         store: Keeps the documents.
+        lookup: Knows who may be told of rows that were there.
         tables: Reads tables, for rules about a whole table.
         engine: Evaluates rules.
         clock: Time.
     """
 
-    def __init__(self, store: MetadataStore, tables: TableService, engine: QueryEngine, clock: Clock) -> None:
-        self._store, self._tables, self._engine, self._clock = store, tables, engine, clock
+    def __init__(
+        self, store: MetadataStore, lookup: Lookup, tables: TableService, engine: QueryEngine, clock: Clock
+    ) -> None:
+        self._store, self._lookup = store, lookup
+        self._tables, self._engine, self._clock = tables, engine, clock
         self._parsed = lru_cache(maxsize=500)(_parse)
 
     # --- documents -----------------------------------------------------------------------------------------------
@@ -166,6 +173,11 @@ class ContractService:
         contract = self._parsed(document.text)
         if change.after.current_schema_id != change.before.current_schema_id:
             self._check_schema(change, contract)
+        with self._told_to_readers(change.dataset):
+            self._check_stored(change, contract, document)
+
+    def _check_stored(self, change: Change, contract: Contract, document: ContractDocument) -> None:
+        """Refuse a commit for rows that others may have written."""
         table_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.TABLE]
         if table_rules and change.after.current_snapshot_id != change.before.current_snapshot_id:
             names = tuple(dict.fromkeys(name for rule in table_rules for name in rule.columns)) or None
@@ -188,6 +200,22 @@ class ContractService:
             checker = RowChecker(self._engine, contract, name, change.version.key, rules, batch_rules)
             for _ in checker.inspect(iter(changes.upserts())):
                 pass
+
+    @contextmanager
+    def _told_to_readers(self, dataset: Dataset) -> Iterator[None]:
+        """Let an error tell of values only to whoever may read all of a dataset: others could make rules to ask by."""
+        try:
+            yield
+        except (ContractViolationError, InvalidSqlError):
+            with self._store.read() as tx:
+                held = self._lookup.held(tx, dataset)
+            if Privilege.READ in held:
+                raise
+            raise ContractViolationError(
+                f"The commit to {dataset.full_name} breaks its contract. Nothing was written.",
+                hint=f"By which rows is told to those who may read all of it; ask its owner, {dataset.owner}.",
+                details={"dataset": dataset.full_name, "violations": []},
+            ) from None
 
     def _check_schema(self, change: Change, contract: Contract) -> None:
         schema = to_arrow_schema(change.after.schema)

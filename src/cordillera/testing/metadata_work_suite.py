@@ -160,9 +160,11 @@ class WorkSuite:
             tx.subscriptions.note_error(wish.id, "Unreachable", later(2))
             assert tx.subscriptions.get(wish.id) == replace(reached, last_error="Unreachable")
             tx.subscriptions.note_error(wish.id, "", later(2))
-            tx.subscriptions.advance(wish.id, sequence_number=2, schema_id=0, rows=99, now=later(3))
-            assert tx.subscriptions.get(wish.id) == reached
-            tx.subscriptions.advance(wish.id, sequence_number=5, schema_id=2, rows=1, now=later(4))
+            assert tx.subscriptions.shown(wish.id) == ""
+            tx.subscriptions.advance(wish.id, sequence_number=2, schema_id=0, rows=99, now=later(3), shown="older")
+            assert (tx.subscriptions.get(wish.id), tx.subscriptions.shown(wish.id)) == (reached, "")
+            tx.subscriptions.advance(wish.id, sequence_number=5, schema_id=2, rows=1, now=later(4), shown="less")
+            assert tx.subscriptions.shown(wish.id) == "less"
             assert tx.subscriptions.get(wish.id) == replace(
                 reached, cursor_sequence=5, cursor_schema_id=2, rows_delivered=11, delivered_at=later(4)
             )
