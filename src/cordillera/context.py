@@ -29,6 +29,7 @@ class RequestContext:
     Attributes:
         operator: Whether it is the work of whoever runs the lake, who can open its database anyway: everything is
             allowed. Else it is the principal's, and what he may do is what he was granted.
+        read_only: Whether it must change nothing, whatever the principal may do.
     """
 
     principal: str
@@ -36,6 +37,7 @@ class RequestContext:
     lease: Lease | None = None
     turn: UUID | None = None
     operator: bool = False
+    read_only: bool = False
 
     @property
     def authority(self) -> str:
@@ -77,6 +79,7 @@ def acting(
     turn: UUID | None = None,
     *,
     operator: bool | None = None,
+    read_only: bool = False,
 ) -> Iterator[RequestContext]:
     """Run the block as ``principal`` under ``trace_id``, ``lease`` and ``turn``; what is not given stays as outside.
 
@@ -92,6 +95,7 @@ def acting(
         lease=lease or outer.lease,
         turn=turn or outer.turn,
         operator=operator,
+        read_only=outer.read_only or read_only,
     )
     reset = _current.set(inner)
     try:

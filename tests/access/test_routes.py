@@ -231,6 +231,7 @@ ROUTES: dict[str, Needs] = {
     f"GET {API}/tokens": OWN,
     f"POST {API}/tokens": lake(ALL, json={"name": "t{new}", "principal": "user:z"}),
     f"DELETE {API}/tokens/{{token_id}}": OWN,
+    f"POST {API}/tokens/{{token_id}}/rotate": OWN,
     f"POST {API}/tokens/{{token_id}}/signing-key": OWN,
     f"POST {API}/transactions": dataset(W, json=[ROWS], writes='[{"dataset": "{dataset}", "operation": "upsert"}]'),
     f"GET {API}/views": OWN,

@@ -165,6 +165,7 @@ SUCCESS = {
     "policy-tag list": Case("sales.orders", "personal"),
     "token create": Case("ci --days 3", "cdl_"),
     "token list": Case("", "spare"),
+    "token rotate": Case("{spare_token} --keep-hours 1", "cdl_"),
     "token signing-key": Case("{spare_token}", "access key id      CDL"),
     "token revoke": Case("{spare_token}", "Revoked"),
 }
@@ -289,6 +290,7 @@ FAILURE = {
     "policy-tag list": Case("sales.nothing", "There is no dataset sales.nothing", 3),
     "token create": Case("ci --days 4000", "cannot be valid for 4000 days", 2),
     "token list": Case("--limit 0", "--limit", 2),
+    "token rotate": Case(UNKNOWN_ID, "There is no token", 3),
     "token signing-key": Case(UNKNOWN_ID, "You have no token", 3),
     "token revoke": Case(UNKNOWN_ID, "There is no token", 3),
 }

@@ -63,11 +63,11 @@ class CredentialService:
             held = self._lookup.held(tx, dataset)
             if dataset is not None:
                 self._lookup.require(tx, dataset, *_NEEDED)
-        signed = self._signer.sign(request, target.version.location, write=Privilege.WRITE in held)
+        signed = self._signer.sign(request, target.version.location, write=_may_write(held))
         if signed is None:
             raise AccessDeniedError(
                 f"{current().principal} may read the files of {target.name}, and not write or delete any.",
-                hint=f"Ask its owner, {target.dataset.owner}, to grant write on it.",
+                hint=f"Ask its owner, {target.dataset.owner}, to grant write on it; a token may be for reading alone.",
             )
         return signed
 
@@ -104,9 +104,13 @@ class CredentialService:
     def _vend(self, name: str, location: str, held: frozenset[Privilege]) -> StorageCredentials | None:
         if self._vendor is None or not held >= _NEEDED:
             return None
-        write = Privilege.WRITE in held
+        write = _may_write(held)
         made = self._vendor.vend(location, current().principal, write=write)
         with self._store.write() as tx:
             details = {"access_key": made.access_key, "expires_at": made.expires_at.isoformat(), "write": write}
             Trail(tx, self._clock.now()).audit("credentials.vend", "dataset", name, details)
         return made
+
+
+def _may_write(held: frozenset[Privilege]) -> bool:
+    return Privilege.WRITE in held and not current().read_only

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -76,13 +76,16 @@ class AccessService:
     def __init__(self, store: MetadataStore, lookup: Lookup, clock: Clock) -> None:
         self._store, self._lookup, self._clock = store, lookup, clock
 
-    def create_token(self, name: str, *, principal: str = "", days: int | None = 90) -> NewToken:
+    def create_token(
+        self, name: str, *, principal: str = "", days: int | None = 90, read_only: bool = False
+    ) -> NewToken:
         """Make a token.
 
         Args:
             name: What it is for.
             principal: Who calls with it; the caller by default.
             days: How long it is valid; None for ever.
+            read_only: Whether nothing can be changed with it, whatever the principal may do.
 
         Raises:
             AccessDeniedError: If it is for another, and the caller does not administer the lake.
@@ -94,12 +97,45 @@ class AccessService:
         check_texts("token", name, principal=principal)
         secret, now = _PREFIX + secrets.token_urlsafe(32), self._clock.now()
         expires = now + timedelta(days=days) if days is not None else None
-        token = Token(self._clock.new_id(), name, principal or current().principal, _hash(secret), now, expires, None)
+        whose = principal or current().principal
+        token = Token(self._clock.new_id(), name, whose, _hash(secret), now, expires, None, read_only)
         with self._store.write() as tx:
             if not _is_own(token):
                 self._lookup.lake(tx, Privilege.ADMINISTER)
             tx.tokens.insert(token)
-            Trail(tx, now).audit("token.create", "token", token.name, {"principal": token.principal})
+            details = {"principal": token.principal, "read_only": read_only}
+            Trail(tx, now).audit("token.create", "token", token.name, details)
+        return NewToken(token, secret)
+
+    def rotate_token(self, token_id: UUID, *, keep_hours: int = 24) -> NewToken:
+        """Give a token a new secret, valid for as long as the old one was meant to be.
+
+        Args:
+            token_id: The token.
+            keep_hours: For how long the old secret is good too, so that whoever has it can be told the new one. Its
+                signing key is another at once.
+
+        Raises:
+            NotFoundError: If there is no such token, or it is somebody else's and the caller administers nothing.
+        """
+        if not 0 <= keep_hours <= 24 * 30:
+            raise InvalidInputError(f"An old secret cannot be kept for {keep_hours} hours.", hint="Use 0 to 720.")
+        secret, now = _PREFIX + secrets.token_urlsafe(32), self._clock.now()
+        with self._store.write() as tx:
+            old = self._manageable(tx, token_id)
+            until = now + timedelta(hours=keep_hours)
+            until = until if old.expires_at is None else min(until, old.expires_at)
+            expires = None if old.expires_at is None else now + (old.expires_at - old.created_at)
+            token = replace(
+                old,
+                hash=_hash(secret),
+                previous_hash=old.hash,
+                previous_until=until,
+                created_at=now,
+                expires_at=expires,
+            )
+            tx.tokens.rotate(token)
+            Trail(tx, now).audit("token.rotate", "token", token.name, {"principal": token.principal})
         return NewToken(token, secret)
 
     def create_session(self, principal: str, lasts: timedelta) -> NewToken:
@@ -127,10 +163,8 @@ class AccessService:
     def revoke_token(self, token_id: UUID) -> None:
         """Make a token useless at once."""
         with self._store.write() as tx:
-            found, only_of = tx.tokens.get(token_id), self._only_of(tx)
-            hidden = found is not None and only_of is not None and found.principal != only_of
-            if hidden or not tx.tokens.delete(token_id):
-                raise NotFoundError(f"There is no token {token_id}.", hint="See: cordillera token list.")
+            self._manageable(tx, token_id)
+            tx.tokens.delete(token_id)
             Trail(tx, self._clock.now()).audit("token.revoke", "token", str(token_id), {})
 
     def signing_key(self, token_id: UUID) -> SigningKey:
@@ -189,7 +223,7 @@ class AccessService:
         Raises:
             AuthenticationError: If it is not.
         """
-        return self._issue(self._token(secret))
+        return self._issue(self.identify(secret))
 
     def authenticate(self, secret: str) -> str:
         """Return the principal that an API token, or an access token, stands for.
@@ -197,7 +231,7 @@ class AccessService:
         Raises:
             AuthenticationError: If the token is unknown or has expired; the message does not tell which.
         """
-        return self._token(secret).principal
+        return self.identify(secret).principal
 
     def note_use(self, token: Token) -> None:
         """Note that a token was used; to the minute, so that not every request writes."""
@@ -211,7 +245,15 @@ class AccessService:
         every = Privilege.ADMINISTER in self._lookup.authorizer.on_lake(tx)
         return None if every else current().principal
 
-    def _token(self, secret: str) -> Token:
+    def _manageable(self, tx: Transaction, token_id: UUID) -> Token:
+        """Return a token that is the caller's, or anybody's for whoever administers the lake."""
+        found, only_of = tx.tokens.get(token_id), self._only_of(tx)
+        if found is None or (only_of is not None and found.principal != only_of):
+            raise NotFoundError(f"There is no token {token_id}.", hint="See: cordillera token list.")
+        return found
+
+    def identify(self, secret: str) -> Token:
+        """Return the API token that a secret is of, or that an access token stands for; see ``authenticate``."""
         token = self._checked(self._valid(secret))
         self.note_use(token)
         return token
@@ -229,7 +271,9 @@ class AccessService:
         now = self._clock.now()
         with self._store.read() as tx:
             if secret.startswith(_PREFIX):
-                token = tx.tokens.by_hash(_hash(secret))
+                token = tx.tokens.by_hash(digest := _hash(secret))
+                if token is not None and token.hash != digest:  # it is the secret before
+                    token = token if token.previous_until is not None and token.previous_until > now else None
             else:
                 signer = _signer(tx)
                 token_id = signer.verified(secret, now) if signer is not None else None

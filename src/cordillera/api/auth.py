@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from cordillera.access.service import AccessService
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.api.limits import RequestLimit, SignInLimits
+from cordillera.codec import API_PREFIX
 from cordillera.context import local_principal
 from cordillera.errors import AccessDeniedError, AuthenticationError, InvalidConfigurationError, InvalidInputError
 from cordillera.ports.metadata.access import Token
@@ -23,7 +25,20 @@ COOKIE = "cordillera_token"
 _PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/login", "/login/begin", "/login/done", f"{ICEBERG}/oauth/tokens"})
 _ASSETS = "/static/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING_POSTS = re.compile(
+    rf"{API_PREFIX}/(query|datasets/[^/]+/(rows|merges)/(deletion-)?explanation)|/logout"
+    rf"|{ICEBERG}/namespaces/[^/]+/tables/[^/]+/(plan|tasks|metrics|sign)"
+)
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request, whether that is the lake's operator, and whether it must change nothing."""
+
+    principal: str
+    operator: bool = False
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +66,16 @@ class AccessRules:
                 hint="Bind it to 127.0.0.1, or leave --insecure-local out.",
             )
 
-    def authenticate(self, request: Request, secret: str) -> str:
-        """Return the principal that a secret in a request stands for.
+    def authenticate(self, request: Request, secret: str) -> Caller:
+        """Return whom a secret in a request stands for.
 
         Raises:
             AuthenticationError: If it stands for nobody.
             RateLimitedError: If there were too many like it.
         """
         with self.sign_ins.attempt(address_of(request), secret):
-            return self.access.authenticate(secret)
+            token = self.access.identify(secret)
+        return Caller(token.principal, read_only=token.read_only)
 
     def signer(self, request: Request, signature: RequestSignature) -> tuple[Token, str]:
         """Return the token in whose name a request seems to be signed, and its secret; see ``authenticate``."""
@@ -68,8 +84,8 @@ class AccessRules:
 
     def authenticate_signed(
         self, request: Request, signature: RequestSignature, body: bytes, signer: tuple[Token, str]
-    ) -> str:
-        """Return the principal who has signed a request with this body; see ``authenticate``."""
+    ) -> Caller:
+        """Return who has signed a request with this body; see ``authenticate``."""
         token, secret = signer
         scope = request.scope
         received = ReceivedRequest(
@@ -81,15 +97,7 @@ class AccessRules:
         with self.sign_ins.attempt(address_of(request), signature.access_key_id):
             signature.check(received, body, secret, datetime.now(UTC))
         self.access.note_use(token)
-        return token.principal
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who makes a request, and whether that is the lake's operator."""
-
-    principal: str
-    operator: bool = False
+        return Caller(token.principal, read_only=token.read_only)
 
 
 def is_loopback(host: str) -> bool:
@@ -138,6 +146,21 @@ def signature_of(request: Request) -> RequestSignature | None:
     return RequestSignature.parse(header) if signed else None
 
 
+def check_reads(request: Request, caller: Caller) -> None:
+    """Refuse a request that may change something, if it is made with a token that is for reading.
+
+    Raises:
+        AccessDeniedError: If so.
+    """
+    path = request.scope["path"]
+    reads = request.method in _SAFE_METHODS or (request.method == "POST" and _READING_POSTS.fullmatch(path))
+    if caller.read_only and not reads:
+        raise AccessDeniedError(
+            f"The token of {caller.principal} is for reading; {request.method} {path[:200]} may change something.",
+            hint="Use another; one that may is made with: cordillera token create NAME.",
+        )
+
+
 def check_origin(request: Request, rules: AccessRules) -> None:
     """Refuse a request that a page of another site makes a browser send.
 
@@ -172,9 +195,9 @@ def _identify(request: Request, rules: AccessRules) -> Caller:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise AuthenticationError("The header Authorization holds no bearer token.", hint=_HOW)
-        return Caller(rules.authenticate(request, token.strip()))
+        return rules.authenticate(request, token.strip())
     if cookie := request.cookies.get(COOKIE):
-        return Caller(rules.authenticate(request, cookie))
+        return rules.authenticate(request, cookie)
     if rules.insecure_local:
         return Caller(local_principal(), operator=True)
     raise AuthenticationError("The request carries no token.", hint=_HOW)

@@ -13,7 +13,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cordillera.api.auth import AccessRules, Caller, caller_of, check_origin, is_asset, is_public, signature_of
+from cordillera.api.auth import (
+    AccessRules,
+    Caller,
+    caller_of,
+    check_origin,
+    check_reads,
+    is_asset,
+    is_public,
+    signature_of,
+)
 from cordillera.api.connections import sent, within
 from cordillera.api.errors import AnswerBrokenOff, BodyRefused, answer_to, internal_error, too_large
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
@@ -79,13 +88,14 @@ class RequestMiddleware:
                 caller = await run_in_threadpool(caller_of, request)
             if caller is not _NOBODY:
                 self._rules.requests.check(caller.principal)
+                check_reads(request, caller)
         except BodyRefused as refused:
             await _refusal(request, refused.error)(scope, receive, send)
             return
         except CordilleraError as error:
             await _refusal(request, error)(scope, receive, send)
             return
-        with acting(caller.principal, operator=caller.operator):
+        with acting(caller.principal, operator=caller.operator, read_only=caller.read_only):
             began = time.monotonic()
             await self._app(scope, receive, send)
             _log.info(
@@ -101,9 +111,9 @@ class RequestMiddleware:
         rules: AccessRules = request.app.state.access_rules
         signer = await run_in_threadpool(rules.signer, request, signature)  # strangers' bodies are not read
         body = await Request(request.scope, receive).body()
-        principal = await run_in_threadpool(rules.authenticate_signed, request, signature, body, signer)
-        request.state.principal = principal
-        return Caller(principal), _again(body, receive)
+        caller = await run_in_threadpool(rules.authenticate_signed, request, signature, body, signer)
+        request.state.principal = caller.principal
+        return caller, _again(body, receive)
 
     def _most_bytes_of(self, request: Request) -> int:
         kind = request.headers.get("content-type", "").partition(";")[0].strip()

@@ -250,9 +250,11 @@ class LocalBackend(
         """Return a page of background tasks."""
         return self.app.operations.tasks(state=state, after=after, limit=limit)
 
-    def create_token(self, name: str, *, principal: str = "", days: int | None = 90) -> NewToken:
+    def create_token(
+        self, name: str, *, principal: str = "", days: int | None = 90, read_only: bool = False
+    ) -> NewToken:
         """Make an API token."""
-        return self.app.access.create_token(name, principal=principal, days=days)
+        return self.app.access.create_token(name, principal=principal, days=days, read_only=read_only)
 
     def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]:
         """Return a page of API tokens."""
@@ -261,6 +263,10 @@ class LocalBackend(
     def revoke_token(self, token_id: UUID) -> None:
         """Make an API token useless."""
         self.app.access.revoke_token(token_id)
+
+    def rotate_token(self, token_id: UUID, *, keep_hours: int = 24) -> NewToken:
+        """Give an API token a new secret."""
+        return self.app.access.rotate_token(token_id, keep_hours=keep_hours)
 
     def signing_key(self, token_id: UUID) -> SigningKey:
         """Return what requests are signed with in an API token's name."""

@@ -289,9 +289,12 @@ class RemoteBackend(
         """Return a page of background tasks."""
         return self._server.get(Page[Task], "/tasks", state=state, after=after, limit=limit).items
 
-    def create_token(self, name: str, *, principal: str = "", days: int | None = 90) -> NewToken:
+    def create_token(
+        self, name: str, *, principal: str = "", days: int | None = 90, read_only: bool = False
+    ) -> NewToken:
         """Make an API token."""
-        return self._server.post(NewToken, "/tokens", {"name": name, "principal": principal, "days": days})
+        body = {"name": name, "principal": principal, "days": days, "read_only": read_only}
+        return self._server.post(NewToken, "/tokens", body)
 
     def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]:
         """Return a page of API tokens; the hashes of their secrets stay with the server."""
@@ -300,6 +303,10 @@ class RemoteBackend(
     def revoke_token(self, token_id: UUID) -> None:
         """Make an API token useless."""
         self._server.request("DELETE", path("tokens", str(token_id)))
+
+    def rotate_token(self, token_id: UUID, *, keep_hours: int = 24) -> NewToken:
+        """Give an API token a new secret."""
+        return self._server.post(NewToken, path("tokens", str(token_id)) + "/rotate", {"keep_hours": keep_hours})
 
     def signing_key(self, token_id: UUID) -> SigningKey:
         """Return what requests are signed with in an API token's name."""

@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.ports.metadata import Transaction
+from cordillera.ports.metadata.access import Token
 from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer
 from cordillera.spec.access_request import RequestState
 from cordillera.spec.audit_chain import ChainLink
@@ -147,6 +148,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "policy_tags.effective": lambda tx: tx.policy_tags.effective([ID, ID]),
     "policy_tags.of": lambda tx: tx.policy_tags.of(SecurableKind.DATASET, ID),
     "tokens.by_hash": lambda tx: tx.tokens.by_hash("a"),
+    "tokens.rotate": lambda tx: tx.tokens.rotate(Token(ID, "a", "user:a", "h", NOW, NOW, None)),
     "tokens.get": lambda tx: tx.tokens.get(ID),
     "signing_keys.get": lambda tx: tx.signing_keys.get("a"),
     "tokens.forget_ended": lambda tx: tx.tokens.forget_ended("user:a", "web session ", NOW),

@@ -16,6 +16,7 @@ from cordillera.ports.metadata.access import Token
 TOKEN = RowMap(Token, tokens)
 
 _BY_HASH = TOKEN.lookup(tokens.c.hash)
+_BY_PREVIOUS_HASH = TOKEN.lookup(tokens.c.previous_hash)
 _BY_ID = TOKEN.lookup(tokens.c.id)
 
 
@@ -33,8 +34,14 @@ class SqlTokenRows:
             )
 
     def by_hash(self, token_hash: str) -> Token | None:
-        """Return the token of a hash."""
-        return _BY_HASH(self._session, token_hash)
+        """Return the token of a hash, be it that of the secret before."""
+        return _BY_HASH(self._session, token_hash) or _BY_PREVIOUS_HASH(self._session, token_hash)
+
+    def rotate(self, token: Token) -> None:
+        """Give a token another secret."""
+        changed = ("hash", "previous_hash", "previous_until", "created_at", "expires_at")
+        values = {name: value for name, value in TOKEN.values(token).items() if name in changed}
+        self._session.write(sa.update(tokens).where(tokens.c.id == token.id).values(values))
 
     def get(self, token_id: UUID) -> Token | None:
         """Return a token by id."""

@@ -39,6 +39,7 @@ REVISIONS = (
     "0014",
     "0020",
     "0021",
+    "0029",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

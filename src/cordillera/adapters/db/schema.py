@@ -417,6 +417,10 @@ tokens = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     Column("last_used_at", UtcDateTime),
+    Column("read_only", Boolean, nullable=False, server_default=sa.false()),
+    Column("previous_hash", Text),
+    Column("previous_until", UtcDateTime),
+    _index("ix_tokens_previous_hash", "previous_hash"),
     _index("ix_tokens_hash", "hash", unique=True),
     _index("ix_tokens_name", "principal", "name", unique=True),
 )

@@ -22,6 +22,7 @@ class WantedToken(BaseModel):
     name: Text = Field(description="What it is for.")
     principal: Text = Field("", description="Who calls with it; the caller by default.")
     days: int | None = Field(90, ge=1, le=3650, description="How long it is valid; null for ever.")
+    read_only: bool = Field(False, description="Whether nothing can be changed with it.")
 
 
 @router.get("", summary="List tokens")
@@ -34,7 +35,20 @@ def list_tokens(backend: Backend, after: UUID | None = None, limit: Limit = 100)
 @router.post("", status_code=201, summary="Create a token")
 def create_token(backend: Backend, wanted: WantedToken) -> NewToken:
     """Make a token. Its secret is shown this once."""
-    made = backend.create_token(wanted.name, principal=wanted.principal, days=wanted.days)
+    made = backend.create_token(wanted.name, principal=wanted.principal, days=wanted.days, read_only=wanted.read_only)
+    return replace(made, token=_public(made.token))
+
+
+class WantedRotation(BaseModel):
+    """A new secret for a token."""
+
+    keep_hours: int = Field(24, ge=0, le=720, description="For how long the old secret is good too.")
+
+
+@router.post("/{token_id}/rotate", summary="Give a token a new secret")
+def rotate_token(backend: Backend, token_id: UUID, wanted: WantedRotation) -> NewToken:
+    """The new secret is shown this once."""
+    made = backend.rotate_token(token_id, keep_hours=wanted.keep_hours)
     return replace(made, token=_public(made.token))
 
 
@@ -51,5 +65,5 @@ def signing_key(backend: Backend, token_id: UUID) -> SigningKey:
 
 
 def _public(token: Token) -> Token:
-    """Return a token without the hash of its secret, which is nobody's business."""
-    return replace(token, hash="")
+    """Return a token without the hashes of its secrets, which are nobody's business."""
+    return replace(token, hash="", previous_hash=None)

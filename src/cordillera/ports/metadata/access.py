@@ -10,7 +10,13 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An API token. The secret itself is not kept, only its hash."""
+    """An API token. The secret itself is not kept, only its hash.
+
+    Attributes:
+        created_at: When its secret was made.
+        read_only: Whether it is for requests that change nothing.
+        previous_hash, previous_until: Of the secret before this one, and for how long that is valid too.
+    """
 
     id: UUID
     name: str
@@ -19,6 +25,9 @@ class Token:
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    read_only: bool = False
+    previous_hash: str | None = None
+    previous_until: datetime | None = None
 
 
 class TokenRows(Protocol):
@@ -28,7 +37,10 @@ class TokenRows(Protocol):
         """Add a token; raises ``AlreadyExistsError`` if the principal has one of that name."""
 
     def by_hash(self, token_hash: str) -> Token | None:
-        """Return the token of a hash."""
+        """Return the token of a hash, be it that of the secret before."""
+
+    def rotate(self, token: Token) -> None:
+        """Give a token another secret."""
 
     def get(self, token_id: UUID) -> Token | None:
         """Return a token by id."""
