@@ -117,6 +117,7 @@ def test_random_drift_is_found_exactly_and_repaired(lake: Lake, somebody: Callab
 
 def test_what_is_equal_is_left_alone(lake: Lake, somebody: Callable[[str], Any]) -> None:
     repaired = lake.backend.repair_subscription(subscribed(lake).id)
+    assert repaired.found is not None
     assert (repaired.found.equal, repaired.rows_restored, repaired.rows_removed) == (True, 0, 0)
 
 
@@ -267,3 +268,30 @@ def test_keys_of_several_columns_with_the_names_that_queries_use(lake: Lake, pos
     found = lake.backend.verify_subscription(made.id)
     assert (found.different, found.columns) == (("(7.0, é1)",), ("h0", "n"))
     assert lake.backend.repair_subscription(made.id).verified.equal
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tsv"])
+def test_exports_are_proven_each_and_repaired_whole(lake: Lake, tmp_path: Path, kind: str) -> None:
+    lake.create_target("copy", kind, root=str(tmp_path / "exports"))
+    made = subscribed(lake)
+    lake.dataset("sales.orders").write(some_rows(range(5)), "delete")
+    lake.run_pending()
+    now = state_of(lake, made)
+    assert (now.equality, now.cursor_sequence, now.verified_sequence) == (Equality.EQUAL, 2, 2)
+    (part,) = (tmp_path / "exports" / "orders").glob(f"*0002-*/*/*.{kind}")
+    content = part.read_bytes()
+    part.unlink()
+    with pytest.raises(TargetDriftError, match="gone or damaged"):
+        lake.backend.verify_subscription(made.id)
+    assert state_of(lake, made).equality is Equality.DRIFTED
+    repaired = lake.backend.repair_subscription(made.id)
+    assert (repaired.found, repaired.rows_restored, repaired.verified.equal) == (None, ROWS - 5, True)
+    (part,) = (tmp_path / "exports" / "orders").glob(f"*0002-*-0001/*/*.{kind}")
+    if kind == "tsv":
+        part.chmod(0o600)
+        part.write_bytes(content.replace(b"r3", b"r4", 1))
+        repaired = lake.backend.repair_subscription(made.id)
+        assert repaired.found is not None
+        assert (repaired.found.rows_different, repaired.found.columns) == (1, ("region",))
+        assert repaired.verified.equal
+    assert told(lake) == ["equal", "drifted", "equal"]

@@ -190,12 +190,12 @@ class Repair:
     """What putting a target right did.
 
     Attributes:
-        found: How it differed before.
+        found: How it compared before; None if it could not be read any more.
         rows_restored, rows_removed: Rows delivered again, and rows taken out that the lake does not have.
         verified: How it compares since.
     """
 
-    found: Verification
+    found: Verification | None
     rows_restored: int
     rows_removed: int
     verified: Verification

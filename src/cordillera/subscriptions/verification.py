@@ -21,7 +21,7 @@ from cordillera.metrics import VERIFICATIONS
 from cordillera.ports.clock import Clock
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.metadata import MetadataStore
-from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, Synchronizer
+from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec import sql
 from cordillera.spec.event import Topic
 from cordillera.spec.row_checksum import spell
@@ -78,11 +78,11 @@ class VerificationService:
             )
         self._following.check_allowed(subscription)
         with self._following.connected(subscription) as synchronizer:
-            comparison, found, cursor = self._compared(followed, synchronizer)
+            found, drift, delivery = self._found(followed, synchronizer)
             done = DeliveryResult(0, 0)
-            if not found.equal:
-                done = synchronizer.apply(self._delivery(followed, cursor, comparison, synchronizer.capabilities))
-                self._audit(subscription, found, done)
+            if drift:
+                done = synchronizer.apply(delivery)
+                self._audit(subscription, drift, done)
             verified = self._verified(followed, synchronizer)
         return Repair(found, done.rows_upserted, done.rows_deleted, verified)
 
@@ -157,19 +157,34 @@ class VerificationService:
 
     # --- repairing -----------------------------------------------------------------------------------------------
 
-    def _delivery(
-        self, followed: Followed, cursor: Cursor, comparison: Comparison, capabilities: Capabilities
-    ) -> Delivery:
-        """Return what brings the differing rows, and nothing else; everything, where too many differ, or none merge."""
+    def _found(self, followed: Followed, synchronizer: Synchronizer) -> tuple[Verification | None, str, Delivery]:
+        """Compare, and return the outcome, how the target differs in words, and the delivery that puts it right.
+
+        A target that takes whole contents only can be put right even where what it holds cannot be read.
+        """
+        merges = synchronizer.capabilities.merges
+        try:
+            comparison, found, cursor = self._compared(followed, synchronizer)
+        except TargetDriftError as error:
+            if merges:
+                raise
+            cursor = self._cursor(followed.subscription, synchronizer)
+            return None, error.message, self._delivery(followed, cursor, None)
+        return found, found.in_words(), self._delivery(followed, cursor, comparison if merges else None)
+
+    def _delivery(self, followed: Followed, cursor: Cursor, comparison: Comparison | None) -> Delivery:
+        """Return what brings the differing rows, and nothing else; everything, where they cannot be told apart."""
         followed = followed.under_schema(cursor.schema_id)
-        table, whole = followed.table(), not (comparison.complete and capabilities.merges)
+        table = followed.table()
         keys = pa.schema([table.arrow_schema().field(name) for name in table.key])
-        wanted = comparison.keys("missing", "different").cast(keys)
-        gone = keys.empty_table() if whole else comparison.keys("unexpected").cast(keys)
+        wanted = gone = None
+        if comparison is not None and comparison.complete:
+            wanted = comparison.keys("missing", "different").cast(keys)
+            gone = comparison.keys("unexpected").cast(keys)
 
         def restored() -> pa.RecordBatchReader:
             rows = self._following.all_rows(followed, table, cursor.sequence_number)
-            if whole:
+            if wanted is None:
                 return rows
             picked = f"SELECT l.* FROM lake AS l SEMI JOIN wanted AS w ON {sql.equal(table.key, 'l', 'w')}"
             return self._engine.query(picked, {"lake": rows, "wanted": wanted})
@@ -179,17 +194,17 @@ class VerificationService:
             table,
             from_cursor=cursor,
             to_cursor=cursor,
-            replace=whole,
+            replace=wanted is None,
             upserts=typed(restored, table),
-            deletes=gone.to_reader,
+            deletes=(keys.empty_table() if gone is None else gone).to_reader,
             repair=True,
         )
 
-    def _audit(self, subscription: Subscription, found: Verification, done: DeliveryResult) -> None:
+    def _audit(self, subscription: Subscription, drift: str, done: DeliveryResult) -> None:
         details = {
             "dataset": subscription.dataset,
             "target": subscription.target,
-            "found": found.in_words(),
+            "drift": drift,
             "rows_restored": done.rows_upserted,
             "rows_removed": done.rows_deleted,
         }

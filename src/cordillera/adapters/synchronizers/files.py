@@ -273,7 +273,7 @@ class FilesSynchronizer:
             except (AccessDeniedError, CorruptDataError, pa.ArrowException) as error:
                 raise TargetDriftError(
                     f"The file {file['uri']} of an export is gone or damaged: {str(error).splitlines()[0]}",
-                    hint="The next delivery writes a new export.",
+                    hint="Repair the subscription, or wait for the next delivery: either writes a new export.",
                 ) from None
 
     def _tidy(self, name: str) -> None:
