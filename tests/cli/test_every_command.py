@@ -22,6 +22,7 @@ TOGETHER_YAML = """
 """
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 NOT_IN_THIS_PROCESS = {
+    "catalog verify": "needs a server: test_catalog.py",
     "serve": "runs until it is told to stop: test_processes.py",
     "demo run": "takes minutes: it is the end-to-end test",
     "demo clean": "needs a demo: test_demo.py",

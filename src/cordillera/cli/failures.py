@@ -29,7 +29,7 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
     (6, "not identified, or not permitted"),
     (7, "stored data or a target is not what it should be"),
     (DOCTOR_WARNING, "doctor: there are warnings"),
-    (DOCTOR_ERROR, "doctor: there are errors"),
+    (DOCTOR_ERROR, "doctor, catalog verify: there are errors"),
     (CommitInDoubtError.exit_code, "it is not known whether a commit was done: look before you repeat it"),
     (75, "a passing problem: the same command may succeed later"),
     (INTERRUPTED, "interrupted with Ctrl-C"),

@@ -14,6 +14,7 @@ from cordillera.cli import (
     access_request,  # noqa: F401 - registers commands
     approver,
     branch,
+    catalog,
     completion,
     contract,
     dataset,
@@ -69,7 +70,7 @@ _PANELS = {
     ],
     "Delivery and work": [target.app, subscription.app, job.app, run.app],
     "Access": [access.app, approver.app, role.app, policy_tag.app, token.app],
-    "Operations": [operations.event_app, operations.audit_app, operations.task_app, demo.app],
+    "Operations": [catalog.app, operations.event_app, operations.audit_app, operations.task_app, demo.app],
 }
 app = typer.Typer(
     name="cordillera",

@@ -53,7 +53,7 @@ class Connection:
     """
 
     def __init__(self, url: str, token: str | None = None, transport: httpx2.BaseTransport | None = None) -> None:
-        self.url = _checked_url(url)
+        self.url = checked_url(url)
         token = token if token is not None else os.environ.get(TOKEN_VARIABLE, "")
         headers = {"User-Agent": f"cordillera/{__version__}"}
         if token:
@@ -63,7 +63,7 @@ class Connection:
             headers=headers,
             timeout=_TIMEOUT,
             transport=transport,
-            trust_env=not _is_this_machine(self.url),  # no proxy leads back to this machine
+            trust_env=not is_this_machine(self.url),  # no proxy leads back to this machine
         )
 
     def __repr__(self) -> str:
@@ -300,7 +300,12 @@ def _raise_for_error(response: httpx2.Response) -> None:
     raise error_from_plain(response.status_code, answer)
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return the URL of a server without a slash at its end.
+
+    Raises:
+        InvalidConfigurationError: If it is none, or holds a password.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise InvalidConfigurationError(
@@ -315,7 +320,8 @@ def _checked_token(token: str) -> str:
     return token
 
 
-def _is_this_machine(url: str) -> bool:
+def is_this_machine(url: str) -> bool:
+    """Tell whether a URL leads to this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
