@@ -16,8 +16,9 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import DateType, IntegerType, LongType, NestedField, StringType
 
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
-from cordillera.errors import AccessDeniedError
+from cordillera.errors import AccessDeniedError, InvalidExpressionError
 from cordillera.spec.access import Grant, Privilege, SecurableKind
+from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.masks import Mask, by_leniency, fits
 from cordillera.spec.row_access import EffectiveTags, GrantedRows, RowAccess, RowView
 from cordillera.table.io import TableIO
@@ -176,3 +177,8 @@ def test_a_filter_that_fails_tells_nothing_of_the_row(io: TableIO) -> None:
         read(io, view_of(granted("CAST(text AS INTEGER) > 1", {})), stored)
     assert "secret" not in str(failed.value)
     assert failed.value.__cause__ is None
+
+
+def test_a_filter_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(InvalidExpressionError, match="nested too deeply"):
+        parse_row_filter(f"{'(' * 300}n = 1{')' * 300}", SCHEMA)

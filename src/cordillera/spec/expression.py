@@ -148,6 +148,10 @@ def columns_used(condition: exp.Expr, schema: Schema) -> tuple[str, ...]:
 def _parse(text: str) -> exp.Expr:
     try:
         statements = sqlglot.parse(f"SELECT 1 WHERE ({text}\n)", read=_DIALECT)
+    except RecursionError:
+        raise InvalidExpressionError(
+            f"The filter {text[:200]!r} is nested too deeply.", hint="Write it with fewer parentheses."
+        ) from None
     except sqlglot.errors.SqlglotError as error:
         raise InvalidExpressionError(
             f"The filter {text[:200]!r} cannot be read: {str(error).splitlines()[0]}",
