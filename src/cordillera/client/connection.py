@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from cordillera.context import current, new_trace_id
 from cordillera.errors import (
     InvalidConfigurationError,
     InvalidNameError,
+    RateLimitedError,
     RequestTooLargeError,
     ServerUnreachableError,
 )
@@ -30,6 +32,7 @@ TOKEN_VARIABLE = "CORDILLERA_TOKEN"  # noqa: S105 - the name of the variable
 
 _T = TypeVar("_T")
 _ATTEMPTS = 4
+_LONGEST_WAIT_SECONDS = 15
 _TIMEOUT = httpx2.Timeout(connect=10.0, read=600.0, write=120.0, pool=None)
 _SAFE_METHODS = ("GET", "HEAD")
 _HEADER_SAFE = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
@@ -111,8 +114,10 @@ class Connection:
         with self._explained(address):
             for attempt in self._attempts(method in _SAFE_METHODS or key is not None):
                 with attempt:
-                    response = self._client.request(
-                        method, address, params=_query(parameters), headers=headers, json=json, content=content
+                    response = _patiently(
+                        lambda: self._client.request(
+                            method, address, params=_query(parameters), headers=headers, json=json, content=content
+                        )
                     )
         _raise_for_error(response)
         return response.content
@@ -134,7 +139,7 @@ class Connection:
                     request = self._client.build_request(
                         method, address, params=_query(parameters), headers=headers, json=json
                     )
-                    response = self._client.send(request, stream=True)
+                    response = _patiently(lambda: self._client.send(request, stream=True))  # noqa: B023 - at once
                     if not response.is_success:
                         response.read()
         _raise_for_error(response)
@@ -265,6 +270,19 @@ def segment_text(segment: str) -> str:
     """Return one part of an address. A slash in it stays a part of the name; so do dots, which mean nothing then."""
     text = quote(segment, safe="")
     return text.replace(".", "%2E") if set(segment) == {"."} else text
+
+
+def _patiently(send: Callable[[], httpx2.Response]) -> httpx2.Response:
+    """Send a request; as long as the server says that it takes it only later, wait and send it again, a few times."""
+    response = send()
+    for _ in range(_ATTEMPTS - 1):
+        wait = response.headers.get("retry-after", "")
+        if response.status_code != RateLimitedError.status or not wait.isdecimal() or int(wait) > _LONGEST_WAIT_SECONDS:
+            break
+        response.close()
+        time.sleep(int(wait))
+        response = send()
+    return response
 
 
 def _query(parameters: Mapping[str, object] | None) -> httpx2.QueryParams:
