@@ -339,3 +339,16 @@ def test_what_a_privilege_implies_is_enough_for_it(privilege: Privilege) -> None
     for one in Privilege:
         assert (privilege in implied_by(one)) is (one in sufficient_for(privilege))
     assert implied_by(Privilege.ADMINISTER) == set(Privilege)
+
+
+@pytest.mark.parametrize("kept_in", ["sqlite_store", "postgres_store"])
+def test_a_membership_that_has_ended_makes_place_for_another(kept_in: str, request: pytest.FixtureRequest) -> None:
+    store: MetadataStore = request.getfixturevalue(kept_in)
+    ended = Membership("group:brief", "user:brief", "x", NOW, NOW + timedelta(seconds=5))
+    again = replace(ended, added_by="y", added_at=NOW + timedelta(seconds=5), expires_at=None)
+    with store.write() as tx:
+        assert tx.memberships.put(ended)
+        assert not tx.memberships.put(replace(again, added_at=NOW + timedelta(seconds=4)))
+        assert tx.memberships.put(again)
+        assert not tx.memberships.put(ended)
+        assert tx.memberships.members("group:brief", "", 9) == [again]

@@ -355,11 +355,11 @@ def test_what_ends_is_told_of_and_recorded(app: Application, clock: MovableClock
     done = app.access_requests.get(made.id)
     assert (done.state, done.steps[-1].reason) == (RequestState.EXPIRED, "its time was over")
     told = [one for one in app.operations.events() if one.topic is Topic.ACCESS_REQUEST_CHANGED]
-    assert [one.payload["change"] for one in reversed(told)] == ["request", "approve", "remind", "expired"]
+    assert [one.payload["change"] for one in reversed(told)] == ["request", "approve", "remind", "expire"]
     assert told[-1].payload["on"] == "dataset:sales.orders"
     audited = [one.action for one in app.operations.audit(object_name="sales.orders")]
     assert [one for one in audited if one.startswith("access")] == [
-        "access_request.expired", "access_request.remind", "access_request.approve", "access.grant",
+        "access_request.expire", "access_request.remind", "access_request.approve", "access.grant",
         "access_request.request", "access.grant",
     ]  # fmt: skip
 
@@ -426,6 +426,24 @@ def test_who_stands_in_for_an_owner_administers_for_a_time(app: Application, clo
     assert waiting_for(app, BOB) == []
     with acting(BOB), pytest.raises(AccessRequestNotFoundError):
         app.access_requests.approve(made.id)
+
+
+def test_who_stands_in_for_a_group_is_in_it_for_a_time(app: Application, clock: MovableClock) -> None:
+    app.approval_rules.add("sensitivity = pii", "group:privacy")
+    app.policy_tags.set(ORDERS, "sensitivity", "pii")
+    for _ in range(2):
+        app.roles.add("group:privacy", BOB, expires_at=clock.now() + timedelta(days=7))
+        made = ask(app)
+        with acting(BOB):
+            assert app.access_requests.approve(made.id).waiting_for == ("administrators",)
+        with acting(ANA):
+            app.access_requests.withdraw(made.id)
+        made = ask(app)
+        clock.advance(days=8)
+        with acting(BOB), pytest.raises(AccessRequestNotFoundError):
+            app.access_requests.approve(made.id)
+        with acting(ANA):
+            app.access_requests.withdraw(made.id)
 
 
 @pytest.mark.parametrize("on", ["view:sales.open", "target:files", "namespace:sales", "lake"])

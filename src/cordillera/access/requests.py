@@ -32,6 +32,7 @@ from cordillera.spec.event import Topic
 from cordillera.spec.texts import check_texts
 
 _AT_ONCE = 100
+_ENDS = {RequestState.EXPIRED: "expire", RequestState.REFUSED: "refuse", RequestState.REVOKED: "revoke"}
 
 
 class AccessRequestService:
@@ -260,7 +261,7 @@ class AccessRequestService:
                 return  # another worker was faster
             gone = tx.access_requests.object_name(request) is None
             after = rules.looked_at(request, gone=gone, by=_principal(), now=now)
-            action = "remind" if after.state is request.state else after.steps[-1].state.value
+            action = "remind" if after.state is request.state else _ENDS[after.state]
             keep(tx, after, now, action, "")
 
     # --- parts ---------------------------------------------------------------------------------------------------

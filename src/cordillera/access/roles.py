@@ -7,7 +7,7 @@ from datetime import datetime
 from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
-from cordillera.errors import NotAllowedError, NotFoundError
+from cordillera.errors import InvalidInputError, NotAllowedError, NotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Membership, Privilege, check_container, parse_principal, whole_principal
@@ -26,25 +26,34 @@ class RoleService:
     def __init__(self, store: MetadataStore, lookup: Lookup, clock: Clock) -> None:
         self._store, self._lookup, self._clock = store, lookup, clock
 
-    def add(self, container: str, member: str) -> Membership:
-        """Put somebody, or another group or role, into a group or role. It needs not be made first.
+    def add(self, container: str, member: str, *, expires_at: datetime | None = None) -> Membership:
+        """Put somebody, or another group or role, into a group or role, or renew that. It needs not be made first.
+
+        Args:
+            container: The group or role.
+            member: Who.
+            expires_at: When it ends, as for somebody who stands in for another; None for never.
 
         Raises:
             NotAllowedError: If the container would then be in itself.
             AccessDeniedError: If whoever acts does not administer the lake.
-            InvalidInputError: If one is no principal, or the container can have no members.
+            InvalidInputError: If one is no principal, the container can have no members, or it would have ended.
         """
         role, who, now = parse_principal(container), parse_principal(member), self._clock.now()
         check_container(role)
-        membership = Membership(role, who, current().principal, now)
+        if expires_at is not None and (expires_at.tzinfo is None or expires_at <= now):
+            raise InvalidInputError(f"Nobody is in {role} until {expires_at.isoformat()}.", hint="Give a time to come.")
+        membership = Membership(role, who, current().principal, now, expires_at)
         with self._store.write() as tx:
             self._lookup.lake(tx, Privilege.ADMINISTER)
             if who == role or who in {one.container for one in tx.memberships.above(role, now)}:
                 raise NotAllowedError(
                     f"{who} cannot be in {role}, which is in {who} already.", hint="Take that out first."
                 )
-            if tx.memberships.put(membership):
-                Trail(tx, now).audit("access.add_member", "role", role, {"member": who})
+            tx.memberships.delete(role, who)
+            tx.memberships.put(membership)
+            until = {"expires_at": expires_at.isoformat()} if expires_at else {}
+            Trail(tx, now).audit("access.add_member", "role", role, {"member": who, **until})
         return membership
 
     def remove(self, container: str, member: str) -> None:

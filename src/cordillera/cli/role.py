@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -15,7 +16,13 @@ from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
 
 app = typer.Typer(name="role", no_args_is_help=True, help="Groups and roles: who is in them.")
-_VIEW: View = {"role": "container", "member": "member", "added_by": "added_by", "added_at": "added_at"}
+_VIEW: View = {
+    "role": "container",
+    "member": "member",
+    "added_by": "added_by",
+    "added_at": "added_at",
+    "expires_at": "expires_at",
+}
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="role:NAME or group:NAME.")]
 Member = Annotated[
     str, typer.Argument(metavar="MEMBER", help="user:NAME, service:NAME, or another group:NAME or role:NAME.")
@@ -28,10 +35,17 @@ class _Named:
 
 
 @command(app, "add", example="cordillera role add role:analysts user:ana")
-def add(role: Role, member: Member) -> None:
-    """Put somebody, or another group or role, into a group or role. It needs not be made first."""
+def add(
+    role: Role,
+    member: Member,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="For how long; for ever by default.", show_default=False)
+    ] = None,
+) -> None:
+    """Put somebody, or another group or role, into a group or role, or renew that. It needs not be made first."""
+    expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
     with open_lake() as lake:
-        made = lake.backend.add_member(role, member)
+        made = lake.backend.add_member(role, member, expires_at=expires_at)
     show_outcome(f"{made.member} is in {made.container}.", made, _VIEW)
 
 

@@ -71,9 +71,9 @@ class LocalAccess:
         """Tell whether somebody holds a privilege, and why."""
         return self.app.explanations.explain(principal, parse_privilege(privilege), parse_securable(on))
 
-    def add_member(self, role: str, member: str) -> Membership:
+    def add_member(self, role: str, member: str, *, expires_at: datetime | None = None) -> Membership:
         """Put somebody into a group or role."""
-        return self.app.roles.add(role, member)
+        return self.app.roles.add(role, member, expires_at=expires_at)
 
     def remove_member(self, role: str, member: str) -> None:
         """Take somebody out of a group or role."""
@@ -153,9 +153,10 @@ class RemoteAccess:
         address = f"{_ADDRESS}/explanation"
         return self._server.get(AccessExplanation, address, principal=principal, privilege=privilege, on=on)
 
-    def add_member(self, role: str, member: str) -> Membership:
+    def add_member(self, role: str, member: str, *, expires_at: datetime | None = None) -> Membership:
         """Put somebody into a group or role."""
-        return self._server.post(Membership, f"{_ADDRESS}/members", {"role": role, "member": member})
+        body = {"role": role, "member": member, "expires_at": expires_at.isoformat() if expires_at else None}
+        return self._server.post(Membership, f"{_ADDRESS}/members", body)
 
     def remove_member(self, role: str, member: str) -> None:
         """Take somebody out of a group or role."""

@@ -87,9 +87,15 @@ class AccessControl:
         """Tell whether somebody holds a privilege on an object, what gives it to him, and what nearly does."""
         return self.backend.explain_access(principal, privilege, on)
 
-    def add_member(self, role: str, member: str) -> Membership:
-        """Put somebody, or another group or role, into a group or role; it needs not be made first."""
-        return self.backend.add_member(role, member)
+    def add_member(self, role: str, member: str, *, expires_at: datetime | None = None) -> Membership:
+        """Put somebody, or another group or role, into a group or role, or renew that; it needs not be made first.
+
+        Args:
+            role: The group or role.
+            member: Who.
+            expires_at: When it ends; a time with its zone.
+        """
+        return self.backend.add_member(role, member, expires_at=expires_at)
 
     def remove_member(self, role: str, member: str) -> None:
         """Take somebody out of a group or role."""

@@ -109,6 +109,15 @@ class AccessSuite(LakeSuite):
         with pytest.raises(NotFoundError, match=f"{ana} is not in {group}"):
             backend.remove_member(group, ana)
 
+    def test_somebody_is_in_a_role_for_a_time(self, backend: LakeBackend) -> None:
+        role, ana, end = _somebody("role"), _somebody(), datetime.now(UTC) + timedelta(days=1)
+        made = backend.add_member(role, ana, expires_at=end)
+        assert (made.expires_at, [one.expires_at for one in backend.members(role)]) == (end, [end])
+        backend.add_member(role, ana)
+        assert [one.expires_at for one in backend.members(role)] == [None]
+        with pytest.raises(InvalidInputError, match="Nobody is in"):
+            backend.add_member(role, ana, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+
     def test_nothing_is_in_itself(self, backend: LakeBackend) -> None:
         one, two, three = (_somebody("role") for _ in range(3))
         backend.add_member(one, two)

@@ -120,8 +120,14 @@ class SqlMembershipRows:
         self._session = session
 
     def put(self, membership: Membership) -> bool:
-        """Add a member; False if it is one already."""
-        return self._session.insert_new(memberships, MEMBERSHIP.values(membership))
+        """Add a member, in the place of what has ended; False if it is one already."""
+        insert = self._session.insert(memberships)
+        put = insert.on_conflict_do_update(
+            index_elements=["container", "member"],
+            set_={name: insert.excluded[name] for name in ("added_by", "added_at", "expires_at")},
+            where=memberships.c.expires_at <= insert.excluded.added_at,
+        )
+        return self._session.write(put, MEMBERSHIP.values(membership)) == 1
 
     def delete(self, container: str, member: str) -> bool:
         """Remove a member; False if it was none."""

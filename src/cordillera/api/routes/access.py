@@ -52,6 +52,7 @@ class WantedMember(BaseModel):
 
     role: Text = Field(description="`group:NAME` or `role:NAME`.")
     member: Text = Field(description=PRINCIPAL_HELP)
+    expires_at: AwareDatetime | None = Field(None, description="When it ends; null for never.")
 
 
 class WantedTag(BaseModel):
@@ -131,8 +132,8 @@ def list_members(backend: Backend, role: Role, after: After = "", limit: Limit =
 
 @router.post("/members", status_code=201, summary="Add a member")
 def add_member(backend: Backend, wanted: WantedMember) -> Membership:
-    """Put somebody, or another group or role, into a group or role."""
-    return backend.add_member(wanted.role, wanted.member)
+    """Put somebody, or another group or role, into a group or role, or renew that."""
+    return backend.add_member(wanted.role, wanted.member, expires_at=wanted.expires_at)
 
 
 @router.delete("/members", status_code=204, summary="Remove a member")

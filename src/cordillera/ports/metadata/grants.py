@@ -50,7 +50,7 @@ class MembershipRows(Protocol):
     """Who is in which group or role."""
 
     def put(self, membership: Membership) -> bool:
-        """Add a member; False if it is one already."""
+        """Add a member, in the place of what has ended; False if it is one already."""
 
     def delete(self, container: str, member: str) -> bool:
         """Remove a member; False if it was none."""
