@@ -28,7 +28,7 @@ test: setup-dev browser $(PROVIDER)/node_modules/.installed ## Run every test (s
 test-long: setup-dev ## Run the tests that take a minute or more each
 	@$(BIN)/python -m pytest -n 0 -m long
 
-test-fast: setup-dev $(PROVIDER)/node_modules/.installed ## Run the tests that need no server and no browser
+test-fast: setup-dev ## Run the tests that need no server and no browser
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/spec tests/table tests/contracts tests/catalog tests/completion tests/lineage tests/access
 
 check: setup-dev ## Format, lint, types, layers and docs
