@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import psycopg
@@ -23,7 +24,7 @@ from cordillera.subscriptions.equality import Comparer
 from tests.conftest import MovableClock
 
 SCHEMA = pa.schema([("id", pa.int64()), ("region", pa.string()), ("amount", pa.float64())])
-ROWS = 400
+ROWS = 200
 
 
 @pytest.fixture
@@ -33,29 +34,39 @@ def lake(timed_lake: Lake) -> Lake:
     return timed_lake
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
-def somebody(request: pytest.FixtureRequest, lake: Lake, tmp_path: Path) -> Callable[[str], Any]:
-    """Make the target ``copy``, and return what runs SQL in it on nobody's behalf."""
-    if request.param == "duckdb":
-        path = str(tmp_path / "copy.duckdb")
-        lake.create_target("copy", "duckdb", path=path)
+@pytest.fixture
+def in_duckdb(lake: Lake, tmp_path: Path) -> Callable[[str], Any]:
+    """Make the target ``copy`` of DuckDB, and return what runs SQL in it on nobody's behalf."""
+    path = str(tmp_path / "copy.duckdb")
+    lake.create_target("copy", "duckdb", path=path)
 
-        def in_duckdb(sql: str) -> Any:
-            with duckdb.connect(path) as connection:
-                return connection.execute(sql).fetchall()
+    def run(sql: str) -> Any:
+        with duckdb.connect(path) as connection:
+            return connection.execute(sql).fetchall()
 
-        return in_duckdb
-    dsn = request.getfixturevalue("postgres_server")
-    schema = f"s{abs(hash(str(tmp_path)))}"
+    return run
 
-    def in_postgres(sql: str) -> Any:
-        with psycopg.connect(dsn, autocommit=True, options=f"-c search_path={schema}") as connection:
-            cursor = connection.execute(sql)
+
+@pytest.fixture
+def in_postgres(lake: Lake, postgres_server: str) -> Iterator[Callable[[str], Any]]:
+    """Make the target ``copy`` of PostgreSQL, likewise."""
+    schema = f"s{uuid4().hex}"
+
+    def run(sql: str) -> Any:
+        with psycopg.connect(postgres_server, autocommit=True, options=f"-c search_path={schema}") as connection:
+            cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 
-    in_postgres(f"CREATE SCHEMA {schema}")
-    lake.create_target("copy", "postgres", dsn=dsn, schema=schema)
-    return in_postgres
+    run(f"CREATE SCHEMA {schema}")
+    lake.create_target("copy", "postgres", dsn=postgres_server, schema=schema)
+    yield run
+    run(f"DROP SCHEMA {schema} CASCADE")
+
+
+@pytest.fixture(params=["in_duckdb", "in_postgres"])
+def in_either(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+    run: Callable[[str], Any] = request.getfixturevalue(request.param)
+    return run
 
 
 def some_rows(ids: range) -> pa.Table:
@@ -78,7 +89,7 @@ def told(lake: Lake) -> list[str]:
     return [event.payload["equality"] for event in reversed(events)]
 
 
-def test_a_first_delivery_is_proven(lake: Lake, somebody: Callable[[str], Any]) -> None:
+def test_a_first_delivery_is_proven(lake: Lake, in_duckdb: Callable[[str], Any]) -> None:
     made = subscribed(lake)
     assert (made.equality, made.verified_sequence, made.drift) == (Equality.EQUAL, 1, "")
     lake.dataset("sales.orders").write(some_rows(range(5)), "upsert")
@@ -89,17 +100,17 @@ def test_a_first_delivery_is_proven(lake: Lake, somebody: Callable[[str], Any]) 
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_random_drift_is_found_exactly_and_repaired(lake: Lake, somebody: Callable[[str], Any], seed: int) -> None:
+def test_random_drift_is_found_exactly_and_repaired(lake: Lake, in_either: Callable[[str], Any], seed: int) -> None:
     made, random = subscribed(lake), Random(seed)
-    before = somebody("SELECT * FROM orders ORDER BY id")
+    before = in_either("SELECT * FROM orders ORDER BY id")
     chosen = random.sample(range(ROWS), random.randint(3, 40))
     gone, changed = chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :]
     column = random.choice(["region = 'x'", "region = NULL", "amount = amount + 0.001", "amount = 'NaN'"])
     added = random.randint(0, 3)
-    somebody(f"DELETE FROM orders WHERE id IN ({', '.join(map(str, gone))})")
-    somebody(f"UPDATE orders SET {column} WHERE id IN ({', '.join(map(str, changed))})")
+    in_either(f"DELETE FROM orders WHERE id IN ({', '.join(map(str, gone))})")
+    in_either(f"UPDATE orders SET {column} WHERE id IN ({', '.join(map(str, changed))})")
     for number in range(added):
-        somebody(f"INSERT INTO orders VALUES ({-1 - number}, NULL, NULL)")
+        in_either(f"INSERT INTO orders VALUES ({-1 - number}, NULL, NULL)")
     found = lake.backend.verify_subscription(made.id)
     assert not found.equal
     assert (found.rows_missing, found.rows_unexpected, found.rows_different) == (len(gone), added, len(changed))
@@ -109,25 +120,25 @@ def test_random_drift_is_found_exactly_and_repaired(lake: Lake, somebody: Callab
     repaired = lake.backend.repair_subscription(made.id)
     assert (repaired.rows_restored, repaired.rows_removed) == (len(chosen), added)
     assert repaired.verified.equal
-    assert somebody("SELECT * FROM orders ORDER BY id") == before
+    assert in_either("SELECT * FROM orders ORDER BY id") == before
     assert told(lake) == ["equal", "drifted", "equal"]
     (entry,) = [e for e in lake.backend.audit(object_name=str(made.id)) if e.action == "subscription.repair"]
     assert (entry.details["rows_restored"], entry.details["rows_removed"]) == (len(chosen), added)
 
 
-def test_what_is_equal_is_left_alone(lake: Lake, somebody: Callable[[str], Any]) -> None:
+def test_what_is_equal_is_left_alone(lake: Lake, in_duckdb: Callable[[str], Any]) -> None:
     repaired = lake.backend.repair_subscription(subscribed(lake).id)
     assert repaired.found is not None
     assert (repaired.found.equal, repaired.rows_restored, repaired.rows_removed) == (True, 0, 0)
 
 
 def test_more_drift_than_can_be_told_apart_is_repaired_by_delivering_everything(
-    lake: Lake, somebody: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+    lake: Lake, in_either: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(equality, "MOST_DIFFERENCES", 10)
     made = subscribed(lake)
-    somebody("UPDATE orders SET amount = 0 WHERE id >= 30")
-    somebody("INSERT INTO orders VALUES (-1, 'x', 1)")
+    in_either("UPDATE orders SET amount = 0 WHERE id >= 30")
+    in_either("INSERT INTO orders VALUES (-1, 'x', 1)")
     found = lake.backend.verify_subscription(made.id)
     assert (found.complete, found.rows_different) == (False, 10)
     assert state_of(lake, made).drift == "Rows that differ: at least 10 different (in amount)."
@@ -136,12 +147,12 @@ def test_more_drift_than_can_be_told_apart_is_repaired_by_delivering_everything(
 
 
 def test_drift_is_compared_with_what_the_target_holds_not_with_what_is_newest(
-    lake: Lake, somebody: Callable[[str], Any]
+    lake: Lake, in_duckdb: Callable[[str], Any]
 ) -> None:
     made = subscribed(lake, columns=["amount"], row_filter="region <> 'r3'")
     lake.backend.pause_subscription(made.id)
     lake.dataset("sales.orders").write(some_rows(range(0, ROWS, 2)), "delete")
-    somebody("UPDATE orders SET amount = -1 WHERE id = 4")
+    in_duckdb("UPDATE orders SET amount = -1 WHERE id = 4")
     assert lake.backend.verify_subscription(made.id).different == ("(4)",)
     assert lake.backend.repair_subscription(made.id).verified.equal
     lake.backend.resume_subscription(made.id)
@@ -149,9 +160,9 @@ def test_drift_is_compared_with_what_the_target_holds_not_with_what_is_newest(
     assert lake.backend.verify_subscription(made.id).equal
 
 
-def test_a_table_that_somebody_removed_is_drift(lake: Lake, somebody: Callable[[str], Any]) -> None:
+def test_a_table_that_somebody_removed_is_drift(lake: Lake, in_either: Callable[[str], Any]) -> None:
     made = subscribed(lake)
-    somebody("DROP TABLE orders")
+    in_either("DROP TABLE orders")
     with pytest.raises(TargetDriftError):
         lake.backend.verify_subscription(made.id)
     assert state_of(lake, made).equality is Equality.DRIFTED
@@ -160,10 +171,10 @@ def test_a_table_that_somebody_removed_is_drift(lake: Lake, somebody: Callable[[
 
 
 def test_targets_are_verified_as_often_as_was_asked_for(
-    lake: Lake, somebody: Callable[[str], Any], clock: MovableClock
+    lake: Lake, in_duckdb: Callable[[str], Any], clock: MovableClock
 ) -> None:
     made = subscribed(lake, verify_every_seconds=3600)
-    somebody("UPDATE orders SET amount = -1 WHERE id = 4")
+    in_duckdb("UPDATE orders SET amount = -1 WHERE id = 4")
     lake.run_pending()
     assert state_of(lake, made).equality is Equality.EQUAL
     for _ in range(2):
@@ -175,7 +186,7 @@ def test_targets_are_verified_as_often_as_was_asked_for(
         assert found.verified_at > clock.now() - timedelta(minutes=1)
     lake.backend.schedule_verification(made.id, 86_400)
     lake.backend.repair_subscription(made.id)
-    somebody("UPDATE orders SET amount = -1 WHERE id = 4")
+    in_duckdb("UPDATE orders SET amount = -1 WHERE id = 4")
     clock.advance(hours=18)
     lake.run_pending()
     assert state_of(lake, made).equality is Equality.EQUAL  # what waited for the earlier interval does nothing
@@ -190,21 +201,21 @@ def test_targets_are_verified_as_often_as_was_asked_for(
 
 
 def test_a_schedule_goes_on_after_a_comparison_that_fails(
-    lake: Lake, somebody: Callable[[str], Any], clock: MovableClock
+    lake: Lake, in_duckdb: Callable[[str], Any], clock: MovableClock
 ) -> None:
     made = subscribed(lake, verify_every_seconds=3600)
-    somebody("ALTER TABLE orders RENAME TO hidden")
+    in_duckdb("ALTER TABLE orders RENAME TO hidden")
     clock.advance(hours=1, minutes=1)
     lake.run_pending()
     assert state_of(lake, made).equality is Equality.DRIFTED
-    somebody("ALTER TABLE hidden RENAME TO orders")
+    in_duckdb("ALTER TABLE hidden RENAME TO orders")
     clock.advance(hours=1, minutes=1)
     lake.run_pending()
     assert state_of(lake, made).equality is Equality.EQUAL
 
 
 def test_a_delivery_meanwhile_is_no_drift(
-    lake: Lake, somebody: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+    lake: Lake, in_duckdb: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, orders, meanwhile = subscribed(lake), lake.dataset("sales.orders"), iter(range(2))
     compare = Comparer._target_sums
@@ -233,7 +244,7 @@ def test_a_delivery_meanwhile_is_no_drift(
     assert told(lake) == ["equal"]
 
 
-def test_a_snapshot_that_has_expired_cannot_be_compared_with(lake: Lake, somebody: Callable[[str], Any]) -> None:
+def test_a_snapshot_that_has_expired_cannot_be_compared_with(lake: Lake, in_duckdb: Callable[[str], Any]) -> None:
     made, orders = subscribed(lake), lake.dataset("sales.orders")
     lake.backend.pause_subscription(made.id)
     orders.write(some_rows(range(5)), "upsert")
