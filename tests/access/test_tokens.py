@@ -121,9 +121,14 @@ def test_hashes_are_nobodys_business(app: Application) -> None:
 # --- for reading alone ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def reading(app: Application) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """Return a client with a token for reading, of somebody who may do everything."""
+    with create_lake(tmp_path_factory.mktemp("reading") / "lake") as app:
+        yield from _reading(app)
+
+
+def _reading(app: Application) -> Iterator[TestClient]:
     app.grants.grant("user:admin", Privilege.ADMINISTER, THE_LAKE)
     secret = app.access.create_token("reading", principal="user:admin", read_only=True).secret
     app.namespaces.create("sales", properties={"a": "b"})
@@ -179,7 +184,7 @@ def test_what_only_reads_is_done(reading: TestClient) -> None:
     assert reading.get("/api/v1/tokens").json()["items"][0]["read_only"] is True
 
 
-def test_what_stands_for_the_token_reads_too(reading: TestClient, app: Application) -> None:
+def test_what_stands_for_the_token_reads_too(reading: TestClient) -> None:
     secret = reading.headers["authorization"].removeprefix("Bearer ")
     form = {"grant_type": "client_credentials", "client_id": "reading", "client_secret": secret}
     access = reading.post("/iceberg/v1/oauth/tokens", data=form).json()["access_token"]

@@ -138,13 +138,19 @@ def test_requests_are_limited_only_where_that_is_wanted() -> None:
 # --- over HTTP ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def fresh(app: Application) -> Iterator[TestClient]:
-    """Return a client of a server at which nobody has failed yet, and nothing is forgiven with time."""
-    server = create_server(app)
-    server.state.access_rules = replace(server.state.access_rules, sign_ins=SignInLimits(Seconds()))
-    with TestClient(server, base_url="http://127.0.0.1", follow_redirects=False) as client:
+@pytest.fixture(scope="module")
+def client(app: Application) -> Iterator[TestClient]:
+    with TestClient(create_server(app), base_url="http://127.0.0.1", follow_redirects=False) as client:
         yield client
+
+
+@pytest.fixture
+def fresh(client: TestClient) -> TestClient:
+    """Return a client of a server at which nobody has failed yet, and nothing is forgiven with time."""
+    state = client.app.state
+    state.access_rules = replace(state.access_rules, sign_ins=SignInLimits(Seconds()))
+    client.cookies.clear()
+    return client
 
 
 def test_guessing_ends_everywhere(fresh: TestClient, token: str) -> None:

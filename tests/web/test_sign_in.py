@@ -16,6 +16,8 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
+from cordillera.access.sign_in import SignInService
+from cordillera.adapters.identity.oidc import OidcProvider
 from cordillera.api.auth import COOKIE
 from cordillera.app import Application, create_lake
 from cordillera.server import create_server
@@ -271,27 +273,23 @@ def test_a_public_client_needs_no_secret(tmp_path: Path, issuer: str, url: str, 
         assert made.token.principal == "user:gina@example.com"
 
 
-def test_a_provider_that_is_down_leaves_the_token(tmp_path: Path) -> None:
-    told = {"oidc_issuer": f"http://127.0.0.1:{free_port()}", "oidc_client_id": "lake"}
-    with (
-        create_lake(tmp_path / "lake", **told) as app,
-        running_server(create_server(app)) as url,
-        httpx2.Client(base_url=url, headers=PAGE, trust_env=False) as browser,
-    ):
-        answer = browser.get("/login/begin?next=/jobs")
-        assert answer.status_code == 503
-        assert "does not answer" in answer.text
-        assert 'name="token"' in answer.text
-        secret = app.access.create_token("x").secret
-        assert browser.post("/login", data={"token": secret, "next": "/jobs"}).headers["location"] == "/jobs"
+def test_a_provider_that_is_down_leaves_the_token(
+    browser: httpx2.Client, app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down = OidcProvider(f"http://127.0.0.1:{free_port()}", "lake")
+    monkeypatch.setattr(app, "sign_in", SignInService(app.store, app.access, down, app.clock, hours=1))
+    answer = browser.get("/login/begin?next=/jobs")
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text
+    assert 'name="token"' in answer.text
+    secret = app.access.create_token("x").secret
+    assert browser.post("/login", data={"token": secret, "next": "/jobs"}).headers["location"] == "/jobs"
 
 
-def test_without_a_provider_there_is_only_the_token(tmp_path: Path) -> None:
-    with (
-        create_lake(tmp_path / "lake") as app,
-        running_server(create_server(app)) as url,
-        httpx2.Client(base_url=url, headers=PAGE, trust_env=False) as browser,
-    ):
-        assert "/login/begin" not in browser.get("/login").text
-        for path in ("/login/begin", "/login/done?code=x&state=y"):
-            assert browser.get(path).headers["location"] == "/login"
+def test_without_a_provider_there_is_only_the_token(
+    browser: httpx2.Client, app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "sign_in", None)
+    assert "/login/begin" not in browser.get("/login").text
+    for path in ("/login/begin", "/login/done?code=x&state=y"):
+        assert browser.get(path).headers["location"] == "/login"
