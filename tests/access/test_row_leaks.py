@@ -149,6 +149,10 @@ PLACES = {
     "{ref}": "audit",
     "{plan_id}": "x",
 }
+ANSWERS = {
+    "api": ("application/json", "application/vnd.apache.arrow.stream"),
+    "pages": ("application/json", "text/html"),
+}
 READING = [route for route, needs in ROUTES.items() if route.startswith("GET") and needs.on != "public"]
 
 
@@ -163,7 +167,7 @@ def address(route: str) -> str:
 def test_no_route_that_reads_tells_of_what_is_hidden(house: House, route: str) -> None:
     client = house.client()
     for query in QUERIES.get(route, [{}]):
-        for accept in ("application/json", "text/html", "application/vnd.apache.arrow.stream"):
+        for accept in ANSWERS["api" if API in route or ICEBERG in route else "pages"]:
             answer = client.get(address(route), params=query, headers={"Accept": accept})
             asked = " ".join(map(str, query.values()))
             assert [secret for secret in leaked(answer) if secret not in asked] == [], (query, answer.text[:3000])
@@ -242,7 +246,7 @@ SQL = [
 @pytest.mark.parametrize("sql", SQL)
 def test_no_query_tells_of_what_is_hidden(house: House, sql: str) -> None:
     client = house.client()
-    for as_of in ({}, {"team.people": 1}, {"team.people": "audit"}):
+    for as_of in ({}, {"team.people": "audit"}):
         answer = client.post(f"{API}/query", json={"sql": sql, "as_of": as_of})
         assert [secret for secret in leaked(answer) if secret not in sql] == [], answer.text[:3000]
         assert answer.status_code < 500, answer.text
