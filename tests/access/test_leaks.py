@@ -196,7 +196,7 @@ def test_what_is_hidden_is_answered_like_what_is_not_there(house: House, route: 
             filled(path),
             json=filled(needs.json),
             params=filled(needs.query),
-            data=needs.form,
+            data=filled(needs.form),
             headers={"Accept": "application/json"},
         )
         body = answer.text.replace(name, "NAME").replace(table, "TABLE").replace(target, "TARGET")
