@@ -8,7 +8,7 @@ PORT ?= 8470
 PROVIDER := tests/identity_provider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast check format lock setup setup-dev browser bench-engine bench-merge bench-commits bench-catalog bench-verify clean
+.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg check format lock setup setup-dev browser bench-engine bench-merge bench-commits bench-catalog bench-verify clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test-long: setup-dev ## Run the tests that take a minute or more each
 
 test-fast: setup-dev ## Run the tests that need no server and no browser
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/spec tests/table tests/contracts tests/catalog tests/completion tests/lineage tests/access
+
+test-pyiceberg: setup-dev ## Run PyIceberg's own REST catalog tests, downloaded, against a lake (a minute)
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/pyiceberg-tests.txt
+	@$(BIN)/python -m tests.pyiceberg_rest
 
 check: setup-dev ## Format, lint, types, layers and docs
 	@$(BIN)/ruff format --check .
