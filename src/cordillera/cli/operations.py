@@ -12,7 +12,7 @@ from cordillera.cli.output import View, number, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.errors import CorruptDataError
-from cordillera.operations.audit import AUDIT_DATASET
+from cordillera.spec.audit_chain import AUDIT_DATASET
 from cordillera.spec.counting import counted
 
 event_app = typer.Typer(name="event", no_args_is_help=True, help="What happened to datasets, in order.")

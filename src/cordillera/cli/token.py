@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from cordillera.access.service import NewToken
 from cordillera.cli.command import command
 from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
 from cordillera.cli.output import View, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
-from cordillera.ports.metadata.access import Token
+
+if TYPE_CHECKING:  # they bring libraries that take long to load
+    from cordillera.access.service import NewToken
+    from cordillera.ports.metadata.access import Token
 
 app = typer.Typer(name="token", no_args_is_help=True, help="API tokens, by which a server knows who is calling.")
 _VIEW: View = {

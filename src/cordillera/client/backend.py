@@ -27,7 +27,7 @@ from cordillera.maintenance.results import (
     OrphanRemoval,
     StatisticsRefresh,
 )
-from cordillera.operations.audit import AUDIT_DATASET, AuditExport
+from cordillera.operations.audit import AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
@@ -35,7 +35,7 @@ from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyT
 from cordillera.spec.access_request import AccessRequest, ApprovalRule
 from cordillera.spec.advice import LayoutAdvice
 from cordillera.spec.as_of import AsOf
-from cordillera.spec.audit_chain import AuditVerification
+from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot, View
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task

@@ -23,10 +23,10 @@ from cordillera.client.transaction import Transaction
 from cordillera.client.view import View
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.maintenance.results import OrphanRemoval
-from cordillera.operations.audit import AUDIT_DATASET, AuditExport
+from cordillera.operations.audit import AuditExport
 from cordillera.spec import catalog as catalog_spec
 from cordillera.spec.as_of import AsOf
-from cordillera.spec.audit_chain import AuditVerification
+from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
 from cordillera.spec.subscription import Target
 from cordillera.spec.workflow import Job

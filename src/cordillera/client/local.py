@@ -24,13 +24,13 @@ from cordillera.client.views import LocalViews
 from cordillera.contracts.service import ContractInForce
 from cordillera.errors import InvalidInputError
 from cordillera.maintenance.results import Orphan
-from cordillera.operations.audit import AUDIT_DATASET, AuditExport
+from cordillera.operations.audit import AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf
-from cordillera.spec.audit_chain import AuditVerification
+from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult
 from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task

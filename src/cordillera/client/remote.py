@@ -25,13 +25,13 @@ from cordillera.client.views import RemoteViews
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
 from cordillera.errors import WaitTimeoutError
 from cordillera.maintenance.results import Orphan
-from cordillera.operations.audit import AUDIT_DATASET, AuditExport
+from cordillera.operations.audit import AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.schema_codec import schema_to_columns
 from cordillera.spec.as_of import AsOf, as_of_to_text
-from cordillera.spec.audit_chain import AuditVerification
+from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Namespace, SearchResult
 from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 from cordillera.spec.event import AuditEntry, Event, Task

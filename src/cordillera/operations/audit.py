@@ -17,13 +17,18 @@ from cordillera.catalog.writes import WriteService
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NamespaceNotFoundError
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.access import Privilege
-from cordillera.spec.audit_chain import AuditVerification, chained, head_of, parse_head, place_of, problem_of
+from cordillera.spec.audit_chain import (
+    AUDIT_DATASET,
+    AuditVerification,
+    chained,
+    head_of,
+    parse_head,
+    place_of,
+    problem_of,
+)
 from cordillera.spec.event import AuditEntry
 from cordillera.spec.merge import Operation
 from cordillera.spec.names import parse_dataset_ref
-
-AUDIT_DATASET = "system.audit"
-"""Where the audit log is exported to unless told otherwise."""
 
 _CHAINED_AT_ONCE, _READ_AT_ONCE, _EXPORTED_AT_ONCE = 500, 1_000, 20_000
 _SCHEMA = pa.schema(

@@ -18,6 +18,9 @@ _HEAD = re.compile(r"([1-9][0-9]{0,17}):([0-9a-f]{64})")
 _LATE = timedelta(hours=1)
 """How long after an entry was written it may at most be chained behind one written later."""
 
+AUDIT_DATASET = "system.audit"
+"""Where the audit log is exported to unless told otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChainLink:

@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from cordillera.api.parameters import Backend, BeforeNumber, Limit, Text
 from cordillera.codec import Page, page
 from cordillera.maintenance.results import Orphan
-from cordillera.operations.audit import AUDIT_DATASET, AuditExport
+from cordillera.operations.audit import AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.operations import LakeInfo
-from cordillera.spec.audit_chain import AuditVerification
+from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.event import AuditEntry, Event, Task
 
 router = APIRouter(tags=["operations"])
