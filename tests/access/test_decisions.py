@@ -35,6 +35,7 @@ from cordillera.spec.access_tags import Any as Either
 from cordillera.spec.catalog import Dataset, Namespace
 from cordillera.spec.names import enclosing_names
 from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace
+from tests.examples import examples
 
 PRINCIPALS = ("user:a", "user:b", "service:s", "group:g", "group:h", "role:r", "role:q")
 OWNERS = (*PRINCIPALS, "a", "b", "nobody")
@@ -316,13 +317,13 @@ def check_requests(tx: Transaction, authorizer: GrantAuthorizer, world: World, p
 
 
 @given(worlds)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sqlite_decides_by_the_rules(sqlite_store: MetadataStore, world: dict[str, Any]) -> None:
     check_world(sqlite_store, world)
 
 
 @given(worlds)
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_postgres_decides_by_the_rules(postgres_store: MetadataStore, world: dict[str, Any]) -> None:
     check_world(postgres_store, world)
 

@@ -38,10 +38,12 @@ def signed(
     return ReceivedRequest(method, parts.path, parts.query, tuple({"host": parts.netloc, **sent}.items()))
 
 
-def check(request: ReceivedRequest, body: bytes = b"", *, secret: str = SECRET, late: float = 0.0) -> None:
+def check(
+    request: ReceivedRequest, body: bytes = b"", *, secret: str = SECRET, at: datetime | None = None, late: float = 0.0
+) -> None:
     header = request.header("authorization")
     assert header is not None
-    RequestSignature.parse(header).check(request, body, secret, datetime.now(UTC) + timedelta(seconds=late))
+    RequestSignature.parse(header).check(request, body, secret, (at or datetime.now(UTC)) + timedelta(seconds=late))
 
 
 def changed(request: ReceivedRequest, **headers: str | None) -> ReceivedRequest:
@@ -83,6 +85,7 @@ def test_any_region_and_service_will_do() -> None:
         check(signed(scope=scope))
 
 
+GOOD_AT = datetime.now(UTC)
 GOOD = signed(URL, b"body", "POST", content_type="application/json", x_amz_meta="a")
 
 
@@ -108,9 +111,9 @@ GOOD = signed(URL, b"body", "POST", content_type="application/json", x_amz_meta=
     ],
 )
 def test_a_request_that_was_changed_is_refused(request_: ReceivedRequest, body: bytes) -> None:
-    check(GOOD, b"body")
+    check(GOOD, b"body", at=GOOD_AT)
     with pytest.raises(AuthenticationError, match="signature"):
-        check(request_, body)
+        check(request_, body, at=GOOD_AT)
 
 
 @pytest.mark.parametrize("late", [-310, 310, 86_400, -86_400])

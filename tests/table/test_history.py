@@ -200,7 +200,8 @@ def spans(table: LooseTable) -> list[tuple[Any, ...]]:
 
 def test_the_order_of_arrival_makes_no_difference(tmp_path: Path) -> None:
     changes = [batch((1, 1, "Oslo")), batch((1, 5, "Rome")), batch((1, 8, "Kyiv")), batch((1, 12, "Lima"))]
-    for number, order in enumerate(itertools.permutations(range(5))):
+    orders = list(itertools.permutations(range(5)))
+    for number, order in enumerate(orders[:: len(orders) // examples(len(orders))]):
         table = people(tmp_path / str(number))
         for step in order:
             if step < 4:
