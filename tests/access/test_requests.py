@@ -161,11 +161,38 @@ def test_approvers_narrow_rows_and_columns(app: Application) -> None:
     assert given[Privilege.READ].narrowed
     assert not given[Privilege.WRITE].narrowed
     again = ask(app, on="sales.people", days=60)
-    for approver in (PIA, OWNER):
-        with acting(approver):
-            app.access_requests.approve(again.id)
-    with acting(ANA):  # what is prolonged stays narrowed
+    with acting(PIA):
+        app.access_requests.approve(again.id)
+    with acting(OWNER), pytest.raises(NotAllowedError, match="some rows and columns only"):
+        app.access_requests.approve(again.id)
+    with acting(ANA):  # what nobody has decided to show is not shown, nor called approved
         assert lake.dataset("sales.people").scan().to_arrow().num_rows == 1
+        assert app.access_requests.get(again.id).state is RequestState.REQUESTED
+    with acting(OWNER):
+        app.grants.revoke(ANA, Privilege.READ, people)
+        app.access_requests.approve(again.id)
+    with acting(ANA):
+        assert lake.dataset("sales.people").scan().to_arrow().num_rows == 3
+
+
+@pytest.mark.parametrize(("row_filter", "days"), [("id > 1", 5), ("id > 1", 60), ("id > 0", 5), ("id > 0", 60)])
+def test_an_approval_keeps_what_rows_are_shown_or_says_that_it_cannot(
+    app: Application, row_filter: str, days: int
+) -> None:
+    orders = parse_securable("sales.orders")
+    ends = app.clock.now() + timedelta(days=30)
+    app.grants.grant(ANA, Privilege.READ, orders, expires_at=ends, row_filter="id > 0")
+    made = ask(app, days=days)
+    with acting(OWNER):
+        if row_filter != "id > 0" and days < 30:
+            with pytest.raises(NotAllowedError, match="others than this approval"):
+                app.access_requests.approve(made.id, row_filter=row_filter)
+            row_filter = "id > 0"
+        else:
+            app.access_requests.approve(made.id, row_filter=row_filter)
+    (grant,) = [one for one in app.grants.page(principal=ANA, on=orders) if one.privilege is Privilege.READ]
+    assert grant.row_filter == row_filter
+    assert (grant.expires_at == ends) is (days < 30)
 
 
 def test_everybody_whom_the_tags_name_has_to_approve(app: Application) -> None:

@@ -23,6 +23,7 @@ class PatientProtocol(H11Protocol):
 
     _deadline: asyncio.TimerHandle | None = None
 
+    # uvicorn's class narrows asyncio's parameter to the transports that it is given, and so does this one.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, and expect a request."""
         super().connection_made(transport)

@@ -48,11 +48,6 @@ class WorkSuite(LakeSuite):
     """Targets and subscriptions, jobs and runs, lineage, and what the lake keeps about itself."""
 
     @pytest.fixture
-    def work(self) -> Callable[[], object]:
-        """Return what does all background work that is due."""
-        raise NotImplementedError("Override the fixture 'work' in the subclass.")
-
-    @pytest.fixture
     def target(self, backend: LakeBackend, tmp_path: Path) -> str:
         """Return a target: a DuckDB file."""
         return backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name
