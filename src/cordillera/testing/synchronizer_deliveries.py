@@ -88,6 +88,11 @@ def deliver(
     )
 
 
+def whole(table: TargetTable, step: Any, rows: Any = None, **more: Any) -> Delivery:
+    """Return a delivery of everything."""
+    return deliver(table, step, rows, replacing=True, **more)
+
+
 def _cursor(at: int | tuple[int, int] | None) -> Cursor | None:
     if at is None:
         return None

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 import pytest
@@ -24,7 +24,7 @@ from cordillera.errors import (
     TargetDriftError,
     TypeMismatchError,
 )
-from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer, TargetColumn, TargetTable
+from cordillera.ports.synchronizer import Cursor, DeliveryResult, Synchronizer, TargetColumn, TargetTable
 from cordillera.testing.synchronizer_deliveries import (
     APPLIED_ALREADY,
     ORDER_ROWS,
@@ -39,27 +39,19 @@ from cordillera.testing.synchronizer_deliveries import (
     rows_of,
     spelled,
 )
+from cordillera.testing.synchronizer_table_suite import TableSuite
 
 
-def whole(table: TargetTable, step: Any, rows: Any = None, **more: Any) -> Delivery:
-    """Return a delivery of everything."""
-    return deliver(table, step, rows, replacing=True, **more)
-
-
-class ReloadingSynchronizerSuite:
+class ReloadingSynchronizerSuite(TableSuite):
     """The behaviour of the port, for targets that take whole contents. Every test needs an empty target."""
 
+    replacing = True
     streams: ClassVar[bool] = True
     """Whether the target keeps rows outside this process, so that a delivery takes bounded memory here."""
 
-    @pytest.fixture
-    def synchronizer(self) -> Iterator[Synchronizer]:
-        """Return the synchronizer to test."""
-        raise NotImplementedError("Override the fixture 'synchronizer' in the subclass.")
-
     def test_it_says_so_and_refuses_changes(self, synchronizer: Synchronizer) -> None:
         assert not synchronizer.capabilities.merges
-        synchronizer.apply(whole(ORDERS, (None, 1), ORDER_ROWS))
+        synchronizer.apply(self.delivery(ORDERS, (None, 1), ORDER_ROWS))
         with pytest.raises(NotAllowedError):
             synchronizer.apply(deliver(ORDERS, (1, 2), ORDER_ROWS[:1]))
         assert synchronizer.read_cursor(OURS) == Cursor(1, 0)
@@ -67,49 +59,27 @@ class ReloadingSynchronizerSuite:
 
     # --- deliveries -------------------------------------------------------------------------------------------------
 
-    def test_nothing_is_there_before_the_first_delivery(self, synchronizer: Synchronizer) -> None:
-        synchronizer.check()
-        assert synchronizer.read_cursor(OURS) is None
-        with pytest.raises(TargetDriftError):
-            synchronizer.read_rows(ORDERS).read_all()
-
     def test_deliveries_follow_one_another(self, synchronizer: Synchronizer) -> None:
-        assert synchronizer.apply(whole(ORDERS, (None, 5), ORDER_ROWS)) == DeliveryResult(3, 0)
+        assert synchronizer.apply(self.delivery(ORDERS, (None, 5), ORDER_ROWS)) == DeliveryResult(3, 0)
         assert synchronizer.read_cursor(OURS) == Cursor(5, 0)
         assert synchronizer.read_cursor(THEIRS) is None
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
         for number in range(5, 10):
             rows = [{"id": number, "customer": f"step {number}", "amount": None}]
-            assert synchronizer.apply(whole(ORDERS, (number, number + 1), rows)).rows_upserted == 1
+            assert synchronizer.apply(self.delivery(ORDERS, (number, number + 1), rows)).rows_upserted == 1
             assert rows_of(synchronizer, ORDERS) == spelled(rows)
-        synchronizer.apply(whole(ORDERS, (10, 11)))
+        synchronizer.apply(self.delivery(ORDERS, (10, 11)))
         assert rows_of(synchronizer, ORDERS) == []
         assert synchronizer.read_cursor(OURS) == Cursor(11, 0)
 
-    def test_rows_are_read_in_the_types_and_columns_asked_for(self, synchronizer: Synchronizer) -> None:
-        synchronizer.apply(whole(ORDERS, (None, 1), ORDER_ROWS))
-        assert synchronizer.read_rows(ORDERS).schema.equals(ORDERS.arrow_schema())
-        assert rows_of(synchronizer, ORDERS, ["customer"]) == spelled([{"customer": r["customer"]} for r in ORDER_ROWS])
-        assert synchronizer.read_rows(ORDERS, ["amount", "id"]).schema.names == ["amount", "id"]
-        with pytest.raises(TargetDriftError):
-            synchronizer.read_rows(ORDERS, ["nowhere"]).read_all()
-
-    def test_two_subscriptions_keep_a_table_each(self, synchronizer: Synchronizer) -> None:
-        copy = replace(ORDERS, name="orders_copy")
-        synchronizer.apply(whole(ORDERS, (None, 1), ORDER_ROWS[:1]))
-        synchronizer.apply(whole(copy, (None, 4), ORDER_ROWS[1:], subscription_id=THEIRS))
-        assert (synchronizer.read_cursor(OURS), synchronizer.read_cursor(THEIRS)) == (Cursor(1, 0), Cursor(4, 0))
-        assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS[:1])
-        assert rows_of(synchronizer, copy) == spelled(ORDER_ROWS[1:])
-
     def test_any_schema_follows_any_other(self, synchronizer: Synchronizer) -> None:
-        synchronizer.apply(whole(ORDERS, (None, 1), ORDER_ROWS))
+        synchronizer.apply(self.delivery(ORDERS, (None, 1), ORDER_ROWS))
         columns = (
             TargetColumn(3, "id", pa.string(), False),
             TargetColumn(1, "n", pa.struct([field(9, "x", pa.int32())])),
         )
         other, rows = TargetTable("orders", columns, ("id",)), [{"id": "a", "n": {"x": 1}}, {"id": "b", "n": None}]
-        synchronizer.apply(whole(other, (1, (1, 1)), rows))
+        synchronizer.apply(self.delivery(other, (1, (1, 1)), rows))
         assert synchronizer.read_cursor(OURS) == Cursor(1, 1)
         assert rows_of(synchronizer, other) == spelled(rows)
         with pytest.raises(TargetDriftError):
@@ -121,7 +91,7 @@ class ReloadingSynchronizerSuite:
         stale = [{"id": 1, "customer": "stale", "amount": None}]
         for step in ((None, (8, 3)), (None, (8, 3)), (None, (4, 1)), ((3, 1), (7, 3)), ((8, 2), (8, 3))):
             result = synchronizer.apply(
-                whole(ORDERS, step, ORDER_ROWS if step[0] is None and step[1] == (8, 3) else stale)
+                self.delivery(ORDERS, step, ORDER_ROWS if step[0] is None and step[1] == (8, 3) else stale)
             )
         assert result == APPLIED_ALREADY
         assert synchronizer.read_cursor(OURS) == Cursor(8, 3)
@@ -129,11 +99,11 @@ class ReloadingSynchronizerSuite:
 
     def test_delivery_from_another_cursor_is_refused(self, synchronizer: Synchronizer) -> None:
         with pytest.raises(TargetDriftError):
-            synchronizer.apply(whole(ORDERS, (1, 2), ORDER_ROWS))
+            synchronizer.apply(self.delivery(ORDERS, (1, 2), ORDER_ROWS))
         assert synchronizer.read_cursor(OURS) is None
-        synchronizer.apply(whole(ORDERS, (None, 4), ORDER_ROWS))
+        synchronizer.apply(self.delivery(ORDERS, (None, 4), ORDER_ROWS))
         with pytest.raises(TargetDriftError):
-            synchronizer.apply(whole(ORDERS, (3, 5)))
+            synchronizer.apply(self.delivery(ORDERS, (3, 5)))
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
 
     def test_a_stream_that_breaks_leaves_everything_as_it_was(self, synchronizer: Synchronizer) -> None:
@@ -144,22 +114,20 @@ class ReloadingSynchronizerSuite:
         )
         for step in ((None, 1), (1, 2)):
             with pytest.raises(StorageUnavailableError, match="lost the lake"):
-                synchronizer.apply(whole(ORDERS, step, breaking(many)))
+                synchronizer.apply(self.delivery(ORDERS, step, breaking(many)))
             if step[0] is None:
                 assert synchronizer.read_cursor(OURS) is None
-                synchronizer.apply(whole(ORDERS, step, ORDER_ROWS))
+                synchronizer.apply(self.delivery(ORDERS, step, ORDER_ROWS))
         assert synchronizer.read_cursor(OURS) == Cursor(1, 0)
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
 
-    @pytest.mark.parametrize("first", [True, False])
-    def test_concurrent_deliveries_apply_once(self, synchronizer: Synchronizer, first: bool) -> None:
-        if not first:
-            synchronizer.apply(whole(ORDERS, (None, 1)))
+    def test_concurrent_deliveries_apply_once(self, synchronizer: Synchronizer) -> None:
+        synchronizer.apply(self.delivery(ORDERS, (None, 1)))
         together = threading.Barrier(4)
 
         def run(_: int) -> DeliveryResult:
             together.wait(30)
-            return synchronizer.apply(whole(ORDERS, (None if first else 1, 2), ORDER_ROWS))
+            return synchronizer.apply(self.delivery(ORDERS, (1, 2), ORDER_ROWS))
 
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(run, range(4)))
@@ -167,54 +135,39 @@ class ReloadingSynchronizerSuite:
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
 
     def test_repairing_brings_everything_anew_under_the_same_cursor(self, synchronizer: Synchronizer) -> None:
-        synchronizer.apply(whole(ORDERS, (None, 3), ORDER_ROWS[:1]))
+        synchronizer.apply(self.delivery(ORDERS, (None, 3), ORDER_ROWS[:1]))
         for rows in (ORDER_ROWS, ORDER_ROWS[1:]):
-            assert synchronizer.apply(replace(whole(ORDERS, (3, 3), rows), repair=True)).rows_upserted == len(rows)
+            assert synchronizer.apply(replace(self.delivery(ORDERS, (3, 3), rows), repair=True)).rows_upserted == len(
+                rows
+            )
             assert rows_of(synchronizer, ORDERS) == spelled(rows)
         assert synchronizer.read_cursor(OURS) == Cursor(3, 0)
         with pytest.raises(TargetDriftError):
-            synchronizer.apply(replace(whole(ORDERS, (2, 2), ORDER_ROWS), repair=True))
+            synchronizer.apply(replace(self.delivery(ORDERS, (2, 2), ORDER_ROWS), repair=True))
 
     # --- tables that are not ours -----------------------------------------------------------------------------------
 
     def test_a_table_of_another_subscription_is_left_untouched(self, synchronizer: Synchronizer) -> None:
-        synchronizer.apply(whole(ORDERS, (None, 1), ORDER_ROWS))
+        synchronizer.apply(self.delivery(ORDERS, (None, 1), ORDER_ROWS))
         with pytest.raises(TargetDriftError):
-            synchronizer.apply(whole(ORDERS, (None, 1), subscription_id=THEIRS))
+            synchronizer.apply(self.delivery(ORDERS, (None, 1), subscription_id=THEIRS))
         assert synchronizer.read_cursor(THEIRS) is None
         with pytest.raises(TargetDriftError):
-            synchronizer.apply(whole(replace(ORDERS, name="elsewhere"), (1, 2)))
+            synchronizer.apply(self.delivery(replace(ORDERS, name="elsewhere"), (1, 2)))
         synchronizer.drop(OURS, ORDERS, keep_rows=True)
         for subscription_id in (OURS, THEIRS):
             with pytest.raises(TargetDriftError):
-                synchronizer.apply(whole(ORDERS, (None, 1), subscription_id=subscription_id))
+                synchronizer.apply(self.delivery(ORDERS, (None, 1), subscription_id=subscription_id))
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
-
-    @pytest.mark.parametrize("keep_rows", [True, False])
-    def test_drop_forgets_the_cursor_and_perhaps_the_rows(self, synchronizer: Synchronizer, keep_rows: bool) -> None:
-        synchronizer.drop(OURS, ORDERS, keep_rows=keep_rows)
-        synchronizer.apply(whole(ORDERS, (None, 1), ORDER_ROWS))
-        synchronizer.drop(THEIRS, ORDERS, keep_rows=False)
-        for _ in range(2):
-            synchronizer.drop(OURS, ORDERS, keep_rows=keep_rows)
-            assert synchronizer.read_cursor(OURS) is None
-            if keep_rows:
-                assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
-            else:
-                with pytest.raises(TargetDriftError):
-                    synchronizer.read_rows(ORDERS).read_all()
-        if not keep_rows:
-            synchronizer.apply(whole(ORDERS, (None, 2), ORDER_ROWS[:1]))
-            assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS[:1])
 
     # --- values, names, size ----------------------------------------------------------------------------------------
 
     def test_rows_that_cannot_be_are_refused(self, synchronizer: Synchronizer) -> None:
         loose = replace(ORDERS, columns=(replace(ORDERS.columns[0], nullable=True), *ORDERS.columns[1:]))
         with pytest.raises(NullKeyError):
-            synchronizer.apply(whole(loose, (None, 1), [*ORDER_ROWS, {"id": None}]))
+            synchronizer.apply(self.delivery(loose, (None, 1), [*ORDER_ROWS, {"id": None}]))
         with pytest.raises(TypeMismatchError):
-            synchronizer.apply(whole(ORDERS, (None, 1), pa.table({"id": pa.array([1], pa.int64())})))
+            synchronizer.apply(self.delivery(ORDERS, (None, 1), pa.table({"id": pa.array([1], pa.int64())})))
         assert synchronizer.read_cursor(OURS) is None
 
     def test_every_type_comes_back_exactly(self, synchronizer: Synchronizer) -> None:
@@ -224,7 +177,7 @@ class ReloadingSynchronizerSuite:
         length = max(len(column) for column in values.values())
         padded = [pa.concat_arrays([c, pa.nulls(length - len(c), c.type)]) for c in values.values()]
         rows = pa.table([pa.array(range(length), pa.int64()), *padded], schema=table.arrow_schema())
-        synchronizer.apply(whole(table, (None, 1), rows))
+        synchronizer.apply(self.delivery(table, (None, 1), rows))
         found = synchronizer.read_rows(table).read_all().sort_by("id")
         assert found.schema.equals(table.arrow_schema())
         for name in found.column_names:
@@ -233,7 +186,7 @@ class ReloadingSynchronizerSuite:
     @pytest.mark.parametrize("name", ["select", "Mixed Case", "a.b", 'quo"te', "per%cent {brace}/..", "naïve 表"])
     def test_reserved_and_odd_names(self, synchronizer: Synchronizer, name: str) -> None:
         table = TargetTable(name, (TargetColumn(1, name, pa.int64(), False, doc="It's 100%"),), (name,))
-        synchronizer.apply(whole(table, (None, 1), [{name: 1}]))
+        synchronizer.apply(self.delivery(table, (None, 1), [{name: 1}]))
         assert rows_of(synchronizer, table) == spelled([{name: 1}])
         synchronizer.drop(OURS, table, keep_rows=False)
 
@@ -249,7 +202,9 @@ class ReloadingSynchronizerSuite:
                 ids = pa.array(range(number * size, (number + 1) * size), pa.int64())
                 yield pa.record_batch([ids, pa.array([str(number) * 500] * size)], schema=table.arrow_schema())
 
-        stream = whole(table, (None, 1), lambda: pa.RecordBatchReader.from_batches(table.arrow_schema(), batches()))
+        stream = self.delivery(
+            table, (None, 1), lambda: pa.RecordBatchReader.from_batches(table.arrow_schema(), batches())
+        )
         assert synchronizer.apply(stream).rows_upserted == count * size
         seen = 0
         for batch in synchronizer.read_rows(table):

@@ -16,7 +16,6 @@ tell -0.0 from 0.0.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -50,24 +49,14 @@ from cordillera.testing.synchronizer_deliveries import (
     spelled,
 )
 from cordillera.testing.synchronizer_schema_suite import SchemaChangeSuite
+from cordillera.testing.synchronizer_table_suite import TableSuite
 from cordillera.testing.synchronizer_value_suite import ValueSuite
 
 
-class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
+class SynchronizerSuite(SchemaChangeSuite, ValueSuite, TableSuite):
     """The behaviour of the synchronizer port. Every test needs an empty target of its own from the fixture."""
 
-    @pytest.fixture
-    def synchronizer(self) -> Iterator[Synchronizer]:
-        """Return the synchronizer to test."""
-        raise NotImplementedError("Override the fixture 'synchronizer' in the subclass.")
-
     # --- deliveries -------------------------------------------------------------------------------------------------
-
-    def test_nothing_is_there_before_the_first_delivery(self, synchronizer: Synchronizer) -> None:
-        synchronizer.check()
-        assert synchronizer.read_cursor(OURS) is None
-        with pytest.raises(TargetDriftError):
-            synchronizer.read_rows(ORDERS).read_all()
 
     def test_first_delivery_creates_the_table_with_its_rows(self, synchronizer: Synchronizer) -> None:
         result = synchronizer.apply(deliver(ORDERS, (None, 5), ORDER_ROWS))
@@ -75,14 +64,6 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
         assert synchronizer.read_cursor(OURS) == Cursor(5, 0)
         assert synchronizer.read_cursor(THEIRS) is None
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
-
-    def test_rows_are_read_in_the_types_and_columns_asked_for(self, synchronizer: Synchronizer) -> None:
-        synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
-        assert synchronizer.read_rows(ORDERS).schema.equals(ORDERS.arrow_schema())
-        assert rows_of(synchronizer, ORDERS, ["customer"]) == spelled([{"customer": r["customer"]} for r in ORDER_ROWS])
-        assert synchronizer.read_rows(ORDERS, ["amount", "id"]).schema.names == ["amount", "id"]
-        with pytest.raises(TargetDriftError):
-            synchronizer.read_rows(ORDERS, ["nowhere"]).read_all()
 
     def test_upserts_insert_and_replace_and_deletes_remove(self, synchronizer: Synchronizer) -> None:
         synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
@@ -127,14 +108,6 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
 
         with pytest.raises(MissingKeyError):
             synchronizer.apply(deliver(log, (2, 3), [], deletes))
-
-    def test_two_subscriptions_keep_a_table_each(self, synchronizer: Synchronizer) -> None:
-        copy = replace(ORDERS, name="orders_copy")
-        synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS[:1]))
-        synchronizer.apply(deliver(copy, (None, 4), ORDER_ROWS[1:], subscription_id=THEIRS))
-        assert (synchronizer.read_cursor(OURS), synchronizer.read_cursor(THEIRS)) == (Cursor(1, 0), Cursor(4, 0))
-        assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS[:1])
-        assert rows_of(synchronizer, copy) == spelled(ORDER_ROWS[1:])
 
     # --- exactly once -----------------------------------------------------------------------------------------------
 
@@ -211,18 +184,6 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
         assert sorted(result.already_applied for result in results) == [False, True, True, True]
         assert rows_of(synchronizer, ORDERS) == spelled([ORDER_ROWS[1], *rows])
 
-    def test_concurrent_first_deliveries_apply_once(self, synchronizer: Synchronizer) -> None:
-        together = threading.Barrier(4)
-
-        def run(_: int) -> DeliveryResult:
-            together.wait(30)
-            return synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
-
-        with ThreadPoolExecutor(4) as pool:
-            results = list(pool.map(run, range(4)))
-        assert sorted(result.already_applied for result in results) == [False, True, True, True]
-        assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
-
     def test_repairing_puts_right_the_rows_it_brings_and_nothing_else(self, synchronizer: Synchronizer) -> None:
         synchronizer.apply(deliver(ORDERS, (None, (3, 1)), ORDER_ROWS))
         right = {"id": 2, "customer": "right", "amount": None}
@@ -259,20 +220,3 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite):
         with pytest.raises(TargetDriftError):
             synchronizer.apply(deliver(replace(ORDERS, name="elsewhere"), (1, 2), []))
         assert synchronizer.read_cursor(OURS) == Cursor(1, 0)
-
-    @pytest.mark.parametrize("keep_rows", [True, False])
-    def test_drop_forgets_the_cursor_and_perhaps_the_rows(self, synchronizer: Synchronizer, keep_rows: bool) -> None:
-        synchronizer.drop(OURS, ORDERS, keep_rows=keep_rows)
-        synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
-        synchronizer.drop(THEIRS, ORDERS, keep_rows=False)
-        for _ in range(2):
-            synchronizer.drop(OURS, ORDERS, keep_rows=keep_rows)
-            assert synchronizer.read_cursor(OURS) is None
-            if keep_rows:
-                assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
-            else:
-                with pytest.raises(TargetDriftError):
-                    synchronizer.read_rows(ORDERS).read_all()
-        if not keep_rows:
-            synchronizer.apply(deliver(ORDERS, (None, 2), ORDER_ROWS[:1]))
-            assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS[:1])

@@ -19,8 +19,7 @@ from cordillera.adapters.storage.local import LocalStorage
 from cordillera.adapters.synchronizers.file_formats import FORMATS
 from cordillera.adapters.synchronizers.files import FilesSynchronizer
 from cordillera.ports.synchronizer import Cursor
-from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, reader_of, rows_of, spelled
-from cordillera.testing.synchronizer_reload_suite import whole
+from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, reader_of, rows_of, spelled, whole
 
 NEVER = 1000
 

@@ -16,8 +16,8 @@ from cordillera.adapters.synchronizers.file_formats import FORMATS
 from cordillera.adapters.synchronizers.files import FilesSynchronizer
 from cordillera.errors import InvalidConfigurationError, InvalidNameError, TargetDriftError, TypeMismatchError
 from cordillera.ports.synchronizer import Synchronizer, TargetColumn, TargetTable
-from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, rows_of, spelled
-from cordillera.testing.synchronizer_reload_suite import ReloadingSynchronizerSuite, whole
+from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, rows_of, spelled, whole
+from cordillera.testing.synchronizer_reload_suite import ReloadingSynchronizerSuite
 
 
 class TestFilesOnThisMachine(ReloadingSynchronizerSuite):
