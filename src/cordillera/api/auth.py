@@ -130,9 +130,7 @@ def caller_of(request: Request) -> Caller:
         AuthenticationError: If it carries no token, or one that is not valid.
         RateLimitedError: If too many were not.
     """
-    caller = _identify(request, request.app.state.access_rules)
-    request.state.principal = caller.principal
-    return caller
+    return _identify(request, request.app.state.access_rules)
 
 
 def signature_of(request: Request) -> RequestSignature | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import AbstractContextManager
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -25,6 +26,7 @@ from cordillera.api.auth import (
 )
 from cordillera.api.connections import sent, within
 from cordillera.api.errors import AnswerBrokenOff, BodyRefused, answer_to, internal_error, too_large
+from cordillera.api.iceberg_rest.direct import Direct, direct
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.arrow_stream import ARROW_STREAM
 from cordillera.codec import API_PREFIX
@@ -75,8 +77,8 @@ class RequestMiddleware:
                 await internal_error(Request(scope))(scope, receive, answer)
 
     async def _admit(self, request: Request, send: _Answer) -> None:
-        scope, most_bytes = request.scope, self._most_bytes_of(request)
-        receive = within(request.receive, most_bytes)
+        scope, most_bytes, began = request.scope, self._most_bytes_of(request), time.monotonic()
+        receive, answer = within(request.receive, most_bytes), None
         try:
             check_origin(request, self._rules)
             _check_announced(request, most_bytes)
@@ -84,20 +86,24 @@ class RequestMiddleware:
                 caller = _NOBODY
             elif (signature := signature_of(request)) is not None:
                 caller, receive = await self._signer(request, signature, receive)
+            elif (at_once := direct(request)) is not None:
+                body = b""
+                if scope["method"] == "POST":
+                    body = await Request(scope, receive).body()
+                    receive = _again(body, receive)
+                caller, answer = await run_in_threadpool(self._answered, request, at_once, body)
             else:
-                caller = await run_in_threadpool(caller_of, request)
-            if caller is not _NOBODY:
-                self._rules.requests.check(caller.principal)
-                check_reads(request, caller)
+                caller = await run_in_threadpool(self._recognised, request)
         except BodyRefused as refused:
             await _refusal(request, refused.error)(scope, receive, send)
             return
         except CordilleraError as error:
             await _refusal(request, error)(scope, receive, send)
             return
-        with acting(caller.principal, operator=caller.operator, read_only=caller.read_only):
-            began = time.monotonic()
-            await self._app(scope, receive, send)
+        with _acting(caller):
+            if isinstance(answer, CordilleraError):
+                answer = await request.app.exception_handlers[CordilleraError](request, answer)
+            await (answer or self._app)(scope, receive, send)
             _log.info(
                 "request",
                 method=scope["method"],
@@ -106,14 +112,33 @@ class RequestMiddleware:
                 seconds=round(time.monotonic() - began, 4),
             )
 
+    def _recognised(self, request: Request) -> Caller:
+        """Return who makes a request that he may make."""
+        return self._let_in(request, caller_of(request))
+
+    def _let_in(self, request: Request, caller: Caller) -> Caller:
+        self._rules.requests.check(caller.principal)
+        check_reads(request, caller)
+        return caller
+
+    def _answered(
+        self, request: Request, at_once: Direct, body: bytes
+    ) -> tuple[Caller, Response | CordilleraError | None]:
+        """Return who makes a request, and the answer or why there is none, both found in one turn of a thread."""
+        caller = self._recognised(request)
+        with _acting(caller):
+            try:
+                return caller, at_once(request.app.state.lake, body)
+            except CordilleraError as error:
+                return caller, error
+
     async def _signer(self, request: Request, signature: RequestSignature, receive: Receive) -> tuple[Caller, Receive]:
         """Return who has signed a request, and what gives its body once more: the signature covers it."""
         rules: AccessRules = request.app.state.access_rules
         signer = await run_in_threadpool(rules.signer, request, signature)  # strangers' bodies are not read
         body = await Request(request.scope, receive).body()
         caller = await run_in_threadpool(rules.authenticate_signed, request, signature, body, signer)
-        request.state.principal = caller.principal
-        return caller, _again(body, receive)
+        return self._let_in(request, caller), _again(body, receive)
 
     def _most_bytes_of(self, request: Request) -> int:
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
@@ -143,6 +168,10 @@ class _Answer:
             if not self._cacheable:
                 headers.setdefault("Cache-Control", "no-store")
         await sent(self._send, message)
+
+
+def _acting(caller: Caller) -> AbstractContextManager[object]:
+    return acting(caller.principal, operator=caller.operator, read_only=caller.read_only)
 
 
 def trace_id_of(scope: Scope) -> str:

@@ -29,6 +29,11 @@ def _delegation(
         str, Header(alias="X-Iceberg-Access-Delegation", description="Ways to the files that a client knows.")
     ] = "",
 ) -> frozenset[str]:
+    return delegation_of(mechanisms)
+
+
+def delegation_of(mechanisms: str) -> frozenset[str]:
+    """Return those of the ways to a table's files that a client names which there are here."""
     return frozenset(one.strip() for one in mechanisms.split(",")) & {_VENDED, _SIGNED}
 
 

@@ -37,7 +37,8 @@ from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec.access import Privilege
 
 router = APIRouter(tags=["iceberg"])
-_Shown = Literal["all", "refs"]
+Shown = Literal["all", "refs"]
+"""The snapshots that a loaded table tells of."""
 
 
 class NewTable(BaseModel):
@@ -134,7 +135,7 @@ def load_table(
     namespace: NamespaceName,
     table: TableName,
     delegation: Delegation,
-    snapshots: Annotated[_Shown, Query(description="Which snapshots to tell of.")] = "all",
+    snapshots: Annotated[Shown, Query(description="Which snapshots to tell of.")] = "all",
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
     """A table's metadata."""
@@ -234,7 +235,7 @@ def _read(kind: Any, plain: dict[str, Any] | None, what: str) -> Any:
 
 
 def _loaded(
-    lake: Application, found: ResolvedDataset, snapshots: _Shown = "all", *, delegation: frozenset[str] = frozenset()
+    lake: Application, found: ResolvedDataset, snapshots: Shown = "all", *, delegation: frozenset[str] = frozenset()
 ) -> Response:
     if snapshots == "refs":
         metadata = lake.tables.load(found.version)
