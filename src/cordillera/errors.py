@@ -25,7 +25,7 @@
         │   └── AccessRequestNotFoundError
         ├── AlreadyExistsError
         ├── NotAllowedError
-        │   ├── LifecycleError, NotEmptyError, IncompatibleSchemaError
+        │   ├── LifecycleError, NotEmptyError, IncompatibleSchemaError, BreakingChangeError
         ├── ContractViolationError
         ├── AuthenticationError
         ├── AccessDeniedError
@@ -327,6 +327,10 @@ class WriteConflictError(NotAllowedError):
 
 class NotEmptyError(NotAllowedError):
     """The object still contains others."""
+
+
+class BreakingChangeError(NotAllowedError):
+    """A change takes back what consumers were promised."""
 
 
 class IncompatibleSchemaError(NotAllowedError):

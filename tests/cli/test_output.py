@@ -33,6 +33,8 @@ SHOWN = {
     "contract show": "contract show sales.orders",
     "contract draft": "contract draft sales.orders",
     "contract check": "contract check CONTRACT",
+    "contract diff": "contract diff sales.orders OTHER_CONTRACT",
+    "contract history": "contract history sales.orders",
     "completion list": "completion list sales.orders",
     "completion show": "completion show sales.orders 2026-01-30",
     "completion wait": "completion wait sales.orders 2026-01-30",
@@ -74,11 +76,14 @@ def run_shown(furniture: Furniture, cli: Cli, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("CORDILLERA_LAKE", str(furniture.folder))
     contract = tmp_path / "contract.yaml"
     contract.write_text(cli("contract", "draft", "sales.orders").out)
+    other = tmp_path / "other.yaml"
+    other.write_text(contract.read_text() + "tenant: another\n")
     values = {
         "SUBSCRIPTION": furniture.subscription,
         "RUN": furniture.run,
         "REQUEST": furniture.request,
         "CONTRACT": str(contract),
+        "OTHER_CONTRACT": str(other),
         "PRISTINE": str(furniture.files / "pristine"),
     }
 

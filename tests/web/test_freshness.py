@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from cordillera.client.backend import ContractDetails
+from cordillera.client.contract_backend import ContractDetails
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.contract import Availability, Period, PeriodUnit, ServiceLevel
 from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus

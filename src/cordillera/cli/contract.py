@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cordillera.cli.command import Place, command
-from cordillera.cli.options import DatasetName, read_text
-from cordillera.cli.output import Part, View, show, show_outcome, show_text
+from cordillera.cli.options import DEFAULT_LIMIT, DatasetName, Everything, Limit, read_text
+from cordillera.cli.output import Part, View, show, show_list, show_outcome, show_text
+from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, warn
+from cordillera.errors import BreakingChangeError
 from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
-    from cordillera.client.backend import ContractDetails
+    from cordillera.client.contract_backend import ContractDetails, ContractRevision
 
 app = typer.Typer(
     name="contract", no_args_is_help=True, help="What a dataset promises: an ODCS document, enforced on every write."
 )
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="The ODCS document, YAML or JSON; - for stdin.")]
+_Side = Annotated[str, typer.Argument(help="An ODCS document (- for stdin), or a dataset, for its contract in force.")]
 _VIEW: View = {
     "dataset": "dataset",
     "revision": "revision",
@@ -41,6 +44,20 @@ _CHECKED: View = {
 }
 _COLUMNS: View = {"column": "name", "type": "logical_type", "required": "required", "description": "description"}
 _RULES: View = {"rule": "name", "severity": "severity", "description": "description"}
+_CHANGES: View = {
+    "compatibility": "compatibility",
+    "breaks": "breaks",
+    "element": "element",
+    "change": "message",
+    "why": "why",
+}
+_REVISIONS: View = {
+    "revision": "revision",
+    "document_version": "document_version",
+    "put_by": "put_by",
+    "put_at": "put_at",
+    "changes": lambda revision: [change.message for change in revision.changes],
+}
 _UNENFORCED: View = {"path": "path", "reason": "reason"}
 
 
@@ -90,3 +107,37 @@ def check(file: _File) -> None:
     parts.append(Part("Not enforced", contract.unenforced, _UNENFORCED))
     announce(f"The contract is valid: {counted(len(contract.columns), 'column')}, {counted(len(rules), 'rule')}.")
     show(contract, _CHECKED, parts)
+
+
+@command(app, "diff", example="cordillera contract diff sales.orders orders.odcs.yaml")
+def diff(old: _Side, new: _Side) -> None:
+    """Tell what differs between two contracts, and whom it breaks; the exit code is 4 where it breaks consumers."""
+    from cordillera.spec.contract import contract_changes
+
+    changes = contract_changes(_document(old), _document(new))
+    show_list(changes, _CHANGES, none="The contracts promise the same.")
+    if breaking := sum(change.breaks_consumers for change in changes):
+        raise BreakingChangeError(
+            f"{counted(breaking, 'change takes', 'changes take')} back what consumers of {old} were promised.",
+            hint="Keep the promise, or make a new dataset version for the change.",
+        )
+
+
+def _document(side: str) -> str:
+    """Return the document a side of a comparison means: a file where there is one, else a dataset's."""
+    if side == "-" or Path(side).exists() or "/" in side:
+        return read_text(Path(side))
+    with open_lake() as lake:
+        return lake.backend.contract(side).text
+
+
+@command(app, "history", example="cordillera contract history sales.orders")
+def history(name: DatasetName, limit: Limit = DEFAULT_LIMIT, everything: Everything = False) -> None:
+    """List the contracts a dataset has had, newest first, each with what it changed."""
+    with open_lake() as lake:
+
+        def fetch(before: int | None, size: int) -> list[ContractRevision]:
+            return lake.backend.contract_revisions(name, before, size)
+
+        found = paged(fetch, None, lambda revision: revision.revision, limit=limit, everything=everything)
+        show_list(found, _REVISIONS, none=f"{name} has no contract.")

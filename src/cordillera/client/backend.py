@@ -7,7 +7,7 @@ The command line, the web pages and the HTTP API are written against it too, so 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 from uuid import UUID
@@ -18,6 +18,7 @@ from cordillera.access.service import NewToken, SigningKey
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.catalog.requests import DatasetWrite
+from cordillera.client.contract_backend import ContractBackend
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
@@ -87,33 +88,6 @@ class ViewDetails:
 
 
 @dataclass(frozen=True, slots=True)
-class ContractDetails:
-    """A contract in force: the ODCS document, and what is noteworthy about it.
-
-    Attributes:
-        revision: Counts the documents put for the dataset version.
-        document_version: The version its authors gave it.
-        text: The document, byte for byte.
-        problems: Where the dataset has more than the contract describes.
-        unenforced: What the document states and Cordillera does not check, with the reason.
-    """
-
-    dataset: str
-    revision: int
-    document_version: str
-    status: str
-    owner: str
-    text: str
-    put_by: str
-    put_at: str
-    rules: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    unenforced: tuple[str, ...] = ()
-    service_level: Mapping[str, str] = field(default_factory=dict)
-    support: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class RunCount:
     """How many runs a job has in a state."""
 
@@ -122,7 +96,7 @@ class RunCount:
     count: int
 
 
-class LakeBackend(Protocol):
+class LakeBackend(ContractBackend, Protocol):
     """A lake. Names are ``namespace.dataset``, or ``namespace.dataset_v2`` for one dataset version.
 
     Every method may raise ``CordilleraError`` of the kind that fits; lists are pages, continued behind their last item.
@@ -301,11 +275,6 @@ class LakeBackend(Protocol):
     def rollback(self, name: str, to: int | date | str) -> CommitResult: ...
     def cherry_pick(self, name: str, sequence_number: int, *, branch: str = MAIN_BRANCH) -> CommitResult: ...
     def upgrade(self, name: str, format_version: int = 3) -> CommitResult: ...
-
-    # --- contracts
-    def put_contract(self, name: str, text: str) -> ContractDetails: ...
-    def contract(self, name: str) -> ContractDetails: ...
-    def draft_contract(self, name: str) -> str: ...
 
     # --- completions
     def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> Completion: ...

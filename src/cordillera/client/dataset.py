@@ -10,7 +10,8 @@ from uuid import UUID
 import pyarrow as pa
 
 from cordillera.catalog.commits import CommitResult
-from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
+from cordillera.client.backend import DatasetDetails, LakeBackend
+from cordillera.client.contracts import DatasetContracts
 from cordillera.client.dataset_branches import DatasetBranches
 from cordillera.client.dataset_maintenance import DatasetMaintenance
 from cordillera.client.dataset_rows import DatasetRows
@@ -22,7 +23,7 @@ from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import Subscription, SubscriptionStatus
 
 
-class Dataset(DatasetRows, DatasetBranches, DatasetMaintenance):
+class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance):
     """A dataset of a lake, by name. Nothing is fetched until something is asked.
 
     Args:
@@ -93,15 +94,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetMaintenance):
         """Delete the dataset; ``Lake.restore_dataset`` brings it back until its retention passes."""
         self._backend.delete_dataset(self.name)
 
-    # --- contract, completions, subscriptions, lineage -----------------------------------------------------------
-
-    def put_contract(self, text: str) -> ContractDetails:
-        """Put an ODCS document in force."""
-        return self._backend.put_contract(self.name, text)
-
-    def contract(self) -> ContractDetails:
-        """Return the contract in force."""
-        return self._backend.contract(self.name)
+    # --- completions, subscriptions, lineage ---------------------------------------------------------------------
 
     def complete(self, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
         """Declare a partition complete as of the current snapshot; again restates it."""

@@ -14,14 +14,14 @@ from cordillera.app import Application
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.access import LocalAccess
 from cordillera.client.access_requests import LocalAccessRequests
-from cordillera.client.backend import ContractDetails, DatasetDetails
+from cordillera.client.backend import DatasetDetails
 from cordillera.client.branches import LocalBranches
+from cordillera.client.contracts import LocalContracts
 from cordillera.client.evolution import LocalEvolution
 from cordillera.client.local_maintenance import LocalMaintenance
 from cordillera.client.local_rows import LocalRows
 from cordillera.client.local_work import LocalWork
 from cordillera.client.views import LocalViews
-from cordillera.contracts.service import ContractInForce
 from cordillera.errors import InvalidInputError
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.audit import AuditExport
@@ -40,7 +40,15 @@ _MOST_ORPHANS = 1000
 
 
 class LocalBackend(
-    LocalAccess, LocalAccessRequests, LocalRows, LocalBranches, LocalEvolution, LocalMaintenance, LocalViews, LocalWork
+    LocalAccess,
+    LocalAccessRequests,
+    LocalRows,
+    LocalBranches,
+    LocalContracts,
+    LocalEvolution,
+    LocalMaintenance,
+    LocalViews,
+    LocalWork,
 ):
     """Implements ``LakeBackend`` on the services of an application.
 
@@ -190,20 +198,6 @@ class LocalBackend(
         """Bring a deleted dataset back."""
         return self.app.deletion.restore(name)
 
-    # --- contracts -----------------------------------------------------------------------------------------------
-
-    def put_contract(self, name: str, text: str) -> ContractDetails:
-        """Put a contract in force."""
-        return _contract_details(name, self.app.contracts.put(self.app.catalog.dataset(name, Privilege.ALTER), text))
-
-    def contract(self, name: str) -> ContractDetails:
-        """Return the contract in force."""
-        return _contract_details(name, self.app.contracts.get(self.app.catalog.dataset(name, Privilege.DISCOVER)))
-
-    def draft_contract(self, name: str) -> str:
-        """Return an ODCS document to begin a contract from."""
-        return self.app.contracts.draft(self.app.catalog.dataset(name, Privilege.DISCOVER))
-
     # --- completions ---------------------------------------------------------------------------------------------
 
     def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
@@ -271,36 +265,3 @@ class LocalBackend(
     def signing_key(self, token_id: UUID) -> SigningKey:
         """Return what requests are signed with in an API token's name."""
         return self.app.access.signing_key(token_id)
-
-
-def _contract_details(name: str, found: ContractInForce) -> ContractDetails:
-    document, contract = found.document, found.contract
-    level = contract.service_level
-    promises = {
-        "frequency": level.frequency,
-        "availability": level.availability,
-        "latency": level.latency,
-        "retention": level.retention,
-        "end": level.end,
-    }
-    return ContractDetails(
-        dataset=name,
-        revision=document.revision,
-        document_version=contract.document_version,
-        status=contract.status,
-        owner=contract.owner,
-        text=document.text,
-        put_by=document.put_by,
-        put_at=document.put_at.isoformat(),
-        rules=tuple(
-            f"{name} ({severity})"
-            for name, severity in [
-                *((rule.name, rule.severity) for rule in contract.row_rules),
-                *((rule.name, rule.severity) for rule in contract.aggregate_rules),
-            ]
-        ),
-        problems=tuple(problem.message for problem in found.problems),
-        unenforced=tuple(f"{item.path}: {item.reason}" for item in contract.unenforced),
-        service_level={key: str(value) for key, value in promises.items() if value is not None},
-        support=tuple(f"{channel.channel} {channel.url}".strip() for channel in contract.support),
-    )

@@ -14,9 +14,10 @@ from cordillera.access.service import NewToken, SigningKey
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client.access import RemoteAccess
 from cordillera.client.access_requests import RemoteAccessRequests
-from cordillera.client.backend import ContractDetails, DatasetDetails
+from cordillera.client.backend import DatasetDetails
 from cordillera.client.branches import RemoteBranches
 from cordillera.client.connection import Connection, path, segment_text
+from cordillera.client.contracts import RemoteContracts
 from cordillera.client.evolution import RemoteEvolution
 from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.client.remote_rows import RemoteRows
@@ -43,6 +44,7 @@ class RemoteBackend(
     RemoteAccessRequests,
     RemoteRows,
     RemoteBranches,
+    RemoteContracts,
     RemoteEvolution,
     RemoteMaintenance,
     RemoteViews,
@@ -203,22 +205,6 @@ class RemoteBackend(
     def restore_dataset(self, name: str) -> Dataset:
         """Bring a deleted dataset back."""
         return self._server.post(Dataset, path("datasets", name) + "/restore")
-
-    # --- contracts -----------------------------------------------------------------------------------------------
-
-    def put_contract(self, name: str, text: str) -> ContractDetails:
-        """Put a contract in force."""
-        address = path("datasets", name) + "/contract"
-        answer = self._server.request("PUT", address, content=text.encode(), media_type="application/yaml")
-        return decode(ContractDetails, answer)
-
-    def contract(self, name: str) -> ContractDetails:
-        """Return the contract in force."""
-        return self._server.get(ContractDetails, path("datasets", name) + "/contract")
-
-    def draft_contract(self, name: str) -> str:
-        """Return an ODCS document to begin a contract from."""
-        return self._server.request("GET", path("datasets", name) + "/contract/draft").decode()
 
     # --- completions ---------------------------------------------------------------------------------------------
 

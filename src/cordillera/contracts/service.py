@@ -29,7 +29,17 @@ from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.catalog import Dataset, DatasetVersion
-from cordillera.spec.contract import Contract, Problem, Scope, Severity, parse_contract, schema_problems, to_document
+from cordillera.spec.contract import (
+    Contract,
+    ContractChange,
+    Problem,
+    Scope,
+    Severity,
+    contract_changes,
+    parse_contract,
+    schema_problems,
+    to_document,
+)
 from cordillera.spec.merge import Operation
 from cordillera.spec.refs import ancestors
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
@@ -46,6 +56,15 @@ class ContractInForce:
     document: ContractDocument
     contract: Contract
     problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A document that was put, what it says, and what it changed."""
+
+    document: ContractDocument
+    contract: Contract
+    changes: tuple[ContractChange, ...]
 
 
 class ContractService:
@@ -121,10 +140,24 @@ class ContractService:
         schema = to_arrow_schema(self._tables.load(target.version).schema)
         return ContractInForce(document, contract, tuple(schema_problems(contract, schema, target.version.key)))
 
-    def history(self, target: ResolvedDataset) -> list[ContractDocument]:
-        """Return every revision, newest first."""
+    def diff(self, target: ResolvedDataset, text: str) -> list[ContractChange]:
+        """Return what a document would change about the contract in force, breaking changes first.
+
+        Raises:
+            ContractNotFoundError: If none is in force.
+            InvalidContractError: If the document is malformed.
+        """
+        return contract_changes(self.get(target).document.text, text)
+
+    def revisions(self, target: ResolvedDataset, before: int | None = None, limit: int = 100) -> list[Revision]:
+        """Return a page of the documents that were put, newest first, each with what it changed."""
         with self._store.read() as tx:
-            return tx.contracts.page(target.version.id)
+            found = tx.contracts.page(target.version.id, before, limit + 1)
+        earlier = [*(one.text for one in found[1:]), None]
+        return [
+            Revision(one, self._parsed(one.text), tuple(contract_changes(was, one.text)) if was else ())
+            for one, was in zip(found[:limit], earlier, strict=False)
+        ]
 
     def draft(self, target: ResolvedDataset) -> str:
         """Return an ODCS document that describes a dataset as it is, to begin a contract from."""

@@ -36,6 +36,7 @@ from cordillera.errors import (
     UnknownOperationError,
     WaitTimeoutError,
 )
+from cordillera.spec.contract import Party
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
 
@@ -246,6 +247,36 @@ class RowsSuite(LakeSuite):
             backend.write(dataset, pa.table({"id": [1], "note": pa.array([None], pa.string())}).to_reader(), "append")
         assert backend.snapshots(dataset) == []
         backend.write(dataset, orders(1, note="x"), "append")
+
+    def test_what_a_document_would_change_is_told(self, backend: LakeBackend, dataset: str) -> None:
+        draft = backend.draft_contract(dataset)
+        with pytest.raises(ContractNotFoundError):
+            backend.diff_contract(dataset, draft)
+        assert backend.contract_revisions(dataset) == []
+        backend.put_contract(dataset, draft)
+        assert backend.diff_contract(dataset, draft) == []
+        required = draft.replace("name: note", "name: note\n    required: true", 1)
+        [stricter] = backend.diff_contract(dataset, required)
+        assert (stricter.element, stricter.breaks) == ("columns.note:required", (Party.PUBLISHERS,))
+        with pytest.raises(InvalidContractError):
+            backend.diff_contract(dataset, "kind: DataContract")
+
+    def test_the_revisions_of_a_contract_are_kept_with_what_they_changed(
+        self, backend: LakeBackend, dataset: str
+    ) -> None:
+        draft = backend.draft_contract(dataset)
+        required = draft.replace("name: note", "name: note\n    required: true", 1)
+        for text in (draft, required, draft):
+            backend.put_contract(dataset, text)
+        found = backend.contract_revisions(dataset)
+        assert [one.revision for one in found] == [3, 2, 1]
+        assert [[change.breaks for change in one.changes] for one in found] == [
+            [(Party.CONSUMERS,)],
+            [(Party.PUBLISHERS,)],
+            [],
+        ]
+        assert backend.contract_revisions(dataset, limit=1) == found[:1]
+        assert backend.contract_revisions(dataset, 3, limit=1) == found[1:2]
 
     @pytest.mark.parametrize("text", ["", "{", "kind: DataContract", "- a list", "\x00"])
     def test_a_malformed_contract_is_refused(self, backend: LakeBackend, dataset: str, text: str) -> None:

@@ -389,6 +389,8 @@ class CatalogSuite:
                 tx.contracts.insert(documents[1])
             assert tx.contracts.current(version.id) == documents[1]
             assert tx.contracts.page(version.id) == documents[::-1]
+            assert tx.contracts.page(version.id, limit=1) == documents[1:]
+            assert tx.contracts.page(version.id, 2) == documents[:1]
 
     def test_every_revision_of_a_completion_is_kept(self, store: MetadataStore) -> None:
         _, version = stored_dataset(store)

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from starlette.datastructures import QueryParams
 
-from cordillera.client.backend import ContractDetails, DatasetDetails, LakeBackend
+from cordillera.client.backend import DatasetDetails, LakeBackend
+from cordillera.client.contract_backend import ContractDetails
 from cordillera.context import current
 from cordillera.errors import AccessDeniedError, ContractNotFoundError, NotFoundError
 from cordillera.spec.access import Privilege, whole_principal
@@ -30,7 +31,7 @@ from cordillera.web.preview import preview_of
 
 _PREVIEW_ROWS, _COMPLETIONS, _SUBSCRIPTIONS, _ACTIVITIES = 50, 100, 100, 25
 _MOST_EXPANDED, _IMPACT_DEPTH, _MOST_AFFECTED = 10, 10, 50
-_REQUESTS = 10
+_REQUESTS, _REVISIONS = 10, 10
 
 _T = TypeVar("_T")
 _parsed = lru_cache(maxsize=200)(parse_contract)
@@ -138,6 +139,13 @@ def _contract(visit: Visit) -> dict[str, Any]:
         "latency": visit.promised.latency and str(visit.promised.latency),
         "retention": visit.promised.retention and str(visit.promised.retention),
         "rules": views.rule_rows(visit.parsed) if visit.parsed else (),
+        "revisions": slice_of(
+            lambda limit: visit.lake.contract_revisions(
+                visit.name, number_or_none(visit.query.get("before", "")), limit
+            ),
+            lambda revision: revision.revision,
+            _REVISIONS,
+        ),
     }
 
 

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
-from zoneinfo import ZoneInfo
 
 from cordillera.spec.completion import Completion, CompletionUnit
-from cordillera.spec.contract import Availability, Period, PeriodUnit, ServiceLevel
+from cordillera.spec.contract import ServiceLevel
 
 STRIP_LENGTH = 30
 _BACKFILLED_AFTER = timedelta(days=30)
 _LABEL_FORMATS = {CompletionUnit.HOUR: "%Y-%m-%dT%H", CompletionUnit.DAY: "%Y-%m-%d", CompletionUnit.MONTH: "%Y-%m"}
-_SECONDS = {PeriodUnit.SECOND: 1, PeriodUnit.MINUTE: 60, PeriodUnit.HOUR: 3600, PeriodUnit.DAY: 86400}
-_DAYS = {PeriodUnit.WEEK: 7, PeriodUnit.MONTH: 31, PeriodUnit.YEAR: 366}
 
 
 class FreshnessState(StrEnum):
@@ -155,13 +152,13 @@ def _due_after(
 ) -> tuple[str, datetime, timedelta] | None:
     """Return the partition expected after the newest one, when it is due, and after how long late becomes breached."""
     if unit is CompletionUnit.WHOLE and promised.frequency is not None:
-        length = _length(promised.frequency)
+        length = promised.frequency.longest
         return newest.partition, newest.declared_at + length, length
     if unit not in _LABEL_FORMATS:
         return None
     begin = _start(newest.partition)
     step = _next(unit, begin) - begin
-    if promised.frequency is not None and (every := _length(promised.frequency)) > step:
+    if promised.frequency is not None and (every := promised.frequency.longest) > step:
         step, begin = every, _begin(unit, begin + every)
     else:
         begin = _next(unit, begin)
@@ -175,10 +172,9 @@ def _due_at(unit: CompletionUnit, promised: ServiceLevel, label: str) -> datetim
     end = _next(unit, _start(label))
     if (available := promised.availability) is not None:
         last_day = (end - timedelta(microseconds=1)).date()
-        day = last_day + timedelta(days=available.days_after)
-        return datetime.combine(day, available.at, _zone(available)).astimezone(UTC)
+        return available.due(last_day)
     if promised.frequency is not None:
-        return _moment(end, UTC) + _length(promised.frequency)
+        return _moment(end, UTC) + promised.frequency.longest
     return None
 
 
@@ -210,7 +206,7 @@ def _local_end(promised: ServiceLevel) -> datetime:
 
 
 def _promised_zone(promised: ServiceLevel) -> tzinfo:
-    return _zone(promised.availability) if promised.availability else UTC
+    return promised.availability.zone if promised.availability else UTC
 
 
 def _ending_with(unit: CompletionUnit, last: datetime) -> list[datetime]:
@@ -238,21 +234,6 @@ def _next(unit: CompletionUnit, start: datetime) -> datetime:
 
 def _label(unit: CompletionUnit, moment: datetime) -> str:
     return moment.strftime(_LABEL_FORMATS[unit])
-
-
-def _length(period: Period) -> timedelta:
-    """Return a period as a duration; months and years at their longest, so that nobody is called late too early."""
-    if period.unit in _DAYS:
-        return timedelta(days=period.amount * _DAYS[period.unit])
-    return timedelta(seconds=period.amount * _SECONDS[period.unit])
-
-
-def _zone(available: Availability) -> tzinfo:
-    if available.timezone[:1] in {"+", "-"}:
-        offset = time.fromisoformat(f"00:00{available.timezone}").tzinfo
-        assert offset is not None, "the contract was read with this offset"
-        return offset
-    return ZoneInfo(available.timezone)
 
 
 def _moment(local: datetime, zone: tzinfo) -> datetime:

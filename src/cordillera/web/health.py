@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cordillera.client.backend import ContractDetails
+from cordillera.client.contract_backend import ContractDetails
 from cordillera.spec.counting import counted
 from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
 from cordillera.web.formatting import duration, relative

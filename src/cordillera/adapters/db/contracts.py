@@ -30,7 +30,9 @@ class SqlContractRows:
         """Return the contract in force."""
         return _CURRENT(self._session, version_id)
 
-    def page(self, version_id: UUID) -> list[ContractDocument]:
-        """Return all revisions, newest first."""
-        mine = contracts.c.dataset_version_id == version_id
-        return CONTRACT.all(self._session, CONTRACT.select().where(mine).order_by(contracts.c.revision.desc()))
+    def page(self, version_id: UUID, before: int | None = None, limit: int = 100) -> list[ContractDocument]:
+        """Return a page of the revisions, newest first."""
+        mine = CONTRACT.select().where(contracts.c.dataset_version_id == version_id)
+        if before is not None:
+            mine = mine.where(contracts.c.revision < before)
+        return CONTRACT.all(self._session, mine.order_by(contracts.c.revision.desc()).limit(limit))

@@ -28,5 +28,5 @@ class ContractRows(Protocol):
     def current(self, version_id: UUID) -> ContractDocument | None:
         """Return the contract in force."""
 
-    def page(self, version_id: UUID) -> list[ContractDocument]:
-        """Return all revisions, newest first."""
+    def page(self, version_id: UUID, before: int | None = None, limit: int = 100) -> list[ContractDocument]:
+        """Return a page of the revisions, newest first, from behind revision ``before``."""

@@ -5,9 +5,11 @@ schema_problems     contract against a dataset's schema and key
 to_arrow_schema     the schema of a dataset made from a contract; key_of, partition_columns_of
 count_sql           one pass over the rows for all row rules; examples_sql, values_sql
 row_violation       what is said about a broken rule; aggregate_violation, describe_violations
+contract_changes    what differs between two documents, and whom it breaks
 to_document         a document to begin from, for a dataset without one
 """
 
+from cordillera.spec.contract.changes import Compatibility, ContractChange, Party
 from cordillera.spec.contract.check import (
     MAX_EXAMPLES,
     Violation,
@@ -19,6 +21,7 @@ from cordillera.spec.contract.check import (
     values_sql,
 )
 from cordillera.spec.contract.compare import Problem, ProblemKind, schema_problems
+from cordillera.spec.contract.diff import contract_changes
 from cordillera.spec.contract.generate import to_document
 from cordillera.spec.contract.model import (
     AggregateRule,
@@ -48,7 +51,10 @@ __all__ = [
     "Availability",
     "Column",
     "Comparison",
+    "Compatibility",
     "Contract",
+    "ContractChange",
+    "Party",
     "Period",
     "PeriodUnit",
     "Problem",
@@ -63,6 +69,7 @@ __all__ = [
     "Unenforced",
     "Violation",
     "aggregate_violation",
+    "contract_changes",
     "count_sql",
     "describe_violations",
     "examples_sql",

@@ -132,6 +132,12 @@ class Node:
             raise self.problem(f"{self._kind()} stands where a single value is expected.")
         return self.value
 
+    def plain(self) -> Any:
+        """Return the value with all that is inside it, without places."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        return [node.plain() for node in self.value] if isinstance(self.value, list) else self.value
+
     def check_keys(self, known: Collection[str]) -> None:
         """Refuse keys that are not ``known``: a mistyped key would be a promise nobody keeps."""
         for key, node in self.entries().items():

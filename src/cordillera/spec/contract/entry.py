@@ -49,6 +49,20 @@ class Subject:
         return ".".join(quote(part) for part in self.target.label.split(".")) if self.target else None
 
 
+def severity_of(node: Node) -> Severity:
+    """Return the severity of an entry; one that states none is an error: a contract is there to be kept."""
+    stated = node.get("severity")
+    if stated is None:
+        return Severity.ERROR
+    try:
+        return _SEVERITIES[stated.text().lower()]
+    except KeyError:
+        raise stated.problem(
+            f"the severity {stated.text()[:40]!r} has no meaning here.",
+            "Use error (the write is refused), or warning or info (it is reported).",
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A quality entry with its subject; builds the rule once its type knows what to check."""
@@ -57,17 +71,8 @@ class Entry:
     subject: Subject
 
     def severity(self) -> Severity:
-        """Return the entry's severity; an entry that states none is an error: a contract is there to be kept."""
-        stated = self.node.get("severity")
-        if stated is None:
-            return Severity.ERROR
-        try:
-            return _SEVERITIES[stated.text().lower()]
-        except KeyError:
-            raise stated.problem(
-                f"the severity {stated.text()[:40]!r} has no meaning here.",
-                "Use error (the write is refused), or warning or info (it is reported).",
-            ) from None
+        """Return the entry's severity."""
+        return severity_of(self.node)
 
     def scope(self) -> Scope | None:
         """Return the scope the entry asks for in the custom property ``scope``, or None."""

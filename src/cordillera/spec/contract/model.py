@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 Bound = int | float | date | datetime | time
 """A limit on values: a number, or a date, timestamp or time in the column's own type."""
@@ -45,6 +46,17 @@ class PeriodUnit(StrEnum):
     YEAR = "year"
 
 
+_LONGEST = {
+    PeriodUnit.SECOND: timedelta(seconds=1),
+    PeriodUnit.MINUTE: timedelta(minutes=1),
+    PeriodUnit.HOUR: timedelta(hours=1),
+    PeriodUnit.DAY: timedelta(days=1),
+    PeriodUnit.WEEK: timedelta(days=7),
+    PeriodUnit.MONTH: timedelta(days=31),
+    PeriodUnit.YEAR: timedelta(days=366),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """A length of time: ``amount`` times ``unit``. Months and years are calendar units, so this is not a duration."""
@@ -55,6 +67,11 @@ class Period:
     def __str__(self) -> str:
         return f"{self.amount:g} {self.unit}{'' if self.amount == 1 else 's'}"
 
+    @property
+    def longest(self) -> timedelta:
+        """It as a duration; months and years at their longest, so that nobody is called late too early."""
+        return self.amount * _LONGEST[self.unit]
+
 
 @dataclass(frozen=True, slots=True)
 class Availability:
@@ -63,6 +80,17 @@ class Availability:
     at: time
     timezone: str
     days_after: int = 1
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone: one by name, or an offset such as ``-08:00``."""
+        offset = time.fromisoformat(f"00:00{self.timezone}").tzinfo if self.timezone[:1] in {"+", "-"} else None
+        return offset or ZoneInfo(self.timezone)
+
+    def due(self, last_day: date) -> datetime:
+        """Return when a partition whose last day is ``last_day`` has to be complete, in UTC."""
+        day = last_day + timedelta(days=self.days_after)
+        return datetime.combine(day, self.at, self.zone).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,16 @@ _KEYS = {
 }
 
 
+DOCUMENTING = frozenset(_COMMON) - {"type", "severity", "unit", "customProperties"}
+"""Keys of an entry that say nothing about what is checked."""
+
+
+def acts(node: Node) -> bool:
+    """Tell whether an entry is checked here."""
+    kind = _kind(node)
+    return kind != "text" and (kind != "custom" or node.required_text("engine").lower() == ENGINE)
+
+
 def add_quality(book: RuleBook, entries: Sequence[Node], subject: Subject) -> None:
     """Compile quality entries and add their rules.
 

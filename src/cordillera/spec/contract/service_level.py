@@ -58,7 +58,7 @@ def read_service_level(book: RuleBook, nodes: Sequence[Node], object_name: str) 
     for node in nodes:
         node.check_keys(_KEYS)
         stated = node.required_text("property")
-        name = _PROPERTIES.get(stated.lower())
+        name = promise_of(node)
         if not _concerns(node, object_name):
             continue
         if name is None:
@@ -68,6 +68,11 @@ def read_service_level(book: RuleBook, nodes: Sequence[Node], object_name: str) 
         else:
             found[name] = _READERS.get(name, _period)(node)
     return ServiceLevel(**found)  # type: ignore[arg-type]  # the names above are its attributes, with values of their types
+
+
+def promise_of(node: Node) -> str | None:
+    """Return which promise an entry states, by its name in ``ServiceLevel``; None if nothing acts on it."""
+    return _PROPERTIES.get(node.required_text("property").lower())
 
 
 def _concerns(node: Node, object_name: str) -> bool:
