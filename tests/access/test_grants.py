@@ -15,6 +15,7 @@ from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import AccessDeniedError
 from cordillera.spec.access import Grant, Privilege, parse_securable
+from tests.conftest import MovableClock
 
 OWNER, DELEGATE, ANA, BOB = "user:owner", "user:delegate", "user:ana", "user:bob"
 ORDERS = parse_securable("sales.orders")
@@ -46,6 +47,22 @@ def test_who_may_grant_on_gives_what_he_has(app: Application) -> None:
     with acting(ANA), pytest.raises(AccessDeniedError):
         app.grants.grant(BOB, Privilege.READ, ORDERS)
     assert {one.privilege for one in of(app, ANA)} == {Privilege.READ, Privilege.DISCOVER}
+
+
+def test_what_somebody_may_no_longer_discover_keeps_its_name(tmp_path: Path, clock: MovableClock) -> None:
+    with create_lake(tmp_path / "lake", clock=clock) as app:
+        lake = Lake(LocalBackend(app))
+        lake.create_namespace("sales", owner=OWNER)
+        orders = lake.create_dataset("sales.orders", pa.schema([("id", pa.int64())]))
+        app.grants.grant(ANA, Privilege.READ, ORDERS, expires_at=clock.now() + timedelta(days=1))
+        orders = orders.rename("sales.purchases")
+        with acting(ANA):
+            assert [one.on for one in of(app, ANA)] == ["dataset:sales.purchases"]
+        clock.advance(days=2)
+        orders.rename("sales.layoffs")
+        with acting(ANA):
+            assert [one.on for one in of(app, ANA)] == ["dataset:sales.orders"]
+        assert [one.on for one in of(app, ANA)] == ["dataset:sales.layoffs"]
 
 
 def test_who_may_grant_on_does_not_end_what_others_gave(app: Application) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -59,6 +60,7 @@ class House:
 
     def __init__(self, app: Application, folder: Path) -> None:
         self.app, self.lake = app, Lake(LocalBackend(app))
+        self.run = self.subscription = UUID(int=0)
         self.server = create_server(app)
         lake = self.lake
         lake.create_namespace("team", owner=OWNER)
@@ -82,7 +84,19 @@ class House:
         lake.grant(NARROW, "write", "target:sink")
         self.app.view_definitions.define("team.shape", "SELECT * EXCLUDE (pay) FROM team.people")
         lake.grant(NARROW, "read", "view:team.shape")
+        lake.create_dataset("team.numbers", {"id": pa.int64(), "number": pa.int64(), "day": pa.string()}, key=["id"])
+        for owner, name in ((NARROW, "team.narrow"), (OWNER, "team.owned")):
+            lake.backend.create_job(
+                name, "SELECT id, CAST(note AS BIGINT) AS number, 'all' AS day FROM team.people",
+                output="team.numbers", output_condition="day = $partition", owner=owner,
+            )  # fmt: skip
+            lake.backend.run_job(name, "all")
+        self.subscription = lake.backend.subscribe(people.name, "sink", consumer=NARROW).id
         Worker(app).run_until_idle()
+        self.run = lake.backend.runs(job="team.narrow")[0].id
+        with app.store.write() as tx:
+            told = f"The row {person(2, 'zzland', 'zznote')} was not taken."
+            tx.subscriptions.note_error(self.subscription, told, app.clock.now(), error_code="target_drift")
 
     def client(self) -> TestClient:
         token = self.app.access.create_token(f"t {self.app.clock.new_id()}", principal=NARROW)
@@ -156,9 +170,11 @@ ANSWERS = {
 READING = [route for route, needs in ROUTES.items() if route.startswith("GET") and needs.on != "public"]
 
 
-def address(route: str) -> str:
+def address(route: str, house: House) -> str:
     path = route.split(" ")[1]
-    for placeholder, value in PLACES.items():
+    job = dict.fromkeys(("jobs/{name}", "jobs/{name:qualified}"), "jobs/team.narrow")
+    found = {"{run_id}": str(house.run), "{subscription_id}": str(house.subscription), **job}
+    for placeholder, value in {**found, **PLACES}.items():
         path = path.replace(placeholder, value)
     return path
 
@@ -168,10 +184,28 @@ def test_no_route_that_reads_tells_of_what_is_hidden(house: House, route: str) -
     client = house.client()
     for query in QUERIES.get(route, [{}]):
         for accept in ANSWERS["api" if API in route or ICEBERG in route else "pages"]:
-            answer = client.get(address(route), params=query, headers={"Accept": accept})
+            answer = client.get(address(route, house), params=query, headers={"Accept": accept})
             asked = " ".join(map(str, query.values()))
             assert [secret for secret in leaked(answer) if secret not in asked] == [], (query, answer.text[:3000])
             assert answer.status_code < 500, answer.text
+
+
+def test_errors_that_others_ran_into_are_told_by_kind(house: House) -> None:
+    with acting(NARROW):
+        runs = house.lake.backend.runs()
+        assert {run.job for run in runs} == {"team.narrow"}
+        found = [runs[0].error, house.lake.backend.run(runs[0].id).error]
+        subscriptions = [one.subscription for one in house.lake.backend.subscriptions()]
+        found += [
+            one.last_error for one in (*subscriptions, house.lake.backend.subscription(house.subscription).subscription)
+        ]
+    assert [one.startswith("It failed (") for one in found] == [True] * 4
+    assert "(invalid sql)" in found[0]
+    assert "(target drift)" in found[2]
+    assert "may read all of team.people" in found[2]
+    with acting(OWNER):
+        assert "zznote" in house.lake.backend.run(house.run).error
+        assert "zzland" in house.lake.backend.subscription(house.subscription).subscription.last_error
 
 
 ASKED: list[tuple[str, dict[str, Any]]] = [

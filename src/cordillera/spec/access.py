@@ -181,7 +181,8 @@ class Grant:
     """A privilege that somebody was given.
 
     Attributes:
-        kind, securable_id, securable_name: The object, as it is called now; the lake has no name.
+        kind, securable_id, securable_name: The object, as it is called now; to somebody who can no longer discover it,
+            as it was called when it was granted. The lake has no name.
         tag_expression: Of the datasets inside the object, those it is about; empty for the object as a whole.
         grant_option: Whether the holder may grant it on.
         expires_at: When it ends; None for never.

@@ -89,6 +89,7 @@ class Subscription:
         cursor_schema_id: Schema under which it was delivered.
         delivered_at: When the last delivery was made.
         last_error: In plain words; empty while all is well.
+        error_code: The kind of that error, as the classes of errors are named; empty while all is well.
         on_behalf_of: The principal who has to be allowed to read the dataset whenever something is delivered; empty
             where the lake's operator asked for it.
         verify_every_seconds: How often the target is compared with the lake, besides after deliveries of everything;
@@ -123,6 +124,7 @@ class Subscription:
     verified_at: datetime | None = None
     verified_sequence: int | None = None
     drift: str = ""
+    error_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class Run:
 
     Attributes:
         input_revisions: Input dataset → revision of the completion that started it.
+        error: In plain words; empty while all is well.
+        error_code: The kind of the error, as the classes of errors are named; empty while all is well.
         output_sequence: The snapshot it committed, if it succeeded and changed something.
     """
 
@@ -73,6 +75,7 @@ class Run:
     started_at: datetime | None
     finished_at: datetime | None
     trace_id: str
+    error_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

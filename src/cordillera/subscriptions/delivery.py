@@ -52,12 +52,13 @@ class DeliveryService:
                 return self._bring_up(followed, synchronizer)
         except TerminalError as error:
             with fenced_write(self._store, self._clock.now()) as tx:
-                tx.subscriptions.set_state(subscription_id, SubscriptionState.FAILED, str(error), self._clock.now())
+                now, code = self._clock.now(), error.code
+                tx.subscriptions.set_state(subscription_id, SubscriptionState.FAILED, str(error), now, error_code=code)
             raise
         except TransientError as error:
             # Not with a lease that was lost, for instance: then it is another worker's to tell.
             with suppress(CordilleraError), fenced_write(self._store, self._clock.now()) as tx:
-                tx.subscriptions.note_error(subscription_id, str(error), self._clock.now())
+                tx.subscriptions.note_error(subscription_id, str(error), self._clock.now(), error_code=error.code)
             raise
 
     def withdraw(self, subscription_id: UUID, *, keep_rows: bool) -> None:

@@ -33,6 +33,7 @@ from cordillera.spec.subscription import (
     check_verification_interval,
 )
 from cordillera.spec.texts import check_texts
+from cordillera.spec.told_errors import told_error
 from cordillera.subscriptions.handlers import WITHDRAW, enqueue_delivery, enqueue_verification
 
 SynchronizerFactory = Callable[[str, Mapping[str, str]], Synchronizer]
@@ -198,7 +199,7 @@ class SubscriptionService:
     def subscription(self, subscription_id: UUID) -> Subscription:
         """Return a subscription by id, or raise ``SubscriptionNotFoundError``."""
         with self._store.read() as tx:
-            return self._existing(tx, subscription_id)
+            return _Told(tx, self._lookup).of(self._existing(tx, subscription_id))
 
     def subscriptions(
         self,
@@ -220,12 +221,13 @@ class SubscriptionService:
             found = tx.subscriptions.page(
                 dataset_id=dataset_id, target=target, state=wanted, after=after, limit=limit, viewer=viewer
             )
-            return [_status(tx, subscription) for subscription in found]
+            told = _Told(tx, self._lookup)
+            return [_status(tx, told.of(subscription)) for subscription in found]
 
     def status(self, subscription_id: UUID) -> SubscriptionStatus:
         """Return a subscription with its distance from the dataset."""
         with self._store.read() as tx:
-            return _status(tx, self._existing(tx, subscription_id))
+            return _status(tx, _Told(tx, self._lookup).of(self._existing(tx, subscription_id)))
 
     def pause(self, subscription_id: UUID) -> Subscription:
         """Stop deliveries; the cursor stays where it is."""
@@ -283,7 +285,7 @@ class SubscriptionService:
             if every_seconds is not None:
                 enqueue_verification(tx, changed, self._clock, every_seconds)
             self._changed(tx, changed, "schedule_verification")
-        return changed
+            return _Told(tx, self._lookup).of(changed)
 
     def check_repairable(self, subscription_id: UUID) -> None:
         """Make sure that whoever acts may have rows delivered again.
@@ -338,7 +340,7 @@ class SubscriptionService:
             found = self._existing(tx, subscription_id)
             check_transition(found, wanted)
             tx.subscriptions.set_state(subscription_id, wanted, "", self._clock.now())
-            changed = replace(found, state=wanted, last_error="")
+            changed = replace(found, state=wanted, last_error="", error_code="")
             enqueue_delivery(tx, changed, self._clock)
             self._changed(tx, changed, action)
         return changed
@@ -364,6 +366,28 @@ class SubscriptionService:
         trail.event(Topic.SUBSCRIPTION_CHANGED, subscription.dataset, subscription.dataset_version_id, payload)
         details = {"dataset": subscription.dataset, "target": subscription.target, "state": subscription.state}
         trail.audit(f"subscription.{action}", "subscription", str(subscription.id), details)
+
+
+class _Told:
+    """Subscriptions as whoever acts may be told of them: errors that can quote rows only if he may read them all."""
+
+    def __init__(self, tx: Transaction, lookup: Lookup) -> None:
+        self._tx, self._lookup = tx, lookup
+        self._whole: dict[UUID, bool] = {}
+
+    def of(self, subscription: Subscription) -> Subscription:
+        """Return a subscription with what may be told of its last error."""
+        if not subscription.last_error:
+            return subscription
+        whole = self._reads_all(subscription.dataset_id)
+        told = told_error(subscription.last_error, subscription.error_code, reads_all=whole, what=subscription.dataset)
+        return replace(subscription, last_error=told)
+
+    def _reads_all(self, dataset_id: UUID) -> bool:
+        if dataset_id not in self._whole:
+            dataset = self._tx.datasets.get_by_id(dataset_id)
+            self._whole[dataset_id] = self._lookup.reads_all(self._tx, dataset)
+        return self._whole[dataset_id]
 
 
 def _status(tx: Transaction, subscription: Subscription) -> SubscriptionStatus:

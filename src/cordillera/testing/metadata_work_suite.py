@@ -143,9 +143,9 @@ class WorkSuite:
         wish = subscription(*orders)
         with store.write() as tx:
             tx.subscriptions.insert(wish)
-            tx.subscriptions.set_state(wish.id, SubscriptionState.FAILED, "Disk full", later(1))
+            tx.subscriptions.set_state(wish.id, SubscriptionState.FAILED, "Disk full", later(1), error_code="full")
             assert tx.subscriptions.get(wish.id) == replace(
-                wish, state=SubscriptionState.FAILED, last_error="Disk full"
+                wish, state=SubscriptionState.FAILED, last_error="Disk full", error_code="full"
             )
             tx.subscriptions.advance(wish.id, sequence_number=3, schema_id=1, rows=10, now=later(2))
             reached = replace(
@@ -157,8 +157,8 @@ class WorkSuite:
                 delivered_at=later(2),
             )
             assert tx.subscriptions.get(wish.id) == reached
-            tx.subscriptions.note_error(wish.id, "Unreachable", later(2))
-            assert tx.subscriptions.get(wish.id) == replace(reached, last_error="Unreachable")
+            tx.subscriptions.note_error(wish.id, "Unreachable", later(2), error_code="gone")
+            assert tx.subscriptions.get(wish.id) == replace(reached, last_error="Unreachable", error_code="gone")
             tx.subscriptions.note_error(wish.id, "", later(2))
             assert tx.subscriptions.shown(wish.id) == ""
             tx.subscriptions.advance(wish.id, sequence_number=2, schema_id=0, rows=99, now=later(3), shown="older")

@@ -64,10 +64,11 @@ class RunService:
                 run = self._compute(job, run, moments)
         except TransientError as error:
             if not isinstance(error, LeaseLostError):
-                self._note(replace(run, error=str(error)))
+                self._note(replace(run, error=str(error), error_code=error.code))
             raise
         except TerminalError as error:
-            return self._finish(replace(run, state=RunState.FAILED, error=str(error)), job)
+            failed = replace(run, state=RunState.FAILED, error=str(error), error_code=error.code)
+            return self._finish(failed, job)
         return self._finish(run, job)
 
     def _begin(self, job_name: str, partition: str) -> tuple[Job, Run, dict[str, AsOf]] | None:
@@ -85,7 +86,12 @@ class RunService:
             if missing:
                 return None
             run = replace(
-                run, state=RunState.RUNNING, attempts=run.attempts + 1, error="", started_at=self._clock.now()
+                run,
+                state=RunState.RUNNING,
+                attempts=run.attempts + 1,
+                error="",
+                error_code="",
+                started_at=self._clock.now(),
             )
             tx.runs.update(run)
         moments: dict[str, AsOf] = {name: completion.sequence_number for name, completion in completions.items()}

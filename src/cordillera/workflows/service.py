@@ -11,7 +11,14 @@ from cordillera.catalog.queries import QueryService
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
-from cordillera.errors import InvalidInputError, InvalidSqlError, JobNotFoundError, NotAllowedError, RunNotFoundError
+from cordillera.errors import (
+    InvalidInputError,
+    InvalidSqlError,
+    JobNotFoundError,
+    NotAllowedError,
+    RunNotFoundError,
+    TerminalError,
+)
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
@@ -21,6 +28,7 @@ from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
 from cordillera.spec.query import bind_text, column_lineage, dataset_names
 from cordillera.spec.texts import check_texts
+from cordillera.spec.told_errors import told_error
 from cordillera.spec.workflow import Job, Run, RunState, Waiting
 from cordillera.workflows.handlers import input_completions, start_run
 
@@ -162,7 +170,7 @@ class WorkflowService:
             found = tx.runs.get(run_id, viewer=self._lookup.viewer(tx))
         if found is None:
             raise RunNotFoundError(f"There is no run {run_id}.", hint="List them with: cordillera run list.")
-        return found
+        return self._told([found])[0]
 
     def runs(
         self,
@@ -179,7 +187,8 @@ class WorkflowService:
             if job is not None:
                 self._existing(tx, job)
             viewer = self._lookup.viewer(tx)
-            return tx.runs.page(job=job, state=wanted, partition=partition, before=before, limit=limit, viewer=viewer)
+            found = tx.runs.page(job=job, state=wanted, partition=partition, before=before, limit=limit, viewer=viewer)
+        return self._told(found)
 
     def run_counts(self) -> dict[tuple[str, RunState], int]:
         """Return how many runs each job has in each state."""
@@ -208,6 +217,25 @@ class WorkflowService:
         if found is None:
             raise JobNotFoundError(f"There is no job {name!r}.", hint="List them with: cordillera job list.")
         return found
+
+    def _told(self, runs: Sequence[Run]) -> list[Run]:
+        """Return runs with what whoever acts may be told of their errors, which can quote rows of all that is read."""
+        failed = {run.job for run in runs if run.error}
+        whole = {name for name in failed if self._reads_all(name)}
+        what = "what the job reads and writes"
+        texts = (told_error(run.error, run.error_code, reads_all=run.job in whole, what=what) for run in runs)
+        return [replace(run, error=text) for run, text in zip(runs, texts, strict=True)]
+
+    def _reads_all(self, name: str) -> bool:
+        """Tell whether whoever acts may read every row that a job reads, by way of views too, or writes."""
+        try:
+            job = self.job(name)
+            refs = {parse_dataset_ref(dataset) for dataset in (*job.inputs, job.output)}
+            refs.update(dataset_names(self._queries.without_views(job.sql)))
+            with self._store.read() as tx:
+                return all(self._lookup.reads_all(tx, tx.datasets.get(ref.namespace, ref.name)) for ref in refs)
+        except TerminalError:
+            return False
 
     def _check(self, name: str, sql: str, inputs: Sequence[str], output: str, condition: str) -> None:
         if output in inputs:

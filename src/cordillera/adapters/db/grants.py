@@ -13,7 +13,7 @@ from cordillera.adapters.db.access_requests import forget_requested
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import datasets, grants, memberships, namespaces, policy_tags, targets, views
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import grants_seen
+from cordillera.adapters.db.visibility import grants_seen, name_seen
 from cordillera.spec.access import Grant, Membership, PolicyTag, Privilege, SecurableKind, Viewer
 from cordillera.spec.masks import Mask
 from cordillera.spec.row_access import EffectiveTags
@@ -60,9 +60,9 @@ class SqlGrantRows:
         """Add a grant, or renew the one that is there."""
         insert = self._session.insert(grants)
         how = ("row_filter", "masks", "tag_masks")
-        renewed = ("grant_option", "granted_by", "granted_at", "expires_at", "reason", *how)
+        renewed = ("grant_option", "granted_by", "granted_at", "expires_at", "reason", "granted_name", *how)
         put = insert.on_conflict_do_update(index_elements=_SAME, set_={name: insert.excluded[name] for name in renewed})
-        self._session.write(put, GRANT.values(grant))
+        self._session.write(put, {**GRANT.values(grant), "granted_name": grant.securable_name})
 
     def find(
         self, principal: str, privilege: Privilege, kind: SecurableKind, securable_id: UUID, tag_expression: str
@@ -103,7 +103,7 @@ class SqlGrantRows:
         limit: int,
     ) -> list[Grant]:
         """Return grants by id behind ``after``."""
-        query = GRANT.select().where(*grants_seen(viewer))
+        query = _named_for(viewer).where(*grants_seen(viewer))
         if principals:
             query = query.where(grants.c.principal.in_(sorted(principals)))
         if securable_ids:
@@ -196,6 +196,16 @@ class SqlPolicyTagRows:
                 more = (Mask(row.mask),) if row.mask else ()
                 masks[row.column_name] = (*masks.get(row.column_name, ()), *more)
         return EffectiveTags(tags, columns, masks)
+
+
+def _named_for(viewer: Viewer | None) -> sa.Select[Any]:
+    """Return the query for grants with the names of objects that a viewer may know: what he can no longer discover is
+    called what it was when it was granted.
+    """
+    if viewer is None:
+        return GRANT.select()
+    known = sa.func.coalesce(name_seen(viewer, grants.c.securable_id), grants.c.granted_name)
+    return sa.select(*(known if column is _NAME else column for column in GRANT.columns))
 
 
 def forget_securable(session: Session, securable_id: Any) -> None:

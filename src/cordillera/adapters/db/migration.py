@@ -40,6 +40,7 @@ REVISIONS = (
     "0020",
     "0021",
     "0029",
+    "0030",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -314,6 +314,7 @@ subscriptions = Table(
     Column("rows_delivered", BigInteger, nullable=False),
     Column("delivered_at", UtcDateTime),
     Column("last_error", Text, nullable=False),
+    Column("error_code", Text, nullable=False, server_default=sa.text("''")),
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -367,6 +368,7 @@ runs = Table(
     Column("state", Choice(RunState), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("error", Text, nullable=False),
+    Column("error_code", Text, nullable=False, server_default=sa.text("''")),
     Column("output_sequence", BigInteger),
     Column("rows_written", BigInteger, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -450,6 +452,7 @@ grants = Table(
     Column("row_filter", Text, nullable=False, server_default=sa.text("''")),
     Column("masks", Json, nullable=False, server_default="{}"),
     Column("tag_masks", Json, nullable=False, server_default="{}"),
+    Column("granted_name", Text, nullable=False, server_default=sa.text("''")),
     _index("ix_grants_same", "principal", "privilege", "kind", "securable_id", "tag_expression", unique=True),
     _index("ix_grants_object", "securable_id", "principal"),
     # What has to be known about whoever asks before it is known about what: a few grants of each.

@@ -106,12 +106,14 @@ class SqlSubscriptionRows:
             query = query.where(subscriptions.c.id > after)
         return SUBSCRIPTION.all(self._session, query.order_by(subscriptions.c.id).limit(limit))
 
-    def set_state(self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime) -> None:
-        """Change the state and the last error; one that is revoked stays so."""
+    def set_state(
+        self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime, *, error_code: str = ""
+    ) -> None:
+        """Change the state and the last error, with its kind; one that is revoked stays so."""
         changed = (
             sa.update(subscriptions)
             .where(subscriptions.c.id == subscription_id, _NOT_REVOKED)
-            .values(state=state, last_error=error, updated_at=now)
+            .values(state=state, last_error=error, error_code=error_code, updated_at=now)
         )
         self._session.write(changed)
 
@@ -120,10 +122,10 @@ class SqlSubscriptionRows:
         mine = subscriptions.c.id == subscription_id
         self._session.write(sa.update(subscriptions).where(mine).values(on_behalf_of=on_behalf_of))
 
-    def note_error(self, subscription_id: UUID, error: str, now: datetime) -> None:
+    def note_error(self, subscription_id: UUID, error: str, now: datetime, *, error_code: str = "") -> None:
         """Change the last error only."""
-        mine = subscriptions.c.id == subscription_id
-        self._session.write(sa.update(subscriptions).where(mine, _NOT_REVOKED).values(last_error=error, updated_at=now))
+        mine = sa.update(subscriptions).where(subscriptions.c.id == subscription_id, _NOT_REVOKED)
+        self._session.write(mine.values(last_error=error, error_code=error_code, updated_at=now))
 
     def shown(self, subscription_id: UUID) -> str:
         """Return what was shown of the rows that a target holds."""
@@ -155,6 +157,7 @@ class SqlSubscriptionRows:
                 delivered_at=now,
                 state=state,
                 last_error="",
+                error_code="",
                 updated_at=now,
                 shown=shown,
             )

@@ -160,6 +160,7 @@ class SqlRunRows:
                 state=run.state,
                 attempts=run.attempts,
                 error=run.error,
+                error_code=run.error_code,
                 output_sequence=run.output_sequence,
                 rows_written=run.rows_written,
                 started_at=run.started_at,

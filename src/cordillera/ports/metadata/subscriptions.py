@@ -50,13 +50,15 @@ class SubscriptionRows(Protocol):
         A viewer gets his own, and those of datasets that he administers.
         """
 
-    def set_state(self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime) -> None:
-        """Change the state and the last error."""
+    def set_state(
+        self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime, *, error_code: str = ""
+    ) -> None:
+        """Change the state and the last error, with its kind."""
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""
 
-    def note_error(self, subscription_id: UUID, error: str, now: datetime) -> None:
+    def note_error(self, subscription_id: UUID, error: str, now: datetime, *, error_code: str = "") -> None:
         """Change the last error only: why a delivery failed that will be tried again."""
 
     def shown(self, subscription_id: UUID) -> str:
