@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import time
 from decimal import Decimal
 from typing import Any
@@ -27,6 +27,7 @@ from pyiceberg.types import IcebergType
 from cordillera.errors import InvalidInputError, InvalidSchemaError, TypeMismatchError, UnknownColumnError
 from cordillera.spec.arrow_types import FieldIds, from_arrow_type, to_arrow_type
 from cordillera.spec.names import COLUMN_SET
+from cordillera.spec.narrowed import narrowed_by
 from cordillera.spec.schema_evolution import SchemaChange
 
 TypeJson = str | dict[str, Any]
@@ -218,7 +219,8 @@ def _column_from_json(values: Sequence[Any], schema: pa.Schema, name: str) -> pa
 
 
 def rows_to_json(table: pa.Table, *, truncated: bool) -> bytes:
-    """Return rows as a JSON document: ``{"rows": [{…}, …], "truncated": …}``.
+    """Return rows as a JSON document: ``{"rows": [{…}, …], "truncated": …}``, with ``"narrowed"`` if they are not all
+    there is (``cordillera.spec.narrowed``).
 
     Raises:
         InvalidInputError: If two columns have one name, so that an object could hold only one of them.
@@ -228,10 +230,12 @@ def rows_to_json(table: pa.Table, *, truncated: bool) -> bytes:
         raise InvalidInputError(
             f"The result has several columns called {', '.join(repeated)}.", hint="Give them aliases."
         )
+    narrowed = [asdict(one) for one in narrowed_by(table.schema)]
     for index, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":  # Python's datetime would lose digits
             table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
-    return orjson.dumps({"rows": table.to_pylist(), "truncated": truncated}, default=_plain_value)
+    document = {"rows": table.to_pylist(), "truncated": truncated, **({"narrowed": narrowed} if narrowed else {})}
+    return orjson.dumps(document, default=_plain_value)
 
 
 def _plain_value(value: object) -> Any:

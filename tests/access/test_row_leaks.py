@@ -25,6 +25,7 @@ from cordillera.errors import (
     UnknownColumnError,
 )
 from cordillera.server import create_server
+from cordillera.spec.narrowed import narrowed_by
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
 from cordillera.worker import Worker
 from tests.access.test_routes import API, CLAUSES, ICEBERG, ROUTES
@@ -87,7 +88,7 @@ class House:
         lake.create_dataset("team.numbers", {"id": pa.int64(), "number": pa.int64(), "day": pa.string()}, key=["id"])
         for owner, name in ((NARROW, "team.narrow"), (OWNER, "team.owned")):
             lake.backend.create_job(
-                name, "SELECT id, CAST(note AS BIGINT) AS number, 'all' AS day FROM team.people",
+                name, "SELECT id, CAST(note AS BIGINT) AS number, 'all' AS day FROM team.people WHERE region <> 'EU'",
                 output="team.numbers", output_condition="day = $partition", owner=owner,
             )  # fmt: skip
             lake.backend.run_job(name, "all")
@@ -188,6 +189,26 @@ def test_no_route_that_reads_tells_of_what_is_hidden(house: House, route: str) -
             asked = " ".join(map(str, query.values()))
             assert [secret for secret in leaked(answer) if secret not in asked] == [], (query, answer.text[:3000])
             assert answer.status_code < 500, answer.text
+
+
+def test_rows_tell_that_they_are_not_all_there_is(house: House) -> None:
+    less = {"dataset": "team.people", "filtered": True, "masked": ["email", "code", "born"], "hidden": ["pay"]}
+    words = "You see a part of team.people: a filter leaves out rows; masked: email, code, born; hidden: pay."
+    client, rows = house.client(), f"{API}/datasets/team.people/rows"
+    for answer in (
+        client.get(rows, params={"limit": 1}),
+        client.get(f"{API}/datasets/team.people/changes"),
+        client.post(f"{API}/query", json={"sql": "SELECT count(*) AS n FROM team.people"}),
+    ):
+        assert answer.json()["narrowed"] == [less]
+    stream = client.get(rows, headers={"Accept": "application/vnd.apache.arrow.stream"}).content
+    assert [one.in_words() for one in narrowed_by(pa.ipc.open_stream(stream).schema)] == [words]
+    assert client.get(rows, headers={"Accept": "text/csv"}).headers["cordillera-narrowed"] == "team.people"
+    page = client.get("/datasets/team.people", params={"tab": "preview"}, headers={"Accept": "text/html"})
+    assert words in page.text
+    with acting(OWNER):
+        assert narrowed_by(house.people.scan().to_reader().schema) == ()
+        assert narrowed_by(house.lake.sql("SELECT id FROM team.people").schema) == ()
 
 
 def test_errors_that_others_ran_into_are_told_by_kind(house: House) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from io import BytesIO
 from itertools import chain
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import anyio
 import pyarrow as pa
@@ -20,6 +21,7 @@ from cordillera.api.uploads import JSON
 from cordillera.arrow_stream import ARROW_STREAM, encoded
 from cordillera.errors import CordilleraError, InvalidInputError
 from cordillera.schema_codec import rows_to_json
+from cordillera.spec.narrowed import narrowed_by
 
 _log = structlog.get_logger(__name__)
 CSV = "text/csv"
@@ -45,6 +47,12 @@ DESCRIPTION: dict[int | str, dict[str, Any]] = {
                     "properties": {
                         "rows": {"type": "array", "items": {"type": "object"}},
                         "truncated": {"type": "boolean", "description": "Whether there are more rows than shown."},
+                        "narrowed": {
+                            "type": "array",
+                            "items": {"type": "object"},
+                            "description": "What filters and masks keep from whoever asks: by dataset, whether rows "
+                            "are left out, and which columns are masked or hidden. Not there if nothing is.",
+                        },
                     },
                 }
             },
@@ -74,7 +82,11 @@ def rows_response(accept: str, limit: int | None, read: Callable[[int | None], p
             reader = read(limit)
             return _streamed(encoded(reader.schema, reader), ARROW_STREAM)
         case "csv":
-            return _streamed(_csv(read(limit)), CSV)
+            reader = read(limit)
+            answer = _streamed(_csv(reader), CSV)
+            if narrowed := narrowed_by(reader.schema):
+                answer.headers["Cordillera-Narrowed"] = ", ".join(quote(one.dataset) for one in narrowed)
+            return answer
         case _:
             return _json(limit, read)
 
@@ -141,7 +153,7 @@ def _fits_csv(arrow_type: pa.DataType) -> bool:
     )
 
 
-def _streamed(chunks: Iterator[bytes], media_type: str) -> Response:
+def _streamed(chunks: Iterator[bytes], media_type: str) -> StreamingResponse:
     first = next(chunks)
     return StreamingResponse(_closing(chain([first], chunks), chunks), media_type=media_type)
 

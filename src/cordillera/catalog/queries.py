@@ -22,6 +22,7 @@ from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.expression import columns_used, pruning_expression
 from cordillera.spec.names import DatasetRef
+from cordillera.spec.narrowed import Narrowed, marked
 from cordillera.spec.query import Query, dataset_names, fold_constants, parse_query
 from cordillera.spec.row_access import RowView
 from cordillera.spec.view_query import expand_views
@@ -30,12 +31,14 @@ from cordillera.table.live_files import LruCache
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """A dataset that a query reads, the moment and schema it is read at, and what is shown of it if not all is."""
+    """A dataset that a query reads, the moment and schema it is read at, what is shown of it if not all is, and what
+    is not."""
 
     target: ResolvedDataset
     as_of: AsOf
     schema: Schema
     view: RowView | None
+    less: tuple[Narrowed, ...] = ()
 
     @property
     def told(self) -> Schema:
@@ -92,7 +95,7 @@ class QueryService:
             one.relation: self._read(inputs[one.ref], one.columns, condition)
             for one, condition in zip(query.inputs, filters, strict=True)
         }
-        return self._engine.query(query.sql, relations)
+        return marked(self._engine.query(query.sql, relations), [less for one in inputs.values() for less in one.less])
 
     def result_schema(self, sql: str) -> pa.Schema:
         """Return the columns of a query's result; raises as ``query`` does."""
@@ -120,7 +123,9 @@ class QueryService:
     def _input(self, target: ResolvedDataset, as_of: AsOf) -> _Input:
         schema = self._tables.schema_then(target.name, target.version, as_of)
         view = None if target.rows is None else self._tables.view(target.version, target.rows, schema)
-        return _Input(target, as_of, schema if view is None else view.schema, view)
+        if view is None:
+            return _Input(target, as_of, schema, None)
+        return _Input(target, as_of, view.schema, view, view.narrowed(target.name, schema))
 
     def _expanded(self, tx: Transaction, sql: str) -> str:
         if not any(self._views.readable(tx, ref) for ref in self._names(sql)):

@@ -18,6 +18,7 @@ from cordillera.ports.scan_observer import ScanObserver
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.narrowed import marked
 from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.refs import RefKind, commits_between, find_ref
 from cordillera.spec.row_access import RowAccess, RowView
@@ -186,7 +187,7 @@ class TableService:
             needed = tuple(dict.fromkeys((*chosen, *(row_filter.columns if row_filter else ()))))
             pruning, used = (row_filter.pruning, row_filter.columns) if row_filter else (AlwaysTrue(), ())
             shown_rows = self.candidates(name, version, needed, pruning, used, as_of, view)
-            return filtered(self.io, shown_rows, chosen, row_filter)
+            return marked(filtered(self.io, shown_rows, chosen, row_filter), view.narrowed(name, schema))
         row_filter = parse_row_filter(where, schema) if where else None
         scan = Scan(metadata, snapshot, schema, check_selection(columns, schema, name), row_filter)
         files = plan(self.io, scan)
@@ -343,7 +344,8 @@ class TableService:
         row_filter = parse_row_filter(where, visible, told) if where else None
         scan = Scan(metadata, later, schema, check_selection(columns, visible, name), row_filter)
         feed = ChangeFeed(self.io, scan, earlier, None if view is None else self.shown(name, view))
-        return feed.net() if net else feed.commit_by_commit(commits_between(metadata, earlier, later, name))
+        found = feed.net() if net else feed.commit_by_commit(commits_between(metadata, earlier, later, name))
+        return found if view is None else marked(found, view.narrowed(name, schema))
 
     def _beginning(self, name: str, version: DatasetVersion, after: AsOf) -> IcebergSnapshot | None:
         """Return the snapshot to begin from; None if the table was empty then."""

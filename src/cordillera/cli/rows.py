@@ -15,6 +15,7 @@ from cordillera.cli.output import printable, show_json_array
 from cordillera.cli.session import OutputFormat, current_session
 from cordillera.cli.terminal import announce, print_rich, progress
 from cordillera.schema_codec import rows_to_json
+from cordillera.spec.narrowed import narrowed_by
 
 ROWS_SHOWN = 20
 
@@ -27,6 +28,8 @@ def deliver_rows(rows: pa.RecordBatchReader, *, to: Path | None, limit: int | No
         to: The file, where they go into one.
         limit: Most rows; by default all, but only the first few as a table.
     """
+    for narrowed in narrowed_by(rows.schema):
+        announce(narrowed.in_words())
     if to is not None:
         with progress(f"Writing {to.name}") as advance:
             write_rows(_limited(rows, limit, advance), to)

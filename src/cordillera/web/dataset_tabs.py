@@ -20,6 +20,7 @@ from cordillera.spec.access_request import ends_soon
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
+from cordillera.spec.narrowed import narrowed_by
 from cordillera.web import dataset_views as views
 from cordillera.web.access import ask_form, askable
 from cordillera.web.freshness import Freshness, assess, completion_state, promise_in_words, strip
@@ -116,7 +117,8 @@ def _schema(visit: Visit) -> dict[str, Any]:
 
 def _preview(visit: Visit) -> dict[str, Any]:
     rows = visit.lake.scan(visit.name, limit=_PREVIEW_ROWS)
-    return {"preview": preview_of(pa.Table.from_batches(rows, rows.schema))}
+    narrowed = [one.in_words() for one in narrowed_by(rows.schema)]
+    return {"preview": preview_of(pa.Table.from_batches(rows, rows.schema)), "narrowed": narrowed}
 
 
 def _snapshots(visit: Visit) -> dict[str, Any]:
