@@ -234,7 +234,7 @@ FAILURE = {
     "contract put": Case("sales.daily {files}/contract.yaml", "does not fit sales.daily", 2),
     "contract show": Case("sales.daily", "has no contract", 3),
     "contract draft": Case("sales.nothing", "There is no dataset sales.nothing", 3),
-    "contract check": Case("{files}/rows.csv", "The contract is", 2),
+    "contract check": Case("{files}/rows.csv", "has 1 error: The contract is", 2),
     "contract diff": Case("sales.daily {files}/contract.yaml", "has no contract", 3),
     "contract history": Case("sales.nothing", "There is no dataset sales.nothing", 3),
     "completion declare": Case("sales.orders 31.1.2026", "Write it like '2013-01-31'", 2),

@@ -321,3 +321,11 @@ def test_a_broken_contract_says_which_rule(orders: Path, cli: Cli, tmp_path: Pat
     refused = cli("dataset", "write", "sales.orders", tmp_path / "bad.csv")
     assert refused.code == 5
     assert "country" in refused.err
+
+
+def test_a_contract_goes_in_and_comes_out_byte_for_byte(orders: Path, cli: Cli, tmp_path: Path) -> None:
+    text = cli("contract", "draft", "sales.orders").out.replace("\n", "\r\n").rstrip() + "\r\nacme: 1  # ☃"
+    (tmp_path / "contract.yaml").write_bytes(text.encode())
+    assert cli("contract", "put", "sales.orders", tmp_path / "contract.yaml").code == 0
+    with cordillera.open(orders) as lake:
+        assert lake.dataset("sales.orders").contract().text == text

@@ -9,11 +9,11 @@ import typer
 
 from cordillera.cli.command import Place, command
 from cordillera.cli.options import DEFAULT_LIMIT, DatasetName, Everything, Limit, read_text
-from cordillera.cli.output import Part, View, show, show_list, show_outcome, show_text
+from cordillera.cli.output import Part, View, number, show, show_list, show_outcome, show_text
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, warn
-from cordillera.errors import BreakingChangeError
+from cordillera.errors import BreakingChangeError, InvalidContractError
 from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ _REVISIONS: View = {
     "put_at": "put_at",
     "changes": lambda revision: [change.message for change in revision.changes],
 }
-_UNENFORCED: View = {"path": "path", "reason": "reason"}
+_FINDINGS: View = {"line": number("line"), "path": "path", "severity": "severity", "message": "message", "hint": "hint"}
 
 
 @command(app, "put", example="cordillera contract put sales.orders orders.odcs.yaml")
@@ -98,13 +98,20 @@ def draft(name: DatasetName) -> None:
 
 @command(app, "check", example="cordillera contract check orders.odcs.yaml", place=Place.NOWHERE)
 def check(file: _File) -> None:
-    """Read a contract without putting it in force: say what is wrong with it, or what would be enforced."""
-    from cordillera.spec.contract import parse_contract
+    """Say all that is wrong with a contract, by line, or what would be enforced; it is not put in force."""
+    from cordillera.spec.contract import Severity, lint_contract, parse_contract
 
-    contract = parse_contract(read_text(file))
+    text = read_text(file)
+    findings = lint_contract(text)
+    if findings and findings[0].severity is Severity.ERROR:
+        show_list(findings, _FINDINGS, none="")
+        raise InvalidContractError(
+            f"The contract {file} has {counted(len(findings), 'error')}: {findings[0].message}", hint=findings[0].hint
+        )
+    contract = parse_contract(text)
     rules = [*contract.row_rules, *contract.aggregate_rules]
     parts = [Part("Columns", contract.columns, _COLUMNS), Part("Rules", rules, _RULES)]
-    parts.append(Part("Not enforced", contract.unenforced, _UNENFORCED))
+    parts.append(Part("Not enforced", findings, _FINDINGS))
     announce(f"The contract is valid: {counted(len(contract.columns), 'column')}, {counted(len(rules), 'rule')}.")
     show(contract, _CHECKED, parts)
 

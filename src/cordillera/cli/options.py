@@ -95,7 +95,8 @@ def read_text(path: Path) -> str:
         InvalidInputError: If it cannot be read, or is not UTF-8.
     """
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+        # Bytes, since text would be given other line ends.
+        return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8")
     except OSError as error:
         raise InvalidInputError(f"The file {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

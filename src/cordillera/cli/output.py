@@ -85,7 +85,7 @@ def show_text(text: str, item: Any) -> None:
     if current_session().output is OutputFormat.JSON:
         print(to_json(item, indent=True))
     else:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.write(text if text.endswith("\n") or not sys.stdout.isatty() else text + "\n")
 
 
 def show_json_array(elements: Iterable[str]) -> None:

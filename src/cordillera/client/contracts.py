@@ -9,7 +9,7 @@ from cordillera.client.contract_backend import ContractDetails, ContractRevision
 from cordillera.codec import Page, decode
 from cordillera.contracts.service import ContractInForce, Revision
 from cordillera.spec.access import Privilege
-from cordillera.spec.contract import ContractChange
+from cordillera.spec.contract import ContractChange, LintFinding, lint_contract
 
 _YAML = "application/yaml"
 
@@ -30,6 +30,10 @@ class LocalContracts:
     def draft_contract(self, name: str) -> str:
         """Return an ODCS document to begin a contract from."""
         return self.app.contracts.draft(self.app.catalog.dataset(name, Privilege.DISCOVER))
+
+    def check_contract(self, text: str) -> list[LintFinding]:
+        """Return all that is wrong with a document, or what of it would not be enforced."""
+        return lint_contract(text)
 
     def diff_contract(self, name: str, text: str) -> list[ContractChange]:
         """Return what a document would change about the contract in force."""
@@ -58,6 +62,11 @@ class RemoteContracts:
     def draft_contract(self, name: str) -> str:
         """Return an ODCS document to begin a contract from."""
         return self._server.request("GET", _address(name) + "/draft").decode()
+
+    def check_contract(self, text: str) -> list[LintFinding]:
+        """Return all that is wrong with a document, or what of it would not be enforced."""
+        answer = self._server.request("POST", "/contracts/check", content=text.encode(), media_type=_YAML)
+        return decode(list[LintFinding], answer)
 
     def diff_contract(self, name: str, text: str) -> list[ContractChange]:
         """Return what a document would change about the contract in force."""

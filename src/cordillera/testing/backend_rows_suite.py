@@ -36,7 +36,7 @@ from cordillera.errors import (
     UnknownOperationError,
     WaitTimeoutError,
 )
-from cordillera.spec.contract import Party
+from cordillera.spec.contract import Party, Severity
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
 
@@ -247,6 +247,22 @@ class RowsSuite(LakeSuite):
             backend.write(dataset, pa.table({"id": [1], "note": pa.array([None], pa.string())}).to_reader(), "append")
         assert backend.snapshots(dataset) == []
         backend.write(dataset, orders(1, note="x"), "append")
+
+    def test_all_that_is_wrong_in_a_document_is_told(self, backend: LakeBackend, dataset: str) -> None:
+        draft = backend.draft_contract(dataset)
+        assert [one for one in backend.check_contract(draft) if one.severity is Severity.ERROR] == []
+        broken = draft.replace("logicalType: string", "logicalType: text").replace("id:", "ident:", 1)
+        found = backend.check_contract(broken)
+        assert len([one for one in found if one.line and one.severity is Severity.ERROR]) >= 2
+
+    @pytest.mark.parametrize("end", ["\r\n", "\n\n", "", "\t# ☃"])
+    def test_a_document_comes_back_byte_for_byte(self, backend: LakeBackend, dataset: str, end: str) -> None:
+        kept = "acmeRegion: {of:   [ours]}  # unknown to the standard"
+        text = backend.draft_contract(dataset).replace("\n", "\r\n", 3).rstrip() + f"\n{kept}{end}"
+        assert backend.put_contract(dataset, text).text == text
+        found = backend.contract(dataset)
+        assert found.text == text
+        assert any("acmeRegion" in one for one in found.unenforced)
 
     def test_what_a_document_would_change_is_told(self, backend: LakeBackend, dataset: str) -> None:
         draft = backend.draft_contract(dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -11,20 +11,32 @@ from cordillera.api.parameters import Backend, Limit, Name
 from cordillera.api.uploads import Document, body
 from cordillera.client.contract_backend import ContractDetails, ContractRevision
 from cordillera.codec import Page, page
-from cordillera.spec.contract import ContractChange
+from cordillera.spec.contract import ContractChange, LintFinding
 
 YAML = "application/yaml"
 
-router = APIRouter(prefix="/datasets/{name}/contract", tags=["contracts"])
+router = APIRouter(tags=["contracts"])
+of_dataset = APIRouter(prefix="/datasets/{name}/contract")
+_DOCUMENT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "An ODCS document.", "content": {YAML: {"schema": {"type": "string"}}}}
+}
 
 
-@router.get("", summary="Show a contract")
+@router.post(
+    "/contracts/check", summary="Check a contract", openapi_extra=body(YAML, description="An ODCS 3.1 document.")
+)
+def check_contract(backend: Backend, text: Document) -> list[LintFinding]:
+    """All that is wrong with a document, by line; where nothing is, what of it would not be enforced."""
+    return backend.check_contract(text)
+
+
+@of_dataset.get("", summary="Show a contract")
 def show_contract(backend: Backend, name: Name) -> ContractDetails:
     """The contract in force, with what is noteworthy about it."""
     return backend.contract(name)
 
 
-@router.put(
+@of_dataset.put(
     "", summary="Put a contract", openapi_extra=body(YAML, description="An ODCS 3.1 document; it is kept as it is.")
 )
 def put_contract(backend: Backend, name: Name, text: Document) -> ContractDetails:
@@ -32,18 +44,24 @@ def put_contract(backend: Backend, name: Name, text: Document) -> ContractDetail
     return backend.put_contract(name, text)
 
 
-@router.get(
+@of_dataset.get(
     "/draft",
     summary="Draft a contract",
     response_class=Response,
-    responses={200: {"description": "An ODCS document.", "content": {YAML: {"schema": {"type": "string"}}}}},
+    responses=_DOCUMENT,
 )
 def draft_contract(backend: Backend, name: Name) -> Response:
     """An ODCS document that describes the dataset as it is, to begin a contract from."""
     return Response(backend.draft_contract(name), media_type=YAML)
 
 
-@router.post(
+@of_dataset.get("/document", summary="Export a contract", response_class=Response, responses=_DOCUMENT)
+def export_contract(backend: Backend, name: Name) -> Response:
+    """The document in force, byte for byte as it was put."""
+    return Response(backend.contract(name).text.encode(), media_type=YAML)
+
+
+@of_dataset.post(
     "/diff",
     summary="Compare with the contract",
     openapi_extra=body(YAML, description="An ODCS 3.1 document, compared with the one in force."),
@@ -53,7 +71,7 @@ def diff_contract(backend: Backend, name: Name, text: Document) -> list[Contract
     return backend.diff_contract(name, text)
 
 
-@router.get("/revisions", summary="List a contract's revisions")
+@of_dataset.get("/revisions", summary="List a contract's revisions")
 def list_contract_revisions(
     backend: Backend,
     name: Name,
@@ -62,3 +80,6 @@ def list_contract_revisions(
 ) -> Page[ContractRevision]:
     """The documents that were put, newest first, each with what it changed."""
     return page(backend.contract_revisions(name, before, limit), limit, lambda revision: revision.revision)
+
+
+router.include_router(of_dataset)

@@ -5,6 +5,7 @@ schema_problems     contract against a dataset's schema and key
 to_arrow_schema     the schema of a dataset made from a contract; key_of, partition_columns_of
 count_sql           one pass over the rows for all row rules; examples_sql, values_sql
 row_violation       what is said about a broken rule; aggregate_violation, describe_violations
+lint_contract       all that is wrong in a document, with lines; or what of it is not enforced
 contract_changes    what differs between two documents, and whom it breaks
 to_document         a document to begin from, for a dataset without one
 """
@@ -23,6 +24,7 @@ from cordillera.spec.contract.check import (
 from cordillera.spec.contract.compare import Problem, ProblemKind, schema_problems
 from cordillera.spec.contract.diff import contract_changes
 from cordillera.spec.contract.generate import to_document
+from cordillera.spec.contract.lint import LintFinding, lint_contract
 from cordillera.spec.contract.model import (
     AggregateRule,
     Availability,
@@ -54,6 +56,7 @@ __all__ = [
     "Compatibility",
     "Contract",
     "ContractChange",
+    "LintFinding",
     "Party",
     "Period",
     "PeriodUnit",
@@ -74,6 +77,7 @@ __all__ = [
     "describe_violations",
     "examples_sql",
     "key_of",
+    "lint_contract",
     "parse_contract",
     "partition_columns_of",
     "row_violation",

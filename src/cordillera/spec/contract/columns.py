@@ -19,7 +19,7 @@ ELEMENT_KEYS = words(
     "id name physicalName physicalType description businessName authoritativeDefinitions tags customProperties "
     "quality logicalType relationships"
 )
-_PROPERTY_KEYS = ELEMENT_KEYS + words(
+PROPERTY_KEYS = ELEMENT_KEYS + words(
     "logicalTypeOptions primaryKey primaryKeyPosition required unique partitioned partitionKeyPosition "
     "classification encryptedName transformSourceObjects transformLogic transformDescription examples "
     "criticalDataElement items properties"
@@ -58,7 +58,7 @@ def read_columns(nodes: Sequence[Node]) -> tuple[Column, ...]:
 
 
 def _column(node: Node, *, named: bool) -> Column:
-    node.check_keys(_PROPERTY_KEYS)
+    node.unknown_keys(PROPERTY_KEYS)
     logical = _one_of(node, "logicalType", LOGICAL_TYPES)
     inner, items = node.get("properties"), node.get("items")
     if inner is not None and logical != "object":

@@ -139,15 +139,30 @@ class Node:
         return [node.plain() for node in self.value] if isinstance(self.value, list) else self.value
 
     def check_keys(self, known: Collection[str]) -> None:
-        """Refuse keys that are not ``known``: a mistyped key would be a promise nobody keeps."""
+        """Refuse keys that are not ``known``: where they could change what is promised, nobody would keep it."""
         for key, node in self.entries().items():
             if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                guess = f"Did you mean {near[0]!r}? " if near else ""
-                raise node.problem(
-                    f"{shorten(key)!r} is not a key of the standard here.",
-                    f"{guess}Keys of your own belong under customProperties.",
-                )
+                raise node._unknown(key, known)
+
+    def unknown_keys(self, known: Collection[str]) -> list[str]:
+        """Return the keys that are not ``known``: they are kept, and nothing acts on them.
+
+        Raises:
+            InvalidContractError: If one looks like a known key mistyped, which would be a promise nobody keeps.
+        """
+        unknown = [key for key in self.entries() if key not in known]
+        for key in unknown:
+            if difflib.get_close_matches(key, known, 1):
+                raise self.entries()[key]._unknown(key, known)
+        return unknown
+
+    def _unknown(self, key: str, known: Collection[str]) -> InvalidContractError:
+        near = difflib.get_close_matches(key, known, 1)
+        guess = f"Did you mean {near[0]!r}? " if near else ""
+        return self.problem(
+            f"{shorten(key)!r} is not a key of the standard here.",
+            f"{guess}Keys of your own belong under customProperties.",
+        )
 
     def _kind(self) -> str:
         match self.value:

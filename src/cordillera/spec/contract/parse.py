@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from cordillera.spec.contract.columns import ELEMENT_KEYS, number_positions, read_columns
+from cordillera.spec.contract.columns import ELEMENT_KEYS, PROPERTY_KEYS, number_positions, read_columns
 from cordillera.spec.contract.document import Node, read_document
 from cordillera.spec.contract.entry import Subject
 from cordillera.spec.contract.model import Column, Contract, SupportChannel, TeamMember
 from cordillera.spec.contract.quality import add_quality
 from cordillera.spec.contract.rules import RuleBook, Target, add_type_rules
 from cordillera.spec.contract.service_level import read_service_level
+from cordillera.spec.contract.words import words
 
 _API_VERSION = re.compile(r"v3\.(0|1)\.[0-9]+")
+_ROOT_KEYS = words(
+    "apiVersion kind id name version status tenant domain dataProduct description servers schema price support team "
+    "roles slaDefaultElement slaProperties authoritativeDefinitions customProperties contractCreatedTs tags"
+)
 _OBJECT_KEYS = (*ELEMENT_KEYS, "dataGranularityDescription", "properties")
 
 
@@ -29,11 +34,12 @@ def parse_contract(text: str | bytes, object_name: str | None = None) -> Contrac
             document is not valid, or states a rule that can never be checked as written.
     """
     root = read_document(text)
-    _check_kind(root)
-    chosen = _choose_object(root, object_name)
+    check_kind(root)
+    chosen = choose_object(root, object_name)
     book = RuleBook()
+    book.leave_out_unknown(root, _ROOT_KEYS)
     columns = _add_columns(book, chosen)
-    owner, members = _team(root)
+    owner, members = read_team(root)
     description = root.get("description")
     return Contract(
         id=root.required_text("id"),
@@ -48,7 +54,7 @@ def parse_contract(text: str | bytes, object_name: str | None = None) -> Contrac
         unenforced=tuple(book.unenforced),
         owner=owner,
         team=members,
-        support=_support(root),
+        support=read_support(root),
         description=chosen.text_at("description"),
         purpose=description.text_at("purpose") if description else "",
         usage=description.text_at("usage") if description else "",
@@ -57,7 +63,8 @@ def parse_contract(text: str | bytes, object_name: str | None = None) -> Contrac
     )
 
 
-def _check_kind(root: Node) -> None:
+def check_kind(root: Node) -> None:
+    """Refuse documents of another kind, or another version of the standard."""
     if root.required_text("kind") != "DataContract":
         raise root.entries()["kind"].problem(f"the kind is {root.text_at('kind')[:40]!r}.", "Set kind: DataContract.")
     version = root.required_text("apiVersion")
@@ -67,7 +74,8 @@ def _check_kind(root: Node) -> None:
         )
 
 
-def _choose_object(root: Node, object_name: str | None) -> Node:
+def choose_object(root: Node, object_name: str | None) -> Node:
+    """Return the schema object that is meant."""
     objects = root.list_at("schema")
     names = [node.required_text("name") for node in objects]
     if not objects:
@@ -89,7 +97,7 @@ def _choose_object(root: Node, object_name: str | None) -> Node:
 
 
 def _add_columns(book: RuleBook, chosen: Node) -> tuple[Column, ...]:
-    chosen.check_keys(_OBJECT_KEYS)
+    book.leave_out_unknown(chosen, _OBJECT_KEYS)
     nodes = chosen.list_at("properties")
     read = read_columns(nodes)
     key = number_positions(nodes, read, "primary key", lambda column: column.key_position)
@@ -112,6 +120,7 @@ def _add_columns(book: RuleBook, chosen: Node) -> tuple[Column, ...]:
 
 def _add_property_quality(book: RuleBook, node: Node, subject: Subject) -> None:
     """Add the quality rules of a property and of the properties inside it; those of array items cannot be checked."""
+    book.leave_out_unknown(node, PROPERTY_KEYS)
     add_quality(book, node.list_at("quality"), subject)
     options = node.get("logicalTypeOptions")
     if options is not None and (options.get("minProperties") or options.get("maxProperties")):
@@ -129,7 +138,7 @@ def _states_rules(node: Node) -> bool:
     return any(node.get(key) for key in ("quality", "logicalTypeOptions", "unique")) or any(map(_states_rules, inner))
 
 
-def _team(root: Node) -> tuple[str, tuple[TeamMember, ...]]:
+def read_team(root: Node) -> tuple[str, tuple[TeamMember, ...]]:
     """Return the owner and the members: the team's name, or (the form before 3.1) whoever has the role Owner."""
     team = root.get("team")
     if team is None:
@@ -146,7 +155,8 @@ def _team(root: Node) -> tuple[str, tuple[TeamMember, ...]]:
     return named or next(iter(owners), ""), members
 
 
-def _support(root: Node) -> tuple[SupportChannel, ...]:
+def read_support(root: Node) -> tuple[SupportChannel, ...]:
+    """Return where consumers find help."""
     return tuple(
         SupportChannel(
             channel=node.required_text("channel"),

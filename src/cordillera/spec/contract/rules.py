@@ -6,7 +6,7 @@ number, so it breaks every limit, whichever side the limit is on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cordillera.spec.contract.document import Node
 from cordillera.spec.contract.literals import literal
 from cordillera.spec.contract.model import (
     AggregateRule,
@@ -97,6 +98,11 @@ class RuleBook:
     def leave_out(self, path: str, reason: str) -> None:
         """Note that something in the document is not checked."""
         self.unenforced.append(Unenforced(path, reason))
+
+    def leave_out_unknown(self, node: Node, known: Collection[str]) -> None:
+        """Note the keys of a mapping that the standard does not know."""
+        for key in node.unknown_keys(known):
+            self.leave_out(node.entries()[key].path, "it is not a key of the standard here; it is kept")
 
 
 def add_type_rules(book: RuleBook, target: Target, path: str) -> None:

@@ -56,7 +56,7 @@ def read_service_level(book: RuleBook, nodes: Sequence[Node], object_name: str) 
     """
     found: dict[str, Period | Availability | date] = {}
     for node in nodes:
-        node.check_keys(_KEYS)
+        book.leave_out_unknown(node, _KEYS)
         stated = node.required_text("property")
         name = promise_of(node)
         if not _concerns(node, object_name):
