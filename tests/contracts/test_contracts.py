@@ -172,3 +172,35 @@ def test_documents_that_do_not_fit_are_refused(orders: Dataset, lake: Lake) -> N
         plain.contract()
     plain.put_contract(lake.backend.draft_contract("sales.plain"))
     assert plain.contract().revision == 1
+
+
+@pytest.mark.parametrize("severity", ["warning", "warn"])
+def test_a_warning_refuses_nothing_and_stays_with_the_snapshot(lake: Lake, orders: Dataset, severity: str) -> None:
+    orders.put_contract(CONTRACT.replace("severity: warning", f"severity: {severity}"))
+    orders.write(batch((1, 0, "AB"), (2, 0, "AB"), (3, 7, "AB")), "upsert")
+    orders.write(batch((4, 8, "AB")), "upsert")
+    second, first = (snapshot.properties for snapshot in orders.snapshots())
+    assert first == {"contract.warnings": "rarely_zero (2 rows)"}
+    assert second == {}, "rows are told of when they come, not with every write after it"
+    entries = [
+        entry.details for entry in lake.backend.audit(object_name="sales.orders") if entry.action == "dataset.commit"
+    ]
+    assert [entry.get("contract_warnings") for entry in entries] == [None, ["rarely_zero (2 rows)"]]
+
+
+def test_a_warning_about_many_rows_keeps_their_value_to_itself(orders: Dataset) -> None:
+    orders.put_contract(
+        CONTRACT.replace(
+            "mustBeLessOrEqualTo: 1000\n        severity: error", "mustBeLessOrEqualTo: 9\n        severity: warn"
+        )
+    )
+    orders.write(batch((1, 987, "AB")), "upsert")
+    assert orders.snapshots()[0].properties == {"contract.warnings": "total_small"}
+
+
+def test_what_a_published_branch_breaks_is_noted(lake: Lake, orders: Dataset) -> None:
+    orders.write(batch((1, 5, "AB")), "upsert")
+    orders.create_branch("audit")
+    orders.write(batch((2, 0, "AB")), "upsert", branch="audit")
+    assert orders.publish("audit").snapshot_committed
+    assert lake.backend.audit(object_name="sales.orders")[0].details["contract_warnings"] == ["rarely_zero (1 row)"]

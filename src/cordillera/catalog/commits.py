@@ -46,11 +46,16 @@ from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
 from cordillera.spec.commit import apply
+from cordillera.spec.contract import Violation
+from cordillera.spec.counting import counted
 from cordillera.spec.manifest import KEEPS_ROWS
 from cordillera.spec.requirements import check
 from cordillera.spec.table_metadata import TableMetadata
 
-__all__ = ["REFUSALS", "CommitRequest", "CommitResult", "CommitService"]
+__all__ = ["REFUSALS", "WARNINGS_PROPERTY", "CommitRequest", "CommitResult", "CommitService"]
+
+WARNINGS_PROPERTY = "contract.warnings"
+"""The property of a snapshot that names the rules of severity warning which it breaks."""
 
 _CHANGING = frozenset({Privilege.WRITE, Privilege.ALTER, Privilege.ADMINISTER})
 _MOST = (Privilege.WRITE, Privilege.ALTER)
@@ -139,9 +144,7 @@ class CommitService:
             self._plan(target, [request for other, request in parts if other.version.id == version_id])
             for version_id, target in sorted(by_version.items())  # always in one order: no two transactions deadlock
         ]
-        for plan in plans:
-            self._guard(plan)
-        results = self._publish_all(plans)
+        results = self._publish_all([self._guarded(plan) for plan in plans])
         for _, request in parts:
             COMMITS.labels(request.manifest.operation if request.manifest else "metadata").inc()
         return [results[target.version.id].pop(0) for target, _ in parts]
@@ -158,11 +161,13 @@ class CommitService:
             metadata = after
         return _Plan(target, MetadataFile(location, steps[0].before), tuple(steps))
 
-    def _guard(self, plan: _Plan) -> None:
-        if not plan.keeps_rows:
-            change = Change(plan.target.dataset, plan.target.version, plan.before.metadata, plan.steps[-1].after)
-            for guard in self._guards:
-                guard.check(change)
+    def _guarded(self, plan: _Plan) -> _Plan:
+        """Return a plan that no guard refuses, with what they note about it."""
+        if plan.keeps_rows:
+            return plan
+        change = Change(plan.target.dataset, plan.target.version, plan.before.metadata, plan.steps[-1].after)
+        noted = [violation for guard in self._guards for violation in guard.check(change)]
+        return plan.with_warnings(noted) if noted else plan
 
     def _publish_all(self, plans: Sequence[_Plan]) -> dict[UUID, list[_Outcome]]:
         """Write the metadata files and make them current, in one transaction."""
@@ -278,6 +283,20 @@ class _Plan:
     target: ResolvedDataset
     before: MetadataFile
     steps: tuple[_Step, ...]
+
+    def with_warnings(self, violations: Sequence[Violation]) -> _Plan:
+        """Return it with a note of broken rules, for its snapshot and the audit log.
+
+        Without examples, and without values that are computed from rows: more may see a snapshot than its rows.
+        """
+        last = self.steps[-1]
+        told = [one.rule if one.rows is None else f"{one.rule} ({counted(one.rows, 'row')})" for one in violations]
+        request = replace(
+            last.request,
+            properties={**last.request.properties, WARNINGS_PROPERTY: ", ".join(told)},
+            details={**last.request.details, "contract_warnings": told},
+        )
+        return replace(self, steps=(*self.steps[:-1], replace(last, request=request)))
 
     @property
     def keeps_rows(self) -> bool:

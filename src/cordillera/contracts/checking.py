@@ -54,6 +54,8 @@ class RowChecker:
         self._row_rules, self._batch_rules = row_rules, batch_rules
         self._broken: Counter[int] = Counter()
         self._examples: dict[int, list[dict[str, object]]] = {}
+        self.found: list[Violation] = []
+        """What is broken, once all rows have passed."""
 
     def inspect(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass batches on.
@@ -75,6 +77,7 @@ class RowChecker:
                 spool.seek(0)
                 spooled = pa.ipc.open_file(spool).read_all()
                 found += aggregate_violations(self._engine, self._contract, self._batch_rules, spooled)
+        self.found = found
         refuse_errors(self._dataset, found)
 
     def _check_rows(self, batch: pa.RecordBatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 from uuid import UUID
 
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
@@ -30,11 +31,14 @@ from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.contract import (
+    AggregateRule,
     Contract,
     ContractChange,
     Problem,
+    RowRule,
     Scope,
     Severity,
+    Violation,
     contract_changes,
     parse_contract,
     schema_problems,
@@ -196,43 +200,45 @@ class ContractService:
             return None
         return RowChecker(self._engine, contract, dataset.full_name, version.key, row_rules, batch_rules).inspect
 
-    def check(self, change: Change) -> None:
-        """Refuse a commit that breaks the contract's schema, or its rules about the whole table."""
+    def check(self, change: Change) -> list[Violation]:
+        """Refuse a commit that breaks the contract; return the rules of severity warning that it breaks."""
         if change.keeps_columns_and_rows:
-            return
+            return []
         document = self._document(change.version.id)
         if document is None:
-            return
+            return []
         contract = self._parsed(document.text)
         if change.after.current_schema_id != change.before.current_schema_id:
             self._check_schema(change, contract)
         with self._told_to_readers(change.dataset):
-            self._check_stored(change, contract, document)
+            return self._check_stored(change, contract, document)
 
-    def _check_stored(self, change: Change, contract: Contract, document: ContractDocument) -> None:
-        """Refuse a commit for rows that others may have written."""
+    def _check_stored(self, change: Change, contract: Contract, document: ContractDocument) -> list[Violation]:
+        """Refuse a commit for rows as they are stored, whoever wrote them."""
+        found: list[Violation] = []
+        if change.after.current_snapshot_id == change.before.current_snapshot_id:
+            return found
         table_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.TABLE]
-        if table_rules and change.after.current_snapshot_id != change.before.current_snapshot_id:
+        if table_rules:
             names = tuple(dict.fromkeys(name for rule in table_rules for name in rule.columns)) or None
             rows = self._tables.scan_metadata(change.dataset.full_name, change.after, names)
             found = aggregate_violations(self._engine, contract, table_rules, rows)
             refuse_errors(change.dataset.full_name, found)
-        if unseen := [one for one in _published(change) if not _has_met(one, change.after, document)]:
-            self._check_rows(change, contract, foreign=not all(map(is_own, unseen)))
+        unseen = [one for one in _published(change) if not _has_met(one, change.after, document)]
+        return found + self._check_rows(change, contract, _rules_to_check(change, contract, unseen))
 
-    def _check_rows(self, change: Change, contract: Contract, *, foreign: bool) -> None:
-        """Check rows that the contract has not seen: of other engines, or of a branch from before it was in force."""
+    def _check_rows(self, change: Change, contract: Contract, rules: _Rules) -> list[Violation]:
+        """Check the rows that came or changed; the work grows with them."""
+        row_rules, batch_rules = rules
         before, after, name = change.before.current_snapshot, change.after.current_snapshot, change.dataset.full_name
-        assert after is not None, "what readers see next is a snapshot"
+        if after is None or not (row_rules or batch_rules):
+            return []
         columns = [field.name for field in change.after.schema.fields]
-        given = set(columns)
-        rules = [rule for rule in contract.row_rules if given.issuperset(rule.columns)]
-        batch_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.BATCH and foreign]
-        if rules or batch_rules:
-            changes = SnapshotChanges(self._tables.io, change.after, before, after, columns)
-            checker = RowChecker(self._engine, contract, name, change.version.key, rules, batch_rules)
-            for _ in checker.inspect(iter(changes.upserts())):
-                pass
+        changes = SnapshotChanges(self._tables.io, change.after, before, after, columns)
+        checker = RowChecker(self._engine, contract, name, change.version.key, row_rules, batch_rules)
+        for _ in checker.inspect(iter(changes.upserts())):
+            pass
+        return checker.found
 
     @contextmanager
     def _told_to_readers(self, dataset: Dataset) -> Iterator[None]:
@@ -271,6 +277,30 @@ class ContractService:
     def _document(self, version_id: UUID) -> ContractDocument | None:
         with self._store.read() as tx:
             return tx.contracts.current(version_id)
+
+
+_Rules: TypeAlias = tuple[list[RowRule], list[AggregateRule]]
+
+
+def _rules_to_check(change: Change, contract: Contract, unseen: Sequence[IcebergSnapshot]) -> _Rules:
+    """Return the rules that rows are held to on their way to readers.
+
+    Those that have not met the contract, of other engines or from before it was in force, are held to all of them.
+    Rows that have met it broke no error, and are looked at again for warnings, if there are any such rules.
+    """
+    given = {field.name for field in change.after.schema.fields}
+    foreign = not all(map(is_own, unseen))
+    row_rules = [
+        rule
+        for rule in contract.row_rules
+        if given.issuperset(rule.columns) and (unseen or rule.severity is Severity.WARNING)
+    ]
+    batch_rules = [
+        rule
+        for rule in contract.aggregate_rules
+        if rule.scope is Scope.BATCH and (foreign or rule.severity is Severity.WARNING)
+    ]
+    return row_rules, batch_rules
 
 
 def _published(change: Change) -> Iterator[IcebergSnapshot]:

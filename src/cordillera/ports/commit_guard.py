@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import pyarrow as pa
 
 from cordillera.spec.catalog import Dataset, DatasetVersion
+from cordillera.spec.contract import Violation
 from cordillera.spec.merge import Operation
 from cordillera.spec.table_metadata import TableMetadata
 
@@ -48,5 +49,5 @@ class CommitGuard(Protocol):
         Where columns have been ``seen`` before, it looks at single rows, for what these columns alone did not tell.
         """
 
-    def check(self, change: Change) -> None:
-        """Look at a commit, whoever makes it."""
+    def check(self, change: Change) -> Sequence[Violation]:
+        """Look at a commit, whoever makes it; return what is to be noted about it without refusing it."""

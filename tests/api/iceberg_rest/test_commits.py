@@ -93,6 +93,15 @@ def test_a_contract_sees_the_rows(iceberg: httpx2.Client, lake: Lake, engine: En
     assert rows(lake, name)[4] == "y"
 
 
+def test_a_contract_warns_of_the_rows(
+    iceberg: httpx2.Client, lake: Lake, engine: Engine, name: str, table: str
+) -> None:
+    lake.dataset(name).put_contract(CONTRACT.replace("mustBe: 0", "mustBe: 0, severity: warn"))
+    assert iceberg.post(table, json=engine.append(people(4, name="bad"))).status_code == 200
+    assert rows(lake, name)[4] == "bad"
+    assert lake.dataset(name).snapshots()[0].properties["contract.warnings"] == "name.invalidValues (1 row)"
+
+
 def test_a_snapshot_cannot_bring_files_from_elsewhere(
     iceberg: httpx2.Client, app: Application, lake: Lake, engine: Engine, namespace: str, table: str
 ) -> None:

@@ -18,7 +18,7 @@ from cordillera.spec.contract.model import (
 from cordillera.spec.contract.rules import Target
 from cordillera.spec.sql import quote
 
-_SEVERITIES = {"error": Severity.ERROR, "warning": Severity.WARNING, "info": Severity.WARNING}
+_SEVERITIES = {"error": Severity.ERROR, "warning": Severity.WARNING, "warn": Severity.WARNING, "info": Severity.WARNING}
 
 
 @dataclass(frozen=True, slots=True)
