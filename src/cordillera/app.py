@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from os.path import realpath
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from cordillera.access.roles import RoleService
 from cordillera.access.securables import Securables
 from cordillera.access.service import AccessService
 from cordillera.access.sign_in import SignInService
+from cordillera.access.waking import WAKE
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.identity import build_identity_provider
@@ -73,7 +75,7 @@ from cordillera.settings import (
 from cordillera.spec.event import Topic
 from cordillera.subscriptions.delivery import DeliveryService
 from cordillera.subscriptions.following import Following
-from cordillera.subscriptions.handlers import DELIVER, VERIFY, WITHDRAW, on_dataset_moved
+from cordillera.subscriptions.handlers import DELIVER, VERIFY, WITHDRAW, on_access_changed, on_dataset_moved
 from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
 from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
@@ -214,7 +216,8 @@ class Application:
             self.maintenance_policies.maintain(UUID(payload["dataset_version_id"]))
 
         handlers = {DELIVER: deliver, WITHDRAW: withdraw, RUN: run, MAINTAIN: maintain}
-        return {**handlers, VERIFY: self.verifications.perform}
+        access_changed = partial(on_access_changed, self.store, clock=self.clock)
+        return {**handlers, VERIFY: self.verifications.perform, WAKE: access_changed}
 
     @staticmethod
     def complete_target_config(kind: str, config: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from cordillera.app import create_lake
 from cordillera.client import Lake
+from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, NotAllowedError, UnknownColumnError
 from cordillera.spec.subscription import Subscription
+from tests.conftest import MovableClock
 
 ANA, NAME = "user:ana", "sales.orders"
 MASKS = {"email": "last4", "pay": "hidden"}
@@ -87,6 +91,42 @@ def test_another_grant_brings_what_it_shows(sales: Lake, tmp_path: Path) -> None
     sales.run_pending()
     failed = sales.backend.subscription(subscription.id).subscription
     assert (failed.state, "may not" in failed.last_error) == ("failed", True)
+
+
+def test_what_changes_access_wakes_deliveries(sales: Lake, tmp_path: Path) -> None:
+    """No commit, and nobody who pauses and resumes: what is granted, taken or tagged is followed by itself."""
+    sales.add_member("role:readers", "role:team")
+    sales.add_member("role:team", ANA)
+    sales.grant("role:readers", "read", "namespace:sales")
+    subscription = subscribe(sales)
+    sales.run_pending()
+    assert copied(tmp_path)[0] == (1, "north", "zz-0001", 98765)
+    sales.set_policy_tag(NAME, "sensitivity", "pii", column="email", mask="last4")
+    sales.run_pending()
+    assert copied(tmp_path)[0] == (1, "north", "****0001", 98765)
+    sales.grant("role:readers", "read", "namespace:sales", tag_masks={"sensitivity = pii": "null"})
+    sales.run_pending()
+    assert copied(tmp_path)[0] == (1, "north", None, 98765)
+    sales.remove_member("role:readers", "role:team")
+    sales.run_pending()
+    failed = sales.backend.subscription(subscription.id).subscription
+    assert (failed.state, failed.error_code) == ("failed", "access_denied")
+
+
+def test_the_end_of_a_grant_stops_deliveries_by_itself(tmp_path: Path, clock: MovableClock) -> None:
+    with create_lake(tmp_path / "lake", clock=clock) as app:
+        lake = Lake(LocalBackend(app))
+        lake.create_namespace("sales", owner="user:owner")
+        lake.create_dataset(NAME, {"id": pa.int64()}, key=["id"])
+        lake.create_target("copy", "duckdb", path=str(tmp_path / "copy.duckdb"))
+        lake.grant(ANA, "write", "target:copy")
+        lake.grant(ANA, "read", NAME, expires_at=clock.now() + timedelta(days=1))
+        subscription = subscribe(lake)
+        lake.run_pending()
+        assert lake.backend.subscription(subscription.id).subscription.state == "live"
+        clock.advance(days=2)
+        lake.run_pending()
+        assert lake.backend.subscription(subscription.id).subscription.error_code == "access_denied"
 
 
 def test_wishes_are_about_what_is_shown(sales: Lake, tmp_path: Path) -> None:

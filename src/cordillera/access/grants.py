@@ -14,6 +14,7 @@ from cordillera.access.narrowing import Narrowing, checked_masks
 from cordillera.access.requests import note_revoked
 from cordillera.access.securables import FoundSecurable, Securables
 from cordillera.access.telling import told
+from cordillera.access.waking import wake_principal
 from cordillera.catalog.lookup import page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
@@ -113,6 +114,7 @@ class GrantService:
             stored = tx.grants.find(whom, privilege, on.kind, found.id, expression)
             assert stored is not None, "it has just been put"
             Trail(tx, now).audit("access.grant", on.kind, on.name, told(stored))
+            wake_principal(tx, whom, self._clock, stored.expires_at)
         return stored
 
     def revoke(self, principal: str, privilege: Privilege, on: Securable, *, tags: str = "", reason: str = "") -> None:
@@ -150,6 +152,7 @@ class GrantService:
                 )
             Trail(tx, now).audit("access.revoke", on.kind, on.name, told(replace(stored, reason=reason)))
             note_revoked(tx, stored, now, reason)
+            wake_principal(tx, whom, self._clock)
 
     def page(
         self,

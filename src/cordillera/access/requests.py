@@ -11,6 +11,7 @@ from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.access.narrowing import Narrowing, checked_masks
 from cordillera.access.request_grants import grant_approved, grant_of
 from cordillera.access.securables import FoundSecurable, Securables
+from cordillera.access.waking import wake_principal
 from cordillera.catalog.lookup import page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import acting, current
@@ -188,6 +189,7 @@ class AccessRequestService:
                 self._check_narrowing(tx, found, after, now)
             if after.state is RequestState.APPROVED:
                 grant_approved(tx, after, now, self._clock.new_id)
+                wake_principal(tx, after.requester, self._clock, after.expires_at)
             return after
 
         return self._change(request_id, "approve", reason, approved)

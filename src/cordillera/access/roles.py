@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from cordillera.access.waking import wake_principal
 from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
@@ -54,6 +55,7 @@ class RoleService:
             tx.memberships.put(membership)
             until = {"expires_at": expires_at.isoformat()} if expires_at else {}
             Trail(tx, now).audit("access.add_member", "role", role, {"member": who, **until})
+            wake_principal(tx, who, self._clock, expires_at)
         return membership
 
     def remove(self, container: str, member: str) -> None:
@@ -69,6 +71,7 @@ class RoleService:
             if not tx.memberships.delete(role, who):
                 raise NotFoundError(f"{who} is not in {role}.", hint=f"See: cordillera role show {role}.")
             Trail(tx, self._clock.now()).audit("access.remove_member", "role", role, {"member": who})
+            wake_principal(tx, who, self._clock)
 
     def members(self, container: str, after: str = "", limit: int = 100) -> list[Membership]:
         """Return a page of a group's or role's own members by name; those in it may see them too.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cordillera.access.service import AccessService, NewToken
+from cordillera.access.waking import wake_principal
 from cordillera.catalog.lake_keys import lake_key
 from cordillera.catalog.trail import Trail
 from cordillera.context import acting
@@ -119,6 +120,7 @@ class SignInService:
             except InvalidInputError:
                 continue  # a name that no grant can have
             tx.memberships.put(Membership(container, principal, source, now, now + self._lasts))
+        wake_principal(tx, principal, self._clock, now + self._lasts if who.groups else None)
 
     def _derived(self, purpose: str, state: str) -> str:
         key = lake_key(self._store, self._clock, _PURPOSE)

@@ -20,7 +20,8 @@ LAKE_ID = UUID(int=0)
 """Stands for the lake where grants name objects by id."""
 _KINDS_OF_PRINCIPALS = ("user", "service", "group", "role")
 _PRINCIPAL = re.compile(rf"({'|'.join(_KINDS_OF_PRINCIPALS)}):[^\s\x00-\x1f\x7f](.{{0,188}}[^\s\x00-\x1f\x7f])?")
-_USER = "user:"
+USER = "user:"
+"""What the names of users begin with; they can be written without."""
 
 
 class Privilege(StrEnum):
@@ -143,7 +144,7 @@ def check_grantable(privilege: Privilege, on: Securable) -> None:
 
 def whole_principal(text: str) -> str:
     """Return a principal's name with its kind: a name without one is a user's."""
-    return text if text.partition(":")[0] in _KINDS_OF_PRINCIPALS and ":" in text else f"{_USER}{text}"
+    return text if text.partition(":")[0] in _KINDS_OF_PRINCIPALS and ":" in text else f"{USER}{text}"
 
 
 def parse_principal(text: str) -> str:
@@ -173,7 +174,7 @@ def check_container(principal: str) -> None:
 def owners_among(principals: Iterable[str]) -> frozenset[str]:
     """Return what may stand in an owner's place for some principals: a user can be there without the kind."""
     found = set(principals)
-    return frozenset(found | {one.removeprefix(_USER) for one in found if one.startswith(_USER)} - {""})
+    return frozenset(found | {one.removeprefix(USER) for one in found if one.startswith(USER)} - {""})
 
 
 @dataclass(frozen=True, slots=True)

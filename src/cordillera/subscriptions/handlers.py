@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 from cordillera.ports.clock import Clock
-from cordillera.ports.metadata import Transaction
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.access import SecurableKind
 from cordillera.spec.event import Event
 from cordillera.spec.subscription import DELIVERING, Subscription
 
@@ -29,6 +33,26 @@ def on_dataset_moved(tx: Transaction, event: Event, clock: Clock) -> None:
         for subscription in page:
             if subscription.dataset_version_id == version.id:
                 enqueue_delivery(tx, subscription, clock, trace_id=event.trace_id)
+        after = page[-1].id
+
+
+def on_access_changed(store: MetadataStore, payload: Mapping[str, Any], clock: Clock) -> None:
+    """Enqueue a delivery for every subscription on behalf of somebody whose access may have changed.
+
+    Args:
+        store: Keeps them.
+        payload: Of the task: whose access has changed, or to what (``cordillera.access.waking``).
+        clock: Time and ids.
+    """
+    inside = (SecurableKind(payload["kind"]), UUID(payload["securable_id"])) if "kind" in payload else None
+    principal, after = payload.get("principal", ""), None
+    while True:
+        with store.write() as tx:
+            page = tx.subscriptions.entrusted(principal=principal, inside=inside, after=after, limit=_PAGE)
+            for subscription in page:
+                enqueue_delivery(tx, subscription, clock)
+        if len(page) < _PAGE:
+            return
         after = page[-1].id
 
 

@@ -41,6 +41,7 @@ REVISIONS = (
     "0021",
     "0029",
     "0030",
+    "0031",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -328,6 +328,7 @@ subscriptions = Table(
     _index("ix_subscriptions_dataset", "dataset_id", "id"),
     _index("ix_subscriptions_target", "target", "id"),
     _index("ix_subscriptions_state", "state", "id"),
+    _index("ix_subscriptions_on_behalf_of", "on_behalf_of", "id", where="on_behalf_of <> ''"),
     _index("ix_subscriptions_table", "target", "target_table", unique=True, where="state <> 'revoked'"),
 )
 

@@ -10,17 +10,18 @@ import sqlalchemy as sa
 
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import datasets, subscriptions, targets
+from cordillera.adapters.db.schema import datasets, memberships, subscriptions, targets
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import subscriptions_seen, targets_seen
+from cordillera.adapters.db.visibility import datasets_within, subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
-from cordillera.spec.access import Viewer
+from cordillera.spec.access import USER, SecurableKind, Viewer
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionState, Target
 
 TARGET = RowMap(Target, targets)
 SUBSCRIPTION = RowMap(Subscription, subscriptions, dataset=datasets.c.full_name)
 
 _STAY_PUT = (SubscriptionState.PAUSED, SubscriptionState.REVOKED)
+_ENTRUSTED = sa.text("subscriptions.on_behalf_of <> ''")
 _NOT_REVOKED = sa.text("subscriptions.state <> 'revoked'")  # spelled like the condition of the partial index
 
 
@@ -102,6 +103,24 @@ class SqlSubscriptionRows:
             query = query.where(subscriptions.c.target == target)
         if state is not None:
             query = query.where(subscriptions.c.state == state)
+        if after is not None:
+            query = query.where(subscriptions.c.id > after)
+        return SUBSCRIPTION.all(self._session, query.order_by(subscriptions.c.id).limit(limit))
+
+    def entrusted(
+        self,
+        *,
+        principal: str = "",
+        inside: tuple[SecurableKind, UUID] | None = None,
+        after: UUID | None = None,
+        limit: int,
+    ) -> list[Subscription]:
+        """Return subscriptions that are delivered on somebody's behalf, by id behind ``after``."""
+        query = _select().where(_ENTRUSTED)
+        if principal:
+            query = query.where(subscriptions.c.on_behalf_of.in_(_members(principal)))
+        if inside is not None:
+            query = query.where(datasets_within(*inside))
         if after is not None:
             query = query.where(subscriptions.c.id > after)
         return SUBSCRIPTION.all(self._session, query.order_by(subscriptions.c.id).limit(limit))
@@ -189,6 +208,16 @@ class SqlSubscriptionRows:
         query = sa.select(table.c.id).where(condition).with_for_update(read=True, key_share=True)
         if not self._session.lock(query):
             raise missing(f"There is no {'target' if table is targets else 'dataset'} {name}.")
+
+
+def _members(principal: str) -> sa.CompoundSelect[Any]:
+    """Return a principal and whoever is, or was, in it: users by their names without the kind, too."""
+    first = sa.select(sa.cast(sa.literal(principal), memberships.c.member.type).label("principal"))
+    found = first.cte("below", recursive=True)
+    joined = sa.select(memberships.c.member).join(found, memberships.c.container == found.c.principal)
+    every = found.union(joined)
+    bare = sa.select(sa.func.substr(every.c.principal, len(USER) + 1)).where(every.c.principal.startswith(USER))
+    return sa.union_all(sa.select(every.c.principal), bare)
 
 
 def _select() -> sa.Select[Any]:

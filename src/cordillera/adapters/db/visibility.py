@@ -178,16 +178,19 @@ def name_seen(viewer: Viewer | None, securable_id: sa.ColumnElement[Any]) -> sa.
 
 def datasets_inside(kind: SecurableKind, securable_id: UUID, tag_expression: str) -> Condition:
     """Return the condition on datasets inside an object, or the object itself, that fulfil a tag expression."""
-    fulfilled = _fulfils(parse_tag_expression(tag_expression))
+    return sa.and_(datasets_within(kind, securable_id), _fulfils(parse_tag_expression(tag_expression)))
+
+
+def datasets_within(kind: SecurableKind, securable_id: UUID) -> Condition:
+    """Return the condition on datasets inside an object, or the object itself."""
     match kind:
         case SecurableKind.LAKE:
-            return fulfilled
+            return sa.true()
         case SecurableKind.NAMESPACE:
             outer = namespaces.alias("outer_namespaces")
-            names = _names_within(outer, outer.c.id == securable_id)
-            return sa.and_(datasets.c.namespace.in_(names), fulfilled)
+            return datasets.c.namespace.in_(_names_within(outer, outer.c.id == securable_id))
         case SecurableKind.DATASET:
-            return sa.and_(datasets.c.id == securable_id, fulfilled)
+            return datasets.c.id == securable_id
         case SecurableKind.VIEW | SecurableKind.TARGET:
             return sa.false()
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from cordillera.spec.access import Viewer
+from cordillera.spec.access import SecurableKind, Viewer
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionState, Target
 
 
@@ -48,6 +48,23 @@ class SubscriptionRows(Protocol):
         """Return subscriptions by id behind ``after``, of one dataset, target or state where given.
 
         A viewer gets his own, and those of datasets that he administers.
+        """
+
+    def entrusted(
+        self,
+        *,
+        principal: str = "",
+        inside: tuple[SecurableKind, UUID] | None = None,
+        after: UUID | None = None,
+        limit: int,
+    ) -> list[Subscription]:
+        """Return subscriptions that are delivered on somebody's behalf, by id behind ``after``.
+
+        Args:
+            principal: Only those of this principal, or of members, at whatever depth, of this group or role.
+            inside: Only those of datasets inside this object.
+            after: The id of the last of the page before.
+            limit: Most to return.
         """
 
     def set_state(
