@@ -15,6 +15,7 @@ from tests.servers_s3 import S3Server
 
 _WITH_SERVERS = {
     "docs/how-to/ask-for-access.md",
+    "docs/how-to/replicate-to-another-lake.md",
     "docs/how-to/subscribe-postgresql.md",
     "docs/how-to/serve-a-lake.md",
     "docs/how-to/use-other-engines.md",
@@ -47,7 +48,13 @@ def test_examples_with_servers(reader: Callable[..., Reader], postgres_database:
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/reference/http-api.md", "docs/how-to/use-other-engines.md", "docs/how-to/ask-for-access.md"]
+    "page",
+    [
+        "docs/reference/http-api.md",
+        "docs/how-to/use-other-engines.md",
+        "docs/how-to/ask-for-access.md",
+        "docs/how-to/replicate-to-another-lake.md",
+    ],
 )
 def test_examples_with_a_server(page: str, reader: Callable[..., Reader]) -> None:
     reader(ROOT / page, {"8470": _free_port()}).follow()

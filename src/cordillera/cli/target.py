@@ -14,6 +14,7 @@ from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
 
 app = typer.Typer(name="target", no_args_is_help=True, help="A configured destination, such as a PostgreSQL database.")
+_KIND_HELP = "postgres, duckdb, iceberg, parquet, tsv, or a kind that a package adds."
 _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "owner", "created_at": "created_at"}
 
 
@@ -22,12 +23,14 @@ _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "own
     "create",
     example=(
         "cordillera target create warehouse postgres dsn='host=db dbname=bi user=lake' password_env=BI_PASSWORD\n"
-        "cordillera target create analysts duckdb path=/data/analysts.duckdb"
+        "cordillera target create analysts duckdb path=/data/analysts.duckdb\n"
+        "cordillera target create berlin iceberg uri=https://lake.example.com/iceberg namespace=copies "
+        "token_env=BERLIN_TOKEN"
     ),
 )
 def create(
     name: TargetName,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="postgres, duckdb, or a kind that a package adds.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=_KIND_HELP)],
     settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings of the kind.")] = None,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not connect to it first.")] = False,
 ) -> None:

@@ -52,6 +52,14 @@ RowReader = Callable[[], pa.RecordBatchReader]
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where delivered rows are from, for targets that tell their readers: the lake's name and the dataset's."""
+
+    lake: str
+    dataset: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What takes a target's table from ``from_cursor`` to ``to_cursor``.
 
@@ -65,6 +73,7 @@ class Delivery:
             the cursor stays. ``from_cursor`` is the same then, and one that is not the stored one is refused as ever.
         upserts: Rows to insert or to put in the place of the row of the same key; schema ``table.arrow_schema()``.
         deletes: Keys of rows to remove; schema: the key columns of the table, in key order. No key is in both streams.
+        origin: Where the rows are from, if that is known.
     """
 
     subscription_id: UUID
@@ -75,6 +84,7 @@ class Delivery:
     upserts: RowReader
     deletes: RowReader
     repair: bool = False
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

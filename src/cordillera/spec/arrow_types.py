@@ -303,6 +303,11 @@ def cast_column(column: pa.ChunkedArray | pa.Array, wanted: pa.DataType, name: s
         ) from error
 
 
+def empty_table(schema: pa.Schema) -> pa.Table:
+    """Return a table without rows; Arrow's own way knows no extension types inside nested ones."""
+    return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Cast the columns of a batch, which has them in the schema's order, without losing anything.
 

@@ -118,6 +118,7 @@ class DeliveryService:
             replace=False,
             upserts=typed(changes.upserts, table),
             deletes=changes.deletes,
+            origin=followed.origin,
         )
 
     def _everything(self, followed: Followed, cursor: Cursor | None) -> Delivery:
@@ -133,6 +134,7 @@ class DeliveryService:
             upserts=typed(lambda: self._following.all_rows(followed, table, followed.version.sequence_number), table),
             deletes=no_keys.to_reader,
             repair=cursor == followed.latest,
+            origin=followed.origin,
         )
 
     def _shows_something_else(self, followed: Followed) -> bool:

@@ -14,7 +14,7 @@ from cordillera.catalog.tables import TableService
 from cordillera.context import acting
 from cordillera.errors import NotAllowedError, SnapshotNotFoundError, TargetNotFoundError
 from cordillera.ports.metadata import MetadataStore
-from cordillera.ports.synchronizer import Cursor, RowReader, Synchronizer, TargetColumn, TargetTable
+from cordillera.ports.synchronizer import Cursor, Origin, RowReader, Synchronizer, TargetColumn, TargetTable
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import DatasetVersion
@@ -30,13 +30,20 @@ class Followed:
     """A subscription with the state of what it follows.
 
     Attributes:
+        lake: The lake's name.
         rows: What is shown of the rows to whoever asked for it; None for all.
     """
 
     subscription: Subscription
     version: DatasetVersion
     metadata: TableMetadata
+    lake: str = ""
     rows: RowAccess | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Where its rows are from."""
+        return Origin(self.lake, self.subscription.dataset)
 
     @property
     def latest(self) -> Cursor:
@@ -128,9 +135,10 @@ class Following:
         with self._store.read() as tx:
             subscription = tx.subscriptions.get(subscription_id)
             version = tx.dataset_versions.get(subscription.dataset_version_id) if subscription else None
+            lake = tx.lake.get()
         if subscription is None or version is None:
             return None
-        return Followed(subscription, version, self._tables.load(version))
+        return Followed(subscription, version, self._tables.load(version), lake.name if lake else "")
 
     def as_shown(self, followed: Followed) -> Followed:
         """Return the same with what whoever asked for the subscription is shown of the rows, by now.

@@ -198,6 +198,7 @@ class VerificationService:
             upserts=typed(restored, table),
             deletes=(keys.empty_table() if gone is None else gone).to_reader,
             repair=True,
+            origin=followed.origin,
         )
 
     def _audit(self, subscription: Subscription, drift: str, done: DeliveryResult) -> None:

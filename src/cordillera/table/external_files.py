@@ -114,7 +114,7 @@ class _DescribedFile:
             if _family(stored) is not _family(to_arrow_type(field.field_type)):
                 raise self._wrong(f"has column {field.name!r} as {stored}, not {field.field_type}")
         with named_when_corrupt(self._live):
-            empty = pa.RecordBatch.from_arrays([pa.array([], one.type) for one in self._stored], schema=self._stored)
+            empty = pa.RecordBatch.from_arrays([pa.nulls(0, one.type) for one in self._stored], schema=self._stored)
             project(empty, self._names, self._schema)
 
     # --- statistics ------------------------------------------------------------------------------------------------

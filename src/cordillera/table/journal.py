@@ -34,6 +34,11 @@ class Journal:
             raise
 
     @property
+    def written(self) -> tuple[str, ...]:
+        """What was written through it."""
+        return tuple(self._written)
+
+    @property
     def root(self) -> str:
         """The URI that every object of the storage begins with."""
         return self._storage.root

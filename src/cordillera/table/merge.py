@@ -20,7 +20,7 @@ from pyroaring import BitMap64
 
 from cordillera.errors import MissingKeyError
 from cordillera.spec import sql
-from cordillera.spec.arrow_types import to_arrow_schema
+from cordillera.spec.arrow_types import empty_table, to_arrow_schema
 from cordillera.spec.merge import MergeSemantics, Operation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import groups_plainly
@@ -315,7 +315,7 @@ class Merge:
         """Read columns of the matched rows, with the ``_source`` each belongs to; one row a source."""
         options = ReadOptions(self._schema.select(*columns), (FILE_INDEX, POSITION))
         if not columns or not matches.num_rows:
-            return options.arrow_schema().append(pa.field(SOURCE, pa.int64())).empty_table()
+            return empty_table(options.arrow_schema().append(pa.field(SOURCE, pa.int64())))
         touched = sorted(pc.unique(matches.column(FILE_INDEX)).to_pylist())
         renumbered = pc.index_in(matches.column(FILE_INDEX), pa.array(touched, pa.int32()))
         wanted = matches.set_column(matches.column_names.index(FILE_INDEX), FILE_INDEX, renumbered)
@@ -331,7 +331,7 @@ class Merge:
     def no_rows(self) -> pa.Table:
         """Return an empty table of the columns that ``MergeResult.rows`` has."""
         fields = [field.remove_metadata() for field in to_arrow_schema(self._schema)]
-        return pa.schema([*fields, pa.field(ROW_ID, pa.int64())]).empty_table()
+        return empty_table(pa.schema([*fields, pa.field(ROW_ID, pa.int64())]))
 
 
 def in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:

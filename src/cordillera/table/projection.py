@@ -1,7 +1,7 @@
 """Reading rows under another schema than they were written with (specification, "Column Projection").
 
-Columns, and fields of structs, are found by field id. What a file lacks reads as the field's initial default or
-NULL; what is narrower is widened.
+Columns, and fields of structs, also of those in lists and maps, are found by field id. What a file lacks reads as the
+field's initial default or NULL; what is narrower is widened.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.schema import Schema
-from pyiceberg.types import IcebergType, NestedField, StructType
+from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructType
 
 from cordillera.errors import CorruptDataError
 from cordillera.spec.arrow_types import field_id_of, to_arrow_type
@@ -58,9 +58,36 @@ def _absent(field: NestedField, rows: int) -> pa.Array:
 def _as_type(values: pa.Array, wanted: IcebergType) -> pa.Array:
     if isinstance(wanted, StructType):
         return _struct(values, wanted)
+    if isinstance(wanted, ListType | MapType) and _has_struct(wanted):
+        return _container(values, wanted)
     arrow_type, stored = to_arrow_type(wanted), values.type
     given = stored.value_type if pa.types.is_dictionary(stored) else stored
     return values if given == arrow_type else values.cast(arrow_type)
+
+
+def _has_struct(kind: IcebergType) -> bool:
+    match kind:
+        case StructType():
+            return True
+        case ListType(element_type=element):
+            return _has_struct(element)
+        case MapType(key_type=key, value_type=value):
+            return _has_struct(key) or _has_struct(value)
+        case _:
+            return False
+
+
+def _container(values: pa.ListArray | pa.MapArray, wanted: ListType | MapType) -> pa.Array:
+    """Return lists or maps with the structs inside as they are wanted."""
+    whole = pa.concat_arrays([values]) if values.offset else values  # Arrow takes no mask with offsets of a slice
+    mask = whole.is_null() if whole.null_count else None
+    arrow_type = to_arrow_type(wanted)
+    if isinstance(wanted, ListType):
+        return pa.ListArray.from_arrays(
+            whole.offsets, _as_type(whole.values, wanted.element_type), type=arrow_type, mask=mask
+        )
+    keys, items = _as_type(whole.keys, wanted.key_type), _as_type(whole.items, wanted.value_type)
+    return pa.MapArray.from_arrays(whole.offsets, keys, items, type=arrow_type, mask=mask)
 
 
 def _struct(values: pa.StructArray, wanted: StructType) -> pa.Array:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
+from cordillera.spec.arrow_types import empty_table
 from cordillera.spec.sort_order import terms_of
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.column_statistics import collect_statistics
@@ -138,7 +139,7 @@ class _Rewriter:
         self._lineage = (ROW_ID, LAST_UPDATED) if metadata.format_version >= 3 else ()
         self._stored = stored_schema(self._schema, self._lineage)
         self._encoding = ParquetEncoding(metadata.properties, metadata.format_version)
-        self._template = self._encoded(self._stored.empty_table())
+        self._template = self._encoded(empty_table(self._stored))
         # A key column of the new row equals the stored one, to the byte where equality knows no -0.0.
         self._same = {
             name for name in metadata.semantics.key if not _has_floats(self._stored.field(name).type)

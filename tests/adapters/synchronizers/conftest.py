@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for these tests, and an empty database in it for each test that asks."""
+"""Real targets for these tests: PostgreSQL with an empty database for each test that asks, and two catalogs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import conninfo
+from tests.rest_catalogs import RestCatalog, lake_catalog, seaweedfs_catalog
 from tests.servers import start_postgres
 
 
@@ -30,3 +31,17 @@ def postgres_dsn(postgres_server: str) -> Iterator[str]:
         admin.execute(f"CREATE DATABASE {name}")
         yield conninfo.make_conninfo(postgres_server, dbname=name)
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def lake_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestCatalog]:
+    """Another lake's server."""
+    with lake_catalog(tmp_path_factory.mktemp("elsewhere")) as catalog:
+        yield catalog
+
+
+@pytest.fixture(scope="session")
+def weed_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestCatalog]:
+    """SeaweedFS's catalog."""
+    with seaweedfs_catalog(tmp_path_factory.mktemp("weed")) as catalog:
+        yield catalog

@@ -19,6 +19,7 @@ from cordillera.spec.local_path import is_relative, whole_path
 
 ENTRY_POINTS = "cordillera.synchronizers"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
+_TOKENS, _KEYS = ("token", "credential"), ("access_key", "secret_key")
 _MOST_EXPORTS = 1000
 _FILE_SETTINGS = ("keep", "endpoint", "region", "access_key_env", "secret_key_env")
 
@@ -41,12 +42,15 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
     """Return the synchronizer of a configured target, without connecting.
 
     Args:
-        kind: ``postgres``, ``duckdb``, ``parquet``, ``tsv``, or one that an installed package adds.
+        kind: ``postgres``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, or one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
             ``duckdb``: the whole ``path`` of the file. ``parquet`` and ``tsv``: ``root``, a folder's whole path or
             ``s3://bucket/folder``, ``keep`` (how many exports stay), and for S3 ``endpoint``, ``region`` and the names
-            of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``.
+            of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``. ``iceberg``: ``uri``
+            (what comes before ``/v1``), ``namespace``, ``warehouse``, ``token_env`` or ``credential_env`` (the names of
+            environment variables with a bearer token, or with ``client_id:client_secret``), ``format_version``, and
+            for files the same as ``parquet``, where the catalog gives out no credentials.
 
     Raises:
         InvalidConfigurationError: If the kind is unknown, or a setting is missing, unknown or cannot work.
@@ -147,10 +151,30 @@ def _files(kind: str, config: Mapping[str, str]) -> Synchronizer:
             f"A {kind} target cannot keep {keep[:20]!r} exports.", hint=f"Give a number from 1 to {_MOST_EXPORTS}."
         )
     options = {name: config[name] for name in ("endpoint", "region") if name in config}
-    for name in ("access_key", "secret_key"):
+    for name in _KEYS:
         if variable := config.get(f"{name}_env"):
             options[name] = _read_secret(variable)
     return FilesSynchronizer(build_storage(config["root"], options), FORMATS[kind], keep=int(keep))
+
+
+def _iceberg(config: Mapping[str, str]) -> Synchronizer:
+    from cordillera.adapters.synchronizers.iceberg import IcebergSynchronizer
+    from cordillera.adapters.synchronizers.iceberg_catalog import Access, RestCatalog
+    from cordillera.adapters.synchronizers.iceberg_files import FileAccess
+
+    version = config.get("format_version", "3")
+    if version not in ("2", "3"):
+        raise InvalidConfigurationError(f"Iceberg has no format version {version[:20]!r} to write.", hint="Use 3 or 2.")
+    if "token_env" in config and "credential_env" in config:
+        raise InvalidConfigurationError(
+            "An iceberg target has both a token_env and a credential_env.", hint="Leave one of them out."
+        )
+    secrets = {name: partial(_read_secret, config[f"{name}_env"]) for name in _TOKENS if f"{name}_env" in config}
+    catalog = RestCatalog(Access(config["uri"], config.get("warehouse", ""), **secrets), config["namespace"])
+    own = {name: config[name] for name in ("endpoint", "region") if name in config}
+    keys = {name: partial(_read_secret, config[f"{name}_env"]) for name in _KEYS if f"{name}_env" in config}
+    files = FileAccess(own, keys, local=catalog.is_local)
+    return IcebergSynchronizer(catalog, files.storage_for, format_version=int(version))
 
 
 def _read_secret(variable: str) -> str:
@@ -166,5 +190,10 @@ def _read_secret(variable: str) -> str:
 _KINDS = {
     "postgres": _Kind(("dsn",), ("password_env", "schema"), _postgres),
     "duckdb": _Kind(("path",), (), _duckdb, paths=("path",)),
+    "iceberg": _Kind(
+        ("uri", "namespace"),
+        ("warehouse", "token_env", "credential_env", "format_version", *_FILE_SETTINGS[1:]),
+        _iceberg,
+    ),
     **{kind: _Kind(("root",), _FILE_SETTINGS, partial(_files, kind), paths=("root",)) for kind in ("parquet", "tsv")},
 }

@@ -179,7 +179,7 @@ def plan_evolution(stored: Sequence[TargetColumn], stored_key: Sequence[int], ta
     _refuse_required(table, [c for c in added if not c.nullable])
     _refuse_required(table, [new for old, new in pairs if old.nullable and not new.nullable])
     for old, new in pairs:
-        _check_convertible(table, new.name, old.type, new.type)
+        check_convertible(table, new.name, old.type, new.type)
     return Evolution(
         dropped=tuple(column.name for field_id, column in before.items() if field_id not in now),
         renamed=tuple((old.name, new.name) for old, new in pairs if old.name != new.name),
@@ -217,11 +217,16 @@ def _identity(field: pa.Field) -> int | str:
     return field.name if field_id is None else field_id
 
 
-def _check_convertible(table: TargetTable, path: str, old: pa.DataType, new: pa.DataType) -> None:
+def check_convertible(table: TargetTable, path: str, old: pa.DataType, new: pa.DataType) -> None:
+    """Make sure that values of a type stay what they are in another.
+
+    Raises:
+        IncompatibleSchemaError: Naming the table and the ``path`` of the column.
+    """
     if is_nested(old) and is_nested(new) and old.id == new.id:
         for before, now in field_pairs(old, new):
             if before is not None:
-                _check_convertible(table, f"{path}.{now.name}", before.type, now.type)
+                check_convertible(table, f"{path}.{now.name}", before.type, now.type)
     elif old != new and (old, new) not in _WIDENINGS and not _more_digits(old, new):
         raise IncompatibleSchemaError(
             f"Column {path!r} of table {table.name!r} is {old} in the target and cannot become {new}.",
