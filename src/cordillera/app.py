@@ -73,9 +73,18 @@ from cordillera.settings import (
     write_settings_file,
 )
 from cordillera.spec.event import Topic
+from cordillera.subscriptions.approval import on_access_request_changed
 from cordillera.subscriptions.delivery import DeliveryService
 from cordillera.subscriptions.following import Following
-from cordillera.subscriptions.handlers import DELIVER, VERIFY, WITHDRAW, on_access_changed, on_dataset_moved
+from cordillera.subscriptions.handlers import (
+    DELIVER,
+    EXPIRE,
+    VERIFY,
+    WITHDRAW,
+    on_access_changed,
+    on_dataset_moved,
+)
+from cordillera.subscriptions.lifecycle import SubscriptionLifecycle
 from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
 from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
@@ -87,6 +96,7 @@ _EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
     Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],
     Topic.PARTITION_COMPLETED: [on_partition_completed],
+    Topic.ACCESS_REQUEST_CHANGED: [on_access_request_changed],
 }
 
 
@@ -133,7 +143,12 @@ class Application:
         self.queries = QueryService(store, lookup, self.views, tables, engine)
         self.view_definitions = ViewDefinitionService(self.views, self.queries, clock)
         self.completions = CompletionService(store, catalog)
-        self.subscriptions = SubscriptionService(store, lookup, catalog, tables, synchronizers, clock)
+        securables = Securables(lookup, self.authorizer)
+        narrowing = Narrowing(tables)
+        self.access_requests = AccessRequestService(store, securables, self.authorizer, narrowing, clock)
+        asks = self.access_requests.ask_to_read
+        self.subscriptions = SubscriptionService(store, lookup, catalog, tables, synchronizers, asks, clock)
+        self.subscription_lives = SubscriptionLifecycle(store, lookup, clock)
         following = Following(store, lookup, tables, synchronizers)
         self.deliveries = DeliveryService(store, following, tables, clock)
         self.verifications = VerificationService(store, following, engine, clock)
@@ -149,10 +164,7 @@ class Application:
             build_request_signer(settings.storage_root, settings.storage_options()),
             clock,
         )
-        securables = Securables(lookup, self.authorizer)
-        narrowing = Narrowing(tables)
         self.grants = GrantService(store, securables, self.authorizer, narrowing, clock)
-        self.access_requests = AccessRequestService(store, securables, self.authorizer, narrowing, clock)
         self.approval_rules = ApprovalRuleService(store, lookup, clock)
         self.explanations = ExplanationService(store, securables, self.authorizer, clock)
         self.roles = RoleService(store, lookup, clock)
@@ -209,13 +221,16 @@ class Application:
         def withdraw(payload: Mapping[str, Any]) -> None:
             self.deliveries.withdraw(UUID(payload["subscription_id"]), keep_rows=payload["keep_rows"])
 
+        def expire(payload: Mapping[str, Any]) -> None:
+            self.deliveries.expire(UUID(payload["subscription_id"]))
+
         def run(payload: Mapping[str, Any]) -> None:
             self.runs.execute(payload["job"], payload["partition"])
 
         def maintain(payload: Mapping[str, Any]) -> None:
             self.maintenance_policies.maintain(UUID(payload["dataset_version_id"]))
 
-        handlers = {DELIVER: deliver, WITHDRAW: withdraw, RUN: run, MAINTAIN: maintain}
+        handlers = {DELIVER: deliver, WITHDRAW: withdraw, EXPIRE: expire, RUN: run, MAINTAIN: maintain}
         access_changed = partial(on_access_changed, self.store, clock=self.clock)
         return {**handlers, VERIFY: self.verifications.perform, WAKE: access_changed}
 

@@ -25,7 +25,7 @@
         │   └── AccessRequestNotFoundError
         ├── AlreadyExistsError
         ├── NotAllowedError
-        │   ├── LifecycleError, NotEmptyError, IncompatibleSchemaError, BreakingChangeError
+        │   ├── LifecycleError (DeliveryStoppedError), NotEmptyError, IncompatibleSchemaError, BreakingChangeError
         ├── ContractViolationError
         ├── AuthenticationError
         ├── AccessDeniedError
@@ -315,6 +315,10 @@ class NotAllowedError(TerminalError):
 
 class LifecycleError(NotAllowedError):
     """The lifecycle or state machine has no such transition."""
+
+
+class DeliveryStoppedError(LifecycleError):
+    """A subscription was paused, or ended, while something was delivered; the target keeps what it had."""
 
 
 class WriteConflictError(NotAllowedError):

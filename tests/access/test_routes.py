@@ -220,6 +220,8 @@ ROUTES: dict[str, Needs] = {
         "dataset", (R,), {"dataset": "{dataset}", "target": "{target}"}, elsewhere=(("target", W),)
     ),
     f"GET {API}/subscriptions/{{subscription_id}}": OWN,
+    f"GET {API}/subscriptions/{{subscription_id}}/history": OWN,
+    f"POST {API}/subscriptions/{{subscription_id}}/renew": OWN,
     f"POST {API}/subscriptions/{{subscription_id}}/pause": OWN,
     f"POST {API}/subscriptions/{{subscription_id}}/resume": OWN,
     f"POST {API}/subscriptions/{{subscription_id}}/revoke": OWN,

@@ -65,3 +65,54 @@ def test_a_killed_worker_leaves_nothing_undone_and_nothing_done_twice(tmp_path: 
         assert [c.revision for c in lake.dataset(TOTALS).completions()] == [1, 1]
     with duckdb.connect(str(path / "copy.duckdb"), read_only=True) as copy:
         assert copy.execute("SELECT count(*), sum(amount) FROM orders").fetchone() == (140, 40 + 700)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        f"{DELIVERY}._step:after:1",
+        f"{DELIVERY}._step:after:2",
+        f"{DUCKDB}.apply:after",
+        f"{DELIVERY}._advance:before",
+    ],
+    ids=lambda point: point.split(":", 1)[1],
+)
+def test_a_worker_killed_in_a_first_delivery_leaves_a_life_without_gaps(tmp_path: Path, point: str) -> None:
+    path = tmp_path / "lake"
+    with new_lake(path) as lake:
+        lake.dataset(ORDERS).write(rows(range(100), 1, 1), "append")
+    run_and_kill(path, "work", point)
+    with cordillera.open(path) as lake:
+        end_leases(lake)
+        lake.run_pending()
+        assert settled(lake)
+        (status,) = lake.dataset(ORDERS).subscriptions()
+        assert status.in_step
+        steps = [step.state for step in reversed(lake.backend.subscription_history(status.subscription.id))]
+        complete = ["requested", "approved", "provisioning", "first_sync", "live"]
+        # What was applied before the worker died is found done: there is no second first delivery.
+        assert steps in (complete, complete[:3] + complete[4:])
+        assert lake.backend.verify_subscription(status.subscription.id).equal
+
+
+@pytest.mark.parametrize(
+    "point",
+    [f"{DELIVERY}.withdraw:before", f"{DUCKDB}.drop:after", f"{DELIVERY}.withdraw:after"],
+    ids=lambda point: point.split(":", 1)[1],
+)
+def test_a_worker_killed_while_a_copy_is_removed_leaves_it_removed(tmp_path: Path, point: str) -> None:
+    path = tmp_path / "lake"
+    with new_lake(path) as lake:
+        lake.dataset(ORDERS).write(rows(range(100), 1, 1), "append")
+        lake.run_pending()
+        (status,) = lake.dataset(ORDERS).subscriptions()
+        lake.backend.revoke_subscription(status.subscription.id, keep_rows=False)
+    run_and_kill(path, "work", point)
+    with cordillera.open(path) as lake:
+        end_leases(lake)
+        lake.run_pending()
+        assert settled(lake)
+        last = lake.backend.subscription_history(status.subscription.id, limit=1)[0]
+        assert (last.state, last.reason) == ("revoked", "the table orders in copy was removed")
+    with duckdb.connect(str(path / "copy.duckdb"), read_only=True) as copy:
+        assert copy.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'orders'").fetchone() == (0,)

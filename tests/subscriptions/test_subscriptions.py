@@ -51,7 +51,7 @@ def proven(lake: Lake, subscription: Subscription) -> bool:
 
 def test_a_target_follows(sales: Lake, tmp_path: Path) -> None:
     subscription = sales.dataset("sales.orders").subscribe("copy", consumer="analysts", purpose="to look")
-    assert subscription.state is SubscriptionState.PROVISIONING
+    assert subscription.state is SubscriptionState.APPROVED
     assert sales.backend.subscription(subscription.id).snapshots_behind == 1
     sales.run_pending()
     status = sales.backend.subscription(subscription.id)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from cordillera.client.contract_backend import ContractDetails
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.contract import Availability, Period, PeriodUnit, ServiceLevel
-from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+from cordillera.spec.subscription import SubscriptionChange, SubscriptionState, SubscriptionStatus
 from cordillera.testing import metadata_samples as samples
 from cordillera.web.freshness import FreshnessState, assess, completion_state, promise_in_words, strip
 from cordillera.web.health import contract_part, freshness_part, health_of, sync_part
@@ -239,16 +239,34 @@ def test_health_is_the_worst_of_its_parts() -> None:
     assert health_of([contract, contract_part(None)]).word == "Healthy"
 
 
+def steps(*states: SubscriptionState) -> list[SubscriptionChange]:
+    made = [SubscriptionChange(n, uuid4(), state, "user:a", NOW, "why") for n, state in enumerate(states)]
+    return made[::-1]
+
+
+S = SubscriptionState
+BEGUN = (S.REQUESTED, S.APPROVED, S.PROVISIONING, S.FIRST_SYNC, S.LIVE)
+
+
 @pytest.mark.parametrize(
-    ("status", "levels"),
+    ("status", "history", "names", "levels"),
     [
-        (followed(SubscriptionState.PROVISIONING, None), ["ok", "info", "none", "none"]),
-        (LIVE, ["ok", "ok", "ok", "ok"]),
-        (SLOW, ["ok", "ok", "ok", "info"]),
-        (FAILED, ["ok", "ok", "ok", "bad"]),
-        (followed(SubscriptionState.FAILED, None), ["ok", "none", "none", "bad"]),
-        (REVOKED, ["ok", "ok", "ok", "none"]),
+        (followed(S.REQUESTED, None), BEGUN[:1], ["Requested", "Approved"], ["info", "none"]),
+        (followed(S.REFUSED, None), (S.REQUESTED, S.REFUSED), ["Requested", "Refused"], ["ok", "bad"]),
+        (followed(S.APPROVED, None), BEGUN[:2], ["Requested", "Approved", "Provisioning"], ["ok", "info", "none"]),
+        (followed(S.FIRST_SYNC, None), BEGUN[3:4], ["First sync", "Live"], ["info", "none"]),
+        (LIVE, BEGUN[3:], ["First sync", "Live"], ["ok", "ok"]),
+        (SLOW, BEGUN[3:], ["First sync", "Live"], ["ok", "info"]),
+        (FAILED, (S.LIVE, S.FAILED), ["Live", "Failed"], ["ok", "bad"]),
+        (PAUSED, (S.LIVE, S.PAUSED), ["Live", "Paused"], ["ok", "warn"]),
+        (REVOKED, (S.LIVE, S.REVOKED), ["Live", "Revoked"], ["ok", "none"]),
+        (LIVE, (), [], []),
     ],
 )
-def test_the_steps_of_a_subscription(status: SubscriptionStatus, levels: list[str]) -> None:
-    assert [step.level for step in timeline(status, NOW)] == levels
+def test_the_steps_of_a_subscription(
+    status: SubscriptionStatus, history: tuple[SubscriptionState, ...], names: list[str], levels: list[str]
+) -> None:
+    found = timeline(status, steps(*history), NOW)
+    assert [step.name for step in found] == names
+    assert [step.level for step in found] == levels
+    assert all(step.note.startswith("by user:a: why") for step in found if step.at)

@@ -74,25 +74,49 @@ class AccessRequestService:
             AlreadyExistsError: If he has an open request for it.
             InvalidInputError: If such a thing cannot be asked for.
         """
-        wanted, length, now = rules.in_order(privileges), rules.checked_days(days), self._clock.now()
+        with self._store.write() as tx:
+            return self._request(tx, on, rules.in_order(privileges), purpose, days)
+
+    def ask_to_read(self, tx: Transaction, dataset: str, *, purpose: str, days: int | None) -> AccessRequest:
+        """Ask, in the transaction of something that waits for it, to read a dataset; an open request serves for it too.
+
+        Raises:
+            DatasetNotFoundError, InvalidInputError: As for ``request``.
+            AlreadyExistsError: If whoever acts has an open request for the dataset, but not to read it.
+        """
+        on = Securable(SecurableKind.DATASET, dataset)
+        found = tx.access_requests.page(
+            now=self._clock.now(),
+            requester=parse_principal(current().principal),
+            securable_id=self._securables.find(tx, on).id,
+            state=RequestState.REQUESTED,
+            limit=1,
+        )
+        if found and Privilege.READ in found[0].granted:
+            return found[0]
+        return self._request(tx, on, (Privilege.READ,), purpose, rules.USUAL_DAYS if days is None else days)
+
+    def _request(
+        self, tx: Transaction, on: Securable, wanted: tuple[Privilege, ...], purpose: str, days: int
+    ) -> AccessRequest:
+        length, now = rules.checked_days(days), self._clock.now()
         if not purpose.strip():
             raise InvalidInputError("A request needs a purpose.", hint="Say what the data is needed for.")
         check_texts("request for", str(on), purpose=purpose)
         for privilege in wanted:
             check_grantable(privilege, on)
         requester = parse_principal(current().principal)
-        with self._store.write() as tx:
-            found = self._securables.find(tx, on)
-            needed = tuple(sorted(_needed(tx, on.kind, found.id)))
-            first = RequestStep(RequestState.REQUESTED, requester, now, purpose)
-            made = AccessRequest(
-                id=self._clock.new_id(), requester=requester, kind=on.kind, securable_id=found.id,
-                securable_name=on.name, privileges=wanted, purpose=purpose, days=length, state=RequestState.REQUESTED,
-                granted=wanted, granted_days=length, approvers=needed, waiting_for=needed, requested_at=now,
-                expires_at=None, due_at=None, steps=(first,),
-            )  # fmt: skip
-            tx.access_requests.insert(made)
-            _leave_trail(tx, made, now, "request", purpose)
+        found = self._securables.find(tx, on)
+        needed = tuple(sorted(_needed(tx, on.kind, found.id)))
+        first = RequestStep(RequestState.REQUESTED, requester, now, purpose)
+        made = AccessRequest(
+            id=self._clock.new_id(), requester=requester, kind=on.kind, securable_id=found.id,
+            securable_name=on.name, privileges=wanted, purpose=purpose, days=length, state=RequestState.REQUESTED,
+            granted=wanted, granted_days=length, approvers=needed, waiting_for=needed, requested_at=now,
+            expires_at=None, due_at=None, steps=(first,),
+        )  # fmt: skip
+        tx.access_requests.insert(made)
+        _leave_trail(tx, made, now, "request", purpose)
         return made
 
     def get(self, request_id: UUID) -> AccessRequest:

@@ -8,10 +8,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from cordillera.app import Application
-from cordillera.spec.subscription import Equality, SubscriptionState, SubscriptionStatus
+from cordillera.spec.subscription import DELIVERING, Equality, SubscriptionState, SubscriptionStatus
 
 _MOST_SUBSCRIPTIONS = 200
-_WATCHED = (SubscriptionState.PROVISIONING, SubscriptionState.LIVE, SubscriptionState.FAILED)
+_WATCHED = (*sorted(DELIVERING), SubscriptionState.FAILED)
 
 
 class LakeCollector(Collector):

@@ -24,6 +24,7 @@ from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import TargetDriftError
+from cordillera.spec.subscription import MOST_DAYS
 
 if TYPE_CHECKING:
     from cordillera.spec.subscription import Subscription
@@ -40,6 +41,17 @@ VerifyEvery = Annotated[
         show_default=False,
     ),
 ]
+Reason = Annotated[str, typer.Option("--reason", help="Why.", show_default=False)]
+Days = Annotated[
+    int | None,
+    typer.Option(
+        "--days",
+        min=1,
+        max=MOST_DAYS,
+        help="For how long from now; by default until it is revoked.",
+        show_default=False,
+    ),
+]
 _VIEW: View = {
     "id": "id",
     "dataset": "dataset",
@@ -50,6 +62,8 @@ _VIEW: View = {
     "purpose": "purpose",
     "columns": "columns",
     "row_filter": "row_filter",
+    "expires_at": "expires_at",
+    "request": "request_id",
 }
 _STATUS: View = {
     "id": "subscription.id",
@@ -76,9 +90,14 @@ _DETAILS: View = {
     "purpose": "subscription.purpose",
     "columns": "subscription.columns",
     "row_filter": "subscription.row_filter",
+    "cost_owner": "subscription.cost_owner",
+    "expires_at": "subscription.expires_at",
+    "copy_at_end": "subscription.copy_at_end",
+    "request": "subscription.request_id",
     "created_by": "subscription.created_by",
     "created_at": "subscription.created_at",
 }
+_HISTORY: View = {"at": "at", "state": "state", "by": "by", "reason": "reason"}
 _VERIFICATION: View = {
     "equal": "equal",
     "snapshot": number("sequence_number"),
@@ -126,8 +145,18 @@ def create(
         str, typer.Option("--where", metavar="SQL", help="SQL condition on the rows wanted.", show_default=False)
     ] = "",
     verify_every: VerifyEvery = None,
+    cost_owner: Annotated[
+        str, typer.Option("--cost-owner", help="Who pays for it; by default the consumer.", show_default=False)
+    ] = "",
+    days: Days = None,
+    remove_at_end: Annotated[
+        bool, typer.Option("--remove-at-end", help="Remove the table when the subscription ends; else it stays.")
+    ] = False,
 ) -> None:
-    """Ask for a target to be kept like a dataset; prints the subscription's id. A worker makes the first delivery."""
+    """Ask for a target to be kept like a dataset; prints the subscription's id. A worker makes the first delivery.
+
+    If you may not read the dataset, give a purpose: the access is asked for, and deliveries begin when it is approved.
+    """
     with open_lake() as lake:
         made = lake.backend.subscribe(
             dataset,
@@ -138,8 +167,11 @@ def create(
             columns=split_names(columns),
             row_filter=where,
             verify_every_seconds=_seconds(verify_every),
+            cost_owner=cost_owner,
+            days=days,
+            copy_at_end="remove" if remove_at_end else "freeze",
         )
-    _show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}.", made)
+    _show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}{_condition(made)}.", made)
 
 
 @command(app, "list", example="cordillera subscription list --dataset sales.orders --state failed")
@@ -147,7 +179,8 @@ def list_subscriptions(
     dataset: Annotated[str | None, typer.Option("--dataset", help="Only of this dataset.")] = None,
     target: Annotated[str | None, typer.Option("--target", help="Only of this target.")] = None,
     state: Annotated[
-        str | None, typer.Option("--state", help="Only in this state: provisioning, live, paused, failed, revoked.")
+        str | None,
+        typer.Option("--state", help="Only in this state: requested, approved, live, paused, failed, expired …"),
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     all: Everything = False,
@@ -174,25 +207,60 @@ def show_subscription(id: SubscriptionId) -> None:
 
 
 @command(app, "pause", example="cordillera subscription pause 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
-def pause(id: SubscriptionId) -> None:
+def pause(id: SubscriptionId, reason: Reason = "") -> None:
     """Stop deliveries; the target stays as it is."""
     with open_lake() as lake:
-        _show_change("Paused.", lake.backend.pause_subscription(id))
+        _show_change("Paused.", lake.backend.pause_subscription(id, reason=reason))
 
 
 @command(app, "resume", example="cordillera subscription resume 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
-def resume(id: SubscriptionId) -> None:
+def resume(id: SubscriptionId, reason: Reason = "") -> None:
     """Deliver again, beginning with everything missed."""
     with open_lake() as lake:
-        _show_change("Resumed.", lake.backend.resume_subscription(id))
+        _show_change("Resumed.", lake.backend.resume_subscription(id, reason=reason))
+
+
+@command(
+    app,
+    "renew",
+    example=(
+        "cordillera subscription renew 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --days 90\n"
+        "cordillera subscription renew 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3"
+    ),
+)
+def renew(id: SubscriptionId, days: Days = None) -> None:
+    """Let a subscription last longer, or shorter; without --days, until it is revoked."""
+    with open_lake() as lake:
+        changed = lake.backend.renew_subscription(id, days)
+    ends = f"ends at {changed.expires_at:%Y-%m-%d %H:%M} UTC" if changed.expires_at else "lasts until it is revoked"
+    _show_change(f"The subscription {ends}.", changed)
+
+
+@command(app, "history", example="cordillera subscription history 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
+def history(id: SubscriptionId, limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
+    """Show what happened to a subscription, newest first: each step with who, when and why."""
+    with open_lake() as lake:
+        found = paged(
+            lambda before, size: lake.backend.subscription_history(id, before, size),
+            None,
+            lambda step: step.number,
+            limit=limit,
+            everything=all,
+        )
+        show_list(found, _HISTORY, none="Nothing happened to it.")
 
 
 @command(app, "revoke", example="cordillera subscription revoke 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --dry-run")
 def revoke(
     id: SubscriptionId,
     delete_rows: Annotated[
-        bool, typer.Option("--delete-rows", help="Remove the table in the target as well; else it stays as it is.")
+        bool,
+        typer.Option(
+            "--delete-rows",
+            help="Remove the table in the target, whatever was said about it when the subscription was made.",
+        ),
     ] = False,
+    reason: Reason = "",
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
@@ -200,10 +268,11 @@ def revoke(
     with open_lake() as lake:
         found = lake.backend.subscription(id).subscription
         table = f"the table {found.target_table} in {found.target}"
-        fate = f"{table} would be removed" if delete_rows else f"{table} would stay as it is"
+        goes = delete_rows or found.copy_at_end == "remove"
+        fate = f"{table} would be removed" if goes else f"{table} would stay as it is, unless the contract says else"
         consequence = f"The subscription of {found.consumer} to {found.dataset} would end for good; {fate}."
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
-            _show_change("Revoked.", lake.backend.revoke_subscription(id, keep_rows=not delete_rows))
+            _show_change("Revoked.", lake.backend.revoke_subscription(id, keep_rows=not delete_rows, reason=reason))
 
 
 @command(app, "verify", example="cordillera subscription verify 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
@@ -249,6 +318,10 @@ def schedule(id: SubscriptionId, verify_every: VerifyEvery = None) -> None:
         changed = lake.backend.schedule_verification(id, _seconds(verify_every))
     told = "is not verified by itself" if verify_every is None else f"is verified every {verify_every:g} hours"
     _show_change(f"The target {told}.", changed)
+
+
+def _condition(made: Subscription) -> str:
+    return " once you may read it" if made.state == "requested" else ""
 
 
 def _seconds(hours: float | None) -> int | None:

@@ -20,7 +20,7 @@ from cordillera.spec.completion import Completion
 from cordillera.spec.counting import counted
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.schema_evolution import SchemaChange
-from cordillera.spec.subscription import Subscription, SubscriptionStatus
+from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionStatus
 
 
 class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance):
@@ -122,8 +122,25 @@ class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance
         columns: Sequence[str] = (),
         row_filter: str = "",
         verify_every_seconds: int | None = None,
+        cost_owner: str = "",
+        days: int | None = None,
+        copy_at_end: str = CopyAtEnd.FREEZE,
     ) -> Subscription:
-        """Ask for a target to be kept like this dataset, and compared with it so often."""
+        """Ask for a target to be kept like this dataset, and compared with it so often.
+
+        If you may not read it, and give a purpose, access is asked for as well; deliveries begin when it is approved.
+
+        Args:
+            target: The target's name.
+            table: The table's name there; the dataset's by default.
+            consumer: Who asks; you by default.
+            purpose: What for.
+            columns, row_filter: What is wanted of it; everything by default.
+            verify_every_seconds: How often to compare, besides after deliveries of everything.
+            cost_owner: Who pays for it; the consumer by default.
+            days: For how long; by default until it is revoked.
+            copy_at_end: What becomes of the table at the end: freeze or remove.
+        """
         return self._backend.subscribe(
             self.name,
             target,
@@ -133,6 +150,9 @@ class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance
             columns=columns,
             row_filter=row_filter,
             verify_every_seconds=verify_every_seconds,
+            cost_owner=cost_owner,
+            days=days,
+            copy_at_end=copy_at_end,
         )
 
     def subscriptions(self, after: UUID | None = None, limit: int = 100) -> list[SubscriptionStatus]:

@@ -7,7 +7,15 @@ from uuid import UUID
 
 from cordillera.app import Application
 from cordillera.client.backend import RunCount
-from cordillera.spec.subscription import Repair, Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.subscription import (
+    CopyAtEnd,
+    Repair,
+    Subscription,
+    SubscriptionChange,
+    SubscriptionStatus,
+    Target,
+    Verification,
+)
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
@@ -52,6 +60,9 @@ class LocalWork:
         columns: Sequence[str] = (),
         row_filter: str = "",
         verify_every_seconds: int | None = None,
+        cost_owner: str = "",
+        days: int | None = None,
+        copy_at_end: str = CopyAtEnd.FREEZE,
     ) -> Subscription:
         """Ask for a target to follow a dataset."""
         return self.app.subscriptions.subscribe(
@@ -63,6 +74,9 @@ class LocalWork:
             columns=columns,
             row_filter=row_filter,
             verify_every_seconds=verify_every_seconds,
+            cost_owner=cost_owner,
+            days=days,
+            copy_at_end=copy_at_end,
         )
 
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus:
@@ -83,17 +97,27 @@ class LocalWork:
             dataset=dataset, target=target, state=state, after=after, limit=limit
         )
 
-    def pause_subscription(self, subscription_id: UUID) -> Subscription:
+    def subscription_history(
+        self, subscription_id: UUID, before: int | None = None, limit: int = 100
+    ) -> list[SubscriptionChange]:
+        """Return a page of what happened to a subscription, newest first."""
+        return self.app.subscription_lives.history(subscription_id, before=before, limit=limit)
+
+    def pause_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription:
         """Stop deliveries."""
-        return self.app.subscriptions.pause(subscription_id)
+        return self.app.subscription_lives.pause(subscription_id, reason)
 
-    def resume_subscription(self, subscription_id: UUID) -> Subscription:
+    def resume_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription:
         """Deliver again."""
-        return self.app.subscriptions.resume(subscription_id)
+        return self.app.subscription_lives.resume(subscription_id, reason)
 
-    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
+    def renew_subscription(self, subscription_id: UUID, days: int | None) -> Subscription:
+        """Let a subscription end so many days from now, or not by itself."""
+        return self.app.subscription_lives.renew(subscription_id, days)
+
+    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True, reason: str = "") -> Subscription:
         """End a subscription."""
-        return self.app.subscriptions.revoke(subscription_id, keep_rows=keep_rows)
+        return self.app.subscription_lives.revoke(subscription_id, keep_rows=keep_rows, reason=reason)
 
     def verify_subscription(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake by keyed checksum."""
@@ -107,7 +131,7 @@ class LocalWork:
 
     def schedule_verification(self, subscription_id: UUID, every_seconds: int | None) -> Subscription:
         """Say how often a target is compared with the lake."""
-        return self.app.subscriptions.schedule_verification(subscription_id, every_seconds)
+        return self.app.subscription_lives.schedule_verification(subscription_id, every_seconds)
 
     # --- jobs and runs -------------------------------------------------------------------------------------------
 

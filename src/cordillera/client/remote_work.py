@@ -8,7 +8,15 @@ from uuid import UUID
 from cordillera.client.backend import RunCount
 from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
-from cordillera.spec.subscription import Repair, Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.subscription import (
+    CopyAtEnd,
+    Repair,
+    Subscription,
+    SubscriptionChange,
+    SubscriptionStatus,
+    Target,
+    Verification,
+)
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
@@ -51,6 +59,9 @@ class RemoteWork:
         columns: Sequence[str] = (),
         row_filter: str = "",
         verify_every_seconds: int | None = None,
+        cost_owner: str = "",
+        days: int | None = None,
+        copy_at_end: str = CopyAtEnd.FREEZE,
     ) -> Subscription:
         """Ask for a target to follow a dataset."""
         body = {
@@ -62,6 +73,9 @@ class RemoteWork:
             "columns": list(columns),
             "row_filter": row_filter,
             "verify_every_seconds": verify_every_seconds,
+            "cost_owner": cost_owner,
+            "days": days,
+            "copy_at_end": copy_at_end,
         }
         return self._server.post(Subscription, "/subscriptions", body)
 
@@ -89,17 +103,30 @@ class RemoteWork:
             limit=limit,
         ).items
 
-    def pause_subscription(self, subscription_id: UUID) -> Subscription:
+    def subscription_history(
+        self, subscription_id: UUID, before: int | None = None, limit: int = 100
+    ) -> list[SubscriptionChange]:
+        """Return a page of what happened to a subscription, newest first."""
+        where = path("subscriptions", str(subscription_id), "history")
+        return self._server.get(Page[SubscriptionChange], where, before=before, limit=limit).items
+
+    def pause_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription:
         """Stop deliveries."""
-        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "pause"))
+        where = path("subscriptions", str(subscription_id), "pause")
+        return self._server.post(Subscription, where, {"reason": reason})
 
-    def resume_subscription(self, subscription_id: UUID) -> Subscription:
+    def resume_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription:
         """Deliver again."""
-        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "resume"))
+        where = path("subscriptions", str(subscription_id), "resume")
+        return self._server.post(Subscription, where, {"reason": reason})
 
-    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
+    def renew_subscription(self, subscription_id: UUID, days: int | None) -> Subscription:
+        """Let a subscription end so many days from now, or not by itself."""
+        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "renew"), {"days": days})
+
+    def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True, reason: str = "") -> Subscription:
         """End a subscription."""
-        body = {"keep_rows": keep_rows}
+        body = {"keep_rows": keep_rows, "reason": reason}
         return self._server.post(Subscription, path("subscriptions", str(subscription_id), "revoke"), body)
 
     def verify_subscription(self, subscription_id: UUID) -> Verification:

@@ -22,6 +22,8 @@ from cordillera.spec.access import Privilege, Securable, SecurableKind
 ADMINISTRATORS = "administrators"
 """Stands for whoever administers the object, where approvers are named; principals have a colon."""
 MOST_DAYS = 3650
+USUAL_DAYS = 90
+"""For how long access is asked for where nothing is said."""
 _REMINDED_BEFORE = timedelta(days=7)
 
 

@@ -4,45 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from cordillera.errors import InvalidInputError, LifecycleError
 
+MOST_DAYS = 3650
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 60, 366 * 24 * 60 * 60
 
 
 class SubscriptionState(StrEnum):
     """Where a subscription is in its life."""
 
+    REQUESTED = "requested"
+    """Whoever asked may not read the dataset, and has asked for that too."""
+    REFUSED = "refused"
+    """He may not."""
+    APPROVED = "approved"
+    """He may read it; a worker has not begun yet."""
     PROVISIONING = "provisioning"
-    """Accepted; the first delivery has not been made."""
+    """A worker has begun: it connects to the target and works out what to deliver."""
+    FIRST_SYNC = "first_sync"
+    """The first delivery is under way."""
     LIVE = "live"
     """The target follows."""
     PAUSED = "paused"
     """Somebody stopped it; the cursor stays."""
     FAILED = "failed"
     """A delivery failed for a reason that a retry will not cure."""
+    EXPIRED = "expired"
+    """Its time is over."""
     REVOKED = "revoked"
     """Ended for good."""
 
+    @property
+    def in_words(self) -> str:
+        """The state as people say it."""
+        return self.value.replace("_", " ")
 
-_TRANSITIONS = {
-    SubscriptionState.PROVISIONING: {
-        SubscriptionState.LIVE,
-        SubscriptionState.PAUSED,
-        SubscriptionState.FAILED,
-    },
-    SubscriptionState.LIVE: {SubscriptionState.PAUSED, SubscriptionState.FAILED},
-    SubscriptionState.PAUSED: {SubscriptionState.LIVE, SubscriptionState.PROVISIONING},
-    SubscriptionState.FAILED: {
-        SubscriptionState.LIVE,
+
+DELIVERING = frozenset(
+    {
+        SubscriptionState.APPROVED,
         SubscriptionState.PROVISIONING,
-        SubscriptionState.PAUSED,
-    },
-    SubscriptionState.REVOKED: set(),
+        SubscriptionState.FIRST_SYNC,
+        SubscriptionState.LIVE,
+    }
+)
+"""The states in which changes are delivered."""
+ENDED = frozenset({SubscriptionState.REFUSED, SubscriptionState.EXPIRED, SubscriptionState.REVOKED})
+"""The states that nothing follows."""
+
+_STOPPED = frozenset({SubscriptionState.PAUSED, SubscriptionState.FAILED})
+_ENDS = frozenset({SubscriptionState.EXPIRED, SubscriptionState.REVOKED})
+_BEGINS = frozenset({SubscriptionState.APPROVED, SubscriptionState.LIVE})
+_TRANSITIONS: Mapping[SubscriptionState, frozenset[SubscriptionState]] = {
+    SubscriptionState.REQUESTED: _ENDS | {SubscriptionState.APPROVED, SubscriptionState.REFUSED},
+    SubscriptionState.APPROVED: _ENDS | _STOPPED | {SubscriptionState.PROVISIONING, SubscriptionState.LIVE},
+    SubscriptionState.PROVISIONING: _ENDS | _STOPPED | {SubscriptionState.FIRST_SYNC, SubscriptionState.LIVE},
+    SubscriptionState.FIRST_SYNC: _ENDS | _STOPPED | {SubscriptionState.LIVE},
+    SubscriptionState.LIVE: _ENDS | _STOPPED,
+    SubscriptionState.PAUSED: _ENDS | _BEGINS,
+    SubscriptionState.FAILED: _ENDS | _BEGINS | {SubscriptionState.PAUSED},
 }
+
+
+class CopyAtEnd(StrEnum):
+    """What becomes of a target's table when its subscription ends."""
+
+    FREEZE = "freeze"
+    """It stays as it is."""
+    REMOVE = "remove"
+    """It is removed."""
 
 
 class Equality(StrEnum):
@@ -54,9 +88,6 @@ class Equality(StrEnum):
     """The target held the rows of the snapshot it had been brought to."""
     DRIFTED = "drifted"
     """It did not: somebody else changed its rows, or its table."""
-
-
-DELIVERING = frozenset({SubscriptionState.PROVISIONING, SubscriptionState.LIVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +129,10 @@ class Subscription:
         verified_at: When that was.
         verified_sequence: Sequence number of the snapshot that the target was compared with.
         drift: How the target differed, in plain words; empty where it did not.
+        cost_owner: Who pays for it; empty for the consumer.
+        expires_at: When it ends by itself; None for never.
+        copy_at_end: What becomes of the target's table then, unless the contract says that it goes.
+        request_id: The access request whose approval it waits for, or waited for.
     """
 
     id: UUID
@@ -125,6 +160,38 @@ class Subscription:
     verified_sequence: int | None = None
     drift: str = ""
     error_code: str = ""
+    cost_owner: str = ""
+    expires_at: datetime | None = None
+    copy_at_end: CopyAtEnd = CopyAtEnd.FREEZE
+    request_id: UUID | None = None
+
+    def is_over(self, now: datetime) -> bool:
+        """Tell whether nothing is to be delivered any more, whether the end of its time is recorded or not."""
+        return self.state in ENDED or (self.expires_at is not None and self.expires_at <= now)
+
+    @property
+    def on_resuming(self) -> SubscriptionState:
+        """The state in which deliveries go on."""
+        return SubscriptionState.APPROVED if self.cursor_sequence is None else SubscriptionState.LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChange:
+    """A step in a subscription's life.
+
+    Attributes:
+        number: Orders the steps.
+        state: Where it stood afterwards.
+        by: Who did it.
+        reason: Why.
+    """
+
+    number: int
+    subscription_id: UUID
+    state: SubscriptionState
+    by: str
+    at: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,19 +283,49 @@ def check_verification_interval(seconds: int | None) -> None:
         )
 
 
+def may_become(state: SubscriptionState, wanted: SubscriptionState) -> bool:
+    """Tell whether one state may follow another."""
+    return wanted in _TRANSITIONS.get(state, ())
+
+
 def check_transition(subscription: Subscription, wanted: SubscriptionState) -> None:
     """Refuse a change of state that the rules do not allow.
 
     Raises:
         LifecycleError: Naming the states that could follow.
     """
-    possible = _TRANSITIONS[subscription.state]
-    if subscription.state is not SubscriptionState.REVOKED:
-        possible = possible | {SubscriptionState.REVOKED}
-    if wanted not in possible:
-        following = ", ".join(sorted(possible)) or "none: revoked is final"
+    if not may_become(subscription.state, wanted):
+        following = ", ".join(sorted(_TRANSITIONS.get(subscription.state, ())))
         raise LifecycleError(
-            f"The subscription of {subscription.consumer} to {subscription.dataset} is {subscription.state} and cannot "
-            f"become {wanted}.",
-            hint=f"Possible: {following}.",
+            f"The subscription of {subscription.consumer} to {subscription.dataset} is "
+            f"{subscription.state.in_words} and cannot become {wanted.in_words}.",
+            hint=f"Possible: {following}." if following else f"None: {subscription.state} is final. Subscribe again.",
         )
+
+
+def expiry(days: int | None, now: datetime) -> datetime | None:
+    """Return when something ends that is asked for, for so many days from now; None for never.
+
+    Raises:
+        InvalidInputError: If it cannot be for so many.
+    """
+    if days is None:
+        return None
+    if not 1 <= days <= MOST_DAYS:
+        raise InvalidInputError(f"A subscription cannot be for {days:,} days.", hint=f"Use 1 to {MOST_DAYS:,}.")
+    return now + timedelta(days=days)
+
+
+def parse_copy_at_end(text: str) -> CopyAtEnd:
+    """Read what becomes of a copy at the end.
+
+    Raises:
+        InvalidInputError: If there is no such thing.
+    """
+    try:
+        return CopyAtEnd(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"A copy cannot be {text[:40]!r} at the end of its subscription.",
+            hint=f"Use one of: {', '.join(CopyAtEnd)}.",
+        ) from None

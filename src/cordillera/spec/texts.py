@@ -15,7 +15,9 @@ _LONGEST = {
     "tag": 100,
     "property": 4_000,
     "property name": 255,
+    "cost owner": 200,
     "purpose": 1_000,
+    "reason": 1_000,
     "description": 10_000,
 }
 _FIELDS = {"owner": "owner", "description": "description", "comment": "description"}
@@ -28,13 +30,14 @@ def check_texts(kind: str, name: str, **texts: str | None) -> None:
     Args:
         kind: What the object is, for the message.
         name: What it is called.
-        texts: What is said, by field: owner, principal, consumer, tag, purpose or description; None says nothing.
+        texts: What is said, by field: owner, principal, consumer, cost_owner, tag, purpose, reason or description;
+            None says nothing.
 
     Raises:
         InvalidInputError: Naming the object and the field.
     """
     for field, text in texts.items():
-        _check_length(kind, name, field, text)
+        _check_length(kind, name, field.replace("_", " "), text)
 
 
 def check_tags(kind: str, name: str, tags: Sequence[str]) -> None:

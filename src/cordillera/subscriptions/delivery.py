@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.tables import TableService
-from cordillera.errors import CordilleraError, IncompatibleSchemaError, TerminalError, TransientError
+from cordillera.context import current
+from cordillera.errors import (
+    CommitConflictError,
+    CordilleraError,
+    DeliveryStoppedError,
+    IncompatibleSchemaError,
+    TerminalError,
+    TransientError,
+)
 from cordillera.metrics import ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
-from cordillera.spec.subscription import DELIVERING, SubscriptionState
-from cordillera.subscriptions.following import Followed, Following, typed
+from cordillera.spec.subscription import DELIVERING, ENDED, Subscription, SubscriptionState, may_become
+from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
+from cordillera.subscriptions.moves import expire, move, tell
 
 
 class DeliveryService:
@@ -45,15 +55,19 @@ class DeliveryService:
         followed = self._following.followed(subscription_id)
         if followed is None or followed.subscription.state not in DELIVERING:
             return None
+        if followed.subscription.is_over(self._clock.now()):
+            self.expire(subscription_id)
+            return None
         try:
+            self._step(followed, SubscriptionState.PROVISIONING)
             followed = self._following.as_shown(followed)
             self._following.check_allowed(followed.subscription)
             with self._following.connected(followed.subscription) as synchronizer:
                 return self._bring_up(followed, synchronizer)
+        except DeliveryStoppedError:
+            return None  # it was stopped under way; nothing has come of it
         except TerminalError as error:
-            with fenced_write(self._store, self._clock.now()) as tx:
-                now, code = self._clock.now(), error.code
-                tx.subscriptions.set_state(subscription_id, SubscriptionState.FAILED, str(error), now, error_code=code)
+            self._fail(subscription_id, error)
             raise
         except TransientError as error:
             # Not with a lease that was lost, for instance: then it is another worker's to tell.
@@ -61,13 +75,31 @@ class DeliveryService:
                 tx.subscriptions.note_error(subscription_id, str(error), self._clock.now(), error_code=error.code)
             raise
 
+    def expire(self, subscription_id: UUID) -> None:
+        """End a subscription if its time is over, by now: it may have been given more."""
+        with fenced_write(self._store, self._clock.now()) as tx:
+            found = tx.subscriptions.lock(subscription_id)
+            if found is not None and found.state not in ENDED and found.is_over(self._clock.now()):
+                expire(tx, found, self._clock)
+
     def withdraw(self, subscription_id: UUID, *, keep_rows: bool) -> None:
-        """Make a target forget a revoked subscription."""
+        """Make a target forget a subscription that has ended, and note what has become of its copy."""
         followed = self._following.followed(subscription_id)
         if followed is None:
             return
-        with self._following.connected(followed.subscription) as synchronizer:
-            synchronizer.drop(subscription_id, followed.table(), keep_rows=keep_rows)
+        one = followed.subscription
+        table = f"the table {one.target_table} in {one.target}"
+        try:
+            with self._following.connected(one) as synchronizer:
+                synchronizer.drop(subscription_id, followed.table(), keep_rows=keep_rows)
+        except TerminalError as error:
+            left = f"{table} could not be {'let go' if keep_rows else 'removed'}: {error.code.replace('_', ' ')}"
+            self._note_copy(one, "leave_copy", left)
+            raise
+        if keep_rows:
+            self._note_copy(one, "freeze_copy", f"{table} stays as it is")
+        else:
+            self._note_copy(one, "remove_copy", f"{table} was removed")
 
     # --- planning ------------------------------------------------------------------------------------------------
 
@@ -77,18 +109,20 @@ class DeliveryService:
             return None
         cursor = synchronizer.read_cursor(subscription.id)
         anew = self._shows_something_else(followed)
+        if cursor is None:
+            self._step(followed, SubscriptionState.FIRST_SYNC)
         if cursor == followed.latest and not anew:
             self._advance(followed, 0, whole=subscription.cursor_sequence is None)
             return None
         delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges and not anew)
         try:
-            result = synchronizer.apply(delivery)
+            result = synchronizer.apply(self._watched(delivery, followed))
         except IncompatibleSchemaError:
             if delivery.replace:
                 raise
             # The target cannot change its table in place; what it would refuse of the old rows, it takes anew.
             delivery = self._everything(followed, cursor)
-            result = synchronizer.apply(delivery)
+            result = synchronizer.apply(self._watched(delivery, followed))
         ROWS_DELIVERED.labels(subscription.target).inc(result.rows_upserted + result.rows_deleted)
         self._advance(followed, result.rows_upserted + result.rows_deleted, whole=delivery.replace)
         return result
@@ -142,21 +176,87 @@ class DeliveryService:
         with self._store.read() as tx:
             return tx.subscriptions.shown(followed.subscription.id) != _fingerprint(followed)
 
-    # --- helpers -------------------------------------------------------------------------------------------------
+    # --- stopping ------------------------------------------------------------------------------------------------
+
+    def _watched(self, delivery: Delivery, followed: Followed) -> Delivery:
+        """Return the same, but for that it breaks off when it is not wanted any more, last before it is committed."""
+
+        def check() -> None:
+            self._check_wanted(followed)
+
+        return replace(delivery, upserts=watched(delivery.upserts, check))
+
+    def _check_wanted(self, followed: Followed) -> None:
+        """Make sure that a delivery under way may be completed.
+
+        Raises:
+            DeliveryStoppedError: If the subscription was stopped meanwhile.
+            AccessDeniedError: If whoever asked for it may not read the dataset, or not write to the target, any more.
+            CommitConflictError: If he is shown something else by now.
+        """
+        with self._store.read() as tx:
+            found = tx.subscriptions.get(followed.subscription.id)
+        if found is None or found.state not in DELIVERING or found.is_over(self._clock.now()):
+            raise DeliveryStoppedError(
+                f"The subscription to {followed.subscription.dataset} was stopped during a delivery.",
+                hint="Nothing of it was delivered.",
+            )
+        if _fingerprint(self._following.as_shown(replace(followed, subscription=found))) != _fingerprint(followed):
+            raise CommitConflictError(
+                f"What {found.on_behalf_of} is shown of {found.dataset} changed during a delivery.",
+                hint="Nothing was delivered; the next delivery follows what is shown now.",
+            )
+        self._following.check_allowed(found)
+
+    # --- noting --------------------------------------------------------------------------------------------------
+
+    def _step(self, followed: Followed, wanted: SubscriptionState) -> None:
+        """Note how far a first delivery has come."""
+        if followed.subscription.state is SubscriptionState.LIVE:
+            return
+        with fenced_write(self._store, self._clock.now()) as tx:
+            found = tx.subscriptions.lock(followed.subscription.id)
+            if found is not None and may_become(found.state, wanted):
+                move(tx, found, wanted, self._clock.now(), reason=_STEPS[wanted])
+
+    def _fail(self, subscription_id: UUID, error: TerminalError) -> None:
+        """Note a failure; one that was stopped meanwhile stays so."""
+        with fenced_write(self._store, self._clock.now()) as tx:
+            found = tx.subscriptions.lock(subscription_id)
+            if found is not None and may_become(found.state, SubscriptionState.FAILED):
+                move(tx, found, SubscriptionState.FAILED, self._clock.now(), action="fail", error=error)
 
     def _advance(self, followed: Followed, rows: int, *, whole: bool = False) -> None:
         """Note a delivery; one of the whole content is to be verified."""
         with fenced_write(self._store, self._clock.now()) as tx:
+            found = tx.subscriptions.lock(followed.subscription.id)
+            if found is None:
+                return
+            now = self._clock.now()
+            if found.state not in (SubscriptionState.LIVE, SubscriptionState.PAUSED) and may_become(
+                found.state, SubscriptionState.LIVE
+            ):
+                reason = f"equal to snapshot {followed.latest.sequence_number}"
+                move(tx, found, SubscriptionState.LIVE, now, reason=reason)
             tx.subscriptions.advance(
-                followed.subscription.id,
+                found.id,
                 sequence_number=followed.latest.sequence_number,
                 schema_id=followed.latest.schema_id,
                 rows=rows,
-                now=self._clock.now(),
+                now=now,
                 shown=_fingerprint(followed),
             )
             if whole:
                 enqueue_verification(tx, followed.subscription, self._clock)
+
+    def _note_copy(self, subscription: Subscription, action: str, told: str) -> None:
+        with fenced_write(self._store, self._clock.now()) as tx:
+            now = self._clock.now()
+            tx.subscriptions.note_change(subscription.id, subscription.state, current().principal, now, told)
+            tell(tx, subscription, now, action, told)
+
+
+_STEPS = {SubscriptionState.PROVISIONING: "a worker has begun", SubscriptionState.FIRST_SYNC: "the first delivery"}
 
 
 def _fingerprint(followed: Followed) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -23,6 +24,8 @@ from cordillera.spec.subscription import Subscription
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.subscriptions.service import SynchronizerFactory
 from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
+
+_CHECKED_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,5 +193,25 @@ def typed(rows: RowReader, table: TargetTable) -> RowReader:
     def opened() -> pa.RecordBatchReader:
         reader = rows()
         return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
+
+    return opened
+
+
+def watched(rows: RowReader, check: Callable[[], None]) -> RowReader:
+    """Return the reader with a check before rows that come late, and when all have been read."""
+
+    def opened() -> pa.RecordBatchReader:
+        reader = rows()
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            checked_at = time.monotonic()
+            for batch in reader:
+                if time.monotonic() - checked_at > _CHECKED_EVERY_SECONDS:
+                    check()
+                    checked_at = time.monotonic()
+                yield batch
+            check()
+
+        return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
     return opened

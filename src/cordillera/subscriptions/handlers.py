@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import SecurableKind
@@ -15,6 +16,7 @@ from cordillera.spec.subscription import DELIVERING, Subscription
 
 DELIVER = "deliver"
 WITHDRAW = "withdraw"
+EXPIRE = "expire_subscription"
 VERIFY = "verify"
 _PAGE = 500
 
@@ -68,6 +70,32 @@ def enqueue_delivery(tx: Transaction, subscription: Subscription, clock: Clock, 
         now=clock.now(),
         trace_id=trace_id,
     )
+
+
+def enqueue_withdrawal(tx: Transaction, subscription: Subscription, clock: Clock, *, keep_rows: bool) -> None:
+    """Have the target forget a subscription that has ended."""
+    tx.tasks.enqueue(
+        clock.new_id(),
+        WITHDRAW,
+        str(subscription.id),
+        {"subscription_id": str(subscription.id), "keep_rows": keep_rows},
+        now=clock.now(),
+        trace_id=current().trace_id,
+    )
+
+
+def enqueue_expiry(tx: Transaction, subscription: Subscription, clock: Clock) -> None:
+    """Have a subscription looked at when its time is over; each time it is given has a task of its own."""
+    if subscription.expires_at is not None:
+        tx.tasks.enqueue(
+            clock.new_id(),
+            EXPIRE,
+            f"{subscription.id} {subscription.expires_at.isoformat()}",
+            {"subscription_id": str(subscription.id)},
+            now=clock.now(),
+            due_at=subscription.expires_at,
+            trace_id="",
+        )
 
 
 def enqueue_verification(tx: Transaction, subscription: Subscription, clock: Clock, every: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Targets and subscriptions: asking for them, changing their state, seeing how far they are."""
+"""Targets and subscriptions: asking for them, and seeing how far they are."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
-from cordillera.errors import (
-    InvalidInputError,
-    SubscriptionNotFoundError,
-    UnknownColumnError,
-)
+from cordillera.errors import AccessDeniedError, InvalidInputError, UnknownColumnError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.synchronizer import Synchronizer
 from cordillera.spec.access import Privilege
-from cordillera.spec.event import Topic
+from cordillera.spec.access_request import AccessRequest
 from cordillera.spec.expression import parse_row_filter
-from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import check_name
 from cordillera.spec.subscription import (
+    CopyAtEnd,
     Subscription,
     SubscriptionState,
     SubscriptionStatus,
     Target,
-    check_transition,
     check_verification_interval,
+    expiry,
+    parse_copy_at_end,
 )
 from cordillera.spec.texts import check_texts
-from cordillera.spec.told_errors import told_error
-from cordillera.subscriptions.handlers import WITHDRAW, enqueue_delivery, enqueue_verification
+from cordillera.subscriptions.lifecycle import check_following, existing
+from cordillera.subscriptions.moves import begin, move, tell
+from cordillera.subscriptions.telling import Told
 
 SynchronizerFactory = Callable[[str, Mapping[str, str]], Synchronizer]
 """Builds the synchronizer of a kind from a target's configuration, checking the configuration."""
@@ -49,6 +47,7 @@ class SubscriptionService:
         catalog: Resolves datasets.
         tables: Knows their columns.
         synchronizers: Builds synchronizers.
+        ask_to_read: Asks for access, in the transaction of what waits for it; ``AccessRequestService.ask_to_read``.
         clock: Time and ids.
     """
 
@@ -59,10 +58,11 @@ class SubscriptionService:
         catalog: CatalogService,
         tables: TableService,
         synchronizers: SynchronizerFactory,
+        ask_to_read: Callable[..., AccessRequest],
         clock: Clock,
     ) -> None:
         self._store, self._lookup, self._catalog, self._tables = store, lookup, catalog, tables
-        self._synchronizers, self._clock = synchronizers, clock
+        self._synchronizers, self._ask_to_read, self._clock = synchronizers, ask_to_read, clock
 
     # --- targets -------------------------------------------------------------------------------------------------
 
@@ -135,8 +135,14 @@ class SubscriptionService:
         columns: Sequence[str] = (),
         row_filter: str = "",
         verify_every_seconds: int | None = None,
+        cost_owner: str = "",
+        days: int | None = None,
+        copy_at_end: str = CopyAtEnd.FREEZE,
     ) -> Subscription:
         """Ask for a target to be kept like a dataset. The first delivery follows as soon as a worker is free.
+
+        Who may not read the dataset, and says what for he wants to, asks for that too: the subscription waits until
+        his access request is decided.
 
         Args:
             dataset: The dataset; its active dataset version is followed.
@@ -147,59 +153,50 @@ class SubscriptionService:
             columns: Columns wanted; none means all, also those added later. Key columns always come along.
             row_filter: SQL condition on the rows wanted.
             verify_every_seconds: How often the target is compared with the lake, besides after whole deliveries.
+            cost_owner: Who pays for it; the consumer by default.
+            days: For how long; by default until it is revoked, or the access that it waits for ends.
+            copy_at_end: What becomes of the table at the end: freeze or remove.
 
         Raises:
-            InvalidInputError: If that is too often to be of use.
+            InvalidInputError: If something is not as it can be.
             AlreadyExistsError: If the target's table belongs to another subscription.
             UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
-            AccessDeniedError: If whoever acts may not read the dataset, or not write to the target.
+            AccessDeniedError: If whoever acts may not read the dataset and says no purpose, or not write to the target.
         """
-        check_texts("subscription to", dataset, consumer=consumer, purpose=purpose)
+        check_texts("subscription to", dataset, consumer=consumer, purpose=purpose, cost_owner=cost_owner)
         check_verification_interval(verify_every_seconds)
-        found = self._catalog.readable(dataset)
+        found, asks = self._wanted(dataset, purpose)
         self._check_wishes(found, columns, row_filter)
-        now = self._clock.now()
+        now, fate = self._clock.now(), parse_copy_at_end(copy_at_end)
         subscription = Subscription(
-            id=self._clock.new_id(),
-            dataset_id=found.dataset.id,
-            dataset=found.dataset.full_name,
-            dataset_version_id=found.version.id,
-            consumer=consumer or current().principal,
-            purpose=purpose,
-            columns=tuple(columns),
-            row_filter=row_filter,
-            target=target,
-            target_table=table or found.dataset.name,
-            state=SubscriptionState.PROVISIONING,
-            cursor_sequence=None,
-            cursor_schema_id=None,
-            rows_delivered=0,
-            delivered_at=None,
-            last_error="",
-            created_at=now,
-            created_by=current().principal,
-            on_behalf_of=current().authority,
-            verify_every_seconds=verify_every_seconds,
-        )
+            id=self._clock.new_id(), dataset_id=found.dataset.id, dataset=found.dataset.full_name,
+            dataset_version_id=found.version.id, consumer=consumer or current().principal, purpose=purpose,
+            columns=tuple(columns), row_filter=row_filter, target=target, target_table=table or found.dataset.name,
+            state=SubscriptionState.REQUESTED, cursor_sequence=None, cursor_schema_id=None, rows_delivered=0,
+            delivered_at=None, last_error="", created_at=now, created_by=current().principal,
+            on_behalf_of=current().authority, verify_every_seconds=verify_every_seconds, cost_owner=cost_owner,
+            expires_at=expiry(days, now), copy_at_end=fate,
+        )  # fmt: skip
         with self._store.write() as tx:
             self._lookup.target(tx, target, Privilege.WRITE)
+            if asks:
+                asked = self._ask_to_read(tx, dataset, purpose=purpose, days=days)
+                subscription = replace(subscription, request_id=asked.id)
             tx.subscriptions.insert(subscription)
-            flows = Edge(
-                Node(NodeKind.DATASET, subscription.dataset),
-                Node(NodeKind.TARGET, f"{target}:{subscription.target_table}"),
-                tuple((name, (name,)) for name in columns),
+            tx.subscriptions.note_change(
+                subscription.id, subscription.state, subscription.created_by, now, f"for {purpose}" if purpose else ""
             )
-            tx.lineage.put([flows], now)
-            enqueue_delivery(tx, subscription, self._clock)
-            if verify_every_seconds is not None:
-                enqueue_verification(tx, subscription, self._clock, verify_every_seconds)
-            self._changed(tx, subscription, "subscribe")
+            tell(tx, subscription, now, "subscribe")
+            if not asks:
+                reason = "whoever asked may read the dataset"
+                subscription = move(tx, subscription, SubscriptionState.APPROVED, now, action="approve", reason=reason)
+                begin(tx, subscription, self._clock)
         return subscription
 
     def subscription(self, subscription_id: UUID) -> Subscription:
         """Return a subscription by id, or raise ``SubscriptionNotFoundError``."""
         with self._store.read() as tx:
-            return _Told(tx, self._lookup).of(self._existing(tx, subscription_id))
+            return Told(tx, self._lookup).of(existing(tx, self._lookup, subscription_id))
 
     def subscriptions(
         self,
@@ -221,71 +218,13 @@ class SubscriptionService:
             found = tx.subscriptions.page(
                 dataset_id=dataset_id, target=target, state=wanted, after=after, limit=limit, viewer=viewer
             )
-            told = _Told(tx, self._lookup)
+            told = Told(tx, self._lookup)
             return [_status(tx, told.of(subscription)) for subscription in found]
 
     def status(self, subscription_id: UUID) -> SubscriptionStatus:
         """Return a subscription with its distance from the dataset."""
         with self._store.read() as tx:
-            return _status(tx, _Told(tx, self._lookup).of(self._existing(tx, subscription_id)))
-
-    def pause(self, subscription_id: UUID) -> Subscription:
-        """Stop deliveries; the cursor stays where it is."""
-        return self._set_state(subscription_id, SubscriptionState.PAUSED, "pause")
-
-    def resume(self, subscription_id: UUID) -> Subscription:
-        """Deliver again, beginning with everything missed, and from now on behalf of whoever acts.
-
-        Raises:
-            AccessDeniedError: If he may not read the dataset, or not write to the target.
-        """
-        with self._store.write() as tx:
-            found = self._existing(tx, subscription_id)
-            self._check_following(tx, found)
-            tx.subscriptions.entrust(subscription_id, current().authority)
-            delivered = found.cursor_sequence is not None
-        wanted = SubscriptionState.LIVE if delivered else SubscriptionState.PROVISIONING
-        return self._set_state(subscription_id, wanted, "resume")
-
-    def revoke(self, subscription_id: UUID, *, keep_rows: bool = True) -> Subscription:
-        """End a subscription for good. Its table in the target stays as it is unless ``keep_rows`` is false.
-
-        Raises:
-            AccessDeniedError: If rows are to go, and whoever acts may not write to the target.
-        """
-        if not keep_rows:
-            with self._store.read() as tx:
-                self._lookup.target(tx, self._existing(tx, subscription_id).target, Privilege.WRITE)
-        ended = self._set_state(subscription_id, SubscriptionState.REVOKED, "revoke")
-        with self._store.write() as tx:
-            tx.tasks.enqueue(
-                self._clock.new_id(),
-                WITHDRAW,
-                str(subscription_id),
-                {"subscription_id": str(subscription_id), "keep_rows": keep_rows},
-                now=self._clock.now(),
-                trace_id=current().trace_id,
-            )
-            tx.lineage.remove(Node(NodeKind.TARGET, f"{ended.target}:{ended.target_table}"))
-        return ended
-
-    def schedule_verification(self, subscription_id: UUID, every_seconds: int | None) -> Subscription:
-        """Say how often a subscription's target is compared with the lake; None for not by itself.
-
-        Raises:
-            InvalidInputError: If it is too often to be of use.
-            AccessDeniedError: If whoever acts may not read the dataset, or not write to the target.
-        """
-        check_verification_interval(every_seconds)
-        with self._store.write() as tx:
-            found = self._existing(tx, subscription_id)
-            self._check_following(tx, found)
-            changed = replace(found, verify_every_seconds=every_seconds)
-            tx.subscriptions.set_verification_interval(subscription_id, every_seconds)
-            if every_seconds is not None:
-                enqueue_verification(tx, changed, self._clock, every_seconds)
-            self._changed(tx, changed, "schedule_verification")
-            return _Told(tx, self._lookup).of(changed)
+            return _status(tx, Told(tx, self._lookup).of(existing(tx, self._lookup, subscription_id)))
 
     def check_repairable(self, subscription_id: UUID) -> None:
         """Make sure that whoever acts may have rows delivered again.
@@ -295,8 +234,8 @@ class SubscriptionService:
             AccessDeniedError: If he may not read the dataset, or not write to the target.
         """
         with self._store.read() as tx:
-            found = self._existing(tx, subscription_id)
-            self._check_following(tx, found)
+            found = existing(tx, self._lookup, subscription_id)
+            check_following(tx, self._lookup, found)
             self._check_told(tx, found)
 
     def check_verifiable(self, subscription_id: UUID) -> None:
@@ -307,23 +246,22 @@ class SubscriptionService:
             AccessDeniedError: If he may not read the dataset.
         """
         with self._store.read() as tx:
-            self._check_told(tx, self._existing(tx, subscription_id))
+            self._check_told(tx, existing(tx, self._lookup, subscription_id))
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
-    def _existing(self, tx: Transaction, subscription_id: UUID) -> Subscription:
-        found = tx.subscriptions.get(subscription_id, viewer=self._lookup.viewer(tx))
-        if found is None:
-            raise SubscriptionNotFoundError(
-                f"There is no subscription {subscription_id}.", hint="List them with: cordillera subscription list."
-            )
-        return found
-
-    def _check_following(self, tx: Transaction, subscription: Subscription) -> None:
-        dataset = tx.datasets.get_by_id(subscription.dataset_id)
-        if dataset is not None:
-            self._lookup.rows(tx, dataset)
-        self._lookup.target(tx, subscription.target, Privilege.WRITE)
+    def _wanted(self, dataset: str, purpose: str) -> tuple[ResolvedDataset, bool]:
+        """Return the dataset, and whether whoever acts has to ask before he may read it."""
+        try:
+            return self._catalog.readable(dataset), False
+        except AccessDeniedError as error:
+            if not purpose.strip():
+                raise AccessDeniedError(
+                    error.message,
+                    hint="Subscribe with a purpose, and the access is asked for as well.",
+                    details=error.details,
+                ) from None
+            return self._catalog.dataset(dataset, Privilege.DISCOVER), True
 
     def _check_told(self, tx: Transaction, subscription: Subscription) -> None:
         """Make sure that whoever acts may be told of the rows that a target should have, which another may have asked
@@ -334,16 +272,6 @@ class SubscriptionService:
         narrowed = self._lookup.rows(tx, found) is not None
         if narrowed and subscription.on_behalf_of != current().principal:
             self._lookup.require(tx, found, Privilege.READ)
-
-    def _set_state(self, subscription_id: UUID, wanted: SubscriptionState, action: str) -> Subscription:
-        with self._store.write() as tx:
-            found = self._existing(tx, subscription_id)
-            check_transition(found, wanted)
-            tx.subscriptions.set_state(subscription_id, wanted, "", self._clock.now())
-            changed = replace(found, state=wanted, last_error="", error_code="")
-            enqueue_delivery(tx, changed, self._clock)
-            self._changed(tx, changed, action)
-        return changed
 
     def _check_wishes(self, found: ResolvedDataset, columns: Sequence[str], row_filter: str) -> None:
         schema = self._tables.load(found.version).schema
@@ -359,35 +287,6 @@ class SubscriptionService:
             )
         if row_filter:
             parse_row_filter(row_filter, schema)
-
-    def _changed(self, tx: Transaction, subscription: Subscription, action: str) -> None:
-        trail = Trail(tx, self._clock.now())
-        payload = {"subscription_id": str(subscription.id), "state": subscription.state}
-        trail.event(Topic.SUBSCRIPTION_CHANGED, subscription.dataset, subscription.dataset_version_id, payload)
-        details = {"dataset": subscription.dataset, "target": subscription.target, "state": subscription.state}
-        trail.audit(f"subscription.{action}", "subscription", str(subscription.id), details)
-
-
-class _Told:
-    """Subscriptions as whoever acts may be told of them: errors that can quote rows only if he may read them all."""
-
-    def __init__(self, tx: Transaction, lookup: Lookup) -> None:
-        self._tx, self._lookup = tx, lookup
-        self._whole: dict[UUID, bool] = {}
-
-    def of(self, subscription: Subscription) -> Subscription:
-        """Return a subscription with what may be told of its last error."""
-        if not subscription.last_error:
-            return subscription
-        whole = self._reads_all(subscription.dataset_id)
-        told = told_error(subscription.last_error, subscription.error_code, reads_all=whole, what=subscription.dataset)
-        return replace(subscription, last_error=told)
-
-    def _reads_all(self, dataset_id: UUID) -> bool:
-        if dataset_id not in self._whole:
-            dataset = self._tx.datasets.get_by_id(dataset_id)
-            self._whole[dataset_id] = self._lookup.reads_all(self._tx, dataset)
-        return self._whole[dataset_id]
 
 
 def _status(tx: Transaction, subscription: Subscription) -> SubscriptionStatus:

@@ -25,7 +25,7 @@ from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Sync
 from cordillera.spec import sql
 from cordillera.spec.event import Topic
 from cordillera.spec.row_checksum import spell
-from cordillera.spec.subscription import Equality, Repair, Subscription, SubscriptionState, Verification
+from cordillera.spec.subscription import Equality, Repair, Subscription, Verification
 from cordillera.subscriptions.equality import Comparer, Comparison
 from cordillera.subscriptions.following import Followed, Following, typed
 from cordillera.subscriptions.handlers import enqueue_verification
@@ -65,16 +65,17 @@ class VerificationService:
         All of it happens in one transaction of the target, which changes nothing else.
 
         Raises:
-            LifecycleError: If the subscription was revoked.
+            LifecycleError: If the subscription has ended.
             AccessDeniedError: If whoever asked for it may no longer read the dataset or write to the target.
             TargetDriftError, TargetUnreachableError, SnapshotNotFoundError: As for ``verify``.
         """
         followed = self._followed(subscription_id)
         subscription = followed.subscription
-        if subscription.state is SubscriptionState.REVOKED:
+        if subscription.is_over(self._clock.now()):
             raise LifecycleError(
-                f"The subscription of {subscription.consumer} to {subscription.dataset} was revoked: its table is "
+                f"The subscription of {subscription.consumer} to {subscription.dataset} has ended: its table is "
                 "no longer kept like the dataset.",
+                hint="Subscribe again.",
             )
         self._following.check_allowed(subscription)
         with self._following.connected(subscription) as synchronizer:
@@ -90,7 +91,7 @@ class VerificationService:
         """Do a task that ``enqueue_verification`` made; see there."""
         subscription_id, every = UUID(payload["subscription_id"]), payload["every"]
         followed = self._following.followed(subscription_id)
-        if followed is None or followed.subscription.state is SubscriptionState.REVOKED:
+        if followed is None or followed.subscription.is_over(self._clock.now()):
             return
         subscription = followed.subscription
         if every is not None and every != subscription.verify_every_seconds:

@@ -8,7 +8,7 @@ Subclass :class:`WorkSuite` in a test module and provide the fixtures ``backend`
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -37,7 +37,7 @@ from cordillera.errors import (
 from cordillera.operations.doctor import Verdict
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import Node, NodeKind
-from cordillera.spec.subscription import Equality, SubscriptionState
+from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionState
 from cordillera.spec.workflow import RunState
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
@@ -113,13 +113,14 @@ class WorkSuite(LakeSuite):
             (make_job, "description", "d" * 10_001),
             (partial(backend.subscribe, dataset, target), "purpose", "p" * 1_001),
             (partial(backend.subscribe, dataset, target), "consumer", "c" * 201),
+            (partial(backend.subscribe, dataset, target), "cost_owner", "c" * 201),
             (partial(backend.create_token, "new"), "principal", "p" * 201),
         ]
         before = backend.namespace(namespace), backend.dataset(dataset)
         for attempt, field, text in attempts:
             with pytest.raises(InvalidInputError) as caught:
                 attempt(**{field: text})
-            assert field.removesuffix("ies").removesuffix("s") in caught.value.message
+            assert field.replace("_", " ").removesuffix("ies").removesuffix("s") in caught.value.message
         assert (backend.namespace(namespace), backend.dataset(dataset)) == before
         assert backend.subscriptions(dataset=dataset) == []
 
@@ -138,7 +139,7 @@ class WorkSuite(LakeSuite):
         made = backend.subscribe(
             dataset, target, table="mine", consumer="team:x", purpose="tests", columns=["note"], row_filter="id < 9"
         )
-        assert (made.state, made.consumer, made.columns) == (SubscriptionState.PROVISIONING, "team:x", ("note",))
+        assert (made.state, made.consumer, made.columns) == (SubscriptionState.APPROVED, "team:x", ("note",))
         work()
         backend.write(dataset, orders(2, 3, 9, note="b"), "upsert")
         behind = backend.subscription(made.id)
@@ -192,19 +193,40 @@ class WorkSuite(LakeSuite):
     def test_a_subscription_goes_through_its_states(
         self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object]
     ) -> None:
-        made = backend.subscribe(dataset, target)
+        made = backend.subscribe(dataset, target, purpose="tests", cost_owner="team:y", days=30, copy_at_end="remove")
+        assert (made.cost_owner, made.copy_at_end) == ("team:y", CopyAtEnd.REMOVE)
+        assert made.expires_at == made.created_at + timedelta(days=30)
         work()
-        assert backend.pause_subscription(made.id).state is SubscriptionState.PAUSED
+        assert backend.pause_subscription(made.id, reason="holidays").state is SubscriptionState.PAUSED
         with pytest.raises(LifecycleError):
             backend.pause_subscription(made.id)
         assert backend.resume_subscription(made.id).state is SubscriptionState.LIVE
+        assert backend.renew_subscription(made.id, None).expires_at is None
+        renewed = backend.renew_subscription(made.id, 7).expires_at
+        assert renewed is not None
+        with pytest.raises(InvalidInputError):
+            backend.renew_subscription(made.id, 0)
         with pytest.raises(NotEmptyError):
             backend.delete_target(target)
-        assert backend.revoke_subscription(made.id, keep_rows=False).state is SubscriptionState.REVOKED
+        assert backend.revoke_subscription(made.id, reason="done").state is SubscriptionState.REVOKED
         work()
-        with pytest.raises(LifecycleError):
-            backend.resume_subscription(made.id)
+        for operation in (backend.resume_subscription, partial(backend.renew_subscription, days=3)):
+            with pytest.raises(LifecycleError):
+                operation(made.id)
         backend.delete_target(target)
+        steps = list(reversed(backend.subscription_history(made.id)))
+        assert [step.state for step in steps] == [
+            "requested", "approved", "provisioning", "first_sync", "live", "paused", "live", "live", "live", "revoked",
+            "revoked",
+        ]  # fmt: skip
+        told = [step.reason for step in steps]
+        assert (told[0], told[5], told[9]) == ("for tests", "holidays", "done")
+        assert told[10] == f"the table {made.target_table} in {target} was removed"
+        assert {step.by for step in steps if step.state in ("requested", "paused", "revoked")} >= {made.created_by}
+        assert backend.subscription_history(made.id, limit=2) == [steps[10], steps[9]]
+        assert backend.subscription_history(made.id, steps[2].number) == [steps[1], steps[0]]
+        with pytest.raises(SubscriptionNotFoundError):
+            backend.subscription_history(uuid4())
 
     def test_subscriptions_are_listed(self, backend: LakeBackend, dataset: str, target: str) -> None:
         made = {backend.subscribe(dataset, target, table=f"t{index}").id for index in range(3)}
@@ -227,6 +249,9 @@ class WorkSuite(LakeSuite):
             backend.subscribe(dataset, target, table="other", columns=["nope"])
         with pytest.raises(InvalidInputError):
             backend.subscribe(dataset, target, table="other", row_filter="id >")
+        for wrong in ({"days": 0}, {"days": 99_999}, {"copy_at_end": "burn"}):
+            with pytest.raises(InvalidInputError):
+                backend.subscribe(dataset, target, table="other", **wrong)
         unknown = uuid4()
         for operation in (backend.subscription, backend.pause_subscription, backend.verify_subscription):
             with pytest.raises(SubscriptionNotFoundError, match=str(unknown)):

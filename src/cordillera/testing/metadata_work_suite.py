@@ -19,7 +19,7 @@ from cordillera.errors import (
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.lineage import Edge, Node, NodeKind
-from cordillera.spec.subscription import Equality, SubscriptionState
+from cordillera.spec.subscription import ENDED, Equality, SubscriptionState
 from cordillera.spec.workflow import Job, RunState
 from cordillera.testing.metadata_samples import (
     NOW,
@@ -150,7 +150,7 @@ class WorkSuite:
             tx.subscriptions.advance(wish.id, sequence_number=3, schema_id=1, rows=10, now=later(2))
             reached = replace(
                 wish,
-                state=SubscriptionState.LIVE,
+                state=SubscriptionState.FAILED,
                 cursor_sequence=3,
                 cursor_schema_id=1,
                 rows_delivered=10,
@@ -169,26 +169,51 @@ class WorkSuite:
                 reached, cursor_sequence=5, cursor_schema_id=2, rows_delivered=11, delivered_at=later(4)
             )
 
-    @pytest.mark.parametrize("state", [SubscriptionState.PAUSED, SubscriptionState.REVOKED])
-    def test_a_delivery_that_ends_late_wakes_nothing(
+    @pytest.mark.parametrize("state", sorted(ENDED))
+    def test_an_end_is_final_and_frees_the_table(
         self, store: MetadataStore, orders: tuple[Dataset, DatasetVersion], state: SubscriptionState
     ) -> None:
-        wish = subscription(*orders)
+        wish, another = subscription(*orders), subscription(*orders)
         with store.write() as tx:
             tx.subscriptions.insert(wish)
             tx.subscriptions.set_state(wish.id, state, "", NOW)
-            tx.subscriptions.advance(wish.id, sequence_number=3, schema_id=1, rows=10, now=later(2))
-            found = tx.subscriptions.get(wish.id)
-        assert found is not None
-        assert (found.state, found.cursor_sequence) == (state, 3)
-
-    def test_revoked_is_final(self, store: MetadataStore, orders: tuple[Dataset, DatasetVersion]) -> None:
-        wish = subscription(*orders)
-        with store.write() as tx:
-            tx.subscriptions.insert(wish)
-            tx.subscriptions.set_state(wish.id, SubscriptionState.REVOKED, "", NOW)
             tx.subscriptions.set_state(wish.id, SubscriptionState.LIVE, "late", NOW)
-            assert tx.subscriptions.get(wish.id) == replace(wish, state=SubscriptionState.REVOKED)
+            assert tx.subscriptions.get(wish.id) == replace(wish, state=state)
+            tx.subscriptions.insert(another)
+            tx.subscriptions.set_state(another.id, state, "", NOW)
+            tx.targets.delete("warehouse")
+
+    def test_the_steps_of_a_subscription_are_kept_in_order(
+        self, store: MetadataStore, orders: tuple[Dataset, DatasetVersion]
+    ) -> None:
+        wish, other = subscription(*orders), subscription(*orders, "other")
+        with store.write() as tx:
+            for one in (wish, other):
+                tx.subscriptions.insert(one)
+            for count, state in enumerate(SubscriptionState):
+                tx.subscriptions.note_change(wish.id, state, f"user:{count}", later(count), f"Why {count}")
+            tx.subscriptions.note_change(other.id, SubscriptionState.LIVE, "", NOW, "")
+        with store.read() as tx:
+            steps = tx.subscriptions.history(wish.id, limit=99)
+            assert [step.state for step in reversed(steps)] == list(SubscriptionState)
+            assert (steps[-1].by, steps[-1].at, steps[-1].reason) == ("user:0", later(0), "Why 0")
+            assert tx.subscriptions.history(wish.id, limit=2) == steps[:2]
+            assert tx.subscriptions.history(wish.id, before=steps[1].number, limit=99) == steps[2:]
+            assert len(tx.subscriptions.history(other.id, limit=99)) == 1
+
+    def test_subscriptions_are_found_by_what_was_asked_for_them(
+        self, store: MetadataStore, orders: tuple[Dataset, DatasetVersion]
+    ) -> None:
+        request = uuid4()
+        asked = [subscription(*orders, f"t{n}", id=numbered_id(n), request_id=request) for n in (1, 2)]
+        with store.write() as tx:
+            for one in (*asked, subscription(*orders, "t3"), subscription(*orders, "t4", request_id=uuid4())):
+                tx.subscriptions.insert(one)
+            assert tx.subscriptions.asked_by(request) == asked
+            assert tx.subscriptions.lock(asked[0].id) == asked[0]
+            assert tx.subscriptions.lock(uuid4()) is None
+            tx.subscriptions.set_expiry(asked[0].id, later(9))
+            assert tx.subscriptions.get(asked[0].id) == replace(asked[0], expires_at=later(9))
 
     # --- jobs -------------------------------------------------------------------------------------------------------
 

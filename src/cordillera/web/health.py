@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 
 from cordillera.client.contract_backend import ContractDetails
 from cordillera.spec.counting import counted
-from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+from cordillera.spec.subscription import ENDED, SubscriptionState, SubscriptionStatus
 from cordillera.web.formatting import duration, relative
 from cordillera.web.freshness import Freshness, FreshnessState
 from cordillera.web.levels import Level, worst
 
 _SLOW_DELIVERY = timedelta(minutes=15)
+_NOT_FOLLOWED = ENDED | {SubscriptionState.REQUESTED}
 _WORDS = {
     Level.NONE: "Not measured",
     Level.OK: "Healthy",
@@ -21,7 +22,6 @@ _WORDS = {
     Level.WARN: "Needs attention",
     Level.BAD: "Unhealthy",
 }
-_ENDED = frozenset({SubscriptionState.REVOKED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def freshness_part(freshness: Freshness, now: datetime) -> HealthPart:
 
 def sync_part(subscriptions: Sequence[SubscriptionStatus], now: datetime) -> HealthPart:
     """Return how the targets follow the dataset."""
-    followed = [status for status in subscriptions if status.subscription.state not in _ENDED]
+    followed = [status for status in subscriptions if status.subscription.state not in _NOT_FOLLOWED]
     failed = [status for status in followed if status.subscription.state is SubscriptionState.FAILED]
     paused = [status for status in followed if status.subscription.state is SubscriptionState.PAUSED]
     behind = [status for status in followed if not status.in_step and status not in [*failed, *paused]]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from cordillera.client.backend import LakeBackend
 from cordillera.spec.catalog import Facet
-from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+from cordillera.spec.subscription import DELIVERING, SubscriptionStatus
 from cordillera.spec.workflow import RunState
 from cordillera.web.links import link
 from cordillera.web.paging import Slice, slice_of
@@ -166,6 +166,6 @@ def facet_groups(facets: Iterable[Facet], text: str, filters: Mapping[str, str])
 
 def _state_of(status: SubscriptionStatus) -> str:
     state = status.subscription.state
-    if state in (SubscriptionState.FAILED, SubscriptionState.PAUSED, SubscriptionState.REVOKED):
-        return str(state)
+    if state not in DELIVERING:
+        return state.in_words
     return "in step" if status.in_step else "behind"

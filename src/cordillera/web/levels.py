@@ -19,7 +19,7 @@ class Level(StrEnum):
 _ORDER = list(Level)
 _LEVELS = {
     Level.OK: ("active", "live", "succeeded", "ok", "complete", "in step", "enabled", "backfilled", "approved"),
-    Level.INFO: ("unreleased", "provisioning", "queued", "running", "restated", "behind", "requested"),
+    Level.INFO: ("unreleased", "provisioning", "queued", "running", "restated", "behind", "requested", "first_sync"),
     Level.WARN: ("deprecated", "paused", "warning", "late", "expired"),
     Level.BAD: ("failed", "error", "breached", "refused"),
 }

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from cordillera.spec.subscription import SubscriptionState, SubscriptionStatus
+from cordillera.spec.subscription import SubscriptionChange, SubscriptionState, SubscriptionStatus
 from cordillera.web.dataset_views import lag
 from cordillera.web.levels import Level
 
-_STOPPED = {
-    SubscriptionState.PAUSED: ("Paused", Level.WARN, "deliveries have been stopped; the cursor stays"),
-    SubscriptionState.FAILED: ("Failed", Level.BAD, "a delivery failed for a reason that a retry will not cure"),
-    SubscriptionState.REVOKED: ("Revoked", Level.NONE, "ended for good"),
+_AHEAD = {
+    SubscriptionState.REQUESTED: ("Approved", "when whoever asked may read the dataset"),
+    SubscriptionState.APPROVED: ("Provisioning", "follows as soon as a worker is free"),
+    SubscriptionState.PROVISIONING: ("First sync", "everything is delivered once"),
+    SubscriptionState.FIRST_SYNC: ("Live", "after the first sync"),
 }
+"""What comes after a state if all goes well."""
+_LEVELS = {
+    SubscriptionState.PAUSED: Level.WARN,
+    SubscriptionState.FAILED: Level.BAD,
+    SubscriptionState.REFUSED: Level.BAD,
+    SubscriptionState.EXPIRED: Level.NONE,
+    SubscriptionState.REVOKED: Level.NONE,
+}
+"""How those states are shown in which a subscription does not follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +42,28 @@ class Step:
     at: datetime | None = None
 
 
-def timeline(status: SubscriptionStatus, now: datetime) -> tuple[Step, ...]:
-    """Return the steps from the request to the live subscription, and where it is now."""
-    one = status.subscription
-    delivered = one.cursor_sequence is not None
-    purpose = f" for {one.purpose}" if one.purpose else ""
-    requested = Step("Requested", Level.OK, f"by {one.created_by} on behalf of {one.consumer}{purpose}", one.created_at)
-    if delivered:
-        provisioned = Step("Provisioned", Level.OK, f"table {one.target_table} in {one.target}")
-        synced = Step("First sync", Level.OK, "made")
-    else:
-        provisioned = Step("Provisioning", _doing(one.state), f"table {one.target_table} in {one.target}")
-        synced = Step("First sync", Level.NONE, "follows as soon as a worker is free")
-    if one.state in _STOPPED:
-        name, level, note = _STOPPED[one.state]
-        return requested, provisioned, synced, Step(name, level, f"{note}; {lag(status, now)}", one.delivered_at)
-    if not delivered:
-        return requested, provisioned, synced, Step("Live", Level.NONE, "after the first sync")
-    level = Level.OK if status.in_step else Level.INFO
-    return requested, provisioned, synced, Step("Live", level, lag(status, now), one.delivered_at)
+def timeline(status: SubscriptionStatus, history: Sequence[SubscriptionChange], now: datetime) -> tuple[Step, ...]:
+    """Return the steps of a subscription so far, oldest first, where it is now, and what comes next.
+
+    Args:
+        status: The subscription.
+        history: What happened to it, newest first.
+        now: When it is looked at.
+    """
+    state = status.subscription.state
+    done = [Step(_name(one.state), Level.OK, _note(one), one.at) for one in reversed(history)]
+    if done:
+        level = _LEVELS.get(state, Level.OK if status.in_step else Level.INFO)
+        note = f"{done[-1].note}; {lag(status, now)}" if status.subscription.cursor_sequence else done[-1].note
+        done[-1] = replace(done[-1], level=level, note=note)
+    ahead = _AHEAD.get(state)
+    return (*done, *([Step(ahead[0], Level.NONE, ahead[1])] if ahead else []))
 
 
-def _doing(state: SubscriptionState) -> Level:
-    return Level.INFO if state is SubscriptionState.PROVISIONING else Level.NONE
+def _name(state: SubscriptionState) -> str:
+    return state.in_words.capitalize()
+
+
+def _note(change: SubscriptionChange) -> str:
+    told = f"by {change.by}" if change.by else "it is not known by whom"
+    return f"{told}: {change.reason}" if change.reason else told

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cordillera.client.backend import LakeBackend
 from cordillera.errors import SubscriptionNotFoundError
-from cordillera.spec.subscription import Equality, SubscriptionState, Verification
+from cordillera.spec.subscription import ENDED, Equality, SubscriptionState, Verification, may_become
 from cordillera.web.dataset_views import lag
 from cordillera.web.links import link
 from cordillera.web.paging import slice_of, uuid_or_none
@@ -18,6 +18,7 @@ from cordillera.web.rendering import Page, PageRouter, backend_of
 from cordillera.web.subscription_views import timeline
 
 _AUDIT_ENTRIES = 25
+_STEPS = 50
 
 router = PageRouter()
 
@@ -89,12 +90,12 @@ def _show(lake: LakeBackend, wanted: UUID, verification: Verification | None = N
         "subscription": one,
         "in_step": status.in_step,
         "lag": lag(status, now),
-        "timeline": timeline(status, now),
+        "timeline": timeline(status, lake.subscription_history(wanted, limit=_STEPS), now),
         "verification": verification,
-        "can_pause": one.state not in (SubscriptionState.PAUSED, SubscriptionState.REVOKED),
+        "can_pause": may_become(one.state, SubscriptionState.PAUSED),
         "can_resume": one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
-        "can_verify": one.cursor_sequence is not None and one.state is not SubscriptionState.REVOKED,
-        "can_repair": one.equality is Equality.DRIFTED and one.state is not SubscriptionState.REVOKED,
+        "can_verify": one.cursor_sequence is not None and one.state not in ENDED,
+        "can_repair": one.equality is Equality.DRIFTED and one.state not in ENDED,
         "audit": lake.audit(object_name=str(wanted), limit=_AUDIT_ENTRIES),
     }
     return Page(f"{one.dataset} → {one.target}", "subscription.html", data, section="subscriptions")

@@ -42,6 +42,7 @@ REVISIONS = (
     "0029",
     "0030",
     "0031",
+    "0034",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

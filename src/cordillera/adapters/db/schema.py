@@ -23,7 +23,7 @@ from cordillera.spec.maintenance import MaintenanceTask
 from cordillera.spec.manifest import TableOperation
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.scan_statistics import MEASURES, ColumnUse
-from cordillera.spec.subscription import Equality, SubscriptionState
+from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionState
 from cordillera.spec.workflow import RunState
 
 metadata = sa.MetaData(
@@ -325,11 +325,35 @@ subscriptions = Table(
     Column("verified_at", UtcDateTime),
     Column("verified_sequence", BigInteger),
     Column("drift", Text, nullable=False, server_default=sa.text("''")),
+    Column("cost_owner", Text, nullable=False, server_default=sa.text("''")),
+    Column("expires_at", UtcDateTime),
+    Column("copy_at_end", Choice(CopyAtEnd), nullable=False, server_default=sa.text("'freeze'")),
+    Column("request_id", Uuid),
+    _index("ix_subscriptions_request", "request_id", "id", where="request_id IS NOT NULL"),
     _index("ix_subscriptions_dataset", "dataset_id", "id"),
     _index("ix_subscriptions_target", "target", "id"),
     _index("ix_subscriptions_state", "state", "id"),
     _index("ix_subscriptions_on_behalf_of", "on_behalf_of", "id", where="on_behalf_of <> ''"),
-    _index("ix_subscriptions_table", "target", "target_table", unique=True, where="state <> 'revoked'"),
+    _index(
+        "ix_subscriptions_table",
+        "target",
+        "target_table",
+        unique=True,
+        where="state <> 'revoked' AND state <> 'expired' AND state <> 'refused'",
+    ),
+)
+
+subscription_changes = Table(
+    "subscription_changes",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id", ondelete="CASCADE"), nullable=False),
+    Column("state", Choice(SubscriptionState), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    _index("ix_subscription_changes_subscription", "subscription_id", "number"),
+    sqlite_autoincrement=True,
 )
 
 jobs = Table(

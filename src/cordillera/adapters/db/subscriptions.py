@@ -10,19 +10,21 @@ import sqlalchemy as sa
 
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import datasets, memberships, subscriptions, targets
+from cordillera.adapters.db.schema import datasets, memberships, subscription_changes, subscriptions, targets
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import datasets_within, subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
 from cordillera.spec.access import USER, SecurableKind, Viewer
-from cordillera.spec.subscription import Equality, Subscription, SubscriptionState, Target
+from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
 
 TARGET = RowMap(Target, targets)
 SUBSCRIPTION = RowMap(Subscription, subscriptions, dataset=datasets.c.full_name)
+CHANGE = RowMap(SubscriptionChange, subscription_changes)
 
-_STAY_PUT = (SubscriptionState.PAUSED, SubscriptionState.REVOKED)
 _ENTRUSTED = sa.text("subscriptions.on_behalf_of <> ''")
-_NOT_REVOKED = sa.text("subscriptions.state <> 'revoked'")  # spelled like the condition of the partial index
+# Spelled like the condition of the partial index.
+_NOT_ENDED = sa.text(" AND ".join(f"subscriptions.state <> '{state}'" for state in ("revoked", "expired", "refused")))
+_ASKED = sa.text("subscriptions.request_id IS NOT NULL")
 
 
 class SqlTargetRows:
@@ -52,7 +54,7 @@ class SqlTargetRows:
         """Remove a target that no subscription uses."""
         mine = targets.c.name == name
         self._session.lock(sa.select(targets.c.id).where(mine).with_for_update())  # nobody subscribes it meanwhile
-        using = sa.select(subscriptions.c.id).where(subscriptions.c.target == name, _NOT_REVOKED).limit(1)
+        using = sa.select(subscriptions.c.id).where(subscriptions.c.target == name, _NOT_ENDED).limit(1)
         if self._session.read(using):
             raise NotEmptyError(f"Subscriptions still use the target {name}.", hint="Revoke them first.")
         forget_securable(self._session, sa.select(targets.c.id).where(mine).scalar_subquery())
@@ -84,6 +86,18 @@ class SqlSubscriptionRows:
         """Return a subscription by id, if a viewer may see it."""
         query = _select().where(subscriptions.c.id == subscription_id, *subscriptions_seen(viewer))
         return SUBSCRIPTION.one(self._session, query)
+
+    def lock(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
+        """Return the same, locked."""
+        mine = subscriptions.c.id == subscription_id
+        self._session.lock(sa.select(subscriptions.c.id).where(mine).with_for_update())
+        return self.get(subscription_id, viewer=viewer)
+
+    def asked_by(self, request_id: UUID) -> list[Subscription]:
+        """Return, locked, the subscriptions that an access request was made for."""
+        query = _select().where(subscriptions.c.request_id == request_id, _ASKED).order_by(subscriptions.c.id)
+        rows = self._session.write_rows(query.with_for_update(of=subscriptions))
+        return [SUBSCRIPTION.load(row) for row in rows]
 
     def page(
         self,
@@ -128,13 +142,30 @@ class SqlSubscriptionRows:
     def set_state(
         self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime, *, error_code: str = ""
     ) -> None:
-        """Change the state and the last error, with its kind; one that is revoked stays so."""
+        """Change the state and the last error, with its kind; one that has ended stays so."""
         changed = (
             sa.update(subscriptions)
-            .where(subscriptions.c.id == subscription_id, _NOT_REVOKED)
+            .where(subscriptions.c.id == subscription_id, _NOT_ENDED)
             .values(state=state, last_error=error, error_code=error_code, updated_at=now)
         )
         self._session.write(changed)
+
+    def set_expiry(self, subscription_id: UUID, expires_at: datetime | None) -> None:
+        """Change when it ends by itself."""
+        mine = subscriptions.c.id == subscription_id
+        self._session.write(sa.update(subscriptions).where(mine).values(expires_at=expires_at))
+
+    def note_change(self, subscription_id: UUID, state: SubscriptionState, by: str, at: datetime, reason: str) -> None:
+        """Add a step to its history."""
+        step = {"subscription_id": subscription_id, "state": state, "by": by, "at": at, "reason": reason}
+        self._session.write(sa.insert(subscription_changes).values(step).inline())
+
+    def history(self, subscription_id: UUID, *, before: int | None = None, limit: int) -> list[SubscriptionChange]:
+        """Return its steps, newest first."""
+        query = CHANGE.select().where(subscription_changes.c.subscription_id == subscription_id)
+        if before is not None:
+            query = query.where(subscription_changes.c.number < before)
+        return CHANGE.all(self._session, query.order_by(subscription_changes.c.number.desc()).limit(limit))
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""
@@ -143,7 +174,7 @@ class SqlSubscriptionRows:
 
     def note_error(self, subscription_id: UUID, error: str, now: datetime, *, error_code: str = "") -> None:
         """Change the last error only."""
-        mine = sa.update(subscriptions).where(subscriptions.c.id == subscription_id, _NOT_REVOKED)
+        mine = sa.update(subscriptions).where(subscriptions.c.id == subscription_id, _NOT_ENDED)
         self._session.write(mine.values(last_error=error, error_code=error_code, updated_at=now))
 
     def shown(self, subscription_id: UUID) -> str:
@@ -154,15 +185,8 @@ class SqlSubscriptionRows:
     def advance(
         self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime, shown: str = ""
     ) -> None:
-        """Note a delivery.
-
-        One that was paused or revoked while the delivery was under way stays so; where the target stands is noted all
-        the same.
-        """
+        """Note a delivery; where the target stands is noted in any state."""
         mine = subscriptions.c
-        state = sa.case(
-            (mine.state.in_(_STAY_PUT), mine.state), else_=sa.literal(SubscriptionState.LIVE, mine.state.type)
-        )
         changed = (
             sa.update(subscriptions)
             .where(
@@ -174,7 +198,6 @@ class SqlSubscriptionRows:
                 cursor_schema_id=schema_id,
                 rows_delivered=mine.rows_delivered + rows,
                 delivered_at=now,
-                state=state,
                 last_error="",
                 error_code="",
                 updated_at=now,

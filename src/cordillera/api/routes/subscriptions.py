@@ -8,9 +8,18 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from cordillera.api.parameters import After, Backend, Limit, LongText, Text
+from cordillera.api.parameters import After, Backend, BeforeNumber, Limit, LongText, Text
 from cordillera.codec import Page, page
-from cordillera.spec.subscription import Repair, Subscription, SubscriptionStatus, Target, Verification
+from cordillera.spec.subscription import (
+    CopyAtEnd,
+    Repair,
+    Subscription,
+    SubscriptionChange,
+    SubscriptionState,
+    SubscriptionStatus,
+    Target,
+    Verification,
+)
 
 router = APIRouter(tags=["subscriptions"])
 
@@ -35,6 +44,21 @@ class NewSubscription(BaseModel):
     columns: list[Text] = Field([], description="Columns wanted; none means all, also those added later.")
     row_filter: LongText = Field("", description="SQL condition on the rows wanted.")
     verify_every_seconds: int | None = Field(None, description="How often to compare the target with the lake.")
+    cost_owner: Text = Field("", description="Who pays for it; the consumer by default.")
+    days: int | None = Field(None, description="For how long; null for until it is revoked.")
+    copy_at_end: Text = Field(CopyAtEnd.FREEZE.value, description="The table at the end: freeze or remove.")
+
+
+class Reason(BaseModel):
+    """Why something is done."""
+
+    reason: Text = ""
+
+
+class Renewal(BaseModel):
+    """How much longer a subscription lasts."""
+
+    days: int | None = Field(description="Days from now; null for until it is revoked.")
 
 
 class VerificationSchedule(BaseModel):
@@ -46,7 +70,10 @@ class VerificationSchedule(BaseModel):
 class Revocation(BaseModel):
     """How a subscription ends."""
 
-    keep_rows: bool = Field(True, description="Leave the table in the target as it is.")
+    keep_rows: bool = Field(
+        True, description="Leave the table in the target, unless subscription or contract say that it goes."
+    )
+    reason: Text = ""
 
 
 @router.get("/targets", summary="List targets")
@@ -84,7 +111,7 @@ def list_subscriptions(
     backend: Backend,
     dataset: Annotated[Text | None, Query(description="Only those to one dataset.")] = None,
     target: Annotated[Text | None, Query(description="Only those of one target.")] = None,
-    state: Annotated[Text | None, Query(description="provisioning, live, paused, failed or revoked.")] = None,
+    state: Annotated[Text | None, Query(description=f"One of: {', '.join(SubscriptionState)}.")] = None,
     after: UUID | None = None,
     limit: Limit = 100,
 ) -> Page[SubscriptionStatus]:
@@ -105,6 +132,9 @@ def subscribe(backend: Backend, wanted: NewSubscription) -> Subscription:
         columns=wanted.columns,
         row_filter=wanted.row_filter,
         verify_every_seconds=wanted.verify_every_seconds,
+        cost_owner=wanted.cost_owner,
+        days=wanted.days,
+        copy_at_end=wanted.copy_at_end,
     )
 
 
@@ -114,22 +144,36 @@ def show_subscription(backend: Backend, subscription_id: UUID) -> SubscriptionSt
     return backend.subscription(subscription_id)
 
 
+@router.get("/subscriptions/{subscription_id}/history", summary="Show what happened to a subscription")
+def show_history(
+    backend: Backend, subscription_id: UUID, before: BeforeNumber = None, limit: Limit = 100
+) -> Page[SubscriptionChange]:
+    """Each step of its life with who, when and why, newest first."""
+    return page(backend.subscription_history(subscription_id, before, limit), limit, lambda step: step.number)
+
+
 @router.post("/subscriptions/{subscription_id}/pause", summary="Pause a subscription")
-def pause_subscription(backend: Backend, subscription_id: UUID) -> Subscription:
+def pause_subscription(backend: Backend, subscription_id: UUID, why: Reason | None = None) -> Subscription:
     """Stop deliveries; the cursor stays where it is."""
-    return backend.pause_subscription(subscription_id)
+    return backend.pause_subscription(subscription_id, reason=why.reason if why else "")
 
 
 @router.post("/subscriptions/{subscription_id}/resume", summary="Resume a subscription")
-def resume_subscription(backend: Backend, subscription_id: UUID) -> Subscription:
+def resume_subscription(backend: Backend, subscription_id: UUID, why: Reason | None = None) -> Subscription:
     """Deliver again, beginning with everything missed."""
-    return backend.resume_subscription(subscription_id)
+    return backend.resume_subscription(subscription_id, reason=why.reason if why else "")
+
+
+@router.post("/subscriptions/{subscription_id}/renew", summary="Renew a subscription")
+def renew_subscription(backend: Backend, subscription_id: UUID, until: Renewal) -> Subscription:
+    """Let a subscription end so many days from now, or not by itself."""
+    return backend.renew_subscription(subscription_id, until.days)
 
 
 @router.post("/subscriptions/{subscription_id}/revoke", summary="Revoke a subscription")
 def revoke_subscription(backend: Backend, subscription_id: UUID, how: Revocation) -> Subscription:
     """End a subscription for good."""
-    return backend.revoke_subscription(subscription_id, keep_rows=how.keep_rows)
+    return backend.revoke_subscription(subscription_id, keep_rows=how.keep_rows, reason=how.reason)
 
 
 @router.post("/subscriptions/{subscription_id}/verify", summary="Verify a subscription")

@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from cordillera.spec.access import SecurableKind, Viewer
-from cordillera.spec.subscription import Equality, Subscription, SubscriptionState, Target
+from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
 
 
 class TargetRows(Protocol):
@@ -23,17 +23,23 @@ class TargetRows(Protocol):
         """Return targets by name behind ``after``; a viewer gets those that he may discover."""
 
     def delete(self, name: str) -> None:
-        """Remove a target; raises ``NotEmptyError`` while subscriptions that are not revoked use it."""
+        """Remove a target; raises ``NotEmptyError`` while subscriptions that have not ended use it."""
 
 
 class SubscriptionRows(Protocol):
-    """Subscriptions. A table of a target belongs to at most one subscription that is not revoked."""
+    """Subscriptions. A table of a target belongs to at most one subscription that has not ended."""
 
     def insert(self, subscription: Subscription) -> None:
         """Add a subscription; raises ``AlreadyExistsError`` if the target's table is taken."""
 
     def get(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
         """Return a subscription by id; to a viewer if it is his, or of a dataset that he administers."""
+
+    def lock(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
+        """Return the same, locked until the transaction ends."""
+
+    def asked_by(self, request_id: UUID) -> list[Subscription]:
+        """Return, locked, the subscriptions that an access request was made for."""
 
     def page(
         self,
@@ -70,7 +76,16 @@ class SubscriptionRows(Protocol):
     def set_state(
         self, subscription_id: UUID, state: SubscriptionState, error: str, now: datetime, *, error_code: str = ""
     ) -> None:
-        """Change the state and the last error, with its kind."""
+        """Change the state and the last error, with its kind; one that has ended stays so."""
+
+    def set_expiry(self, subscription_id: UUID, expires_at: datetime | None) -> None:
+        """Change when it ends by itself."""
+
+    def note_change(self, subscription_id: UUID, state: SubscriptionState, by: str, at: datetime, reason: str) -> None:
+        """Add a step to its history."""
+
+    def history(self, subscription_id: UUID, *, before: int | None = None, limit: int) -> list[SubscriptionChange]:
+        """Return its steps, newest first, behind ``before``."""
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""
@@ -84,7 +99,7 @@ class SubscriptionRows(Protocol):
     def advance(
         self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime, shown: str = ""
     ) -> None:
-        """Note a delivery: the cursor, rows added to ``rows_delivered``, state live, no error, what was shown.
+        """Note a delivery: the cursor, rows added to ``rows_delivered``, no error, what was shown.
 
         A cursor never goes back: an older sequence number changes nothing.
         """

@@ -334,6 +334,8 @@ class Contract:
         owner: The team, or the person, that answers for the data; empty where the document names nobody.
         description: What the data is (the schema object's description).
         purpose, usage, limitations: The document's description.
+        copies_go: Whether the copies that subscriptions keep are removed when those end (the custom property
+            ``copiesAtEnd``); else each subscription says.
     """
 
     id: str
@@ -354,6 +356,7 @@ class Contract:
     usage: str = ""
     limitations: str = ""
     tags: tuple[str, ...] = ()
+    copies_go: bool = False
 
     def columns_by_name(self) -> Mapping[str, Column]:
         """Return the columns by their name in the dataset."""

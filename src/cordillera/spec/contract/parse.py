@@ -60,6 +60,7 @@ def parse_contract(text: str | bytes, object_name: str | None = None) -> Contrac
         usage=description.text_at("usage") if description else "",
         limitations=description.text_at("limitations") if description else "",
         tags=tuple(dict.fromkeys((*root.texts_at("tags"), *chosen.texts_at("tags")))),
+        copies_go=_copies_go(root),
     )
 
 
@@ -72,6 +73,17 @@ def check_kind(root: Node) -> None:
         raise root.entries()["apiVersion"].problem(
             f"apiVersion {version[:40]!r} is not supported.", "Use v3.1.0; v3.0.x is read as well."
         )
+
+
+def _copies_go(root: Node) -> bool:
+    """Read the custom property ``copiesAtEnd``: what becomes of subscribers' copies when their subscriptions end."""
+    for entry in root.list_at("customProperties"):
+        if entry.text_at("property") == "copiesAtEnd":
+            value = entry.required_text("value")
+            if value not in ("freeze", "remove"):
+                raise entry.problem(f"copies cannot be {value[:40]!r} at their end.", "Use freeze or remove.")
+            return value == "remove"
+    return False
 
 
 def choose_object(root: Node, object_name: str | None) -> Node:
