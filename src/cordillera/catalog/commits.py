@@ -129,11 +129,22 @@ class CommitService:
 
     @COMMIT_SECONDS.time()
     @CONFLICTS.count_exceptions(CommitConflictError)
-    def committed(self, parts: Sequence[tuple[ResolvedDataset, CommitRequest]]) -> list[_Outcome]:
-        """Do what ``commit_all`` does, and return with each result the dataset as the commit left it."""
-        with self._store.read() as tx:
-            replayed = self.replay_all(tx, [(target.version, request) for target, request in parts])
-            by_version = {target.version.id: self._lookup.present(tx, _changing(target)) for target, _ in parts}
+    def committed(
+        self, parts: Sequence[tuple[ResolvedDataset, CommitRequest]], *, looked_up_now: bool = False
+    ) -> list[_Outcome]:
+        """Do what ``commit_all`` does, and return with each result the dataset as the commit left it.
+
+        Args:
+            parts: See ``commit_all``.
+            looked_up_now: Whether each dataset was looked up, with the privileges that its change needs, by this very
+                call: then that is not done again, unless a request may be a repetition.
+        """
+        replayed: list[CommitResult] = []
+        by_version = {target.version.id: target for target, _ in parts}
+        if not looked_up_now or any(request.idempotency_key is not None for _, request in parts):
+            with self._store.read() as tx:
+                replayed = self.replay_all(tx, [(target.version, request) for target, request in parts])
+                by_version = {one: self._lookup.present(tx, _changing(of)) for one, of in by_version.items()}
         if replayed:
             return [
                 (by_version[target.version.id], result) for (target, _), result in zip(parts, replayed, strict=True)

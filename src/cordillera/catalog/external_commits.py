@@ -118,7 +118,8 @@ class ExternalCommitService:
             for attempt in range(1, _ATTEMPTS + 1):
                 parts = [list(self._parts(change, idempotency_key, request_hash)) for change in changes]
                 try:
-                    outcomes = self._commits.committed([part for some in parts for part in some])
+                    whole = [part for some in parts for part in some]
+                    outcomes = self._commits.committed(whole, looked_up_now=True)
                     break
                 except CommitConflictError:
                     if attempt == _ATTEMPTS:
@@ -149,7 +150,7 @@ class ExternalCommitService:
         """Yield the requests that a change consists of, one for each snapshot; the first stands for all in receipts."""
         target = self._catalog.dataset(change.name, Privilege.READ)
         state = self._tables.load(target.version)
-        target = replace(target, needed=_needed(change.updates, state))
+        target = target.needing(*_needed(change.updates, state))
         check(change.requirements, state)
         requirements: tuple[Requirement, ...] = (AssertTableUuid(state.table_uuid), *change.requirements)
         for updates in steps(settled(change.updates, state)):

@@ -42,17 +42,29 @@ class ResolvedDataset:
     Attributes:
         needed: The privileges that whoever looked it up needs for what he is about to do; a commit asks again.
         rows: What is shown of its rows to whoever looked it up to read them; None for all.
+        held: The privileges that whoever looked it up held then.
     """
 
     dataset: Dataset
     version: DatasetVersion
     needed: tuple[Privilege, ...] = ()
     rows: RowAccess | None = None
+    held: frozenset[Privilege] = frozenset()
 
     @property
     def name(self) -> str:
         """How to call it in messages."""
         return self.dataset.full_name
+
+    def needing(self, *needed: Privilege) -> ResolvedDataset:
+        """Return the same for whoever looked it up a moment ago, and is about to do what needs privileges.
+
+        Raises:
+            AccessDeniedError: If he lacks one.
+        """
+        on = Securable(SecurableKind.DATASET, self.name)
+        check_held(self.held, needed, on, principal=current().principal, owner=self.dataset.owner)
+        return replace(self, needed=needed)
 
     @property
     def pinned_name(self) -> str:
@@ -106,12 +118,7 @@ class Lookup:
             DatasetNotFoundError: If there is none.
             AccessDeniedError: If whoever acts lacks a privilege that is needed.
         """
-        found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
-        held = self.authorizer.on_dataset(tx, found, ref.namespace)
-        if found is None or Privilege.DISCOVER not in held:
-            raise self._no_dataset(tx, ref)
-        self._check(tx, found, held, needed)
-        return found
+        return self._found(tx, ref, needed, lock=lock)[0]
 
     def resolve(self, tx: Transaction, ref: DatasetRef, *needed: Privilege) -> ResolvedDataset:
         """Return the dataset and dataset version that a reference means.
@@ -120,8 +127,8 @@ class Lookup:
             DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
             AccessDeniedError: If whoever acts lacks a privilege that is needed.
         """
-        dataset = self.dataset(tx, ref, *needed)
-        return ResolvedDataset(dataset, meant_version(tx, dataset, ref.version), needed)
+        dataset, held = self._found(tx, ref, needed)
+        return ResolvedDataset(dataset, meant_version(tx, dataset, ref.version), needed, held=held)
 
     def readable(self, tx: Transaction, ref: DatasetRef) -> ResolvedDataset:
         """Return what a reference means, and what whoever acts sees of its rows. Nothing else may tell him of them.
@@ -207,6 +214,17 @@ class Lookup:
         on = Securable(SecurableKind.TARGET, name)
         check_held(held, needed, on, principal=current().principal, owner=found.owner)
         return found
+
+    def _found(
+        self, tx: Transaction, ref: DatasetRef, needed: Collection[Privilege], *, lock: bool = False
+    ) -> tuple[Dataset, frozenset[Privilege]]:
+        """Return a dataset by name and what whoever acts holds on it; see ``dataset``."""
+        found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
+        held = self.authorizer.on_dataset(tx, found, ref.namespace)
+        if found is None or Privilege.DISCOVER not in held:
+            raise self._no_dataset(tx, ref)
+        self._check(tx, found, held, needed)
+        return found, held
 
     def _check(
         self, tx: Transaction, dataset: Dataset, held: frozenset[Privilege], needed: Collection[Privilege]

@@ -118,6 +118,8 @@ def test_who_may_not_is_refused_and_noted(reader: httpx2.Client, app: Applicatio
     before = denied(app, name)
     assert same(reader, "POST", table, json=SET).status_code == 403
     assert denied(app, name) == before + 2
+    gone = {"requirements": [{"type": "assert-table-uuid", "uuid": "x"}], "updates": SET["updates"]}
+    assert same(reader, "POST", table, json=gone).status_code == 403, "before anything is told of the table"
 
 
 def denied(app: Application, name: str) -> int:

@@ -31,6 +31,11 @@ NAMESPACE = RowMap(Namespace, namespaces)
 DATASET = RowMap(Dataset, datasets)
 
 _NAMESPACE = NAMESPACE.lookup(namespaces.c.name)
+_AROUND = (
+    NAMESPACE.select()
+    .where(namespaces.c.name.in_(sa.bindparam("names", expanding=True)))
+    .order_by(namespaces.c.name.desc())
+)
 _LIVE = datasets.c.deleted_at.is_(None)
 _BY_NAME = DATASET.lookup(datasets.c.full_name, where=_LIVE)
 _BY_ID = DATASET.lookup(datasets.c.id)
@@ -66,8 +71,7 @@ class SqlNamespaceRows:
 
     def with_parents(self, name: str) -> list[Namespace]:
         """Return a namespace by name and those that it is within, the nearest first; nothing if it is not there."""
-        query = NAMESPACE.select().where(namespaces.c.name.in_(enclosing_names(name)))
-        found = NAMESPACE.all(self._session, query.order_by(namespaces.c.name.desc()))
+        found = NAMESPACE.all(self._session, _AROUND, {"names": enclosing_names(name)})
         return found if found and found[0].name == name else []
 
     def page(

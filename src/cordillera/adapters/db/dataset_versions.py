@@ -29,6 +29,9 @@ _SWAP = sa.update(dataset_versions).where(
     dataset_versions.c.id == sa.bindparam("swapped"),
     dataset_versions.c.metadata_location == sa.bindparam("expected_location"),
 )
+_RESERVED_FOR = sa.select(reservations.c.writer).where(
+    reservations.c.dataset_version_id == sa.bindparam("reserved"), reservations.c.until > sa.bindparam("now")
+)
 
 
 class SqlDatasetVersionRows:
@@ -81,8 +84,7 @@ class SqlDatasetVersionRows:
 
     def reserved_for(self, version_id: UUID, now: datetime) -> UUID | None:
         """Return the writer that commits are reserved for."""
-        mine, lasts = reservations.c.dataset_version_id == version_id, reservations.c.until > now
-        found: UUID | None = self._session.scalar(sa.select(reservations.c.writer).where(mine, lasts))
+        found: UUID | None = self._session.scalar(_RESERVED_FOR, {"reserved": version_id, "now": now})
         return found
 
     def release(self, version_id: UUID, writer: UUID) -> None:

@@ -49,7 +49,7 @@ class SqlEventRows:
         It locks the dataset version, as ``swap`` does, so that the events of a dataset version are numbered in the
         order of their commits.
         """
-        if dataset_version_id is not None:
+        if dataset_version_id is not None and self._session.is_postgres:  # SQLite has one writer anyway
             self._session.lock(_LOCK, {"locked": dataset_version_id})
         row = {
             "topic": topic,

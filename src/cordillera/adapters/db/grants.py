@@ -182,9 +182,7 @@ class SqlPolicyTagRows:
 
     def effective(self, securable_ids: Sequence[UUID]) -> EffectiveTags:
         """Return the tags that count for an object and its columns."""
-        told = policy_tags.c
-        query = sa.select(told.securable_id, told.column_name, told.name, told.value, told.mask)
-        rows = self._session.read(query.where(told.securable_id.in_(securable_ids)))
+        rows = self._session.read(_TAGS, {"objects": securable_ids})
         nearness = {one: place for place, one in enumerate(securable_ids)}
         whole = [row for row in rows if not row.column_name]
         tags = {row.name: row.value for row in sorted(whole, key=lambda row: -nearness[row.securable_id])}
@@ -239,6 +237,13 @@ _HELD = GRANT.select().where(
     grants.c.tag_expression == "",
     sa.or_(grants.c.expires_at.is_(None), grants.c.expires_at > sa.bindparam("now")),
 )
+_TAGS = sa.select(
+    policy_tags.c.securable_id,
+    policy_tags.c.column_name,
+    policy_tags.c.name,
+    policy_tags.c.value,
+    policy_tags.c.mask,
+).where(policy_tags.c.securable_id.in_(sa.bindparam("objects", expanding=True)))
 _ABOVE = _above(sa.bindparam("principal", type_=sa.Text), _NOW)
 _MEMBERSHIPS_ABOVE = (
     MEMBERSHIP.select()

@@ -46,9 +46,9 @@ class Session:
         with self.translated():
             return self.connection.execute(statement, parameters).all()
 
-    def scalar(self, statement: sa.Executable) -> Any:
+    def scalar(self, statement: sa.Executable, parameters: Parameters | None = None) -> Any:
         """Run a query and return the first column of its first row; None if there is no row."""
-        rows = self.read(statement)
+        rows = self.read(statement, parameters)
         return rows[0][0] if rows else None
 
     def lock(self, statement: sa.Select[Any], parameters: Parameters | None = None) -> Row | None:

@@ -25,6 +25,15 @@ RECEIPT = RowMap(CommitReceipt, commit_receipts)
 
 _RECEIPT = RECEIPT.lookup(commit_receipts.c.dataset_version_id, commit_receipts.c.key)
 _INSERT_MANIFEST = sa.insert(manifests)
+_PUBLISH = (
+    sa.update(snapshots)
+    .where(
+        snapshots.c.dataset_version_id == sa.bindparam("published"),
+        snapshots.c.sequence_number.in_(sa.bindparam("numbers", expanding=True)),
+        snapshots.c.branch != MAIN_BRANCH,
+    )
+    .values(branch=MAIN_BRANCH, committed_at=sa.bindparam("now"))
+)
 
 
 class SqlSnapshotRows:
@@ -68,12 +77,8 @@ class SqlSnapshotRows:
 
     def publish(self, version_id: UUID, sequence_numbers: Sequence[int], now: datetime) -> None:
         """Make snapshots of other branches part of ``main``, as committed now."""
-        mine = snapshots.c.dataset_version_id == version_id
         for chosen in chunks(sequence_numbers):
-            elsewhere = sa.and_(snapshots.c.sequence_number.in_(chosen), snapshots.c.branch != MAIN_BRANCH)
-            self._session.write(
-                sa.update(snapshots).where(mine, elsewhere).values(branch=MAIN_BRANCH, committed_at=now)
-            )
+            self._session.write(_PUBLISH, {"published": version_id, "numbers": chosen, "now": now})
 
     def drop_branch(self, version_id: UUID, branch: str) -> None:
         """Take a branch's name from its snapshots."""
