@@ -8,7 +8,7 @@ PORT ?= 8470
 PROVIDER := tests/identity_provider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg check format lock setup setup-dev browser bench-engine bench-merge bench-commits bench-catalog bench-verify clean
+.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark check format lock setup setup-dev setup-spark browser bench-engine bench-merge bench-commits bench-catalog bench-verify clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,15 @@ demo-clean: setup ## Remove the demo's lake and its PostgreSQL server
 serve: setup ## Serve the demo's lake: API, web pages and workers on loopback
 	@$(BIN)/cordillera serve --lake $(DEMO_LAKE) --port $(PORT)
 
-test: setup-dev browser $(PROVIDER)/node_modules/.installed ## Run every test (servers are started from packages, nothing is left running)
+test: setup-dev browser setup-spark: $(VENV)/spark/.installed
+
+# PySpark and the client of Spark that the other tests use are one module, so it has an environment of its own.
+$(VENV)/spark/.installed: lock/spark.txt | $(UV)
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/spark
+	@$(UV) pip install --quiet --python $(VENV)/spark/bin/python --require-hashes --requirement lock/spark.txt
+	@touch $@
+
+$(PROVIDER)/node_modules/.installed ## Run every test (servers are started from packages, nothing is left running)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-long: setup-dev ## Run the tests that take a minute or more each
@@ -34,6 +42,9 @@ test-fast: setup-dev ## Run the tests that need no server and no browser
 test-pyiceberg: setup-dev ## Run PyIceberg's own REST catalog tests, downloaded, against a lake (a minute)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/pyiceberg-tests.txt
 	@$(BIN)/python -m tests.pyiceberg_rest
+
+test-spark: setup-dev setup-spark ## Run the tests with Spark, which comes with its own Java (about ten minutes)
+	@$(BIN)/python -m pytest -n 0 -m spark
 
 check: setup-dev ## Format, lint, types, layers and docs
 	@$(BIN)/ruff format --check .

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -13,6 +15,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 from pyiceberg.table import StaticTable
+
+from tests.spark.process import Spark, start_spark
 
 
 def read_with_pyiceberg(metadata_location: str, snapshot_id: int | None = None) -> pa.Table:
@@ -31,6 +35,14 @@ def read_with_duckdb(metadata_location: str, snapshot_id: int | None = None) -> 
     at = f", snapshot_from_id => {snapshot_id}" if snapshot_id is not None else ""
     path = metadata_location.removeprefix("file://")
     return connection.execute(f"SELECT * FROM iceberg_scan('{path}'{at})").to_arrow_table()
+
+
+@cache
+def spark() -> Spark:
+    """Spark, for all tests of this process, with which it ends."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(start_spark())
 
 
 @cache
@@ -69,4 +81,12 @@ def read_with_sail(metadata_location: str, snapshot_id: int | None = None) -> pa
     return reader.load(metadata_location.rpartition("/metadata/")[0]).toArrow()
 
 
-READERS = {"pyiceberg": read_with_pyiceberg, "duckdb": read_with_duckdb, "sail": read_with_sail}
+def read_with_spark(metadata_location: str, snapshot_id: int | None = None) -> pa.Table:
+    """Rows as Spark sees them."""
+    at = {} if snapshot_id is None else {"snapshot-id": snapshot_id}
+    return spark().load(metadata_location, **at)
+
+
+IN_PROCESS = {"pyiceberg": read_with_pyiceberg, "duckdb": read_with_duckdb, "sail": read_with_sail}
+READERS = {**IN_PROCESS, "spark": read_with_spark}
+EVERY_READER = pytest.mark.parametrize("engine", [*IN_PROCESS, pytest.param("spark", marks=pytest.mark.spark)])

@@ -238,7 +238,7 @@ class Sail(Writer):
         return list(self._run(f"SELECT * FROM lake.{table} ORDER BY id").to_pylist())
 
     def append(self, table: str, rows: pa.Table) -> None:
-        self._run(f"INSERT INTO lake.{table} {_values(rows)}")
+        self._run(f"INSERT INTO lake.{table} {values(rows)}")
 
     def update(self, table: str, name: str, where: str) -> None:
         self._run(f"UPDATE lake.{table} SET name = '{name}' WHERE {where}")
@@ -248,7 +248,7 @@ class Sail(Writer):
 
     def merge(self, table: str, rows: pa.Table) -> None:
         self._run(
-            f"MERGE INTO lake.{table} t USING (SELECT * FROM ({_values(rows)}) AS v(id, name)) g ON t.id = g.id "
+            f"MERGE INTO lake.{table} t USING (SELECT * FROM ({values(rows)}) AS v(id, name)) g ON t.id = g.id "
             "WHEN MATCHED THEN UPDATE SET name = g.name WHEN NOT MATCHED THEN INSERT *"
         )
 
@@ -259,7 +259,8 @@ class Sail(Writer):
             return self._session.sql(statement).toArrow()
 
 
-def _values(rows: pa.Table) -> str:
+def values(rows: pa.Table) -> str:
+    """Return rows of an id and a name as SQL."""
     pairs = zip(rows["id"].to_pylist(), rows["name"].to_pylist(), strict=True)
     return "VALUES " + ", ".join(f"(CAST({number} AS BIGINT), '{name}')" for number, name in pairs)
 

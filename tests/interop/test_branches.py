@@ -12,7 +12,7 @@ from pyiceberg.table import StaticTable
 import cordillera
 from cordillera.client import Dataset, Lake
 from cordillera.spec.merge import WriteMode
-from tests.interop.engines import READERS
+from tests.interop.engines import EVERY_READER, READERS
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("note", pa.string())])
 CASES = [
@@ -53,7 +53,7 @@ def lake(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize(("format_version", "mode"), CASES)
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engines_read_every_name(lake: Lake, engine: str, format_version: int, mode: WriteMode) -> None:
     dataset = lake.create_dataset("a.b", SCHEMA, key=["id"], write_mode=mode.value, format_version=format_version)
     dataset.write(rows(range(20), "first"))
@@ -77,7 +77,7 @@ def test_engines_read_every_name(lake: Lake, engine: str, format_version: int, m
     same(dataset, engine)
 
 
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engines_read_an_upgraded_table(lake: Lake, engine: str) -> None:
     dataset = lake.create_dataset("a.b", SCHEMA, key=["id"], format_version=2)
     dataset.write(rows(range(10), "first"))

@@ -11,7 +11,7 @@ from cordillera.spec.maintenance import CompactionOptions, Strategy
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.table.compaction import Compactor
 from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
-from tests.interop.engines import READERS
+from tests.interop.engines import EVERY_READER, READERS
 from tests.interop.test_table_formats import CASES, SCHEMA, publish, rows, same_rows
 from tests.table.harness import LooseTable
 
@@ -38,7 +38,7 @@ def rewrite_manifests(table: LooseTable) -> None:
 
 
 @pytest.mark.parametrize(("format_version", "mode"), CASES)
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engine_reads_after_maintenance(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
     table = LooseTable(
         tmp_path, SCHEMA, key=("id",), partitioning=("month(day)",), mode=mode, format_version=format_version

@@ -11,7 +11,7 @@ import pytest
 
 import cordillera
 from cordillera.client import Dataset
-from tests.interop.engines import READERS
+from tests.interop.engines import EVERY_READER, READERS
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def dataset(tmp_path: Path) -> Iterator[Dataset]:
         yield lake.create_dataset("sales.orders", schema, key=["id"], properties=codec)
 
 
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engines_read_compressed_metadata(dataset: Dataset, engine: str) -> None:
     for turn in range(70):  # more than are compressed at once
         dataset.write(pa.table({"id": [turn, 500], "note": [f"{turn}", f"{turn}"]}), "upsert")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,10 +27,13 @@ from cordillera.spec.schema_evolution import AddColumn, RenameColumn
 from cordillera.testing.running_server import running_server
 from cordillera.worker import Worker
 from tests.docs.markdown import ROOT
-from tests.interop.rest_engines import ENGINES, Definer, RestEngine, Writer
+from tests.interop import rest_engines
+from tests.interop.rest_engines import Definer, RestEngine, Writer
+from tests.interop.spark_engine import OnSpark
 from tests.servers_s3 import S3Server
 from tests.tokens import administrators_token
 
+ENGINES: dict[str, type[RestEngine]] = {**rest_engines.ENGINES, "spark": OnSpark}
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("name", pa.string())])
 EXAMPLES = {
     "v2": {"format_version": 2},
@@ -113,13 +116,18 @@ def cases(
 ) -> pytest.MarkDecorator:
     """Parametrise by places, engines of a kind there, and, if they are told, the versions for each."""
     found = [
-        (place, name, *(() if versions is None else (version,)))
+        pytest.param(place, name, *(() if versions is None else (version,)), marks=marks(name))
         for place in ("files", "s3")
         for name, one in ENGINES.items()
         if issubclass(one, kind) and (one.local or place == "s3")
         for version in ((None,) if versions is None else versions(one))
     ]
     return pytest.mark.parametrize(("place", "name", *(() if versions is None else ("version",))), found)
+
+
+def marks(name: str) -> Sequence[pytest.MarkDecorator]:
+    """What runs tests of an engine only when they are asked for."""
+    return [pytest.mark.spark] if name == "spark" else []
 
 
 def written_by(kind: type[Writer]) -> tuple[object, ...]:
@@ -155,10 +163,17 @@ def ours(lake: Lake, name: str) -> list[dict[str, Any]]:
     return lake.dataset(name).scan().to_arrow().sort_by("id").to_pylist()
 
 
+def locked(package: str) -> str:
+    """The version of a package that tests are run with."""
+    locks = "\n".join((ROOT / "lock" / f"{name}.txt").read_text() for name in ("dev", "spark"))
+    [version] = set(re.findall(rf"^{package}==(\S+)", locks, re.MULTILINE))
+    return version
+
+
 def test_the_page_about_engines_says_what_is_shown_here() -> None:
     page = (ROOT / "docs" / "how-to" / "use-other-engines.md").read_text("utf-8")
     for kind in ENGINES.values():
-        assert metadata.version(kind.package).startswith(f"{kind.title.split()[-1]}.")
+        assert locked(kind.package).startswith(f"{kind.title.split()[-1]}.")
         places = "this machine, S3" if kind.local else "S3"
         reads = "versions 2 and 3" if kind.deletion_vectors else "version 2, version 3 without deletion vectors"
         writes = {(): "no", (2,): "version 2", (2, 3): "versions 2 and 3"}[getattr(kind, "writes", ())]
@@ -241,7 +256,10 @@ def test_we_read_what_an_engine_writes(
 
 
 @pytest.mark.parametrize("place", ["files"])
-@pytest.mark.parametrize(("name", "version"), [("pyiceberg", 2), ("sail", 2), ("sail", 3)])
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("pyiceberg", 2), ("sail", 2), ("sail", 3), *(pytest.param("spark", n, marks=marks("spark")) for n in (2, 3))],
+)
 def test_an_engine_changes_rows_of_several_partitionings(
     served: Served, engine: Writer, reader: RestEngine, namespace: str, version: int
 ) -> None:

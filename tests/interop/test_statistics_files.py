@@ -15,7 +15,7 @@ from cordillera.client import Dataset, Lake
 from cordillera.client.local import LocalBackend
 from cordillera.spec.metadata_updates import SetStatistics
 from cordillera.table.puffin import Blob, encode_puffin
-from tests.interop.engines import READERS
+from tests.interop.engines import IN_PROCESS
 
 SCHEMA = pa.schema([("id", pa.int64()), ("place", pa.struct([("town", pa.string())])), ("day", pa.date32())])
 ROWS = 20_000
@@ -57,7 +57,7 @@ def test_pyiceberg_and_datasketches_read_what_we_write(places: Dataset) -> None:
         name = table.schema().find_column_name(blob.fields[0])
         sketch = compact_theta_sketch.deserialize(puffin.get_blob_payload(blob))
         assert round(sketch.get_estimate()) == int(described.properties["ndv"]) == ours[name or ""]
-    for read in READERS.values():
+    for read in IN_PROCESS.values():
         assert read(places.details().version.metadata_location).num_rows == ROWS
 
 

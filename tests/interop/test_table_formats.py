@@ -13,7 +13,8 @@ import pytest
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.merge_clauses import MergeClause, Then, When
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, MoveColumn, RenameColumn, WidenColumn
-from tests.interop.engines import READERS
+from tests.interop.engines import EVERY_READER, READERS
+from tests.spark.process import SparkError
 from tests.table.harness import LooseTable
 
 SCHEMA = pa.schema(
@@ -76,7 +77,7 @@ def same_rows(ours: pa.Table, theirs: pa.Table) -> None:
 
 
 @pytest.mark.parametrize(("format_version", "mode"), CASES)
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engine_reads_every_operation(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
     table = LooseTable(
         tmp_path, SCHEMA, key=("id",), partitioning=("month(day)",), mode=mode, format_version=format_version
@@ -105,7 +106,7 @@ def test_engine_reads_every_operation(tmp_path: Path, engine: str, format_versio
 
 
 @pytest.mark.parametrize(("format_version", "mode"), CASES)
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engine_reads_evolved_schemas(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
     table = LooseTable(tmp_path, SCHEMA, key=("id",), mode=mode, format_version=format_version)
     table.write(Operation.APPEND, rows(range(10), "first"))
@@ -128,7 +129,7 @@ def test_engine_reads_evolved_schemas(tmp_path: Path, engine: str, format_versio
 
 
 @pytest.mark.parametrize(("format_version", "mode"), CASES)
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engine_reads_evolved_partitionings(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
     table = LooseTable(
         tmp_path, SCHEMA, key=("id",), partitioning=("amount",), mode=mode, format_version=format_version
@@ -156,11 +157,15 @@ def test_engine_reads_evolved_partitionings(tmp_path: Path, engine: str, format_
     assert [spec.spec_id for spec in table.metadata.partition_specs] == [0, 1, 2, 3, 4]
     assert table.metadata.last_partition_id == 1003
     for snapshot_id, then in dict(history).items():
-        same_rows(then, READERS[engine](location, snapshot_id))
+        if engine == "spark" and table.metadata.snapshot_by_id(snapshot_id).schema_id == 0:
+            with pytest.raises(SparkError, match="ClassCastException"):  # it takes partition values as they are by now
+                READERS[engine](location, snapshot_id)
+        else:
+            same_rows(then, READERS[engine](location, snapshot_id))
 
 
 @pytest.mark.parametrize(("format_version", "mode"), CASES)
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engine_reads_sorted_tables(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
     table = LooseTable(tmp_path, SCHEMA, key=("id",), partitioning=("flag",), mode=mode, format_version=format_version)
     steps: list[Any] = [
@@ -181,7 +186,7 @@ def test_engine_reads_sorted_tables(tmp_path: Path, engine: str, format_version:
     assert [order["order-id"] for order in table.metadata.sort_orders] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_walkthrough_of_format_version_3(tmp_path: Path, engine: str) -> None:
     schema = pa.schema([pa.field("id", pa.int64()), pa.field("name", pa.string())])
     table = LooseTable(tmp_path, schema, key=("id",))
@@ -202,7 +207,7 @@ def test_walkthrough_of_format_version_3(tmp_path: Path, engine: str) -> None:
 
 
 @pytest.mark.parametrize(("format_version", "mode"), CASES)
-@pytest.mark.parametrize("engine", READERS)
+@EVERY_READER
 def test_engine_reads_a_history(tmp_path: Path, engine: str, format_version: int, mode: WriteMode) -> None:
     table = LooseTable(
         tmp_path,

@@ -13,7 +13,7 @@ import pytest
 from cordillera.spec.merge import Operation
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.content_file import Content
-from tests.interop.engines import READERS, read_with_sail, sail
+from tests.interop.engines import IN_PROCESS, read_with_sail, sail
 from tests.interop.test_table_formats import publish, same_rows
 from tests.table.foreign_deletes import live
 from tests.table.harness import LooseTable
@@ -124,5 +124,5 @@ def test_we_go_on_with_a_table_of_sail(folder: Path, format_version: int, mode: 
         step()
         location = publish(table, number)
         assert {row["id"] for row in table.rows().to_pylist()} == ids
-        for read in READERS.values():
+        for read in IN_PROCESS.values():
             same_rows(table.rows(), read(location))

@@ -21,7 +21,7 @@ from cordillera.client import Dataset
 from cordillera.client.local import LocalBackend
 from cordillera.spec.manifest import TableOperation
 from cordillera.table.reachable import referenced_files
-from tests.interop.engines import READERS
+from tests.interop.engines import IN_PROCESS
 from tests.reliability.crash import new_lake
 from tests.reliability.processes import Running, started
 from tests.reliability.test_mixed_writers import KEYS, SCHEMA, SHARED, Change, Rows
@@ -144,7 +144,7 @@ def check_history(place: Path, begun: int) -> None:
         there = {path for path in Path(urlsplit(metadata.location).path).rglob("*") if path.is_file()}
         assert there == named
         assert stored(dataset) == newest
-        for read in READERS.values():
+        for read in IN_PROCESS.values():
             rows = read(version.metadata_location).to_pylist()
             assert len(rows) == len(newest)
             assert {row["id"]: (row["amount"], row["note"]) for row in rows} == newest

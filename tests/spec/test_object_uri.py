@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordillera.errors import AccessDeniedError, CordilleraError, CorruptDataError, InvalidInputError
-from cordillera.spec.object_uri import check_range, folder_key, is_object_key, is_unfinished, object_key, unfinished_key
+from cordillera.spec.object_uri import (
+    canonical,
+    check_range,
+    folder_key,
+    is_object_key,
+    is_unfinished,
+    object_key,
+    unfinished_key,
+)
 
 ROOT = "file:///data/lake"
 anything = st.text(st.sampled_from("ab./%2eEfF\\ #?\x00\n") | st.characters(), max_size=12)
@@ -26,6 +34,19 @@ def test_no_legal_key_has_a_second_spelling_or_leaves_the_root(key: str) -> None
     if is_object_key(key):
         assert not {"", ".", ".."} & set(key.split("/"))
         assert "\\" not in key
+
+
+@pytest.mark.parametrize("uri", ["file:/data/lake/a/b", "file:///data/lake/a/b"])
+def test_local_files_may_be_written_as_hadoop_does(uri: str) -> None:
+    assert canonical(uri) == "file:///data/lake/a/b"
+    assert object_key(ROOT, uri) == "a/b"
+    assert folder_key(ROOT, f"{uri}/") == "a/b"
+
+
+@pytest.mark.parametrize("uri", ["file:/data/lake2/a", "file:/data/a", "file://data/lake/a", "file:data/lake/a"])
+def test_and_are_outside_all_the_same_if_they_are(uri: str) -> None:
+    with pytest.raises(AccessDeniedError, match="outside"):
+        object_key(ROOT, uri)
 
 
 @given(st.text(max_size=30))

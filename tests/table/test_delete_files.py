@@ -23,7 +23,7 @@ from cordillera.table.content_file import Content, Status
 from cordillera.table.deletion_vector import encode_vector
 from cordillera.table.reader import ReadOptions
 from tests.examples import examples
-from tests.interop.engines import READERS
+from tests.interop.engines import IN_PROCESS
 from tests.interop.test_table_formats import publish
 from tests.table.foreign_deletes import commit, equality_deletes, live, position_deletes
 from tests.table.harness import LooseTable
@@ -48,7 +48,7 @@ def judged(table: LooseTable, *engines: str) -> list[int]:
     table.forget()
     location = publish(table, len(table.metadata.snapshots))
     for engine in engines or ("duckdb",):
-        assert sorted(READERS[engine](location).column("id").to_pylist()) == ids(table), engine
+        assert sorted(IN_PROCESS[engine](location).column("id").to_pylist()) == ids(table), engine
     return ids(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ def table_of(folder: Path, snapshots: int = 6) -> LooseTable:
 
 def aged(table: LooseTable, now_ms: int) -> None:
     """Let the snapshots be an hour apart, the newest made now."""
-    from dataclasses import replace
-
     count = len(table.metadata.snapshots)
     snapshots = tuple(
         replace(one, timestamp_ms=now_ms - HOUR * (count - 1 - number))
@@ -96,6 +95,23 @@ def test_files_that_only_expired_snapshots_need_are_found(tmp_path: Path) -> Non
     assert left == referenced_files(table.io, table.metadata, "") - {""}
     assert table.rows().to_pylist() == now
     assert table.rows(table.metadata.snapshot_by_sequence(3)).to_pylist() == kept
+
+
+def test_files_whose_uris_hadoop_wrote_are_known_by_them(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    location = table.metadata.location
+    table.metadata = replace(table.metadata, location=location.replace("file:///", "file:/"))
+    table.write(Operation.UPSERT, [{"id": 1, "note": "new"}, {"id": 100, "note": "new"}])
+    table.metadata = replace(table.metadata, location=location)
+    table.delete_where("id = 100")
+    table.forget()
+    now = table.rows().to_pylist()
+    before = {file.uri for file in table.io.storage.list(location)}
+    _, gone = table.expire()
+    assert table.rows().to_pylist() == now
+    left = {file.uri for file in table.io.storage.list(location)}
+    assert before - left == set(gone)
+    assert left == {place_of(uri) for uri in referenced_files(table.io, table.metadata, location)} - {location}
 
 
 def test_one_object_has_one_place_however_it_is_written() -> None:

@@ -27,7 +27,7 @@ from cordillera.errors import AccessDeniedError, CorruptDataError, InvalidInputE
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
 from cordillera.spec.commit import AddSnapshot, SetSnapshotRef, Update, apply
-from cordillera.spec.object_uri import object_key
+from cordillera.spec.object_uri import canonical, object_key
 from cordillera.spec.refs import RefKind, ancestors
 from cordillera.spec.schema_successor import check_columns_of
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
@@ -75,7 +75,7 @@ class RegistrationService:
             AlreadyExistsError, NamespaceNotFoundError, InvalidNameError, InvalidSchemaError: As their names say.
             CordilleraError: One of its kinds, if what is in the table may not be.
         """
-        dataset = self._catalog.new_dataset(name)
+        dataset, metadata_location = self._catalog.new_dataset(name), canonical(metadata_location)
         location, version_id = self._place(metadata_location)
         if self._deletion.has_version(version_id):
             return self._deletion.restore_table(version_id, metadata_location, name)

@@ -27,7 +27,7 @@ from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import View
 from cordillera.spec.event import Topic
 from cordillera.spec.names import DatasetRef, check_dataset_name, parse_dataset_ref
-from cordillera.spec.object_uri import object_key
+from cordillera.spec.object_uri import canonical, object_key
 from cordillera.spec.view_changes import AssertViewUuid, ViewUpdate, change_view, check_view
 from cordillera.spec.view_metadata import ViewMetadata
 from cordillera.spec.view_query import check_no_cycle
@@ -118,7 +118,7 @@ class ViewService:
             NotAllowedError: If the view is there, whatever it is called.
             AlreadyExistsError, NamespaceNotFoundError, InvalidNameError: As for ``create``.
         """
-        ref = _new_ref(name)
+        ref, metadata_location = _new_ref(name), canonical(metadata_location)
         with self._store.read() as tx:
             self._lookup.namespace(tx, ref.namespace, Privilege.CREATE)
         location, view_id = self._place(metadata_location)

@@ -5,9 +5,9 @@ ordinary characters. So does everybody who reads locations out of Iceberg metada
 where ``%2F`` inside a partition folder is three characters of its name. One exception: PyIceberg's own FileIO
 cuts a location at ``#`` and ``?``.
 
-Every object has exactly one spelling (no empty or dot segments, no ``file:/`` for ``file:///``), because
-clean-up compares the URIs of a listing with the URIs in metadata, and a second spelling of a live file would
-look like an orphan.
+Every object has exactly one spelling (no empty or dot segments), because clean-up compares the URIs of a listing
+with the URIs in metadata, and a second spelling of a live file would look like an orphan. One exception again:
+Hadoop's file systems, and so Spark, write ``file:/`` for ``file:///``; what compares places has to know that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")  # SeaweedFS and Wind
 _UNFINISHED = re.compile(r".*\.tmp-[0-9a-f]{32}")
 
 
+def canonical(uri: str) -> str:
+    """Return the spelling of a URI that Cordillera uses: ``file:///`` for Hadoop's ``file:/``."""
+    return f"file://{uri[5:]}" if uri.startswith("file:/") and not uri.startswith("file://") else uri
+
+
 def object_key(root: str, uri: str) -> str:
     """Return the part of ``uri`` after ``root/``.
 
@@ -28,9 +33,10 @@ def object_key(root: str, uri: str) -> str:
         AccessDeniedError: If the URI is not inside the root.
         InvalidInputError: If no object can have that name.
     """
-    if not uri.startswith(f"{root}/"):
+    spelled = canonical(uri)
+    if not spelled.startswith(f"{root}/"):
         raise AccessDeniedError(f"{uri!r} is outside the storage root {root!r}.")
-    key = uri[len(root) + 1 :]
+    key = spelled[len(root) + 1 :]
     for segment in key.split("/"):
         _check_segment(segment, uri)
     return key
@@ -42,7 +48,7 @@ def folder_key(root: str, prefix: str) -> str:
     Raises:
         AccessDeniedError, InvalidInputError: As :func:`object_key`.
     """
-    folder = prefix.removesuffix("/")
+    folder = canonical(prefix).removesuffix("/")
     return "" if folder == root else object_key(root, folder)
 
 

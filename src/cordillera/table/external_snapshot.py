@@ -16,7 +16,7 @@ import pyarrow as pa
 from cordillera.errors import AccessDeniedError, InvalidInputError, NotAllowedError, NullKeyError
 from cordillera.spec import sql
 from cordillera.spec.manifest import Manifest
-from cordillera.spec.object_uri import object_key
+from cordillera.spec.object_uri import canonical, object_key
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.branching import SOURCE_SUMMARY
 from cordillera.table.change_batch import duplicate_keys
@@ -176,7 +176,7 @@ class ExternalSnapshot:
 
     def _check_files(self) -> None:
         live = self._io.files.live(self._snapshot)
-        times = Counter(one.path for one in live)
+        times = Counter(canonical(one.path) for one in live)
         if len(times) < len(live):
             [(path, _)] = times.most_common(1)
             raise InvalidInputError(

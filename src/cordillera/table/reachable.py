@@ -10,8 +10,9 @@ import orjson
 
 from cordillera.errors import CorruptDataError
 from cordillera.ports.storage import Storage
+from cordillera.spec.object_uri import canonical
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
-from cordillera.table.content_file import Status
+from cordillera.table.content_file import ManifestFile, Status
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import SnapshotFiles
 from cordillera.table.tombstones import tombstone_indexes
@@ -46,22 +47,25 @@ def snapshot_files(files: SnapshotFiles, before: TableMetadata, after: TableMeta
     """
     left = {snapshot.snapshot_id for snapshot in after.snapshots}
     gone = [snapshot for snapshot in before.snapshots if snapshot.snapshot_id not in left]
-    kept = {manifest.manifest_path: manifest for s in after.snapshots for manifest in files.manifests(s)}
-    dropped = {manifest.manifest_path: manifest for s in gone for manifest in files.manifests(s)}
-    dropped = {path: manifest for path, manifest in dropped.items() if path not in kept}
-    named = {entry.file.file_path for manifest in dropped.values() for entry in files.entries(manifest)}
+    kept = _manifests(files, after.snapshots)
+    dropped = {path: one for path, one in _manifests(files, gone).items() if path not in kept}
+    named = {canonical(entry.file.file_path) for one in dropped.values() for entry in files.entries(one)}
     if named:
         for manifest in kept.values():
-            named -= {e.file.file_path for e in files.entries(manifest) if e.status is not Status.DELETED}
+            named -= {canonical(e.file.file_path) for e in files.entries(manifest) if e.status is not Status.DELETED}
     yield from sorted(named)
-    yield from (path for path in statistics_files(before) if path not in set(statistics_files(after)))
+    yield from _only(statistics_files(before), statistics_files(after))
     yield from dropped
-    yield from _lists(gone, after.snapshots)
+    yield from _only((one.manifest_list for one in gone), (one.manifest_list for one in after.snapshots))
 
 
-def _lists(gone: Iterable[IcebergSnapshot], kept: Iterable[IcebergSnapshot]) -> list[str]:
-    needed = {snapshot.manifest_list for snapshot in kept}
-    return [snapshot.manifest_list for snapshot in gone if snapshot.manifest_list not in needed]
+def _manifests(files: SnapshotFiles, snapshots: Iterable[IcebergSnapshot]) -> dict[str, ManifestFile]:
+    return {canonical(one.manifest_path): one for snapshot in snapshots for one in files.manifests(snapshot)}
+
+
+def _only(these: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return files that are not among others."""
+    return sorted({canonical(one) for one in these} - {canonical(one) for one in others})
 
 
 def statistics_files(metadata: TableMetadata) -> list[str]:
