@@ -51,6 +51,7 @@ from cordillera.catalog.views import ViewService
 from cordillera.catalog.writes import WriteService
 from cordillera.completion.service import CompletionService
 from cordillera.contracts.service import ContractService
+from cordillera.contracts.service_levels import ServiceLevelService
 from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
 from cordillera.lineage.service import LineageService
 from cordillera.maintenance.handlers import MAINTAIN, on_snapshot_committed
@@ -128,6 +129,7 @@ class Application:
         self.catalog = catalog = CatalogService(store, lookup, tables, clock)
         self.deletion = DeletionService(store, lookup, tables, clock)
         self.contracts = ContractService(store, lookup, tables, engine, clock)
+        self.service_levels = ServiceLevelService(store, clock)
         guards = (self.contracts,)
         self.commits = CommitService(store, lookup, tables, clock, guards)
         staging = StagingService(catalog, tables, guards)

@@ -60,6 +60,7 @@ class Worker:
         performed = operations.perform_task(self._name)
         if time.monotonic() >= self._chain_due:
             self._app.audit.chain()
+            self._app.service_levels.follow_up()
             self._chain_due = time.monotonic() + _CHAIN_EVERY_SECONDS
         if time.monotonic() >= self._purge_due:
             self._app.deletion.purge()

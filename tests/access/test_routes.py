@@ -142,6 +142,7 @@ ROUTES: dict[str, Needs] = {
     f"POST {API}/datasets/{{name}}/contract/diff": dataset(D, json={}),
     f"GET {API}/datasets/{{name}}/contract/draft": dataset(D),
     f"GET {API}/datasets/{{name}}/contract/revisions": dataset(D),
+    f"GET {API}/datasets/{{name}}/contract/sla": dataset(D),
     f"POST {API}/datasets/{{name}}/expire-snapshots": dataset(A, json={}),
     f"POST {API}/datasets/{{name}}/fast-forward": dataset(W, json={"to": "audit"}),
     f"PUT {API}/datasets/{{name}}/lifecycle": dataset(A, json={"lifecycle": "deprecated"}),

@@ -34,6 +34,7 @@ SHOWN = {
     "contract draft": "contract draft sales.orders",
     "contract check": "contract check CONTRACT",
     "contract diff": "contract diff sales.orders OTHER_CONTRACT",
+    "contract sla": "contract sla sales.orders",
     "contract history": "contract history sales.orders",
     "completion list": "completion list sales.orders",
     "completion show": "completion show sales.orders 2026-01-30",

@@ -11,9 +11,9 @@ import pytest
 from cordillera.client.contract_backend import ContractDetails
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.contract import Availability, Period, PeriodUnit, ServiceLevel
+from cordillera.spec.freshness import FreshnessState, assess, completion_state, promise_in_words, strip
 from cordillera.spec.subscription import SubscriptionChange, SubscriptionState, SubscriptionStatus
 from cordillera.testing import metadata_samples as samples
-from cordillera.web.freshness import FreshnessState, assess, completion_state, promise_in_words, strip
 from cordillera.web.health import contract_part, freshness_part, health_of, sync_part
 from cordillera.web.levels import Level
 from cordillera.web.subscription_views import timeline

@@ -28,7 +28,15 @@ class LakeCollector(Collector):
         """Yield the gauges."""
         yield self._tasks()
         yield self._events()
+        yield self._service_levels()
         yield from self._lags()
+
+    def _service_levels(self) -> GaugeMetricFamily:
+        text = "Dataset versions with a contract, by how they stand to its promises about time."
+        gauge = GaugeMetricFamily("cordillera_service_levels", text, labels=["state"])
+        for state, count in self._app.service_levels.counts().items():
+            gauge.add_metric([state], count)
+        return gauge
 
     def _tasks(self) -> GaugeMetricFamily:
         gauge = GaugeMetricFamily("cordillera_tasks_present", "Background tasks.", labels=["kind", "state"])

@@ -124,6 +124,7 @@ class CommitRecords:
         sequence = self.version.sequence_number
         completion = Completion(self.version.id, label, revision, sequence, self.context.principal, self.now)
         self.tx.completions.insert(completion)
+        self.tx.service_levels.look_again(self.version.id)
         payload = {"partition": label, "revision": revision, "sequence_number": sequence}
         self._event(Topic.PARTITION_COMPLETED, payload)
         return completion

@@ -58,6 +58,17 @@ _REVISIONS: View = {
     "put_at": "put_at",
     "changes": lambda revision: [change.message for change in revision.changes],
 }
+_SERVICE_LEVEL: View = {
+    "dataset": "dataset",
+    "state": "freshness.state",
+    "since": "since",
+    "promise": "freshness.promise",
+    "newest_partition": lambda status: status.freshness.newest and status.freshness.newest.partition,
+    "waits_for": "freshness.due_partition",
+    "due_at": "freshness.due_at",
+    "likely_at": lambda status: status.prediction and status.prediction.at,
+    "summary": "summary",
+}
 _FINDINGS: View = {"line": number("line"), "path": "path", "severity": "severity", "message": "message", "hint": "hint"}
 
 
@@ -104,9 +115,12 @@ def check(file: _File) -> None:
     text = read_text(file)
     findings = lint_contract(text)
     if findings and findings[0].severity is Severity.ERROR:
-        show_list(findings, _FINDINGS, none="")
+        for finding in findings[1:]:
+            warn(f"{finding.message} {finding.hint}".rstrip())
         raise InvalidContractError(
-            f"The contract {file} has {counted(len(findings), 'error')}: {findings[0].message}", hint=findings[0].hint
+            f"The contract {file} has {counted(len(findings), 'error')}: {findings[0].message}",
+            hint=findings[0].hint,
+            details={"findings": [{"line": one.line, "path": one.path, "message": one.message} for one in findings]},
         )
     contract = parse_contract(text)
     rules = [*contract.row_rules, *contract.aggregate_rules]
@@ -148,3 +162,11 @@ def history(name: DatasetName, limit: Limit = DEFAULT_LIMIT, everything: Everyth
 
         found = paged(fetch, None, lambda revision: revision.revision, limit=limit, everything=everything)
         show_list(found, _REVISIONS, none=f"{name} has no contract.")
+
+
+@command(app, "sla", example="cordillera contract sla sales.orders")
+def sla(name: DatasetName) -> None:
+    """Show how a dataset stands to its promises about time, and when its next partition is likely to be complete."""
+    with open_lake() as lake:
+        status = lake.backend.service_level(name)
+    show(status, _SERVICE_LEVEL)

@@ -8,6 +8,7 @@ from cordillera.client.connection import Connection, path
 from cordillera.client.contract_backend import ContractDetails, ContractRevision
 from cordillera.codec import Page, decode
 from cordillera.contracts.service import ContractInForce, Revision
+from cordillera.contracts.service_levels import ServiceLevelStatus
 from cordillera.spec.access import Privilege
 from cordillera.spec.contract import ContractChange, LintFinding, lint_contract
 
@@ -38,6 +39,10 @@ class LocalContracts:
     def diff_contract(self, name: str, text: str) -> list[ContractChange]:
         """Return what a document would change about the contract in force."""
         return self.app.contracts.diff(self.app.catalog.dataset(name, Privilege.DISCOVER), text)
+
+    def service_level(self, name: str) -> ServiceLevelStatus:
+        """Return how a dataset stands to its promises about time."""
+        return self.app.service_levels.status(self.app.catalog.dataset(name, Privilege.DISCOVER))
 
     def contract_revisions(self, name: str, before: int | None = None, limit: int = 100) -> list[ContractRevision]:
         """Return a page of the documents that were put, newest first."""
@@ -73,6 +78,10 @@ class RemoteContracts:
         answer = self._server.request("POST", _address(name) + "/diff", content=text.encode(), media_type=_YAML)
         return decode(list[ContractChange], answer)
 
+    def service_level(self, name: str) -> ServiceLevelStatus:
+        """Return how a dataset stands to its promises about time."""
+        return self._server.get(ServiceLevelStatus, _address(name) + "/sla")
+
     def contract_revisions(self, name: str, before: int | None = None, limit: int = 100) -> list[ContractRevision]:
         """Return a page of the documents that were put, newest first."""
         address = _address(name) + "/revisions"
@@ -96,6 +105,10 @@ class DatasetContracts:
     def diff_contract(self, text: str) -> list[ContractChange]:
         """Return what a document would change about the contract in force, breaking changes first."""
         return self._backend.diff_contract(self.name, text)
+
+    def service_level(self) -> ServiceLevelStatus:
+        """Return how it stands to its promises about time, and when the next partition is likely to be complete."""
+        return self._backend.service_level(self.name)
 
     def contract_revisions(self, before: int | None = None, limit: int = 100) -> list[ContractRevision]:
         """Return a page of the documents that were put, newest first, each with what it changed."""

@@ -126,6 +126,7 @@ class ContractService:
                 raise CommitConflictError(
                     f"Somebody else put a contract for {target.name} at the same time.", hint="Look at it, then retry."
                 ) from error
+            tx.service_levels.watch(target.version.id, now)
             trail = Trail(tx, now, context)
             details = {"revision": document.revision, "document_version": contract.document_version}
             trail.audit("contract.put", "dataset", target.name, details)

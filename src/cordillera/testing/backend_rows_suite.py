@@ -37,6 +37,7 @@ from cordillera.errors import (
     WaitTimeoutError,
 )
 from cordillera.spec.contract import Party, Severity
+from cordillera.spec.freshness import FreshnessState
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
 
@@ -263,6 +264,16 @@ class RowsSuite(LakeSuite):
         found = backend.contract(dataset)
         assert found.text == text
         assert any("acmeRegion" in one for one in found.unenforced)
+
+    def test_how_a_dataset_stands_to_its_promise_is_told(self, backend: LakeBackend, dataset: str) -> None:
+        assert backend.service_level(dataset).freshness.state is FreshnessState.UNPROMISED
+        promise = "\nslaProperties:\n- {property: frequency, value: 1, unit: d}\n"
+        backend.put_contract(dataset, backend.draft_contract(dataset) + promise)
+        backend.complete(dataset, "2013-01-01")
+        status = backend.service_level(dataset)
+        assert (status.dataset, status.freshness.due_partition) == (dataset, "2013-01-02")
+        assert status.freshness.state is FreshnessState.BREACHED
+        assert status.summary.startswith("Waiting for 2013-01-02, due 2013-01-04 00:00 UTC, ")
 
     def test_what_a_document_would_change_is_told(self, backend: LakeBackend, dataset: str) -> None:
         draft = backend.draft_contract(dataset)

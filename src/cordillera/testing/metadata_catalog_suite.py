@@ -15,8 +15,10 @@ from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.completion import Completion
+from cordillera.spec.freshness import FreshnessState
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.manifest import TableOperation
+from cordillera.spec.service_level import ServiceLevelWatch
 from cordillera.testing.metadata_samples import (
     NOW,
     PRINCIPAL,
@@ -391,6 +393,27 @@ class CatalogSuite:
             assert tx.contracts.page(version.id) == documents[::-1]
             assert tx.contracts.page(version.id, limit=1) == documents[1:]
             assert tx.contracts.page(version.id, 2) == documents[:1]
+
+    def test_dataset_versions_are_watched_until_time_alone_changes_nothing(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.other")
+        with store.write() as tx:
+            tx.service_levels.look_again(version.id)
+            assert tx.service_levels.get(version.id) is None
+            for watched in (version, other):
+                tx.service_levels.watch(watched.id, NOW)
+            assert sorted(tx.service_levels.due(NOW, 10)) == sorted([version.id, other.id])
+            late = ServiceLevelWatch(version.id, FreshnessState.LATE, "2026-01-01", NOW, NOW, later(5), 1)
+            tx.service_levels.put(late)
+            tx.service_levels.put(replace(late, dataset_version_id=other.id, look_at=None))
+        with store.write() as tx:
+            assert tx.service_levels.lock(version.id) == tx.service_levels.get(version.id) == late
+            assert tx.service_levels.counts() == {FreshnessState.LATE: 2}
+            assert tx.service_levels.due(NOW, 10) == []
+            assert tx.service_levels.due(later(5), 10) == [version.id]
+            tx.service_levels.watch(other.id, later(1))
+            assert tx.service_levels.due(NOW, 10) == [other.id]
+            assert tx.service_levels.get(other.id) == replace(tx.service_levels.get(other.id) or late, since=NOW)
 
     def test_every_revision_of_a_completion_is_kept(self, store: MetadataStore) -> None:
         _, version = stored_dataset(store)

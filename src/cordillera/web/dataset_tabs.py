@@ -19,11 +19,11 @@ from cordillera.spec.access import Privilege, whole_principal
 from cordillera.spec.access_request import ends_soon
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
+from cordillera.spec.freshness import Freshness, assess, completion_state, promise_in_words, strip
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.narrowed import narrowed_by
 from cordillera.web import dataset_views as views
 from cordillera.web.access import ask_form, askable
-from cordillera.web.freshness import Freshness, assess, completion_state, promise_in_words, strip
 from cordillera.web.health import Health, contract_part, freshness_part, health_of, sync_part
 from cordillera.web.lineage_graph import combine, distances, draw
 from cordillera.web.links import link
@@ -159,6 +159,7 @@ def _completions(visit: Visit) -> dict[str, Any]:
     return {
         "unit": visit.unit,
         "freshness": freshness(visit),
+        "service_level": visit.lake.service_level(visit.name),
         "strip": strip(visit.unit, visit.promised, visit.completions, visit.now),
         "completions": found,
         "states": [completion_state(visit.unit, visit.promised, one) for one in found.items],

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from cordillera.client.contract_backend import ContractDetails
 from cordillera.spec.counting import counted
+from cordillera.spec.freshness import Freshness, FreshnessState
 from cordillera.spec.subscription import ENDED, SubscriptionState, SubscriptionStatus
 from cordillera.web.formatting import duration, relative
-from cordillera.web.freshness import Freshness, FreshnessState
 from cordillera.web.levels import Level, worst
 
 _SLOW_DELIVERY = timedelta(minutes=15)

@@ -43,6 +43,7 @@ REVISIONS = (
     "0030",
     "0031",
     "0034",
+    "0032",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

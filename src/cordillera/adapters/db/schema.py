@@ -230,6 +230,21 @@ contracts = Table(
 )
 
 
+service_levels = Table(
+    "service_levels",
+    metadata,
+    _version_key(),
+    Column("state", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("since", UtcDateTime, nullable=False),
+    Column("look_at", UtcDateTime),
+    Column("contract_revision", Integer, nullable=False),
+    _index("ix_service_levels_state", "state"),
+    _index("ix_service_levels_due", "look_at", where="look_at IS NOT NULL"),
+)
+
+
 def _completion_columns(*, every_revision: bool) -> list[Column[Any]]:
     return [
         _version_key(),

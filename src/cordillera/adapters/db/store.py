@@ -20,6 +20,7 @@ from cordillera.adapters.db.migration import check_schema, migrate
 from cordillera.adapters.db.operations import SqlAuditRows, SqlLakeRow
 from cordillera.adapters.db.scans import SqlScanRows
 from cordillera.adapters.db.search import SqlSearchRows
+from cordillera.adapters.db.service_levels import SqlServiceLevelRows
 from cordillera.adapters.db.session import Session, open_session
 from cordillera.adapters.db.snapshots import SqlSnapshotRows
 from cordillera.adapters.db.subscriptions import SqlSubscriptionRows, SqlTargetRows
@@ -44,6 +45,7 @@ from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
 from cordillera.ports.metadata.scans import ScanRows
+from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
@@ -60,6 +62,7 @@ class SqlTransaction:
         self.snapshots: SnapshotRows = SqlSnapshotRows(session)
         self.search: SearchRows = SqlSearchRows(session)
         self.contracts: ContractRows = SqlContractRows(session)
+        self.service_levels: ServiceLevelRows = SqlServiceLevelRows(session)
         self.completions: CompletionRows = SqlCompletionRows(session)
         self.targets: TargetRows = SqlTargetRows(session)
         self.subscriptions: SubscriptionRows = SqlSubscriptionRows(session)

@@ -11,6 +11,7 @@ from cordillera.api.parameters import Backend, Limit, Name
 from cordillera.api.uploads import Document, body
 from cordillera.client.contract_backend import ContractDetails, ContractRevision
 from cordillera.codec import Page, page
+from cordillera.contracts.service_levels import ServiceLevelStatus
 from cordillera.spec.contract import ContractChange, LintFinding
 
 YAML = "application/yaml"
@@ -69,6 +70,12 @@ def export_contract(backend: Backend, name: Name) -> Response:
 def diff_contract(backend: Backend, name: Name, text: Document) -> list[ContractChange]:
     """What the document would change about the contract in force: each difference once, and whom it breaks."""
     return backend.diff_contract(name, text)
+
+
+@of_dataset.get("/sla", summary="Show a service level")
+def show_service_level(backend: Backend, name: Name) -> ServiceLevelStatus:
+    """How the dataset stands to its promises about time, by the completions of the partitions they expect."""
+    return backend.service_level(name)
 
 
 @of_dataset.get("/revisions", summary="List a contract's revisions")

@@ -26,6 +26,7 @@ from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
 from cordillera.ports.metadata.scans import ScanRows
+from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
@@ -41,6 +42,7 @@ class Transaction(Protocol):
     snapshots: SnapshotRows
     search: SearchRows
     contracts: ContractRows
+    service_levels: ServiceLevelRows
     completions: CompletionRows
     targets: TargetRows
     subscriptions: SubscriptionRows

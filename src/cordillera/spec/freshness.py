@@ -39,6 +39,7 @@ class Freshness:
         newest: The completion of the newest partition, if any is complete.
         due_partition: The partition that has to be complete next; empty where that cannot be told.
         due_at: When it is, or was, due.
+        breached_at: When late becomes breached.
     """
 
     state: FreshnessState
@@ -46,6 +47,7 @@ class Freshness:
     newest: Completion | None
     due_partition: str = ""
     due_at: datetime | None = None
+    breached_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ def assess(unit: CompletionUnit, promised: ServiceLevel, completions: Sequence[C
     """
     promise = promise_in_words(promised)
     newest = _newest(unit, completions)
-    following = _due_after(unit, promised, newest) if newest is not None else None
+    following = _first_missing(unit, promised, completions)
+    if following is None and newest is not None:
+        following = _due_after(unit, promised, newest)
     if following is None:
         return Freshness(FreshnessState.UNPROMISED, promise, newest)
     partition, due_at, grace = following
@@ -80,7 +84,7 @@ def assess(unit: CompletionUnit, promised: ServiceLevel, completions: Sequence[C
         state = FreshnessState.ON_TIME
     else:
         state = FreshnessState.LATE if now < due_at + grace else FreshnessState.BREACHED
-    return Freshness(state, promise, newest, partition, due_at)
+    return Freshness(state, promise, newest, partition, due_at, due_at + grace)
 
 
 def promise_in_words(promised: ServiceLevel) -> str:
@@ -145,6 +149,27 @@ def _newest(unit: CompletionUnit, completions: Sequence[Completion]) -> Completi
     if unit in _LABEL_FORMATS:
         return completions[0] if completions else None
     return max(completions, key=lambda completion: completion.declared_at, default=None)
+
+
+def _first_missing(
+    unit: CompletionUnit, promised: ServiceLevel, completions: Sequence[Completion]
+) -> tuple[str, datetime, timedelta] | None:
+    """Return the oldest of the last partitions before the newest one that is promised and not complete, as
+    ``_due_after`` does. Only a frequency promises every partition; one of several partitions' length, not every one.
+    """
+    if unit not in _LABEL_FORMATS or promised.frequency is None or len(completions) < 2:
+        return None
+    newest = _start(completions[0].partition)
+    if promised.frequency.longest > _next(unit, newest) - newest:
+        return None
+    complete = {completion.partition for completion in completions}
+    oldest = min(complete)
+    for start in _ending_with(unit, newest):
+        label = _label(unit, start)
+        due_at = _due_at(unit, promised, label)
+        if oldest < label and label not in complete and due_at is not None and not _has_ended(promised, start):
+            return label, due_at, _next(unit, start) - start
+    return None
 
 
 def _due_after(
@@ -234,6 +259,11 @@ def _next(unit: CompletionUnit, start: datetime) -> datetime:
 
 def _label(unit: CompletionUnit, moment: datetime) -> str:
     return moment.strftime(_LABEL_FORMATS[unit])
+
+
+def partition_end(unit: CompletionUnit, label: str) -> datetime | None:
+    """Return when a partition ends, its label read in UTC; None where partitions have no place in time."""
+    return _moment(_next(unit, _start(label)), UTC) if unit in _LABEL_FORMATS else None
 
 
 def _moment(local: datetime, zone: tzinfo) -> datetime:
