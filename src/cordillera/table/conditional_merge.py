@@ -30,10 +30,10 @@ from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import Merge, MergeResult, in_key_order, positions_by_file
 from cordillera.table.pruning import FilterPruner
 from cordillera.table.reader import ReadOptions
-from cordillera.table.source_rows import SOURCE, only, row_ids, without
+from cordillera.table.source_rows import SOURCE, listed, only, row_ids, without
 from cordillera.table.tombstones import Tombstones
 
-_CLAUSE = "_cdl_clause"
+_CLAUSE, _IS_MATCHED = "_cdl_clause", "_cdl_is_matched"
 
 
 def staged_source(
@@ -128,7 +128,8 @@ class ConditionalMerge:
         chosen = self._chosen(checked, rows, matches, candidates)
         updating = _sources(chosen, checked, Then.UPDATE)
         deleting = _sources(chosen, checked, Then.DELETE)
-        stored = self._stored(checked, When.MATCHED, only(matches, updating), candidates)
+        succeeded = only(matches, updating)
+        stored = self._stored(checked, When.MATCHED, succeeded, candidates)
         made = [self._no_sources()]
         for number, clause in enumerate(checked):
             if clause.then is not Then.DELETE and clause.when is not When.NOT_MATCHED_BY_SOURCE:
@@ -137,7 +138,7 @@ class ConditionalMerge:
         new = pa.concat_tables(made)
         gone = only(matches, pa.concat_arrays([updating, deleting]))
         removed = _united(positions_by_file(gone, candidates), others)
-        placed, staying = self._merge.placed(new, only(matches, updating), candidates, removed)
+        placed, staying = self._merge.placed(new, succeeded, candidates, removed)
         moving = without(new, staying)
         deleted = only(rows, deleting)
         return MergeResult(
@@ -158,11 +159,14 @@ class ConditionalMerge:
     ) -> pa.Table:
         """Return, for the source rows that a clause applies to, which it is."""
         looked_at = dict.fromkeys(name for c in checked if c.when is When.MATCHED for name in c.target_columns)
+        relations, joined = {"source": rows}, "source"
         if looked_at:
-            target = self._merge.stored(matches, candidates, list(looked_at))
-        else:
-            target = pa.table({SOURCE: pc.unique(matches.column(SOURCE).combine_chunks())})
-        is_matched = f"target.{SOURCE} IS NOT NULL"
+            relations["target"] = self._merge.stored(matches, candidates, list(looked_at))
+            joined = f"source LEFT JOIN target ON source.{SOURCE} = target.{SOURCE}"
+            is_matched = f"target.{SOURCE} IS NOT NULL"
+        else:  # to know which rows are matched nothing has to be joined
+            relations["source"] = rows.append_column(_IS_MATCHED, pa.array(listed(rows, matches.column(SOURCE))))
+            is_matched = _IS_MATCHED
         cases = {
             number: f"{is_matched if clause.when is When.MATCHED else f'NOT ({is_matched})'} AND ({clause.condition})"
             for number, clause in enumerate(checked)
@@ -171,9 +175,9 @@ class ConditionalMerge:
         if not cases:
             return pa.table({SOURCE: pa.array([], pa.int64()), _CLAUSE: pa.array([], pa.int32())})
         return self._engine.table(
-            f"SELECT * FROM (SELECT source.{SOURCE}, {_first_of(cases)} AS {_CLAUSE} "
-            f"FROM source LEFT JOIN target ON source.{SOURCE} = target.{SOURCE}) WHERE {_CLAUSE} IS NOT NULL",
-            {"source": rows, "target": target},
+            f"SELECT * FROM (SELECT source.{SOURCE}, {_first_of(cases)} AS {_CLAUSE} FROM {joined}) "
+            f"WHERE {_CLAUSE} IS NOT NULL",
+            relations,
         )
 
     def _stored(

@@ -84,5 +84,5 @@ def positions_of(deleted: BitMap64) -> npt.NDArray[np.int64]:
 
 
 def bitmap_of(positions: pa.Array | pa.ChunkedArray) -> BitMap64:
-    """Return the bitmap of an Arrow column of row positions."""
-    return BitMap64(np.asarray(positions, dtype=np.uint64))
+    """Return the bitmap of an Arrow column of row positions, in any order."""
+    return BitMap64(np.sort(np.asarray(positions, dtype=np.uint64)))  # positions in order go in twice as fast

@@ -218,9 +218,7 @@ class Merge:
         Of several stored rows of a key it is the one of the least row id. A row that changes its partition has to move,
         and so does one whose file is not written anew for itself.
         """
-        first = matches.sort_by([(SOURCE, "ascending"), (ROW_ID, "ascending"), (FILE_INDEX, "ascending")])
-        sources = first.column(SOURCE).to_numpy()
-        first = first.filter(pa.array(np.r_[True, sources[1:] != sources[:-1]][: len(sources)]))
+        first = _first_of_each_source(matches)
         stays = np.array([live in in_place for live in candidates], dtype=bool)
         mask = stays[first.column(FILE_INDEX).to_numpy()]
         spec = self._metadata.partition_spec
@@ -332,6 +330,15 @@ class Merge:
         """Return an empty table of the columns that ``MergeResult.rows`` has."""
         fields = [field.remove_metadata() for field in to_arrow_schema(self._schema)]
         return empty_table(pa.schema([*fields, pa.field(ROW_ID, pa.int64())]))
+
+
+def _first_of_each_source(matches: pa.Table) -> pa.Table:
+    """Return one match for each ``_source``: of several the one of the least row id. Mostly there is one."""
+    if np.bincount(matches.column(SOURCE).to_numpy()).max(initial=0) <= 1:
+        return matches
+    ordered = matches.sort_by([(SOURCE, "ascending"), (ROW_ID, "ascending"), (FILE_INDEX, "ascending")])
+    sources = ordered.column(SOURCE).to_numpy()
+    return ordered.filter(pa.array(np.r_[True, sources[1:] != sources[:-1]]))
 
 
 def in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:

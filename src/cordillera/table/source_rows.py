@@ -15,22 +15,22 @@ _NO_ROW_ID = np.iinfo(np.int64).max
 
 def without(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Return the rows whose ``_source`` is not among ``sources``."""
-    return rows.filter(pa.array(~_listed(rows, sources))) if len(sources) else rows
+    return rows.filter(pa.array(~listed(rows, sources))) if len(sources) else rows
 
 
 def only(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Return the rows whose ``_source`` is among ``sources``."""
-    listed = _listed(rows, sources)
-    return rows if listed.all() else rows.filter(pa.array(listed))
+    wanted = listed(rows, sources)
+    return rows if wanted.all() else rows.filter(pa.array(wanted))
 
 
-def _listed(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def listed(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Tell which rows have a ``_source`` among ``sources``."""
     numbers, wanted = rows.column(SOURCE).to_numpy(), np.asarray(sources)
     marked = np.zeros(max(numbers.max(initial=-1), wanted.max(initial=-1)) + 1, dtype=bool)
     marked[wanted] = True
-    listed: npt.NDArray[np.bool_] = marked[numbers]
-    return listed
+    result: npt.NDArray[np.bool_] = marked[numbers]
+    return result
 
 
 def rows_of(rows: pa.Table, sources: pa.ChunkedArray) -> pa.Array:
