@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from cordillera.logs import configure_logging
+from cordillera.logs import configure_logging, redact, redact_text
 from tests.cli.harness import clean_environment, run_program
 
 
@@ -80,3 +80,30 @@ def test_a_worker_process_leaves_stdout_to_results(tmp_path: Path) -> None:
     assert done.stdout == ""
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {line["level"] for line in lines} <= {"warning", "error"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "took cdl_abcDEF-123_x",
+        "at postgresql://user:s3cret@host/db",
+        "Password = 's3cret'",
+        "with passwd:s3cret, then",
+        "SECRET_KEY=s3cret",
+        "secret: s3cret",
+        "BEARER s3cret",
+    ],
+)
+def test_secrets_are_taken_out_of_texts(text: str) -> None:
+    kept = redact_text(f"before {text} after")
+    assert "…" in kept
+    assert "s3cret" not in kept
+    assert "abcDEF" not in kept
+    assert kept.startswith("before ")
+
+
+def test_secrets_are_taken_out_by_name() -> None:
+    line = redact(
+        None, "", {"event": "x", "api_key": "a", "inner": {"db_password": "b", "passwords": 3}, "token": None}
+    )
+    assert line == {"event": "x", "api_key": "…", "inner": {"db_password": "…", "passwords": 3}, "token": None}
