@@ -33,8 +33,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_SECONDS = 60
 """How long requests in flight may take once the server has been told to stop."""
 _BACKLOG = 2048
-_MOST_HEADER_BYTES = 128 * 1024
-"""Longest request line and headers; conditions on rows travel there, and the client sends half of this at most."""
 
 
 def create_server(app: Application, *, host: str = DEFAULT_HOST, insecure_local: bool = False) -> FastAPI:
@@ -104,7 +102,6 @@ def make_engine(server: FastAPI) -> uvicorn.Server:
         log_config=None,
         access_log=False,  # the middleware logs requests, with their principal and trace
         server_header=False,
-        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     engine = uvicorn.Server(config)

@@ -6,6 +6,7 @@ import gzip
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -329,7 +330,47 @@ def test_a_head_that_trickles_in_does_not_hold_a_connection(url: str, hurry: Non
         said = b""
         while not said.endswith(b'{"status":"ok"}'):
             said += sock.recv(65536)
-        assert trickle(sock, b"x" * 1000) == b"", "nor the second request of a connection"
+        assert trickle(sock, b"GET /x" + b"x" * 1000) == b"", "nor the second request of a connection"
+
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize("endless", [b"GET /", HEAD + b"X-Long: ", HEAD + b"X"])
+def test_a_head_that_has_no_end_is_refused(url: str, endless: bytes) -> None:
+    with connected(url) as sock:
+        sock.settimeout(10)
+        said = b""
+        with suppress(ConnectionError):
+            sock.sendall(endless)
+            for _ in range(64):
+                sock.sendall(b"x" * 4096)
+        with suppress(ConnectionError):
+            said = sock.recv(65536)
+        assert said.startswith(b"HTTP/1.1 400 ") or said == b""
+    with connected(url) as sock:
+        sock.settimeout(10)
+        sock.sendall(HEAD + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 "), "a long one is taken"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 2\r\nContent-Length: 3\r\n",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Content-Length: -1\r\n",
+        b"Content-Length : 2\r\n",
+        b"X: a\r\n folded\r\n",
+        b"X: a\x00b\r\n",
+    ],
+)
+def test_a_head_that_others_could_read_otherwise_is_refused(url: str, head: bytes) -> None:
+    with connected(url) as sock:
+        sock.settimeout(10)
+        sock.sendall(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\nxx")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_body_that_trickles_in_is_refused(url: str, token: str, hurry: None) -> None:

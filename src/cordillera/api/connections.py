@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from starlette.types import Message, Receive, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cordillera.api.errors import AnswerBrokenOff, BodyRefused, too_large
 from cordillera.errors import WaitTimeoutError
@@ -13,15 +13,19 @@ from cordillera.errors import WaitTimeoutError
 _HEADER_SECONDS = 20.0
 _BODY_SECONDS, _BODY_BYTES_A_SECOND = 30.0, 1_000
 _UNREAD_SECONDS = 600.0
+_MOST_HEADER_BYTES = 128 * 1024
+"""Longest request line and headers; conditions on rows travel there, and the client sends half of this at most."""
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 whose clients have a limited time for a request's line and headers, however they trickle.
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP/1.1 whose clients have limited time and room for a request's line and headers, however they trickle.
 
     uvicorn itself only ends connections on which nothing arrives after an answer.
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _unfinished = 0
+    """Bytes that have come since the last that meant something: of a head, or between the parts of a body."""
 
     # uvicorn's class narrows asyncio's parameter to the transports that it is given, and so does this one.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -31,8 +35,21 @@ class PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; those of a body have a time of their own, see ``within``."""
+        self._unfinished += len(data)
         super().data_received(data)
+        if self._unfinished > _MOST_HEADER_BYTES and not self.transport.is_closing():
+            self.send_400_response("The request's line and headers are too long.")
         self._watch()
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        self._unfinished = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._unfinished = 0
+        super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
