@@ -24,7 +24,7 @@ from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import TargetDriftError
-from cordillera.spec.subscription import MOST_DAYS
+from cordillera.spec.subscription import MOST_DAYS, SubscriptionMode
 
 if TYPE_CHECKING:
     from cordillera.spec.subscription import Subscription
@@ -62,6 +62,7 @@ _VIEW: View = {
     "purpose": "purpose",
     "columns": "columns",
     "row_filter": "row_filter",
+    "mode": "mode",
     "expires_at": "expires_at",
     "request": "request_id",
 }
@@ -90,6 +91,7 @@ _DETAILS: View = {
     "purpose": "subscription.purpose",
     "columns": "subscription.columns",
     "row_filter": "subscription.row_filter",
+    "mode": "subscription.mode",
     "cost_owner": "subscription.cost_owner",
     "expires_at": "subscription.expires_at",
     "copy_at_end": "subscription.copy_at_end",
@@ -149,6 +151,9 @@ def create(
         str, typer.Option("--cost-owner", help="Who pays for it; by default the consumer.", show_default=False)
     ] = "",
     days: Days = None,
+    mode: Annotated[
+        SubscriptionMode, typer.Option("--mode", help="What the table holds: the rows as they are, or every change.")
+    ] = SubscriptionMode.MIRROR,
     remove_at_end: Annotated[
         bool, typer.Option("--remove-at-end", help="Remove the table when the subscription ends; else it stays.")
     ] = False,
@@ -170,6 +175,7 @@ def create(
             cost_owner=cost_owner,
             days=days,
             copy_at_end="remove" if remove_at_end else "freeze",
+            mode=mode,
         )
     _show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}{_condition(made)}.", made)
 

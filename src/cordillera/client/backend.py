@@ -54,6 +54,7 @@ from cordillera.spec.subscription import (
     Repair,
     Subscription,
     SubscriptionChange,
+    SubscriptionMode,
     SubscriptionStatus,
     Target,
     Verification,
@@ -310,6 +311,7 @@ class LakeBackend(ContractBackend, Protocol):
         cost_owner: str = "",
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
+        mode: str = SubscriptionMode.MIRROR,
     ) -> Subscription: ...
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus: ...
     def subscriptions(

@@ -20,7 +20,7 @@ from cordillera.spec.completion import Completion
 from cordillera.spec.counting import counted
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.schema_evolution import SchemaChange
-from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionStatus
+from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionMode, SubscriptionStatus
 
 
 class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance):
@@ -125,6 +125,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance
         cost_owner: str = "",
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
+        mode: str = SubscriptionMode.MIRROR,
     ) -> Subscription:
         """Ask for a target to be kept like this dataset, and compared with it so often.
 
@@ -140,6 +141,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance
             cost_owner: Who pays for it; the consumer by default.
             days: For how long; by default until it is revoked.
             copy_at_end: What becomes of the table at the end: freeze or remove.
+            mode: What the table holds: mirror, the rows as they are; log, every change of them.
         """
         return self._backend.subscribe(
             self.name,
@@ -153,6 +155,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance
             cost_owner=cost_owner,
             days=days,
             copy_at_end=copy_at_end,
+            mode=mode,
         )
 
     def subscriptions(self, after: UUID | None = None, limit: int = 100) -> list[SubscriptionStatus]:

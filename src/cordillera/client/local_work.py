@@ -12,6 +12,7 @@ from cordillera.spec.subscription import (
     Repair,
     Subscription,
     SubscriptionChange,
+    SubscriptionMode,
     SubscriptionStatus,
     Target,
     Verification,
@@ -63,6 +64,7 @@ class LocalWork:
         cost_owner: str = "",
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
+        mode: str = SubscriptionMode.MIRROR,
     ) -> Subscription:
         """Ask for a target to follow a dataset."""
         return self.app.subscriptions.subscribe(
@@ -77,6 +79,7 @@ class LocalWork:
             cost_owner=cost_owner,
             days=days,
             copy_at_end=copy_at_end,
+            mode=mode,
         )
 
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus:

@@ -13,6 +13,7 @@ from cordillera.spec.subscription import (
     Repair,
     Subscription,
     SubscriptionChange,
+    SubscriptionMode,
     SubscriptionStatus,
     Target,
     Verification,
@@ -62,6 +63,7 @@ class RemoteWork:
         cost_owner: str = "",
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
+        mode: str = SubscriptionMode.MIRROR,
     ) -> Subscription:
         """Ask for a target to follow a dataset."""
         body = {
@@ -76,6 +78,7 @@ class RemoteWork:
             "cost_owner": cost_owner,
             "days": days,
             "copy_at_end": copy_at_end,
+            "mode": mode,
         }
         return self._server.post(Subscription, "/subscriptions", body)
 

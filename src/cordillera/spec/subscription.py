@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from cordillera.errors import InvalidInputError, LifecycleError
+from cordillera.errors import InvalidInputError, LifecycleError, NotAllowedError
 
 MOST_DAYS = 3650
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 60, 366 * 24 * 60 * 60
@@ -68,6 +68,15 @@ _TRANSITIONS: Mapping[SubscriptionState, frozenset[SubscriptionState]] = {
     SubscriptionState.PAUSED: _ENDS | _BEGINS,
     SubscriptionState.FAILED: _ENDS | _BEGINS | {SubscriptionState.PAUSED},
 }
+
+
+class SubscriptionMode(StrEnum):
+    """What a subscription keeps in its target."""
+
+    MIRROR = "mirror"
+    """The rows as they are now."""
+    LOG = "log"
+    """Every change, one row for each image, which is never changed again."""
 
 
 class CopyAtEnd(StrEnum):
@@ -133,6 +142,7 @@ class Subscription:
         expires_at: When it ends by itself; None for never.
         copy_at_end: What becomes of the target's table then, unless the contract says that it goes.
         request_id: The access request whose approval it waits for, or waited for.
+        mode: What the target's table holds.
     """
 
     id: UUID
@@ -164,6 +174,7 @@ class Subscription:
     expires_at: datetime | None = None
     copy_at_end: CopyAtEnd = CopyAtEnd.FREEZE
     request_id: UUID | None = None
+    mode: SubscriptionMode = SubscriptionMode.MIRROR
 
     def is_over(self, now: datetime) -> bool:
         """Tell whether nothing is to be delivered any more, whether the end of its time is recorded or not."""
@@ -283,6 +294,19 @@ def check_verification_interval(seconds: int | None) -> None:
         )
 
 
+def check_verified(mode: SubscriptionMode) -> None:
+    """Refuse to compare with a snapshot what is none.
+
+    Raises:
+        NotAllowedError: If the target's table is a log.
+    """
+    if mode is not SubscriptionMode.MIRROR:
+        raise NotAllowedError(
+            "A log of changes is not compared with the lake: it equals no snapshot.",
+            hint="Subscribe in mode mirror for a copy that is proven equal.",
+        )
+
+
 def may_become(state: SubscriptionState, wanted: SubscriptionState) -> bool:
     """Tell whether one state may follow another."""
     return wanted in _TRANSITIONS.get(state, ())
@@ -314,6 +338,20 @@ def expiry(days: int | None, now: datetime) -> datetime | None:
     if not 1 <= days <= MOST_DAYS:
         raise InvalidInputError(f"A subscription cannot be for {days:,} days.", hint=f"Use 1 to {MOST_DAYS:,}.")
     return now + timedelta(days=days)
+
+
+def parse_mode(text: str) -> SubscriptionMode:
+    """Read the name of a mode.
+
+    Raises:
+        InvalidInputError: If there is none of that name.
+    """
+    try:
+        return SubscriptionMode(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"There is no subscription mode {text[:40]!r}.", hint=f"Use one of: {', '.join(SubscriptionMode)}."
+        ) from None
 
 
 def parse_copy_at_end(text: str) -> CopyAtEnd:

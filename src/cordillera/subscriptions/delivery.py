@@ -14,6 +14,7 @@ from cordillera.errors import (
     CordilleraError,
     DeliveryStoppedError,
     IncompatibleSchemaError,
+    NotAllowedError,
     TerminalError,
     TransientError,
 )
@@ -21,7 +22,15 @@ from cordillera.metrics import ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
-from cordillera.spec.subscription import DELIVERING, ENDED, Subscription, SubscriptionState, may_become
+from cordillera.spec.subscription import (
+    DELIVERING,
+    ENDED,
+    Subscription,
+    SubscriptionMode,
+    SubscriptionState,
+    may_become,
+)
+from cordillera.subscriptions.change_log import log_delivery
 from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.moves import expire, move, tell
@@ -111,9 +120,12 @@ class DeliveryService:
         anew = self._shows_something_else(followed)
         if cursor is None:
             self._step(followed, SubscriptionState.FIRST_SYNC)
+        mirrors = subscription.mode is SubscriptionMode.MIRROR
         if cursor == followed.latest and not anew:
-            self._advance(followed, 0, whole=subscription.cursor_sequence is None)
+            self._advance(followed, 0, whole=mirrors and subscription.cursor_sequence is None)
             return None
+        if not mirrors:
+            return self._append(followed, cursor, synchronizer, anew=anew)
         delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges and not anew)
         try:
             result = synchronizer.apply(self._watched(delivery, followed))
@@ -123,9 +135,32 @@ class DeliveryService:
             # The target cannot change its table in place; what it would refuse of the old rows, it takes anew.
             delivery = self._everything(followed, cursor)
             result = synchronizer.apply(self._watched(delivery, followed))
-        ROWS_DELIVERED.labels(subscription.target).inc(result.rows_upserted + result.rows_deleted)
-        self._advance(followed, result.rows_upserted + result.rows_deleted, whole=delivery.replace)
+        self._delivered(followed, result, whole=delivery.replace)
         return result
+
+    def _append(
+        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, *, anew: bool
+    ) -> DeliveryResult:
+        """Append to a log what has changed since; what it holds is never delivered anew.
+
+        Raises:
+            NotAllowedError: If what may be shown of the rows is not what it was: the log tells what was shown before.
+        """
+        subscription = followed.subscription
+        if anew and cursor is not None:
+            raise NotAllowedError(
+                f"What is shown of {subscription.dataset} for this subscription has changed; its log in "
+                f"{subscription.target} tells what was shown before.",
+                hint="Revoke it, with --delete-rows if the log may not stay, and subscribe again.",
+            )
+        result = synchronizer.apply(self._watched(log_delivery(self._tables, followed, cursor), followed))
+        self._delivered(followed, result)
+        return result
+
+    def _delivered(self, followed: Followed, result: DeliveryResult, *, whole: bool = False) -> None:
+        rows = result.rows_upserted + result.rows_deleted
+        ROWS_DELIVERED.labels(followed.subscription.target).inc(rows)
+        self._advance(followed, rows, whole=whole)
 
     def _plan(self, followed: Followed, cursor: Cursor | None, *, merges: bool) -> Delivery:
         """Return the changes behind the target's cursor; everything, where they cannot be told or merged."""

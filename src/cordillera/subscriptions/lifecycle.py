@@ -17,6 +17,7 @@ from cordillera.spec.subscription import (
     SubscriptionState,
     check_transition,
     check_verification_interval,
+    check_verified,
     expiry,
 )
 from cordillera.spec.texts import check_texts
@@ -114,10 +115,12 @@ class SubscriptionLifecycle:
         Raises:
             InvalidInputError: If it is too often to be of use.
             AccessDeniedError: If whoever acts may not read the dataset, or not write to the target.
+            NotAllowedError: If it keeps a log, which equals no snapshot.
         """
         check_verification_interval(every_seconds)
         with self._store.write() as tx:
             found = self._locked(tx, subscription_id)
+            check_verified(found.mode)
             check_following(tx, self._lookup, found)
             changed = replace(found, verify_every_seconds=every_seconds)
             tx.subscriptions.set_verification_interval(subscription_id, every_seconds)

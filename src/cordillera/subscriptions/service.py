@@ -11,7 +11,7 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
-from cordillera.errors import AccessDeniedError, InvalidInputError, UnknownColumnError
+from cordillera.errors import AccessDeniedError, InvalidInputError, NotAllowedError, UnknownColumnError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.synchronizer import Synchronizer
@@ -22,12 +22,15 @@ from cordillera.spec.names import check_name
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Subscription,
+    SubscriptionMode,
     SubscriptionState,
     SubscriptionStatus,
     Target,
     check_verification_interval,
+    check_verified,
     expiry,
     parse_copy_at_end,
+    parse_mode,
 )
 from cordillera.spec.texts import check_texts
 from cordillera.subscriptions.lifecycle import check_following, existing
@@ -138,6 +141,7 @@ class SubscriptionService:
         cost_owner: str = "",
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
+        mode: str = SubscriptionMode.MIRROR,
     ) -> Subscription:
         """Ask for a target to be kept like a dataset. The first delivery follows as soon as a worker is free.
 
@@ -156,18 +160,22 @@ class SubscriptionService:
             cost_owner: Who pays for it; the consumer by default.
             days: For how long; by default until it is revoked, or the access that it waits for ends.
             copy_at_end: What becomes of the table at the end: freeze or remove.
+            mode: What the table holds: mirror, the rows as they are; log, every change of them.
 
         Raises:
             InvalidInputError: If something is not as it can be.
             AlreadyExistsError: If the target's table belongs to another subscription.
             UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
             AccessDeniedError: If whoever acts may not read the dataset and says no purpose, or not write to the target.
+            NotAllowedError: If the target cannot keep a log, or a log is to be verified.
         """
         check_texts("subscription to", dataset, consumer=consumer, purpose=purpose, cost_owner=cost_owner)
         check_verification_interval(verify_every_seconds)
         found, asks = self._wanted(dataset, purpose)
         self._check_wishes(found, columns, row_filter)
-        now, fate = self._clock.now(), parse_copy_at_end(copy_at_end)
+        now, fate, kept = self._clock.now(), parse_copy_at_end(copy_at_end), parse_mode(mode)
+        if verify_every_seconds is not None:
+            check_verified(kept)
         subscription = Subscription(
             id=self._clock.new_id(), dataset_id=found.dataset.id, dataset=found.dataset.full_name,
             dataset_version_id=found.version.id, consumer=consumer or current().principal, purpose=purpose,
@@ -175,10 +183,10 @@ class SubscriptionService:
             state=SubscriptionState.REQUESTED, cursor_sequence=None, cursor_schema_id=None, rows_delivered=0,
             delivered_at=None, last_error="", created_at=now, created_by=current().principal,
             on_behalf_of=current().authority, verify_every_seconds=verify_every_seconds, cost_owner=cost_owner,
-            expires_at=expiry(days, now), copy_at_end=fate,
+            expires_at=expiry(days, now), copy_at_end=fate, mode=kept,
         )  # fmt: skip
         with self._store.write() as tx:
-            self._lookup.target(tx, target, Privilege.WRITE)
+            self._check_keeps(self._lookup.target(tx, target, Privilege.WRITE), kept)
             if asks:
                 asked = self._ask_to_read(tx, dataset, purpose=purpose, days=days)
                 subscription = replace(subscription, request_id=asked.id)
@@ -262,6 +270,20 @@ class SubscriptionService:
                     details=error.details,
                 ) from None
             return self._catalog.dataset(dataset, Privilege.DISCOVER), True
+
+    def _check_keeps(self, target: Target, mode: SubscriptionMode) -> None:
+        """Make sure that a target can keep what a mode is about; it is not connected to."""
+        if mode is SubscriptionMode.MIRROR:
+            return
+        synchronizer = self._synchronizers(target.kind, target.config)
+        try:
+            if not synchronizer.capabilities.merges:
+                raise NotAllowedError(
+                    f"The target {target.name} takes whole contents only, and cannot keep a log of changes.",
+                    hint="Use a target that takes single rows, such as PostgreSQL or DuckDB.",
+                )
+        finally:
+            synchronizer.close()
 
     def _check_told(self, tx: Transaction, subscription: Subscription) -> None:
         """Make sure that whoever acts may be told of the rows that a target should have, which another may have asked

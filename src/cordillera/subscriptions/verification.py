@@ -25,7 +25,7 @@ from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Sync
 from cordillera.spec import sql
 from cordillera.spec.event import Topic
 from cordillera.spec.row_checksum import spell
-from cordillera.spec.subscription import Equality, Repair, Subscription, Verification
+from cordillera.spec.subscription import Equality, Repair, Subscription, Verification, check_verified
 from cordillera.subscriptions.equality import Comparer, Comparison
 from cordillera.subscriptions.following import Followed, Following, typed
 from cordillera.subscriptions.handlers import enqueue_verification
@@ -54,6 +54,7 @@ class VerificationService:
             TargetDriftError: If the target's table or a column is gone, or it holds no cursor.
             TargetUnreachableError: If the target cannot be reached, or deliveries keep it from standing still.
             SnapshotNotFoundError: If the snapshot that the target holds has expired.
+            NotAllowedError: If it keeps a log, which equals no snapshot.
         """
         followed = self._followed(subscription_id)
         with self._following.connected(followed.subscription) as synchronizer:
@@ -154,6 +155,7 @@ class VerificationService:
             raise SubscriptionNotFoundError(
                 f"There is no subscription {subscription_id}.", hint="See: cordillera subscription list."
             )
+        check_verified(followed.subscription.mode)
         return self._following.as_shown(followed)
 
     # --- repairing -----------------------------------------------------------------------------------------------

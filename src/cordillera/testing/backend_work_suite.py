@@ -37,7 +37,7 @@ from cordillera.errors import (
 from cordillera.operations.doctor import Verdict
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import Node, NodeKind
-from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionState
+from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
 from cordillera.spec.workflow import RunState
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
@@ -228,6 +228,24 @@ class WorkSuite(LakeSuite):
         with pytest.raises(SubscriptionNotFoundError):
             backend.subscription_history(uuid4())
 
+    def test_a_subscription_keeps_a_log(
+        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object], tmp_path: Path
+    ) -> None:
+        backend.write(dataset, orders(1, note="a"), "append")
+        made = backend.subscribe(dataset, target, table="told", columns=["note"], mode="log")
+        assert made.mode is SubscriptionMode.LOG
+        work()
+        backend.write(dataset, orders(1, note="b"), "upsert")
+        work()
+        with duckdb.connect(str(tmp_path / "t.duckdb")) as connection:
+            assert connection.execute("SELECT _change_type, note FROM told ORDER BY ALL").fetchall() == [
+                ("insert", "a"),
+                ("update_after", "b"),
+                ("update_before", "a"),
+            ]
+        with pytest.raises(NotAllowedError, match="equals no snapshot"):
+            backend.verify_subscription(made.id)
+
     def test_subscriptions_are_listed(self, backend: LakeBackend, dataset: str, target: str) -> None:
         made = {backend.subscribe(dataset, target, table=f"t{index}").id for index in range(3)}
         backend.pause_subscription(next(iter(made)))
@@ -249,7 +267,7 @@ class WorkSuite(LakeSuite):
             backend.subscribe(dataset, target, table="other", columns=["nope"])
         with pytest.raises(InvalidInputError):
             backend.subscribe(dataset, target, table="other", row_filter="id >")
-        for wrong in ({"days": 0}, {"days": 99_999}, {"copy_at_end": "burn"}):
+        for wrong in ({"days": 0}, {"days": 99_999}, {"copy_at_end": "burn"}, {"mode": "diary"}):
             with pytest.raises(InvalidInputError):
                 backend.subscribe(dataset, target, table="other", **wrong)
         unknown = uuid4()

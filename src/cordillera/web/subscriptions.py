@@ -94,7 +94,7 @@ def _show(lake: LakeBackend, wanted: UUID, verification: Verification | None = N
         "verification": verification,
         "can_pause": may_become(one.state, SubscriptionState.PAUSED),
         "can_resume": one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
-        "can_verify": one.cursor_sequence is not None and one.state not in ENDED,
+        "can_verify": one.cursor_sequence is not None and one.state not in ENDED and one.mode == "mirror",
         "can_repair": one.equality is Equality.DRIFTED and one.state not in ENDED,
         "audit": lake.audit(object_name=str(wanted), limit=_AUDIT_ENTRIES),
     }

@@ -44,6 +44,7 @@ REVISIONS = (
     "0031",
     "0034",
     "0032",
+    "0035",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -23,7 +23,7 @@ from cordillera.spec.maintenance import MaintenanceTask
 from cordillera.spec.manifest import TableOperation
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.scan_statistics import MEASURES, ColumnUse
-from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionState
+from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
 from cordillera.spec.workflow import RunState
 
 metadata = sa.MetaData(
@@ -344,6 +344,7 @@ subscriptions = Table(
     Column("expires_at", UtcDateTime),
     Column("copy_at_end", Choice(CopyAtEnd), nullable=False, server_default=sa.text("'freeze'")),
     Column("request_id", Uuid),
+    Column("mode", Choice(SubscriptionMode), nullable=False, server_default=sa.text("'mirror'")),
     _index("ix_subscriptions_request", "request_id", "id", where="request_id IS NOT NULL"),
     _index("ix_subscriptions_dataset", "dataset_id", "id"),
     _index("ix_subscriptions_target", "target", "id"),

@@ -15,6 +15,7 @@ from cordillera.spec.subscription import (
     Repair,
     Subscription,
     SubscriptionChange,
+    SubscriptionMode,
     SubscriptionState,
     SubscriptionStatus,
     Target,
@@ -47,6 +48,7 @@ class NewSubscription(BaseModel):
     cost_owner: Text = Field("", description="Who pays for it; the consumer by default.")
     days: int | None = Field(None, description="For how long; null for until it is revoked.")
     copy_at_end: Text = Field(CopyAtEnd.FREEZE.value, description="The table at the end: freeze or remove.")
+    mode: Text = Field(SubscriptionMode.MIRROR.value, description="mirror: the rows as they are; log: every change.")
 
 
 class Reason(BaseModel):
@@ -135,6 +137,7 @@ def subscribe(backend: Backend, wanted: NewSubscription) -> Subscription:
         cost_owner=wanted.cost_owner,
         days=wanted.days,
         copy_at_end=wanted.copy_at_end,
+        mode=wanted.mode,
     )
 
 

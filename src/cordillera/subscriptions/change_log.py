@@ -1,0 +1,111 @@
+"""Subscriptions that keep a log: a row in the target for every image of every change, which is never changed again.
+
+The log is an ordinary table to its synchronizer. Its key is that of the dataset with the commit and the kind of
+change, of which a commit has at most one for each row: a delivery that is repeated brings the rows that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cordillera.catalog.tables import TableService
+from cordillera.errors import NotAllowedError
+from cordillera.ports.synchronizer import Cursor, Delivery, TargetColumn, TargetTable
+from cordillera.spec.table_metadata import TableMetadata
+from cordillera.subscriptions.following import Followed, typed
+from cordillera.table.change_feed import CHANGE_TYPE, COMMIT_SEQUENCE_NUMBER, ChangeType
+from cordillera.table.data_writer import ROW_ID
+
+COMMITTED_AT = "_committed_at"
+# Ids that Iceberg reserves for columns of changes; no column of a dataset has them.
+_COLUMNS = (
+    TargetColumn(2147483543, CHANGE_TYPE, pa.string(), nullable=False, doc="insert, delete, update_before or _after"),
+    TargetColumn(2147483542, COMMIT_SEQUENCE_NUMBER, pa.int64(), nullable=False, doc="the snapshot that made it"),
+    TargetColumn(2147483541, COMMITTED_AT, pa.timestamp("us", "UTC"), doc="when that was committed"),
+)
+
+
+def log_table(followed: Followed) -> TargetTable:
+    """Return how the table of a log looks: the columns of the mirror, and what tells of the change.
+
+    Raises:
+        AccessDeniedError, NotAllowedError: As ``Followed.table`` does; or if the dataset has a column of such a name.
+    """
+    mirror = followed.table()
+    names = {column.name for column in mirror.columns}
+    taken = next((column.name for column in _COLUMNS if column.name in names), None)
+    if taken is not None:
+        raise NotAllowedError(
+            f"A log of {followed.subscription.dataset} cannot be kept: it has a column {taken} of its own.",
+            hint="Choose other columns, or rename it.",
+        )
+    kept = (replace(column, nullable=column.name not in mirror.key) for column in mirror.columns)
+    return TargetTable(mirror.name, (*kept, *_COLUMNS), (*mirror.key, COMMIT_SEQUENCE_NUMBER, CHANGE_TYPE))
+
+
+def log_delivery(tables: TableService, followed: Followed, cursor: Cursor | None) -> Delivery:
+    """Return what appends the changes of every commit behind a cursor; to an empty log, the rows there are, as inserts.
+
+    Raises:
+        SnapshotNotFoundError, NotAllowedError: If the changes cannot be told any more: while it is opened.
+    """
+    table = log_table(followed)
+
+    def rows() -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(table.arrow_schema(), _rows(tables, followed, cursor, table))
+
+    return Delivery(
+        followed.subscription.id,
+        table,
+        cursor,
+        followed.latest,
+        replace=False,
+        upserts=typed(rows, table),
+        deletes=table.arrow_schema().empty_table().select(list(table.key)).to_reader,
+        origin=followed.origin,
+    )
+
+
+def _rows(
+    tables: TableService, followed: Followed, cursor: Cursor | None, table: TargetTable
+) -> Iterator[pa.RecordBatch]:
+    latest, known = followed.latest.sequence_number, len(_COLUMNS)
+    if not latest:
+        return
+    names = [column.name for column in table.columns[:-known]]
+    feed = tables.change_feed(
+        followed.subscription.dataset,
+        followed.version,
+        after=cursor.sequence_number if cursor else 0,
+        upto=None,  # as of the dataset version at hand, under its schema, which may be newer than its snapshot
+        columns=[name for name in names if name != ROW_ID],
+        where=followed.subscription.row_filter or None,
+        net=cursor is None,
+        rows=followed.rows,
+    )
+    times = _times(followed.metadata)
+    for batch in feed:
+        kinds, commits = batch.column(CHANGE_TYPE), batch.column(COMMIT_SEQUENCE_NUMBER)
+        if cursor is None:  # the log begins here, with what is there
+            kinds = pa.repeat(pa.scalar(ChangeType.INSERT.value), batch.num_rows)
+            commits = pa.repeat(pa.scalar(latest, pa.int64()), batch.num_rows)
+        at = times["at"].combine_chunks().take(pc.index_in(commits, value_set=times["sequence"].combine_chunks()))
+        columns = [*(batch.column(name) for name in names), kinds, commits, at]
+        yield pa.RecordBatch.from_arrays(columns, names=[*names, *(column.name for column in _COLUMNS)]).cast(
+            table.arrow_schema()
+        )
+
+
+def _times(metadata: TableMetadata) -> pa.Table:
+    """Return when the snapshots there are were committed."""
+    snapshots = metadata.snapshots
+    return pa.table(
+        {
+            "sequence": pa.array([one.sequence_number for one in snapshots], pa.int64()),
+            "at": pa.array([one.timestamp_ms * 1000 for one in snapshots], pa.timestamp("us", "UTC")),
+        }
+    )
