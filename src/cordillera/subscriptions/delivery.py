@@ -70,7 +70,7 @@ class DeliveryService:
         try:
             self._step(followed, SubscriptionState.PROVISIONING)
             followed = self._following.as_shown(followed)
-            self._following.check_allowed(followed.subscription)
+            self._following.check_allowed(followed)
             with self._following.connected(followed.subscription) as synchronizer:
                 return self._bring_up(followed, synchronizer)
         except DeliveryStoppedError:
@@ -241,7 +241,7 @@ class DeliveryService:
                 f"What {found.on_behalf_of} is shown of {found.dataset} changed during a delivery.",
                 hint="Nothing was delivered; the next delivery follows what is shown now.",
             )
-        self._following.check_allowed(found)
+        self._following.check_allowed(replace(followed, subscription=found))
 
     # --- noting --------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.row_access import RowAccess, RowView
 from cordillera.spec.subscription import Subscription
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.subscriptions.residency import ResidencyRules
 from cordillera.subscriptions.service import SynchronizerFactory
 from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
 
@@ -132,6 +133,7 @@ class Following:
         self, store: MetadataStore, lookup: Lookup, tables: TableService, synchronizers: SynchronizerFactory
     ) -> None:
         self._store, self._lookup, self._tables, self._synchronizers = store, lookup, tables, synchronizers
+        self._residency = ResidencyRules(store, tables.io.clock)
 
     def followed(self, subscription_id: UUID) -> Followed | None:
         """Return what a subscription follows, as it is now; None if it, or the dataset version, is gone."""
@@ -153,10 +155,20 @@ class Following:
             dataset = tx.datasets.get_by_id(followed.subscription.dataset_id)
             return followed if dataset is None else replace(followed, rows=self._lookup.rows(tx, dataset))
 
-    def check_allowed(self, subscription: Subscription) -> None:
-        """Make sure that whoever asked for a subscription may still write to the target."""
+    def check_allowed(self, followed: Followed) -> None:
+        """Make sure that whoever asked for a subscription may still write to the target, and rows still be kept there.
+
+        Raises:
+            AccessDeniedError: If he may not.
+            NotAllowedError: If the dataset's policy tag ``residency`` does not allow for the target.
+        """
+        subscription = followed.subscription
         with acting(subscription.on_behalf_of or None), self._store.read() as tx:
             self._lookup.target(tx, subscription.target, Privilege.WRITE)
+            dataset = tx.datasets.get_by_id(subscription.dataset_id)
+        if dataset is not None:
+            columns = [column.name for column in followed.table().columns]
+            self._residency.check(dataset, subscription.target, columns)
 
     def all_rows(self, followed: Followed, table: TargetTable, sequence: int) -> pa.RecordBatchReader:
         """Stream every row as of a snapshot, under the schema of ``followed``."""

@@ -35,6 +35,7 @@ from cordillera.spec.subscription import (
 from cordillera.spec.texts import check_texts
 from cordillera.subscriptions.lifecycle import check_following, existing
 from cordillera.subscriptions.moves import begin, move, tell
+from cordillera.subscriptions.residency import ResidencyRules
 from cordillera.subscriptions.telling import Told
 
 SynchronizerFactory = Callable[[str, Mapping[str, str]], Synchronizer]
@@ -66,6 +67,7 @@ class SubscriptionService:
     ) -> None:
         self._store, self._lookup, self._catalog, self._tables = store, lookup, catalog, tables
         self._synchronizers, self._ask_to_read, self._clock = synchronizers, ask_to_read, clock
+        self._residency = ResidencyRules(store, clock)
 
     # --- targets -------------------------------------------------------------------------------------------------
 
@@ -167,12 +169,14 @@ class SubscriptionService:
             AlreadyExistsError: If the target's table belongs to another subscription.
             UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
             AccessDeniedError: If whoever acts may not read the dataset and says no purpose, or not write to the target.
-            NotAllowedError: If the target cannot keep a log, or a log is to be verified.
+            NotAllowedError: If the target cannot keep a log, or a log is to be verified; if the dataset's policy tag
+                ``residency`` does not allow for the target.
         """
         check_texts("subscription to", dataset, consumer=consumer, purpose=purpose, cost_owner=cost_owner)
         check_verification_interval(verify_every_seconds)
         found, asks = self._wanted(dataset, purpose)
         self._check_wishes(found, columns, row_filter)
+        self._residency.check(found.dataset, target, self._delivered(found, columns))
         now, fate, kept = self._clock.now(), parse_copy_at_end(copy_at_end), parse_mode(mode)
         if verify_every_seconds is not None:
             check_verified(kept)
@@ -294,6 +298,10 @@ class SubscriptionService:
         narrowed = self._lookup.rows(tx, found) is not None
         if narrowed and subscription.on_behalf_of != current().principal:
             self._lookup.require(tx, found, Privilege.READ)
+
+    def _delivered(self, found: ResolvedDataset, columns: Sequence[str]) -> list[str]:
+        """Return the columns that a subscription brings: with none named, all."""
+        return [*columns, *found.version.key] if columns else self._tables.load(found.version).schema.column_names
 
     def _check_wishes(self, found: ResolvedDataset, columns: Sequence[str], row_filter: str) -> None:
         schema = self._tables.load(found.version).schema

@@ -78,7 +78,7 @@ class VerificationService:
                 "no longer kept like the dataset.",
                 hint="Subscribe again.",
             )
-        self._following.check_allowed(subscription)
+        self._following.check_allowed(followed)
         with self._following.connected(subscription) as synchronizer:
             found, drift, delivery = self._found(followed, synchronizer)
             done = DeliveryResult(0, 0)

@@ -11,6 +11,7 @@ from cordillera.adapters.synchronizers import build_synchronizer
 from cordillera.adapters.synchronizers.iceberg import IcebergSynchronizer
 from cordillera.adapters.synchronizers.iceberg_files import FileAccess
 from cordillera.errors import (
+    CommitConflictError,
     InvalidConfigurationError,
     TargetDriftError,
     TargetUnreachableError,
@@ -180,6 +181,20 @@ def test_what_a_refused_delivery_has_written_is_removed(lake_elsewhere: RestCata
     assert all(uri.endswith(".puffin") for uri in left)  # the other's deletion vector
     there.close()
     other.close()
+
+
+def test_a_conflict_that_the_rows_bring_is_none_of_the_catalogs(place: dict[str, str]) -> None:
+    there, opened = build_synchronizer("iceberg", place), []
+
+    def changed() -> pa.RecordBatchReader:
+        opened.append(1)
+        raise CommitConflictError("What is shown changed during a delivery.")
+
+    with pytest.raises(CommitConflictError, match="What is shown"):
+        there.apply(deliver(ORDERS, (None, 1), changed))
+    assert opened == [1]
+    assert there.read_cursor(OURS) is None
+    there.close()
 
 
 def overtaken_keys(meanwhile: object) -> pa.RecordBatchReader:

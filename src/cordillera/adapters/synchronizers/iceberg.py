@@ -15,7 +15,7 @@ Which table a subscription keeps is a property of the namespace; that the table 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -91,6 +91,18 @@ StorageFor = Callable[[str, Mapping[str, str]], Storage]
 """Opens the storage of a table's location, with what the catalog says of file access."""
 
 
+class _OvertakenError(Exception):
+    """Somebody else has changed the table since it was read. No row stream raises this."""
+
+
+@contextmanager
+def _overtaking() -> Iterator[None]:
+    try:
+        yield
+    except CommitConflictError as error:
+        raise _OvertakenError(error.message) from error
+
+
 class IcebergSynchronizer:
     """Keeps tables in one namespace of an Iceberg REST catalog.
 
@@ -144,11 +156,10 @@ class IcebergSynchronizer:
                 return DeliveryResult(0, 0, already_applied=True)
             try:
                 return self._deliver(delivery, name, found, stored)
-            except CommitConflictError as error:
+            except _OvertakenError as error:
                 if attempt == _ATTEMPTS:
                     raise TargetUnreachableError(
-                        f"The table {name} in {self._catalog.name} was changed by others again and again: "
-                        f"{error.message}",
+                        f"The table {name} in {self._catalog.name} was changed by others again and again: {error}",
                         hint="The delivery is repeated; what was done is not done again.",
                     ) from error
         raise AssertionError("the last attempt returns or raises")
@@ -222,7 +233,8 @@ class IcebergSynchronizer:
         return self._change(delivery, name, table, found, stored)
 
     def _create(self, delivery: Delivery, name: str, table: TargetTable) -> DeliveryResult:
-        staged = self._staged(name, new_schema(table))
+        with _overtaking():
+            staged = self._staged(name, new_schema(table))
         return self._commit(delivery, name, table, staged, None, _making(staged.metadata), staged.metadata)
 
     def _change(
@@ -266,8 +278,9 @@ class IcebergSynchronizer:
         state = SetProperties({STATE: state_to_text(delivery, table)})
         needed = None if requirements is None else [*requirements, *produced.requirements]
         try:
-            self._catalog.commit(name, needed, [*updates, state, *produced.updates])
-        except (CommitConflictError, TerminalError):  # after others it may have been made all the same
+            with _overtaking():
+                self._catalog.commit(name, needed, [*updates, state, *produced.updates])
+        except (_OvertakenError, TerminalError):  # after others it may have been made all the same
             with suppress(CordilleraError):
                 io.storage.delete(journal.written)
             raise

@@ -1,0 +1,55 @@
+"""Where rows may be kept: what a dataset's policy tag ``residency`` says of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cordillera.catalog.trail import Trail
+from cordillera.errors import NotAllowedError
+from cordillera.ports.clock import Clock
+from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.spec.catalog import Dataset
+from cordillera.spec.residency import RESIDENCY, residency_of, violated
+
+
+class ResidencyRules:
+    """Refuses targets that keep their data where a dataset's must not be, and has it in the audit log.
+
+    Args:
+        store: Keeps policy tags and targets.
+        clock: Time.
+    """
+
+    def __init__(self, store: MetadataStore, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+
+    def check(self, dataset: Dataset, target: str, columns: Collection[str]) -> None:
+        """Make sure that columns of a dataset may be kept in a target.
+
+        Raises:
+            NotAllowedError: If the policy tag ``residency`` of the dataset, or of one of the columns, does not name the
+                target's residency.
+        """
+        with self._store.read() as tx:
+            found = tx.targets.get(target)
+            kept_in = residency_of(found.config) if found is not None else ""
+            rule = violated(_tags(tx, dataset), kept_in, columns)
+        if rule is None:
+            return
+        details = {"target": target, "target_residency": kept_in, "residency": rule.allowed, "column": rule.column}
+        with self._store.write() as tx:
+            Trail(tx, self._clock.now()).audit("subscription.refuse", "dataset", dataset.full_name, details)
+        what = f"the column {rule.column!r} of {dataset.full_name}" if rule.column else dataset.full_name
+        where = f"keeps its data in {kept_in!r}" if kept_in else "does not say where it keeps its data"
+        raise NotAllowedError(
+            f"The policy tag {RESIDENCY} of {what} allows for {rule.allowed!r} only; the target {target} {where}.",
+            hint=f"Choose a target with such a {RESIDENCY}, or ask who administers the dataset.",
+        )
+
+
+def _tags(tx: Transaction, dataset: Dataset) -> tuple[str, dict[str, str]]:
+    """Return the dataset's residency and that of columns which have one of their own."""
+    around = tx.namespaces.with_parents(dataset.namespace)
+    tags = tx.policy_tags.effective((dataset.id, *(one.id for one in around)))
+    columns = {name: own[RESIDENCY] for name, own in tags.columns.items() if RESIDENCY in own}
+    return tags.dataset.get(RESIDENCY, ""), columns
