@@ -32,7 +32,7 @@ from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, Approv
 from cordillera.spec.access_tags import All as Both
 from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, describe, fulfils, parse_tag_expression
 from cordillera.spec.access_tags import Any as Either
-from cordillera.spec.catalog import Dataset, Namespace
+from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace
 from cordillera.spec.names import enclosing_names
 from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace
 from tests.examples import examples
@@ -41,6 +41,7 @@ PRINCIPALS = ("user:a", "user:b", "service:s", "group:g", "group:h", "role:r", "
 OWNERS = (*PRINCIPALS, "a", "b", "nobody")
 SPACES = ("x", "y", "x.in", "x.in.deep")
 DATASETS = ("x.one", "x.two", "y.one", "x.in.one", "x.in.deep.one")
+VERSIONS = tuple(f"{name}_v{number}" for name in DATASETS for number in (1, 2))
 NAMES, VALUES = ("level", "domain"), ("low", "high")
 
 expressions: st.SearchStrategy[TagExpression] = st.recursive(
@@ -60,7 +61,7 @@ expressions: st.SearchStrategy[TagExpression] = st.recursive(
     ),
     max_leaves=4,
 )
-objects = st.sampled_from(["", *SPACES, *DATASETS])
+objects = st.sampled_from(["", *SPACES, *DATASETS, *VERSIONS])
 grants = st.tuples(
     st.sampled_from(PRINCIPALS),
     st.sampled_from(list(Privilege)),
@@ -105,13 +106,18 @@ class World:
     mark: str = field(default_factory=lambda: f"m{uuid4().hex[:10]}")
     spaces: dict[str, Namespace] = field(default_factory=dict)
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    versions: dict[str, DatasetVersion] = field(default_factory=dict)
 
     def whom(self, principal: str) -> str:
         """Return a principal that no other example has."""
         return f"{principal}_{self.mark}"
 
     def __post_init__(self) -> None:
-        """Let there be one grant of a principal, a privilege, an object and an expression: the last that is given."""
+        """Let there be one grant of a principal, a privilege, an object and an expression: the last given. None of
+        tags on a dataset version.
+        """
+        known = self.given["grants"]
+        self.given["grants"] = [(*one[:3], None if one[2] in VERSIONS else one[3], *one[4:]) for one in known]
         same = {(one[0], one[1], one[2], describe(one[3]) if one[3] else ""): one for one in self.given["grants"]}
         self.given["grants"] = list(same.values())
 
@@ -125,8 +131,9 @@ class World:
         return found
 
     def held(self, principal: str, name: str) -> set[Privilege]:
-        """Return what somebody holds on a namespace or a dataset by the rules, one after the other."""
-        mine = self.closure(principal)
+        """Return what somebody holds on a namespace, a dataset or a dataset version by the rules, one by one."""
+        mine, version = self.closure(principal), name if name in VERSIONS else ""
+        name = name[:-3] if version else name
         inside_of = ("", *reversed(enclosing_names(name)))
         if any(whole_principal(self.given["owners"][one]) in mine for one in inside_of if one):
             return set(Privilege)
@@ -134,7 +141,7 @@ class World:
         held: set[Privilege] = set()
         for who, privilege, on, expression, ends, how in self.given["grants"]:
             fits = expression is None or (name in DATASETS and fulfils(tags, expression))
-            if who in mine and on in inside_of and fits and ends != -1:
+            if who in mine and (on in inside_of or on == version) and fits and ends != -1:
                 wide = privilege is not Privilege.READ or self.shows_all(how, name)
                 held |= implied_by(privilege) - (set() if wide else {Privilege.READ})
         return held
@@ -154,7 +161,10 @@ class World:
             self.spaces[name] = replace(namespace(f"{self.mark}_{name}"), owner=owner(name))
             tx.namespaces.insert(self.spaces[name])
         for name in DATASETS:
-            self.datasets[name], _ = add_dataset(tx, f"{self.mark}_{name}", owner=owner(name))
+            self.datasets[name], first = add_dataset(tx, f"{self.mark}_{name}", owner=owner(name))
+            second = replace(first, id=uuid4(), number=2, lifecycle=Lifecycle.UNRELEASED, location=f"{first.location}2")
+            tx.dataset_versions.insert(second, [])
+            self.versions |= {f"{name}_v1": first, f"{name}_v2": second}
         for name in self.given["deleted"]:
             gone = replace(self.datasets[name], deleted_at=NOW, purge_after=later(99))
             tx.datasets.update(gone)
@@ -221,6 +231,8 @@ class World:
             return SecurableKind.LAKE, LAKE_ID
         if on in SPACES:
             return SecurableKind.NAMESPACE, self.spaces[on].id
+        if on in VERSIONS:
+            return SecurableKind.DATASET_VERSION, self.versions[on].id
         return SecurableKind.DATASET, self.datasets[on].id
 
 
@@ -260,9 +272,17 @@ def check_world(store: MetadataStore, given_world: dict[str, Any]) -> None:
 def check_single(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
     for name, dataset in world.datasets.items():
         assert authorizer.on_dataset(tx, dataset, dataset.namespace) == world.held(principal, name), (principal, name)
+        both = [world.versions[f"{name}_v{number}"] for number in (1, 2)]
+        held = authorizer.on_versions(tx, dataset, dataset.namespace, both)
+        for number, version in enumerate(both, 1):
+            expected = world.held(principal, f"{name}_v{number}")
+            assert held[version.id] == expected, (principal, name, number)
+            rows = authorizer.rows(tx, dataset, version)
+            assert (rows is None) is (Privilege.READ in expected), (principal, name, number)
     for name, space in world.spaces.items():
         inside = [one for one in DATASETS if one.startswith(f"{name}.") and one not in world.given["deleted"]]
         inside += [one for one in SPACES if one.startswith(f"{name}.")]
+        inside += [f"{one}_v{number}" for one in inside if one in DATASETS for number in (1, 2)]
         shown = any(Privilege.DISCOVER in world.held(principal, one) for one in inside)
         expected = world.held(principal, name) | ({Privilege.DISCOVER} if shown else set())
         assert authorizer.on_namespace(tx, space) == expected, (principal, name)
@@ -273,6 +293,9 @@ def check_lists(tx: Transaction, authorizer: GrantAuthorizer, world: World, prin
     assert viewer is not None
     expected = {
         world.datasets[name].full_name for name in DATASETS if Privilege.DISCOVER in world.held(principal, name)
+    }
+    known = expected | {
+        world.datasets[one[:-3]].full_name for one in VERSIONS if Privilege.DISCOVER in world.held(principal, one)
     }
     live = {one.full_name for name, one in world.datasets.items() if name not in world.given["deleted"]}
     found: set[str] = set()
@@ -285,7 +308,7 @@ def check_lists(tx: Transaction, authorizer: GrantAuthorizer, world: World, prin
         assert searched == {name for name in expected & live if name.rpartition(".")[0] == space.name}
         assert result.total == len(searched)
         assert sum(facet.count for facet in result.facets if facet.name == "namespace") == len(searched)
-    assert found == expected & live
+    assert found == known & live
     assert gone == expected - live
     spaces = {
         one.name

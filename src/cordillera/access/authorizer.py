@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from cordillera.context import current
@@ -11,7 +11,7 @@ from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer, whole_principal
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
-from cordillera.spec.catalog import Dataset, Namespace, View
+from cordillera.spec.catalog import Dataset, DatasetVersion, Namespace, View
 from cordillera.spec.row_access import EffectiveTags, GrantedRows, RowAccess
 from cordillera.spec.subscription import Target
 
@@ -60,9 +60,15 @@ class GrantAuthorizer:
         """Return the privileges held on a dataset or a view."""
         return self.held_on_dataset(tx, self.viewer(tx), dataset, namespace)
 
-    def rows(self, tx: Transaction, dataset: Dataset) -> RowAccess | None:
+    def on_versions(
+        self, tx: Transaction, dataset: Dataset | None, namespace: str, versions: Sequence[DatasetVersion]
+    ) -> Mapping[UUID, frozenset[Privilege]]:
+        """Return, by id, the privileges held on dataset versions."""
+        return self.held_on_versions(tx, self.viewer(tx), dataset, namespace, versions)
+
+    def rows(self, tx: Transaction, dataset: Dataset, version: DatasetVersion | None = None) -> RowAccess | None:
         """Return what is shown of a dataset's rows; None for all."""
-        return self.rows_shown(tx, self.viewer(tx), dataset)
+        return self.rows_shown(tx, self.viewer(tx), dataset, version)
 
     def on_target(self, tx: Transaction, target: Target | None) -> frozenset[Privilege]:
         """Return the privileges held on a target."""
@@ -95,20 +101,44 @@ class GrantAuthorizer:
         reach = self._reach(tx, viewer, dataset, namespace)
         return _NOTHING if dataset is None else reach.held(viewer, dataset)
 
-    def rows_shown(self, tx: Transaction, viewer: Viewer | None, dataset: Dataset) -> RowAccess | None:
+    def held_on_versions(
+        self,
+        tx: Transaction,
+        viewer: Viewer | None,
+        dataset: Dataset | None,
+        namespace: str,
+        versions: Sequence[DatasetVersion],
+    ) -> Mapping[UUID, frozenset[Privilege]]:
+        """Return, by id, the privileges that a viewer holds on dataset versions of one dataset."""
+        if viewer is None or viewer.on_lake == _ALL:
+            return {one.id: _ALL for one in versions}
+        reach = self._reach(tx, viewer, dataset, namespace, versions)
+        return {} if dataset is None else {one.id: reach.of(one).held(viewer, dataset) for one in versions}
+
+    def rows_shown(
+        self, tx: Transaction, viewer: Viewer | None, dataset: Dataset, version: DatasetVersion | None = None
+    ) -> RowAccess | None:
         """Return what a viewer sees of a dataset's rows if he does not see all of it; None if he does."""
         if viewer is None or viewer.on_lake == _ALL:
             return None
-        reach = self._reach(tx, viewer, dataset, dataset.namespace)
+        reach = self._reach(tx, viewer, dataset, dataset.namespace, [version] if version else [])
         if Privilege.READ in reach.held(viewer, dataset):
             return None
         return RowAccess(dataset.full_name, dataset.owner, tuple(reach.reading(viewer)))
 
-    def _reach(self, tx: Transaction, viewer: Viewer, dataset: Dataset | View | None, namespace: str) -> _Reach:
+    def _reach(
+        self,
+        tx: Transaction,
+        viewer: Viewer,
+        dataset: Dataset | View | None,
+        namespace: str,
+        versions: Sequence[DatasetVersion] = (),
+    ) -> _Reach:
         """Return what reaches an object, found by the same work for one that is not there."""
         around = tx.namespaces.with_parents(namespace)
         ids = (dataset.id if dataset else _NOWHERE, *(one.id for one in around))
-        granted, tags = tx.grants.held(viewer, ids), tx.policy_tags.effective(ids)
+        granted = tx.grants.held(viewer, (*(one.id for one in versions), *ids))
+        tags = tx.policy_tags.effective(ids)
         owned = dataset is not None and any(viewer.owns(one.owner) for one in (dataset, *around))
         fulfilled = [
             one
@@ -135,13 +165,20 @@ class _Reach:
 
     Attributes:
         owned: Whether it, or its namespace, is his.
-        grants: His grants on it and its namespace, and those by tags that it fulfils.
+        grants: His grants on it and its namespace, on dataset versions of it, and those by tags that it fulfils.
         tags: Its policy tags.
     """
 
     owned: bool
     grants: tuple[Grant, ...]
     tags: EffectiveTags
+
+    def of(self, version: DatasetVersion) -> _Reach:
+        """Return what reaches one of the dataset versions: nothing that is about another."""
+        others = SecurableKind.DATASET_VERSION
+        return replace(
+            self, grants=tuple(one for one in self.grants if one.kind is not others or one.securable_id == version.id)
+        )
 
     def held(self, viewer: Viewer, on: Dataset | View) -> frozenset[Privilege]:
         """Return the privileges held. Who reads some rows, or some columns masked, does not hold the one to read."""

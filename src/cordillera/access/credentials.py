@@ -45,7 +45,7 @@ class CredentialService:
         if self._signer is None:
             return False
         with self._store.read() as tx:
-            return self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id)) >= _NEEDED
+            return self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id), target.version) >= _NEEDED
 
     def sign(self, target: ResolvedDataset, request: S3Request) -> SignedRequest:
         """Return a request for a table's files with a signature by which the storage answers it.
@@ -60,9 +60,9 @@ class CredentialService:
             )
         with self._store.read() as tx:
             dataset = tx.datasets.get_by_id(target.dataset.id)
-            held = self._lookup.held(tx, dataset)
+            held = self._lookup.held(tx, dataset, target.version)
             if dataset is not None:
-                self._lookup.require(tx, dataset, *_NEEDED)
+                self._lookup.require(tx, dataset, *_NEEDED, version=target.version)
         signed = self._signer.sign(request, target.version.location, write=_may_write(held))
         if signed is None:
             raise AccessDeniedError(
@@ -83,7 +83,7 @@ class CredentialService:
             StorageUnavailableError, InvalidConfigurationError: If none can be made.
         """
         with self._store.read() as tx:
-            held = self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id))
+            held = self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id), target.version)
         return self._vend(target.pinned_name, target.version.location, held)
 
     def for_staged(self, name: str, location: str) -> StorageCredentials | None:

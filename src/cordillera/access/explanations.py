@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from cordillera.access.authorizer import GrantAuthorizer
-from cordillera.access.policy_tags import TAGGED
 from cordillera.access.securables import FoundSecurable, Securables
 from cordillera.context import current
 from cordillera.ports.clock import Clock
@@ -17,14 +16,13 @@ from cordillera.spec.access import (
     Grant,
     Privilege,
     Securable,
-    SecurableKind,
     Viewer,
     parse_principal,
     sufficient_for,
     whole_principal,
 )
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
-from cordillera.spec.catalog import Dataset
+from cordillera.spec.catalog import Dataset, Namespace
 from cordillera.spec.masks import Mask
 from cordillera.spec.row_access import EffectiveTags, GrantedRows
 
@@ -68,11 +66,13 @@ class ExplanationService:
         return AccessExplanation(whom, privilege, str(on), allowed, narrowed, tags.dataset, tuple(ordered))
 
     def _reads_rows(self, tx: Transaction, viewer: Viewer, found: FoundSecurable) -> bool:
-        rows = self._authorizer.rows_shown(tx, viewer, found.object) if isinstance(found.object, Dataset) else None
+        if not isinstance(found.object, Dataset):
+            return False
+        rows = self._authorizer.rows_shown(tx, viewer, found.object, found.version)
         return rows is not None and bool(rows.granted)
 
     def _tags(self, tx: Transaction, found: FoundSecurable) -> EffectiveTags:
-        if found.on.kind not in TAGGED:
+        if not isinstance(found.object, Namespace | Dataset):
             return EffectiveTags()
         return tx.policy_tags.effective(tuple(reversed(found.outside)))
 
@@ -133,7 +133,7 @@ class _Reasons:
             return f"{grant.privilege} does not include {self._wanted}"
         if not grant.tag_expression:
             return ""
-        if self._found.on.kind is not SecurableKind.DATASET:
+        if not isinstance(self._found.object, Dataset):
             return "it is about the datasets inside with certain tags"
         fulfilled = fulfils(self._tags.dataset, parse_tag_expression(grant.tag_expression))
         return "" if fulfilled else "the dataset's policy tags do not fulfil it"

@@ -228,10 +228,8 @@ class GrantService:
 def _checked_tags(tags: str, on: Securable, grant_option: bool) -> str:
     if not tags:
         return ""
-    if on.kind in (SecurableKind.TARGET, SecurableKind.VIEW):
-        raise InvalidInputError(
-            f"{on.described} has no policy tags.".capitalize(), hint="Grant it without a tag expression."
-        )
+    if on.kind in (SecurableKind.TARGET, SecurableKind.VIEW, SecurableKind.DATASET_VERSION):
+        raise InvalidInputError(f"T{on.described[1:]} has no policy tags.", hint="Grant it without a tag expression.")
     if grant_option:
         raise InvalidInputError(
             "What is granted by tags cannot be granted on.", hint="Leave out the grant option, or the tag expression."

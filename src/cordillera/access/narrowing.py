@@ -54,7 +54,7 @@ class Narrowing:
                 f"{found.on} has no columns that a row filter or masks could name.",
                 hint="Grant them on each dataset; or mask columns by their policy tags.",
             )
-        metadata = self._tables.load(meant_version(tx, found.object))
+        metadata = self._tables.load(found.version or meant_version(tx, found.object))
         if len(grant.row_filter) > _LONGEST_FILTER:
             raise InvalidInputError(f"The row filter has more than {_LONGEST_FILTER:,} characters.")
         if grant.row_filter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from cordillera.access.authorizer import GrantAuthorizer
@@ -11,7 +11,7 @@ from cordillera.catalog.lookup import Lookup
 from cordillera.context import current
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import LAKE_ID, Privilege, Securable, SecurableKind, Viewer, check_held
-from cordillera.spec.catalog import Dataset, Namespace, View
+from cordillera.spec.catalog import Dataset, DatasetVersion, Namespace, View
 from cordillera.spec.names import parse_dataset_ref
 from cordillera.spec.subscription import Target
 
@@ -25,6 +25,8 @@ class FoundSecurable:
         id: Its id.
         owners: Who owns it, or what it is inside of, by what he owns.
         outside: The ids of what it is inside of, the lake first, and its own.
+        object: What it is; for a dataset version the dataset.
+        version: The dataset version, if it is one.
     """
 
     on: Securable
@@ -32,10 +34,13 @@ class FoundSecurable:
     owners: tuple[tuple[Securable, str], ...]
     outside: tuple[UUID, ...]
     object: Namespace | Dataset | View | Target | None
+    version: DatasetVersion | None = None
 
     @property
     def owner(self) -> str:
-        """Who owns the object itself."""
+        """Who owns the object itself; a dataset version's is the dataset's."""
+        if self.version is not None:
+            return self.owners[0][1]
         return next((owner for on, owner in self.owners if on == self.on), "")
 
 
@@ -65,6 +70,11 @@ class Securables:
                 return FoundSecurable(on, space.id, _owners(around), _ids(around), space)
             case SecurableKind.DATASET:
                 return self._inside(tx, on, self._lookup.dataset(tx, parse_dataset_ref(on.name)))
+            case SecurableKind.DATASET_VERSION:
+                found = self._lookup.resolve(tx, parse_dataset_ref(on.name))
+                whole = self._inside(tx, Securable(SecurableKind.DATASET, found.dataset.full_name), found.dataset)
+                mine = found.version
+                return replace(whole, on=on, id=mine.id, outside=(*whole.outside, mine.id), version=mine)
             case SecurableKind.VIEW:
                 return self._inside(tx, on, self._lookup.view(tx, parse_dataset_ref(on.name)))
             case SecurableKind.TARGET:
@@ -78,6 +88,9 @@ class Securables:
                 return frozenset(Privilege) if viewer is None else viewer.on_lake
             case Namespace():
                 return self._authorizer.held_on_namespace(tx, viewer, found.object)
+            case Dataset() if found.version is not None:
+                dataset, one = found.object, found.version
+                return self._authorizer.held_on_versions(tx, viewer, dataset, dataset.namespace, [one])[one.id]
             case Dataset() | View():
                 return self._authorizer.held_on_dataset(tx, viewer, found.object, found.object.namespace)
             case Target():

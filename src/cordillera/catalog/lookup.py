@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from cordillera.context import current
@@ -19,6 +19,7 @@ from cordillera.errors import (
 from cordillera.ports.authorizer import Authorizer
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import (
+    LAKE_ID,
     THE_LAKE,
     Privilege,
     Securable,
@@ -118,17 +119,40 @@ class Lookup:
             DatasetNotFoundError: If there is none.
             AccessDeniedError: If whoever acts lacks a privilege that is needed.
         """
-        return self._found(tx, ref, needed, lock=lock)[0]
+        found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
+        held = self.authorizer.on_dataset(tx, found, ref.namespace)
+        if found is None or Privilege.DISCOVER not in held:
+            raise self._no_dataset(tx, ref)
+        self._check(tx, found, held, needed)
+        return found
 
     def resolve(self, tx: Transaction, ref: DatasetRef, *needed: Privilege) -> ResolvedDataset:
-        """Return the dataset and dataset version that a reference means.
+        """Return the dataset and dataset version that a reference means: of those that whoever acts may discover.
 
         Raises:
             DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
             AccessDeniedError: If whoever acts lacks a privilege that is needed.
         """
-        dataset, held = self._found(tx, ref, needed)
-        return ResolvedDataset(dataset, meant_version(tx, dataset, ref.version), needed, held=held)
+        dataset = tx.datasets.get(ref.namespace, ref.name)
+        versions = tx.dataset_versions.page(dataset.id if dataset else LAKE_ID)
+        held = self.authorizer.on_versions(tx, dataset, ref.namespace, versions)
+        seen = [one for one in versions if Privilege.DISCOVER in held.get(one.id, ())]
+        if dataset is None or not seen:
+            raise self._no_dataset(tx, ref)
+        version = _meant(dataset, seen, ref.version)
+        self._check(tx, dataset, held[version.id], needed, version)
+        return ResolvedDataset(dataset, version, needed, held=held[version.id])
+
+    def versions(self, tx: Transaction, ref: DatasetRef) -> list[DatasetVersion]:
+        """Return the dataset versions of a dataset that whoever acts may discover, by number.
+
+        Raises:
+            DatasetNotFoundError: If there is none.
+        """
+        dataset = self.resolve(tx, replace(ref, version=None)).dataset
+        found = tx.dataset_versions.page(dataset.id)
+        held = self.authorizer.on_versions(tx, dataset, ref.namespace, found)
+        return [one for one in found if Privilege.DISCOVER in held[one.id]]
 
     def readable(self, tx: Transaction, ref: DatasetRef) -> ResolvedDataset:
         """Return what a reference means, and what whoever acts sees of its rows. Nothing else may tell him of them.
@@ -138,15 +162,16 @@ class Lookup:
             AccessDeniedError: If he may not read any.
         """
         found = self.resolve(tx, ref)
-        return replace(found, rows=self.rows(tx, found.dataset))
+        return replace(found, rows=self.rows(tx, found.dataset, found.version))
 
-    def rows(self, tx: Transaction, dataset: Dataset) -> RowAccess | None:
-        """Return what whoever acts sees of the rows of a dataset that he knows of; None for all.
+    def rows(self, tx: Transaction, dataset: Dataset, version: DatasetVersion | None = None) -> RowAccess | None:
+        """Return what whoever acts sees of the rows of a dataset that he knows of, or of one dataset version; None for
+        all.
 
         Raises:
             AccessDeniedError: If he may not read any.
         """
-        rows = self.authorizer.rows(tx, dataset)
+        rows = self.authorizer.rows(tx, dataset, version)
         if rows is not None and not rows.granted:
             self._check(tx, dataset, frozenset(), (Privilege.READ,))
         return rows
@@ -168,10 +193,10 @@ class Lookup:
                 f"The dataset {target.name} was deleted.",
                 hint=f"Restore it with: cordillera dataset restore {target.name}.",
             )
-        held = self.authorizer.on_dataset(tx, dataset, dataset.namespace)
+        held = self.authorizer.on_versions(tx, dataset, dataset.namespace, [version])[version.id]
         if Privilege.DISCOVER not in held:
             raise self._no_dataset(tx, target.dataset.ref(None))
-        self._check(tx, dataset, held, target.needed)
+        self._check(tx, dataset, held, target.needed, version)
         return ResolvedDataset(dataset, version, target.needed)
 
     def new_owner(self, tx: Transaction, namespace: Namespace, owner: str) -> str:
@@ -188,17 +213,25 @@ class Lookup:
             self.namespace(tx, namespace.name, Privilege.ADMINISTER)
         return owner
 
-    def held(self, tx: Transaction, dataset: Dataset | None) -> frozenset[Privilege]:
-        """Return the privileges that whoever acts holds on a dataset, live or deleted; none if it is not there."""
+    def held(
+        self, tx: Transaction, dataset: Dataset | None, version: DatasetVersion | None = None
+    ) -> frozenset[Privilege]:
+        """Return the privileges that whoever acts holds on a dataset, live or not, or on one dataset version; none if
+        it is not there.
+        """
+        if dataset is not None and version is not None:
+            return self.authorizer.on_versions(tx, dataset, dataset.namespace, [version])[version.id]
         return self.authorizer.on_dataset(tx, dataset, dataset.namespace if dataset else "")
 
-    def require(self, tx: Transaction, dataset: Dataset, *needed: Privilege) -> None:
-        """Make sure that whoever acts holds privileges on a dataset, live or deleted, that he knows of.
+    def require(
+        self, tx: Transaction, dataset: Dataset, *needed: Privilege, version: DatasetVersion | None = None
+    ) -> None:
+        """Make sure that whoever acts holds privileges on a dataset, or one dataset version, that he knows of.
 
         Raises:
             AccessDeniedError: If he does not.
         """
-        self._check(tx, dataset, self.held(tx, dataset), needed)
+        self._check(tx, dataset, self.held(tx, dataset, version), needed, version)
 
     def target(self, tx: Transaction, name: str, *needed: Privilege) -> Target:
         """Return a target by name.
@@ -215,23 +248,17 @@ class Lookup:
         check_held(held, needed, on, principal=current().principal, owner=found.owner)
         return found
 
-    def _found(
-        self, tx: Transaction, ref: DatasetRef, needed: Collection[Privilege], *, lock: bool = False
-    ) -> tuple[Dataset, frozenset[Privilege]]:
-        """Return a dataset by name and what whoever acts holds on it; see ``dataset``."""
-        found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
-        held = self.authorizer.on_dataset(tx, found, ref.namespace)
-        if found is None or Privilege.DISCOVER not in held:
-            raise self._no_dataset(tx, ref)
-        self._check(tx, found, held, needed)
-        return found, held
-
     def _check(
-        self, tx: Transaction, dataset: Dataset, held: frozenset[Privilege], needed: Collection[Privilege]
+        self,
+        tx: Transaction,
+        dataset: Dataset,
+        held: frozenset[Privilege],
+        needed: Collection[Privilege],
+        version: DatasetVersion | None = None,
     ) -> None:
         on = Securable(SecurableKind.DATASET, dataset.full_name)
         if Privilege.READ in needed and Privilege.READ not in held:
-            rows = self.authorizer.rows(tx, dataset)
+            rows = self.authorizer.rows(tx, dataset, version)
             if rows is not None and rows.granted:
                 raise _only_rows(on)
         check_held(held, needed, on, principal=current().principal, owner=dataset.owner)
@@ -292,7 +319,10 @@ def meant_version(tx: Transaction, dataset: Dataset, number: int | None = None) 
     Raises:
         DatasetVersionNotFoundError: If the dataset has none of that number.
     """
-    versions = tx.dataset_versions.page(dataset.id)
+    return _meant(dataset, tx.dataset_versions.page(dataset.id), number)
+
+
+def _meant(dataset: Dataset, versions: Sequence[DatasetVersion], number: int | None) -> DatasetVersion:
     if number is not None:
         found = next((v for v in versions if v.number == number), None)
         if found is None:

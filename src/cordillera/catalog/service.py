@@ -116,7 +116,8 @@ class CatalogService:
         self, name: str, schema: pa.Schema, options: TableOptions, *, active: bool = False
     ) -> ResolvedDataset:
         """Create the next dataset version beside the existing ones, unreleased unless ``active``."""
-        dataset = self.dataset(name, Privilege.ALTER).dataset
+        with self._store.read() as tx:
+            dataset = self._lookup.dataset(tx, parse_dataset_ref(name), Privilege.ALTER)
         number = max(v.number for v in self.dataset_versions(name)) + 1
         version = self._create_version(dataset, number, Lifecycle.UNRELEASED, schema, options)
         if active:
@@ -212,9 +213,9 @@ class CatalogService:
             return tx.datasets.page(namespace, after, page_limit(limit), deleted=deleted, viewer=viewer)
 
     def dataset_versions(self, name: str) -> list[DatasetVersion]:
-        """Return all dataset versions of a dataset."""
+        """Return the dataset versions of a dataset that whoever asks may discover."""
         with self._store.read() as tx:
-            return tx.dataset_versions.page(self._lookup.dataset(tx, parse_dataset_ref(name)).id)
+            return self._lookup.versions(tx, parse_dataset_ref(name))
 
     def columns(self, version: DatasetVersion) -> list[Column]:
         """Return the columns of a dataset version."""
@@ -355,6 +356,7 @@ class CatalogService:
         ref = parse_dataset_ref(name)
         with self._store.write() as tx:
             found = self._lookup.resolve(tx, ref, Privilege.ALTER)
+            self._lookup.require(tx, found.dataset, Privilege.ALTER)  # the others' lifecycle may change with it
             check_transition(found.pinned_name, found.version.lifecycle, lifecycle)
             now = self._clock.now()
             if lifecycle is Lifecycle.ACTIVE:

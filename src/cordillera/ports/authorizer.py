@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
+from uuid import UUID
 
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import Privilege, Viewer
-from cordillera.spec.catalog import Dataset, Namespace, View
+from cordillera.spec.catalog import Dataset, DatasetVersion, Namespace, View
 from cordillera.spec.row_access import RowAccess
 from cordillera.spec.subscription import Target
 
@@ -32,8 +34,14 @@ class Authorizer(Protocol):
     def on_dataset(self, tx: Transaction, dataset: Dataset | View | None, namespace: str) -> frozenset[Privilege]:
         """Return the privileges held on a dataset, deleted or not, or a view; ``namespace`` is where it would be."""
 
-    def rows(self, tx: Transaction, dataset: Dataset) -> RowAccess | None:
-        """Return what is shown of a dataset's rows; None if all is, to whoever holds the privilege to read it."""
+    def on_versions(
+        self, tx: Transaction, dataset: Dataset | None, namespace: str, versions: Sequence[DatasetVersion]
+    ) -> Mapping[UUID, frozenset[Privilege]]:
+        """Return, by id, the privileges held on dataset versions: those on their dataset, and those on each alone."""
+
+    def rows(self, tx: Transaction, dataset: Dataset, version: DatasetVersion | None = None) -> RowAccess | None:
+        """Return what is shown of a dataset's rows, or of one dataset version's; None if all is, to whoever holds the
+        privilege to read it."""
 
     def on_target(self, tx: Transaction, target: Target | None) -> frozenset[Privilege]:
         """Return the privileges held on a target."""

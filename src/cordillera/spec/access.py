@@ -1,7 +1,7 @@
 """Who may do what: principals, privileges, grants, and what follows from them.
 
 A privilege held on an object holds on everything inside it: on the lake for every namespace, on a namespace for its
-datasets. Whoever owns an object administers it.
+datasets, on a dataset for its dataset versions. Whoever owns an object administers it.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class SecurableKind(StrEnum):
     LAKE = "lake"
     NAMESPACE = "namespace"
     DATASET = "dataset"
+    DATASET_VERSION = "dataset_version"
     VIEW = "view"
     TARGET = "target"
 
@@ -87,14 +88,15 @@ class Securable:
     @property
     def described(self) -> str:
         """How to call it in a sentence."""
-        return "the lake" if self.kind is SecurableKind.LAKE else f"the {self.kind} {self.name}"
+        return "the lake" if self.kind is SecurableKind.LAKE else f"the {self.kind.replace('_', ' ')} {self.name}"
 
 
 THE_LAKE = Securable(SecurableKind.LAKE)
 
 
 def parse_securable(text: str) -> Securable:
-    """Read what somebody calls an object: ``lake``, ``namespace:sales``, ``sales.orders``, ``target:warehouse``.
+    """Read what somebody calls an object: ``lake``, ``namespace:sales``, ``sales.orders``, ``sales.orders_v2``,
+    ``target:warehouse``.
 
     Raises:
         InvalidNameError: If the text has another form.
@@ -107,13 +109,16 @@ def parse_securable(text: str) -> Securable:
     if kind not in list(SecurableKind) or kind == SecurableKind.LAKE or not name:
         raise InvalidNameError(
             f"{text[:200]!r} names nothing that privileges can be granted on.",
-            hint="Write lake, namespace:NAME, NAMESPACE.DATASET, view:NAMESPACE.VIEW or target:NAME.",
+            hint="Write lake, namespace:NAME, NAMESPACE.DATASET, the same with _v and a number for a dataset version, "
+            "view:NAMESPACE.VIEW or target:NAME.",
         )
-    if kind in (SecurableKind.DATASET, SecurableKind.VIEW) and (ref := parse_dataset_ref(name)).version is not None:
-        raise InvalidNameError(
-            f"{name!r} names a dataset version; privileges are granted on datasets.", hint=f"Use {ref.full_name!r}."
-        )
-    return Securable(SecurableKind(kind), name)
+    if kind not in (SecurableKind.DATASET, SecurableKind.DATASET_VERSION, SecurableKind.VIEW):
+        return Securable(SecurableKind(kind), name)
+    ref = parse_dataset_ref(name)
+    if kind == (SecurableKind.DATASET_VERSION if ref.version is None else SecurableKind.VIEW):
+        wanted = "a dataset version" if ref.version is None else "a view"
+        raise InvalidNameError(f"{name!r} does not name {wanted}.", hint=f"Use {ref.full_name!r}, or another kind.")
+    return Securable(SecurableKind(kind) if ref.version is None else SecurableKind.DATASET_VERSION, str(ref))
 
 
 def parse_privilege(text: str) -> Privilege:
@@ -136,7 +141,7 @@ def check_grantable(privilege: Privilege, on: Securable) -> None:
     Raises:
         InvalidInputError: If it has none.
     """
-    if privilege is Privilege.CREATE and on.kind in (SecurableKind.DATASET, SecurableKind.VIEW, SecurableKind.TARGET):
+    if privilege is Privilege.CREATE and on.kind not in (SecurableKind.LAKE, SecurableKind.NAMESPACE):
         raise InvalidInputError(
             f"Nothing is created in {on.described}.", hint="Grant create on a namespace, or on the lake."
         )

@@ -153,7 +153,11 @@ class Following:
         """
         with acting(followed.subscription.on_behalf_of or None), self._store.read() as tx:
             dataset = tx.datasets.get_by_id(followed.subscription.dataset_id)
-            return followed if dataset is None else replace(followed, rows=self._lookup.rows(tx, dataset))
+            return (
+                followed
+                if dataset is None
+                else replace(followed, rows=self._lookup.rows(tx, dataset, followed.version))
+            )
 
     def check_allowed(self, followed: Followed) -> None:
         """Make sure that whoever asked for a subscription may still write to the target, and rows still be kept there.

@@ -20,7 +20,7 @@ from cordillera.adapters.db.schema import (
     views,
 )
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import datasets_seen, namespaces_seen
+from cordillera.adapters.db.visibility import datasets_known, datasets_seen, namespaces_seen
 from cordillera.errors import AlreadyExistsError, NotEmptyError
 from cordillera.spec.access import Viewer
 from cordillera.spec.catalog import Dataset, Namespace
@@ -176,7 +176,8 @@ class SqlDatasetRows:
         ones can be longer than ``limit``: the next one begins behind that name.
         """
         name = datasets.c.full_name
-        kept = DATASET.select().where(~_LIVE if deleted else _LIVE, *datasets_seen(viewer))
+        seen = datasets_seen(viewer) if deleted else datasets_known(viewer)
+        kept = DATASET.select().where(~_LIVE if deleted else _LIVE, *seen)
         query = kept.where(name > after)
         if namespace is not None:
             query = query.where(datasets.c.namespace == namespace)
@@ -224,6 +225,10 @@ class SqlDatasetRows:
         search.remove(self._session, dataset_id)
         free_name(self._session, dataset_id)
         forget_securable(self._session, dataset_id)
+        for row in self._session.read(
+            sa.select(dataset_versions.c.id).where(dataset_versions.c.dataset_id == dataset_id)
+        ):
+            forget_securable(self._session, row.id)
         self._session.write(sa.delete(datasets).where(datasets.c.id == dataset_id))
         if self.get(dataset.namespace, dataset.name) is None:  # else the name, and its lineage, are another's now
             remove_edges(self._session, NodeKind.DATASET, dataset.full_name)

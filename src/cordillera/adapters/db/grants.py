@@ -11,9 +11,18 @@ import sqlalchemy as sa
 
 from cordillera.adapters.db.access_requests import forget_requested
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import datasets, grants, memberships, namespaces, policy_tags, targets, views
+from cordillera.adapters.db.schema import (
+    dataset_versions,
+    datasets,
+    grants,
+    memberships,
+    namespaces,
+    policy_tags,
+    targets,
+    views,
+)
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import grants_seen, name_seen
+from cordillera.adapters.db.visibility import grants_seen, name_seen, version_names
 from cordillera.spec.access import Grant, Membership, PolicyTag, Privilege, SecurableKind, Viewer
 from cordillera.spec.masks import Mask
 from cordillera.spec.row_access import EffectiveTags
@@ -21,6 +30,7 @@ from cordillera.spec.row_access import EffectiveTags
 _NAME = sa.func.coalesce(
     sa.select(namespaces.c.name).where(namespaces.c.id == grants.c.securable_id).scalar_subquery(),
     sa.select(datasets.c.full_name).where(datasets.c.id == grants.c.securable_id).scalar_subquery(),
+    version_names().where(dataset_versions.c.id == grants.c.securable_id).scalar_subquery(),
     sa.select(views.c.full_name).where(views.c.id == grants.c.securable_id).scalar_subquery(),
     sa.select(targets.c.name).where(targets.c.id == grants.c.securable_id).scalar_subquery(),
     "",

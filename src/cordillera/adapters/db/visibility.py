@@ -44,6 +44,25 @@ def datasets_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOV
     return (sa.or_(*_datasets_held(viewer, privilege)),)
 
 
+def datasets_known(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on datasets that a viewer may discover, or a dataset version of."""
+    seen = datasets_seen(viewer)
+    if viewer is None or not seen:
+        return seen
+    granted = _granted(viewer, Privilege.DISCOVER, SecurableKind.DATASET_VERSION)
+    of = sa.select(dataset_versions.c.dataset_id).where(dataset_versions.c.id.in_(granted)).correlate(None)
+    return (sa.or_(*seen, datasets.c.id.in_(of)),)
+
+
+def versions_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on dataset versions, joined with their datasets, that a viewer may discover."""
+    seen = datasets_seen(viewer)
+    if viewer is None or not seen:
+        return seen
+    granted = _granted(viewer, Privilege.DISCOVER, SecurableKind.DATASET_VERSION)
+    return (sa.or_(*seen, dataset_versions.c.id.in_(granted)),)
+
+
 def namespaces_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     """Return the condition on namespaces that a viewer may discover, or sees a dataset of."""
     if viewer is None or viewer.sees_all(Privilege.DISCOVER):
@@ -52,7 +71,7 @@ def namespaces_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     nested = enclosing_namespaces.c
     inside = sa.select(datasets.c.id).join(enclosing_namespaces, nested.namespace == datasets.c.namespace)
     inside = inside.where(
-        nested.outer == namespaces.c.name, datasets.c.deleted_at.is_(None), *datasets_seen(viewer)
+        nested.outer == namespaces.c.name, datasets.c.deleted_at.is_(None), *datasets_known(viewer)
     ).correlate(namespaces)
     known = (_each(views.c.namespace, _views_held(viewer, Privilege.DISCOVER)), _each(namespaces.c.name, ways))
     around = (sa.select(nested.outer).where(nested.namespace.in_(names)).correlate(None) for names in known)
@@ -124,7 +143,9 @@ def events_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     by_view = events.c.dataset.in_(_each(views.c.full_name, _views_held(viewer, Privilege.DISCOVER)))
     return (
         sa.or_(
-            by_version.where(dataset_versions.c.id == events.c.dataset_version_id, *seen).correlate(events).exists(),
+            by_version.where(dataset_versions.c.id == events.c.dataset_version_id, *versions_seen(viewer))
+            .correlate(events)
+            .exists(),
             sa.and_(
                 events.c.dataset_version_id.is_(None),
                 sa.or_(by_name.where(*seen).correlate(events).exists(), by_view),
@@ -170,10 +191,17 @@ def name_seen(viewer: Viewer | None, securable_id: sa.ColumnElement[Any]) -> sa.
     named = (
         sa.select(namespaces.c.name).where(namespaces.c.id == securable_id, *namespaces_seen(viewer)),
         sa.select(datasets.c.full_name).where(datasets.c.id == securable_id, *datasets_seen(viewer)),
+        version_names().where(dataset_versions.c.id == securable_id, *versions_seen(viewer)),
         sa.select(views.c.full_name).where(views.c.id == securable_id, *views_seen(viewer)),
         sa.select(targets.c.name).where(targets.c.id == securable_id, *targets_seen(viewer)),
     )
     return sa.func.coalesce(*(one.correlate(securable_id.table).scalar_subquery() for one in named))
+
+
+def version_names() -> sa.Select[Any]:
+    """Return the query for the names of dataset versions."""
+    name = datasets.c.full_name + sa.literal("_v") + sa.cast(dataset_versions.c.number, sa.Text)
+    return sa.select(name).join_from(dataset_versions, datasets, datasets.c.id == dataset_versions.c.dataset_id)
 
 
 def datasets_inside(kind: SecurableKind, securable_id: UUID, tag_expression: str) -> Condition:
@@ -191,6 +219,9 @@ def datasets_within(kind: SecurableKind, securable_id: UUID) -> Condition:
             return datasets.c.namespace.in_(_names_within(outer, outer.c.id == securable_id))
         case SecurableKind.DATASET:
             return datasets.c.id == securable_id
+        case SecurableKind.DATASET_VERSION:
+            mine = sa.select(dataset_versions.c.dataset_id).where(dataset_versions.c.id == securable_id)
+            return datasets.c.id.in_(mine.correlate(None))
         case SecurableKind.VIEW | SecurableKind.TARGET:
             return sa.false()
 
@@ -243,7 +274,11 @@ def _targets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
 
 def _administered(viewer: Viewer, table: sa.Table) -> list[Condition]:
     """Return the conditions on rows that are about an object, each for those that a viewer administers in one way."""
+    version = dataset_versions.c
+    of_mine = version.dataset_id.in_(_each(datasets.c.id, _datasets_held(viewer, Privilege.ADMINISTER)))
+    mine = version.id.in_(_granted(viewer, Privilege.ADMINISTER, SecurableKind.DATASET_VERSION))
     administered = {
+        SecurableKind.DATASET_VERSION: _each(version.id, [of_mine, mine]),
         SecurableKind.NAMESPACE: _each(namespaces.c.id, _namespaces_held(viewer, Privilege.ADMINISTER)),
         SecurableKind.DATASET: _each(datasets.c.id, _datasets_held(viewer, Privilege.ADMINISTER)),
         SecurableKind.VIEW: _each(views.c.id, _views_held(viewer, Privilege.ADMINISTER)),
