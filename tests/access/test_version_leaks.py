@@ -11,11 +11,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from cordillera.app import Application, create_lake
+from cordillera.catalog.new_table import TableOptions
 from cordillera.client.lake import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, DatasetNotFoundError, DatasetVersionNotFoundError, InvalidNameError
-from cordillera.catalog.new_table import TableOptions
 from cordillera.server import create_server
 from cordillera.spec.access import Securable, SecurableKind, parse_securable
 from cordillera.worker import Worker
@@ -176,6 +176,22 @@ def test_rows_of_a_dataset_version_are_narrowed_alone(house: House) -> None:
     house.lake.grant(tom, "read", "team.people")
     with acting(tom):
         assert house.lake.dataset("team.people_v1").scan().to_arrow().num_rows == 1
+
+
+def test_a_dataset_version_is_subscribed_and_resumed(house: House, tmp_path: Path) -> None:
+    sam, lake = "user:sam", house.lake
+    lake.create_target("own", "duckdb", path=str(tmp_path / "own.db"))
+    lake.grant(sam, "write", "target:own")
+    lake.grant(sam, "read", "team.people_v2")
+    with acting(sam):
+        subscription = lake.dataset("team.people_v2").subscribe("own")
+        lake.backend.pause_subscription(subscription.id)
+        lake.backend.resume_subscription(subscription.id)
+    Worker(house.app).run_until_idle()
+    assert lake.backend.subscription(subscription.id).in_step
+    lake.revoke(sam, "read", "team.people_v2")
+    Worker(house.app).run_until_idle()
+    assert lake.backend.subscription(subscription.id).subscription.error_code == "access_denied"
 
 
 def test_a_grant_that_ends_is_over(house: House) -> None:

@@ -157,5 +157,5 @@ def check_following(tx: Transaction, lookup: Lookup, subscription: Subscription)
     """
     dataset = tx.datasets.get_by_id(subscription.dataset_id)
     if dataset is not None:
-        lookup.rows(tx, dataset)
+        lookup.rows(tx, dataset, tx.dataset_versions.get(subscription.dataset_version_id))
     lookup.target(tx, subscription.target, Privilege.WRITE)

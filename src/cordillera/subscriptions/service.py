@@ -295,9 +295,10 @@ class SubscriptionService:
         found = tx.datasets.get_by_id(subscription.dataset_id)
         if found is None:
             return
-        narrowed = self._lookup.rows(tx, found) is not None
+        version = tx.dataset_versions.get(subscription.dataset_version_id)
+        narrowed = self._lookup.rows(tx, found, version) is not None
         if narrowed and subscription.on_behalf_of != current().principal:
-            self._lookup.require(tx, found, Privilege.READ)
+            self._lookup.require(tx, found, Privilege.READ, version=version)
 
     def _delivered(self, found: ResolvedDataset, columns: Sequence[str]) -> list[str]:
         """Return the columns that a subscription brings: with none named, all."""
