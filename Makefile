@@ -60,11 +60,11 @@ format: setup-dev ## Format the code and apply safe lint fixes
 lock: setup-dev ## Resolve the dependencies anew and write the lock files
 	@scripts/lock.sh
 
-bench-engine: setup-dev ## Compare the table engine with its peers (about 15 minutes; leave the machine alone)
+bench-engine: setup-dev setup-spark ## Compare the table engine with its peers (about an hour; leave the machine alone)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
 	@$(BIN)/python -m benchmarks.engine
 
-bench-merge: setup-dev ## Compare 37 merges and deletes with peers at 10 million rows (about an hour; leave the machine alone)
+bench-merge: setup-dev setup-spark ## Compare 37 merges and deletes with peers at 10 million rows (hours; leave the machine alone)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
 	@$(BIN)/python -m benchmarks.merge_suite
 

@@ -17,16 +17,17 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.engine.contenders import CONTENDERS
+from benchmarks.engine.contenders import CHECK, CONTENDERS
 from benchmarks.engine.data import generate
 
 Figures = dict[str, dict[str, list[dict[str, float]]]]
 RESULTS = Path("benchmarks/results")
 
 
-def measure(rows: int, rounds: int, names: list[str], data: Path) -> Figures:
-    """Run every contender once a round, in one order and then in the other."""
+def measure(rows: int, rounds: int, names: list[str], data: Path) -> tuple[Figures, list[str]]:
+    """Run every contender once a round, in one order and then in the other; return also whose rows were wrong."""
     figures: Figures = defaultdict(lambda: defaultdict(list))
+    wrong: set[str] = set()
     generate(data, rows)
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
@@ -37,8 +38,11 @@ def measure(rows: int, rounds: int, names: list[str], data: Path) -> Figures:
                 output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             for line in output.splitlines():
                 found = json.loads(line)
-                figures[found.pop("case")][name].append(found)
-    return figures
+                if (case := found.pop("case")) != CHECK:
+                    figures[case][name].append(found)
+                elif not found["equal"]:
+                    wrong.add(name)
+    return figures, sorted(wrong)
 
 
 def summarise(figures: Figures) -> dict[str, dict[str, dict[str, float]]]:
@@ -84,7 +88,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "cordillera-bench")
     options = parser.parse_args()
-    summary = summarise(measure(options.rows, options.rounds, options.only, options.data))
+    figures, wrong = measure(options.rows, options.rounds, options.only, options.data)
+    summary = summarise(figures)
     show(summary)
     RESULTS.mkdir(exist_ok=True)
     record = {
@@ -93,9 +98,12 @@ def main() -> None:
         "rounds": options.rounds,
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "median": summary,
+        "wrong": wrong,
     }
     (RESULTS / "engine.json").write_text(json.dumps(record, indent=2) + "\n")
     plot(summary, RESULTS / "engine.svg")
+    if wrong:
+        sys.exit(f"The rows were not what they had to be: {', '.join(wrong)}.")
 
 
 if __name__ == "__main__":

@@ -7,32 +7,49 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import resources
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.engine.data import KEY, Work, generate
+from benchmarks.sql_engines import SQL_ENGINES, start
+from benchmarks.usage import cpu_seconds, peak_mb
 
 BATCH_ROWS = 122_880
 MICRO_BATCHES = 20
+CHECK = "check"
 
 
 class Contender(ABC):
-    """A table that is loaded, changed, read and compacted."""
+    """A table that is loaded, changed, read and compacted.
+
+    Attributes:
+        pid: The process that does the work.
+    """
+
+    pid = os.getpid()
 
     def __init__(self, work: Work, scratch: Path) -> None:
-        self.work, self.scratch = work, scratch
+        self.work, self.scratch, self.stack = work, scratch, ExitStack()
         self.prepare()
+
+    def source(self, changes: pa.Table) -> Any:
+        """Return changes in the form in which they are merged; not measured."""
+        return changes
 
     def prepare(self) -> None:  # noqa: B027 - not every contender needs it
         """Import what is needed and set up what there is once for all tables; not measured."""
@@ -42,12 +59,16 @@ class Contender(ABC):
         """Make the table of the work's files."""
 
     @abstractmethod
-    def merge(self, changes: pa.Table) -> None:
+    def merge(self, changes: Any) -> None:
         """Upsert or delete rows as their ``op`` says; committed when it returns."""
 
     @abstractmethod
-    def read(self) -> int:
-        """Read every column of every row as Arrow; return how many rows."""
+    def read(self) -> object:
+        """Read every column of every row, as Arrow if that is what it has."""
+
+    @abstractmethod
+    def rows(self) -> pa.RecordBatchReader:
+        """Stream all rows, to be checked."""
 
     def compact(self) -> None:
         """Rewrite the table without deletes."""
@@ -75,7 +96,10 @@ class _Cordillera(Contender):
         merging.when_not_matched("source.op <> 'delete'").insert(columns).execute()
 
     def read(self) -> int:
-        return sum(batch.num_rows for batch in self._table.scan().to_reader())
+        return sum(batch.num_rows for batch in self.rows())
+
+    def rows(self) -> pa.RecordBatchReader:
+        return self._table.scan().to_reader()
 
     def compact(self) -> None:
         self._table.compact()
@@ -114,6 +138,9 @@ class DeltaRs(Contender):
     def read(self) -> int:
         return sum(batch.num_rows for batch in self._table.to_pyarrow_dataset().to_batches())
 
+    def rows(self) -> pa.RecordBatchReader:
+        return self._table.to_pyarrow_dataset().scanner().to_reader()
+
     def compact(self) -> None:
         self._table.optimize.compact()
 
@@ -144,7 +171,10 @@ class DuckLake(Contender):
         self._db.execute("COMMIT")
 
     def read(self) -> int:
-        return sum(batch.num_rows for batch in self._db.sql("SELECT * FROM l.t").to_arrow_reader(BATCH_ROWS))
+        return sum(batch.num_rows for batch in self.rows())
+
+    def rows(self) -> pa.RecordBatchReader:
+        return self._db.sql("SELECT * FROM l.t").to_arrow_reader(BATCH_ROWS)
 
     def compact(self) -> None:
         self._db.execute("CALL ducklake_rewrite_data_files('l', 't', delete_threshold => 0.0)")
@@ -173,13 +203,78 @@ class Bare(Contender):
             for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS)
         )
 
+    def rows(self) -> pa.RecordBatchReader:
+        raise NotImplementedError
 
-CONTENDERS: dict[str, type[Contender]] = {
+
+class OnSql(Contender):
+    """An engine that is spoken to in SQL; it is warm: it has merged into a small table before."""
+
+    def __init__(self, work: Work, scratch: Path, *, kind: str) -> None:
+        self._kind = kind
+        super().__init__(work, scratch)
+
+    def prepare(self) -> None:
+        self._engine = self.stack.enter_context(start(self._kind, self.scratch))
+        self.pid, self._sources = self._engine.pid, count()
+        self._table, file = "warm", min(self.work.table.iterdir())
+        rows = pq.read_table(file).slice(0, 1_000)
+        self._load(self.source(rows))
+        for _ in range(3):
+            self.merge(self.source(rows.append_column("op", pa.array(["delete", *["upsert"] * (rows.num_rows - 1)]))))
+            self.read()
+        self._table = "t"
+
+    def source(self, changes: pa.Table) -> Path:
+        path = self.scratch / f"source-{next(self._sources)}" / "rows.parquet"
+        path.parent.mkdir()
+        pq.write_table(changes, path)
+        return path.parent
+
+    def load(self) -> None:
+        self._load(self.work.table)
+
+    def _load(self, files: Path) -> None:
+        self._engine.create(self._table, files)
+        self._engine.run(f"INSERT INTO {self._engine.name(self._table)} SELECT * FROM {self._engine.files(files)}")
+
+    def merge(self, changes: Path) -> None:
+        names = [name for name in pq.read_schema(changes / "rows.parquet").names if name != "op"]
+        target, source = self._engine.name(self._table), self._engine.files(changes)
+        merge = (
+            f"WHEN MATCHED THEN UPDATE SET {', '.join(f'{n} = s.{n}' for n in names)} "
+            f"WHEN NOT MATCHED AND s.op <> 'delete' THEN INSERT ({', '.join(names)}) "
+            f"VALUES ({', '.join(f's.{n}' for n in names)})"
+        )
+        if self._engine.updates_and_deletes:
+            both = f"WHEN MATCHED AND s.op = 'delete' THEN DELETE {merge}"
+            self._engine.run(
+                f"MERGE INTO {target} AS t USING (SELECT * FROM {source}) AS s ON t.{KEY} = s.{KEY} {both}"
+            )
+            return
+        self._engine.run("BEGIN")
+        self._engine.run(f"DELETE FROM {target} WHERE {KEY} IN (SELECT {KEY} FROM {source} WHERE op = 'delete')")
+        upserts = f"(SELECT * FROM {source} WHERE op <> 'delete')"
+        self._engine.run(f"MERGE INTO {target} AS t USING {upserts} AS s ON t.{KEY} = s.{KEY} {merge}")
+        self._engine.run("COMMIT")
+
+    def read(self) -> None:
+        self._engine.pass_over(self._table)
+
+    def rows(self) -> pa.RecordBatchReader:
+        return self._engine.rows(self._table)
+
+    def compact(self) -> None:
+        self._engine.compact(self._table)
+
+
+CONTENDERS: dict[str, Callable[[Work, Path], Contender]] = {
     "cordillera merge-on-read": CordilleraMergeOnRead,
     "cordillera copy-on-write": CordilleraCopyOnWrite,
     "delta-rs": DeltaRs,
     "ducklake": DuckLake,
     "bare read + rewrite": Bare,
+    **{kind: partial(OnSql, kind=kind) for kind in SQL_ENGINES},
 }
 
 
@@ -189,14 +284,14 @@ def _batches(work: Work) -> Iterator[pa.RecordBatch]:
 
 
 @contextmanager
-def _timed(case: str) -> Iterator[None]:
-    wall, cpu = time.perf_counter(), time.process_time()
+def _timed(case: str, pid: int) -> Iterator[None]:
+    wall, cpu = time.perf_counter(), cpu_seconds(pid)
     yield
     figures = {
         "case": case,
         "seconds": round(time.perf_counter() - wall, 4),
-        "cpu_seconds": round(time.process_time() - cpu, 4),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "cpu_seconds": round(cpu_seconds(pid) - cpu, 4),
+        "peak_mb": peak_mb(pid),
     }
     print(json.dumps(figures), flush=True)
 
@@ -204,26 +299,52 @@ def _timed(case: str) -> Iterator[None]:
 def run(contender: Contender, work: Work) -> None:
     """Run the cases in their order, each on the table that the one before left."""
     uniform, skewed = pq.read_table(work.changes("uniform")), pq.read_table(work.changes("skewed"))
-    with _timed("load"):
-        contender.load()
-    with _timed("plain read"):
-        contender.read()
-    _optional("merge 10% uniform", lambda: contender.merge(uniform))
-    _optional("read after merge", contender.read)
-    _optional("merge 1% skewed", lambda: contender.merge(skewed))
-    if not isinstance(contender, Bare):
-        for number in range(MICRO_BATCHES):
-            rows = uniform.slice(number * 997, 10)
-            _optional("merge 10 rows", lambda rows=rows: contender.merge(rows))
-    _optional("compact", contender.compact)
+    batches = [uniform.slice(number * 997, 10) for number in range(MICRO_BATCHES)]
+    _measure(contender, "load", contender.load)
+    _measure(contender, "plain read", contender.read)
+    _merge(contender, "merge 10% uniform", uniform)
+    _measure(contender, "read after merge", contender.read)
+    _merge(contender, "merge 1% skewed", skewed)
+    if isinstance(contender, Bare):
+        return
+    for rows in batches:
+        _merge(contender, "merge 10 rows", rows)
+    _measure(contender, "compact", contender.compact)
+    print(json.dumps({"case": CHECK, "equal": check(contender, work, [uniform, skewed, *batches])}), flush=True)
 
 
-def _optional(case: str, work: Callable[[], object]) -> None:
+def _merge(contender: Contender, case: str, changes: pa.Table) -> None:
+    source = contender.source(changes)
+    _measure(contender, case, lambda: contender.merge(source))
+
+
+def _measure(contender: Contender, case: str, work: Callable[[], object]) -> None:
     try:
-        with _timed(case):
+        with _timed(case, contender.pid):
             work()
     except NotImplementedError:
         pass
+
+
+def check(contender: Contender, work: Work, changes: Sequence[pa.Table]) -> bool:
+    """Tell whether the table has exactly the rows that changes, one after the other, make of the work's files.
+
+    Whatever a change is, afterwards a key has its row, or none: of the changes of a key, only the last one matters.
+    """
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    steps = [one.append_column("step", pa.array(np.full(one.num_rows, step))) for step, one in enumerate(changes)]
+    connection.register("changes", pa.concat_tables(steps))
+    newest = f"row_number() OVER (PARTITION BY {KEY} ORDER BY step DESC) = 1"
+    connection.execute(f"CREATE TABLE last AS FROM changes QUALIFY {newest}")
+    described = connection.execute(f"DESCRIBE FROM read_parquet('{work.table}/*.parquet')").fetchall()
+    columns = ", ".join(name for name, *_ in described)
+    values = ", ".join(f"{name}::{kind}" for name, kind, *_ in described)
+    query = f"SELECT count(*), sum(hash({values})::HUGEINT)::VARCHAR FROM "
+    expected = f"""(SELECT {columns} FROM read_parquet('{work.table}/*.parquet') ANTI JOIN last USING ({KEY})
+        UNION ALL SELECT {columns} FROM last WHERE op <> 'delete')"""
+    connection.register("stored", contender.rows())
+    return connection.execute(query + "stored").fetchall() == connection.execute(query + expected).fetchall()
 
 
 def main() -> None:
@@ -237,7 +358,9 @@ def main() -> None:
     shutil.rmtree(options.scratch, ignore_errors=True)
     options.scratch.mkdir(parents=True)
     try:
-        run(CONTENDERS[options.contender](work, options.scratch), work)
+        contender = CONTENDERS[options.contender](work, options.scratch)
+        with contender.stack:
+            run(contender, work)
     finally:
         shutil.rmtree(options.scratch, ignore_errors=True)
 

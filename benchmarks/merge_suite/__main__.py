@@ -18,7 +18,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.merge_suite.contenders import CONTENDERS
+from benchmarks.merge_suite.contenders import NAMES
 from benchmarks.merge_suite.data import prepare
 
 Figures = dict[str, dict[str, dict[str, float]]]
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--scale", type=float, default=1, help="Of the TPC-DS generator.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--only", nargs="*", choices=NAMES, default=list(NAMES))
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "cordillera-bench")
     options = parser.parse_args()
     figures = measure(options.rows, options.scale, options.rounds, options.only, options.data)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 import cordillera
 from benchmarks.merge_suite.data import Step, Suite, load_extension, statements
 from benchmarks.merge_suite.operations import DAY, ITEM, KEY, Kind
+from benchmarks.sql_engines import SQL_ENGINES, SqlEngine, start
 from cordillera.catalog.commits import CommitResult
 
 BATCH_ROWS = 122_880
@@ -27,7 +30,12 @@ class Contender(ABC):
         suite: What to load.
         scratch: An empty folder of its own.
         rows: How many rows to load; None for all.
+
+    Attributes:
+        pid: The process that does the work.
     """
+
+    pid = os.getpid()
 
     def __init__(self, suite: Suite, scratch: Path, rows: int | None = None) -> None:
         self.suite, self.scratch = suite, scratch
@@ -169,6 +177,30 @@ class DuckLake(Contender):
         return self._db.execute(self.suite.fingerprint_query("lake.t")).fetchall()[0]  # type: ignore[return-value]
 
 
+class OnSql(Contender):
+    """An engine that is spoken to in SQL, the same one for all its tables: it has to be warm."""
+
+    def __init__(self, suite: Suite, scratch: Path, rows: int | None = None, *, engine: SqlEngine) -> None:
+        self._engine, self.pid = engine, engine.pid
+        self._table = f"t_{scratch.name.replace('-', '_')}"
+        super().__init__(suite, engine.folder, rows)
+
+    def load(self) -> None:
+        self._engine.create(self._table, self.suite.table, DAY)
+        limit = "" if self._limit is None else f" LIMIT {self._limit}"
+        rows = self._engine.files(self.suite.table)
+        self._engine.run(f"INSERT INTO {self._engine.name(self._table)} SELECT * FROM {rows}{limit}")
+
+    def apply(self, step: Step) -> None:
+        source = f"(SELECT * FROM {self._engine.files(step.source)})" if step.source else ""
+        name = self._engine.name(self._table)
+        for statement in statements(step.kind, name, source, self.suite.columns, step.where):
+            self._engine.run(statement)
+
+    def fingerprint(self) -> tuple[int, str]:
+        return self._fingerprint_of(self._engine.rows(self._table))
+
+
 CONTENDERS: dict[str, Callable[..., Contender]] = {
     "cordillera merge-on-read": partial(Cordillera, mode="merge-on-read"),
     "cordillera copy-on-write": partial(Cordillera, mode="copy-on-write"),
@@ -176,3 +208,19 @@ CONTENDERS: dict[str, Callable[..., Contender]] = {
     "delta-rs": DeltaRs,
     "ducklake": DuckLake,
 }
+NAMES = (*CONTENDERS, *SQL_ENGINES)
+
+
+@contextmanager
+def making(name: str, folder: Path) -> Iterator[Callable[..., Contender]]:
+    """Yield what makes tables of a contender, for the length of the block; an engine is started for it.
+
+    Args:
+        name: The contender.
+        folder: An empty folder, where such an engine keeps its tables.
+    """
+    if name in CONTENDERS:
+        yield CONTENDERS[name]
+        return
+    with start(name, folder) as engine:
+        yield partial(OnSql, engine=engine)

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.merge_suite.contenders import CONTENDERS, Contender
+from benchmarks.merge_suite.contenders import NAMES, Contender, making
 from benchmarks.merge_suite.data import Step, Suite, prepare
+from benchmarks.usage import cpu_seconds, forget_peak, peak_mb, read_bytes
 
 _WARM_UP_ROWS = 1_000
 
 
 @dataclass(frozen=True)
 class _Usage:
-    """What the process and its folder have used so far."""
+    """What a contender's process and its folder have used so far."""
 
     wall: float
     cpu: float
@@ -29,21 +30,20 @@ class _Usage:
     files: dict[str, int]
 
     @classmethod
-    def now(cls, folder: Path) -> _Usage:
-        files = {str(path): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-        counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-        return cls(time.perf_counter(), time.process_time(), int(counters["rchar"]), files)
+    def now(cls, contender: Contender) -> _Usage:
+        files = {str(path): path.stat().st_size for path in contender.scratch.rglob("*") if path.is_file()}
+        return cls(time.perf_counter(), cpu_seconds(contender.pid), read_bytes(contender.pid), files)
 
 
 def measure(contender: Contender, step: Step) -> dict[str, object]:
     """Apply a step and return what it took, and whether the table is what it has to be."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
-    before = _Usage.now(contender.scratch)
-    started, cpu = time.perf_counter(), time.process_time()
+    forget_peak(contender.pid)
+    before = _Usage.now(contender)
+    started, cpu = time.perf_counter(), cpu_seconds(contender.pid)
     contender.apply(step)
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    peak = _peak_mb()
-    after = _Usage.now(contender.scratch)
+    seconds, cpu = time.perf_counter() - started, cpu_seconds(contender.pid) - cpu
+    peak = peak_mb(contender.pid)
+    after = _Usage.now(contender)
     new = {path: size for path, size in after.files.items() if path not in before.files}
     found = contender.fingerprint()
     return {
@@ -58,26 +58,24 @@ def measure(contender: Contender, step: Step) -> dict[str, object]:
     }
 
 
-def _peak_mb() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) // 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
 def run(name: str, suite: Suite, scratch: Path) -> None:
     """Warm up on a small table, load the real one, and apply every step to it."""
-    make = CONTENDERS[name]
-    warm, place = scratch / "warm-up", scratch / "table"
-    warm.mkdir(parents=True)
-    place.mkdir()
+    warm, place, engine = scratch / "warm-up", scratch / "table", scratch / "engine"
+    for folder in (warm, place, engine):
+        folder.mkdir(parents=True)
+    with making(name, engine) as make:
+        _run(make, suite, warm, place)
+
+
+def _run(make: Callable[..., Contender], suite: Suite, warm: Path, place: Path) -> None:
     small = make(suite, warm, _WARM_UP_ROWS)
     smallest = {step.kind: step for step in sorted(suite.steps, key=lambda step: -(step.updated + step.inserted))}
     for step in smallest.values():
         small.apply(step)
-    started, cpu = time.perf_counter(), time.process_time()
+    started, cpu = time.perf_counter(), cpu_seconds(small.pid)
     contender = make(suite, place)
-    load = {"seconds": round(time.perf_counter() - started, 4), "cpu_seconds": round(time.process_time() - cpu, 4)}
+    cpu = cpu_seconds(contender.pid) - cpu
+    load = {"seconds": round(time.perf_counter() - started, 4), "cpu_seconds": round(cpu, 4)}
     equal = contender.fingerprint() == (suite.rows, suite.fingerprint)
     print(json.dumps({"step": "load", **load, "equal": equal}), flush=True)
     for step in suite.steps:
@@ -86,7 +84,7 @@ def run(name: str, suite: Suite, scratch: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("contender", choices=CONTENDERS)
+    parser.add_argument("contender", choices=NAMES)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--scale", type=float, required=True)
     parser.add_argument("--data", type=Path, required=True)
