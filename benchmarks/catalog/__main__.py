@@ -177,6 +177,8 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, list[Figures]]]:
             (home := Path(folder) / str(number)).mkdir()
             running[name] = stack.enter_context(CATALOGS[name](home))
         for case, run in Bench(options).cases().items():
+            if options.cases and not any(part in case for part in options.cases):
+                continue
             for number in range(options.rounds):
                 for name in options.only if number % 2 == 0 else reversed(options.only):
                     found = run(running[name], str(number))
@@ -225,6 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=CATALOGS, default=list(CATALOGS))
+    parser.add_argument("--cases", nargs="*", help="Those whose names have one of these in them, such as load; or all.")
     parser.add_argument("--clients", type=int, default=4, help="Client processes.")
     parser.add_argument("--commits", type=int, default=1000, help="Commits of each case; a tenth of it to one table.")
     parser.add_argument("--tables", type=int, default=100)
