@@ -298,7 +298,9 @@ def test_of_two_that_wait_for_each_other_one_goes_on(postgres_url: str) -> None:
     store.close()
 
 
-def test_a_broken_connection_is_replaced(postgres_store: MetadataStore, postgres_url: str) -> None:
+def test_a_broken_connection_is_replaced(
+    postgres_store: MetadataStore, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def end_all() -> None:
         with psycopg.connect(postgres_url, autocommit=True) as other:
             other.execute(
@@ -313,9 +315,15 @@ def test_a_broken_connection_is_replaced(postgres_store: MetadataStore, postgres
     with pytest.raises(CommitInDoubtError, match="may have happened"), postgres_store.write() as tx:  # noqa: PT012
         tx.namespaces.insert(namespace("a"))
         end_all()  # the commit finds it broken
-    end_all()  # while the connection is idle
     with postgres_store.write() as tx:
         tx.namespaces.insert(namespace("c"))
+    end_all()  # while the connection was in use a moment ago
+    with pytest.raises(MetadataStoreBusyError, match="reached"), postgres_store.read() as tx:
+        tx.lake.get()
+    with postgres_store.read() as tx:
+        tx.lake.get()
+    end_all()  # while the connection is idle
+    monkeypatch.setattr(engine, "_IDLE_SECONDS", 0.0)
     with postgres_store.read() as tx:
         assert [space.name for space in tx.namespaces.page("", 9)] == ["c"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import event, exc
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from cordillera.adapters.db.types import dump_json
 from cordillera.errors import InvalidConfigurationError, MissingExtraError
@@ -21,6 +23,8 @@ STATEMENT_TIMEOUT = 60
 """Seconds a statement may take on PostgreSQL."""
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a PostgreSQL server."""
+_IDLE_SECONDS = 1.0
+"""After so long without use a PostgreSQL server is asked whether a connection still works."""
 
 _COMMON: dict[str, Any] = {
     "json_serializer": dump_json,
@@ -144,11 +148,12 @@ def _open_postgres(url: sa.URL) -> Database:
         url,
         pool_size=10,
         max_overflow=20,
-        pool_pre_ping=True,
         connect_args={name: value for name, value in settings.items() if name not in url.query},
         **_COMMON,
     )
     event.listen(engine, "connect", _prepare_postgres)
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", _check_works(engine.dialect))
     host = url.host or url.query.get("host", "localhost")
     return Database(
         f"{url.database} on {host}:{url.port or 5432}",
@@ -163,3 +168,24 @@ def _prepare_postgres(connection: Any, _record: object) -> None:
     connection.execute(f"SET statement_timeout = {int(STATEMENT_TIMEOUT * 1000)}")
     connection.execute("SET timezone = 'UTC'")
     connection.autocommit = False
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _check_works(dialect: sa.Dialect) -> Any:
+    """Return what makes a pool pass over connections that the server has ended while they were idle.
+
+    SQLAlchemy's own check asks before every transaction, which costs as much as a query.
+    """
+
+    def check(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if time.monotonic() - record.info.get("used_at", math.inf) <= _IDLE_SECONDS:
+            return
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise exc.InvalidatePoolError("The server has ended the connection.") from error
+
+    return check
