@@ -49,6 +49,10 @@ from cordillera.catalog.transactions import TransactionService
 from cordillera.catalog.view_definitions import ViewDefinitionService
 from cordillera.catalog.views import ViewService
 from cordillera.catalog.writes import WriteService
+from cordillera.completion.counting import PartitionCounter
+from cordillera.completion.derivation import DerivationService
+from cordillera.completion.handlers import DERIVE, on_rows_changed, on_upstream_completed
+from cordillera.completion.rules import CompletionRuleService
 from cordillera.completion.service import CompletionService
 from cordillera.contracts.service import ContractService
 from cordillera.contracts.service_levels import ServiceLevelService
@@ -94,9 +98,9 @@ from cordillera.workflows.handlers import RUN, on_partition_completed
 from cordillera.workflows.service import WorkflowService
 
 _EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
-    Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed],
+    Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed, on_rows_changed],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],
-    Topic.PARTITION_COMPLETED: [on_partition_completed],
+    Topic.PARTITION_COMPLETED: [on_partition_completed, on_upstream_completed],
     Topic.ACCESS_REQUEST_CHANGED: [on_access_request_changed],
 }
 
@@ -145,6 +149,8 @@ class Application:
         self.queries = QueryService(store, lookup, self.views, tables, engine)
         self.view_definitions = ViewDefinitionService(self.views, self.queries, clock)
         self.completions = CompletionService(store, catalog)
+        self.completion_rules = CompletionRuleService(store, lookup, tables, clock)
+        self.derivations = DerivationService(store, lookup, PartitionCounter(tables, engine), clock)
         securables = Securables(lookup, self.authorizer)
         narrowing = Narrowing(tables)
         self.access_requests = AccessRequestService(store, securables, self.authorizer, narrowing, clock)
@@ -232,9 +238,12 @@ class Application:
         def maintain(payload: Mapping[str, Any]) -> None:
             self.maintenance_policies.maintain(UUID(payload["dataset_version_id"]))
 
+        def derive(payload: Mapping[str, Any]) -> None:
+            self.derivations.derive(UUID(payload["dataset_version_id"]))
+
         handlers = {DELIVER: deliver, WITHDRAW: withdraw, EXPIRE: expire, RUN: run, MAINTAIN: maintain}
         access_changed = partial(on_access_changed, self.store, clock=self.clock)
-        return {**handlers, VERIFY: self.verifications.perform, WAKE: access_changed}
+        return {**handlers, DERIVE: derive, VERIFY: self.verifications.perform, WAKE: access_changed}
 
     @staticmethod
     def complete_target_config(kind: str, config: Mapping[str, str]) -> dict[str, str]:

@@ -136,6 +136,9 @@ ROUTES: dict[str, Needs] = {
     f"GET {API}/datasets/{{name}}/completions": dataset(D),
     f"POST {API}/datasets/{{name}}/completions": dataset(W, json={"partition": "whole"}),
     f"GET {API}/datasets/{{name}}/completions/{{partition:path}}": dataset(D),
+    f"GET {API}/datasets/{{name}}/completion-rule": dataset(D),
+    f"PUT {API}/datasets/{{name}}/completion-rule": dataset(A, json={"min_rows": 1}),
+    f"DELETE {API}/datasets/{{name}}/completion-rule": dataset(A),
     f"GET {API}/datasets/{{name}}/contract": dataset(D),
     f"PUT {API}/datasets/{{name}}/contract": dataset(A, json={}),
     f"GET {API}/datasets/{{name}}/contract/document": dataset(D),
@@ -146,6 +149,8 @@ ROUTES: dict[str, Needs] = {
     f"POST {API}/datasets/{{name}}/expire-snapshots": dataset(A, json={}),
     f"POST {API}/datasets/{{name}}/fast-forward": dataset(W, json={"to": "audit"}),
     f"PUT {API}/datasets/{{name}}/lifecycle": dataset(A, json={"lifecycle": "deprecated"}),
+    f"GET {API}/datasets/{{name}}/partitions/{{partition:path}}": dataset(D),
+    f"PUT {API}/datasets/{{name}}/partitions/{{partition:path}}": dataset(W, json={"rows": 1}),
     f"GET {API}/datasets/{{name}}/maintenance": dataset(R),
     f"PATCH {API}/datasets/{{name}}/maintenance": dataset(
         A, json={"properties": {"cordillera.maintenance.small-files": "64"}}

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 import cordillera
 from cordillera.context import acting
+from cordillera.spec.completion_rule import CompletionRule
 
 CONDITION = "day = CAST($partition AS DATE)"
 SELECT = "SELECT day, sum(total) AS total FROM sales.orders WHERE day = CAST($partition AS DATE) GROUP BY day"
@@ -53,9 +54,11 @@ def furnish(folder: Path) -> Furniture:
         orders.write(ROWS, idempotency_key="first")
         orders.write(ROWS.slice(0, 1), "upsert", completes="2026-01-30")
         orders.put_contract(lake.backend.draft_contract("sales.orders"))
-        lake.create_dataset("sales.daily", DAILY, completion_unit="day")
+        daily = lake.create_dataset("sales.daily", DAILY, completion_unit="day")
+        daily.put_completion_rule(CompletionRule(column="day", min_rows=1_000_000))
         for name in ("deletable", "restorable", "renameable", "registrable", "changeable", "mergeable"):
             lake.create_dataset(f"sales.{name}", ROWS.schema, key=["id"])
+        lake.dataset("sales.changeable").put_completion_rule(CompletionRule(min_rows=1_000_000))
         lake.dataset("sales.restorable").delete()
         dropped = lake.dataset("sales.registrable").metadata_location
         lake.dataset("sales.registrable").delete()

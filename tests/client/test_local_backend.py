@@ -14,6 +14,7 @@ from cordillera.testing.backend_advice_suite import AdviceSuite
 from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_catalog_suite import CatalogSuite
 from cordillera.testing.backend_change_suite import ChangeSuite
+from cordillera.testing.backend_completion_suite import CompletionSuite
 from cordillera.testing.backend_evolution_suite import EvolutionSuite
 from cordillera.testing.backend_maintenance_suite import MaintenanceSuite
 from cordillera.testing.backend_merge_suite import MergeSuite
@@ -46,6 +47,10 @@ class TestLocalRows(Local, RowsSuite):
 
 
 class TestLocalMerges(Local, MergeSuite):
+    pass
+
+
+class TestLocalCompletions(Local, CompletionSuite):
     pass
 
 

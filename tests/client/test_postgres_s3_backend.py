@@ -14,6 +14,7 @@ from cordillera.app import Application, create_lake
 from cordillera.client.local import LocalBackend
 from cordillera.testing.backend_branch_suite import BranchSuite
 from cordillera.testing.backend_catalog_suite import CatalogSuite
+from cordillera.testing.backend_completion_suite import CompletionSuite
 from cordillera.testing.backend_past_suite import PastSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_work_suite import WorkSuite
@@ -54,6 +55,10 @@ class TestProductionCatalog(Production, CatalogSuite):
 
 
 class TestProductionRows(Production, RowsSuite):
+    pass
+
+
+class TestProductionCompletions(Production, CompletionSuite):
     pass
 
 

@@ -16,6 +16,8 @@ from cordillera.spec.completion import CompletionUnit, parse_unit, partition_lab
         ("day", datetime(2013, 1, 31, 23), "2013-01-31"),
         ("hour", datetime(2013, 1, 31, 7, 59), "2013-01-31T07"),
         ("month", date(2013, 1, 31), "2013-01"),
+        ("week", date(2012, 12, 31), "2013-W01"),
+        ("week", "2013-W05", "2013-W05"),
         ("whole", "all", "all"),
         ("value", "north-east", "north-east"),
     ],
@@ -27,6 +29,7 @@ def test_labels_are_canonical(unit: str, value: str | date | datetime, label: st
 @pytest.mark.parametrize(
     ("unit", "value"),
     [("day", "2013-1-31"), ("day", "2013-02-30"), ("day", "today"), ("hour", date(2013, 1, 1)), ("month", "2013-13"),
+     ("week", "2013-W54"), ("week", "2013-05"),
      ("whole", "2013"), ("value", ""), ("value", "a\nb"), ("value", "x" * 201)],
 )  # fmt: skip
 def test_values_that_name_no_partition_are_refused(unit: str, value: str | date) -> None:
@@ -35,8 +38,8 @@ def test_values_that_name_no_partition_are_refused(unit: str, value: str | date)
 
 
 def test_unknown_units_are_refused() -> None:
-    with pytest.raises(InvalidPartitionError, match="whole, hour, day"):
-        parse_unit("week")
+    with pytest.raises(InvalidPartitionError, match="whole, hour, day, week, month, value"):
+        parse_unit("fortnight")
 
 
 def test_ranges_cross_months_and_years() -> None:

@@ -119,13 +119,7 @@ class CommitRecords:
             return None
         unit = CompletionUnit(self.version.completion_unit)
         label = partition_label(unit, self.request.completes, self.target.name)
-        earlier = self.tx.completions.latest(self.version.id, label)
-        revision = earlier.revision + 1 if earlier else 1
-        sequence = self.version.sequence_number
-        completion = Completion(self.version.id, label, revision, sequence, self.context.principal, self.now)
-        self.tx.completions.insert(completion)
-        self.tx.service_levels.look_again(self.version.id)
-        payload = {"partition": label, "revision": revision, "sequence_number": sequence}
+        completion, payload = declare(self.tx, self.version, label, self.context.principal, self.now)
         self._event(Topic.PARTITION_COMPLETED, payload)
         return completion
 
@@ -175,3 +169,19 @@ class CommitRecords:
     @property
     def _trail(self) -> Trail:
         return Trail(self.tx, self.now, self.context)
+
+
+def declare(
+    tx: Transaction, version: DatasetVersion, label: str, declared_by: str, now: datetime
+) -> tuple[Completion, dict[str, Any]]:
+    """Write the next completion of a partition as of a dataset version's snapshot; return it, and what to tell of it.
+
+    Raises:
+        AlreadyExistsError: If another transaction has just declared the same.
+    """
+    earlier = tx.completions.latest(version.id, label)
+    revision, sequence = earlier.revision + 1 if earlier else 1, version.sequence_number
+    completion = Completion(version.id, label, revision, sequence, declared_by, now)
+    tx.completions.insert(completion)
+    tx.service_levels.look_again(version.id)
+    return completion, {"partition": label, "revision": revision, "sequence_number": sequence}

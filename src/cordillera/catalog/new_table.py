@@ -44,7 +44,7 @@ class TableOptions:
         sequence: Column that tells the later of two rows of a key.
         partitioning: Terms like ``month(time_hour)``.
         sort_order: Terms like ``ordered_at`` or ``amount desc`` that rows are sorted by within each file.
-        completion_unit: How its partitions are declared complete: whole, hour, day, month or value.
+        completion_unit: How its partitions are declared complete: whole, hour, day, week, month or value.
         write_mode: How rows are taken out of files.
         merge: Which rows of a key are kept: latest-row-wins, first-row-wins, scd2 or scd7.
         aggregates: Column → sum, max, min, first or last_non_null: how it combines what is written with what is stored.

@@ -43,7 +43,8 @@ _Sort = Annotated[
     typer.Option("--sort", metavar="TERMS", help="What rows are sorted by within each file, e.g. 'day, total desc'."),
 ]
 _Unit = Annotated[
-    str, typer.Option("--completion-unit", help="How partitions are declared complete: whole, hour, day, month, value.")
+    str,
+    typer.Option("--completion-unit", help="How partitions are cut: whole, hour, day, week, month or value."),
 ]
 _WriteMode = Annotated[str, typer.Option("--write-mode", help="merge-on-read, copy-on-write or auto.")]
 _Merge = Annotated[

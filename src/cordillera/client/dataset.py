@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from html import escape
 from uuid import UUID
 
@@ -13,17 +12,17 @@ from cordillera.catalog.commits import CommitResult
 from cordillera.client.backend import DatasetDetails, LakeBackend
 from cordillera.client.contracts import DatasetContracts
 from cordillera.client.dataset_branches import DatasetBranches
+from cordillera.client.dataset_completions import DatasetCompletions
 from cordillera.client.dataset_maintenance import DatasetMaintenance
 from cordillera.client.dataset_rows import DatasetRows
 from cordillera.spec.access_request import AccessRequest
-from cordillera.spec.completion import Completion
 from cordillera.spec.counting import counted
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionMode, SubscriptionStatus
 
 
-class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance):
+class Dataset(DatasetRows, DatasetBranches, DatasetCompletions, DatasetContracts, DatasetMaintenance):
     """A dataset of a lake, by name. Nothing is fetched until something is asked.
 
     Args:
@@ -94,23 +93,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetContracts, DatasetMaintenance
         """Delete the dataset; ``Lake.restore_dataset`` brings it back until its retention passes."""
         self._backend.delete_dataset(self.name)
 
-    # --- completions, subscriptions, lineage ---------------------------------------------------------------------
-
-    def complete(self, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
-        """Declare a partition complete as of the current snapshot; again restates it."""
-        return self._backend.complete(self.name, partition, idempotency_key=idempotency_key)
-
-    def completion(self, partition: str | date) -> Completion | None:
-        """Return the newest completion of a partition, or None."""
-        return self._backend.completion(self.name, partition)
-
-    def completions(self, before: str | None = None, limit: int = 100) -> list[Completion]:
-        """Return completions, highest partition label first."""
-        return self._backend.completions(self.name, before, limit)
-
-    def wait_until_complete(self, partition: str | date, timeout: float) -> Completion:
-        """Wait for a partition to become complete, at most ``timeout`` seconds."""
-        return self._backend.wait_until_complete(self.name, partition, timeout)
+    # --- subscriptions, lineage ----------------------------------------------------------------------------------
 
     def subscribe(
         self,

@@ -138,7 +138,7 @@ class Lake(AccessControl, AccessAsking):
             sequence: Column that tells the later of two rows of a key.
             partitioning: Terms like ``month(time_hour)``.
             sort_order: Terms like ``ordered_at`` or ``amount desc`` that rows are sorted by within each file.
-            completion_unit: whole, hour, day, month or value.
+            completion_unit: whole, hour, day, week, month or value.
             write_mode: merge-on-read, copy-on-write, or auto, which decides for each file.
             merge: Which rows of a key are kept: latest-row-wins, first-row-wins, or all as a history: scd2, scd7.
             aggregates: Column → sum, max, min, first or last_non_null, how it combines what is written.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from itertools import islice
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from cordillera.client.access import LocalAccess
 from cordillera.client.access_requests import LocalAccessRequests
 from cordillera.client.backend import DatasetDetails
 from cordillera.client.branches import LocalBranches
+from cordillera.client.completions import LocalCompletions
 from cordillera.client.contracts import LocalContracts
 from cordillera.client.evolution import LocalEvolution
 from cordillera.client.local_maintenance import LocalMaintenance
@@ -32,7 +33,6 @@ from cordillera.spec.access import Privilege
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult
-from cordillera.spec.completion import Completion
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 
@@ -44,6 +44,7 @@ class LocalBackend(
     LocalAccessRequests,
     LocalRows,
     LocalBranches,
+    LocalCompletions,
     LocalContracts,
     LocalEvolution,
     LocalMaintenance,
@@ -197,26 +198,6 @@ class LocalBackend(
     def restore_dataset(self, name: str) -> Dataset:
         """Bring a deleted dataset back."""
         return self.app.deletion.restore(name)
-
-    # --- completions ---------------------------------------------------------------------------------------------
-
-    def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
-        """Declare a partition complete."""
-        result = self.app.writes.complete(name, partition, idempotency_key=idempotency_key)
-        assert result.completion is not None, "a commit that completes a partition returns the completion"
-        return result.completion
-
-    def completion(self, name: str, partition: str | date) -> Completion | None:
-        """Return the newest completion of a partition, or None."""
-        return self.app.completions.latest(name, partition)
-
-    def completions(self, name: str, before: str | None = None, limit: int = 100) -> list[Completion]:
-        """Return a page of completions, highest label first."""
-        return self.app.completions.completions(name, before, limit)
-
-    def wait_until_complete(self, name: str, partition: str | date, timeout: float) -> Completion:
-        """Return the completion of a partition as soon as there is one."""
-        return self.app.completions.wait_until_complete(name, partition, timeout)
 
     # --- lineage, events, tasks, tokens --------------------------------------------------------------------------
 

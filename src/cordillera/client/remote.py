@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
-from time import monotonic
 from uuid import UUID
 
 import httpx2
@@ -16,15 +14,15 @@ from cordillera.client.access import RemoteAccess
 from cordillera.client.access_requests import RemoteAccessRequests
 from cordillera.client.backend import DatasetDetails
 from cordillera.client.branches import RemoteBranches
-from cordillera.client.connection import Connection, path, segment_text
+from cordillera.client.completions import RemoteCompletions
+from cordillera.client.connection import Connection, path
 from cordillera.client.contracts import RemoteContracts
 from cordillera.client.evolution import RemoteEvolution
 from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.client.remote_rows import RemoteRows
 from cordillera.client.remote_work import RemoteWork
 from cordillera.client.views import RemoteViews
-from cordillera.codec import LONGEST_WAIT_SECONDS, Page, decode, to_plain
-from cordillera.errors import WaitTimeoutError
+from cordillera.codec import Page, to_plain
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.audit import AuditExport
 from cordillera.operations.doctor import Finding
@@ -34,7 +32,6 @@ from cordillera.schema_codec import schema_to_columns
 from cordillera.spec.as_of import AsOf, as_of_to_text
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Namespace, SearchResult
-from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 
@@ -42,6 +39,7 @@ from cordillera.spec.lineage import LineageGraph, Node
 class RemoteBackend(
     RemoteAccess,
     RemoteAccessRequests,
+    RemoteCompletions,
     RemoteRows,
     RemoteBranches,
     RemoteContracts,
@@ -205,47 +203,6 @@ class RemoteBackend(
     def restore_dataset(self, name: str) -> Dataset:
         """Bring a deleted dataset back."""
         return self._server.post(Dataset, path("datasets", name) + "/restore")
-
-    # --- completions ---------------------------------------------------------------------------------------------
-
-    def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
-        """Declare a partition complete."""
-        body = {"partition": self._label(name, partition)}
-        return self._server.post(Completion, path("datasets", name) + "/completions", body, key=idempotency_key)
-
-    def completion(self, name: str, partition: str | date) -> Completion | None:
-        """Return the newest completion of a partition, or None."""
-        return self._completion(name, self._label(name, partition))
-
-    def completions(self, name: str, before: str | None = None, limit: int = 100) -> list[Completion]:
-        """Return a page of completions, highest label first."""
-        address = path("datasets", name) + "/completions"
-        return self._server.get(Page[Completion], address, before=before, limit=limit).items
-
-    def wait_until_complete(self, name: str, partition: str | date, timeout: float) -> Completion:
-        """Return the completion of a partition as soon as there is one."""
-        label, deadline = self._label(name, partition), monotonic() + timeout
-        while True:
-            remaining = max(deadline - monotonic(), 0.0)
-            found = self._completion(name, label, wait=min(remaining, LONGEST_WAIT_SECONDS))
-            if found is not None:
-                return found
-            if monotonic() >= deadline:
-                raise WaitTimeoutError(
-                    f"Partition {partition} of {name} did not become complete within {timeout:g} s.",
-                    hint=f"See what is complete with: cordillera completion list {name}.",
-                )
-
-    def _completion(self, name: str, label: str, wait: float | None = None) -> Completion | None:
-        address = f"{path('datasets', name)}/completions/{segment_text(label)}"
-        answer = self._server.request("GET", address, parameters={"wait": wait})
-        return None if answer == b"null" else decode(Completion, answer)
-
-    def _label(self, name: str, partition: str | date) -> str:
-        """Return the label of a partition; what label a date has depends on how the dataset is cut."""
-        if isinstance(partition, str):
-            return partition
-        return partition_label(CompletionUnit(self.dataset(name).version.completion_unit), partition, name)
 
     # --- lineage, events, tasks, tokens --------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class CompletionService:
             if remaining <= 0:
                 raise WaitTimeoutError(
                     f"Partition {partition} of {dataset} did not become complete within {timeout:g} s.",
-                    hint=f"See what is complete with: cordillera completion list {dataset}.",
+                    hint=f"See why with: cordillera completion explain {dataset} {partition}.",
                 )
             time.sleep(min(pause, remaining))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

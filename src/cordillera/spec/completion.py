@@ -22,13 +22,21 @@ class CompletionUnit(StrEnum):
     """The dataset version is one partition, labelled ``all``."""
     HOUR = "hour"
     DAY = "day"
+    WEEK = "week"
+    """From Monday, numbered as ISO 8601 does: ``2013-W05``."""
     MONTH = "month"
     VALUE = "value"
     """Any label, for example a region."""
 
 
 WHOLE_LABEL = "all"
-_FORMATS = {CompletionUnit.HOUR: "%Y-%m-%dT%H", CompletionUnit.DAY: "%Y-%m-%d", CompletionUnit.MONTH: "%Y-%m"}
+LABEL_FORMATS = {
+    CompletionUnit.HOUR: "%Y-%m-%dT%H",
+    CompletionUnit.DAY: "%Y-%m-%d",
+    CompletionUnit.WEEK: "%G-W%V",
+    CompletionUnit.MONTH: "%Y-%m",
+}
+"""How labels are written, for the units of time; they sort as time goes."""
 _VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -80,7 +88,7 @@ def partition_label(unit: CompletionUnit, value: str | date | datetime, dataset:
     Raises:
         InvalidPartitionError: If the value names no partition of this unit.
     """
-    if unit in _FORMATS:
+    if unit in LABEL_FORMATS:
         return _time_label(unit, value, dataset)
     text = str(value)
     if unit is CompletionUnit.WHOLE and text != WHOLE_LABEL:
@@ -96,19 +104,36 @@ def partition_label(unit: CompletionUnit, value: str | date | datetime, dataset:
     return text
 
 
+def begin_of(unit: CompletionUnit, label: str) -> datetime:
+    """Return when a partition of a unit of time begins, in whatever zone its owner means.
+
+    Raises:
+        ValueError: If it is not the canonical label of one.
+    """
+    text, pattern = (f"{label}-1", "%G-W%V-%u") if unit is CompletionUnit.WEEK else (label, LABEL_FORMATS[unit])
+    begin = datetime.strptime(text, pattern)  # noqa: DTZ007 - a label has no zone
+    if label_at(unit, begin) != label:
+        raise ValueError(label)
+    return begin
+
+
+def label_at(unit: CompletionUnit, moment: date) -> str:
+    """Return the label of the partition of a unit of time that a moment lies in."""
+    return moment.strftime(LABEL_FORMATS[unit])
+
+
 def _time_label(unit: CompletionUnit, value: str | date | datetime, dataset: str) -> str:
-    pattern = _FORMATS[unit]
     if isinstance(value, datetime) or (isinstance(value, date) and unit is not CompletionUnit.HOUR):
-        return value.strftime(pattern)
+        return label_at(unit, value)
     text = str(value)
     try:
-        label = datetime.strptime(text, pattern).strftime(pattern)  # noqa: DTZ007 - a label has no zone
+        begin_of(unit, text)
     except ValueError:
-        label = ""
-    if label != text:
-        example = datetime(2013, 1, 31, 7).strftime(pattern)  # noqa: DTZ001 - a label has no zone
-        raise InvalidPartitionError(f"{text[:60]!r} is not a {unit} of {dataset}.", hint=f"Write it like {example!r}.")
-    return label
+        example = label_at(unit, datetime(2013, 1, 31, 7))  # noqa: DTZ001 - a label has no zone
+        raise InvalidPartitionError(
+            f"{text[:60]!r} is not a {unit} of {dataset}.", hint=f"Write it like {example!r}."
+        ) from None
+    return text
 
 
 def partitions_between(unit: CompletionUnit, first: str, last: str, most: int = 1000) -> list[str]:
@@ -117,22 +142,23 @@ def partitions_between(unit: CompletionUnit, first: str, last: str, most: int = 
     Raises:
         InvalidPartitionError: If the unit is not one of time, a label is malformed, or there are more than ``most``.
     """
-    if unit not in _FORMATS:
+    if unit not in LABEL_FORMATS:
         raise InvalidPartitionError(f"Partitions of unit {unit} have no order.", hint="Name them one by one.")
-    moment = datetime.strptime(_time_label(unit, first, "the range"), _FORMATS[unit])  # noqa: DTZ007
+    moment = begin_of(unit, _time_label(unit, first, "the range"))
     end = _time_label(unit, last, "the range")
     labels: list[str] = []
-    while (label := moment.strftime(_FORMATS[unit])) <= end:
+    while (label := label_at(unit, moment)) <= end:
         labels.append(label)
         if len(labels) > most:
             raise InvalidPartitionError(f"There are more than {most} partitions from {first} to {last}.")
-        moment = _following(unit, moment)
+        moment = following(unit, moment)
     return labels
 
 
-def _following(unit: CompletionUnit, moment: datetime) -> datetime:
+def following(unit: CompletionUnit, begin: datetime) -> datetime:
+    """Return when the partition ends that begins at a moment, and the next one begins."""
     if unit is CompletionUnit.HOUR:
-        return moment + timedelta(hours=1)
-    if unit is CompletionUnit.DAY:
-        return moment + timedelta(days=1)
-    return moment.replace(year=moment.year + moment.month // 12, month=moment.month % 12 + 1)
+        return begin + timedelta(hours=1)
+    if unit is CompletionUnit.MONTH:
+        return begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
+    return begin + timedelta(days=7 if unit is CompletionUnit.WEEK else 1)

@@ -19,6 +19,7 @@ import pytest
 
 from cordillera.ports.metadata import MetadataStore
 from cordillera.testing.metadata_catalog_suite import CatalogSuite
+from cordillera.testing.metadata_completion_suite import CompletionRuleSuite
 from cordillera.testing.metadata_operations_suite import OperationsSuite
 from cordillera.testing.metadata_races_suite import RacesSuite
 from cordillera.testing.metadata_scan_suite import ScanSuite
@@ -27,7 +28,9 @@ from cordillera.testing.metadata_view_suite import ViewSuite
 from cordillera.testing.metadata_work_suite import WorkSuite
 
 
-class MetadataSuite(CatalogSuite, ViewSuite, SearchSuite, WorkSuite, OperationsSuite, ScanSuite, RacesSuite):
+class MetadataSuite(
+    CatalogSuite, ViewSuite, SearchSuite, CompletionRuleSuite, WorkSuite, OperationsSuite, ScanSuite, RacesSuite
+):
     """The behaviour of the metadata store port. Every test needs an empty, migrated store of its own."""
 
     @pytest.fixture

@@ -18,6 +18,7 @@ from cordillera.errors import AccessDeniedError, ContractNotFoundError, NotFound
 from cordillera.spec.access import Privilege, whole_principal
 from cordillera.spec.access_request import ends_soon
 from cordillera.spec.completion import Completion, CompletionUnit
+from cordillera.spec.completion_rule import in_words
 from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
 from cordillera.spec.freshness import Freshness, assess, completion_state, promise_in_words, strip
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
@@ -152,6 +153,7 @@ def _contract(visit: Visit) -> dict[str, Any]:
 
 
 def _completions(visit: Visit) -> dict[str, Any]:
+    rule = visit.lake.completion_rule(visit.name)
     before = visit.query.get("before") or None
     found = slice_of(
         lambda limit: visit.lake.completions(visit.name, before, limit), lambda completion: completion.partition
@@ -163,6 +165,8 @@ def _completions(visit: Visit) -> dict[str, Any]:
         "strip": strip(visit.unit, visit.promised, visit.completions, visit.now),
         "completions": found,
         "states": [completion_state(visit.unit, visit.promised, one) for one in found.items],
+        "rule": rule,
+        "rule_words": in_words(rule.rule) if rule else "",
     }
 
 

@@ -45,6 +45,7 @@ REVISIONS = (
     "0034",
     "0032",
     "0035",
+    "0036",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

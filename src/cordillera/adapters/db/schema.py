@@ -261,6 +261,45 @@ completions = Table("completions", metadata, *_completion_columns(every_revision
 # A copy of the newest revision of each partition, so that asking for it costs the same after ten thousand restatements.
 latest_completions = Table("latest_completions", metadata, *_completion_columns(every_revision=False))
 
+completion_rules = Table(
+    "completion_rules",
+    metadata,
+    _version_key(),
+    Column("rule", Json, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
+    Column("on_behalf_of", Text, nullable=False),
+    Column("cursor_sequence", BigInteger),
+    Column("watermark", Text, nullable=False),
+    Column("problem", Text, nullable=False),
+)
+
+# The datasets whose completions a rule waits for, to find the rules that an event concerns.
+completion_upstreams = Table(
+    "completion_upstreams",
+    metadata,
+    _version_key(),
+    Column("dataset", Text, primary_key=True),
+    _index("ix_completion_upstreams_dataset", "dataset", "dataset_version_id"),
+)
+
+partition_states = Table(
+    "partition_states",
+    metadata,
+    _version_key(),
+    Column("partition", Name, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("totals", Json, nullable=False),
+    Column("changed_sequence", BigInteger, nullable=False),
+    Column("announced_rows", BigInteger),
+    Column("announced_totals", Json, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("due", Boolean, nullable=False),
+    # Partitions that wait are few beside those that are complete, and those to be looked at fewer still.
+    _index("ix_partition_states_open", "dataset_version_id", "partition", where="open"),
+    _index("ix_partition_states_due", "dataset_version_id", "partition", where="due"),
+)
+
 # --- search ---------------------------------------------------------------------------------------------------------
 
 search_documents = Table(

@@ -9,6 +9,7 @@ from cordillera.adapters.db.access import SqlSigningKeyRows, SqlTokenRows
 from cordillera.adapters.db.access_requests import SqlAccessRequestRows, SqlApprovalRuleRows
 from cordillera.adapters.db.catalog import SqlDatasetRows, SqlNamespaceRows
 from cordillera.adapters.db.completion import SqlCompletionRows
+from cordillera.adapters.db.completion_rules import SqlCompletionRuleRows
 from cordillera.adapters.db.contracts import SqlContractRows
 from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
 from cordillera.adapters.db.engine import open_database
@@ -38,7 +39,7 @@ from cordillera.ports.metadata.catalog import (
     SnapshotRows,
     ViewRows,
 )
-from cordillera.ports.metadata.completion import CompletionRows
+from cordillera.ports.metadata.completion import CompletionRows, CompletionRuleRows
 from cordillera.ports.metadata.contracts import ContractRows
 from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
@@ -64,6 +65,7 @@ class SqlTransaction:
         self.contracts: ContractRows = SqlContractRows(session)
         self.service_levels: ServiceLevelRows = SqlServiceLevelRows(session)
         self.completions: CompletionRows = SqlCompletionRows(session)
+        self.completion_rules: CompletionRuleRows = SqlCompletionRuleRows(session)
         self.targets: TargetRows = SqlTargetRows(session)
         self.subscriptions: SubscriptionRows = SqlSubscriptionRows(session)
         self.jobs: JobRows = SqlJobRows(session)

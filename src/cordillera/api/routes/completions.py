@@ -13,10 +13,13 @@ from starlette.concurrency import run_in_threadpool
 from cordillera.api.parameters import Backend, IdempotencyKey, Limit, Name, Text
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, page
 from cordillera.spec.completion import Completion
+from cordillera.spec.completion_rule import CompletionRule, PartitionExplanation, PartitionState, RuleInForce
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
-router = APIRouter(prefix="/datasets/{name}/completions", tags=["completions"])
+Partition = Annotated[Text, Path(examples=["2013-01-31"])]
+
+router = APIRouter(prefix="/datasets/{name}", tags=["completions"])
 
 
 class CompletedPartition(BaseModel):
@@ -25,7 +28,16 @@ class CompletedPartition(BaseModel):
     partition: Text = Field(examples=["2013-01-31"])
 
 
-@router.get("", summary="List completions")
+class Announcement(BaseModel, extra="forbid"):
+    """What a partition will hold."""
+
+    rows: int = Field(ge=0, lt=2**63)
+    totals: dict[Text, Text] = Field(
+        {}, max_length=100, description="Column → sum, as decimal text.", examples=[{"amount": "1024.50"}]
+    )
+
+
+@router.get("/completions", summary="List completions")
 def list_completions(
     backend: Backend,
     name: Name,
@@ -36,7 +48,7 @@ def list_completions(
     return page(backend.completions(name, before, limit), limit, lambda completion: completion.partition)
 
 
-@router.post("", status_code=201, summary="Declare a partition complete")
+@router.post("/completions", status_code=201, summary="Declare a partition complete")
 def complete(
     backend: Backend, name: Name, completed: CompletedPartition, idempotency_key: IdempotencyKey
 ) -> Completion:
@@ -44,12 +56,12 @@ def complete(
     return backend.complete(name, completed.partition, idempotency_key=idempotency_key)
 
 
-@router.get("/{partition:path}", summary="Show a completion")
+@router.get("/completions/{partition:path}", summary="Show a completion")
 async def show_completion(
     request: Request,
     backend: Backend,
     name: Name,
-    partition: Annotated[Text, Path(examples=["2013-01-31"])],
+    partition: Partition,
     wait: Annotated[
         float, Query(ge=0, allow_inf_nan=False, description="Seconds to wait for one, at most 30 of them.")
     ] = 0.0,
@@ -63,3 +75,33 @@ async def show_completion(
             return found
         await anyio.sleep(min(pause, remaining))
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+@router.get("/partitions/{partition:path}", summary="Explain how a partition stands")
+def explain_completion(backend: Backend, name: Name, partition: Partition) -> PartitionExplanation:
+    """Whether it is complete, restated, or what it waits for."""
+    return backend.explain_completion(name, partition)
+
+
+@router.put("/partitions/{partition:path}", summary="Announce what a partition will hold")
+def announce(backend: Backend, name: Name, partition: Partition, announced: Announcement) -> PartitionState:
+    """Rows and control totals, which a completion rule with `announced` compares with what is there."""
+    return backend.announce(name, partition, announced.rows, announced.totals)
+
+
+@router.get("/completion-rule", summary="Show the completion rule")
+def show_completion_rule(backend: Backend, name: Name) -> RuleInForce | None:
+    """When partitions are complete, or null where each is declared."""
+    return backend.completion_rule(name)
+
+
+@router.put("/completion-rule", summary="Set the completion rule")
+def put_completion_rule(backend: Backend, name: Name, rule: CompletionRule) -> RuleInForce:
+    """Say when partitions are complete, so that nobody need declare them."""
+    return backend.put_completion_rule(name, rule)
+
+
+@router.delete("/completion-rule", status_code=204, summary="Remove the completion rule")
+def remove_completion_rule(backend: Backend, name: Name) -> None:
+    """Have partitions declared complete one by one again; what is complete stays so."""
+    backend.remove_completion_rule(name)

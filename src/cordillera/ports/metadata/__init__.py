@@ -19,7 +19,7 @@ from cordillera.ports.metadata.catalog import (
     SnapshotRows,
     ViewRows,
 )
-from cordillera.ports.metadata.completion import CompletionRows
+from cordillera.ports.metadata.completion import CompletionRows, CompletionRuleRows
 from cordillera.ports.metadata.contracts import ContractRows
 from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
@@ -44,6 +44,7 @@ class Transaction(Protocol):
     contracts: ContractRows
     service_levels: ServiceLevelRows
     completions: CompletionRows
+    completion_rules: CompletionRuleRows
     targets: TargetRows
     subscriptions: SubscriptionRows
     jobs: JobRows

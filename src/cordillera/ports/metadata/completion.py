@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from cordillera.spec.completion import Completion
+from cordillera.spec.completion_rule import PartitionState, RuleInForce
 
 
 class CompletionRows(Protocol):
@@ -26,3 +27,37 @@ class CompletionRows(Protocol):
 
     def history(self, version_id: UUID, partition: str) -> list[Completion]:
         """Return every completion of a partition, newest first."""
+
+
+class CompletionRuleRows(Protocol):
+    """Completion rules, at most one for a dataset version, and what is known of the partitions they are about."""
+
+    def put(self, rule: RuleInForce) -> None:
+        """Store a rule, in the place of the one there was."""
+
+    def get(self, version_id: UUID, *, lock: bool = False) -> RuleInForce | None:
+        """Return the rule of a dataset version, locked for this transaction if asked."""
+
+    def remove(self, version_id: UUID) -> bool:
+        """Remove a rule, and what was counted for it; what was announced stays. False if there is none."""
+
+    def restart(self, version_id: UUID) -> None:
+        """Forget what was counted; what was announced stays."""
+
+    def following(self, dataset: str) -> list[UUID]:
+        """Return the dataset versions whose rules name a dataset (full name) as upstream."""
+
+    def states(self, version_id: UUID, partitions: Sequence[str]) -> dict[str, PartitionState]:
+        """Return what is known of partitions; those of which nothing is are absent."""
+
+    def put_states(self, states: Sequence[PartitionState]) -> None:
+        """Store what is known of partitions of one dataset version."""
+
+    def due(self, version_id: UUID, limit: int) -> list[PartitionState]:
+        """Return partitions that are to be looked at, lowest label first."""
+
+    def make_due(self, version_id: UUID, first: str = "", before: str | None = None) -> None:
+        """Have the open partitions looked at whose labels are ``first`` or higher, and below ``before`` where given."""
+
+    def open_page(self, version_id: UUID, before: str | None, limit: int) -> list[PartitionState]:
+        """Return partitions that are not complete, or have changed since, highest label first."""

@@ -1,0 +1,158 @@
+"""Partition mappings: which partitions of an input one partition of what is made from it needs.
+
+same                the partition of the same label
+trailing 7 days     the last seven that are expected, up to the one of the same label
+latest              whichever is complete and has the highest label; it starts nothing by itself
+month of day        the larger one that the partition lies in
+days of month       all smaller ones that are expected within it
+
+What a partition needs, and which partitions need a given one, are two views of one relation: ``served`` finds the
+partitions that ``needed`` would have named.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cordillera.errors import InvalidInputError
+from cordillera.spec.calendar import EVERY_DAY, Calendar
+from cordillera.spec.completion import CompletionUnit, begin_of, following, label_at
+
+_MOST_TRAILING = 400
+_HINT = "Use: same, latest, trailing N days, month of day or days of month (with hours, days, weeks, months)."
+_UNIT = "hour|day|week|month"
+_TRAILING = re.compile(rf"trailing ([1-9][0-9]{{0,3}}) ({_UNIT})s?")
+_CONTAINING = re.compile(rf"({_UNIT}) of ({_UNIT})")
+_WITHIN = re.compile(rf"({_UNIT})s of ({_UNIT})")
+_NESTED = {
+    CompletionUnit.DAY: {CompletionUnit.HOUR},
+    CompletionUnit.WEEK: {CompletionUnit.HOUR, CompletionUnit.DAY},
+    CompletionUnit.MONTH: {CompletionUnit.HOUR, CompletionUnit.DAY},
+}
+"""What lies within one partition of a unit as a whole; weeks do not lie within months."""
+
+
+class MappingKind(StrEnum):
+    """How partitions belong together."""
+
+    SAME = "same"
+    TRAILING = "trailing"
+    LATEST = "latest"
+    CONTAINING = "containing"
+    WITHIN = "within"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMapping:
+    """Which partitions of an input are needed.
+
+    Attributes:
+        kind: How they belong together.
+        count: How many are trailing.
+        input_unit: The unit that the input has to have; None where any will do.
+        own_unit: The unit of what is made from it; None for that of the input.
+    """
+
+    kind: MappingKind = MappingKind.SAME
+    count: int = 1
+    input_unit: CompletionUnit | None = None
+    own_unit: CompletionUnit | None = None
+
+    def unit_for(self, dataset: str, input_unit: CompletionUnit) -> CompletionUnit | None:
+        """Return the unit of what is made from an input; None where the input does not tell.
+
+        Raises:
+            InvalidInputError: If the input is cut into partitions of another unit than the mapping names.
+        """
+        if self.input_unit is not None and self.input_unit is not input_unit:
+            raise InvalidInputError(
+                f"The mapping {str(self)!r} is for an input cut by {self.input_unit}, and {dataset} is cut by "
+                f"{input_unit}.",
+                hint=_HINT,
+            )
+        if self.kind is MappingKind.LATEST:
+            return None
+        return self.own_unit or input_unit
+
+    def needed(self, label: str, calendar: Calendar = EVERY_DAY) -> list[str]:
+        """Return the partitions of the input that a partition needs, oldest first; none for ``latest``.
+
+        Args:
+            label: The partition of what is made.
+            calendar: What is expected of the input.
+        """
+        match self.kind:
+            case MappingKind.SAME:
+                return [label]
+            case MappingKind.TRAILING:
+                return calendar.upto(self._input_unit, label, self.count)
+            case MappingKind.CONTAINING:
+                return [label_at(self._input_unit, begin_of(self._own_unit, label))]
+            case MappingKind.WITHIN:
+                begin = begin_of(self._own_unit, label)
+                return list(calendar.between(self._input_unit, begin, following(self._own_unit, begin)))
+            case MappingKind.LATEST:
+                return []
+
+    def served(self, label: str, calendar: Calendar = EVERY_DAY) -> list[str]:
+        """Return the partitions that need a partition of the input; none for ``latest``."""
+        match self.kind:
+            case MappingKind.SAME:
+                return [label]
+            case MappingKind.TRAILING:
+                return calendar.until_replaced(self._input_unit, label, self.count)
+            case MappingKind.CONTAINING:
+                begin = begin_of(self._input_unit, label)
+                return list(EVERY_DAY.between(self._own_unit, begin, following(self._input_unit, begin)))
+            case MappingKind.WITHIN:
+                expected = calendar.expects(self._input_unit, label)
+                return [label_at(self._own_unit, begin_of(self._input_unit, label))] if expected else []
+            case MappingKind.LATEST:
+                return []
+
+    @property
+    def _input_unit(self) -> CompletionUnit:
+        assert self.input_unit is not None, "only what is the same or the latest goes with any unit"
+        return self.input_unit
+
+    @property
+    def _own_unit(self) -> CompletionUnit:
+        assert self.own_unit is not None, "a mapping between units names both"
+        return self.own_unit
+
+    def __str__(self) -> str:
+        match self.kind:
+            case MappingKind.TRAILING:
+                return f"trailing {self.count} {self.input_unit}{'s' if self.count > 1 else ''}"
+            case MappingKind.CONTAINING:
+                return f"{self.input_unit} of {self.own_unit}"
+            case MappingKind.WITHIN:
+                return f"{self.input_unit}s of {self.own_unit}"
+            case _:
+                return self.kind.value
+
+
+SAME = PartitionMapping()
+
+
+def parse_mapping(text: str) -> PartitionMapping:
+    """Read a mapping as people write it.
+
+    Raises:
+        InvalidInputError: If it is none.
+    """
+    words = " ".join(text.lower().split())
+    if words in (MappingKind.SAME, MappingKind.LATEST):
+        return PartitionMapping(MappingKind(words))
+    if (found := _TRAILING.fullmatch(words)) and int(found[1]) <= _MOST_TRAILING:
+        unit = CompletionUnit(found[2])
+        return PartitionMapping(MappingKind.TRAILING, int(found[1]), unit, unit)
+    for kind, pattern in ((MappingKind.CONTAINING, _CONTAINING), (MappingKind.WITHIN, _WITHIN)):
+        if found := pattern.fullmatch(words):
+            units = CompletionUnit(found[1]), CompletionUnit(found[2])
+            outer, inner = units if kind is MappingKind.CONTAINING else units[::-1]
+            if inner in _NESTED.get(outer, ()):
+                return PartitionMapping(kind, 1, *units)
+    raise InvalidInputError(f"{text[:60]!r} is no partition mapping.", hint=_HINT)

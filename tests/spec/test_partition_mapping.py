@@ -1,0 +1,109 @@
+"""Calendars and partition mappings against the plainest way to say the same."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cordillera.errors import InvalidInputError
+from cordillera.spec.calendar import EVERY_DAY, WEEKDAYS, Calendar, in_words, workdays_of
+from cordillera.spec.completion import CompletionUnit, begin_of, following, label_at
+from cordillera.spec.partition_mapping import MappingKind, parse_mapping
+
+DAYS = st.dates(date(2012, 12, 1), date(2013, 3, 1))
+CALENDARS = st.builds(
+    Calendar,
+    st.sets(st.sampled_from(WEEKDAYS), min_size=1).map(tuple),
+    st.sets(DAYS.map(str), max_size=6).map(tuple),
+)
+MAPPINGS = st.sampled_from(
+    ["same", "latest", "trailing 1 day", "trailing 7 days", "month of day", "days of month", "week of day",
+     "days of week", "hours of day", "day of hour", "hours of month", "trailing 30 hours", "trailing 2 months",
+     "trailing 3 weeks"]
+).map(parse_mapping)  # fmt: skip
+MOMENTS = st.datetimes(datetime(2012, 12, 1), datetime(2013, 3, 1))
+
+
+@given(MAPPINGS, MOMENTS, MOMENTS, CALENDARS)
+def test_what_is_needed_and_what_is_served_are_one_relation(
+    mapping: object, one: datetime, other: datetime, calendar: Calendar
+) -> None:
+    own_unit = mapping.own_unit or CompletionUnit.DAY  # type: ignore[attr-defined]
+    input_unit = mapping.input_unit or CompletionUnit.DAY  # type: ignore[attr-defined]
+    own, given_ = label_at(own_unit, one), label_at(input_unit, other)
+    needed, served = mapping.needed(own, calendar), mapping.served(given_, calendar)  # type: ignore[attr-defined]
+    assert (given_ in needed) == (own in served)
+    assert needed == sorted(set(needed))
+    assert served == sorted(set(served))
+
+
+@given(DAYS, CALENDARS, st.integers(1, 9))
+def test_trailing_days_are_the_last_on_which_somebody_works(day: date, calendar: Calendar, count: int) -> None:
+    earlier = (day - timedelta(days=back) for back in range(400))
+    expected = [str(one) for one in earlier if one.strftime("%a").lower() in calendar.workdays]
+    expected = [one for one in expected if one not in calendar.holidays][:count]
+    assert parse_mapping(f"trailing {count} days").needed(str(day), calendar) == expected[::-1]
+
+
+@given(MOMENTS, st.sampled_from(["hour", "day", "week", "month"]))
+def test_labels_lie_where_they_say_and_sort_as_time_goes(moment: datetime, name: str) -> None:
+    unit = CompletionUnit(name)
+    label = label_at(unit, moment)
+    begin = begin_of(unit, label)
+    assert begin <= moment < following(unit, begin)
+    assert label < label_at(unit, following(unit, begin))
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "needed"),
+    [
+        ("same", "2013-02-09", ["2013-02-09"]),
+        ("latest", "2013-02-09", []),
+        ("trailing 3 days", "2013-03-01", ["2013-02-27", "2013-02-28", "2013-03-01"]),
+        ("month of day", "2013-02-09", ["2013-02"]),
+        ("days of month", "2013-02", [f"2013-02-{day:02}" for day in range(1, 29)]),
+        ("week of day", "2012-12-31", ["2013-W01"]),
+        ("trailing 2 months", "2013-01", ["2012-12", "2013-01"]),
+    ],
+)
+def test_mappings_mean_what_they_say(text: str, label: str, needed: list[str]) -> None:
+    mapping = parse_mapping(text)
+    assert mapping.needed(label) == needed
+    assert str(mapping) == text
+    assert parse_mapping(text.upper()) == mapping
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "trailing 0 days", "trailing 9999 days", "day of month",
+                                  "months of day", "month of week", "weeks of month", "day of day"])  # fmt: skip
+def test_what_is_no_mapping_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="no partition mapping"):
+        parse_mapping(text)
+
+
+def test_units_have_to_fit() -> None:
+    mapping = parse_mapping("month of day")
+    assert mapping.unit_for("a.b", CompletionUnit.MONTH) is CompletionUnit.DAY
+    with pytest.raises(InvalidInputError, match="cut by day"):
+        mapping.unit_for("a.b", CompletionUnit.DAY)
+    assert parse_mapping("latest").unit_for("a.b", CompletionUnit.VALUE) is None
+    assert parse_mapping("same").unit_for("a.b", CompletionUnit.VALUE) is CompletionUnit.VALUE
+    assert parse_mapping("trailing 1 day").kind is MappingKind.TRAILING
+
+
+def test_calendars_are_read_and_checked() -> None:
+    assert workdays_of("mon-fri") == WEEKDAYS[:5]
+    assert workdays_of("sat-mon, wed") == ("mon", "wed", "sat", "sun")
+    calendar = Calendar(workdays_of("mon-fri"), ("2013-12-25",))
+    assert not calendar.expects(CompletionUnit.DAY, "2013-12-25")
+    assert not calendar.expects(CompletionUnit.HOUR, "2013-12-28T09")
+    assert calendar.expects(CompletionUnit.WEEK, "2013-W52")
+    assert in_words(calendar) == "on mon, tue, wed, thu, fri, not on 1 holiday"
+    assert in_words(EVERY_DAY) == ""
+    for bad in ({"workdays": ("montag",)}, {"holidays": ("christmas",)}, {"holidays": ("2013-01-01",) * 2001}):
+        with pytest.raises(InvalidInputError):
+            Calendar(**bad)
+    with pytest.raises(InvalidInputError):
+        workdays_of("mon-blue")
