@@ -18,6 +18,7 @@ from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, DatasetNotFoundError, DatasetVersionNotFoundError, InvalidNameError
 from cordillera.server import create_server
 from cordillera.spec.access import Securable, SecurableKind, parse_securable
+from cordillera.web.dataset_tabs import TABS
 from cordillera.worker import Worker
 from tests.access.test_leaks import QUERIES
 from tests.access.test_routes import API, ICEBERG, ROUTES
@@ -119,10 +120,17 @@ def test_the_dataset_is_the_dataset_version_that_one_may_discover(house: House) 
                 lake.dataset(f"team.people_v{number}").scan().to_arrow()
         with pytest.raises(AccessDeniedError):
             lake.dataset("team.people").write([{"id": 2, "plain": "no"}], "upsert")
-        with pytest.raises(DatasetNotFoundError):
+        with pytest.raises(AccessDeniedError, match="may not see all of the dataset"):
             lake.backend.update_dataset("team.people", description="mine")
     with acting(OWNER):
         assert "zznote" in house.lake.dataset("team.people").scan().to_arrow().column_names
+
+
+@pytest.mark.parametrize("name", ["team.people", "team.people_v2"])
+def test_every_tab_of_the_page_is_there(house: House, name: str) -> None:
+    for tab in TABS:
+        page = house.client().get(f"/datasets/{name}", params={"tab": tab}, headers={"Accept": "text/html"})
+        assert page.status_code == 200, (tab, page.text[-900:])
 
 
 def test_engines_get_the_dataset_version_and_no_other(house: House) -> None:

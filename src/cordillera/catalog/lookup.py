@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from cordillera.context import current
 from cordillera.errors import (
@@ -122,6 +123,8 @@ class Lookup:
         found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
         held = self.authorizer.on_dataset(tx, found, ref.namespace)
         if found is None or Privilege.DISCOVER not in held:
+            if self._seen(tx, found, ref)[1] and found is not None:  # he knows of it by a dataset version
+                self._check(tx, found, held, (Privilege.DISCOVER,))
             raise self._no_dataset(tx, ref)
         self._check(tx, found, held, needed)
         return found
@@ -134,9 +137,7 @@ class Lookup:
             AccessDeniedError: If whoever acts lacks a privilege that is needed.
         """
         dataset = tx.datasets.get(ref.namespace, ref.name)
-        versions = tx.dataset_versions.page(dataset.id if dataset else LAKE_ID)
-        held = self.authorizer.on_versions(tx, dataset, ref.namespace, versions)
-        seen = [one for one in versions if Privilege.DISCOVER in held.get(one.id, ())]
+        held, seen = self._seen(tx, dataset, ref)
         if dataset is None or not seen:
             raise self._no_dataset(tx, ref)
         version = _meant(dataset, seen, ref.version)
@@ -149,10 +150,15 @@ class Lookup:
         Raises:
             DatasetNotFoundError: If there is none.
         """
-        dataset = self.resolve(tx, replace(ref, version=None)).dataset
-        found = tx.dataset_versions.page(dataset.id)
-        held = self.authorizer.on_versions(tx, dataset, ref.namespace, found)
-        return [one for one in found if Privilege.DISCOVER in held[one.id]]
+        return self._seen(tx, self.resolve(tx, replace(ref, version=None)).dataset, ref)[1]
+
+    def _seen(
+        self, tx: Transaction, dataset: Dataset | None, ref: DatasetRef
+    ) -> tuple[Mapping[UUID, frozenset[Privilege]], list[DatasetVersion]]:
+        """Return what whoever acts holds on the dataset versions of a dataset, and those that he may discover."""
+        versions = tx.dataset_versions.page(dataset.id if dataset else LAKE_ID)
+        held = self.authorizer.on_versions(tx, dataset, ref.namespace, versions)
+        return held, [one for one in versions if Privilege.DISCOVER in held.get(one.id, ())]
 
     def readable(self, tx: Transaction, ref: DatasetRef) -> ResolvedDataset:
         """Return what a reference means, and what whoever acts sees of its rows. Nothing else may tell him of them.

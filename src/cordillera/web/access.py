@@ -205,7 +205,7 @@ def _show(lake: LakeBackend, wanted: UUID, problem: CordilleraError | None = Non
     data = {
         "request": one,
         "on": one.on,
-        "dataset": one.securable_name if one.kind is SecurableKind.DATASET else "",
+        "dataset": one.securable_name if one.kind in (SecurableKind.DATASET, SecurableKind.DATASET_VERSION) else "",
         "ends_soon": ends_soon(one, datetime.now(UTC)),
         "steps": [_step(one, place) for place in range(len(one.steps))],
         "row_filter": one.row_filter,

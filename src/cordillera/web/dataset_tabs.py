@@ -236,11 +236,16 @@ def _owner(lake: LakeBackend, node: Node) -> str:
 def _access(visit: Visit) -> dict[str, Any]:
     me, on = whole_principal(current().principal), visit.full_name
     after = uuid_or_none(visit.query.get("after", ""))
-    held = [one for one in askable(on) if visit.lake.explain_access(me, one, on).allowed]
+    try:
+        held = _held(visit.lake, me, on)
+    except AccessDeniedError:  # he may see a dataset version only
+        on = str(visit.details.dataset.ref(visit.details.version.number))
+        held = _held(visit.lake, me, on)
     found = slice_of(lambda limit: visit.lake.access_requests(on=on, limit=limit), lambda one: one.id, _REQUESTS)
     operator = current().operator
     return {
         "me": me,
+        "on": on,
         "operator": operator,
         "held": held,
         "requests": found,
@@ -250,6 +255,10 @@ def _access(visit: Visit) -> dict[str, Any]:
         ),
         "form": None if operator or Privilege.ADMINISTER in held else ask_form(on),
     }
+
+
+def _held(lake: LakeBackend, me: str, on: str) -> list[Privilege]:
+    return [one for one in askable(on) if lake.explain_access(me, one, on).allowed]
 
 
 def _activity(visit: Visit) -> dict[str, Any]:
