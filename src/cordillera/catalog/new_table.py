@@ -139,11 +139,13 @@ def external_table(metadata: TableMetadata) -> TableMetadata:
     """
     schema = metadata.schema
     check_columns_of(schema)
-    check_external_properties({}, metadata.properties, schema)
-    semantics = _semantics(schema, metadata.properties)
+    plain = {name: value for name, value in metadata.properties.items() if not _is_reserved(name)}
+    semantics = _semantics(schema, plain)
+    own = semantics.to_properties(schema)
+    # An engine that has staged the table sends back what it was told, our own properties among it.
+    check_external_properties(own, {**own, **metadata.properties}, schema)
     from_arrow_schema(to_arrow_schema(schema), semantics.key)  # what may be a key of ours
-    properties = {**metadata.properties, **semantics.to_properties(schema)}
-    return metadata.with_changes(properties=properties)
+    return metadata.with_changes(properties={**plain, **own})
 
 
 def _semantics(schema: Schema, properties: Mapping[str, str]) -> MergeSemantics:

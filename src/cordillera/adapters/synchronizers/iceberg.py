@@ -327,8 +327,7 @@ def _schema_updates(before: TableMetadata, stored: StoredState, table: TargetTab
 
 
 def _making(staged: TableMetadata) -> list[Update]:
-    """Return the updates that make a staged table; what a lake says of the key follows from the schema."""
-    properties = {name: value for name, value in staged.properties.items() if not name.startswith("cordillera.")}
+    """Return the updates that make a staged table."""
     return [
         AssignUuid(staged.table_uuid),
         UpgradeFormatVersion(staged.format_version),
@@ -339,7 +338,7 @@ def _making(staged: TableMetadata) -> list[Update]:
         AddSortOrder(staged.sort_order),
         SetDefaultSortOrder(),
         SetLocation(staged.location),
-        SetProperties(properties),
+        SetProperties(dict(staged.properties)),
     ]
 
 
