@@ -84,10 +84,13 @@ from cordillera.subscriptions.following import Following
 from cordillera.subscriptions.handlers import (
     DELIVER,
     EXPIRE,
+    ON_TIME,
     VERIFY,
     WITHDRAW,
     on_access_changed,
+    on_dataset_completed,
     on_dataset_moved,
+    on_time,
 )
 from cordillera.subscriptions.lifecycle import SubscriptionLifecycle
 from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
@@ -100,7 +103,7 @@ from cordillera.workflows.service import WorkflowService
 _EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
     Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed, on_rows_changed],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],
-    Topic.PARTITION_COMPLETED: [on_partition_completed, on_upstream_completed],
+    Topic.PARTITION_COMPLETED: [on_partition_completed, on_upstream_completed, on_dataset_completed],
     Topic.ACCESS_REQUEST_CHANGED: [on_access_request_changed],
 }
 
@@ -243,7 +246,9 @@ class Application:
 
         handlers = {DELIVER: deliver, WITHDRAW: withdraw, EXPIRE: expire, RUN: run, MAINTAIN: maintain}
         access_changed = partial(on_access_changed, self.store, clock=self.clock)
-        return {**handlers, DERIVE: derive, VERIFY: self.verifications.perform, WAKE: access_changed}
+        timed = partial(on_time, self.store, clock=self.clock)
+        handlers |= {DERIVE: derive, VERIFY: self.verifications.perform, WAKE: access_changed, ON_TIME: timed}
+        return handlers
 
     @staticmethod
     def complete_target_config(kind: str, config: Mapping[str, str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import TargetDriftError
+from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import MOST_DAYS, SubscriptionMode
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ _VIEW: View = {
     "columns": "columns",
     "row_filter": "row_filter",
     "mode": "mode",
+    "trigger": "trigger",
     "expires_at": "expires_at",
     "request": "request_id",
 }
@@ -92,6 +94,7 @@ _DETAILS: View = {
     "columns": "subscription.columns",
     "row_filter": "subscription.row_filter",
     "mode": "subscription.mode",
+    "trigger": "subscription.trigger",
     "cost_owner": "subscription.cost_owner",
     "expires_at": "subscription.expires_at",
     "copy_at_end": "subscription.copy_at_end",
@@ -154,6 +157,9 @@ def create(
     mode: Annotated[
         SubscriptionMode, typer.Option("--mode", help="What the table holds: the rows as they are, or every change.")
     ] = SubscriptionMode.MIRROR,
+    trigger: Annotated[
+        str, typer.Option("--trigger", help="Deliver at every commit, on completion, or by a cron expression in UTC.")
+    ] = ON_COMMIT,
     remove_at_end: Annotated[
         bool, typer.Option("--remove-at-end", help="Remove the table when the subscription ends; else it stays.")
     ] = False,
@@ -176,6 +182,7 @@ def create(
             days=days,
             copy_at_end="remove" if remove_at_end else "freeze",
             mode=mode,
+            trigger=trigger,
         )
     _show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}{_condition(made)}.", made)
 

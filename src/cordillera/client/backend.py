@@ -40,6 +40,7 @@ from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot, View
 from cordillera.spec.completion import Completion
 from cordillera.spec.completion_rule import CompletionRule, PartitionExplanation, PartitionState, RuleInForce
+from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.lineage import LineageGraph, Node
@@ -320,6 +321,7 @@ class LakeBackend(ContractBackend, Protocol):
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
         mode: str = SubscriptionMode.MIRROR,
+        trigger: str = ON_COMMIT,
     ) -> Subscription: ...
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus: ...
     def subscriptions(

@@ -17,6 +17,7 @@ from cordillera.client.dataset_maintenance import DatasetMaintenance
 from cordillera.client.dataset_rows import DatasetRows
 from cordillera.spec.access_request import AccessRequest
 from cordillera.spec.counting import counted
+from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionMode, SubscriptionStatus
@@ -109,6 +110,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetCompletions, DatasetContracts
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
         mode: str = SubscriptionMode.MIRROR,
+        trigger: str = ON_COMMIT,
     ) -> Subscription:
         """Ask for a target to be kept like this dataset, and compared with it so often.
 
@@ -125,6 +127,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetCompletions, DatasetContracts
             days: For how long; by default until it is revoked.
             copy_at_end: What becomes of the table at the end: freeze or remove.
             mode: What the table holds: mirror, the rows as they are; log, every change of them.
+            trigger: What deliveries wait for: commit, completion, or a cron expression in UTC. The first does not wait.
         """
         return self._backend.subscribe(
             self.name,
@@ -139,6 +142,7 @@ class Dataset(DatasetRows, DatasetBranches, DatasetCompletions, DatasetContracts
             days=days,
             copy_at_end=copy_at_end,
             mode=mode,
+            trigger=trigger,
         )
 
     def subscriptions(self, after: UUID | None = None, limit: int = 100) -> list[SubscriptionStatus]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from cordillera.app import Application
 from cordillera.client.backend import RunCount
+from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -65,6 +66,7 @@ class LocalWork:
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
         mode: str = SubscriptionMode.MIRROR,
+        trigger: str = ON_COMMIT,
     ) -> Subscription:
         """Ask for a target to follow a dataset."""
         return self.app.subscriptions.subscribe(
@@ -80,6 +82,7 @@ class LocalWork:
             days=days,
             copy_at_end=copy_at_end,
             mode=mode,
+            trigger=trigger,
         )
 
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus:

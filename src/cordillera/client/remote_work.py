@@ -8,6 +8,7 @@ from uuid import UUID
 from cordillera.client.backend import RunCount
 from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
+from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -64,6 +65,7 @@ class RemoteWork:
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
         mode: str = SubscriptionMode.MIRROR,
+        trigger: str = ON_COMMIT,
     ) -> Subscription:
         """Ask for a target to follow a dataset."""
         body = {
@@ -79,6 +81,7 @@ class RemoteWork:
             "days": days,
             "copy_at_end": copy_at_end,
             "mode": mode,
+            "trigger": trigger,
         }
         return self._server.post(Subscription, "/subscriptions", body)
 

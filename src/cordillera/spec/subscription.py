@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from cordillera.errors import InvalidInputError, LifecycleError, NotAllowedError
+from cordillera.spec.delivery_trigger import ON_COMMIT
 
 MOST_DAYS = 3650
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 60, 366 * 24 * 60 * 60
@@ -143,6 +144,7 @@ class Subscription:
         copy_at_end: What becomes of the target's table then, unless the contract says that it goes.
         request_id: The access request whose approval it waits for, or waited for.
         mode: What the target's table holds.
+        trigger: What deliveries wait for; see ``cordillera.spec.delivery_trigger``.
     """
 
     id: UUID
@@ -175,6 +177,7 @@ class Subscription:
     copy_at_end: CopyAtEnd = CopyAtEnd.FREEZE
     request_id: UUID | None = None
     mode: SubscriptionMode = SubscriptionMode.MIRROR
+    trigger: str = ON_COMMIT
 
     def is_over(self, now: datetime) -> bool:
         """Tell whether nothing is to be delivered any more, whether the end of its time is recorded or not."""

@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from cordillera.catalog.leases import fenced_write
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import SecurableKind
+from cordillera.spec.delivery_trigger import ON_COMMIT, ON_COMPLETION, next_time
 from cordillera.spec.event import Event
 from cordillera.spec.subscription import DELIVERING, Subscription
 
@@ -18,24 +20,55 @@ DELIVER = "deliver"
 WITHDRAW = "withdraw"
 EXPIRE = "expire_subscription"
 VERIFY = "verify"
+ON_TIME = "deliver_on_time"
 _PAGE = 500
 
 
 def on_dataset_moved(tx: Transaction, event: Event, clock: Clock) -> None:
-    """Enqueue a delivery for every subscription that follows the dataset version an event is about.
+    """Enqueue a delivery for every subscription that follows each commit to the dataset version an event is about.
 
     The task says nothing but "look again": what to deliver follows from the target's cursor, so that events which come
     late, twice or out of order do no harm, and many commits become one delivery.
     """
+    _wake(tx, event, clock, ON_COMMIT)
+
+
+def on_dataset_completed(tx: Transaction, event: Event, clock: Clock) -> None:
+    """The same, when a partition has become complete, for those that wait for that."""
+    _wake(tx, event, clock, ON_COMPLETION)
+
+
+def _wake(tx: Transaction, event: Event, clock: Clock, trigger: str) -> None:
     version = tx.dataset_versions.get(event.dataset_version_id) if event.dataset_version_id else None
     if version is None:
         return
     after = None
     while page := tx.subscriptions.page(dataset_id=version.dataset_id, after=after, limit=_PAGE):
         for subscription in page:
-            if subscription.dataset_version_id == version.id:
+            if subscription.dataset_version_id == version.id and subscription.trigger == trigger:
                 enqueue_delivery(tx, subscription, clock, trace_id=event.trace_id)
         after = page[-1].id
+
+
+def on_time(store: MetadataStore, payload: Mapping[str, Any], clock: Clock) -> None:
+    """Enqueue a delivery that a cron expression has named the time for, and the time after it.
+
+    Times that passed while no worker was there are one: what is delivered then brings everything missed.
+    """
+    with fenced_write(store, clock.now()) as tx:
+        found = tx.subscriptions.get(UUID(payload["subscription_id"]))
+        if found is not None and not found.is_over(clock.now()):
+            enqueue_delivery(tx, found, clock)
+            enqueue_next_time(tx, found, clock)
+
+
+def enqueue_next_time(tx: Transaction, subscription: Subscription, clock: Clock) -> None:
+    """Have a subscription delivered to at the next time that its trigger names, if it names times."""
+    now = clock.now()
+    due_at = next_time(subscription.trigger, now)
+    if due_at is not None:
+        payload = {"subscription_id": str(subscription.id)}
+        tx.tasks.enqueue(clock.new_id(), ON_TIME, str(subscription.id), payload, now=now, due_at=due_at, trace_id="")
 
 
 def on_access_changed(store: MetadataStore, payload: Mapping[str, Any], clock: Clock) -> None:

@@ -17,6 +17,7 @@ from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionSt
 from cordillera.subscriptions.handlers import (
     enqueue_delivery,
     enqueue_expiry,
+    enqueue_next_time,
     enqueue_verification,
     enqueue_withdrawal,
 )
@@ -84,6 +85,7 @@ def begin(tx: Transaction, subscription: Subscription, clock: Clock) -> None:
     tx.lineage.put([flows], clock.now())
     enqueue_delivery(tx, subscription, clock)
     enqueue_expiry(tx, subscription, clock)
+    enqueue_next_time(tx, subscription, clock)
     if subscription.verify_every_seconds is not None:
         enqueue_verification(tx, subscription, clock, subscription.verify_every_seconds)
 

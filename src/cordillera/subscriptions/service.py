@@ -17,6 +17,7 @@ from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.synchronizer import Synchronizer
 from cordillera.spec.access import Privilege
 from cordillera.spec.access_request import AccessRequest
+from cordillera.spec.delivery_trigger import ON_COMMIT, checked_trigger
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.names import check_name
 from cordillera.spec.subscription import (
@@ -144,6 +145,7 @@ class SubscriptionService:
         days: int | None = None,
         copy_at_end: str = CopyAtEnd.FREEZE,
         mode: str = SubscriptionMode.MIRROR,
+        trigger: str = ON_COMMIT,
     ) -> Subscription:
         """Ask for a target to be kept like a dataset. The first delivery follows as soon as a worker is free.
 
@@ -163,6 +165,7 @@ class SubscriptionService:
             days: For how long; by default until it is revoked, or the access that it waits for ends.
             copy_at_end: What becomes of the table at the end: freeze or remove.
             mode: What the table holds: mirror, the rows as they are; log, every change of them.
+            trigger: What deliveries wait for: commit, completion, or a cron expression in UTC. The first does not wait.
 
         Raises:
             InvalidInputError: If something is not as it can be.
@@ -188,11 +191,12 @@ class SubscriptionService:
             delivered_at=None, last_error="", created_at=now, created_by=current().principal,
             on_behalf_of=current().authority, verify_every_seconds=verify_every_seconds, cost_owner=cost_owner,
             expires_at=expiry(days, now), copy_at_end=fate, mode=kept,
+            trigger=checked_trigger(trigger),
         )  # fmt: skip
         with self._store.write() as tx:
             self._check_keeps(self._lookup.target(tx, target, Privilege.WRITE), kept)
             if asks:
-                asked = self._ask_to_read(tx, dataset, purpose=purpose, days=days)
+                asked = self._ask_to_read(tx, subscription.dataset, purpose=purpose, days=days)
                 subscription = replace(subscription, request_id=asked.id)
             tx.subscriptions.insert(subscription)
             tx.subscriptions.note_change(

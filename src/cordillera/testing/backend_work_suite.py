@@ -193,8 +193,10 @@ class WorkSuite(LakeSuite):
     def test_a_subscription_goes_through_its_states(
         self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object]
     ) -> None:
-        made = backend.subscribe(dataset, target, purpose="tests", cost_owner="team:y", days=30, copy_at_end="remove")
-        assert (made.cost_owner, made.copy_at_end) == ("team:y", CopyAtEnd.REMOVE)
+        made = backend.subscribe(
+            dataset, target, purpose="tests", cost_owner="team:y", days=30, copy_at_end="remove", trigger="0 6 * * *"
+        )
+        assert (made.cost_owner, made.copy_at_end, made.trigger) == ("team:y", CopyAtEnd.REMOVE, "0 6 * * *")
         assert made.expires_at == made.created_at + timedelta(days=30)
         work()
         assert backend.pause_subscription(made.id, reason="holidays").state is SubscriptionState.PAUSED
@@ -233,7 +235,7 @@ class WorkSuite(LakeSuite):
     ) -> None:
         backend.write(dataset, orders(1, note="a"), "append")
         made = backend.subscribe(dataset, target, table="told", columns=["note"], mode="log")
-        assert made.mode is SubscriptionMode.LOG
+        assert (made.mode, made.trigger) == (SubscriptionMode.LOG, "commit")
         work()
         backend.write(dataset, orders(1, note="b"), "upsert")
         work()
@@ -267,7 +269,13 @@ class WorkSuite(LakeSuite):
             backend.subscribe(dataset, target, table="other", columns=["nope"])
         with pytest.raises(InvalidInputError):
             backend.subscribe(dataset, target, table="other", row_filter="id >")
-        for wrong in ({"days": 0}, {"days": 99_999}, {"copy_at_end": "burn"}, {"mode": "diary"}):
+        for wrong in (
+            {"days": 0},
+            {"days": 99_999},
+            {"copy_at_end": "burn"},
+            {"mode": "diary"},
+            {"trigger": "now and then"},
+        ):
             with pytest.raises(InvalidInputError):
                 backend.subscribe(dataset, target, table="other", **wrong)
         unknown = uuid4()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from cordillera.client.contract_backend import ContractDetails
 from cordillera.spec.counting import counted
+from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.freshness import Freshness, FreshnessState
 from cordillera.spec.subscription import ENDED, SubscriptionState, SubscriptionStatus
 from cordillera.web.formatting import duration, relative
@@ -77,7 +78,10 @@ def sync_part(subscriptions: Sequence[SubscriptionStatus], now: datetime) -> Hea
     followed = [status for status in subscriptions if status.subscription.state not in _NOT_FOLLOWED]
     failed = [status for status in followed if status.subscription.state is SubscriptionState.FAILED]
     paused = [status for status in followed if status.subscription.state is SubscriptionState.PAUSED]
-    behind = [status for status in followed if not status.in_step and status not in [*failed, *paused]]
+    stopped = [*failed, *paused]
+    behind = [
+        one for one in followed if not one.in_step and one not in stopped and one.subscription.trigger == ON_COMMIT
+    ]
     since = min((status.behind_since for status in behind if status.behind_since), default=now)
     message = f"{counted(len(followed) - len(behind) - len(failed) - len(paused), 'target')} in step"
     level, word = Level.OK, "In step"

@@ -46,6 +46,7 @@ REVISIONS = (
     "0032",
     "0035",
     "0036",
+    "0041",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -384,6 +384,7 @@ subscriptions = Table(
     Column("copy_at_end", Choice(CopyAtEnd), nullable=False, server_default=sa.text("'freeze'")),
     Column("request_id", Uuid),
     Column("mode", Choice(SubscriptionMode), nullable=False, server_default=sa.text("'mirror'")),
+    Column("trigger", Text, nullable=False, server_default=sa.text("'commit'")),
     _index("ix_subscriptions_request", "request_id", "id", where="request_id IS NOT NULL"),
     _index("ix_subscriptions_dataset", "dataset_id", "id"),
     _index("ix_subscriptions_target", "target", "id"),

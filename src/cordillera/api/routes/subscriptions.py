@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import After, Backend, BeforeNumber, Limit, LongText, Text
 from cordillera.codec import Page, page
+from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -49,6 +50,10 @@ class NewSubscription(BaseModel):
     days: int | None = Field(None, description="For how long; null for until it is revoked.")
     copy_at_end: Text = Field(CopyAtEnd.FREEZE.value, description="The table at the end: freeze or remove.")
     mode: Text = Field(SubscriptionMode.MIRROR.value, description="mirror: the rows as they are; log: every change.")
+    trigger: Text = Field(
+        ON_COMMIT,
+        description="What deliveries wait for: commit, completion, or a cron expression of five fields, in UTC.",
+    )
 
 
 class Reason(BaseModel):
@@ -138,6 +143,7 @@ def subscribe(backend: Backend, wanted: NewSubscription) -> Subscription:
         days=wanted.days,
         copy_at_end=wanted.copy_at_end,
         mode=wanted.mode,
+        trigger=wanted.trigger,
     )
 
 
