@@ -86,12 +86,19 @@ def expire_all(lake: Lake) -> None:
     lake.dataset(ORDERS).expire_snapshots(older_than=timedelta(0), keep_last=1)
 
 
+def repair(lake: Lake) -> None:
+    """The repair that is interrupted."""
+    (status,) = lake.dataset(ORDERS).subscriptions()
+    lake.backend.repair_subscription(status.subscription.id)
+
+
 WORK: dict[str, Callable[[Lake], None]] = {
     "upsert": upsert,
     "transfer": transfer,
     "work": work,
     "compact": compact_all,
     "expire": expire_all,
+    "repair": repair,
 }
 
 

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 import cordillera
-from tests.reliability.crash import ORDERS, TOTALS, new_lake, rows
+from tests.reliability.crash import ORDERS, TOTALS, new_lake, repair, rows
 from tests.reliability.processes import end_leases, run_and_kill, settled
 
 OPERATIONS = "cordillera.operations.service:OperationsService"
@@ -116,3 +116,29 @@ def test_a_worker_killed_while_a_copy_is_removed_leaves_it_removed(tmp_path: Pat
         assert (last.state, last.reason) == ("revoked", "the table orders in copy was removed")
     with duckdb.connect(str(path / "copy.duckdb"), read_only=True) as copy:
         assert copy.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'orders'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        f"{DUCKDB}.apply:before",
+        f"{DUCKDB}.apply:after",
+        "cordillera.subscriptions.verification:VerificationService._note:before",
+    ],
+    ids=lambda point: point.split(":", 1)[1],
+)
+def test_a_repair_that_is_killed_can_be_done_again(tmp_path: Path, point: str) -> None:
+    path = tmp_path / "lake"
+    with new_lake(path) as lake:
+        lake.dataset(ORDERS).write(rows(range(100), 1, 1), "append")
+        lake.run_pending()
+    with duckdb.connect(str(path / "copy.duckdb")) as copy:
+        copy.execute("UPDATE orders SET amount = 9 WHERE id < 3; DELETE FROM orders WHERE id = 5")
+        copy.execute("INSERT INTO orders VALUES (500, 1, 1)")
+    run_and_kill(path, "repair", point)
+    with cordillera.open(path) as lake:
+        repair(lake)
+        (status,) = lake.dataset(ORDERS).subscriptions()
+        assert (status.in_step, status.subscription.equality) == (True, "equal")
+    with duckdb.connect(str(path / "copy.duckdb"), read_only=True) as copy:
+        assert copy.execute("SELECT count(*), sum(amount), max(id) FROM orders").fetchone() == (100, 100, 99)
