@@ -164,7 +164,6 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "signing_keys.get": lambda tx: tx.signing_keys.get("a"),
     "tokens.forget_ended": lambda tx: tx.tokens.forget_ended("user:a", "web session ", NOW),
     "tokens.page": lambda tx: tx.tokens.page(ID, 9),
-    "events.append": lambda tx: append_event(tx, ID),
     "events.unhandled": lambda tx: (append_event(tx, ID), append_event(tx), tx.events.unhandled(9)),
     "events.mark_handled": lambda tx: tx.events.mark_handled([1, 2], NOW),
     "events.page": lambda tx: tx.events.page(before=9, limit=9),
