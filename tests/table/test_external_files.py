@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, Lock
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +15,7 @@ import pytest
 from pyiceberg.conversions import to_bytes
 
 from cordillera.errors import CorruptDataError, InvalidInputError
+from cordillera.ports.storage import Storage
 from cordillera.spec.arrow_types import primitive
 from cordillera.spec.merge import Operation
 from cordillera.table.content_file import ContentFile
@@ -149,3 +153,41 @@ def test_a_size_that_is_not_the_files_is_refused(tmp_path: Path) -> None:
     table.write(Operation.APPEND, [{"k": 2, "v": 1}])
     with pytest.raises(InvalidInputError, match="bytes"):
         check(table, *(described(live, file_size_in_bytes=1) for live in as_stored(table)))
+
+
+def test_several_files_are_looked_at_at_once_and_the_first_wrong_one_is_told(tmp_path: Path) -> None:
+    table = LooseTable(tmp_path, SCHEMA, partitioning=("k",))
+    table.write(Operation.APPEND, pa.table({"k": range(20), "v": range(20)}))
+    files = as_stored(table)
+    together = Together(table.io.storage)
+    table.io.storage = together
+    check(table, *files)
+    assert 1 < together.most <= 8
+    wrong = [described(live, file_size_in_bytes=1) if number in (5, 9) else live for number, live in enumerate(files)]
+    with pytest.raises(InvalidInputError, match=files[5].path):
+        check(table, *wrong)
+
+
+class Together:
+    """A storage that opens its first two files when both are asked for, and counts how many are open at once."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage, self._met, self._counting = storage, Barrier(2), Lock()
+        self.open = self.most = self._opened = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    @contextmanager
+    def open_input(self, uri: str) -> Iterator[pa.NativeFile]:
+        with self._counting:
+            self.open, self._opened = self.open + 1, self._opened + 1
+            self.most, first = max(self.most, self.open), self._opened <= 2
+        try:
+            if first:
+                self._met.wait(30)
+            with self._storage.open_input(uri) as source:
+                yield source
+        finally:
+            with self._counting:
+                self.open -= 1

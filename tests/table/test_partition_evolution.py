@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import nullcontext
 from datetime import date, timedelta
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from pyiceberg.transforms import BucketTransform
 from pyiceberg.types import LongType
 
-from cordillera.errors import DuplicateKeyError, NotAllowedError
+from cordillera.errors import DuplicateKeyError, InvalidInputError, NotAllowedError
 from cordillera.spec.merge import Operation, WriteMode
 from tests.examples import examples
 from tests.table.harness import LooseTable
@@ -173,3 +174,20 @@ def test_a_row_moves_from_an_earlier_partitioning_to_its_new_place(tmp_path: Pat
         live = table.io.files.live(table.metadata.current_snapshot)
         assert {one.file.spec_id for one in live} == {1}
         assert {one.file.partition[0] for one in live} == {"north", "south", None}
+
+
+@pytest.mark.parametrize(("digits", "places", "width"), [(4, 2, 10), (2, 0, 1_000), (18, 0, 10)])
+def test_a_decimal_whose_truncation_has_too_many_digits_is_refused(
+    tmp_path: Path, digits: int, places: int, width: int
+) -> None:
+    kind = pa.decimal128(digits, places)
+    schema = pa.schema([("id", pa.int64()), ("price", kind)])
+    table = LooseTable(tmp_path, schema, key=("id",), partitioning=(f"truncate({width}, price)",))
+    most = Decimal(10**digits - 1).scaleb(-places, Context(prec=digits))
+    with pytest.raises(InvalidInputError, match="'price_truncate' has more digits"):
+        table.write(Operation.APPEND, pa.table({"id": [1], "price": [-most]}, schema=schema))
+    rows = pa.table({"id": [1, 2, 3], "price": [most, Decimal(0), None]}, schema=schema)
+    table.write(Operation.APPEND, rows)
+    table.forget()
+    assert table.rows().sort_by("id").to_pylist() == rows.to_pylist()
+    assert table.rows(where="price > 0").num_rows == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.transforms import Transform
+from pyiceberg.transforms import Transform, TruncateTransform
 
+from cordillera.errors import InvalidInputError
 from cordillera.ports.storage import Storage
 from cordillera.spec.arrow_types import FIELD_ID_KEY, to_arrow_schema
 from cordillera.table.column_statistics import collect_statistics
@@ -59,6 +60,23 @@ def partition_columns(spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch
     return [internal_form(transformed(part.source_id, part.transform, schema, batch)) for part in spec.fields]
 
 
+def check_digits(spec: PartitionSpec, columns: Sequence[pa.Array]) -> None:
+    """Refuse partition values that truncation, which goes down, has given a digit more: manifests cannot hold them.
+
+    Raises:
+        InvalidInputError: If there is such a decimal.
+    """
+    for part, column in zip(spec.fields, columns, strict=True):
+        kind = column.type
+        if isinstance(part.transform, TruncateTransform) and pa.types.is_decimal(kind):
+            least = pc.min(column).as_py()
+            if least is not None and least.adjusted() >= kind.precision - kind.scale:
+                raise InvalidInputError(
+                    f"The partition value {least} of {part.name!r} has more digits than {kind}.",
+                    hint="Widen the column that is truncated, or partition the dataset by something else.",
+                )
+
+
 def split_by_partition(
     spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch
 ) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
@@ -69,6 +87,7 @@ def split_by_partition(
         yield (), batch
         return
     columns = partition_columns(spec, schema, batch)
+    check_digits(spec, columns)
     names = [str(index) for index in range(len(columns))]
     numbered = pa.table([*columns, pa.array(np.arange(batch.num_rows))], names=[*names, "row"])
     groups = numbered.group_by(names, use_threads=False).aggregate([("row", "list")])

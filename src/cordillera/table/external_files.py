@@ -8,8 +8,9 @@ read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
@@ -37,6 +38,7 @@ from cordillera.table.reader import ReadOptions
 
 _UNSURE = (StringType, BinaryType, FixedType, UUIDType, FloatType, DoubleType)
 """Types whose bounds need not be values that occur, or leave out some that do."""
+_AT_ONCE = 8
 _Family = Callable[[pa.DataType], bool]
 _FAMILIES: Sequence[_Family] = (
     pa.types.is_boolean,
@@ -72,14 +74,19 @@ def check_files(io: TableIO, metadata: TableMetadata, files: Iterable[LiveFile],
         CorruptDataError: If one cannot be read, or has another number of rows.
         InvalidInputError: If its size, its types, its bounds, its NULLs or its partition are not as described.
     """
-    for live in files:
-        with named_when_corrupt(live), io.storage.open_input(live.path) as source:
-            size, footer = source.size(), open_parquet(source, live)
-        found = _DescribedFile(io, metadata, live, footer, dataset)
-        found.check_size(size)
-        found.check_columns()
-        found.check_statistics()
-        found.check_partition()
+    with ThreadPoolExecutor(_AT_ONCE, "check") as pool:  # where files are far away, most of the time is waiting
+        for _ in pool.map(partial(_check_file, io, metadata, dataset), files):
+            pass
+
+
+def _check_file(io: TableIO, metadata: TableMetadata, dataset: str, live: LiveFile) -> None:
+    with named_when_corrupt(live), io.storage.open_input(live.path) as source:
+        size, footer = source.size(), open_parquet(source, live)
+    found = _DescribedFile(io, metadata, live, footer, dataset)
+    found.check_size(size)
+    found.check_columns()
+    found.check_statistics()
+    found.check_partition()
 
 
 class _DescribedFile:
