@@ -22,15 +22,7 @@ demo-clean: setup ## Remove the demo's lake and its PostgreSQL server
 serve: setup ## Serve the demo's lake: API, web pages and workers on loopback
 	@$(BIN)/cordillera serve --lake $(DEMO_LAKE) --port $(PORT)
 
-test: setup-dev browser setup-spark: $(VENV)/spark/.installed
-
-# PySpark and the client of Spark that the other tests use are one module, so it has an environment of its own.
-$(VENV)/spark/.installed: lock/spark.txt | $(UV)
-	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/spark
-	@$(UV) pip install --quiet --python $(VENV)/spark/bin/python --require-hashes --requirement lock/spark.txt
-	@touch $@
-
-$(PROVIDER)/node_modules/.installed ## Run every test (servers are started from packages, nothing is left running)
+test: setup-dev browser $(PROVIDER)/node_modules/.installed ## Run every test (servers are started from packages, nothing is left running)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-long: setup-dev ## Run the tests that take a minute or more each
@@ -81,6 +73,7 @@ bench-catalog: setup-dev ## Compare the Iceberg REST catalog with SeaweedFS's (a
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
+setup-spark: $(VENV)/spark/.installed
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cordillera needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
@@ -95,6 +88,12 @@ $(VENV)/.installed: lock/demo.txt pyproject.toml | $(UV)
 
 $(VENV)/.installed-dev: lock/dev.txt $(VENV)/.installed
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/dev.txt
+	@touch $@
+
+# PySpark and the client of Spark that the other tests use are one module, so it has an environment of its own.
+$(VENV)/spark/.installed: lock/spark.txt | $(UV)
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/spark
+	@$(UV) pip install --quiet --python $(VENV)/spark/bin/python --require-hashes --requirement lock/spark.txt
 	@touch $@
 
 $(PROVIDER)/node_modules/.installed: $(PROVIDER)/package-lock.json $(VENV)/.installed-dev
