@@ -54,6 +54,7 @@ from cordillera.completion.derivation import DerivationService
 from cordillera.completion.handlers import DERIVE, on_rows_changed, on_upstream_completed
 from cordillera.completion.rules import CompletionRuleService
 from cordillera.completion.service import CompletionService
+from cordillera.contracts.proposals import ProposalService
 from cordillera.contracts.service import ContractService
 from cordillera.contracts.service_levels import ServiceLevelService
 from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
@@ -136,6 +137,7 @@ class Application:
         self.catalog = catalog = CatalogService(store, lookup, tables, clock)
         self.deletion = DeletionService(store, lookup, tables, clock)
         self.contracts = ContractService(store, lookup, tables, engine, clock)
+        self.proposals = ProposalService(store, lookup, self.contracts, clock)
         self.service_levels = ServiceLevelService(store, clock)
         guards = (self.contracts,)
         self.commits = CommitService(store, lookup, tables, clock, guards)

@@ -22,7 +22,7 @@
         │   ├── LakeNotFoundError, NamespaceNotFoundError, DatasetNotFoundError, DatasetVersionNotFoundError
         │   ├── SnapshotNotFoundError, ViewNotFoundError, TargetNotFoundError, SubscriptionNotFoundError
         │   ├── JobNotFoundError, RunNotFoundError, ContractNotFoundError
-        │   └── AccessRequestNotFoundError
+        │   └── AccessRequestNotFoundError, ContractProposalNotFoundError
         ├── AlreadyExistsError
         ├── NotAllowedError
         │   ├── LifecycleError (DeliveryStoppedError), NotEmptyError, IncompatibleSchemaError, BreakingChangeError
@@ -281,6 +281,10 @@ class TargetNotFoundError(NotFoundError):
 
 class SubscriptionNotFoundError(NotFoundError):
     """The subscription does not exist."""
+
+
+class ContractProposalNotFoundError(NotFoundError):
+    """There is no such proposal to change a contract."""
 
 
 class AccessRequestNotFoundError(NotFoundError):

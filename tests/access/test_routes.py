@@ -144,6 +144,11 @@ ROUTES: dict[str, Needs] = {
     f"GET {API}/datasets/{{name}}/contract/document": dataset(D),
     f"POST {API}/datasets/{{name}}/contract/diff": dataset(D, json={}),
     f"GET {API}/datasets/{{name}}/contract/draft": dataset(D),
+    f"GET {API}/datasets/{{name}}/contract/proposals": dataset(D),
+    f"POST {API}/datasets/{{name}}/contract/proposals": dataset(ALL, json={"text": "x", "reason": "y"}),
+    f"POST {API}/datasets/{{name}}/contract/proposals/{{proposal_id}}/acknowledge": dataset(D, json={}),
+    f"POST {API}/datasets/{{name}}/contract/proposals/{{proposal_id}}/override": dataset(ALL, json={"reason": "y"}),
+    f"POST {API}/datasets/{{name}}/contract/proposals/{{proposal_id}}/withdraw": dataset(ALL, json={}),
     f"GET {API}/datasets/{{name}}/contract/revisions": dataset(D),
     f"GET {API}/datasets/{{name}}/contract/sla": dataset(D),
     f"POST {API}/datasets/{{name}}/expire-snapshots": dataset(A, json={}),
@@ -440,6 +445,7 @@ class Place:
             "{sequence_number}": "1",
             "{sequence}": "1",
             "{plan_id}": "x",
+            "{proposal_id}": str(uuid4()),
             "{token_id}": str(uuid4()),
             "{run_id}": str(uuid4()),
             "{subscription_id}": str(uuid4()),
@@ -523,6 +529,9 @@ def _is_another_matter(answer: Any) -> bool:
     said = answer.json().get("error", {})
     if said.get("type") in ("NoSuchPlanIdException", "NoSuchPlanTaskException"):
         return True
-    return said.get("code") in ("contract_not_found", "not_found", "snapshot_not_found") or (
-        said.get("code") == "dataset_not_found" and "deleted" in said.get("message", "")
-    )
+    return said.get("code") in (
+        "contract_not_found",
+        "contract_proposal_not_found",
+        "not_found",
+        "snapshot_not_found",
+    ) or (said.get("code") == "dataset_not_found" and "deleted" in said.get("message", ""))

@@ -36,6 +36,7 @@ class Furniture:
     spare_token: str
     request: str
     spare_requests: tuple[str, ...]
+    spare_proposals: tuple[str, ...]
     dropped_metadata: str
 
 
@@ -74,6 +75,7 @@ def furnish(folder: Path) -> Furniture:
         spares = [orders.subscribe("analysts", table=f"spare_{number}") for number in range(3)]
         token = lake.backend.create_token("spare")
         requests = _grant(lake)
+        proposals = _propose(lake, folder)
         orders.complete("2026-01-31")
         lake.run_pending()
         lake.backend.pause_subscription(spares[1].id)
@@ -89,6 +91,7 @@ def furnish(folder: Path) -> Furniture:
         str(token.token.id),
         requests[0],
         tuple(requests[1:]),
+        proposals,
         dropped,
     )
 
@@ -110,6 +113,24 @@ def _grant(lake: cordillera.Lake) -> list[str]:
             requests.append(lake.request_access("sales.orders", "read", purpose="a look at totals", days=30))
     requests.append(lake.request_access("sales.orders", "read", purpose="a look at totals", days=30))
     return [str(one.id) for one in requests]
+
+
+def _propose(lake: cordillera.Lake, folder: Path) -> tuple[str, ...]:
+    """Make datasets that others rely on, and propose to retire them, all but the last; return the proposals."""
+    proposals = []
+    for number in range(4):
+        asked = lake.create_dataset(f"sales.asked_{number}", ROWS.schema, key=["id"], completion_unit="day")
+        draft = lake.backend.draft_contract(asked.name)
+        asked.put_contract(draft)
+        sql = SELECT.replace("sales.orders", asked.name)
+        lake.backend.create_job(
+            f"sales.asks_{number}", sql, output="sales.daily", output_condition=CONDITION, owner="team-x"
+        )
+        retired = draft.replace("status: draft", "status: retired")
+        (folder / "retired.yaml").write_text(retired)
+        if number < 3:
+            proposals.append(str(asked.propose_contract(retired, reason="nobody needs it").id))
+    return tuple(proposals)
 
 
 def _branch_out(lake: cordillera.Lake) -> None:

@@ -34,6 +34,7 @@ SHOWN = {
     "contract draft": "contract draft sales.orders",
     "contract check": "contract check CONTRACT",
     "contract diff": "contract diff sales.orders OTHER_CONTRACT",
+    "contract proposals": "contract proposals sales.asked_0",
     "contract sla": "contract sla sales.orders",
     "contract history": "contract history sales.orders",
     "completion explain": "completion explain sales.orders 2026-01-30",

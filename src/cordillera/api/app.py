@@ -21,6 +21,7 @@ from cordillera.api.routes import (
     access_requests,
     branches,
     completions,
+    contract_proposals,
     contracts,
     datasets,
     jobs,
@@ -44,10 +45,8 @@ Lists come in pages: `{"items": […], "next": …}`, continued by giving `next`
 shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows travel as Arrow IPC streams.
 """
 _DOMAINS = (
-    operations, namespaces, datasets, rows, branches, maintenance, contracts, completions, subscriptions, jobs, lineage,
-    tokens,
-    transactions, access, access_requests,
-    views,
+    operations, namespaces, datasets, rows, branches, maintenance, contracts, contract_proposals, completions,
+    subscriptions, jobs, lineage, tokens, transactions, access, access_requests, views,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

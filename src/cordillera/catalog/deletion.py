@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
+from cordillera.catalog.consumers import refuse_while_promised
 from cordillera.catalog.lineage_names import rename_node
 from cordillera.catalog.lookup import Lookup, ResolvedDataset, meant_version, unversioned
 from cordillera.catalog.tables import TableService
@@ -35,10 +36,16 @@ class DeletionService:
         self._store, self._lookup, self._tables, self._clock = store, lookup, tables, clock
 
     def delete(self, name: str) -> Dataset:
-        """Delete a dataset. It can be restored until its retention passes; its files stay until then."""
+        """Delete a dataset. It can be restored until its retention passes; its files stay until then.
+
+        Raises:
+            BreakingChangeError: If its contract promises it to others.
+        """
         ref, now = unversioned(name), self._clock.now()
         with self._store.write() as tx:
             found = self._lookup.dataset(tx, ref, Privilege.ADMINISTER, lock=True)
+            for version in tx.dataset_versions.page(found.id):
+                refuse_while_promised(tx, self._lookup, ResolvedDataset(found, version), "deleted")
             deleted = replace(found, deleted_at=now, purge_after=now + _RETENTION, updated_at=now)
             tx.datasets.update(deleted)
             tx.search.remove(found.id)

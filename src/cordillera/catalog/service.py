@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from cordillera.catalog.consumers import refuse_while_promised
 from cordillera.catalog.lineage_names import rename_node
 from cordillera.catalog.lookup import Lookup, ResolvedDataset, meant_version, page_limit, unversioned
 from cordillera.catalog.new_table import TableOptions, new_table
@@ -352,12 +353,15 @@ class CatalogService:
 
         Raises:
             LifecycleError: If the rules allow no such change.
+            BreakingChangeError: If it is to be retired, and its contract promises it to others.
         """
         ref = parse_dataset_ref(name)
         with self._store.write() as tx:
             found = self._lookup.resolve(tx, ref, Privilege.ALTER)
             self._lookup.require(tx, found.dataset, Privilege.ALTER)  # the others' lifecycle may change with it
             check_transition(found.pinned_name, found.version.lifecycle, lifecycle)
+            if lifecycle is Lifecycle.RETIRED:
+                refuse_while_promised(tx, self._lookup, found, "retired")
             now = self._clock.now()
             if lifecycle is Lifecycle.ACTIVE:
                 for other in tx.dataset_versions.page(found.dataset.id):

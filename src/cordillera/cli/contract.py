@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="contract", no_args_is_help=True, help="What a dataset promises: an ODCS document, enforced on every write."
 )
-_File = Annotated[Path, typer.Argument(metavar="FILE", help="The ODCS document, YAML or JSON; - for stdin.")]
+ContractFile = Annotated[Path, typer.Argument(metavar="FILE", help="The ODCS document, YAML or JSON; - for stdin.")]
 _Side = Annotated[str, typer.Argument(help="An ODCS document (- for stdin), or a dataset, for its contract in force.")]
 _VIEW: View = {
     "dataset": "dataset",
@@ -73,7 +73,7 @@ _FINDINGS: View = {"line": number("line"), "path": "path", "severity": "severity
 
 
 @command(app, "put", example="cordillera contract put sales.orders orders.odcs.yaml")
-def put(name: DatasetName, file: _File) -> None:
+def put(name: DatasetName, file: ContractFile) -> None:
     """Put a contract in force. From then on a write that breaks it is refused."""
     text = read_text(file)
     with open_lake() as lake:
@@ -108,7 +108,7 @@ def draft(name: DatasetName) -> None:
 
 
 @command(app, "check", example="cordillera contract check orders.odcs.yaml", place=Place.NOWHERE)
-def check(file: _File) -> None:
+def check(file: ContractFile) -> None:
     """Say all that is wrong with a contract, by line, or what would be enforced; it is not put in force."""
     from cordillera.spec.contract import Severity, lint_contract, parse_contract
 

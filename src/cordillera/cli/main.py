@@ -17,6 +17,7 @@ from cordillera.cli import (
     catalog,
     completion,
     contract,
+    contract_proposal,  # noqa: F401 - registers commands
     dataset,
     dataset_create,  # noqa: F401 - registers commands
     dataset_evolve,  # noqa: F401 - registers commands

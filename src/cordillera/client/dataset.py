@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cordillera.catalog.commits import CommitResult
 from cordillera.client.backend import DatasetDetails, LakeBackend
+from cordillera.client.contract_proposals import DatasetContractProposals
 from cordillera.client.contracts import DatasetContracts
 from cordillera.client.dataset_branches import DatasetBranches
 from cordillera.client.dataset_completions import DatasetCompletions
@@ -23,7 +24,9 @@ from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionMode, SubscriptionStatus
 
 
-class Dataset(DatasetRows, DatasetBranches, DatasetCompletions, DatasetContracts, DatasetMaintenance):
+class Dataset(
+    DatasetRows, DatasetBranches, DatasetCompletions, DatasetContracts, DatasetContractProposals, DatasetMaintenance
+):
     """A dataset of a lake, by name. Nothing is fetched until something is asked.
 
     Args:

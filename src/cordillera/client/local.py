@@ -17,6 +17,7 @@ from cordillera.client.access_requests import LocalAccessRequests
 from cordillera.client.backend import DatasetDetails
 from cordillera.client.branches import LocalBranches
 from cordillera.client.completions import LocalCompletions
+from cordillera.client.contract_proposals import LocalContractProposals
 from cordillera.client.contracts import LocalContracts
 from cordillera.client.evolution import LocalEvolution
 from cordillera.client.local_maintenance import LocalMaintenance
@@ -46,6 +47,7 @@ class LocalBackend(
     LocalBranches,
     LocalCompletions,
     LocalContracts,
+    LocalContractProposals,
     LocalEvolution,
     LocalMaintenance,
     LocalViews,

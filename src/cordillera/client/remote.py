@@ -16,6 +16,7 @@ from cordillera.client.backend import DatasetDetails
 from cordillera.client.branches import RemoteBranches
 from cordillera.client.completions import RemoteCompletions
 from cordillera.client.connection import Connection, path
+from cordillera.client.contract_proposals import RemoteContractProposals
 from cordillera.client.contracts import RemoteContracts
 from cordillera.client.evolution import RemoteEvolution
 from cordillera.client.remote_maintenance import RemoteMaintenance
@@ -43,6 +44,7 @@ class RemoteBackend(
     RemoteRows,
     RemoteBranches,
     RemoteContracts,
+    RemoteContractProposals,
     RemoteEvolution,
     RemoteMaintenance,
     RemoteViews,

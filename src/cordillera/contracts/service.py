@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 from uuid import UUID
 
+from cordillera.catalog.consumers import consumers_of, others
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
@@ -16,6 +17,7 @@ from cordillera.context import current
 from cordillera.contracts.checking import RowChecker, aggregate_violations, refuse_errors, try_rules
 from cordillera.errors import (
     AlreadyExistsError,
+    BreakingChangeError,
     CommitConflictError,
     ContractNotFoundError,
     ContractViolationError,
@@ -25,7 +27,7 @@ from cordillera.errors import (
 from cordillera.ports.clock import Clock
 from cordillera.ports.commit_guard import Change, RowInspector
 from cordillera.ports.engine import QueryEngine
-from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_schema
@@ -44,6 +46,7 @@ from cordillera.spec.contract import (
     schema_problems,
     to_document,
 )
+from cordillera.spec.counting import counted
 from cordillera.spec.merge import Operation
 from cordillera.spec.refs import ancestors
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
@@ -58,6 +61,14 @@ class ContractInForce:
     """The contract of a dataset version: the document as it was given, what it says, and where the dataset differs."""
 
     document: ContractDocument
+    contract: Contract
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FittingContract:
+    """What a document says that a dataset can keep, and where the dataset has more than it describes."""
+
     contract: Contract
     problems: tuple[Problem, ...]
 
@@ -96,6 +107,40 @@ class ContractService:
 
         Raises:
             InvalidContractError: If the document is malformed, or promises what the dataset cannot keep.
+            BreakingChangeError: If it takes back what others rely on, who have to be asked first.
+        """
+        fitting = self.fitting(target, text)
+        with self._store.write() as tx:
+            _, concerned = self.concerned(tx, target, text)
+            if asked := others(tx, self._lookup, concerned):
+                raise BreakingChangeError(
+                    f"The contract takes back what {counted(len(asked), 'consumer relies', 'consumers rely')} on in "
+                    f"{target.name}.",
+                    hint=f"Ask them: cordillera contract propose {target.name} FILE --reason TEXT. What it breaks: "
+                    f"cordillera contract diff {target.name} FILE.",
+                )
+            document = self.put_in_force(tx, target, fitting, text, current().principal)
+        return ContractInForce(document, fitting.contract, fitting.problems)
+
+    def concerned(
+        self, tx: Transaction, target: ResolvedDataset, text: str
+    ) -> tuple[int, Mapping[str, tuple[str, ...]]]:
+        """Return the revision in force, and whom a document breaks, with what of theirs; 0 where none is in force."""
+        before = tx.contracts.current(target.version.id)
+        if before is None:
+            return 0, {}
+        breaking = [change for change in contract_changes(before.text, text) if change.breaks_consumers]
+        if not breaking:
+            return before.revision, {}
+        columns = {change.column for change in breaking}
+        known = None if None in columns else {name for name in columns if name is not None}
+        return before.revision, consumers_of(tx, target, known)
+
+    def fitting(self, target: ResolvedDataset, text: str) -> FittingContract:
+        """Return what a document says, if the dataset can keep it.
+
+        Raises:
+            InvalidContractError: If it is malformed, or the dataset cannot.
         """
         contract = parse_contract(text)
         metadata = self._tables.load(target.version)
@@ -114,24 +159,28 @@ class ContractService:
                 f"A rule of the contract cannot be evaluated on {target.name}: {error.message}",
                 hint="Compare columns with values of their own type.",
             ) from error
+        return FittingContract(contract, tuple(problems))
+
+    def put_in_force(
+        self, tx: Transaction, target: ResolvedDataset, fitting: FittingContract, text: str, by: str
+    ) -> ContractDocument:
+        """Put a document in force, of which nobody has to be asked any more; open proposals are void then."""
         context, now = current(), self._clock.now()
-        with self._store.write() as tx:
-            before = tx.contracts.current(target.version.id)
-            document = ContractDocument(
-                target.version.id, before.revision + 1 if before else 1, text, context.principal, now
-            )
-            try:
-                tx.contracts.insert(document)
-            except AlreadyExistsError as error:
-                raise CommitConflictError(
-                    f"Somebody else put a contract for {target.name} at the same time.", hint="Look at it, then retry."
-                ) from error
-            tx.service_levels.watch(target.version.id, now)
-            trail = Trail(tx, now, context)
-            details = {"revision": document.revision, "document_version": contract.document_version}
-            trail.audit("contract.put", "dataset", target.name, details)
-            trail.dataset_changed(target.dataset, target.version, "contract", {"revision": document.revision})
-        return ContractInForce(document, contract, tuple(problems))
+        before = tx.contracts.current(target.version.id)
+        document = ContractDocument(target.version.id, before.revision + 1 if before else 1, text, by, now)
+        try:
+            tx.contracts.insert(document)
+        except AlreadyExistsError as error:
+            raise CommitConflictError(
+                f"Somebody else put a contract for {target.name} at the same time.", hint="Look at it, then retry."
+            ) from error
+        tx.contract_proposals.void(target.version.id, context.principal, now, "The contract has changed.")
+        tx.service_levels.watch(target.version.id, now)
+        trail = Trail(tx, now, context)
+        details = {"revision": document.revision, "document_version": fitting.contract.document_version}
+        trail.audit("contract.put", "dataset", target.name, details)
+        trail.dataset_changed(target.dataset, target.version, "contract", {"revision": document.revision})
+        return document
 
     def get(self, target: ResolvedDataset) -> ContractInForce:
         """Return the contract in force, or raise ``ContractNotFoundError``."""

@@ -16,6 +16,7 @@ class Topic(StrEnum):
     SNAPSHOT_COMMITTED = "snapshot.committed"
     SCHEMA_CHANGED = "schema.changed"
     PARTITION_COMPLETED = "partition.completed"
+    CONTRACT_PROPOSAL_CHANGED = "contract_proposal.changed"
     SERVICE_LEVEL_CHANGED = "service_level.changed"
     DATASET_CHANGED = "dataset.changed"
     VIEW_CHANGED = "view.changed"

@@ -82,6 +82,22 @@ def dataset_names(text: str) -> tuple[DatasetRef, ...]:
     return tuple(dict.fromkeys(_ref(table) for table in _dataset_tables(tree)))
 
 
+def names_in(text: str) -> frozenset[str] | None:
+    """Return every name in a query, in lower case: of what it selects, filters by and joins by, and of tables too.
+
+    None where names alone do not tell which columns it reads: it takes all there are, joins by those of one name, or
+    cannot be read.
+    """
+    try:
+        tree = sqlglot.parse_one(text, read=_DIALECT)
+    except SqlglotError:
+        return None
+    everything = any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star))
+    if everything or any(join.method == "NATURAL" for join in tree.find_all(exp.Join)):
+        return None
+    return frozenset(identifier.name.lower() for identifier in tree.find_all(exp.Identifier))
+
+
 def parse_query(text: str, schema_of: Callable[[DatasetRef], Schema]) -> Query:
     """Read a query.
 

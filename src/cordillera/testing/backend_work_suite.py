@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import duckdb
 import pytest
@@ -20,6 +20,7 @@ from cordillera.catalog.new_table import TableOptions
 from cordillera.client.backend import LakeBackend
 from cordillera.errors import (
     AlreadyExistsError,
+    ContractProposalNotFoundError,
     InvalidConfigurationError,
     InvalidInputError,
     InvalidNameError,
@@ -304,6 +305,17 @@ class WorkSuite(LakeSuite):
         assert backend.runs(job=job, before=newest.id) == [oldest]
         counts = {(count.job, count.state): count.count for count in backend.run_counts()}
         assert counts[job, "succeeded"] == 2
+
+    def test_nobody_is_asked_about_what_only_he_relies_on(self, backend: LakeBackend, dataset: str) -> None:
+        backend.put_contract(dataset, backend.draft_contract(dataset))
+        retired = backend.contract(dataset).text.replace("status: draft", "status: retired")
+        with pytest.raises(NotAllowedError, match="nobody to ask"):
+            backend.propose_contract(dataset, retired, reason="nobody needs it", days=30)
+        assert backend.contract_proposals(dataset) == []
+        for decide in (backend.acknowledge_proposal, backend.override_proposal, backend.withdraw_proposal):
+            with pytest.raises(ContractProposalNotFoundError):
+                decide(dataset, UUID(int=1), "why")
+        assert backend.put_contract(dataset, retired).status == "retired"
 
     def test_a_job_tells_what_it_waits_for(self, backend: LakeBackend, namespace: str, dataset: str) -> None:
         other = make_orders(backend, namespace, name="other")

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -15,6 +15,7 @@ from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.completion import Completion
+from cordillera.spec.contract_proposal import AskedConsumer, ContractProposal, ProposalState
 from cordillera.spec.freshness import FreshnessState
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.manifest import TableOperation
@@ -393,6 +394,31 @@ class CatalogSuite:
             assert tx.contracts.page(version.id) == documents[::-1]
             assert tx.contracts.page(version.id, limit=1) == documents[1:]
             assert tx.contracts.page(version.id, 2) == documents[:1]
+
+    def test_a_dataset_version_has_one_open_proposal(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        asked = (AskedConsumer("team:bi", ("job:a.b",)), AskedConsumer("user:x", (), "user:y", NOW, "ünder way"))
+        first = ContractProposal(
+            UUID(int=1), version.id, 3, "text: 'ü'\r\n", "why", PRINCIPAL, NOW, later(5), later(5),
+            ProposalState.OPEN, asked,
+        )  # fmt: skip
+        second = replace(first, id=UUID(int=2), proposed_at=later(1), deadline=None, due_at=None)
+        with store.write() as tx:
+            tx.contract_proposals.insert(first)
+            assert tx.contract_proposals.lock(first.id) == tx.contract_proposals.get(first.id) == first
+            assert (tx.contract_proposals.due(later(4), 10), tx.contract_proposals.due(later(5), 10)) == ([], [first])
+            tx.contract_proposals.void(version.id, PRINCIPAL, later(1), "It was revised.")
+            tx.contract_proposals.insert(second)
+            void = tx.contract_proposals.get(first.id)
+            assert void is not None
+            assert (void.state, void.due_at, void.ended_at) == (ProposalState.VOID, None, later(1))
+            assert tx.contract_proposals.due(later(9), 10) == []
+            assert tx.contract_proposals.page(version.id, None, 10) == [second, void]
+            assert tx.contract_proposals.page(version.id, second.id, 10) == [void]
+            tx.contract_proposals.put(replace(second, state=ProposalState.WITHDRAWN, ended_by=PRINCIPAL))
+        with store.read() as tx:
+            assert tx.contract_proposals.page(version.id, None, 1)[0].state is ProposalState.WITHDRAWN
+            assert tx.contract_proposals.get(UUID(int=9)) is None
 
     def test_dataset_versions_are_watched_until_time_alone_changes_nothing(self, store: MetadataStore) -> None:
         _, version = stored_dataset(store)

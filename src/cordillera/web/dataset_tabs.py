@@ -20,6 +20,7 @@ from cordillera.spec.access_request import ends_soon
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.completion_rule import in_words
 from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
+from cordillera.spec.contract_proposal import ProposalState
 from cordillera.spec.freshness import Freshness, assess, completion_state, promise_in_words, strip
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.narrowed import narrowed_by
@@ -142,6 +143,11 @@ def _contract(visit: Visit) -> dict[str, Any]:
         "latency": visit.promised.latency and str(visit.promised.latency),
         "retention": visit.promised.retention and str(visit.promised.retention),
         "rules": views.rule_rows(visit.parsed) if visit.parsed else (),
+        "proposals": [
+            one
+            for one in (visit.lake.contract_proposals(visit.name, limit=1) if visit.contract else ())
+            if one.state is ProposalState.OPEN
+        ],
         "revisions": slice_of(
             lambda limit: visit.lake.contract_revisions(
                 visit.name, number_or_none(visit.query.get("before", "")), limit

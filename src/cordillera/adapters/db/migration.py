@@ -47,6 +47,7 @@ REVISIONS = (
     "0035",
     "0036",
     "0041",
+    "0033",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

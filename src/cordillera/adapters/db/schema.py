@@ -230,6 +230,28 @@ contracts = Table(
 )
 
 
+contract_proposals = Table(
+    "contract_proposals",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("dataset_version_id", Uuid, ForeignKey("dataset_versions.id", ondelete="CASCADE"), nullable=False),
+    Column("base_revision", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("proposed_by", Text, nullable=False),
+    Column("proposed_at", UtcDateTime, nullable=False),
+    Column("deadline", UtcDateTime),
+    Column("due_at", UtcDateTime),
+    Column("state", Text, nullable=False),
+    Column("consumers", Json, nullable=False),
+    Column("ended_by", Text, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("outcome", Text, nullable=False),
+    _index("ix_contract_proposals_version", "dataset_version_id", "proposed_at", "id"),
+    _index("ix_contract_proposals_open", "dataset_version_id", unique=True, where="state = 'open'"),
+    _index("ix_contract_proposals_due", "due_at", where="due_at IS NOT NULL"),
+)
+
 service_levels = Table(
     "service_levels",
     metadata,

@@ -10,6 +10,7 @@ from cordillera.adapters.db.access_requests import SqlAccessRequestRows, SqlAppr
 from cordillera.adapters.db.catalog import SqlDatasetRows, SqlNamespaceRows
 from cordillera.adapters.db.completion import SqlCompletionRows
 from cordillera.adapters.db.completion_rules import SqlCompletionRuleRows
+from cordillera.adapters.db.contract_proposals import SqlContractProposalRows
 from cordillera.adapters.db.contracts import SqlContractRows
 from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
 from cordillera.adapters.db.engine import open_database
@@ -40,6 +41,7 @@ from cordillera.ports.metadata.catalog import (
     ViewRows,
 )
 from cordillera.ports.metadata.completion import CompletionRows, CompletionRuleRows
+from cordillera.ports.metadata.contract_proposals import ContractProposalRows
 from cordillera.ports.metadata.contracts import ContractRows
 from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
@@ -63,6 +65,7 @@ class SqlTransaction:
         self.snapshots: SnapshotRows = SqlSnapshotRows(session)
         self.search: SearchRows = SqlSearchRows(session)
         self.contracts: ContractRows = SqlContractRows(session)
+        self.contract_proposals: ContractProposalRows = SqlContractProposalRows(session)
         self.service_levels: ServiceLevelRows = SqlServiceLevelRows(session)
         self.completions: CompletionRows = SqlCompletionRows(session)
         self.completion_rules: CompletionRuleRows = SqlCompletionRuleRows(session)

@@ -20,6 +20,7 @@ from cordillera.ports.metadata.catalog import (
     ViewRows,
 )
 from cordillera.ports.metadata.completion import CompletionRows, CompletionRuleRows
+from cordillera.ports.metadata.contract_proposals import ContractProposalRows
 from cordillera.ports.metadata.contracts import ContractRows
 from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
@@ -42,6 +43,7 @@ class Transaction(Protocol):
     snapshots: SnapshotRows
     search: SearchRows
     contracts: ContractRows
+    contract_proposals: ContractProposalRows
     service_levels: ServiceLevelRows
     completions: CompletionRows
     completion_rules: CompletionRuleRows

@@ -43,6 +43,13 @@ class ContractChange:
     why: str
 
     @property
+    def column(self) -> str | None:
+        """The one column it is about; None where it is about all of them, or about none."""
+        if not self.element.startswith("columns."):
+            return None
+        return self.element.removeprefix("columns.").partition(":")[0].partition(".")[0]
+
+    @property
     def breaks_consumers(self) -> bool:
         """Whether what consumers were promised is taken back."""
         return Party.CONSUMERS in self.breaks
