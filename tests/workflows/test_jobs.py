@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cordillera.catalog.new_table import TableOptions
 from cordillera.client import Lake
 from cordillera.errors import (
     AlreadyExistsError,
@@ -193,3 +194,31 @@ def test_jobs_that_cannot_be_are_refused(
 def test_names_are_taken_once(jobs: Lake, tmp_path: Path) -> None:
     with pytest.raises(AlreadyExistsError):
         jobs.create_job("a.totals", SQL, output_condition="true")
+
+
+def test_a_dataset_version_that_is_named_is_what_a_job_waits_for_and_reads(jobs: Lake) -> None:
+    schema = jobs.dataset("a.left_side").schema
+    jobs.backend.create_dataset_version("a.left_side", schema, TableOptions(key=("id",), completion_unit="day"))
+    sql = """
+    SELECT $partition::DATE AS day, (SELECT max(value) FROM a.left_side) AS old, max(value) AS new
+    FROM a.left_side_v2 WHERE day = $partition::DATE
+    """
+    totals = pa.schema([("day", pa.date32()), ("old", pa.int64()), ("new", pa.int64())])
+    jobs.create_dataset("a.versions", totals, key=["day"], completion_unit="day")
+    made = jobs.create_job("a.versions", sql, output_condition="day = $partition::DATE")
+    assert set(made.inputs) == {"a.left_side", "a.left_side_v2"}
+    put(jobs, "left_side", 1)
+    jobs.run_pending()
+    (waiting,) = jobs.backend.waiting("a.versions")
+    assert waiting.missing == ("a.left_side_v2",)
+    put(jobs, "left_side_v2", 2)
+    put(jobs, "left_side_v2", 3, "2026-01-02")
+    jobs.dataset("a.left_side").write(pa.table({"id": [1], "value": [1000]}), "partial_update")
+    jobs.run_pending()
+    assert jobs.dataset("a.versions").scan().to_arrow().drop_columns(["day"]).to_pylist() == [{"old": 1, "new": 2}]
+    sources = {
+        edge.source.name for edge in jobs.dataset("a.versions").lineage().edges if edge.sink.kind is NodeKind.JOB
+    }
+    assert sources == {"a.left_side"}
+    with pytest.raises(NotAllowedError, match="start itself"):
+        jobs.create_job("a.other", "SELECT * FROM a.versions_v1", output_condition="true", output="a.versions")

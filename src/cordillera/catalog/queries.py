@@ -74,7 +74,7 @@ class QueryService:
 
         Args:
             sql: One SELECT in DuckDB's dialect; tables are written ``namespace.dataset`` or ``namespace.view``.
-            as_of: Dataset → sequence number or time to read it as of.
+            as_of: Dataset, as the query names it → sequence number or time to read it as of.
             parameters: Values of ``$name`` in the query.
 
         Raises:
@@ -117,7 +117,7 @@ class QueryService:
         with self._store.read() as tx:  # one for all: no commit, also not to several datasets, happens in between
             sql = self._expanded(tx, sql)
             targets = {ref: self._lookup.readable(tx, ref) for ref in self._names(sql)}
-            pinned = {ref: _pinned(tx, found.version, moments.get(ref.full_name)) for ref, found in targets.items()}
+            pinned = {ref: _pinned(tx, found.version, moments.get(str(ref))) for ref, found in targets.items()}
         return sql, {ref: self._input(target, pinned[ref]) for ref, target in targets.items()}
 
     def _input(self, target: ResolvedDataset, as_of: AsOf) -> _Input:

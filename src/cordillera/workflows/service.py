@@ -84,8 +84,8 @@ class WorkflowService:
         """
         ref = parse_dataset_ref(name)
         check_texts("job", name, owner=owner, description=description)
-        read = dict.fromkeys(ref.full_name for ref in dataset_names(self._queries.without_views(sql)))
-        reads = tuple(inputs) or tuple(read)
+        read = inputs or [str(ref) for ref in dataset_names(self._queries.without_views(sql))]
+        reads = tuple(dict.fromkeys(str(parse_dataset_ref(dataset)) for dataset in read))
         if not reads:
             raise InvalidSqlError(
                 f"The job {name} reads no dataset, so nothing could start it.",
@@ -238,7 +238,7 @@ class WorkflowService:
             return False
 
     def _check(self, name: str, sql: str, inputs: Sequence[str], output: str, condition: str) -> None:
-        if output in inputs:
+        if parse_dataset_ref(output).full_name in {parse_dataset_ref(dataset).full_name for dataset in inputs}:
             raise NotAllowedError(
                 f"The job {name} reads what it writes, {output}; it would start itself for ever.",
                 hint="Let it write another dataset.",
@@ -262,7 +262,9 @@ class WorkflowService:
 
     def _edges(self, job: Job) -> list[Edge]:
         node = Node(NodeKind.JOB, job.name)
-        by_input: dict[str, list[tuple[str, tuple[str, ...]]]] = {dataset: [] for dataset in job.inputs}
+        by_input: dict[str, list[tuple[str, tuple[str, ...]]]] = {
+            parse_dataset_ref(dataset).full_name: [] for dataset in job.inputs
+        }
         for column, sources in self._lineage(job.sql).items():
             for ref, names in sources.items():
                 by_input.setdefault(ref.full_name, []).append((column, names))

@@ -18,6 +18,7 @@ from cordillera.adapters.db.visibility import jobs_seen
 from cordillera.errors import AlreadyExistsError, JobNotFoundError
 from cordillera.spec.access import Viewer
 from cordillera.spec.lineage import NodeKind
+from cordillera.spec.names import parse_dataset_ref
 from cordillera.spec.workflow import Job, Run, RunState
 
 JOB = RowMap(Job, jobs)
@@ -58,7 +59,7 @@ class SqlJobRows:
         return JOB.all(self._session, query.order_by(jobs.c.name).limit(limit))
 
     def reading(self, dataset: str) -> list[Job]:
-        """Return the enabled jobs that have a dataset among their inputs, by name."""
+        """Return the enabled jobs that have a dataset, or a dataset version of it, among their inputs, by name."""
         query = JOB.select().join(job_inputs, job_inputs.c.job_id == jobs.c.id)
         query = query.where(job_inputs.c.dataset == dataset, jobs.c.enabled).order_by(jobs.c.name)
         return JOB.all(self._session, query)
@@ -93,7 +94,8 @@ class SqlJobRows:
 
     def _insert_inputs(self, job: Job) -> None:
         if job.inputs:
-            rows = [{"job_id": job.id, "dataset": dataset} for dataset in sorted(set(job.inputs))]
+            datasets = {parse_dataset_ref(dataset).full_name for dataset in job.inputs}
+            rows = [{"job_id": job.id, "dataset": dataset} for dataset in sorted(datasets)]
             self._session.write(sa.insert(job_inputs), rows)
 
 

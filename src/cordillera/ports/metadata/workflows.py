@@ -30,7 +30,7 @@ class JobRows(Protocol):
         """Return jobs by name behind ``after``, those that a viewer may see."""
 
     def reading(self, dataset: str) -> list[Job]:
-        """Return the enabled jobs that have a dataset (full name) among their inputs."""
+        """Return the enabled jobs that have a dataset (full name), or a dataset version of it, among their inputs."""
 
     def naming(self, dataset: str, limit: int) -> list[str]:
         """Return the names of jobs, enabled or not, that read a dataset (full name) or write it."""
