@@ -246,3 +246,18 @@ def test_a_job_behind_a_view_is_concerned(timed_lake: Lake, orders: Dataset) -> 
     timed_lake.backend.set_job_enabled("sales.copying", False)
     with pytest.raises(BreakingChangeError):
         orders.put_contract(without(orders, "note"))
+
+
+def test_nobody_is_asked_about_what_he_proposes_himself(
+    timed_lake: Lake, orders: Dataset, subscribe: Callable[..., None]
+) -> None:
+    timed_lake.add_member("role:sellers", "user:ana")
+    timed_lake.grant("user:ana", "administer", "sales.orders")
+    subscribe("role:sellers")
+    subscribe("user:bob")
+    with acting("user:ana"):
+        made = orders.propose_contract(without(orders, "note"), reason="never filled")
+    assert made.waiting_for == ("user:bob",)
+    assert {one.consumer: one.acknowledged_by for one in made.consumers} == {"role:sellers": "user:ana", "user:bob": ""}
+    with acting("user:bob"):
+        assert orders.acknowledge_proposal(made.id).state is ProposalState.IN_FORCE

@@ -68,18 +68,19 @@ class ProposalService:
         deadline = None if days is None else now + timedelta(days=days)
         with self._store.write() as tx:
             base, concerned = self._contracts.concerned(tx, target, text)
-            concerned = others(tx, self._lookup, concerned)
-            if not concerned:
+            asked = others(tx, self._lookup, concerned)
+            if not asked:
                 raise NotAllowedError(
                     f"The contract breaks nobody who relies on {target.name}, so there is nobody to ask.",
                     hint=f"Put it in force: cordillera contract put {target.name} FILE.",
                 )
             tx.contract_proposals.void(target.version.id, by, now, "It was revised.")
-            asked = tuple(AskedConsumer(name, uses) for name, uses in sorted(concerned.items()))
+            consumers = tuple(AskedConsumer(name, uses) for name, uses in sorted(concerned.items()))
             made = ContractProposal(
                 self._clock.new_id(), target.version.id, base, text, reason, by, now, deadline, deadline,
-                ProposalState.OPEN, asked,
+                ProposalState.OPEN, consumers,
             )  # fmt: skip
+            made = rules.acknowledged(made, concerned.keys() - asked.keys(), by, now, "")  # who proposes agrees himself
             tx.contract_proposals.insert(made)
             self._leave_trail(tx, target, made, "propose", reason)
         return made
@@ -171,7 +172,6 @@ class ProposalService:
             proposal = self._locked(tx, target, proposal_id)
             if asking:
                 _, concerned = self._contracts.concerned(tx, target, proposal.text)
-                concerned = {name: uses for name, uses in concerned.items() if name != proposal.proposed_by}
                 asked = rules.asking(proposal, concerned)
                 if asked.waiting_for:
                     tx.contract_proposals.put(asked)
