@@ -17,7 +17,7 @@ GUARDED = {
     "tag drop": ("sales.rolled droppable", "The tag droppable of sales.rolled would be dropped."),
     "dataset upgrade": ("sales.second", "sales.second would have Iceberg format version 3, which cannot be undone."),
     "view drop": ("sales.totals", "The view sales.totals would be dropped."),
-    "subscription revoke": ("{subscription}", "the table orders in analysts would stay as it is."),
+    "subscription revoke": ("{subscription}", "the table orders in analysts would stay as it is, unless the contract"),
     "job delete": ("sales.daily", "The job sales.daily and its 2 runs would be deleted; the dataset sales.daily would"),
 }
 

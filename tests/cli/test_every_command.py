@@ -115,7 +115,7 @@ SUCCESS = {
     "completion announce": Case("sales.orders 2026-01-29 --rows 7", "7 rows are announced for 2026-01-29"),
     "completion explain": Case("sales.orders 2026-01-31", "complete"),
     "completion list": Case("sales.orders", "2026-01-31"),
-    "completion remove-rule": Case("sales.changeable", "sales.changeable has no completion rule any more."),
+    "completion remove-rule": Case("sales.changeable_v1", "sales.changeable_v1 has no completion rule any more."),
     "completion rule": Case("sales.daily", "min rows"),
     "completion set-rule": Case(
         "sales.orders --column day --min-rows 1 --workdays mon-fri --upstream sales.daily", "follow the rule"
@@ -267,7 +267,7 @@ FAILURE = {
     "completion set-rule": Case("sales.orders --min-rows 1", "has to name the column", 2),
     "completion show": Case("sales.orders 2025-01-01", "is not complete", 3),
     "completion wait": Case("sales.orders 2025-01-01 --timeout 0", "did not become complete", 75),
-    "target create": Case("wrong oracle host=h", "Kinds: duckdb, parquet, postgres, tsv", 2),
+    "target create": Case("wrong oracle host=h", "Kinds: duckdb, iceberg, parquet, postgres, tsv", 2),
     "target list": Case("--limit 0", "--limit", 2),
     "target show": Case("nowhere", "There is no target 'nowhere'", 3),
     "target check": Case("nowhere", "There is no target 'nowhere'", 3),

@@ -29,6 +29,8 @@ _OCTAL = re.compile(r"0o[0-7]{1,100}")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,100}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_MISTYPED = 0.8
+"""How alike a key and a known one are, by difflib, if one is the other mistyped; ``acme`` and ``name`` are at 0.75."""
 
 NOT_TEXT = re.compile(
     "|".join(
@@ -152,7 +154,7 @@ class Node:
         """
         unknown = [key for key in self.entries() if key not in known]
         for key in unknown:
-            if difflib.get_close_matches(key, known, 1):
+            if difflib.get_close_matches(key, known, 1, _MISTYPED):
                 raise self.entries()[key]._unknown(key, known)
         return unknown
 
