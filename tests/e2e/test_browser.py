@@ -148,7 +148,7 @@ def test_a_run_its_snapshot_and_a_subscription(visit: Visit) -> None:
     page.get_by_role("button", name="Verify now").click()
     expect(page.locator("#verification")).to_contain_text("equal")
     page.get_by_role("button", name="Pause").click()
-    expect(page.get_by_text("deliveries have been stopped")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="Paused")).to_contain_text("by user:root")
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
 
