@@ -21,6 +21,7 @@ from cordillera.spec.access import Privilege, Securable, SecurableKind
 from cordillera.spec.subscription import SubscriptionState
 from cordillera.spec.workflow import RunState
 from cordillera.worker import Worker
+from tests.access.reading import READING, address, client_of
 from tests.access.test_routes import API, ICEBERG, ROUTES
 from tests.conftest import MovableClock
 
@@ -74,9 +75,7 @@ class House:
         lake.grant(GUEST, "discover", "open.shown")
 
     def client(self, principal: str = GUEST) -> TestClient:
-        with_token = self.app.access.create_token(f"of {principal} {self.app.clock.new_id()}", principal=principal)
-        headers = {"Authorization": f"Bearer {with_token.secret}"}
-        return TestClient(self.server, base_url="http://localhost", headers=headers)
+        return client_of(self.server, self.app, principal)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(app, folder)
 
 
-READING = [route for route, needs in ROUTES.items() if route.startswith("GET") and needs.on != "public"]
 QUERIES: dict[str, list[dict[str, Any]]] = {
     f"GET {API}/search": [{"text": "zzword"}, {"text": ""}, {"namespace": "zzteam"}, {"owner": OWNER}],
     f"GET {API}/datasets": [{}, {"deleted": True}, {"namespace": "open"}],
@@ -112,22 +110,7 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("route", READING)
 def test_no_answer_names_what_is_hidden(house: House, route: str) -> None:
     """Asked in every way that does not name it, no route says its name; nor a count that counts it."""
-    path = route.split(" ")[1]
-    replaced = {
-        "{name}": "open.shown",
-        "{name:qualified}": "open.shown",
-        "{namespace}": "open",
-        "{table}": "shown",
-        "{partition:path}": "all",
-        "{sequence_number}": "1",
-        "{sequence}": "1",
-        "{subscription_id}": str(house.subscription),
-        "{run_id}": str(house.run.id),
-    }
-    if "namespaces/{name}" in path:
-        replaced["{name}"] = "open"
-    for placeholder, value in replaced.items():
-        path = path.replace(placeholder, value)
+    path = address(route, "open.shown", {"{subscription_id}": house.subscription, "{run_id}": house.run.id})
     client = house.client()
     for query in QUERIES.get(route, [{}]):
         for accept in ("application/json", "text/html"):

@@ -20,8 +20,9 @@ from cordillera.server import create_server
 from cordillera.spec.access import Securable, SecurableKind, parse_securable
 from cordillera.web.dataset_tabs import TABS
 from cordillera.worker import Worker
+from tests.access.reading import READING, address, client_of
 from tests.access.test_leaks import QUERIES
-from tests.access.test_routes import API, ICEBERG, ROUTES
+from tests.access.test_routes import API, ICEBERG
 
 OWNER, GUEST = "user:owner", "user:guest"
 SECRETS = ("zznote", "zzvalue", "1987-12-31", "zzbranch", "zzrule", "zztable", "zzjob")
@@ -66,9 +67,7 @@ class House:
         lake.grant(GUEST, "read", "team.people_v2")
 
     def client(self, principal: str = GUEST) -> TestClient:
-        token = self.app.access.create_token(f"t {self.app.clock.new_id()}", principal=principal)
-        headers = {"Authorization": f"Bearer {token.secret}"}
-        return TestClient(self.server, base_url="http://localhost", headers=headers)
+        return client_of(self.server, self.app, principal)
 
 
 @pytest.fixture(scope="module")
@@ -78,26 +77,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(app, folder)
 
 
-READING = [route for route, needs in ROUTES.items() if route.startswith("GET") and needs.on != "public"]
-
-
 @pytest.mark.parametrize("route", READING)
 def test_no_answer_tells_of_another_dataset_version(house: House, route: str) -> None:
     client = house.client()
     for name in ("people", "people_v2", "people_v1"):
-        values = {
-            "namespaces/{name}": "namespaces/team",
-            "{name}": f"team.{name}",
-            "{name:qualified}": f"team.{name}",
-            "{namespace}": "team",
-            "{table}": name,
-            "{partition:path}": "all",
-            "{sequence_number}": "1",
-            "{sequence}": "1",
-        }
-        path = route.split(" ")[1]
-        for placeholder, value in values.items():
-            path = path.replace(placeholder, value)
+        path = address(route, f"team.{name}", {})
         for query in (*QUERIES.get(route, [{}]), {"text": "zznote"}, {"tab": "schema"}, {"tab": "preview"}):
             for accept in ("application/json", "text/html"):
                 answer = client.get(path, params=query, headers={"Accept": accept})

@@ -124,8 +124,8 @@ def test_the_watermark_completes_what_it_has_passed(sales: Lake, clock: MovableC
     rule = CompletionRule(column="at", timezone="America/New_York", lateness_seconds=3600, workdays=("mon", "fri"))
     events.put_completion_rule(rule)
 
-    def at(number: int, *moment: int) -> None:
-        events.write([{"id": number, "at": datetime(*moment, tzinfo=UTC)}], "upsert")  # type: ignore[arg-type, misc]
+    def at(number: int, year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> None:
+        events.write([{"id": number, "at": datetime(year, month, day, hour, minute, tzinfo=UTC)}], "upsert")
         sales.run_pending()
 
     clock.advance(days=30)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cordillera.errors import InvalidInputError
 from cordillera.spec.calendar import EVERY_DAY, WEEKDAYS, Calendar, in_words, workdays_of
 from cordillera.spec.completion import CompletionUnit, begin_of, following, label_at
-from cordillera.spec.partition_mapping import MappingKind, parse_mapping
+from cordillera.spec.partition_mapping import MappingKind, PartitionMapping, parse_mapping
 
 DAYS = st.dates(date(2012, 12, 1), date(2013, 3, 1))
 CALENDARS = st.builds(
@@ -29,12 +29,12 @@ MOMENTS = st.datetimes(datetime(2012, 12, 1), datetime(2013, 3, 1))
 
 @given(MAPPINGS, MOMENTS, MOMENTS, CALENDARS)
 def test_what_is_needed_and_what_is_served_are_one_relation(
-    mapping: object, one: datetime, other: datetime, calendar: Calendar
+    mapping: PartitionMapping, one: datetime, other: datetime, calendar: Calendar
 ) -> None:
-    own_unit = mapping.own_unit or CompletionUnit.DAY  # type: ignore[attr-defined]
-    input_unit = mapping.input_unit or CompletionUnit.DAY  # type: ignore[attr-defined]
+    own_unit = mapping.own_unit or CompletionUnit.DAY
+    input_unit = mapping.input_unit or CompletionUnit.DAY
     own, given_ = label_at(own_unit, one), label_at(input_unit, other)
-    needed, served = mapping.needed(own, calendar), mapping.served(given_, calendar)  # type: ignore[attr-defined]
+    needed, served = mapping.needed(own, calendar), mapping.served(given_, calendar)
     assert (given_ in needed) == (own in served)
     assert needed == sorted(set(needed))
     assert served == sorted(set(served))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import cordillera
 from cordillera.client import Lake
+from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec.schema_evolution import AddColumn, RenameColumn
@@ -138,6 +139,8 @@ def test_a_log_begins_with_what_is_there_and_tells_when(sales: Lake, tmp_path: P
 def test_a_delivery_that_was_not_noted_is_not_told_twice(
     sales: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    backend = sales.backend
+    assert isinstance(backend, LocalBackend)
     put(sales, {1: 10})
     made = sales.dataset(NAME).subscribe("copy", mode="log")
     for amounts in ({}, {1: 11, 2: 20}):
@@ -146,7 +149,7 @@ def test_a_delivery_that_was_not_noted_is_not_told_twice(
         with monkeypatch.context() as broken:
             broken.setattr(DeliveryService, "_advance", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
-                sales.backend.app.deliveries.deliver(made.id)  # type: ignore[attr-defined]
+                backend.app.deliveries.deliver(made.id)
         sales.run_pending()
     assert sales.backend.subscription(made.id).in_step
     assert logged(tmp_path) == [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -66,8 +67,8 @@ def place(lake_elsewhere: RestCatalog, monkeypatch: pytest.MonkeyPatch) -> dict[
     return lake_elsewhere.new_namespace()
 
 
-def metadata(catalog: RestCatalog, place: dict[str, str], table: str = "orders") -> dict[str, object]:
-    found: dict[str, object] = catalog.ask("GET", f"/namespaces/{place['namespace']}/tables/{table}").json()["metadata"]
+def metadata(catalog: RestCatalog, place: dict[str, str], table: str = "orders") -> dict[str, Any]:
+    found: dict[str, Any] = catalog.ask("GET", f"/namespaces/{place['namespace']}/tables/{table}").json()["metadata"]
     return found
 
 
@@ -93,7 +94,7 @@ def test_every_snapshot_tells_where_its_rows_are_from(lake_elsewhere: RestCatalo
     found = metadata(lake_elsewhere, place)
     told = [
         {name: value for name, value in one["summary"].items() if name.startswith("replication.")}
-        for one in found["snapshots"]  # type: ignore[attr-defined]
+        for one in found["snapshots"]
     ]
     assert told == [
         {
@@ -128,7 +129,7 @@ def test_a_column_that_the_other_side_adds_stays_and_one_that_it_drops_is_drift(
     there.apply(deliver(ORDERS, (None, 1), ORDER_ROWS[:2]))
 
     def set_columns(names: list[str]) -> None:
-        schema = metadata(lake_elsewhere, place)["schemas"][-1]  # type: ignore[index]
+        schema = metadata(lake_elsewhere, place)["schemas"][-1]
         fields = [field for field in schema["fields"] if field["name"] in names]
         if "theirs" in names and all(field["name"] != "theirs" for field in fields):
             fields.append({"id": 77, "name": "theirs", "type": "string", "required": False})
@@ -150,7 +151,7 @@ def test_a_column_that_the_other_side_adds_stays_and_one_that_it_drops_is_drift(
     noted = replace(ORDERS, columns=(*ORDERS.columns, TargetColumn(9, "note", pa.string())))
     there.apply(deliver(noted, (1, (2, 1)), [{**ORDER_ROWS[2], "note": "n"}]))
     assert rows_of(there, ORDERS) == spelled(ORDER_ROWS)
-    names = [field["name"] for field in metadata(lake_elsewhere, place)["schemas"][-1]["fields"]]  # type: ignore[index]
+    names = [field["name"] for field in metadata(lake_elsewhere, place)["schemas"][-1]["fields"]]
     assert names == ["id", "customer", "amount", "note", "theirs"]
     clash = replace(noted, columns=(*noted.columns, TargetColumn(10, "theirs", pa.string())))
     with pytest.raises(TargetDriftError, match="Somebody else"):
