@@ -34,11 +34,13 @@ class SqlEngine(ABC):
         folder: That folder.
         pid: The process that does the work.
         updates_and_deletes: Whether one MERGE of it can do both.
+        compacts: Whether it can rewrite a table without deletes.
     """
 
     folder: Path
     pid = os.getpid()
     updates_and_deletes = True
+    compacts = False
 
     @abstractmethod
     def create(self, table: str, files: Path, partitioning: str = "") -> None:
@@ -71,12 +73,14 @@ class SqlEngine(ABC):
         """Stream all rows."""
 
     def compact(self, table: str) -> None:
-        """Rewrite a table without deletes."""
+        """Rewrite a table without deletes, where ``compacts`` says that it can."""
         raise NotImplementedError
 
 
 class SparkEngine(SqlEngine):
     """Spark with Iceberg, whose JVM does the work."""
+
+    compacts = True
 
     def __init__(self, folder: Path, stack: ExitStack, mode: str) -> None:
         from tests.spark.process import start_spark

@@ -10,13 +10,13 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.contending import run_contender
 from benchmarks.engine.contenders import CHECK, CONTENDERS
 from benchmarks.engine.data import generate
 
@@ -24,25 +24,28 @@ Figures = dict[str, dict[str, list[dict[str, float]]]]
 RESULTS = Path("benchmarks/results")
 
 
-def measure(rows: int, rounds: int, names: list[str], data: Path) -> tuple[Figures, list[str]]:
-    """Run every contender once a round, in one order and then in the other; return also whose rows were wrong."""
+def measure(rows: int, rounds: int, names: list[str], data: Path) -> tuple[Figures, list[str], list[str]]:
+    """Run every contender once a round, in one order and then in the other.
+
+    Returns:
+        The figures, whose rows were wrong, and who failed and is left out.
+    """
     figures: Figures = defaultdict(lambda: defaultdict(list))
     wrong: set[str] = set()
+    failed: set[str] = set()
     generate(data, rows)
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
             print(f"round {number + 1}: {name} …", file=sys.stderr, flush=True)
-            with tempfile.TemporaryDirectory(dir=data) as scratch:
-                command = [sys.executable, "-m", "benchmarks.engine.contenders", name, "--rows", str(rows)]
-                command += ["--data", str(data), "--scratch", f"{scratch}/table"]
-                output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            for line in output.splitlines():
-                found = json.loads(line)
+            records = run_contender("benchmarks.engine.contenders", name, ["--rows", str(rows)], data)
+            if records is None:
+                failed.add(name)
+            for found in records or ():
                 if (case := found.pop("case")) != CHECK:
                     figures[case][name].append(found)
                 elif not found["equal"]:
                     wrong.add(name)
-    return figures, sorted(wrong)
+    return figures, sorted(wrong), sorted(failed)
 
 
 def summarise(figures: Figures) -> dict[str, dict[str, dict[str, float]]]:
@@ -88,7 +91,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "cordillera-bench")
     options = parser.parse_args()
-    figures, wrong = measure(options.rows, options.rounds, options.only, options.data)
+    figures, wrong, failed = measure(options.rows, options.rounds, options.only, options.data)
     summary = summarise(figures)
     show(summary)
     RESULTS.mkdir(exist_ok=True)
@@ -99,11 +102,12 @@ def main() -> None:
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "median": summary,
         "wrong": wrong,
+        "failed": failed,
     }
     (RESULTS / "engine.json").write_text(json.dumps(record, indent=2) + "\n")
     plot(summary, RESULTS / "engine.svg")
-    if wrong:
-        sys.exit(f"The rows were not what they had to be: {', '.join(wrong)}.")
+    if wrong or failed:
+        sys.exit(f"Wrong rows: {', '.join(wrong) or 'none'}. Failed: {', '.join(failed) or 'none'}.")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""One contender of the engine benchmark, run in a process of its own: prints a JSON line for every case.
+"""One contender of the engine benchmark, run in a process of its own: tells a record for every case.
 
-python -m benchmarks.engine.contenders NAME --rows 10000000 --data FOLDER --scratch FOLDER
+python -m benchmarks.engine.contenders NAME --rows 10000000 --data FOLDER --scratch FOLDER --records FILE
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from importlib import resources
 from itertools import count
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.contending import Record, Records
 from benchmarks.engine.data import KEY, Work, generate
 from benchmarks.sql_engines import SQL_ENGINES, start
 from benchmarks.usage import cpu_seconds, peak_mb
@@ -39,9 +39,11 @@ class Contender(ABC):
 
     Attributes:
         pid: The process that does the work.
+        compacts: Whether it can rewrite a table without deletes.
     """
 
     pid = os.getpid()
+    compacts = True
 
     def __init__(self, work: Work, scratch: Path) -> None:
         self.work, self.scratch, self.stack = work, scratch, ExitStack()
@@ -71,7 +73,7 @@ class Contender(ABC):
         """Stream all rows, to be checked."""
 
     def compact(self) -> None:
-        """Rewrite the table without deletes."""
+        """Rewrite the table without deletes, where ``compacts`` says that it can."""
         raise NotImplementedError
 
 
@@ -216,7 +218,7 @@ class OnSql(Contender):
 
     def prepare(self) -> None:
         self._engine = self.stack.enter_context(start(self._kind, self.scratch))
-        self.pid, self._sources = self._engine.pid, count()
+        self.pid, self.compacts, self._sources = self._engine.pid, self._engine.compacts, count()
         self._table, file = "warm", min(self.work.table.iterdir())
         rows = pq.read_table(file).slice(0, 1_000)
         self._load(self.source(rows))
@@ -283,47 +285,40 @@ def _batches(work: Work) -> Iterator[pa.RecordBatch]:
         yield from pq.ParquetFile(file).iter_batches(BATCH_ROWS)
 
 
-@contextmanager
-def _timed(case: str, pid: int) -> Iterator[None]:
+def run(contender: Contender, work: Work, records: Records) -> None:
+    """Run the cases in their order, each on the table that the one before left."""
+    uniform, skewed = pq.read_table(work.changes("uniform")), pq.read_table(work.changes("skewed"))
+    batches = [uniform.slice(number * 997, 10) for number in range(MICRO_BATCHES)]
+
+    def measure(case: str, step: Callable[[], object]) -> None:
+        records.add({"case": case, **_measured(contender.pid, step)})
+
+    def merge(case: str, changes: pa.Table) -> None:
+        source = contender.source(changes)
+        measure(case, lambda: contender.merge(source))
+
+    measure("load", contender.load)
+    measure("plain read", contender.read)
+    merge("merge 10% uniform", uniform)
+    measure("read after merge", contender.read)
+    merge("merge 1% skewed", skewed)
+    if isinstance(contender, Bare):
+        return
+    for rows in batches:
+        merge("merge 10 rows", rows)
+    if contender.compacts:
+        measure("compact", contender.compact)
+    records.add({"case": CHECK, "equal": check(contender, work, [uniform, skewed, *batches])})
+
+
+def _measured(pid: int, step: Callable[[], object]) -> Record:
     wall, cpu = time.perf_counter(), cpu_seconds(pid)
-    yield
-    figures = {
-        "case": case,
+    step()
+    return {
         "seconds": round(time.perf_counter() - wall, 4),
         "cpu_seconds": round(cpu_seconds(pid) - cpu, 4),
         "peak_mb": peak_mb(pid),
     }
-    print(json.dumps(figures), flush=True)
-
-
-def run(contender: Contender, work: Work) -> None:
-    """Run the cases in their order, each on the table that the one before left."""
-    uniform, skewed = pq.read_table(work.changes("uniform")), pq.read_table(work.changes("skewed"))
-    batches = [uniform.slice(number * 997, 10) for number in range(MICRO_BATCHES)]
-    _measure(contender, "load", contender.load)
-    _measure(contender, "plain read", contender.read)
-    _merge(contender, "merge 10% uniform", uniform)
-    _measure(contender, "read after merge", contender.read)
-    _merge(contender, "merge 1% skewed", skewed)
-    if isinstance(contender, Bare):
-        return
-    for rows in batches:
-        _merge(contender, "merge 10 rows", rows)
-    _measure(contender, "compact", contender.compact)
-    print(json.dumps({"case": CHECK, "equal": check(contender, work, [uniform, skewed, *batches])}), flush=True)
-
-
-def _merge(contender: Contender, case: str, changes: pa.Table) -> None:
-    source = contender.source(changes)
-    _measure(contender, case, lambda: contender.merge(source))
-
-
-def _measure(contender: Contender, case: str, work: Callable[[], object]) -> None:
-    try:
-        with _timed(case, contender.pid):
-            work()
-    except NotImplementedError:
-        pass
 
 
 def check(contender: Contender, work: Work, changes: Sequence[pa.Table]) -> bool:
@@ -353,6 +348,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--records", type=Path, required=True)
     options = parser.parse_args()
     work = generate(options.data, options.rows)
     shutil.rmtree(options.scratch, ignore_errors=True)
@@ -360,7 +356,7 @@ def main() -> None:
     try:
         contender = CONTENDERS[options.contender](work, options.scratch)
         with contender.stack:
-            run(contender, work)
+            run(contender, work, Records(options.records))
     finally:
         shutil.rmtree(options.scratch, ignore_errors=True)
 

@@ -11,13 +11,13 @@ import math
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.contending import run_contender
 from benchmarks.merge_suite.contenders import NAMES
 from benchmarks.merge_suite.data import prepare
 
@@ -27,27 +27,28 @@ RESULTS = Path("benchmarks/results")
 LOAD = "load"
 
 
-def measure(rows: int, scale: float, rounds: int, names: list[str], data: Path) -> Figures:
-    """Run every contender once a round, in one order and then in the other; return medians."""
+def measure(rows: int, scale: float, rounds: int, names: list[str], data: Path) -> tuple[Figures, list[str]]:
+    """Run every contender once a round, in one order and then in the other; return medians, and who failed."""
+    failed: set[str] = set()
     found: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
     prepare(data, rows, scale)
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
             print(f"round {number + 1}: {name} …", file=sys.stderr, flush=True)
-            with tempfile.TemporaryDirectory(dir=data) as scratch:
-                command = [sys.executable, "-m", "benchmarks.merge_suite.run", name, "--rows", str(rows)]
-                command += ["--scale", str(scale), "--data", str(data), "--scratch", f"{scratch}/suite"]
-                output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            for line in output.splitlines():
-                one = json.loads(line)
+            size = ["--rows", str(rows), "--scale", str(scale)]
+            records = run_contender("benchmarks.merge_suite.run", name, size, data)
+            if records is None:
+                failed.add(name)
+            for one in records or ():
                 found[one.pop("step")][name].append(one)
-    return {
+    medians = {
         step: {
             name: {key: round(statistics.median(one[key] for one in several), 4) for key in several[0]}
             for name, several in by_name.items()
         }
         for step, by_name in found.items()
     }
+    return medians, sorted(failed)
 
 
 def summarise(figures: Figures) -> dict[str, dict[str, object]]:
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=NAMES, default=list(NAMES))
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "cordillera-bench")
     options = parser.parse_args()
-    figures = measure(options.rows, options.scale, options.rounds, options.only, options.data)
+    figures, failed = measure(options.rows, options.scale, options.rounds, options.only, options.data)
     summary = summarise(figures)
     show(figures, summary)
     RESULTS.mkdir(exist_ok=True)
@@ -120,12 +121,13 @@ def main() -> None:
         "rounds": options.rounds,
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "summary": summary,
+        "failed": failed,
         "median": figures,
     }
     (RESULTS / "merge_suite.json").write_text(json.dumps(record, indent=2) + "\n")
-    plot(figures, options.only, RESULTS / "merge_suite.svg")
-    if any(found["wrong"] for found in summary.values()):
-        sys.exit("A table was not what it had to be: see 'wrong'.")
+    plot(figures, list(summary), RESULTS / "merge_suite.svg")
+    if failed or any(found["wrong"] for found in summary.values()):
+        sys.exit(f"Wrong tables: see 'wrong'. Failed: {', '.join(failed) or 'none'}.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One contender, run through the suite in a process of its own: prints a JSON line for every step.
+"""One contender, run through the suite in a process of its own: tells a record for every step.
 
 python -m benchmarks.merge_suite.run NAME --rows 10000000 --scale 1 --data FOLDER --scratch FOLDER
 """
@@ -6,13 +6,13 @@ python -m benchmarks.merge_suite.run NAME --rows 10000000 --scale 1 --data FOLDE
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.contending import Records
 from benchmarks.merge_suite.contenders import NAMES, Contender, making
 from benchmarks.merge_suite.data import Step, Suite, prepare
 from benchmarks.usage import cpu_seconds, forget_peak, peak_mb, read_bytes
@@ -58,16 +58,16 @@ def measure(contender: Contender, step: Step) -> dict[str, object]:
     }
 
 
-def run(name: str, suite: Suite, scratch: Path) -> None:
+def run(name: str, suite: Suite, scratch: Path, records: Records) -> None:
     """Warm up on a small table, load the real one, and apply every step to it."""
     warm, place, engine = scratch / "warm-up", scratch / "table", scratch / "engine"
     for folder in (warm, place, engine):
         folder.mkdir(parents=True)
     with making(name, engine) as make:
-        _run(make, suite, warm, place)
+        _run(make, suite, warm, place, records)
 
 
-def _run(make: Callable[..., Contender], suite: Suite, warm: Path, place: Path) -> None:
+def _run(make: Callable[..., Contender], suite: Suite, warm: Path, place: Path, records: Records) -> None:
     small = make(suite, warm, _WARM_UP_ROWS)
     smallest = {step.kind: step for step in sorted(suite.steps, key=lambda step: -(step.updated + step.inserted))}
     for step in smallest.values():
@@ -77,9 +77,9 @@ def _run(make: Callable[..., Contender], suite: Suite, warm: Path, place: Path) 
     cpu = cpu_seconds(contender.pid) - cpu
     load = {"seconds": round(time.perf_counter() - started, 4), "cpu_seconds": round(cpu, 4)}
     equal = contender.fingerprint() == (suite.rows, suite.fingerprint)
-    print(json.dumps({"step": "load", **load, "equal": equal}), flush=True)
+    records.add({"step": "load", **load, "equal": equal})
     for step in suite.steps:
-        print(json.dumps(measure(contender, step)), flush=True)
+        records.add(measure(contender, step))
 
 
 def main() -> None:
@@ -89,10 +89,12 @@ def main() -> None:
     parser.add_argument("--scale", type=float, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--records", type=Path, required=True)
     options = parser.parse_args()
     shutil.rmtree(options.scratch, ignore_errors=True)
     try:
-        run(options.contender, prepare(options.data, options.rows, options.scale), options.scratch)
+        suite = prepare(options.data, options.rows, options.scale)
+        run(options.contender, suite, options.scratch, Records(options.records))
     finally:
         shutil.rmtree(options.scratch, ignore_errors=True)
 
