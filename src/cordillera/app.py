@@ -15,6 +15,7 @@ from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.access.credentials import CredentialService
 from cordillera.access.explanations import ExplanationService
 from cordillera.access.grants import GrantService
+from cordillera.access.keys import LakeKeyService
 from cordillera.access.narrowing import Narrowing
 from cordillera.access.policy_tags import PolicyTagService
 from cordillera.access.requests import AccessRequestService
@@ -38,11 +39,11 @@ from cordillera.catalog.external_commits import ExternalCommitService
 from cordillera.catalog.external_tables import ExternalTableService
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.namespaces import NamespaceService
-from cordillera.catalog.plan_tokens import PlanTokens
 from cordillera.catalog.queries import QueryService
 from cordillera.catalog.registration import RegistrationService
 from cordillera.catalog.scan_plans import ScanPlanService
 from cordillera.catalog.service import CatalogService
+from cordillera.catalog.signed_values import SignedValues
 from cordillera.catalog.staging import StagingService
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.transactions import TransactionService
@@ -79,6 +80,7 @@ from cordillera.settings import (
     write_settings_file,
 )
 from cordillera.spec.event import Topic
+from cordillera.spec.lake_key import KeyPurpose
 from cordillera.subscriptions.approval import on_access_request_changed
 from cordillera.subscriptions.delivery import DeliveryService
 from cordillera.subscriptions.following import Following
@@ -148,7 +150,7 @@ class Application:
         self.external_commits = ExternalCommitService(store, catalog, tables, self.commits)
         self.external_tables = ExternalTableService(catalog, tables, self.external_commits, clock)
         self.registration = RegistrationService(catalog, self.deletion, tables, self.external_commits)
-        self.scan_plans = ScanPlanService(catalog, tables, PlanTokens(store, clock))
+        self.scan_plans = ScanPlanService(catalog, tables, SignedValues(store, clock, KeyPurpose.SCAN_PLANS))
         self.branches = BranchService(store, catalog, tables, self.commits)
         self.views = ViewService(store, lookup, self.storage, clock)
         self.queries = QueryService(store, lookup, self.views, tables, engine)
@@ -170,6 +172,7 @@ class Application:
         self.lineage = LineageService(store, lookup)
         self.access = AccessService(store, lookup, clock)
         self.sign_in = self._sign_in(settings)
+        self.lake_keys = LakeKeyService(store, lookup, clock)
         self.credentials = CredentialService(
             store,
             lookup,

@@ -214,6 +214,9 @@ ROUTES: dict[str, Needs] = {
     f"GET {API}/lake/findings": lake(ALL, files=False),
     f"GET {API}/lake/orphans": lake(ALL),
     f"POST {API}/lake/orphans/remove": lake(ALL, json={}),
+    f"GET {API}/lake/keys": lake(ALL),
+    f"POST {API}/lake/keys/rotate": lake(ALL, json={"purpose": "scan-plans"}),
+    f"POST {API}/lake/keys/{{key_id}}/retire": lake(ALL),
     f"GET {API}/lineage": OWN,
     f"GET {API}/namespaces": OWN,
     f"POST {API}/namespaces": lake(C, json={"name": "n{new}"}),
@@ -447,6 +450,7 @@ class Place:
             "{plan_id}": "x",
             "{proposal_id}": str(uuid4()),
             "{token_id}": str(uuid4()),
+            "{key_id}": str(uuid4()),
             "{run_id}": str(uuid4()),
             "{subscription_id}": str(uuid4()),
         }

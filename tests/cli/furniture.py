@@ -34,6 +34,7 @@ class Furniture:
     spare_subscriptions: tuple[str, ...]
     run: str
     spare_token: str
+    spare_key: str
     request: str
     spare_requests: tuple[str, ...]
     spare_proposals: tuple[str, ...]
@@ -74,6 +75,8 @@ def furnish(folder: Path) -> Furniture:
         main = orders.subscribe("analysts", purpose="to see how sales are")
         spares = [orders.subscribe("analysts", table=f"spare_{number}") for number in range(3)]
         token = lake.backend.create_token("spare")
+        key = lake.rotate_lake_key("sign-in")
+        lake.rotate_lake_key("sign-in")
         requests = _grant(lake)
         proposals = _propose(lake, folder)
         orders.complete("2026-01-31")
@@ -89,6 +92,7 @@ def furnish(folder: Path) -> Furniture:
         tuple(str(spare.id) for spare in spares),
         str(run.id),
         str(token.token.id),
+        str(key.id),
         requests[0],
         tuple(requests[1:]),
         proposals,

@@ -186,6 +186,9 @@ SUCCESS = {
     "token rotate": Case("{spare_token} --keep-hours 1", "cdl_"),
     "token signing-key": Case("{spare_token}", "access key id      CDL"),
     "token revoke": Case("{spare_token}", "Revoked"),
+    "lake-key list": Case("", "retiring"),
+    "lake-key rotate": Case("scan-plans", "signs for scan-plans"),
+    "lake-key retire": Case("{spare_key}", "has signed for sign-in holds no more"),
 }
 
 FAILURE = {
@@ -326,6 +329,9 @@ FAILURE = {
     "token rotate": Case(UNKNOWN_ID, "There is no token", 3),
     "token signing-key": Case(UNKNOWN_ID, "You have no token", 3),
     "token revoke": Case(UNKNOWN_ID, "There is no token", 3),
+    "lake-key list": Case("--limit 0", "--limit", 2),
+    "lake-key rotate": Case("hashes", "The key for hashes stays as it is", 4),
+    "lake-key retire": Case(UNKNOWN_ID, "The lake has no key", 3),
 }
 
 
@@ -342,6 +348,7 @@ def fill(furniture: Furniture, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         "subscription": furniture.subscription,
         "run": furniture.run,
         "spare_token": furniture.spare_token,
+        "spare_key": furniture.spare_key,
         "dropped_metadata": furniture.dropped_metadata,
         "request": furniture.request,
         **{f"spare_{number}": one for number, one in enumerate(furniture.spare_subscriptions)},

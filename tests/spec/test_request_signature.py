@@ -43,7 +43,7 @@ def check(
 ) -> None:
     header = request.header("authorization")
     assert header is not None
-    RequestSignature.parse(header).check(request, body, secret, (at or datetime.now(UTC)) + timedelta(seconds=late))
+    RequestSignature.parse(header).check(request, body, [secret], (at or datetime.now(UTC)) + timedelta(seconds=late))
 
 
 def changed(request: ReceivedRequest, **headers: str | None) -> ReceivedRequest:

@@ -11,22 +11,22 @@ from datetime import timedelta
 from uuid import UUID
 
 from cordillera.access.signed_tokens import Signer
-from cordillera.catalog.lake_keys import lake_key
+from cordillera.catalog.lake_keys import lake_key, usable_keys
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.errors import AuthenticationError, InvalidInputError, NotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.ports.metadata.access import Token
+from cordillera.ports.metadata.access import StoredKey, Token
 from cordillera.spec.access import Privilege, whole_principal
+from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.texts import check_texts
 
 _PREFIX = "cdl_"
 _SESSION = "web session "
 _TOUCH_EVERY = timedelta(minutes=1)
 _KEY_PREFIX = "CDL"
-_ACCESS_TOKENS, _SIGNATURES = "access-tokens", "request-signatures"
 _ACCESS_TIME = timedelta(hours=1)
 
 
@@ -170,12 +170,13 @@ class AccessService:
     def signing_key(self, token_id: UUID) -> SigningKey:
         """Return what requests are signed with in an API token's name, for as long as that is valid.
 
-        It follows from the token by the lake's key, so that the lake keeps no secret for each.
+        It follows from the token by the lake's key, so that the lake keeps no secret for each, and is another when
+        that key is.
 
         Raises:
             NotFoundError: If there is no such token, or it is somebody else's.
         """
-        key = lake_key(self._store, self._clock, _SIGNATURES)
+        key = lake_key(self._store, self._clock, KeyPurpose.REQUEST_SIGNATURES)
         with self._store.write() as tx:
             token = tx.tokens.get(token_id)
             if token is None or not (current().operator or _is_own(token)):
@@ -183,8 +184,8 @@ class AccessService:
             Trail(tx, self._clock.now()).audit("token.signing_key", "token", token.name, {"principal": token.principal})
         return SigningKey(f"{_KEY_PREFIX}{token.id.hex.upper()}", _signing_secret(key, token))
 
-    def signed_by(self, access_key_id: str) -> tuple[Token, str]:
-        """Return the API token in whose name an access key id signs, and the secret that goes with it.
+    def signed_by(self, access_key_id: str) -> tuple[Token, list[str]]:
+        """Return the API token in whose name an access key id signs, and the secrets that go with it: today's first.
 
         Raises:
             AuthenticationError: If it is none of a valid token's.
@@ -196,7 +197,8 @@ class AccessService:
         with self._store.read() as tx:
             token = tx.tokens.get(token_id) if token_id is not None else None
         token = self._checked(token if access_key_id.startswith(_KEY_PREFIX) else None)
-        return token, _signing_secret(lake_key(self._store, self._clock, _SIGNATURES), token)
+        keys = usable_keys(self._store, self._clock, KeyPurpose.REQUEST_SIGNATURES)
+        return token, [_signing_secret(key, token) for key in keys]
 
     def issue(self, client_id: str, secret: str) -> AccessToken:
         """Return an access token for client credentials.
@@ -275,25 +277,24 @@ class AccessService:
                 if token is not None and token.hash != digest:  # it is the secret before
                     token = token if token.previous_until is not None and token.previous_until > now else None
             else:
-                signer = _signer(tx)
-                token_id = signer.verified(secret, now) if signer is not None else None
+                keys = tx.signing_keys.usable(KeyPurpose.ACCESS_TOKENS, now)
+                token_id = Signer(keys, _lake_id(tx)).verified(secret, now) if keys else None
                 token = tx.tokens.get(token_id) if token_id is not None else None
         return None if token is None or (token.expires_at is not None and token.expires_at <= now) else token
 
     def _issue(self, token: Token) -> AccessToken:
-        lake_key(self._store, self._clock, _ACCESS_TOKENS)
+        keys = usable_keys(self._store, self._clock, KeyPurpose.ACCESS_TOKENS)
         with self._store.read() as tx:
-            signer = _signer(tx)
-        assert signer is not None, "there is a key now"
+            signer = Signer(keys, _lake_id(tx))
         now = self._clock.now()
         until = now + _ACCESS_TIME
         until = until if token.expires_at is None else min(until, token.expires_at)
         return AccessToken(signer.sign(token.id, token.principal, until), int((until - now).total_seconds()))
 
 
-def _signing_secret(key: str, token: Token) -> str:
+def _signing_secret(key: StoredKey, token: Token) -> str:
     """Return the secret that requests are signed with; the hash of the token's own makes it the token's."""
-    made = hmac.digest(key.encode(), f"{token.id} {token.hash}".encode(), hashlib.sha256)
+    made = hmac.digest(key.secret.encode(), f"{token.id} {token.hash}".encode(), hashlib.sha256)
     return urlsafe_b64encode(made).rstrip(b"=").decode()
 
 
@@ -303,9 +304,10 @@ def _is_own(token: Token) -> bool:
     return context.operator or whole_principal(token.principal) == whole_principal(context.principal)
 
 
-def _signer(tx: Transaction) -> Signer | None:
-    key, lake = tx.signing_keys.get(_ACCESS_TOKENS), tx.lake.get()
-    return None if key is None or lake is None else Signer(key, lake.id)
+def _lake_id(tx: Transaction) -> UUID:
+    lake = tx.lake.get()
+    assert lake is not None, "who can be asked for a token opened a lake"
+    return lake.id
 
 
 def _hash(secret: str) -> str:

@@ -11,16 +11,17 @@ from datetime import timedelta
 
 from cordillera.access.service import AccessService, NewToken
 from cordillera.access.waking import wake_principal
-from cordillera.catalog.lake_keys import lake_key
+from cordillera.catalog.lake_keys import lake_key, usable_keys
 from cordillera.catalog.trail import Trail
 from cordillera.context import acting
 from cordillera.errors import AuthenticationError, InvalidInputError
 from cordillera.ports.clock import Clock
 from cordillera.ports.identity import Identity, IdentityProvider
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.ports.metadata.access import StoredKey
 from cordillera.spec.access import Membership, parse_principal
+from cordillera.spec.lake_key import KeyPurpose
 
-_PURPOSE = "sign-in"
 _SECONDS = 600
 
 
@@ -40,8 +41,8 @@ class SignInBegun:
 class SignInService:
     """Lets people in whom a provider identifies.
 
-    Nothing is kept between the two halves of a sign-in: nonce and verifier follow from the state by the lake's key, so
-    any of several servers can complete what another began.
+    Nothing is kept between the two halves of a sign-in: nonce and verifier follow from the state by the lake's key
+    that it names, so any of several servers can complete what another began.
 
     Args:
         store: Keeps the key, and who is in which group.
@@ -68,10 +69,10 @@ class SignInService:
         Raises:
             IdentityProviderError: If the provider does not answer.
         """
-        moment = str(int(self._clock.now().timestamp()))
-        state = f"{moment}.{secrets.token_urlsafe(24)}"
+        key = lake_key(self._store, self._clock, KeyPurpose.SIGN_IN)
+        state = f"{int(self._clock.now().timestamp())}.{key.id.hex}.{secrets.token_urlsafe(24)}"
         url = self._provider.authorization_url(
-            redirect_uri, state=state, nonce=self._derived("nonce", state), verifier=self._derived("verifier", state)
+            redirect_uri, state=state, nonce=_derived(key, "nonce", state), verifier=_derived(key, "verifier", state)
         )
         return SignInBegun(url, state)
 
@@ -90,12 +91,14 @@ class SignInService:
         """
         if not state or not hmac.compare_digest(state.encode(), kept_state.encode()):
             raise AuthenticationError("This browser did not begin this sign-in.", hint="Begin again.")
-        begun = state.partition(".")[0]
+        begun, key_id, *_ = (*state.split("."), "")
         age = self._clock.now().timestamp() - (int(begun) if begun.isdecimal() and len(begun) < 15 else 0)
-        if not 0 <= age + 1 <= _SECONDS:
+        keys = usable_keys(self._store, self._clock, KeyPurpose.SIGN_IN)
+        key = next((key for key in keys if key.id.hex == key_id), None)
+        if key is None or not 0 <= age + 1 <= _SECONDS:
             raise AuthenticationError("The sign-in took too long.", hint="Begin again.")
         who = self._provider.identify(
-            code, redirect_uri, nonce=self._derived("nonce", state), verifier=self._derived("verifier", state)
+            code, redirect_uri, nonce=_derived(key, "nonce", state), verifier=_derived(key, "verifier", state)
         )
         return self._let_in(who)
 
@@ -122,7 +125,7 @@ class SignInService:
             tx.memberships.put(Membership(container, principal, source, now, now + self._lasts))
         wake_principal(tx, principal, self._clock, now + self._lasts if who.groups else None)
 
-    def _derived(self, purpose: str, state: str) -> str:
-        key = lake_key(self._store, self._clock, _PURPOSE)
-        derived = hmac.digest(key.encode(), f"{purpose} {state}".encode(), hashlib.sha256)
-        return urlsafe_b64encode(derived).rstrip(b"=").decode()
+
+def _derived(key: StoredKey, purpose: str, state: str) -> str:
+    derived = hmac.digest(key.secret.encode(), f"{purpose} {state}".encode(), hashlib.sha256)
+    return urlsafe_b64encode(derived).rstrip(b"=").decode()

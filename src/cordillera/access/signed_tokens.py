@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+from cordillera.ports.metadata.access import StoredKey
+
+if TYPE_CHECKING:
+    from joserfc.jwk import OctKey
 
 _ALGORITHM = "HS256"
 _ISSUER = "cordillera"
@@ -16,15 +23,12 @@ class Signer:
     """Signs and checks access tokens. joserfc takes long to import, and most processes never need it.
 
     Attributes:
-        key: The lake's secret key.
+        keys: The lake's keys whose signatures hold; the first one signs.
         lake_id: The lake; tokens of others are not valid here.
     """
 
-    key: str
+    keys: Sequence[StoredKey]
     lake_id: UUID
-
-    def __repr__(self) -> str:
-        return f"Signer(lake_id={self.lake_id!r}, key=…)"
 
     def sign(self, token_id: UUID, principal: str, expires_at: datetime) -> str:
         """Return an access token that stands for an API token until it expires."""
@@ -38,13 +42,14 @@ class Signer:
             "exp": int(expires_at.timestamp()),
             _TOKEN: str(token_id),
         }
-        return jwt.encode({"alg": _ALGORITHM}, claims, OctKey.import_key(self.key), [_ALGORITHM])
+        key = self.keys[0]
+        header = {"alg": _ALGORITHM, "kid": str(key.id)}
+        return jwt.encode(header, claims, OctKey.import_key(key.secret), [_ALGORITHM])
 
     def verified(self, text: str, now: datetime) -> UUID | None:
         """Return the id of the API token that an access token stands for; None if it is not valid."""
         from joserfc import jwt
         from joserfc.errors import JoseError
-        from joserfc.jwk import OctKey
 
         expected = jwt.JWTClaimsRegistry(
             now=int(now.timestamp()),
@@ -53,8 +58,21 @@ class Signer:
             exp={"essential": True},
         )
         try:
-            claims = jwt.decode(text, OctKey.import_key(self.key), [_ALGORITHM]).claims
+            claims = jwt.decode(text, self._key_of(text), [_ALGORITHM]).claims
             expected.validate(claims)
             return UUID(claims[_TOKEN])
         except (JoseError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def _key_of(self, text: str) -> OctKey:
+        """Return the key that a token names. One of an older release names none: there was one key, now the oldest.
+
+        Raises:
+            JoseError, ValueError, KeyError: If the text is no token, or names a key that there is not.
+        """
+        from joserfc import jws
+        from joserfc.jwk import OctKey
+
+        known = {str(key.id): key for key in self.keys}
+        wanted = jws.extract_compact(text.encode()).headers().get("kid", str(self.keys[-1].id))
+        return OctKey.import_key(known[wanted].secret)

@@ -25,6 +25,7 @@ from cordillera.api.routes import (
     contracts,
     datasets,
     jobs,
+    lake_keys,
     lineage,
     maintenance,
     namespaces,
@@ -46,7 +47,7 @@ shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows tra
 """
 _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, contract_proposals, completions,
-    subscriptions, jobs, lineage, tokens, transactions, access, access_requests, views,
+    subscriptions, jobs, lineage, tokens, transactions, access, access_requests, views, lake_keys,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

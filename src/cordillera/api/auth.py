@@ -77,16 +77,16 @@ class AccessRules:
             token = self.access.identify(secret)
         return Caller(token.principal, read_only=token.read_only)
 
-    def signer(self, request: Request, signature: RequestSignature) -> tuple[Token, str]:
-        """Return the token in whose name a request seems to be signed, and its secret; see ``authenticate``."""
+    def signer(self, request: Request, signature: RequestSignature) -> tuple[Token, list[str]]:
+        """Return the token in whose name a request seems to be signed, and its secrets; see ``authenticate``."""
         with self.sign_ins.attempt(address_of(request), signature.access_key_id):
             return self.access.signed_by(signature.access_key_id)
 
     def authenticate_signed(
-        self, request: Request, signature: RequestSignature, body: bytes, signer: tuple[Token, str]
+        self, request: Request, signature: RequestSignature, body: bytes, signer: tuple[Token, list[str]]
     ) -> Caller:
         """Return who has signed a request with this body; see ``authenticate``."""
-        token, secret = signer
+        token, secrets = signer
         scope = request.scope
         received = ReceivedRequest(
             request.method,
@@ -95,7 +95,7 @@ class AccessRules:
             tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
         )
         with self.sign_ins.attempt(address_of(request), signature.access_key_id):
-            signature.check(received, body, secret, datetime.now(UTC))
+            signature.check(received, body, secrets, datetime.now(UTC))
         self.access.note_use(token)
         return Caller(token.principal, read_only=token.read_only)
 

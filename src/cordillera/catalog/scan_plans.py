@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 from pyiceberg.schema import Schema
 
-from cordillera.catalog.plan_tokens import PlanTokens
 from cordillera.catalog.service import CatalogService
+from cordillera.catalog.signed_values import SignedValues
 from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidInputError, UnknownColumnError
 from cordillera.predicate_codec import scan_filter_from_plain
@@ -92,7 +92,7 @@ class ScanPlanService:
         tokens: Writes and reads what engines ask on with.
     """
 
-    def __init__(self, catalog: CatalogService, tables: TableService, tokens: PlanTokens) -> None:
+    def __init__(self, catalog: CatalogService, tables: TableService, tokens: SignedValues) -> None:
         self._catalog, self._tables, self._tokens = catalog, tables, tokens
 
     def plan(self, name: str, request: ScanRequest) -> ScanPlan:

@@ -18,6 +18,7 @@ from cordillera.ports.scan_observer import ScanObserver
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.narrowed import marked
 from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.refs import RefKind, commits_between, find_ref
@@ -38,7 +39,6 @@ _METADATA_FILES_PROPERTY = "write.metadata.previous-versions-max"
 METADATA_FILES_KEPT = 100
 """Earlier metadata files that stay readable by path, for engines that hold an older pointer, unless the table's
 property ``write.metadata.previous-versions-max`` says otherwise."""
-_HASHES = "hashes"
 _SNAPSHOTS = 60_000
 """How many snapshots the table metadata kept in memory have together; about 2 kB each, and half of it is shared."""
 _ENCODED_BYTES = 64_000_000
@@ -249,7 +249,7 @@ class TableService:
 
     def shown(self, name: str, view: RowView) -> ShownRows:
         """Return what makes the rows of a view, hashed with the lake's key where they are masked so."""
-        return ShownRows(view, lake_key(self._store, self.io.clock, _HASHES), name)
+        return ShownRows(view, lake_key(self._store, self.io.clock, KeyPurpose.HASHES).secret, name)
 
     def count_scan(
         self,

@@ -27,6 +27,7 @@ from cordillera.cli import (
     demo,
     job,
     lake,
+    lake_key,
     lineage,
     namespace,
     operations,
@@ -70,7 +71,7 @@ _PANELS = {
         lineage.app,
     ],
     "Delivery and work": [target.app, subscription.app, job.app, run.app],
-    "Access": [access.app, approver.app, role.app, policy_tag.app, token.app],
+    "Access": [access.app, approver.app, role.app, policy_tag.app, token.app, lake_key.app],
     "Operations": [catalog.app, operations.event_app, operations.audit_app, operations.task_app, demo.app],
 }
 app = typer.Typer(

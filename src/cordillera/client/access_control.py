@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from uuid import UUID
 
 from cordillera.client.backend import LakeBackend
 from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag
+from cordillera.spec.lake_key import LakeKey
 
 
 class AccessControl:
@@ -129,3 +131,27 @@ class AccessControl:
     def policy_tags(self, on: str) -> list[PolicyTag]:
         """Return the labels of a namespace or dataset, those that a dataset has from its namespace too."""
         return self.backend.policy_tags(on)
+
+    def lake_keys(self) -> Iterator[LakeKey]:
+        """Yield the keys that the lake signs with, without their secrets, retired ones too."""
+        after = None
+        while page := self.backend.lake_keys(after):
+            yield from page
+            after = page[-1].id
+
+    def rotate_lake_key(self, purpose: str, *, keep_hours: int = 24) -> LakeKey:
+        """Let another key sign for a purpose from now on, in every process of the lake.
+
+        Args:
+            purpose: access-tokens, request-signatures, scan-plans or sign-in.
+            keep_hours: For how long what the old key has signed still holds; 0 if somebody else may have got it.
+
+        Raises:
+            AccessDeniedError: If you do not administer the lake.
+            NotAllowedError: If the key has to stay, as that of hashes has.
+        """
+        return self.backend.rotate_lake_key(purpose, keep_hours=keep_hours)
+
+    def retire_lake_key(self, key_id: UUID) -> LakeKey:
+        """Let nothing hold any more that a key has signed before another took its place."""
+        return self.backend.retire_lake_key(key_id)

@@ -20,6 +20,7 @@ from cordillera.client.completions import LocalCompletions
 from cordillera.client.contract_proposals import LocalContractProposals
 from cordillera.client.contracts import LocalContracts
 from cordillera.client.evolution import LocalEvolution
+from cordillera.client.lake_keys import LocalLakeKeys
 from cordillera.client.local_maintenance import LocalMaintenance
 from cordillera.client.local_rows import LocalRows
 from cordillera.client.local_work import LocalWork
@@ -49,6 +50,7 @@ class LocalBackend(
     LocalContracts,
     LocalContractProposals,
     LocalEvolution,
+    LocalLakeKeys,
     LocalMaintenance,
     LocalViews,
     LocalWork,

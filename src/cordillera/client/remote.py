@@ -19,6 +19,7 @@ from cordillera.client.connection import Connection, path
 from cordillera.client.contract_proposals import RemoteContractProposals
 from cordillera.client.contracts import RemoteContracts
 from cordillera.client.evolution import RemoteEvolution
+from cordillera.client.lake_keys import RemoteLakeKeys
 from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.client.remote_rows import RemoteRows
 from cordillera.client.remote_work import RemoteWork
@@ -46,6 +47,7 @@ class RemoteBackend(
     RemoteContracts,
     RemoteContractProposals,
     RemoteEvolution,
+    RemoteLakeKeys,
     RemoteMaintenance,
     RemoteViews,
     RemoteWork,

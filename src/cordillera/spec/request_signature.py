@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, quote
@@ -77,8 +77,8 @@ class RequestSignature:
         key, day, region, service, names, signature = found.groups()
         return cls(key, (day, region, service), tuple(names.split(";")), signature)
 
-    def check(self, request: ReceivedRequest, body: bytes, secret: str, now: datetime) -> None:
-        """Make sure that a request was signed with a secret, as it is, minutes ago at most.
+    def check(self, request: ReceivedRequest, body: bytes, secrets: Sequence[str], now: datetime) -> None:
+        """Make sure that a request was signed with one of some secrets, as it is, minutes ago at most.
 
         Raises:
             AuthenticationError: If not.
@@ -93,8 +93,9 @@ class RequestSignature:
         if not set(self.signed_headers) >= _ALWAYS_SIGNED | {k for k, _ in request.headers if k.startswith("x-amz-")}:
             raise _refused("leaves out host, or headers that begin with x-amz-")
         text = self._canonical(request, _payload_hash(request, body))
-        expected = _sign(_key(secret, self.scope), f"{SCHEME}\n{moment}\n{self._scope_text}\n{_sha256(text.encode())}")
-        if not hmac.compare_digest(expected.hex(), self.signature):
+        signed = f"{SCHEME}\n{moment}\n{self._scope_text}\n{_sha256(text.encode())}"
+        expected = [_sign(_key(secret, self.scope), signed).hex() for secret in secrets]
+        if not any(hmac.compare_digest(one, self.signature) for one in expected):
             raise _refused("does not fit the request")
 
     @property

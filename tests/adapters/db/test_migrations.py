@@ -5,8 +5,10 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -22,6 +24,7 @@ from cordillera.adapters.db.schema import datasets, metadata, namespaces
 from cordillera.adapters.db.session import open_session
 from cordillera.errors import AlreadyExistsError, CordilleraError, InvalidConfigurationError, SchemaTooNewError
 from cordillera.spec.access import Privilege
+from cordillera.spec.lake_key import KeyPurpose
 from cordillera.testing.metadata_samples import NOW, dataset, view
 
 _FTS = "search_words"
@@ -208,6 +211,27 @@ def test_who_had_a_token_administers_the_lake_from_then_on(empty_url: str) -> No
         assert {(one.privilege, one.on, one.grant_option) for one in granted} == {("administer", "lake", False)}
         viewer = tx.grants.viewer("user:ana", NOW)
         assert viewer.on_lake == set(Privilege)
+    store.close()
+
+
+@pytest.mark.parametrize("revision", ["0010", "0033"])
+def test_keys_of_an_older_database_go_on_signing(empty_url: str, revision: str) -> None:
+    _migrate_to(empty_url, revision)
+    for purpose in ("access-tokens", "hashes"):
+        _run(
+            empty_url,
+            "INSERT INTO signing_keys (purpose, secret, created_at) VALUES "
+            f"('{purpose}', 'of {purpose}', '2026-01-01 00:00:00.000000')",
+        )
+    store = open_metadata_store(empty_url)
+    store.migrate()
+    with store.write() as tx:
+        for purpose in (KeyPurpose.ACCESS_TOKENS, KeyPurpose.HASHES):
+            (key,) = tx.signing_keys.usable(purpose, NOW)
+            made = (key.secret, key.created_at, key.retires_at)
+            assert made == (f"of {purpose}", datetime(2026, 1, 1, tzinfo=UTC), None)
+            assert not tx.signing_keys.insert(replace(key, id=uuid4()))
+        assert tx.signing_keys.usable(KeyPurpose.SIGN_IN, NOW) == []
     store.close()
 
 

@@ -17,6 +17,7 @@ from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer
 from cordillera.spec.access_request import RequestState
 from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.catalog import Lifecycle
+from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.subscription import SubscriptionState
 from cordillera.spec.workflow import RunState
@@ -165,7 +166,10 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "tokens.by_hash": lambda tx: tx.tokens.by_hash("a"),
     "tokens.rotate": lambda tx: tx.tokens.rotate(Token(ID, "a", "user:a", "h", NOW, NOW, None)),
     "tokens.get": lambda tx: tx.tokens.get(ID),
-    "signing_keys.get": lambda tx: tx.signing_keys.get("a"),
+    "signing_keys.usable": lambda tx: tx.signing_keys.usable(KeyPurpose.HASHES, NOW),
+    "signing_keys.get": lambda tx: tx.signing_keys.get(ID),
+    "signing_keys.page": lambda tx: tx.signing_keys.page(ID, 9),
+    "signing_keys.retire": lambda tx: tx.signing_keys.retire(ID, NOW),
     "tokens.forget_ended": lambda tx: tx.tokens.forget_ended("user:a", "web session ", NOW),
     "tokens.page": lambda tx: tx.tokens.page(ID, 9),
     "events.unhandled": lambda tx: (append_event(tx, ID), append_event(tx), tx.events.unhandled(9)),

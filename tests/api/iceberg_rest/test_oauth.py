@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -17,8 +18,10 @@ from starlette.testclient import TestClient
 from cordillera.access.service import NewToken
 from cordillera.access.signed_tokens import Signer
 from cordillera.app import Application, create_lake
+from cordillera.catalog.lake_keys import new_key, usable_keys
 from cordillera.server import create_server
 from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.lake_key import KeyPurpose
 from tests.api.iceberg_rest.test_commits import refused
 from tests.api.test_auth import LateClock, bearer
 
@@ -135,9 +138,8 @@ def test_a_token_that_the_lake_has_not_signed_for_itself_is_refused(
     anonymous: httpx2.Client, app: Application, made: NewToken
 ) -> None:
     good = ask(anonymous, **credentials(made)).json()["access_token"]
-    with app.store.read() as tx:
-        key = tx.signing_keys.get("access-tokens")
-    assert key is not None
+    (stored,) = usable_keys(app.store, app.clock, KeyPurpose.ACCESS_TOKENS)
+    key, another = stored.secret, replace(stored, secret="another key " * 3)
     until, token = datetime.now(UTC) + timedelta(hours=1), made.token
     claims = jwt.decode(good, OctKey.import_key(key), ["HS256"]).claims
 
@@ -151,9 +153,12 @@ def test_a_token_that_the_lake_has_not_signed_for_itself_is_refused(
     for wrong in (
         good[:-4] + ("AAAA" if good[-4:] != "AAAA" else "BBBB"),
         unsigned,
-        Signer("another key " * 3, app.lake().id).sign(token.id, token.principal, until),
-        Signer(key, uuid4()).sign(token.id, token.principal, until),
-        Signer(key, app.lake().id).sign(uuid4(), token.principal, until),
+        Signer([another], app.lake().id).sign(token.id, token.principal, until),
+        Signer([replace(stored, id=uuid4())], app.lake().id).sign(token.id, token.principal, until),
+        Signer([stored], uuid4()).sign(token.id, token.principal, until),
+        Signer([stored], app.lake().id).sign(uuid4(), token.principal, until),
+        signed({"alg": "HS256", "kid": "../../key"}),
+        signed({"alg": "HS256", "kid": ""}),
         signed({"alg": "HS512"}),
         signed(iss="somebody"),
         signed(aud=None),
@@ -174,7 +179,6 @@ def test_the_key_is_made_once(tmp_path: Path) -> None:
         made = app.access.create_token("engine")
         first = app.access.issue("engine", made.secret)
         with app.store.write() as tx:
-            key = tx.signing_keys.get("access-tokens")
-            tx.signing_keys.insert("access-tokens", "another", app.clock.now())
-            assert tx.signing_keys.get("access-tokens") == key
+            assert not tx.signing_keys.insert(new_key(KeyPurpose.ACCESS_TOKENS, app.clock))
+        assert len(usable_keys(app.store, app.clock, KeyPurpose.ACCESS_TOKENS)) == 1
         assert app.access.authenticate(first.secret) == made.token.principal

@@ -11,13 +11,20 @@ from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import signing_keys, tokens
 from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError
-from cordillera.ports.metadata.access import Token
+from cordillera.ports.metadata.access import StoredKey, Token
+from cordillera.spec.lake_key import KeyPurpose
 
 TOKEN = RowMap(Token, tokens)
+KEY = RowMap(StoredKey, signing_keys)
 
 _BY_HASH = TOKEN.lookup(tokens.c.hash)
 _BY_PREVIOUS_HASH = TOKEN.lookup(tokens.c.previous_hash)
 _BY_ID = TOKEN.lookup(tokens.c.id)
+_KEY_BY_ID = KEY.lookup(signing_keys.c.id)
+_USABLE = KEY.select().where(
+    signing_keys.c.purpose == sa.bindparam("purpose"),
+    sa.or_(signing_keys.c.retires_at.is_(None), signing_keys.c.retires_at > sa.bindparam("now")),
+)
 
 
 class SqlTokenRows:
@@ -74,11 +81,28 @@ class SqlSigningKeyRows:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def get(self, purpose: str) -> str | None:
-        """Return a key."""
-        found = self._session.scalar(sa.select(signing_keys.c.secret).where(signing_keys.c.purpose == purpose))
-        return None if found is None else str(found)
+    def usable(self, purpose: KeyPurpose, now: datetime) -> list[StoredKey]:
+        """Return the keys of a purpose that have not retired: the active one, then the others, younger ones first."""
+        found = KEY.all(self._session, _USABLE, {"purpose": purpose, "now": now})
+        return sorted(found, key=lambda key: (key.retires_at is None, key.created_at), reverse=True)
 
-    def insert(self, purpose: str, secret: str, now: datetime) -> None:
-        """Add a key, unless there is one for the purpose."""
-        self._session.insert_new(signing_keys, {"purpose": purpose, "secret": secret, "created_at": now})
+    def get(self, key_id: UUID) -> StoredKey | None:
+        """Return a key by id."""
+        return _KEY_BY_ID(self._session, key_id)
+
+    def page(self, after: UUID | None, limit: int) -> list[StoredKey]:
+        """Return keys by id behind ``after``."""
+        query = KEY.select() if after is None else KEY.select().where(signing_keys.c.id > after)
+        return KEY.all(self._session, query.order_by(signing_keys.c.id).limit(limit))
+
+    def insert(self, key: StoredKey) -> bool:
+        """Add the active key of a purpose; False if there is one."""
+        return self._session.insert_new(signing_keys, KEY.values(key))
+
+    def retire(self, key_id: UUID, at: datetime) -> None:
+        """Note when a key retires."""
+        self._session.write(sa.update(signing_keys).where(signing_keys.c.id == key_id).values(retires_at=at))
+
+    def forget_secrets(self, now: datetime) -> None:
+        """Remove the secrets of keys that have retired."""
+        self._session.write(sa.update(signing_keys).where(signing_keys.c.retires_at <= now).values(secret=""))

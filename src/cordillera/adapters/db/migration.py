@@ -48,6 +48,7 @@ REVISIONS = (
     "0036",
     "0041",
     "0033",
+    "0044",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from cordillera.spec.lake_key import KeyPurpose
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -58,11 +60,42 @@ class TokenRows(Protocol):
         """Note that a token was used."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A secret key of the lake's own.
+
+    Attributes:
+        secret: Empty once it is forgotten.
+        retires_at: When what it has signed holds no more; None while it is the one that signs.
+    """
+
+    id: UUID
+    purpose: KeyPurpose
+    secret: str
+    created_at: datetime
+    retires_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"StoredKey({str(self.id)!r}, {self.purpose.value!r}, secret=…)"
+
+
 class SigningKeyRows(Protocol):
-    """Secret keys that the lake signs with, by purpose. They are made once."""
+    """Secret keys of the lake's own. Of each purpose one at most is active: it signs, and has no end yet."""
 
-    def get(self, purpose: str) -> str | None:
-        """Return a key."""
+    def usable(self, purpose: KeyPurpose, now: datetime) -> list[StoredKey]:
+        """Return the keys of a purpose that have not retired: the active one, then the others, younger ones first."""
 
-    def insert(self, purpose: str, secret: str, now: datetime) -> None:
-        """Add a key, unless there is one for the purpose."""
+    def get(self, key_id: UUID) -> StoredKey | None:
+        """Return a key by id."""
+
+    def page(self, after: UUID | None, limit: int) -> list[StoredKey]:
+        """Return keys by id behind ``after``."""
+
+    def insert(self, key: StoredKey) -> bool:
+        """Add the active key of a purpose; False if there is one."""
+
+    def retire(self, key_id: UUID, at: datetime) -> None:
+        """Note when a key retires."""
+
+    def forget_secrets(self, now: datetime) -> None:
+        """Remove the secrets of keys that have retired."""

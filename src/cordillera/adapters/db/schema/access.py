@@ -9,6 +9,7 @@ from cordillera.adapters.db.schema.base import index, metadata
 from cordillera.adapters.db.types import Choice, Json, Name, Texts, UtcDateTime
 from cordillera.spec.access import Privilege, SecurableKind
 from cordillera.spec.access_request import RequestState
+from cordillera.spec.lake_key import KeyPurpose
 
 tokens = Table(
     "tokens",
@@ -31,9 +32,13 @@ tokens = Table(
 signing_keys = Table(
     "signing_keys",
     metadata,
-    Column("purpose", Text, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("purpose", Choice(KeyPurpose), nullable=False),
     Column("secret", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("retires_at", UtcDateTime),
+    index("ix_signing_keys_purpose", "purpose"),
+    index("ix_signing_keys_active", "purpose", unique=True, where="retires_at IS NULL"),
 )
 
 grants = Table(
