@@ -29,6 +29,7 @@ from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.identity import build_identity_provider
 from cordillera.adapters.storage import build_credential_vendor, build_request_signer, build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
+from cordillera.adapters.webhooks.http_sender import HttpWebhookSender
 from cordillera.advice.recorder import ScanRecorder
 from cordillera.advice.service import AdviceService
 from cordillera.catalog.branches import BranchService
@@ -99,16 +100,20 @@ from cordillera.subscriptions.lifecycle import SubscriptionLifecycle
 from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
 from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
+from cordillera.webhooks.delivery import WebhookDeliveryService
+from cordillera.webhooks.handlers import RESEND, SEND, on_event
+from cordillera.webhooks.service import WebhookService
 from cordillera.workflows.execution import RunService
 from cordillera.workflows.handlers import RUN, on_partition_completed
 from cordillera.workflows.service import WorkflowService
 
-_EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
+_OWN_EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
     Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed, on_rows_changed],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],
     Topic.PARTITION_COMPLETED: [on_partition_completed, on_upstream_completed, on_dataset_completed],
     Topic.ACCESS_REQUEST_CHANGED: [on_access_request_changed],
 }
+_EVENT_HANDLERS = {topic: [*_OWN_EVENT_HANDLERS.get(topic, ()), on_event] for topic in Topic}
 
 
 class Application:
@@ -192,6 +197,9 @@ class Application:
         )
         self.advice = AdviceService(store, catalog, tables, self.scans, clock)
         self.orphans = OrphanService(store, lookup, catalog, tables, clock)
+        sender = HttpWebhookSender(settings.endpoint_rules())
+        self.webhook_deliveries = WebhookDeliveryService(store, sender, clock)
+        self.webhooks = WebhookService(store, lookup, sender, self.webhook_deliveries, clock)
         self.audit = AuditService(store, lookup, self.namespaces, catalog, self.writes)
         self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, lookup, clock)
         self.operations = OperationsService(
@@ -249,10 +257,14 @@ class Application:
         def derive(payload: Mapping[str, Any]) -> None:
             self.derivations.derive(UUID(payload["dataset_version_id"]))
 
+        def send(payload: Mapping[str, Any]) -> None:
+            self.webhook_deliveries.send_due(UUID(payload["webhook_id"]))
+
         handlers = {DELIVER: deliver, WITHDRAW: withdraw, EXPIRE: expire, RUN: run, MAINTAIN: maintain}
         access_changed = partial(on_access_changed, self.store, clock=self.clock)
         timed = partial(on_time, self.store, clock=self.clock)
         handlers |= {DERIVE: derive, VERIFY: self.verifications.perform, WAKE: access_changed, ON_TIME: timed}
+        handlers |= {SEND: send, RESEND: self.webhook_deliveries.wake}
         return handlers
 
     @staticmethod

@@ -7,7 +7,7 @@
     │   ├── LeaseLostError
     │   ├── MetadataStoreBusyError
     │   ├── StorageUnavailableError
-    │   ├── TargetUnreachableError
+    │   ├── TargetUnreachableError, EndpointUnreachableError
     │   ├── ServerUnreachableError, IdentityProviderError
     │   ├── RateLimitedError
     │   └── WaitTimeoutError
@@ -21,7 +21,7 @@
         ├── NotFoundError
         │   ├── LakeNotFoundError, NamespaceNotFoundError, DatasetNotFoundError, DatasetVersionNotFoundError
         │   ├── SnapshotNotFoundError, ViewNotFoundError, TargetNotFoundError, SubscriptionNotFoundError
-        │   ├── JobNotFoundError, RunNotFoundError, ContractNotFoundError
+        │   ├── JobNotFoundError, RunNotFoundError, ContractNotFoundError, WebhookNotFoundError
         │   └── AccessRequestNotFoundError, ContractProposalNotFoundError
         ├── AlreadyExistsError
         ├── NotAllowedError
@@ -138,6 +138,10 @@ class StorageUnavailableError(TransientError):
 
 class TargetUnreachableError(TransientError):
     """A subscription's target could not be reached."""
+
+
+class EndpointUnreachableError(TransientError):
+    """What was sent to a webhook's address was not taken there."""
 
 
 class ServerUnreachableError(TransientError):
@@ -297,6 +301,10 @@ class JobNotFoundError(NotFoundError):
 
 class RunNotFoundError(NotFoundError):
     """The run does not exist."""
+
+
+class WebhookNotFoundError(NotFoundError):
+    """The webhook does not exist."""
 
 
 class ContractNotFoundError(NotFoundError):

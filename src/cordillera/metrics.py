@@ -11,5 +11,6 @@ EVENTS_HANDLED = Counter("cordillera_events_handled_total", "Events handled.", [
 TASKS = Counter("cordillera_tasks_total", "Tasks ended, by kind and outcome.", ["kind", "outcome"])
 TASK_SECONDS = Histogram("cordillera_task_seconds", "Time spent on a task.", ["kind"])
 ROWS_DELIVERED = Counter("cordillera_rows_delivered_total", "Rows written to targets.", ["target"])
+WEBHOOK_ATTEMPTS = Counter("cordillera_webhook_attempts_total", "Attempts to send an event to a webhook.", ["outcome"])
 VERIFICATIONS = Counter("cordillera_verifications_total", "Targets compared with the lake, by outcome.", ["outcome"])
 ERRORS = Counter("cordillera_errors_total", "Requests that ended with an error.", ["code"])

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cordillera.errors import InvalidConfigurationError, LakeNotFoundError
+from cordillera.spec.endpoint import EndpointRules
 from cordillera.spec.local_path import whole_path
 
 SETTINGS_FILE = "cordillera.toml"
@@ -71,6 +72,14 @@ class Settings(BaseSettings):
     audit_dataset: str = Field(
         "", description="Dataset that workers export the audit log into, every hour; by default none does."
     )
+    webhook_loopback: bool = Field(
+        False,
+        description="Let webhooks be sent to this machine itself, also without TLS: to try things out, where everybody "
+        "who may make one may reach its services.",
+    )
+    webhook_internal_hosts: str = Field(
+        "", description="Hosts, with commas between, that webhooks may be sent to though their addresses are private."
+    )
     requests_per_second: float = Field(
         0.0,
         ge=0,
@@ -102,6 +111,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let arguments override the environment; what the file says is put together with both before."""
         return init_settings, env_settings
+
+    def endpoint_rules(self) -> EndpointRules:
+        """Return where webhooks may be sent to."""
+        hosts = (host.strip().lower() for host in self.webhook_internal_hosts.split(","))
+        return EndpointRules(self.webhook_loopback, frozenset(filter(None, hosts)))
 
     def storage_options(self) -> dict[str, str]:
         """Return the storage adapter's options that are set."""

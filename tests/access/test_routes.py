@@ -253,6 +253,14 @@ ROUTES: dict[str, Needs] = {
     f"DELETE {API}/tokens/{{token_id}}": OWN,
     f"POST {API}/tokens/{{token_id}}/rotate": OWN,
     f"POST {API}/tokens/{{token_id}}/signing-key": OWN,
+    f"GET {API}/webhooks": OWN,
+    f"POST {API}/webhooks": OWN,
+    f"GET {API}/webhooks/{{webhook_id}}": OWN,
+    f"DELETE {API}/webhooks/{{webhook_id}}": OWN,
+    f"GET {API}/webhooks/{{webhook_id}}/deliveries": OWN,
+    f"POST {API}/webhooks/{{webhook_id}}/replay": OWN,
+    f"POST {API}/webhooks/{{webhook_id}}/rotate": OWN,
+    f"POST {API}/webhooks/{{webhook_id}}/test": OWN,
     f"POST {API}/transactions": dataset(W, json=[ROWS], writes='[{"dataset": "{dataset}", "operation": "upsert"}]'),
     f"GET {API}/views": OWN,
     f"POST {API}/views": Needs(
@@ -357,6 +365,8 @@ ROUTES: dict[str, Needs] = {
     "POST /subscriptions/{subscription_id}/verify": OWN,
     "POST /subscriptions/{subscription_id}/repair": OWN,
     "GET /targets": OWN,
+    "GET /webhooks": OWN,
+    "GET /webhooks/{webhook_id}": OWN,
 }
 
 

@@ -39,6 +39,8 @@ class Furniture:
     spare_requests: tuple[str, ...]
     spare_proposals: tuple[str, ...]
     dropped_metadata: str
+    webhook: str
+    spare_webhook: str
 
 
 def furnish(folder: Path) -> Furniture:
@@ -77,6 +79,12 @@ def furnish(folder: Path) -> Furniture:
         token = lake.backend.create_token("spare")
         key = lake.rotate_lake_key("sign-in")
         lake.rotate_lake_key("sign-in")
+        hooks = [
+            lake.create_webhook(
+                f"https://hooks.example.com/{name}", topics=["run.finished"], description=text, within=["x"]
+            )
+            for name, text in (("lake", "to see how sales are"), ("spare", ""))
+        ]
         requests = _grant(lake)
         proposals = _propose(lake, folder)
         orders.complete("2026-01-31")
@@ -97,6 +105,7 @@ def furnish(folder: Path) -> Furniture:
         tuple(requests[1:]),
         proposals,
         dropped,
+        *(str(hook.id) for hook, _ in hooks),
     )
 
 

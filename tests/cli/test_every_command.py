@@ -22,6 +22,7 @@ TOGETHER_YAML = """
 """
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 NOT_IN_THIS_PROCESS = {
+    "webhook test": "needs a receiver: tests/webhooks/test_surfaces.py",
     "catalog verify": "needs a server: test_catalog.py",
     "serve": "runs until it is told to stop: test_processes.py",
     "demo run": "takes minutes: it is the end-to-end test",
@@ -189,6 +190,13 @@ SUCCESS = {
     "lake-key list": Case("", "retiring"),
     "lake-key rotate": Case("scan-plans", "signs for scan-plans"),
     "lake-key retire": Case("{spare_key}", "has signed for sign-in holds no more"),
+    "webhook create": Case("https://hooks.example.com/new --topic run.finished --within sales", "whsec_"),
+    "webhook list": Case("", "hooks.example.com"),
+    "webhook show": Case("{webhook}", "to see how sales are"),
+    "webhook rotate": Case("{webhook} --keep-hours 1", "whsec_"),
+    "webhook deliveries": Case("{webhook} --state dead", ""),
+    "webhook replay": Case("{webhook}", "0 deliveries"),
+    "webhook remove": Case("{spare_webhook}", "Removed the webhook"),
 }
 
 FAILURE = {
@@ -332,6 +340,13 @@ FAILURE = {
     "lake-key list": Case("--limit 0", "--limit", 2),
     "lake-key rotate": Case("hashes", "The key for hashes stays as it is", 4),
     "lake-key retire": Case(UNKNOWN_ID, "The lake has no key", 3),
+    "webhook create": Case("http://hooks.example.com/", "is not encrypted", 2),
+    "webhook list": Case("--limit 0", "--limit", 2),
+    "webhook show": Case(UNKNOWN_ID, "There is no webhook", 3),
+    "webhook rotate": Case(UNKNOWN_ID, "There is no webhook", 3),
+    "webhook deliveries": Case("{webhook} --state lost", "There is no state", 2),
+    "webhook replay": Case(UNKNOWN_ID, "There is no webhook", 3),
+    "webhook remove": Case(UNKNOWN_ID, "There is no webhook", 3),
 }
 
 
@@ -349,6 +364,8 @@ def fill(furniture: Furniture, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         "run": furniture.run,
         "spare_token": furniture.spare_token,
         "spare_key": furniture.spare_key,
+        "webhook": furniture.webhook,
+        "spare_webhook": furniture.spare_webhook,
         "dropped_metadata": furniture.dropped_metadata,
         "request": furniture.request,
         **{f"spare_{number}": one for number, one in enumerate(furniture.spare_subscriptions)},

@@ -69,6 +69,8 @@ SHOWN = {
     "role list": "role list",
     "policy-tag list": "policy-tag list sales.orders",
     "token list": "token list",
+    "webhook list": "webhook list",
+    "webhook show": "webhook show WEBHOOK",
 }
 
 
@@ -86,6 +88,7 @@ def run_shown(furniture: Furniture, cli: Cli, tmp_path: Path, monkeypatch: pytes
         "SUBSCRIPTION": furniture.subscription,
         "RUN": furniture.run,
         "REQUEST": furniture.request,
+        "WEBHOOK": furniture.webhook,
         "CONTRACT": str(contract),
         "OTHER_CONTRACT": str(other),
         "PRISTINE": str(furniture.files / "pristine"),

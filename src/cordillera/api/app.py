@@ -35,6 +35,7 @@ from cordillera.api.routes import (
     tokens,
     transactions,
     views,
+    webhooks,
 )
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
@@ -47,7 +48,7 @@ shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows tra
 """
 _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, contract_proposals, completions,
-    subscriptions, jobs, lineage, tokens, transactions, access, access_requests, views, lake_keys,
+    subscriptions, jobs, lineage, tokens, transactions, access, access_requests, views, lake_keys, webhooks,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from cordillera.app import Application
 from cordillera.spec.subscription import DELIVERING, Equality, SubscriptionState, SubscriptionStatus
+from cordillera.spec.webhook import DeliveryState, WebhookState
 
 _MOST_SUBSCRIPTIONS = 200
 _WATCHED = (*sorted(DELIVERING), SubscriptionState.FAILED)
@@ -29,6 +30,7 @@ class LakeCollector(Collector):
         yield self._tasks()
         yield self._events()
         yield self._service_levels()
+        yield from self._webhooks()
         yield from self._lags()
 
     def _service_levels(self) -> GaugeMetricFamily:
@@ -47,6 +49,17 @@ class LakeCollector(Collector):
     def _events(self) -> GaugeMetricFamily:
         with self._app.store.read() as tx:
             return GaugeMetricFamily("cordillera_events_unhandled", "Events that wait.", tx.events.unhandled_count())
+
+    def _webhooks(self) -> Iterator[GaugeMetricFamily]:
+        totals = self._app.webhooks.totals()
+        present = GaugeMetricFamily(
+            "cordillera_webhook_deliveries", "Events that wait for webhooks, or were given up.", labels=["state"]
+        )
+        for state in (DeliveryState.WAITING, DeliveryState.DEAD):
+            present.add_metric([state], totals.get(state, 0))
+        yield present
+        text = "Webhooks whose last attempt failed."
+        yield GaugeMetricFamily("cordillera_webhooks_failing", text, totals[WebhookState.FAILING])
 
     def _lags(self) -> Iterator[GaugeMetricFamily]:
         labels = ["subscription", "dataset", "target", "state"]

@@ -19,6 +19,7 @@ from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.catalog.requests import DatasetWrite
 from cordillera.client.contract_backend import ContractBackend
+from cordillera.client.webhook_backend import WebhookBackend
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
@@ -108,7 +109,7 @@ class RunCount:
     count: int
 
 
-class LakeBackend(ContractBackend, Protocol):
+class LakeBackend(ContractBackend, WebhookBackend, Protocol):
     """A lake. Names are ``namespace.dataset``, or ``namespace.dataset_v2`` for one dataset version.
 
     Every method may raise ``CordilleraError`` of the kind that fits; lists are pages, continued behind their last item.

@@ -21,6 +21,7 @@ from cordillera.client.backend import LakeBackend
 from cordillera.client.dataset import Dataset
 from cordillera.client.transaction import Transaction
 from cordillera.client.view import View
+from cordillera.client.webhook import Webhooks
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.maintenance.results import OrphanRemoval
 from cordillera.operations.audit import AuditExport
@@ -72,7 +73,7 @@ class Namespace:
         return f"Namespace({self.name!r})"
 
 
-class Lake(AccessControl, AccessAsking):
+class Lake(AccessControl, AccessAsking, Webhooks):
     """A lake. Made by ``cordillera.open``, ``cordillera.connect`` or ``cordillera.create``.
 
     Args:

@@ -25,6 +25,7 @@ from cordillera.client.local_maintenance import LocalMaintenance
 from cordillera.client.local_rows import LocalRows
 from cordillera.client.local_work import LocalWork
 from cordillera.client.views import LocalViews
+from cordillera.client.webhooks import LocalWebhooks
 from cordillera.errors import InvalidInputError
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.audit import AuditExport
@@ -53,6 +54,7 @@ class LocalBackend(
     LocalLakeKeys,
     LocalMaintenance,
     LocalViews,
+    LocalWebhooks,
     LocalWork,
 ):
     """Implements ``LakeBackend`` on the services of an application.

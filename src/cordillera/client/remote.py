@@ -24,6 +24,7 @@ from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.client.remote_rows import RemoteRows
 from cordillera.client.remote_work import RemoteWork
 from cordillera.client.views import RemoteViews
+from cordillera.client.webhooks import RemoteWebhooks
 from cordillera.codec import Page, to_plain
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.audit import AuditExport
@@ -50,6 +51,7 @@ class RemoteBackend(
     RemoteLakeKeys,
     RemoteMaintenance,
     RemoteViews,
+    RemoteWebhooks,
     RemoteWork,
 ):
     """Implements ``LakeBackend`` over the HTTP API.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from cordillera.metrics import EVENTS_HANDLED, TASK_SECONDS, TASKS
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
-from cordillera.spec.event import AuditEntry, Event, Task, Topic
+from cordillera.spec.event import AuditEntry, Event, Task, Topic, told
 
 EventHandler = Callable[[Transaction, Event, Clock], None]
 """Does its part in the transaction that marks the event handled, so it is done exactly once."""
@@ -100,10 +100,7 @@ class OperationsService:
         with self._store.read() as tx:
             viewer = self._lookup.viewer(tx)
             found = tx.events.page(dataset=dataset, before=before, limit=limit, viewer=viewer)
-        if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
-            return found
-        everywhere = viewer.sees_all(Privilege.DISCOVER)
-        return [replace(event, payload=_told(event.payload, others=everywhere)) for event in found]
+        return [told(event, viewer) for event in found]
 
     def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Return a page of the audit log, newest first; it takes an administrator of the lake."""
@@ -211,14 +208,3 @@ class OperationsService:
         finally:
             stopped.set()
             thread.join()
-
-
-def _told(payload: Mapping[str, Any], *, others: bool) -> dict[str, Any]:
-    """Return an event's payload without the values of partitions, which are those of rows: who reads those finds them
-    with the snapshot. And, unless ``others``, without the names of what else was concerned.
-    """
-    hidden = {"partitions"} if others else {"partitions", "job"}
-    shown = {key: value for key, value in payload.items() if key not in hidden}
-    if "transaction" in shown and not others:
-        shown["transaction"] = {key: value for key, value in shown["transaction"].items() if key != "datasets"}
-    return shown

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+from cordillera.spec.access import Privilege, Viewer
 
 
 class Topic(StrEnum):
@@ -45,6 +47,22 @@ class Event:
     dataset_version_id: UUID | None
     payload: Mapping[str, Any]
     handled_at: datetime | None = None
+
+
+def told(event: Event, viewer: Viewer | None) -> Event:
+    """Return an event as a viewer who may discover what it is about is told of it; None is the operator.
+
+    Without the values of partitions, which are those of rows: who reads those finds them with the snapshot. And, unless
+    he may discover everything, without the names of what else was concerned.
+    """
+    if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+        return event
+    everywhere = viewer.sees_all(Privilege.DISCOVER)
+    hidden = {"partitions"} if everywhere else {"partitions", "job"}
+    shown = {key: value for key, value in event.payload.items() if key not in hidden}
+    if "transaction" in shown and not everywhere:
+        shown["transaction"] = {key: value for key, value in shown["transaction"].items() if key != "datasets"}
+    return replace(event, payload=shown)
 
 
 @dataclass(frozen=True, slots=True)

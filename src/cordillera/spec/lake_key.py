@@ -23,6 +23,8 @@ class KeyPurpose(StrEnum):
     """Signs what clients ask on with for the parts of a scan's plan."""
     SIGN_IN = "sign-in"
     """Ties the two halves of a sign-in together."""
+    WEBHOOKS = "webhooks"
+    """Makes the secrets of webhooks."""
     HASHES = "hashes"
     """Makes the hashes that are shown in the place of masked values."""
 

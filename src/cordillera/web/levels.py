@@ -18,10 +18,32 @@ class Level(StrEnum):
 
 _ORDER = list(Level)
 _LEVELS = {
-    Level.OK: ("active", "live", "succeeded", "ok", "complete", "in step", "enabled", "backfilled", "approved"),
-    Level.INFO: ("unreleased", "provisioning", "queued", "running", "restated", "behind", "requested", "first_sync"),
+    Level.OK: (
+        "active",
+        "live",
+        "succeeded",
+        "ok",
+        "complete",
+        "in step",
+        "enabled",
+        "backfilled",
+        "approved",
+        "healthy",
+        "delivered",
+    ),
+    Level.INFO: (
+        "unreleased",
+        "provisioning",
+        "queued",
+        "running",
+        "restated",
+        "behind",
+        "requested",
+        "first_sync",
+        "waiting",
+    ),
     Level.WARN: ("deprecated", "paused", "warning", "late", "expired"),
-    Level.BAD: ("failed", "error", "breached", "refused"),
+    Level.BAD: ("failed", "error", "breached", "refused", "failing", "dead"),
 }
 _LEVEL_OF = {state: level for level, states in _LEVELS.items() for state in states}
 

@@ -17,9 +17,11 @@ from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer
 from cordillera.spec.access_request import RequestState
 from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.catalog import Lifecycle
+from cordillera.spec.event import Event, Topic
 from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.webhook import DeliveryState
 from cordillera.spec.workflow import RunState
 from cordillera.testing.metadata_samples import (
     NOW,
@@ -40,6 +42,7 @@ VIEWER = Viewer(
     frozenset(),
     (Grant(ID, "role:b", Privilege.READ, SecurableKind.NAMESPACE, ID, "", "level = 'low'", False, "", NOW, None, ""),),
 )
+EVENT = Event(1, Topic.RUN_FINISHED, NOW, "user:a", "", "a.b.c", ID, {})
 NODES = [Node(NodeKind.JOB, "a.b"), Node(NodeKind.DATASET, "c.d")]
 
 CALLS: dict[str, Callable[[Transaction], object]] = {
@@ -117,6 +120,24 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "jobs.reading": lambda tx: tx.jobs.reading("a.b"),
     "runs.get": lambda tx: tx.runs.get(ID),
     "runs.update": lambda tx: tx.runs.update(run(job())),
+    "events.seen": lambda tx: tx.events.seen(9, VIEWER),
+    "webhooks.get": lambda tx: tx.webhooks.get(ID),
+    "webhooks.page": lambda tx: tx.webhooks.page(ID, 9),
+    "webhooks.page of a viewer": lambda tx: tx.webhooks.page(None, 9, viewer=VIEWER),
+    "webhooks.count_of": lambda tx: tx.webhooks.count_of("user:a"),
+    "webhooks.wanting": lambda tx: tx.webhooks.wanting(EVENT),
+    "webhooks.failing_count": lambda tx: tx.webhooks.failing_count(),
+    "webhooks.delete": lambda tx: tx.webhooks.delete(ID),
+    "webhook_deliveries.get": lambda tx: tx.webhook_deliveries.get(ID),
+    "webhook_deliveries.next_of": lambda tx: tx.webhook_deliveries.next_of(ID, "s"),
+    "webhook_deliveries.heads": lambda tx: tx.webhook_deliveries.heads(ID, 9),
+    "webhook_deliveries.page": lambda tx: tx.webhook_deliveries.page(ID, before=ID, limit=9),
+    "webhook_deliveries.page of a state": lambda tx: tx.webhook_deliveries.page(ID, state=DeliveryState.DEAD, limit=9),
+    "webhook_deliveries.page of a viewer": lambda tx: tx.webhook_deliveries.page(ID, limit=9, viewer=VIEWER),
+    "webhook_deliveries.counts": lambda tx: tx.webhook_deliveries.counts(ID, VIEWER),
+    "webhook_deliveries.delete": lambda tx: tx.webhook_deliveries.delete(ID),
+    "webhook_deliveries.make_due": lambda tx: tx.webhook_deliveries.make_due(ID, NOW),
+    "webhook_deliveries.forget": lambda tx: tx.webhook_deliveries.forget(ID, DeliveryState.DEAD, 9),
     "runs.page": lambda tx: tx.runs.page(limit=9),
     "runs.page of a job": lambda tx: tx.runs.page(job="a", limit=9),
     "runs.page of a state": lambda tx: tx.runs.page(state=RunState.FAILED, limit=9),
@@ -208,6 +229,8 @@ SORTED = {
     "jobs.reading",
     "dataset_versions.set_lifecycle",
     "scans.totals",
+    "webhooks.page of a viewer",  # of whom each has fifty at most
+    "webhook_deliveries.heads",  # of what waits for one webhook
 }
 """They sort the few rows that they have found by an index."""
 

@@ -70,6 +70,10 @@ class SqlEventRows:
         heads = self._lock_heads(limit)
         return [EVENT.load(row) for row in self._session.read(_behind(heads, limit))] if heads else []
 
+    def seen(self, number: int, viewer: Viewer | None) -> Event | None:
+        """Return an event, if it is about what a viewer may discover."""
+        return EVENT.one(self._session, EVENT.select().where(events.c.number == number, *events_seen(viewer)))
+
     def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
         """Note that events have been handled."""
         for some in chunks(numbers):

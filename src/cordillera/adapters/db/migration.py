@@ -49,6 +49,7 @@ REVISIONS = (
     "0041",
     "0033",
     "0044",
+    "0042",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

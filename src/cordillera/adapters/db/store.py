@@ -28,6 +28,7 @@ from cordillera.adapters.db.snapshots import SqlSnapshotRows
 from cordillera.adapters.db.subscriptions import SqlSubscriptionRows, SqlTargetRows
 from cordillera.adapters.db.tasks import SqlTaskRows
 from cordillera.adapters.db.views import SqlViewRows
+from cordillera.adapters.db.webhooks import SqlWebhookDeliveryRows, SqlWebhookRows
 from cordillera.adapters.db.workflows import SqlJobRows, SqlRunRows
 from cordillera.ports.metadata import Transaction
 from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
@@ -50,6 +51,7 @@ from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, 
 from cordillera.ports.metadata.scans import ScanRows
 from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
+from cordillera.ports.metadata.webhooks import WebhookDeliveryRows, WebhookRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
 
@@ -82,6 +84,8 @@ class SqlTransaction:
         self.access_requests: AccessRequestRows = SqlAccessRequestRows(session)
         self.approval_rules: ApprovalRuleRows = SqlApprovalRuleRows(session)
         self.events: EventRows = SqlEventRows(session)
+        self.webhooks: WebhookRows = SqlWebhookRows(session)
+        self.webhook_deliveries: WebhookDeliveryRows = SqlWebhookDeliveryRows(session)
         self.audit: AuditRows = SqlAuditRows(session)
         self.tasks: TaskRows = SqlTaskRows(session)
         self.maintenance: MaintenanceRows = SqlMaintenanceRows(session)

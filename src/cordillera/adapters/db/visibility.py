@@ -26,6 +26,7 @@ from cordillera.adapters.db.schema import (
     subscriptions,
     targets,
     views,
+    webhooks,
 )
 from cordillera.spec import access_tags
 from cordillera.spec.access import Privilege, SecurableKind, Viewer, owners_among, sufficient_for
@@ -152,6 +153,13 @@ def events_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
             ),
         ),
     )
+
+
+def webhooks_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on webhooks that are a viewer's."""
+    if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+        return _ALL
+    return (webhooks.c.owner.in_(_owners(viewer)),)
 
 
 def grants_seen(viewer: Viewer | None) -> tuple[Condition, ...]:

@@ -29,6 +29,7 @@ from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, 
 from cordillera.ports.metadata.scans import ScanRows
 from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
+from cordillera.ports.metadata.webhooks import WebhookDeliveryRows, WebhookRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
 
@@ -60,6 +61,8 @@ class Transaction(Protocol):
     access_requests: AccessRequestRows
     approval_rules: ApprovalRuleRows
     events: EventRows
+    webhooks: WebhookRows
+    webhook_deliveries: WebhookDeliveryRows
     audit: AuditRows
     tasks: TaskRows
     maintenance: MaintenanceRows

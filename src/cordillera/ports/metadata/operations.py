@@ -56,6 +56,9 @@ class EventRows(Protocol):
         so that the events of one dataset version are handled in order.
         """
 
+    def seen(self, number: int, viewer: Viewer | None) -> Event | None:
+        """Return an event, if it is about what a viewer may discover."""
+
     def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
         """Note that events have been handled."""
 
