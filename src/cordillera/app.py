@@ -97,6 +97,7 @@ from cordillera.subscriptions.handlers import (
     on_time,
 )
 from cordillera.subscriptions.lifecycle import SubscriptionLifecycle
+from cordillera.subscriptions.load import TargetLoad
 from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
 from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
@@ -169,7 +170,8 @@ class Application:
         asks = self.access_requests.ask_to_read
         self.subscriptions = SubscriptionService(store, lookup, catalog, tables, synchronizers, asks, clock)
         self.subscription_lives = SubscriptionLifecycle(store, lookup, clock)
-        following = Following(store, lookup, tables, synchronizers)
+        load = TargetLoad(synchronizers)
+        following = Following(store, lookup, tables, synchronizers, load)
         self.deliveries = DeliveryService(store, following, tables, clock)
         self.verifications = VerificationService(store, following, engine, clock)
         self.workflows = WorkflowService(store, lookup, catalog, self.queries, clock)
@@ -209,6 +211,7 @@ class Application:
             _EVENT_HANDLERS,
             self._task_handlers(),
             LeaseTerms.of_seconds(settings.lease_seconds),
+            load.at_once,
         )
 
     def credential_vendor(self) -> CredentialVendor | None:

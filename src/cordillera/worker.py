@@ -9,8 +9,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,10 @@ _log = structlog.get_logger(__name__)
 _IDLE_SECONDS, _LONGEST_IDLE_SECONDS = 0.02, 0.5
 _PURGE_EVERY_SECONDS = 3600.0
 _CHAIN_EVERY_SECONDS = 1.0
+_LOOK_EVERY_SECONDS = 0.5
+_PATIENCE_SECONDS = 2.0
+"""How long a worker may be at a target before another one stands in for it."""
+_MOST_STAND_INS = 16
 
 
 class Worker:
@@ -40,10 +45,14 @@ class Worker:
         self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
         self._chain_due = time.monotonic() + _CHAIN_EVERY_SECONDS
 
-    def run(self) -> None:
-        """Work until ``stop`` is called. Passing failures of the database or the storage are waited out."""
+    def run(self, may_leave: Callable[[], bool] = lambda: False) -> None:
+        """Work until ``stop`` is called. Passing failures of the database or the storage are waited out.
+
+        Args:
+            may_leave: Asked between two steps; it ends when told that it may.
+        """
         idle = _IDLE_SECONDS
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not may_leave():
             try:
                 busy = self.step()
             except TransientError as error:
@@ -84,23 +93,71 @@ class Worker:
         self._stopped.set()
 
 
+class Crew:
+    """Workers in threads of this process: as many as were asked for, besides those whom a target keeps waiting.
+
+    A target that hangs, or just takes long, holds up the workers that are at it. After a few seconds others stand in
+    for them, so that everything else goes on; they leave when the others are back.
+
+    Args:
+        app: The lake.
+        count: How many.
+    """
+
+    def __init__(self, app: Application, count: int) -> None:
+        self._app, self._count = app, count
+        self._guard, self._stopped = threading.Lock(), threading.Event()
+        self._present: list[Worker] = []
+        self._threads = [threading.Thread(target=self._attend, name="cordillera-crew", daemon=True)]
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._fill()
+        self._threads[0].start()
+
+    def stop(self) -> None:
+        """End when the tasks in hand are done."""
+        self._stopped.set()
+        with self._guard:
+            for worker in self._present:
+                worker.stop()
+        for thread in self._threads:
+            thread.join()
+
+    def _attend(self) -> None:
+        while not self._stopped.wait(_LOOK_EVERY_SECONDS):
+            self._fill()
+
+    def _fill(self) -> None:
+        with self._guard:
+            while len(self._present) < self._wanted() and not self._stopped.is_set():
+                worker = Worker(self._app)
+                work = partial(worker.run, partial(self._leaves, worker))
+                thread = threading.Thread(target=work, name=f"cordillera-worker-{len(self._present)}", daemon=True)
+                self._present.append(worker)
+                self._threads = [one for one in self._threads if one.ident is None or one.is_alive()] + [thread]
+                thread.start()
+
+    def _wanted(self) -> int:
+        return self._count + min(self._app.operations.on_targets_for(_PATIENCE_SECONDS), _MOST_STAND_INS)
+
+    def _leaves(self, worker: Worker) -> bool:
+        with self._guard:
+            surplus = len(self._present) > self._wanted()
+            if surplus:
+                self._present.remove(worker)
+            return surplus
+
+
 @contextmanager
 def workers(app: Application, count: int = 1) -> Iterator[None]:
     """Run workers in threads for the length of the block; it ends when the tasks in hand are done."""
-    running = [Worker(app) for _ in range(count)]
-    threads = [
-        threading.Thread(target=worker.run, name=f"cordillera-worker-{index}", daemon=True)
-        for index, worker in enumerate(running)
-    ]
-    for thread in threads:
-        thread.start()
+    crew = Crew(app, count)
+    crew.start()
     try:
         yield
     finally:
-        for worker in running:
-            worker.stop()
-        for thread in threads:
-            thread.join()
+        crew.stop()
 
 
 @contextmanager
@@ -122,16 +179,16 @@ def worker_process(path: Path) -> Iterator[None]:
 def _work(path: Path) -> None:
     """Work until told to stop, or until the process that started this one is gone."""
     configure_logging(level=logging.WARNING)
-    with open_lake(path) as app:
-        worker = Worker(app)
-        signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent says when to stop
-        threading.Thread(target=_stop_when_orphaned, args=(worker,), daemon=True).start()
-        worker.run()
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent says when to stop
+    threading.Thread(target=_stop_when_orphaned, args=(stopped,), daemon=True).start()
+    with open_lake(path) as app, workers(app):
+        stopped.wait()
 
 
-def _stop_when_orphaned(worker: Worker) -> None:
+def _stop_when_orphaned(stopped: threading.Event) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker process is started by another"
     parent.join()
-    worker.stop()
+    stopped.set()

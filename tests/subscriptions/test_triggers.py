@@ -12,6 +12,7 @@ from cordillera.client import Lake
 from cordillera.errors import InvalidInputError
 from cordillera.spec.delivery_trigger import checked_trigger, next_time
 from cordillera.spec.subscription import Subscription, SubscriptionState
+from cordillera.subscriptions.handlers import on_dataset_moved
 from tests.conftest import MovableClock
 
 NAME = "sales.orders"
@@ -89,6 +90,24 @@ def test_at_times_that_a_cron_expression_names(sales: Lake, clock: MovableClock)
     sales.run_pending()
     assert sales.backend.subscription(made.id).subscription.state is SubscriptionState.REVOKED
     assert [task for task in sales.backend.tasks() if task.kind == "deliver_on_time"] == []
+
+
+def test_events_that_come_twice_and_in_any_order_deliver_everything_once(sales: Lake) -> None:
+    made = sales.dataset(NAME).subscribe("copy")
+    assert behind(sales, made) == 0
+    put(sales, 2)
+    put(sales, 2, 3)
+    app = sales.backend.app
+    with app.store.read() as tx:
+        events = [one for one in tx.events.page(limit=99) if one.topic == "snapshot.committed"]
+    for again in (events[0], events[-1], *events, *reversed(events)):  # before, and after, they are handled in order
+        with app.store.write() as tx:
+            on_dataset_moved(tx, again, app.clock)
+        sales.run_pending()
+    status = sales.backend.subscription(made.id)
+    assert (status.in_step, status.subscription.rows_delivered) == (True, 3)
+    assert sales.backend.verify_subscription(made.id).equal
+    assert sales.backend.tasks() == []
 
 
 def test_a_clock_that_jumps_back_delivers_nothing_twice_and_goes_on(sales: Lake, clock: MovableClock) -> None:

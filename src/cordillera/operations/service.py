@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
 from cordillera.spec.event import AuditEntry, Event, Task, Topic, told
+from cordillera.spec.subscription import Target
 
 EventHandler = Callable[[Transaction, Event, Clock], None]
 """Does its part in the transaction that marks the event handled, so it is done exactly once."""
@@ -60,6 +62,7 @@ class OperationsService:
         event_handlers: Who handles which topic.
         task_handlers: Who does which kind of task.
         terms: Lease and retry times.
+        at_once: Tells how many tasks may work on a target at the same time; None for any number.
     """
 
     def __init__(
@@ -70,10 +73,12 @@ class OperationsService:
         event_handlers: Mapping[Topic, Sequence[EventHandler]],
         task_handlers: Mapping[str, TaskHandler],
         terms: LeaseTerms | None = None,
+        at_once: Callable[[Target], int] | None = None,
     ) -> None:
         self._store, self._lookup, self._clock = store, lookup, clock
         self._event_handlers, self._task_handlers = event_handlers, task_handlers
-        self._terms = terms or LeaseTerms()
+        self._terms, self._at_once = terms or LeaseTerms(), at_once
+        self._begun_on_targets: dict[UUID, float] = {}
 
     # --- events --------------------------------------------------------------------------------------------------
 
@@ -138,13 +143,29 @@ class OperationsService:
         if due is None:
             return False
         with self._store.write() as tx:
-            task = tx.tasks.lease(worker, now=now, until=now + self._terms.lease, kinds=tuple(self._task_handlers))
+            task = tx.tasks.lease(
+                worker,
+                now=now,
+                until=now + self._terms.lease,
+                kinds=tuple(self._task_handlers),
+                at_once=self._at_once,
+            )
         if task is None:
             return False
         lease = Lease(task.id, task.fencing_token)
-        with acting(f"worker:{worker}", task.trace_id, lease, operator=True), self._heartbeat(lease):
-            self._perform(task, lease)
+        if task.target:
+            self._begun_on_targets[task.id] = time.monotonic()
+        try:
+            with acting(f"worker:{worker}", task.trace_id, lease, operator=True), self._heartbeat(lease):
+                self._perform(task, lease)
+        finally:
+            self._begun_on_targets.pop(task.id, None)
         return True
+
+    def on_targets_for(self, seconds: float) -> int:
+        """Return how many tasks of this process have worked on a target for so many seconds or longer."""
+        before = time.monotonic() - seconds
+        return sum(begun <= before for begun in list(self._begun_on_targets.values()))
 
     def _perform(self, task: Task, lease: Lease) -> None:
         log = _log.bind(task=task.kind, key=task.key, trace_id=task.trace_id, attempt=task.attempts)

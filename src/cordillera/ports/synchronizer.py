@@ -96,6 +96,10 @@ class DeliveryResult:
     already_applied: bool = False
 
 
+DELIVERIES_AT_ONCE = 4
+"""How many deliveries a target takes at the same time, where nothing says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a kind of target can do; callers plan by these, never by the kind's name."""
@@ -106,6 +110,8 @@ class Capabilities:
     """Of ``add``, ``rename``, ``widen``, ``drop``, ``optional``."""
     merges: bool = True
     """Whether it takes single rows; if not, every delivery brings the whole content, ``replace`` set."""
+    deliveries_at_once: int = DELIVERIES_AT_ONCE
+    """How many deliveries it takes well at the same time, unless the target's settings say otherwise."""
 
 
 class Synchronizer(Protocol):

@@ -93,6 +93,7 @@ class Task:
         kind: Which handler does it.
         key: At most one task of a kind and key waits at a time; enqueuing it again changes nothing.
         fencing_token: Raised by every lease; a result under an older token is refused.
+        target: The target that it works on; empty for none.
     """
 
     id: UUID
@@ -108,3 +109,4 @@ class Task:
     last_error: str
     trace_id: str
     created_at: datetime
+    target: str = ""

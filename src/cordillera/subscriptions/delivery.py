@@ -214,12 +214,13 @@ class DeliveryService:
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def _watched(self, delivery: Delivery, followed: Followed) -> Delivery:
-        """Return the same, but for that it breaks off when it is not wanted any more, last before it is committed."""
+        """Return the same at the target's pace; it breaks off once it is not wanted, last before its end."""
 
         def check() -> None:
             self._check_wanted(followed)
 
-        return replace(delivery, upserts=watched(delivery.upserts, check))
+        paced = self._following.paced(delivery, followed.subscription)
+        return replace(paced, upserts=watched(paced.upserts, check))
 
     def _check_wanted(self, followed: Followed) -> None:
         """Make sure that a delivery under way may be completed.

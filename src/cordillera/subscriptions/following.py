@@ -15,13 +15,14 @@ from cordillera.catalog.tables import TableService
 from cordillera.context import acting
 from cordillera.errors import NotAllowedError, SnapshotNotFoundError, TargetNotFoundError
 from cordillera.ports.metadata import MetadataStore
-from cordillera.ports.synchronizer import Cursor, Origin, RowReader, Synchronizer, TargetColumn, TargetTable
+from cordillera.ports.synchronizer import Cursor, Delivery, Origin, RowReader, Synchronizer, TargetColumn, TargetTable
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.row_access import RowAccess, RowView
-from cordillera.spec.subscription import Subscription
+from cordillera.spec.subscription import Subscription, Target
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.subscriptions.load import TargetLoad
 from cordillera.subscriptions.residency import ResidencyRules
 from cordillera.subscriptions.service import SynchronizerFactory
 from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
@@ -127,12 +128,19 @@ class Following:
         lookup: Knows who may read what, by now.
         tables: Reads datasets.
         synchronizers: Builds synchronizers.
+        load: Knows how fast targets are delivered to.
     """
 
     def __init__(
-        self, store: MetadataStore, lookup: Lookup, tables: TableService, synchronizers: SynchronizerFactory
+        self,
+        store: MetadataStore,
+        lookup: Lookup,
+        tables: TableService,
+        synchronizers: SynchronizerFactory,
+        load: TargetLoad,
     ) -> None:
         self._store, self._lookup, self._tables, self._synchronizers = store, lookup, tables, synchronizers
+        self._load = load
         self._residency = ResidencyRules(store, tables.io.clock)
 
     def followed(self, subscription_id: UUID) -> Followed | None:
@@ -191,15 +199,23 @@ class Following:
     @contextmanager
     def connected(self, subscription: Subscription) -> Iterator[Synchronizer]:
         """Connect to a subscription's target for the length of the block."""
-        with self._store.read() as tx:
-            target = tx.targets.get(subscription.target)
-        if target is None:
-            raise TargetNotFoundError(f"The target {subscription.target} of a subscription is gone.")
+        target = self._target(subscription)
         synchronizer = self._synchronizers(target.kind, target.config)
         try:
             yield synchronizer
         finally:
             synchronizer.close()
+
+    def paced(self, delivery: Delivery, subscription: Subscription) -> Delivery:
+        """Return a delivery that is no faster than the settings of a subscription's target allow."""
+        return self._load.paced(delivery, self._target(subscription))
+
+    def _target(self, subscription: Subscription) -> Target:
+        with self._store.read() as tx:
+            target = tx.targets.get(subscription.target)
+        if target is None:
+            raise TargetNotFoundError(f"The target {subscription.target} of a subscription is gone.")
+        return target
 
 
 def typed(rows: RowReader, table: TargetTable) -> RowReader:

@@ -102,6 +102,7 @@ def enqueue_delivery(tx: Transaction, subscription: Subscription, clock: Clock, 
         {"subscription_id": str(subscription.id)},
         now=clock.now(),
         trace_id=trace_id,
+        target=subscription.target,
     )
 
 
@@ -114,6 +115,7 @@ def enqueue_withdrawal(tx: Transaction, subscription: Subscription, clock: Clock
         {"subscription_id": str(subscription.id), "keep_rows": keep_rows},
         now=clock.now(),
         trace_id=current().trace_id,
+        target=subscription.target,
     )
 
 
@@ -146,4 +148,5 @@ def enqueue_verification(tx: Transaction, subscription: Subscription, clock: Clo
         now=now,
         due_at=now + timedelta(seconds=every or 0),
         trace_id="",
+        target=subscription.target,
     )

@@ -83,7 +83,7 @@ class VerificationService:
             found, drift, delivery = self._found(followed, synchronizer)
             done = DeliveryResult(0, 0)
             if drift:
-                done = synchronizer.apply(delivery)
+                done = synchronizer.apply(self._following.paced(delivery, subscription))
                 self._audit(subscription, drift, done)
             verified = self._verified(followed, synchronizer)
         return Repair(found, done.rows_upserted, done.rows_deleted, verified)
@@ -163,14 +163,13 @@ class VerificationService:
     def _found(self, followed: Followed, synchronizer: Synchronizer) -> tuple[Verification | None, str, Delivery]:
         """Compare, and return the outcome, how the target differs in words, and the delivery that puts it right.
 
-        A target that takes whole contents only can be put right even where what it holds cannot be read.
+        What the target holds may not be readable as what it should be: its table or a column is gone, or another. Then
+        everything comes anew.
         """
         merges = synchronizer.capabilities.merges
         try:
             comparison, found, cursor = self._compared(followed, synchronizer)
         except TargetDriftError as error:
-            if merges:
-                raise
             cursor = self._cursor(followed.subscription, synchronizer)
             return None, error.message, self._delivery(followed, cursor, None)
         return found, found.in_words(), self._delivery(followed, cursor, comparison if merges else None)

@@ -20,6 +20,7 @@ import pytest
 from cordillera.ports.metadata import MetadataStore
 from cordillera.testing.metadata_catalog_suite import CatalogSuite
 from cordillera.testing.metadata_completion_suite import CompletionRuleSuite
+from cordillera.testing.metadata_load_suite import LoadSuite
 from cordillera.testing.metadata_operations_suite import OperationsSuite
 from cordillera.testing.metadata_races_suite import RacesSuite
 from cordillera.testing.metadata_scan_suite import ScanSuite
@@ -29,7 +30,15 @@ from cordillera.testing.metadata_work_suite import WorkSuite
 
 
 class MetadataSuite(
-    CatalogSuite, ViewSuite, SearchSuite, CompletionRuleSuite, WorkSuite, OperationsSuite, ScanSuite, RacesSuite
+    CatalogSuite,
+    ViewSuite,
+    SearchSuite,
+    CompletionRuleSuite,
+    WorkSuite,
+    OperationsSuite,
+    LoadSuite,
+    ScanSuite,
+    RacesSuite,
 ):
     """The behaviour of the metadata store port. Every test needs an empty, migrated store of its own."""
 

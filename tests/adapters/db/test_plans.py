@@ -30,8 +30,10 @@ from cordillera.testing.metadata_samples import (
     dataset_version,
     enqueue,
     job,
+    later,
     namespace,
     run,
+    target,
     view,
 )
 
@@ -206,6 +208,13 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "audit.chained": lambda tx: tx.audit.chained(9, 9),
     "tasks.enqueue": lambda tx: (enqueue(tx), enqueue(tx)),
     "tasks.lease": lambda tx: (enqueue(tx), tx.tasks.lease("me", now=NOW, until=NOW, kinds=["deliver", "run"])),
+    "tasks.lease of targets": lambda tx: (
+        tx.targets.insert(target("t")),
+        tx.tasks.enqueue(ID, "deliver", "a", {}, now=NOW, trace_id="", target="t"),
+        tx.tasks.enqueue(uuid4(), "run", "b", {}, now=NOW, trace_id="", target="t"),
+        tx.tasks.lease("me", now=NOW, until=later(9), kinds=["deliver"], at_once=lambda target: 1),
+        tx.tasks.lease("me", now=NOW, until=later(9), kinds=["run"], at_once=lambda target: 1),
+    ),
     "tasks.holds": lambda tx: tx.tasks.holds(ID, 1, now=NOW),
     "tasks.extend": lambda tx: tx.tasks.extend(ID, 1, now=NOW, until=NOW),
     "tasks.retry": lambda tx: tx.tasks.retry(ID, 1, due_at=NOW, error=""),

@@ -50,6 +50,7 @@ REVISIONS = (
     "0033",
     "0044",
     "0042",
+    "0045",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

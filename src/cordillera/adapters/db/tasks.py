@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,9 +10,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import tasks
+from cordillera.adapters.db.schema import targets, tasks
 from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.subscriptions import TARGET
 from cordillera.spec.event import Task
+from cordillera.spec.subscription import Target
 
 TASK = RowMap(Task, tasks)
 
@@ -21,6 +23,7 @@ QUEUED, RUNNING, FAILED = "queued", "running", "failed"
 # Spelled like the conditions of the partial indexes, which are used only if the planner sees them.
 _QUEUED, _RUNNING, _FAILED = (sa.text(f"tasks.state = '{state}'") for state in (QUEUED, RUNNING, FAILED))
 _NOT_FAILED = sa.text("tasks.state <> 'failed'")
+_ON_TARGETS = sa.text("tasks.state = 'running' AND tasks.target <> ''")
 
 
 class SqlTaskRows:
@@ -39,6 +42,7 @@ class SqlTaskRows:
         now: datetime,
         trace_id: str,
         due_at: datetime | None = None,
+        target: str = "",
     ) -> bool:
         """Add a queued task unless one of that kind and key is queued already.
 
@@ -59,6 +63,7 @@ class SqlTaskRows:
             "last_error": "",
             "trace_id": trace_id,
             "created_at": now,
+            "target": target,
         }
         alike = (tasks.c.kind == kind, tasks.c.key == key)
         while not self._insert_queued(row):
@@ -67,14 +72,23 @@ class SqlTaskRows:
         self._session.write(sa.delete(tasks).where(*alike, _FAILED))
         return True
 
-    def lease(self, worker: str, *, now: datetime, until: datetime, kinds: Sequence[str]) -> Task | None:
-        """Take the task that is due for longest."""
+    def lease(
+        self,
+        worker: str,
+        *,
+        now: datetime,
+        until: datetime,
+        kinds: Sequence[str],
+        at_once: Callable[[Target], int] | None = None,
+    ) -> Task | None:
+        """Take the task that is due for longest and whose target has room for it."""
         self._session.check_writable()
-        for kind in self._kinds_due(kinds, now):
-            chosen = _due(kind, now).with_for_update(of=tasks, skip_locked=True)
-            task = self._session.lock(chosen)
-            if task is not None:
-                return self._take(task.id, worker, until)
+        full = self._full(now, at_once) if at_once else set()
+        for kind in self._kinds_due(kinds, now, full):
+            while task := self._session.lock(_due(kind, now, full).with_for_update(of=tasks, skip_locked=True)):
+                if at_once is None or self._has_room(task.target, now, at_once):
+                    return self._take(task.id, worker, until)
+                full.add(task.target)
         return None
 
     def extend(self, task_id: UUID, fencing_token: int, *, now: datetime, until: datetime) -> bool:
@@ -128,12 +142,28 @@ class SqlTaskRows:
         found: datetime | None = self._session.scalar(query)
         return found
 
-    def _kinds_due(self, kinds: Sequence[str], now: datetime) -> list[str]:
+    def _full(self, now: datetime, at_once: Callable[[Target], int]) -> set[str]:
+        """Return the names of targets for which as many tasks run as may. Few run, however many wait."""
+        counted = sa.select(tasks.c.target, sa.func.count()).where(*_working(now)).group_by(tasks.c.target)
+        running = dict(tuple(row) for row in self._session.read(counted))
+        named = TARGET.all(self._session, TARGET.select().where(targets.c.name.in_(running))) if running else []
+        return {target.name for target in named if running[target.name] >= at_once(target)}
+
+    def _has_room(self, name: str, now: datetime, at_once: Callable[[Target], int]) -> bool:
+        """Tell whether one more task may run for a target. It is locked, so that no other worker decides meanwhile."""
+        mine = TARGET.select().where(targets.c.name == name).with_for_update(key_share=True)
+        target = self._session.lock(mine) if name else None
+        if target is None:
+            return True
+        running = sa.select(sa.func.count()).select_from(tasks).where(*_working(now), tasks.c.target == name)
+        return int(self._session.scalar(running)) < at_once(TARGET.load(target))
+
+    def _kinds_due(self, kinds: Sequence[str], now: datetime, full: Collection[str]) -> list[str]:
         """Return the kinds that have a task due, that with the oldest first. One look into the index for each."""
         if not kinds:
             return []
         oldest = (
-            sa.select(_due(kind, now).add_columns(tasks.c.kind, tasks.c.due_at).subquery()) for kind in set(kinds)
+            sa.select(_due(kind, now, full).add_columns(tasks.c.kind, tasks.c.due_at).subquery()) for kind in set(kinds)
         )
         found = self._session.read(sa.union_all(*oldest))
         return [row.kind for row in sorted(found, key=lambda row: (row.due_at, row.id))]
@@ -163,8 +193,14 @@ class SqlTaskRows:
         return TASK.load(self._session.write_rows(taken)[0])
 
 
-def _due(kind: str, now: datetime) -> sa.Select[Any]:
-    """Return a query for the task of a kind that is due for longest and that nothing keeps from being taken."""
+def _due(kind: str, now: datetime, full: Collection[str]) -> sa.Select[Any]:
+    """Return a query for the task of a kind that is due for longest and that nothing keeps from being taken.
+
+    Args:
+        kind: The kind.
+        now: The time.
+        full: Targets that get no more tasks now.
+    """
     other = tasks.alias("other")
     blocked = sa.exists(sa.literal(1)).where(
         other.c.kind == tasks.c.kind,
@@ -172,15 +208,22 @@ def _due(kind: str, now: datetime) -> sa.Select[Any]:
         sa.text("other.state = 'running'"),
         other.c.id != tasks.c.id,
     )
-    query = sa.select(tasks.c.id).where(
+    query = sa.select(tasks.c.id, tasks.c.target).where(
         tasks.c.kind == kind, _NOT_FAILED, tasks.c.due_at <= now, _is_free(now), ~blocked
     )
+    if full:
+        query = query.where(tasks.c.target.not_in(full))
     return query.order_by(tasks.c.due_at, tasks.c.id).limit(1)
 
 
 def _is_free(now: datetime) -> sa.ColumnElement[bool]:
     """Return the condition that nobody has a valid lease on a task."""
     return sa.or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= now)
+
+
+def _working(now: datetime) -> tuple[sa.ColumnElement[bool] | sa.TextClause, ...]:
+    """Return the conditions that a worker has a task of some target in hand."""
+    return _ON_TARGETS, tasks.c.lease_until > now
 
 
 def _leased(task_id: UUID, fencing_token: int) -> tuple[sa.ColumnElement[bool], ...]:

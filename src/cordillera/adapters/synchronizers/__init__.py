@@ -17,11 +17,13 @@ from cordillera.errors import InvalidConfigurationError, MissingExtraError
 from cordillera.ports.synchronizer import Synchronizer
 from cordillera.spec.local_path import is_relative, whole_path
 from cordillera.spec.residency import RESIDENCY, residency_of
+from cordillera.spec.target_limits import LIMITS, limits_of
 
 ENTRY_POINTS = "cordillera.synchronizers"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 _TOKENS, _KEYS = ("token", "credential"), ("access_key", "secret_key")
 _MOST_EXPORTS = 1000
+_OF_ALL_KINDS = (RESIDENCY, *LIMITS)
 _FILE_SETTINGS = ("keep", "endpoint", "region", "access_key_env", "secret_key_env")
 
 
@@ -52,14 +54,15 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
             (what comes before ``/v1``), ``namespace``, ``warehouse``, ``token_env`` or ``credential_env`` (the names of
             environment variables with a bearer token, or with ``client_id:client_secret``), ``format_version``, and
             for files the same as ``parquet``, where the catalog gives out no credentials. All kinds: ``residency``,
-            where the target keeps its data.
+            where the target keeps its data, and the limits of ``cordillera.spec.target_limits``.
 
     Raises:
         InvalidConfigurationError: If the kind is unknown, or a setting is missing, unknown or cannot work.
         MissingExtraError: If the kind needs a package that is not installed.
     """
     residency_of(config)
-    config = {name: value for name, value in config.items() if name != RESIDENCY}
+    limits_of(config)
+    config = {name: value for name, value in config.items() if name not in _OF_ALL_KINDS}
     found = _KINDS.get(kind)
     if found is None:
         return _added(kind)(config)

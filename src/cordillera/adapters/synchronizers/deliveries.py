@@ -22,6 +22,8 @@ from cordillera.ports.synchronizer import Cursor, Delivery, RowReader, TargetCol
 CURSOR_TABLE = "_cordillera_cursors"
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """How much Arrow data is sent at once: little enough to encode, enough that targets do not drown in small pieces."""
+REPAIR_HINT = "Have it put right with: cordillera subscription repair; what was delivered before comes anew."
+"""What to do about a table that somebody else has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,11 @@ def evolution_to(stored: StoredState, delivery: Delivery) -> Evolution | None:
         if delivery.replace:
             return None
         raise
+
+
+def restores(stored: StoredState, delivery: Delivery) -> bool:
+    """Tell whether a delivery may put right whatever somebody else has made of a table: all of its rows come anew."""
+    return delivery.replace and delivery.repair and stored.cursor == delivery.to_cursor
 
 
 def _spell(cursor: Cursor | None) -> str:

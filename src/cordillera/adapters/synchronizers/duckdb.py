@@ -45,6 +45,7 @@ from cordillera.adapters.synchronizers.deliveries import (
     evolution_to,
     is_due,
     read_columns,
+    restores,
     upsert_batches,
 )
 from cordillera.adapters.synchronizers.duckdb_tables import Connection, TableName
@@ -101,8 +102,8 @@ class DuckDBSynchronizer:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Transactional, with every schema change; also of fields inside structs."""
-        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+        """Transactional, with every schema change; of nested fields too. The file is open in one process at a time."""
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}), deliveries_at_once=1)
 
     def check(self) -> None:
         """Make sure that the file can be opened for writing, or created where there is none."""
@@ -261,15 +262,20 @@ def _first_line(error: duckdb.Error) -> str:
 
 def _next(connection: Connection, table: TableName, stored: StoredState, delivery: Delivery) -> DeliveryResult:
     """Bring a table that exists to the next cursor."""
-    tables.check_present(connection, table, stored.columns)
-    evolution = evolution_to(stored, delivery)
+    try:
+        tables.check_present(connection, table, stored.columns)
+        evolution = evolution_to(stored, delivery)
+    except TargetDriftError:
+        if not restores(stored, delivery):
+            raise
+        evolution = None  # whatever somebody has made of it, it is made anew
     columns, key = delivery.table.columns, delivery.table.key
     key_columns = [column for name in key for column in columns if column.name == name]
     deletes = iter(()) if delivery.replace else delete_batches(delivery)
     gone = tables.stage(connection, "_cordillera_deletes", key_columns, (), deletes)
     fresh = tables.stage(connection, "_cordillera_upserts", columns, key, upsert_batches(delivery))
     if evolution is None:
-        deleted = tables.count(connection, table)
+        deleted = tables.count(connection, table) if tables.present_columns(connection, table) else 0
         tables.drop(connection, table)
         tables.create(connection, table, columns, key)
     else:  # columns before rows: DuckDB refuses to alter a table that the transaction has deleted from

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from cordillera.adapters.synchronizers.columns import Evolution, field_pairs, is_nested
-from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE
+from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HINT
 from cordillera.errors import DuplicateKeyError, InvalidNameError, TargetDriftError, TypeMismatchError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.counting import counted
@@ -123,17 +123,34 @@ def check_present(connection: Connection, table: TableName, columns: Sequence[Ta
     """Make sure that the table still has the given columns; others that a reader added do no harm.
 
     Raises:
-        TargetDriftError: Naming what is missing or has another type.
+        TargetDriftError: Naming what is missing, has another type, or keeps rows from being written.
     """
     present = present_columns(connection, table)
-    hint = "Restore it, or drop the subscription's table from the target and deliver it whole."
     if present is None:
-        raise TargetDriftError(f"The table {table} is not in the target.", hint=hint)
+        raise TargetDriftError(f"The table {table} is not in the target.", hint=REPAIR_HINT)
     for column, wanted in zip(columns, _spelled_types(connection, columns), strict=True):
         found = present.get(column.name)
         if found != wanted:
             state = "missing" if found is None else f"{found}, not {wanted}"
-            raise TargetDriftError(f"Column {column.name!r} of the table {table} is {state}.", hint=hint)
+            raise TargetDriftError(f"Column {column.name!r} of the table {table} is {state}.", hint=REPAIR_HINT)
+    ours = [column.name for column in columns]
+    for name in _demanding(connection, table):
+        if name not in ours:
+            raise TargetDriftError(
+                f"Column {name!r}, which somebody has added to the table {table}, takes no NULL and has no default.",
+                hint=REPAIR_HINT,
+            )
+
+
+def _demanding(connection: Connection, table: TableName) -> list[str]:
+    """Return the columns that rows without a value for them cannot be written to."""
+    found = connection.execute(
+        """SELECT column_name FROM duckdb_columns()
+           WHERE database_name = ? AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)
+                 AND NOT is_nullable AND column_default IS NULL""",
+        [table.catalog, table.schema, table.name],
+    )
+    return [name for (name,) in found.fetchall()]
 
 
 def _spelled_types(connection: Connection, columns: Sequence[TargetColumn]) -> Sequence[str]:

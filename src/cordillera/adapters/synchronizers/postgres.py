@@ -49,16 +49,17 @@ from cordillera.adapters.synchronizers.deliveries import (
     evolution_to,
     is_due,
     read_columns,
+    restores,
     upsert_batches,
 )
+from cordillera.adapters.synchronizers.postgres_connection import ALIVE, connect
 from cordillera.adapters.synchronizers.postgres_errors import connection_error, translated
 from cordillera.adapters.synchronizers.postgres_rows import read_batches
 from cordillera.adapters.synchronizers.postgres_tables import Connection, TableName
-from cordillera.errors import InvalidConfigurationError
+from cordillera.errors import InvalidConfigurationError, TargetDriftError
 from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, TargetColumn, TargetTable
 
 MINIMUM_SERVER_VERSION = 140000
-CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 30_000
 _EVERY_ROW = sql.SQL("true")
 _SETTINGS = f"""
@@ -96,8 +97,9 @@ class PostgresSynchronizer:
         self._cursors = TableName(schema, CURSOR_TABLE)
         place = "/".join(str(parameters[part]) for part in ("host", "dbname") if parameters.get(part))
         self._target = f"PostgreSQL target {place or 'at the default address'}"
-        parameters.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
-        parameters.setdefault("application_name", "cordillera")
+        defaults: dict[str, str | int] = {**ALIVE, "application_name": "cordillera"}
+        for name, value in defaults.items():
+            parameters.setdefault(name, value)
         parameters["client_encoding"] = "UTF8"
         self._dsn = conninfo.make_conninfo("", **parameters)
 
@@ -169,7 +171,7 @@ class PostgresSynchronizer:
         check_table(table)
         located, key = tables.locate(table, self._schema), read_columns(table, table.key)
         with self._transaction() as connection:
-            tables.check_present(connection, located, table.columns)
+            tables.check_present(connection, located, table.columns, keyed=bool(table.key))
             if not postgres_checksums.computable(connection, table.columns):
                 return None
             return postgres_checksums.sums(connection, located, table.columns, key, buckets)
@@ -204,7 +206,7 @@ class PostgresSynchronizer:
         password = self._password() if callable(self._password) else self._password
         dsn = self._dsn if password is None else conninfo.make_conninfo(self._dsn, password=password)
         try:
-            connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
+            connection = connect(dsn)
         except psycopg.Error as error:
             raise connection_error(error, self._target) from None
         with translated(self._target):
@@ -319,9 +321,14 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
 
     All rows are staged before anything is touched, so that readers of the table do not wait for the dataset's.
     """
-    tables.check_present(connection, table, stored.columns)
-    evolution = evolution_to(stored, delivery)
     columns, key = delivery.table.columns, delivery.table.key
+    try:
+        tables.check_present(connection, table, stored.columns, keyed=bool(stored.key))
+    except TargetDriftError:
+        if not restores(stored, delivery):
+            raise
+        return _restore(connection, table, stored, delivery)
+    evolution = evolution_to(stored, delivery)
     key_columns = [column for name in key for column in columns if column.name == name]
     deletes = iter(()) if delivery.replace else delete_batches(delivery)
     gone = tables.stage(connection, "_cordillera_deletes", key_columns, deletes)
@@ -337,3 +344,13 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
         deleted = tables.delete(connection, table, key, gone)
     upserted = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else 0
     return DeliveryResult(upserted, deleted)
+
+
+def _restore(connection: Connection, table: TableName, stored: StoredState, delivery: Delivery) -> DeliveryResult:
+    """Put everything anew into a table that somebody else has changed, and give that its columns again."""
+    columns, key = delivery.table.columns, delivery.table.key
+    fresh = tables.stage(connection, "_cordillera_upserts", columns, upsert_batches(delivery))
+    deleted = tables.empty(connection, table) if tables.present_columns(connection, table) is not None else 0
+    names = {column.name for column in columns}
+    tables.restore(connection, table, delivery.table, [one.name for one in stored.columns if one.name not in names])
+    return DeliveryResult(tables.upsert(connection, table, columns, key, fresh) if fresh is not None else 0, deleted)

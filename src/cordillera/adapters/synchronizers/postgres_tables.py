@@ -12,7 +12,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from cordillera.adapters.synchronizers.columns import Evolution, Retyping, field_pairs, is_nested
-from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE
+from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HINT
 from cordillera.adapters.synchronizers.postgres_rows import select_expression, sql_type, to_csv
 from cordillera.errors import InvalidNameError, TargetDriftError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
@@ -96,21 +96,40 @@ def present_columns(connection: Connection, table: TableName) -> dict[str, str] 
     return dict(rows.fetchall())
 
 
-def check_present(connection: Connection, table: TableName, columns: Sequence[TargetColumn]) -> None:
-    """Make sure that the table still has the given columns; others that a reader added do no harm.
+def check_present(
+    connection: Connection, table: TableName, columns: Sequence[TargetColumn], *, keyed: bool = False
+) -> None:
+    """Make sure that the table still has the given columns, and a primary key; more that a reader added does no harm.
 
     Raises:
-        TargetDriftError: Naming what is missing or has another type.
+        TargetDriftError: Naming what is missing, has another type, or keeps rows from being written.
     """
     present = present_columns(connection, table)
-    hint = "Restore it, or drop the subscription's table from the target and deliver it whole."
     if present is None:
-        raise TargetDriftError(f"The table {table} is not in the target.", hint=hint)
+        raise TargetDriftError(f"The table {table} is not in the target.", hint=REPAIR_HINT)
     for column in columns:
         found = present.get(column.name)
         if found != sql_type(column.type):
             state = "missing" if found is None else f"{found}, not {sql_type(column.type)}"
-            raise TargetDriftError(f"Column {column.name!r} of the table {table} is {state}.", hint=hint)
+            raise TargetDriftError(f"Column {column.name!r} of the table {table} is {state}.", hint=REPAIR_HINT)
+    if keyed and not _primary_key(connection, table):
+        raise TargetDriftError(f"The table {table} has no primary key any more.", hint=REPAIR_HINT)
+    for name in _demanding(connection, table, columns):
+        raise TargetDriftError(
+            f"Column {name!r}, which somebody has added to the table {table}, takes no NULL and has no default.",
+            hint=REPAIR_HINT,
+        )
+
+
+def _demanding(connection: Connection, table: TableName, columns: Sequence[TargetColumn]) -> list[str]:
+    """Return the columns that are none of ours and that rows without a value for them cannot be written to."""
+    found = connection.execute(
+        """SELECT attname FROM pg_attribute
+           WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef
+                 AND attidentity = '' AND attname <> ALL(%s) ORDER BY attnum""",
+        [table.sql.as_string(connection), [column.name for column in columns]],
+    )
+    return [name for (name,) in found.fetchall()]
 
 
 # --- as it should be ------------------------------------------------------------------------------------------------
@@ -136,6 +155,54 @@ def add_primary_key(connection: Connection, table: TableName, key: Sequence[str]
     """Make the key columns the primary key."""
     if key:
         connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table.sql, _names(key)))
+
+
+def restore(connection: Connection, table: TableName, wanted: TargetTable, outdated: Sequence[str]) -> None:
+    """Give an emptied table the columns and the key it should have, whatever somebody has made of it.
+
+    It is not made anew where it is there: grants, views and what readers have added stay.
+
+    Args:
+        connection: Where the transaction is open.
+        table: The table.
+        wanted: How it should look.
+        outdated: Columns that were delivered once and are to go.
+    """
+    columns, key, present = wanted.columns, wanted.key, present_columns(connection, table)
+    if present is None:
+        create(connection, table, columns, key)
+        add_primary_key(connection, table, key)
+        return
+
+    def alter(action: str, *parts: sql.Composable) -> None:
+        connection.execute(sql.SQL("ALTER TABLE {} ").format(table.sql) + sql.SQL(action).format(*parts))
+
+    for name in outdated:
+        alter("DROP COLUMN IF EXISTS {}", sql.Identifier(name))
+    for name in _demanding(connection, table, columns):
+        alter("ALTER COLUMN {} DROP NOT NULL", sql.Identifier(name))
+    for name in _primary_key(connection, table):
+        alter("DROP CONSTRAINT {}", sql.Identifier(name))
+    for column in columns:
+        named, required = sql.Identifier(column.name), column.name in key or not column.nullable
+        if column.name not in present:
+            alter("ADD COLUMN {}", _definition(column, required=required))
+            continue
+        if present[column.name] != sql_type(column.type):
+            alter("ALTER COLUMN {} DROP DEFAULT", named)
+            alter("ALTER COLUMN {} TYPE {} USING NULL", named, sql.SQL(sql_type(column.type)))
+        alter("ALTER COLUMN {} SET NOT NULL" if required else "ALTER COLUMN {} DROP NOT NULL", named)
+    add_primary_key(connection, table, key)
+    _describe(connection, table, [column for column in columns if column.doc])
+
+
+def _primary_key(connection: Connection, table: TableName) -> list[str]:
+    """Return the name of the table's primary key, if it has one."""
+    found = connection.execute(
+        "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'",
+        [table.sql.as_string(connection)],
+    )
+    return [name for (name,) in found.fetchall()]
 
 
 def drop(connection: Connection, table: TableName) -> None:

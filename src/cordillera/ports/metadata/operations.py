@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from uuid import UUID
 from cordillera.spec.access import Viewer
 from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.event import AuditEntry, Event, Task, Topic
+from cordillera.spec.subscription import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +126,29 @@ class TaskRows(Protocol):
         now: datetime,
         trace_id: str,
         due_at: datetime | None = None,
+        target: str = "",
     ) -> bool:
         """Add a queued task; False, with nothing changed, if one of that kind and key is queued already.
 
-        It is due now if ``due_at`` does not say otherwise.
+        It is due now if ``due_at`` does not say otherwise. ``target`` names the target that it works on, if any.
 
         A running task does not count: what it has read may be older than what this task is about. A task given up
         (failed) with that kind and key is replaced.
         """
 
-    def lease(self, worker: str, *, now: datetime, until: datetime, kinds: Sequence[str]) -> Task | None:
+    def lease(
+        self,
+        worker: str,
+        *,
+        now: datetime,
+        until: datetime,
+        kinds: Sequence[str],
+        at_once: Callable[[Target], int] | None = None,
+    ) -> Task | None:
         """Take the task that is due for longest: queued, or running under a lease that has passed.
 
-        While a task of a kind and key runs under a valid lease, a queued one of the same kind and key is not taken.
+        While a task of a kind and key runs under a valid lease, a queued one of the same kind and key is not taken;
+        nor is one of a target for which as many run as ``at_once`` says may. None sets no limit.
         The task's fencing token and attempts go up by one. Concurrent callers never get the same task.
         """
 

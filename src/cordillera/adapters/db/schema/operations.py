@@ -64,6 +64,8 @@ tasks = Table(
     Column("last_error", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("target", Text, nullable=False, server_default=sa.text("''")),
+    index("ix_tasks_target", "target", where="state = 'running' AND target <> ''"),
     index("ix_tasks_queued", "kind", "key", unique=True, where="state = 'queued'"),
     index("ix_tasks_running", "kind", "key", unique=True, where="state = 'running'"),
     index("ix_tasks_failed", "kind", "key", where="state = 'failed'"),
