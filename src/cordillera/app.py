@@ -23,6 +23,7 @@ from cordillera.access.roles import RoleService
 from cordillera.access.securables import Securables
 from cordillera.access.service import AccessService
 from cordillera.access.sign_in import SignInService
+from cordillera.access.terminal import TerminalService
 from cordillera.access.waking import WAKE
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
@@ -179,6 +180,8 @@ class Application:
         self.lineage = LineageService(store, lookup)
         self.access = AccessService(store, lookup, clock)
         self.sign_in = self._sign_in(settings)
+        codes = SignedValues(store, clock, KeyPurpose.SIGN_IN)
+        self.terminals = TerminalService(self.access, codes, clock, settings.oidc_session_hours)
         self.lake_keys = LakeKeyService(store, lookup, clock)
         self.credentials = CredentialService(
             store,

@@ -229,6 +229,9 @@ ROUTES: dict[str, Needs] = {
     f"GET {API}/runs": OWN,
     f"GET {API}/runs/{{run_id}}": OWN,
     f"GET {API}/search": OWN,
+    f"GET {API}/session": OWN,
+    f"POST {API}/session/code": PUBLIC,
+    f"POST {API}/session/end": OWN,
     f"GET {API}/subscriptions": OWN,
     f"POST {API}/subscriptions": Needs(
         "dataset", (R,), {"dataset": "{dataset}", "target": "{target}"}, elsewhere=(("target", W),)
@@ -348,6 +351,8 @@ ROUTES: dict[str, Needs] = {
     "GET /login": PUBLIC,
     "GET /login/begin": PUBLIC,
     "GET /login/done": PUBLIC,
+    "GET /login/terminal": OWN,
+    "POST /login/terminal": OWN,
     "POST /login": PUBLIC,
     "POST /logout": OWN,
     "GET /metrics": lake(D),

@@ -16,12 +16,15 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
+import cordillera
 from cordillera.access.sign_in import SignInService
 from cordillera.adapters.identity.oidc import OidcProvider
 from cordillera.api.auth import COOKIE
 from cordillera.app import Application, create_lake
+from cordillera.client.login import LoginBegun
 from cordillera.server import create_server
 from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.proof_key import challenge_of
 from cordillera.testing.running_server import running_server
 
 PROVIDER = Path(__file__).parent.parent / "identity_provider"
@@ -140,6 +143,23 @@ def test_a_person_signs_in(browser: httpx2.Client, app: Application, issuer: str
     assert (signed.principal, signed.details) == ("user:ana@example.com", {"issuer": issuer})
     assert [one.member for one in app.roles.members("group:eu")] == ["user:ana@example.com"]
     assert browser.get("/api/v1/lake").status_code == 200, "the group's grant counts"
+
+
+def test_who_signed_in_lets_his_terminal_in(
+    browser: httpx2.Client, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    begun = LoginBegun(url)
+    asked = browser.get(begun.page()).headers["location"]
+    page = sign_in(browser, "tess+sales", parse_qs(urlsplit(asked).query)["next"][0])
+    assert f"url=/login/terminal?challenge={challenge_of(begun.verifier)}" in page.text
+    form, own = {"challenge": challenge_of(begun.verifier)}, {"Sec-Fetch-Site": "same-origin"}
+    code = re.search(r"<code[^>]*>([\w.-]{100,})</code>", browser.post("/login/terminal", data=form, headers=own).text)
+    assert code
+    login, _ = begun.complete(code[1])
+    assert login.principal == "user:tess@example.com"
+    with cordillera.connect(url) as lake:
+        assert lake.whoami().member_of == ("group:sales",)
 
 
 def test_logging_out_ends_the_session(browser: httpx2.Client, app: Application) -> None:

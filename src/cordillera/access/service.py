@@ -14,17 +14,17 @@ from cordillera.access.signed_tokens import Signer
 from cordillera.catalog.lake_keys import lake_key, usable_keys
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.trail import Trail
-from cordillera.context import current
+from cordillera.context import acting, current
 from cordillera.errors import AuthenticationError, InvalidInputError, NotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.access import StoredKey, Token
-from cordillera.spec.access import Privilege, whole_principal
+from cordillera.spec.access import Privilege, WhoAmI, whole_principal
 from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.texts import check_texts
 
 _PREFIX = "cdl_"
-_SESSION = "web session "
+_WEB, _TERMINAL = "web session ", "terminal session "
 _TOUCH_EVERY = timedelta(minutes=1)
 _KEY_PREFIX = "CDL"
 _ACCESS_TIME = timedelta(hours=1)
@@ -90,8 +90,10 @@ class AccessService:
         Raises:
             AccessDeniedError: If it is for another, and the caller does not administer the lake.
         """
-        if not name or len(name) > 120 or name.startswith(_SESSION):
-            raise InvalidInputError(f"A token needs a name of 1 to 120 characters, and not {_SESSION.strip()!r} first.")
+        if not name or len(name) > 120 or name.startswith((_WEB, _TERMINAL)):
+            raise InvalidInputError(
+                f"A token needs a name of 1 to 120 characters, and not {_WEB.strip()!r} or {_TERMINAL.strip()!r} first."
+            )
         if days is not None and not 1 <= days <= 3650:
             raise InvalidInputError(f"A token cannot be valid for {days} days.", hint="Use 1 to 3650.")
         check_texts("token", name, principal=principal)
@@ -140,20 +142,55 @@ class AccessService:
 
     def create_session(self, principal: str, lasts: timedelta) -> NewToken:
         """Make a token for somebody's browser, in the place of his that have ended."""
-        secret, now = _PREFIX + secrets.token_urlsafe(32), self._clock.now()
-        token_id = self._clock.new_id()
-        token = Token(token_id, f"{_SESSION}{token_id}", principal, _hash(secret), now, now + lasts, None)
+        token_id, now = self._clock.new_id(), self._clock.now()
+        return self._session(Token(token_id, f"{_WEB}{token_id}", principal, "", now, now + lasts, None), _WEB)
+
+    def create_terminal_session(self, browser: UUID, mark: str, lasts: timedelta) -> NewToken:
+        """Make a token for somebody's terminal, which may do what the one in his browser may, and lasts no longer.
+
+        Args:
+            browser: The id of that token.
+            mark: What the session is known by; of each mark there is one.
+            lasts: Longest time.
+
+        Raises:
+            AuthenticationError: If the token in the browser is not valid any more.
+            AlreadyExistsError: If there is a session of that mark.
+        """
+        with self._store.read() as tx:
+            allowed = self._checked(tx.tokens.get(browser))
+        now = self._clock.now()
+        until = now + lasts if allowed.expires_at is None else min(now + lasts, allowed.expires_at)
+        whose, name = allowed.principal, f"{_TERMINAL}{mark}"
+        token = Token(self._clock.new_id(), name, whose, "", now, until, None, allowed.read_only)
+        made = self._session(token, _TERMINAL)
+        with acting(whose), self._store.write() as tx:
+            Trail(tx, now).audit("access.terminal", "principal", whose, {"token": str(token.id)})
+        return made
+
+    def _session(self, wanted: Token, prefix: str) -> NewToken:
+        """Give a token its secret and keep it, in the place of those like it that have ended."""
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        token = replace(wanted, hash=_hash(secret))
         with self._store.write() as tx:
-            tx.tokens.forget_ended(principal, _SESSION, now)
+            tx.tokens.forget_ended(token.principal, prefix, token.created_at)
             tx.tokens.insert(token)
         return NewToken(token, secret)
 
     def end_session(self, secret: str) -> None:
-        """Make a browser's token useless; an API token that was pasted into the browser is not."""
+        """Make a browser's or terminal's token useless; an API token that was pasted into the browser is not."""
         with self._store.write() as tx:
             token = tx.tokens.by_hash(_hash(secret))
-            if token is not None and token.name.startswith(_SESSION):
+            if token is not None and token.name.startswith((_WEB, _TERMINAL)):
                 tx.tokens.delete(token.id)
+
+    def whoami(self) -> WhoAmI:
+        """Return who acts, and the groups and roles he is in."""
+        context = current()
+        mine = whole_principal(context.principal)
+        with self._store.read() as tx:
+            found = tx.grants.viewer(mine, self._clock.now()).principals
+        return WhoAmI(context.principal, tuple(sorted(found - {mine})), context.operator, context.read_only)
 
     def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]:
         """Return a page of tokens: the caller's own, or everybody's for whoever administers the lake."""

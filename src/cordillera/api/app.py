@@ -31,6 +31,7 @@ from cordillera.api.routes import (
     namespaces,
     operations,
     rows,
+    session,
     subscriptions,
     tokens,
     transactions,
@@ -48,7 +49,7 @@ shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows tra
 """
 _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, contract_proposals, completions,
-    subscriptions, jobs, lineage, tokens, transactions, access, access_requests, views, lake_keys, webhooks,
+    subscriptions, jobs, lineage, tokens, session, transactions, access, access_requests, views, lake_keys, webhooks,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

@@ -22,11 +22,14 @@ from cordillera.spec.request_signature import SCHEME, ReceivedRequest, RequestSi
 COOKIE = "cordillera_token"
 """Holds a person's token: HttpOnly, SameSite=Strict."""
 
-_PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/login", "/login/begin", "/login/done", f"{ICEBERG}/oauth/tokens"})
+_PUBLIC_PATHS = frozenset(
+    {"/healthz", "/readyz", "/login", "/login/begin", "/login/done"}
+    | {f"{API_PREFIX}/session/code", f"{ICEBERG}/oauth/tokens"}
+)
 _ASSETS = "/static/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _READING_POSTS = re.compile(
-    rf"{API_PREFIX}/(query|datasets/[^/]+/(rows|merges)/(deletion-)?explanation)|/logout"
+    rf"{API_PREFIX}/(query|datasets/[^/]+/(rows|merges)/(deletion-)?explanation|session/end)|/logout|/login/terminal"
     rf"|{ICEBERG}/namespaces/[^/]+/tables/[^/]+/(plan|tasks|metrics|sign)"
 )
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -34,11 +37,12 @@ _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request, whether that is the lake's operator, and whether it must change nothing."""
+    """Who makes a request, whether that is the lake's operator, whether it must change nothing, and when that ends."""
 
     principal: str
     operator: bool = False
     read_only: bool = False
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class AccessRules:
         """
         with self.sign_ins.attempt(address_of(request), secret):
             token = self.access.identify(secret)
-        return Caller(token.principal, read_only=token.read_only)
+        return Caller(token.principal, read_only=token.read_only, expires_at=token.expires_at)
 
     def signer(self, request: Request, signature: RequestSignature) -> tuple[Token, list[str]]:
         """Return the token in whose name a request seems to be signed, and its secrets; see ``authenticate``."""
@@ -133,6 +137,21 @@ def caller_of(request: Request) -> Caller:
     return _identify(request, request.app.state.access_rules)
 
 
+def secret_of(request: Request) -> str | None:
+    """Return the token that a request carries; None for none.
+
+    Raises:
+        AuthenticationError: If its header holds something else.
+    """
+    header = request.headers.get("authorization")
+    if header is None:
+        return request.cookies.get(COOKIE) or None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise AuthenticationError("The header Authorization holds no bearer token.", hint=_HOW)
+    return token.strip()
+
+
 def signature_of(request: Request) -> RequestSignature | None:
     """Return the signature of a request to the Iceberg REST catalog that carries one instead of a token.
 
@@ -188,14 +207,9 @@ def check_origin(request: Request, rules: AccessRules) -> None:
 
 
 def _identify(request: Request, rules: AccessRules) -> Caller:
-    header = request.headers.get("authorization")
-    if header is not None:
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer":
-            raise AuthenticationError("The header Authorization holds no bearer token.", hint=_HOW)
-        return rules.authenticate(request, token.strip())
-    if cookie := request.cookies.get(COOKIE):
-        return rules.authenticate(request, cookie)
+    secret = secret_of(request)
+    if secret is not None:
+        return rules.authenticate(request, secret)
     if rules.insecure_local:
         return Caller(local_principal(), operator=True)
     raise AuthenticationError("The request carries no token.", hint=_HOW)
@@ -208,4 +222,7 @@ def _hostname(host: str) -> str | None:
         return None
 
 
-_HOW = "Send Authorization: Bearer cdl_…; make a token with: cordillera token create NAME."
+_HOW = (
+    "Send Authorization: Bearer cdl_…; make a token with: cordillera token create NAME. At a terminal, log in with: "
+    "cordillera login."
+)

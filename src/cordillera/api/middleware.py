@@ -119,6 +119,7 @@ class RequestMiddleware:
     def _let_in(self, request: Request, caller: Caller) -> Caller:
         self._rules.requests.check(caller.principal)
         check_reads(request, caller)
+        request.state.caller = caller
         request.state.principal = caller.principal  # pages show it
         return caller
 

@@ -26,6 +26,7 @@ class Place(Enum):
     """Which lakes a command can work on; the value names the shared options it has for that."""
 
     ANYWHERE = ("lake", "url", "token_file")
+    SERVER = ("url",)
     FOLDER = ("lake",)
     NOWHERE = ()
 
@@ -48,7 +49,7 @@ _SHARED: Mapping[str, tuple[Any, Any]] = {
     "url": _option(
         str,
         "",
-        "The lake's server, instead of a folder. The token comes from CORDILLERA_TOKEN or --token-file.",
+        "The lake's server, instead of a folder. The token comes from CORDILLERA_TOKEN, --token-file or login.",
         "--url",
         metavar="URL",
         show_default=False,
@@ -136,6 +137,10 @@ def _session(context: typer.Context, given: Mapping[str, Any], place: Place) -> 
     if place is Place.FOLDER and "url" in before:
         raise InvalidConfigurationError(
             f"'{context.command_path}' works in the lake's folder and does not take --url.", hint="Use --lake."
+        )
+    if place is Place.SERVER and "lake" in before:
+        raise InvalidConfigurationError(
+            f"'{context.command_path}' is about a server and does not take --lake.", hint="Use --url."
         )
     if place is Place.ANYWHERE and values["lake"] is not None and values["url"]:
         _choose_place(values, typed & {"lake", "url"})

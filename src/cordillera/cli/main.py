@@ -29,6 +29,7 @@ from cordillera.cli import (
     lake,
     lake_key,
     lineage,
+    login,
     namespace,
     operations,
     policy_tag,
@@ -84,6 +85,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(lake.app)
+app.add_typer(login.app)
 for _panel, _nouns in _PANELS.items():
     for _noun in _nouns:
         app.add_typer(_noun, rich_help_panel=_panel)

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from cordillera.client.backend import LakeBackend
-from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag
+from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag, WhoAmI
 from cordillera.spec.lake_key import LakeKey
 
 
@@ -19,6 +19,10 @@ class AccessControl:
     """
 
     backend: LakeBackend
+
+    def whoami(self) -> WhoAmI:
+        """Return in whose name you act, and the groups and roles that is in."""
+        return self.backend.whoami()
 
     def grant(
         self,

@@ -18,9 +18,11 @@ import stamina
 
 from cordillera import __version__
 from cordillera.arrow_stream import ARROW_STREAM, decoded, encoded
+from cordillera.client.saved_logins import SavedLogin, saved_login
 from cordillera.codec import API_PREFIX, decode, error_from_plain
 from cordillera.context import current, new_trace_id
 from cordillera.errors import (
+    AuthenticationError,
     InvalidConfigurationError,
     InvalidNameError,
     RateLimitedError,
@@ -48,7 +50,7 @@ class Connection:
 
     Args:
         url: Where the server is, for example ``http://127.0.0.1:8470``.
-        token: An API token; by default the environment variable ``CORDILLERA_TOKEN``.
+        token: An API token; by default that of ``CORDILLERA_TOKEN``, or what ``cordillera login`` keeps.
         transport: Carries the requests; for tests.
 
     Raises:
@@ -57,7 +59,10 @@ class Connection:
 
     def __init__(self, url: str, token: str | None = None, transport: httpx2.BaseTransport | None = None) -> None:
         self.url = checked_url(url)
-        token = token if token is not None else os.environ.get(TOKEN_VARIABLE, "")
+        self._login: SavedLogin | None = None
+        if token is None and not (token := os.environ.get(TOKEN_VARIABLE, "")):
+            self._login = saved_login(self.url)
+            token = self._login.secret if self._login is not None else ""
         headers = {"User-Agent": f"cordillera/{__version__}"}
         if token:
             headers["Authorization"] = f"Bearer {_checked_token(token)}"
@@ -119,7 +124,7 @@ class Connection:
                             method, address, params=_query(parameters), headers=headers, json=json, content=content
                         )
                     )
-        _raise_for_error(response)
+        self._raise_for_error(response)
         return response.content
 
     def _attempts(self, repeatable: bool) -> Iterable[stamina.Attempt]:
@@ -142,7 +147,7 @@ class Connection:
                     response = _patiently(lambda: self._client.send(request, stream=True))  # noqa: B023 - at once
                     if not response.is_success:
                         response.read()
-        _raise_for_error(response)
+        self._raise_for_error(response)
         batches = _Batches(self, response, address)
         return pa.RecordBatchReader.from_batches(batches.schema, batches)
 
@@ -178,10 +183,23 @@ class Connection:
             for attempt in self._attempts(key is not None):
                 with attempt:
                     response = self._client.post(address, params=_query(parameters), headers=headers, content=content())
-        _raise_for_error(response)
+        self._raise_for_error(response)
         return response.content
 
     # --- failures ------------------------------------------------------------------------------------------------
+
+    def _raise_for_error(self, response: httpx2.Response) -> None:
+        if response.is_success:
+            return
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        error = error_from_plain(response.status_code, answer)
+        if isinstance(error, AuthenticationError) and self._login is not None:
+            error.message = f"Your login at {self.url} as {self._login.principal} has ended."
+            error.hint = f"Log in again: cordillera login --url {self.url}."
+        raise error
 
     @contextmanager
     def _explained(self, address: str) -> Iterator[None]:
@@ -306,16 +324,6 @@ def _headers(key: str | None = None, media_type: str | None = None) -> dict[str,
     if media_type is not None:
         headers["Content-Type"] = media_type
     return headers
-
-
-def _raise_for_error(response: httpx2.Response) -> None:
-    if response.is_success:
-        return
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    raise error_from_plain(response.status_code, answer)
 
 
 def checked_url(url: str) -> str:

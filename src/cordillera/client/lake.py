@@ -408,7 +408,7 @@ def connect(url: str, token: str | None = None) -> Lake:
 
     Args:
         url: Where it is, for example ``http://127.0.0.1:8470``.
-        token: An API token; by default the environment variable ``CORDILLERA_TOKEN``.
+        token: An API token; by default that of ``CORDILLERA_TOKEN``, or what ``cordillera login`` keeps.
 
     Raises:
         ServerUnreachableError: If it does not answer.

@@ -32,7 +32,7 @@ from cordillera.operations.audit import AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
-from cordillera.spec.access import Privilege
+from cordillera.spec.access import Privilege, WhoAmI
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult
@@ -248,6 +248,10 @@ class LocalBackend(
     def rotate_token(self, token_id: UUID, *, keep_hours: int = 24) -> NewToken:
         """Give an API token a new secret."""
         return self.app.access.rotate_token(token_id, keep_hours=keep_hours)
+
+    def whoami(self) -> WhoAmI:
+        """Return who acts."""
+        return self.app.access.whoami()
 
     def signing_key(self, token_id: UUID) -> SigningKey:
         """Return what requests are signed with in an API token's name."""

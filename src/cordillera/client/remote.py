@@ -32,6 +32,7 @@ from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.schema_codec import schema_to_columns
+from cordillera.spec.access import WhoAmI
 from cordillera.spec.as_of import AsOf, as_of_to_text
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Namespace, SearchResult
@@ -58,7 +59,7 @@ class RemoteBackend(
 
     Args:
         url: Where the server is, for example ``http://127.0.0.1:8470``.
-        token: An API token; by default the environment variable ``CORDILLERA_TOKEN``.
+        token: An API token; by default that of ``CORDILLERA_TOKEN``, or what ``cordillera login`` keeps.
         transport: Carries the requests; for tests.
 
     Raises:
@@ -256,6 +257,10 @@ class RemoteBackend(
     def rotate_token(self, token_id: UUID, *, keep_hours: int = 24) -> NewToken:
         """Give an API token a new secret."""
         return self._server.post(NewToken, path("tokens", str(token_id)) + "/rotate", {"keep_hours": keep_hours})
+
+    def whoami(self) -> WhoAmI:
+        """Return who acts."""
+        return self._server.get(WhoAmI, "/session")
 
     def signing_key(self, token_id: UUID) -> SigningKey:
         """Return what requests are signed with in an API token's name."""

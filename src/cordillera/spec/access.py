@@ -379,3 +379,21 @@ class AccessExplanation:
     narrowed: bool
     tags: Mapping[str, str]
     reasons: tuple[AccessReason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WhoAmI:
+    """Who acts.
+
+    Attributes:
+        member_of: The groups and roles he is in, one through another too.
+        operator: Whether he runs the lake, and may do everything.
+        read_only: Whether he must change nothing, whatever he may do.
+        expires_at: When what he has logged in with ends.
+    """
+
+    principal: str
+    member_of: tuple[str, ...]
+    operator: bool
+    read_only: bool
+    expires_at: datetime | None = None

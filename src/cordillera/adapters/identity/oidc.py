@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -15,6 +13,7 @@ from joserfc.errors import JoseError
 from cordillera.adapters.identity.documents import ProviderDocuments, asked
 from cordillera.errors import AuthenticationError, InvalidConfigurationError
 from cordillera.ports.identity import Identity
+from cordillera.spec.proof_key import challenge_of
 
 ALGORITHMS = [f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)] + ["EdDSA"]
 """Only signatures by keys that are not shared: with those, nobody but the provider can sign."""
@@ -66,7 +65,6 @@ class OidcProvider:
     def authorization_url(self, redirect_uri: str, *, state: str, nonce: str, verifier: str) -> str:
         """Return where a browser goes to have its person identified."""
         endpoint = self._documents.endpoint("authorization_endpoint")
-        challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
             "response_type": "code",
             "client_id": self._client_id,
@@ -74,7 +72,7 @@ class OidcProvider:
             "scope": self._scopes,
             "state": state,
             "nonce": nonce,
-            "code_challenge": challenge,
+            "code_challenge": challenge_of(verifier),
             "code_challenge_method": "S256",
         }
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"
