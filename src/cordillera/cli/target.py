@@ -14,7 +14,7 @@ from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
 
 app = typer.Typer(name="target", no_args_is_help=True, help="A configured destination, such as a PostgreSQL database.")
-_KIND_HELP = "postgres, duckdb, iceberg, parquet, tsv, or a kind that a package adds."
+_KIND_HELP = "postgres, redshift, duckdb, iceberg, parquet, tsv, or a kind that a package adds."
 _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "owner", "created_at": "created_at"}
 
 

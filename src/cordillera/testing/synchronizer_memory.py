@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import pyarrow as pa
@@ -24,12 +24,9 @@ from cordillera.ports.synchronizer import (
     Delivery,
     DeliveryResult,
     RowReader,
-    TargetColumn,
     TargetTable,
 )
-from cordillera.spec.arrow_types import field_id_of
-
-_WIDENINGS = {(pa.int32(), pa.int64()), (pa.float32(), pa.float64())}
+from cordillera.spec.arrow_evolution import evolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +197,7 @@ def _evolved(kept: _Kept, table: TargetTable) -> pa.Table:
         if old is None:
             columns.append(pa.chunked_array([pa.nulls(kept.rows.num_rows, column.type)]))
         else:
-            chunks = [_converted(chunk, old.type, column) for chunk in kept.rows.column(old.name).chunks]
+            chunks = [evolved(chunk, old.type, column.type, column.name) for chunk in kept.rows.column(old.name).chunks]
             columns.append(pa.chunked_array(chunks, column.type))
     return pa.table(columns, schema=table.arrow_schema())
 
@@ -208,35 +205,3 @@ def _evolved(kept: _Kept, table: TargetTable) -> pa.Table:
 def _key_ids(table: TargetTable) -> list[int]:
     ids = {column.name: column.field_id for column in table.columns}
     return sorted(ids[name] for name in table.key)
-
-
-def _converted(values: pa.Array, old: pa.DataType, column: TargetColumn) -> pa.Array:
-    new = column.type
-    if pa.types.is_struct(old) and pa.types.is_struct(new):
-        before = {field_id_of(f) or f.name: (f, child) for f, child in zip(old, values.flatten(), strict=True)}
-        children = [_child(before.get(field_id_of(f) or f.name), f, len(values)) for f in new]
-        return pa.StructArray.from_arrays(children, fields=list(new), mask=values.is_null())
-    if pa.types.is_map(old) and pa.types.is_map(new):
-        entries = values.cast(pa.list_(pa.struct([old.key_field, old.item_field])))
-        keys, items = entries.flatten().flatten()
-        keys = _converted(keys, old.key_type, replace(column, type=new.key_type))
-        items = _converted(items, old.item_type, replace(column, type=new.item_type))
-        return pa.MapArray.from_arrays(_offsets(entries), keys, items, type=new, mask=values.is_null())
-    if pa.types.is_list(old) and pa.types.is_list(new):
-        elements = _converted(values.flatten(), old.value_type, replace(column, type=new.value_type))
-        return pa.ListArray.from_arrays(_offsets(values), elements, type=new, mask=values.is_null())
-    digits = pa.types.is_decimal(old) and pa.types.is_decimal(new) and old.scale == new.scale
-    if old == new or (old, new) in _WIDENINGS or (digits and new.precision > old.precision):
-        return values.cast(new)
-    raise IncompatibleSchemaError(f"Column {column.name!r} is {old} in the target and cannot become {new}.")
-
-
-def _child(before: tuple[pa.Field, pa.Array] | None, field: pa.Field, length: int) -> pa.Array:
-    if before is None:
-        return pa.nulls(length, field.type)
-    return _converted(before[1], before[0].type, TargetColumn(0, field.name, field.type))
-
-
-def _offsets(lists: pa.Array) -> pa.Array:
-    lengths = pc.fill_null(pc.list_value_length(lists), 0)
-    return pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths).cast(pa.int32())])

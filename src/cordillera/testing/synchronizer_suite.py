@@ -7,8 +7,8 @@ Subclass :class:`SynchronizerSuite` in a test module and provide the fixture ``s
         def synchronizer(self):
             return MySynchronizer("an empty target")
 
-Set ``streams = False`` for a target that keeps rows in this process, and ``signed_zeros = False`` for one that does not
-tell -0.0 from 0.0.
+Set ``streams = False`` for a target that keeps rows in this process, ``signed_zeros = False`` for one that does not
+tell -0.0 from 0.0, and ``longest_text`` for one that takes no long texts.
 """
 
 # ruff: noqa: D102 # tests are named by what they show
@@ -19,7 +19,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -55,6 +55,14 @@ from cordillera.testing.synchronizer_value_suite import ValueSuite
 
 class SynchronizerSuite(SchemaChangeSuite, ValueSuite, TableSuite):
     """The behaviour of the synchronizer port. Every test needs an empty target of its own from the fixture."""
+
+    longest_text: ClassVar[int] = 16_000_000
+    """How many bytes a text may have."""
+
+    def large_rows(self, **others: Any) -> list[dict[str, Any]]:
+        """Return rows of many megabytes, whose ``id`` is their number and whose ``customer`` is long."""
+        text = "x" * self.longest_text
+        return [{"id": n, "customer": text, **others} for n in range(max(4, 32_000_000 // self.longest_text))]
 
     # --- deliveries -------------------------------------------------------------------------------------------------
 
@@ -140,8 +148,7 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite, TableSuite):
         assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
 
     def test_failing_first_delivery_leaves_nothing(self, synchronizer: Synchronizer) -> None:
-        large = [{**row, "customer": "half" * 4_000_000} for row in ORDER_ROWS]
-        rows = pa.Table.from_pylist(large, schema=ORDERS.arrow_schema())
+        rows = pa.Table.from_pylist(self.large_rows(amount=None), schema=ORDERS.arrow_schema())
         with pytest.raises(StorageUnavailableError, match="lost the lake"):
             synchronizer.apply(deliver(ORDERS, (None, 1), breaking(rows)))
         assert synchronizer.read_cursor(OURS) is None
@@ -154,8 +161,7 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite, TableSuite):
     def test_failure_in_the_middle_changes_nothing(self, synchronizer: Synchronizer, stream: str) -> None:
         synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
         wider = replace(ORDERS, columns=(*ORDERS.columns[:2], TargetColumn(9, "note", pa.string())))
-        large = [{"id": n, "customer": "half" * 4_000_000, "note": "written"} for n in range(4)]
-        upserts: Any = breaking(pa.Table.from_pylist(large, schema=wider.arrow_schema()))
+        upserts: Any = breaking(pa.Table.from_pylist(self.large_rows(note="written"), schema=wider.arrow_schema()))
         deletes: Any = None
         if stream == "deletes":
             keys = pa.table(

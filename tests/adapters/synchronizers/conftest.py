@@ -1,7 +1,8 @@
-"""Real targets for these tests: PostgreSQL with an empty database for each test that asks, and two catalogs."""
+"""Targets for these tests: PostgreSQL with an empty database for each test that asks, two catalogs, and a stand-in."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import conninfo
+from tests.adapters.synchronizers.redshift_stand_in import StandIn, prepare_database, stand_in, stand_in_proxy
 from tests.rest_catalogs import RestCatalog, lake_catalog, seaweedfs_catalog
 from tests.servers import start_postgres
+
+if "CORDILLERA_TEST_REDSHIFT_HOST" not in os.environ:
+    collect_ignore = ["test_redshift_cluster.py"]  # it needs a real cluster; CONTRIBUTING says how
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +36,22 @@ def postgres_dsn(postgres_server: str) -> Iterator[str]:
         admin.execute(f"CREATE DATABASE {name}")
         yield conninfo.make_conninfo(postgres_server, dbname=name)
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def redshift_database(postgres_server: str) -> Iterator[tuple[int, str]]:
+    """A port where Redshift's driver finds PostgreSQL, and a database that stands in for one of Redshift."""
+    with psycopg.connect(postgres_server, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE redshift")
+    prepare_database(conninfo.make_conninfo(postgres_server, dbname="redshift"))
+    with stand_in_proxy(postgres_server) as port:
+        yield port, "redshift"
+
+
+@pytest.fixture
+def redshift(redshift_database: tuple[int, str], tmp_path: Path) -> StandIn:
+    """A stand-in for Redshift with an empty schema of its own."""
+    return stand_in(redshift_database, f"file://{tmp_path}/staging")
 
 
 @pytest.fixture(scope="session")

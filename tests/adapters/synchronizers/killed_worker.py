@@ -5,6 +5,7 @@ Arguments: the kind of target, its location, the stage to be killed in, and a fi
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,10 @@ FIRST_ROWS = BATCHES * ROWS
 
 
 def target(kind: str, location: str) -> Synchronizer:
+    if kind == "redshift":
+        from tests.adapters.synchronizers.redshift_stand_in import StandIn
+
+        return StandIn(**json.loads(location)).target()
     return build_synchronizer(kind, {"dsn" if kind == "postgres" else "path": location})
 
 

@@ -35,7 +35,7 @@ def test_duckdb_target_is_built_from_its_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "config", "expected"),
     [
-        ("redis", {}, ["'redis'", "duckdb, iceberg, parquet, postgres, tsv"]),
+        ("redis", {}, ["'redis'", "duckdb, iceberg, parquet, postgres, redshift, tsv"]),
         ("postgres", {}, ["'dsn' is missing", "optional: password_env, schema"]),
         ("postgres", {"dsn": ""}, ["'dsn' is missing"]),
         ("postgres", {"dsn": "dbname=a", "table": "x"}, ["'table' is unknown", "dsn"]),
@@ -121,6 +121,59 @@ def test_schema_name_is_checked() -> None:
         build_synchronizer("postgres", {"dsn": "dbname=x", "schema": "s" * 64})
 
 
+# --- redshift -------------------------------------------------------------------------------------------------------
+
+REDSHIFT = {
+    "host": "127.0.0.1",
+    "port": "1",
+    "database": "dev",
+    "user": "lake",
+    "password_env": "REDSHIFT_PASSWORD",
+    "staging": "s3://bucket/folder",
+    "iam_role": "arn:aws:iam::123456789012:role/lake-staging",
+    "region": "eu-central-1",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"iam_role": ""}, "'iam_role' is missing"),
+        ({"password": "hunter2"}, "'password' is unknown"),
+        ({"iam_role": "lake-staging"}, "not the ARN"),
+        ({"port": "five"}, "port 'five'"),
+        ({"port": "70000"}, "port '70000'"),
+        ({"staging": "s3://bucket"}, "staging folder"),
+        ({"staging": "/tmp/staging"}, "staging folder"),
+        ({"staging": "s3://bucket/it's"}, "staging folder"),
+        ({"distribution": "hash"}, "distribution 'hash'"),
+        ({"sorting": "interleaved"}, "sorting 'interleaved'"),
+    ],
+)
+def test_wrong_settings_of_redshift_are_named(change: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidConfigurationError, match=words):
+        build_synchronizer("redshift", {**REDSHIFT, **change})
+
+
+def test_redshift_is_built_from_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = build_synchronizer("redshift", {**REDSHIFT, "schema": "mart", "distribution": "even", "sorting": "none"})
+    assert "mart" in repr(target)
+    with pytest.raises(InvalidConfigurationError, match="REDSHIFT_PASSWORD"):
+        target.check()
+    monkeypatch.setenv("REDSHIFT_PASSWORD", "hunter2")
+    with pytest.raises(TargetUnreachableError) as caught:
+        target.check()
+    assert "hunter2" not in repr(caught.value) + repr(target)
+
+
+def test_missing_driver_of_redshift_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("cordillera.adapters.synchronizers.redshift")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redshift_connector", None)
+    with pytest.raises(MissingExtraError, match=r"cordillera\[redshift\]"):
+        build_synchronizer("redshift", REDSHIFT)
+
+
 # --- relative paths -------------------------------------------------------------------------------------------------
 
 
@@ -175,7 +228,7 @@ def test_a_package_adds_a_kind(installed: Callable[..., None], tmp_path: Path) -
         build_synchronizer("abacus", {})
     with pytest.raises(InvalidConfigurationError) as caught:
         build_synchronizer("redis", {})
-    assert caught.value.hint == "Kinds: abacus, duckdb, iceberg, parquet, postgres, tsv."
+    assert caught.value.hint == "Kinds: abacus, duckdb, iceberg, parquet, postgres, redshift, tsv."
     with cordillera.create(tmp_path / "lake") as lake:
         assert lake.create_target("mine", "abacus", beads="10").kind == "abacus"
         lake.backend.check_target("mine")

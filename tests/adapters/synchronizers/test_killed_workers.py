@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.adapters.synchronizers import killed_worker as worker
+from tests.adapters.synchronizers.redshift_stand_in import StandIn
 
 from cordillera.ports.synchronizer import Cursor
 from cordillera.testing.synchronizer_deliveries import OURS, rows_of, spelled
@@ -23,8 +24,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
 
 
 def kill_in(stage: str, place: tuple[str, str], reached: Path, delay_s: float = 0.0) -> None:
-    command = [sys.executable, worker.__file__, *place, stage, str(reached)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [sys.executable, "-m", worker.__name__, *place, stage, str(reached)]
+    root = Path(worker.__file__).parents[3]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + 120
         while not reached.exists():
@@ -66,6 +68,21 @@ def test_worker_killed_around_the_commit_has_delivered_all_or_nothing(
     kill_in("commit", place, tmp_path / "reached", delay_s)
     cursor = target.read_cursor(OURS)
     assert cursor in (Cursor(1, 0), Cursor(2, 1))
+    if cursor == Cursor(1, 0):
+        assert rows_of(target, worker.BEFORE) == spelled(worker.expected(worker.BEFORE, 0))
+    target.apply(worker.second("commit"))
+    assert target.read_cursor(OURS) == Cursor(2, 1)
+    assert rows_of(target, worker.AFTER) == spelled(worker.expected(worker.AFTER, worker.FIRST_ROWS // 2))
+
+
+@pytest.mark.parametrize(("stage", "delay_s"), [("upserts", 0.0), ("commit", 0.1)])
+def test_worker_killed_while_it_delivers_to_redshift_has_delivered_all_or_nothing(
+    redshift: StandIn, stage: str, delay_s: float, tmp_path: Path
+) -> None:
+    target = redshift.target()
+    target.apply(worker.first())
+    kill_in(stage, ("redshift", redshift.location()), tmp_path / "reached", delay_s)
+    cursor = target.read_cursor(OURS)
     if cursor == Cursor(1, 0):
         assert rows_of(target, worker.BEFORE) == spelled(worker.expected(worker.BEFORE, 0))
     target.apply(worker.second("commit"))

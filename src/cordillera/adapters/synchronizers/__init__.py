@@ -7,6 +7,7 @@ function that takes a target's settings and returns its synchronizer.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,8 @@ from cordillera.spec.target_limits import LIMITS, limits_of
 ENTRY_POINTS = "cordillera.synchronizers"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 _TOKENS, _KEYS = ("token", "credential"), ("access_key", "secret_key")
-_MOST_EXPORTS = 1000
+_MOST_EXPORTS, _MOST_PORTS = 1000, 65_536
+_STAGING = re.compile(r"s3://[a-z0-9.-]+(/[\w.=-]+)+/?", re.ASCII)
 _OF_ALL_KINDS = (RESIDENCY, *LIMITS)
 _FILE_SETTINGS = ("keep", "endpoint", "region", "access_key_env", "secret_key_env")
 
@@ -45,10 +47,15 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
     """Return the synchronizer of a configured target, without connecting.
 
     Args:
-        kind: ``postgres``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, or one that an installed package adds.
+        kind: ``postgres``, ``redshift``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, or one that an installed
+            package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
-            ``duckdb``: the whole ``path`` of the file. ``parquet`` and ``tsv``: ``root``, a folder's whole path or
+            ``redshift``: ``host``, ``database``, ``user``, ``password_env`` (as above), ``staging``
+            (``s3://bucket/folder``), ``iam_role`` (by which the cluster reads it: an ARN, or ``default``), ``port``
+            (5439), ``schema``, ``distribution`` (``key``, ``even``, ``all``, ``auto``), ``sorting`` (``key``, ``auto``,
+            ``none``), and for the staging folder the same as ``parquet``. ``duckdb``: the whole ``path`` of the file.
+            ``parquet`` and ``tsv``: ``root``, a folder's whole path or
             ``s3://bucket/folder``, ``keep`` (how many exports stay), and for S3 ``endpoint``, ``region`` and the names
             of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``. ``iceberg``: ``uri``
             (what comes before ``/v1``), ``namespace``, ``warehouse``, ``token_env`` or ``credential_env`` (the names of
@@ -157,11 +164,48 @@ def _files(kind: str, config: Mapping[str, str]) -> Synchronizer:
         raise InvalidConfigurationError(
             f"A {kind} target cannot keep {keep[:20]!r} exports.", hint=f"Give a number from 1 to {_MOST_EXPORTS}."
         )
+    return FilesSynchronizer(build_storage(config["root"], _storage_options(config)), FORMATS[kind], keep=int(keep))
+
+
+def _storage_options(config: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of the storage that a target's files go to."""
     options = {name: config[name] for name in ("endpoint", "region") if name in config}
     for name in _KEYS:
         if variable := config.get(f"{name}_env"):
             options[name] = _read_secret(variable)
-    return FilesSynchronizer(build_storage(config["root"], options), FORMATS[kind], keep=int(keep))
+    return options
+
+
+def _redshift(config: Mapping[str, str]) -> Synchronizer:
+    from cordillera.adapters.storage import build_storage
+    from cordillera.adapters.synchronizers.redshift_statements import Layout, check_role
+
+    try:
+        from cordillera.adapters.synchronizers.redshift import RedshiftSynchronizer
+        from cordillera.adapters.synchronizers.redshift_session import Place, open_session
+    except ImportError as error:
+        raise MissingExtraError(
+            "A redshift target needs the package redshift-connector.", hint="Run: pip install 'cordillera[redshift]'"
+        ) from error
+    port, staging, variable = config.get("port", "5439"), config["staging"], config["password_env"]
+    if not port.isdigit() or not 0 < int(port) < _MOST_PORTS:
+        raise InvalidConfigurationError(f"A redshift target cannot have the port {port[:20]!r}.", hint="Often: 5439.")
+    if not _STAGING.fullmatch(staging):
+        raise InvalidConfigurationError(
+            f"{staging[:100]!r} cannot be the staging folder of a redshift target.",
+            hint="Give s3://bucket/folder, of letters, digits and ._-/ alone, in the region of the cluster.",
+        )
+    role = check_role(config["iam_role"])
+    layout = Layout(config.get("distribution", "key"), config.get("sorting", "key"))
+    place = Place(config["host"], int(port), config["database"], config["user"])
+    storage = build_storage(staging.rstrip("/"), _storage_options(config))
+    return RedshiftSynchronizer(
+        lambda: open_session(place, _read_secret(variable)),
+        storage,
+        role,
+        schema=config.get("schema", "public"),
+        layout=layout,
+    )
 
 
 def _iceberg(config: Mapping[str, str]) -> Synchronizer:
@@ -196,6 +240,11 @@ def _read_secret(variable: str) -> str:
 
 _KINDS = {
     "postgres": _Kind(("dsn",), ("password_env", "schema"), _postgres),
+    "redshift": _Kind(
+        ("host", "database", "user", "password_env", "staging", "iam_role"),
+        ("port", "schema", "distribution", "sorting", *_FILE_SETTINGS[1:]),
+        _redshift,
+    ),
     "duckdb": _Kind(("path",), (), _duckdb, paths=("path",)),
     "iceberg": _Kind(
         ("uri", "namespace"),

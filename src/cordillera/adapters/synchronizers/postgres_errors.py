@@ -8,52 +8,14 @@ from contextlib import contextmanager
 
 import psycopg
 
+from cordillera.adapters.synchronizers.sql_states import hint_for, meaning_of
 from cordillera.errors import (
     CordilleraError,
-    DuplicateKeyError,
     InvalidConfigurationError,
     NotAllowedError,
-    NullKeyError,
-    StorageFullError,
-    TargetDriftError,
     TargetUnreachableError,
-    TypeMismatchError,
 )
 
-# By SQLSTATE, a whole code before its class (the first two characters). PostgreSQL manual, "PostgreSQL Error Codes".
-_MEANING: dict[str, type[CordilleraError]] = {
-    "08": TargetUnreachableError,  # connection exceptions
-    "40": TargetUnreachableError,  # transaction rollback: deadlocks
-    "53": TargetUnreachableError,  # insufficient resources …
-    "53100": StorageFullError,  # … but a full disk needs somebody
-    "55": TargetUnreachableError,  # a lock was not to be had in time, the object is in use
-    "57": TargetUnreachableError,  # shutdown, cancelled, timed out
-    "58": TargetUnreachableError,  # the server's own system errors
-    "28": InvalidConfigurationError,
-    "3D": InvalidConfigurationError,  # no such database
-    "3F": InvalidConfigurationError,  # no such schema
-    "25006": InvalidConfigurationError,  # a read-only server
-    "42501": InvalidConfigurationError,  # insufficient privilege
-    "22": TypeMismatchError,  # a value does not fit
-    "54": TypeMismatchError,  # a limit: row or index entry too large, too many columns
-    "23502": NullKeyError,
-    "23505": DuplicateKeyError,
-    "21000": DuplicateKeyError,  # a statement would change a row twice
-    "42P01": TargetDriftError,  # no such table
-    "42P07": TargetDriftError,  # the table is there already
-    "42P10": TargetDriftError,  # no primary key that fits
-    "42703": TargetDriftError,  # no such column
-    "42701": TargetDriftError,  # the column is there already
-    "42710": TargetDriftError,  # another object of that name
-    "42804": TargetDriftError,  # another type
-    "42809": TargetDriftError,  # a view, not a table
-}
-_HINTS: dict[type[CordilleraError], str] = {
-    DuplicateKeyError: "Every key may come once in a delivery.",
-    TargetDriftError: "Only Cordillera may change the table's columns and key; drop it and deliver it whole.",
-    NotAllowedError: "Remove what depends on the table or column, or what restricts it, in the target.",
-    StorageFullError: "Make room on the target's disk.",
-}
 _COPIED_COLUMN = re.compile(r"COPY .*?, line \d+, column (.+?): ")
 _REFUSALS = (  # libpq gives no code for a refused connection, only the server's words
     "authentication failed",
@@ -83,11 +45,11 @@ def _meaning_of(error: psycopg.Error, target: str) -> CordilleraError:
         lost = isinstance(error, psycopg.OperationalError)
         kind: type[CordilleraError] = TargetUnreachableError if lost else NotAllowedError
         return kind(f"{target}: the connection was lost or misused: {_first_line(error)}")
-    kind = _MEANING.get(code) or _MEANING.get(code[:2]) or NotAllowedError
+    kind = meaning_of(code)
     message = error.diag.message_primary or type(error).__name__
     copied = _COPIED_COLUMN.match(error.diag.context or "")
     place = f" in column {copied[1]!r}" if copied else ""
-    return kind(f"{target}: {message}{place} (SQLSTATE {code}).", hint=_HINTS.get(kind, ""))
+    return kind(f"{target}: {message}{place} (SQLSTATE {code}).", hint=hint_for(kind))
 
 
 def connection_error(error: psycopg.Error, target: str) -> CordilleraError:

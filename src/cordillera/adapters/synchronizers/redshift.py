@@ -1,0 +1,242 @@
+"""Keeps tables of an Amazon Redshift database equal with datasets.
+
+Rows are written as Parquet files into a staging folder in S3 first, while nothing in the database waits. Then one
+transaction loads them with COPY into staging tables, changes the table's columns, merges (delete the rows of the keys
+that came, insert those that stay), and writes down how far the table has followed. It begins by locking the
+subscription's own small table (see ``redshift_state``), so a second worker waits, and then finds the delivery applied.
+Readers see the table as it was until the transaction ends.
+
+How values are kept; each comes back exactly:
+
+    ==================================  ============================================================================
+    boolean; int, long                  BOOLEAN; INTEGER, BIGINT
+    float, double                       REAL, DOUBLE PRECISION; NaN and infinities included
+    decimal(P, S)                       DECIMAL(P,S)
+    date, time                          DATE, TIME; years 1 to 9999, others are refused
+    timestamp, timestamptz              TIMESTAMP, TIMESTAMPTZ; finer ones than microseconds are refused, years as above
+    string                              VARCHAR(65535): longer ones are refused, and a NUL character (U+0000)
+    uuid                                VARCHAR(36)
+    binary, fixed                       VARBYTE(4194304): COPY takes no larger row
+    struct, list, map                   SUPER; see ``text`` for the JSON, and for the values it refuses
+    ==================================  ============================================================================
+
+Names lose the capitals of their ASCII letters, as all names in Redshift do. Key columns are NOT NULL and the primary
+key, which Redshift does not enforce: keys that come twice are found here. Types cannot change in place, nor can a
+column become optional: such a change makes a new table, copies the rows, gives the old one's privileges and takes its
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pyarrow as pa
+
+from cordillera.adapters.synchronizers import redshift_checksums as sums
+from cordillera.adapters.synchronizers import redshift_state as state
+from cordillera.adapters.synchronizers import redshift_statements as statements
+from cordillera.adapters.synchronizers.deliveries import (
+    StoredState,
+    check_kept_table,
+    check_table,
+    delete_batches,
+    is_due,
+    read_columns,
+    upsert_batches,
+)
+from cordillera.adapters.synchronizers.redshift_session import Session
+from cordillera.adapters.synchronizers.redshift_staging import Attempt, Staged, attempt
+from cordillera.adapters.synchronizers.redshift_statements import Layout, TableName, folded_table
+from cordillera.adapters.synchronizers.redshift_tables import KeptTable, Loader
+from cordillera.adapters.synchronizers.redshift_types import MOST_TEXT_BYTES, decode
+from cordillera.adapters.synchronizers.text import JsonReader
+from cordillera.errors import InvalidConfigurationError
+from cordillera.ports.storage import Storage
+from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, TargetColumn, TargetTable
+
+_PROBE = (TargetColumn(1, "probe", pa.int64()),)
+
+
+class RedshiftSynchronizer:
+    """Keeps tables in one schema (or in the schema a table's name says) of an Amazon Redshift database.
+
+    Every operation opens a connection of its own, so one object may be used by many threads.
+
+    Args:
+        connect: Opens a connection.
+        storage: The staging folder.
+        role: The IAM role by which the cluster reads the staging folder; ``default`` for the cluster's default role.
+        schema: Where tables without a schema in their name live, and the state of subscriptions. It has to exist.
+        layout: How tables are distributed and sorted.
+
+    Raises:
+        InvalidConfigurationError: If the role cannot be one.
+        InvalidNameError: If the schema's name cannot be one.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Session], storage: Storage, role: str, *, schema: str, layout: Layout
+    ) -> None:
+        self._connect, self._storage, self._role = connect, storage, statements.check_role(role)
+        self._schema, self._layout = statements.check_identifier(schema, "schema"), layout
+
+    def __repr__(self) -> str:
+        return f"<RedshiftSynchronizer: schema {self._schema}, staging in {self._storage.root}>"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Transactional, with every schema change; also of fields inside structs."""
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+
+    def check(self) -> None:
+        """Load a file by way of the staging folder into a staging table, which ends with the connection."""
+        with self._session() as session, session.transaction():
+            found = session.rows(statements.RIGHTS, [self._schema])
+            if not found:
+                raise self._misconfigured(f"there is no schema {self._schema!r}", f"CREATE SCHEMA {self._schema}.")
+            may_create, may_stage = found[0]
+            if not may_create:
+                raise self._misconfigured(f"the user may not create tables in schema {self._schema!r}", "GRANT CREATE.")
+            if not may_stage:
+                raise self._misconfigured("the user may not create temporary tables", "GRANT TEMP ON DATABASE.")
+            with attempt(self._storage, uuid4()) as made:
+                rows = pa.RecordBatch.from_pydict({"probe": [1]})
+                self._loader(session).load(
+                    "_cordillera_probe", _PROBE, (), made.stage("probe", _PROBE, (), iter([rows]))
+                )
+
+    def read_cursor(self, subscription_id: UUID) -> Cursor | None:
+        """Return the cursor stored in the target, or None before the first delivery."""
+        stored = self._stored(subscription_id)
+        return stored.cursor if stored else None
+
+    def apply(self, delivery: Delivery) -> DeliveryResult:
+        """Apply a delivery exactly once, all of it or nothing; see the port."""
+        check_table(delivery.table)
+        table = statements.locate(delivery.table, self._schema)
+        if not is_due(self._stored(delivery.subscription_id), delivery, str(table)):
+            return DeliveryResult(0, 0, already_applied=True)
+        with attempt(self._storage, delivery.subscription_id) as made:
+            gone, fresh = _staged(made, delivery)
+            with self._session() as session:
+                return self._applied(session, table, delivery, gone, fresh)
+
+    def _applied(
+        self, session: Session, table: TableName, delivery: Delivery, gone: Staged | None, fresh: Staged | None
+    ) -> DeliveryResult:
+        """Bring staged rows into the table, in one transaction."""
+        held = state.state_table(self._schema, delivery.subscription_id)
+        state.prepare(session, held)
+        with session.transaction():
+            state.lock(session, held)
+            stored = state.read_locked(session, held)
+            if not is_due(stored, delivery, str(table)):
+                return DeliveryResult(0, 0, already_applied=True)
+            wanted = folded_table(delivery.table)
+            loader = self._loader(session)
+            keys = [column for name in wanted.key for column in wanted.columns if column.name == name]
+            loader.load("_cordillera_deletes", keys, wanted.key, gone)
+            loader.load("_cordillera_upserts", wanted.columns, wanted.key, fresh, unique=True)
+            kept = KeptTable(session, table, wanted, self._layout)
+            deleted = 0
+            with attempt(self._storage, delivery.subscription_id) as moved:
+                deleted = kept.prepare(stored, replace(delivery, table=wanted), loader, moved)
+            if gone is not None:
+                deleted += kept.delete("_cordillera_deletes")
+            if fresh is not None:
+                kept.upsert("_cordillera_upserts", empty=delivery.replace)
+            state.write(session, held, table, wanted, delivery.to_cursor)
+        return DeliveryResult(fresh.rows if fresh else 0, deleted)
+
+    def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """Stream the table's rows; the connection is held until the stream ends or is closed."""
+        check_table(table)
+        wanted = read_columns(table, columns)
+        located = statements.locate(table, self._schema)
+        with self._session() as session, session.transaction():
+            KeptTable(session, located, folded_table(table), self._layout).check_present(wanted)
+        return self._reader(located, wanted)
+
+    def checksums(self, table: TargetTable, buckets: int) -> pa.Table | None:
+        """Return sums of digests that Redshift computes; None for tables with floats, nested columns or long rows."""
+        check_table(table)
+        located, wanted = statements.locate(table, self._schema), folded_table(table)
+        if not sums.computable(table.columns):
+            return None
+        key = read_columns(wanted, wanted.key)
+        with self._session() as session, session.transaction():
+            KeptTable(session, located, wanted, self._layout).check_present(wanted.columns)
+            if (session.rows(sums.longest(located, wanted.columns))[0][0] or 0) > MOST_TEXT_BYTES:
+                return None
+            found = session.rows(sums.sums(located, wanted.columns, key, buckets))
+        numbers, rows, totals = zip(*found, strict=True) if found else ((), (), ())
+        types = {"bucket": pa.int32(), "rows": pa.int64(), "total": pa.decimal128(38, 0)}
+        values = zip((numbers, rows, totals), types.values(), strict=True)
+        return pa.table([pa.array(found, kind) for found, kind in values], schema=pa.schema(types))
+
+    def read_buckets(self, table: TargetTable, buckets: int, chosen: Sequence[int]) -> pa.RecordBatchReader:
+        """Stream the rows of some buckets, which Redshift picks."""
+        wanted = folded_table(table)
+        numbers = ", ".join(map(str, chosen)) or "NULL"
+        condition = f"{sums.bucket(read_columns(wanted, wanted.key), buckets)} IN ({numbers})"
+        return self._reader(statements.locate(table, self._schema), table.columns, condition)
+
+    def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
+        """Remove the subscription's state and, unless ``keep_rows``, the table it kept."""
+        located = statements.locate(table, self._schema)
+        held = state.state_table(self._schema, subscription_id)
+        with self._session() as session, session.transaction():
+            if not state.exists(session, held):
+                return
+            state.lock(session, held)
+            stored = state.read_locked(session, held)
+            if stored is not None:
+                check_kept_table(stored, subscription_id, str(located))
+                if not keep_rows:
+                    session.run(statements.drop(located))
+            session.run(statements.drop(held))
+
+    def close(self) -> None:
+        """Do nothing: no operation leaves a connection behind."""
+
+    # --- connections ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        session = self._connect()
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def _stored(self, subscription_id: UUID) -> StoredState | None:
+        with self._session() as session, session.transaction():
+            return state.read(session, state.state_table(self._schema, subscription_id))
+
+    def _loader(self, session: Session) -> Loader:
+        return Loader(session, self._role, self._layout)
+
+    def _reader(self, table: TableName, columns: Sequence[TargetColumn], condition: str = "") -> pa.RecordBatchReader:
+        schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
+        return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, condition))
+
+    def _read(self, table: TableName, columns: Sequence[TargetColumn], condition: str) -> Iterator[pa.RecordBatch]:
+        folded = [replace(column, name=statements.fold(column.name)) for column in columns]
+        query = statements.select(table, folded, condition)
+        with self._session() as session, session.transaction(), JsonReader() as json_reader:
+            for rows in session.stream(query):
+                yield decode(rows, columns, json_reader)
+
+    def _misconfigured(self, problem: str, hint: str) -> InvalidConfigurationError:
+        return InvalidConfigurationError(f"The redshift target: {problem}.", hint=hint)
+
+
+def _staged(made: Attempt, delivery: Delivery) -> tuple[Staged | None, Staged | None]:
+    """Write a delivery's rows into the staging folder: the keys of those to remove, and those to insert or replace."""
+    columns, key = delivery.table.columns, delivery.table.key
+    keys = [column for name in key for column in columns if column.name == name]
+    gone = None if delivery.replace else made.stage("deletes", keys, key, delete_batches(delivery))
+    return gone, made.stage("upserts", columns, key, upsert_batches(delivery))
