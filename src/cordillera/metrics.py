@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 COMMITS = Counter("cordillera_commits_total", "Commits that became visible.", ["operation"])
 COMMIT_SECONDS = Histogram("cordillera_commit_seconds", "Time from a commit's checks to its visibility.")
@@ -13,4 +13,5 @@ TASK_SECONDS = Histogram("cordillera_task_seconds", "Time spent on a task.", ["k
 ROWS_DELIVERED = Counter("cordillera_rows_delivered_total", "Rows written to targets.", ["target"])
 WEBHOOK_ATTEMPTS = Counter("cordillera_webhook_attempts_total", "Attempts to send an event to a webhook.", ["outcome"])
 VERIFICATIONS = Counter("cordillera_verifications_total", "Targets compared with the lake, by outcome.", ["outcome"])
+EVENT_STREAMS = Gauge("cordillera_event_streams", "Streams of events that are open.")
 ERRORS = Counter("cordillera_errors_total", "Requests that ended with an error.", ["code"])

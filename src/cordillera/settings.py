@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     audit_dataset: str = Field(
         "", description="Dataset that workers export the audit log into, every hour; by default none does."
     )
+    event_streams: int = Field(200, ge=0, description="Most streams of events that one server process keeps open.")
     webhook_loopback: bool = Field(
         False,
         description="Let webhooks be sent to this machine itself, also without TLS: to try things out, where everybody "

@@ -194,6 +194,7 @@ ROUTES: dict[str, Needs] = {
     f"POST {API}/datasets/{{name}}/versions": dataset(A, json={"columns": []}),
     f"PUT {API}/datasets/{{name}}/write-mode": dataset(A, json={"write_mode": "copy-on-write"}),
     f"GET {API}/events": OWN,
+    f"GET {API}/events/stream": Needs("", query={"idle_seconds": 0}),
     f"GET {API}/jobs": OWN,
     f"POST {API}/jobs": dataset(
         R,

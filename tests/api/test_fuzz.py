@@ -61,7 +61,7 @@ def furnish(app: Application) -> None:
 @pytest.mark.timeout(1800)
 def test_no_request_makes_the_server_fail(app: Application, url: str, token: str) -> None:
     description = schemathesis.openapi.from_dict(create_server(app).openapi())
-    operations = [found.ok() for found in description.get_all_operations()]
+    operations = [found.ok() for found in description.exclude(path="/api/v1/events/stream").get_all_operations()]
     assert len(operations) > 100
     for operation in operations:
         requests_to(operation, app, url, token)()

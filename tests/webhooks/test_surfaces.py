@@ -27,7 +27,7 @@ def client(lake: Lake) -> Iterator[TestClient]:
 
 
 def test_a_lake_behind_a_server_has_them_too(lake: Lake, client: TestClient, receiver: Receiver) -> None:
-    remote = Lake(RemoteBackend("http://localhost", "", client._transport))  # type: ignore[arg-type] # same protocol
+    remote = Lake(RemoteBackend("http://localhost", "", client._transport))
     webhook, secret = remote.create_webhook(receiver.url, topics=[COMMITTED], within=["sales"], description="x")
     assert [one.id for one in remote.webhooks()] == [webhook.id]
     assert webhook.status().webhook.within == ("sales",)

@@ -10,6 +10,7 @@ from cordillera import __version__
 from cordillera.api import health
 from cordillera.api.auth import AccessRules
 from cordillera.api.errors import install_error_handlers
+from cordillera.api.event_streams import EventStreams
 from cordillera.api.iceberg_rest import catalog, file_access, oauth, scans, tables
 from cordillera.api.iceberg_rest import views as iceberg_views
 from cordillera.api.iceberg_rest.errors import ICEBERG_ERRORS
@@ -75,6 +76,7 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
     server.state.backend = LocalBackend(app, behind_server=True)
     server.state.access_rules = rules
     server.state.stopping = _never
+    server.state.event_streams = EventStreams(app.operations, app.settings.event_streams)
     server.add_middleware(RequestMiddleware, rules=rules, most_bytes=app.settings.max_request_mb * 1_000_000)
     install_error_handlers(server)
     server.include_router(_iceberg())  # first, since engines ask most often

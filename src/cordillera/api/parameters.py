@@ -12,7 +12,7 @@ from cordillera.api.errors import ErrorAnswer
 from cordillera.client.backend import LakeBackend
 from cordillera.errors import InvalidInputError
 
-_LARGEST_NUMBER = 2**63 - 1
+LARGEST_NUMBER = 2**63 - 1
 
 
 async def _backend(request: Request) -> LakeBackend:
@@ -38,9 +38,9 @@ Name = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items on the page.")]
 After = Annotated[Text, Query(description="The `next` of the page before; empty for the first page.")]
-Number = Annotated[int, Path(ge=0, le=_LARGEST_NUMBER)]
+Number = Annotated[int, Path(ge=0, le=LARGEST_NUMBER)]
 BeforeNumber = Annotated[
-    int | None, Query(ge=0, le=_LARGEST_NUMBER, description="The `next` of the page before; leave out for the first.")
+    int | None, Query(ge=0, le=LARGEST_NUMBER, description="The `next` of the page before; leave out for the first.")
 ]
 
 

@@ -8,7 +8,7 @@ import typer
 
 from cordillera.cli.command import command
 from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
-from cordillera.cli.output import View, number, show_list, show_outcome
+from cordillera.cli.output import View, number, show_line, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.errors import CorruptDataError
@@ -28,6 +28,7 @@ _EVENTS: View = {
     "payload": "payload",
     "handled_at": "handled_at",
 }
+_FOLLOWED: View = {"position": number("position"), **_EVENTS}
 _AUDIT: View = {
     "number": number("number"),
     "at": "at",
@@ -67,6 +68,30 @@ def list_events(
             everything=all,
         )
         show_list(found, _EVENTS, none="There are no such events.")
+
+
+@command(
+    event_app, "follow", example="cordillera event follow --topic partition.completed --within sales --output json"
+)
+def follow_events(
+    topic: Annotated[list[str] | None, typer.Option("--topic", help="Only of this topic; can be repeated.")] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--within", help="Only about this dataset or view, or what is in this namespace; can be repeated."
+        ),
+    ] = None,
+    after: Annotated[
+        int | None, typer.Option("--after", min=0, help="The position of the last event that you have; now by default.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="End when nothing has happened for so many seconds.")
+    ] = None,
+) -> None:
+    """Show events as they are handled, one a line, until it is interrupted. As JSON each line is one event."""
+    with open_lake() as lake:
+        for event in lake.events(topics=topic or (), within=within or (), after=after, timeout=timeout):
+            show_line(event, _FOLLOWED)
 
 
 @command(audit_app, "list", example="cordillera audit list --object sales.orders --all --output csv > audit.csv")

@@ -71,6 +71,14 @@ def show_list(items: Iterable[Any], view: View, *, none: str) -> None:
                 print_rich(_table(page, view))
 
 
+def show_line(item: Any, view: View) -> None:
+    """Show an object on a line of its own, at once: others follow some time later."""
+    if current_session().output is OutputFormat.JSON:
+        print(to_json(item), flush=True)
+    else:
+        print("  ".join(filter(None, (printable(getter(item)) for getter in _getters(view)))), flush=True)
+
+
 def show_outcome(message: str, item: Any, view: View, *, answer: str = "") -> None:
     """Show what a change led to: a message on stderr, and on stdout the object, or as a table only ``answer``."""
     announce(message)

@@ -6,7 +6,7 @@ The command line, the web pages and the HTTP API are written against it too, so 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
@@ -440,6 +440,14 @@ class LakeBackend(ContractBackend, WebhookBackend, Protocol):
     # --- lineage, events, tasks, tokens
     def lineage(self, node: Node, *, upstream: int = 1, downstream: int = 1) -> LineageGraph: ...
     def events(self, *, dataset: str | None = None, before: int | None = None, limit: int = 100) -> list[Event]: ...
+    def follow_events(
+        self,
+        *,
+        topics: Sequence[str] = (),
+        within: Sequence[str] = (),
+        after: int | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Event]: ...
     def audit(
         self, *, object_name: str | None = None, before: int | None = None, limit: int = 100
     ) -> list[AuditEntry]: ...

@@ -7,7 +7,8 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import IO, TypeVar
 from urllib.parse import quote, urlsplit
@@ -36,10 +37,19 @@ _T = TypeVar("_T")
 _ATTEMPTS = 4
 _LONGEST_WAIT_SECONDS = 15
 _TIMEOUT = httpx2.Timeout(connect=10.0, read=600.0, write=120.0, pool=None)
+_STREAM_TIMEOUT = httpx2.Timeout(connect=10.0, read=45.0, write=120.0, pool=None)
 _SAFE_METHODS = ("GET", "HEAD")
 _HEADER_SAFE = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
 _LOST = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 """A connection that was not made, or broke off: what became of the request is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSentEvent:
+    """A frame of a stream: where the stream stands behind it, and what has come; nothing if it only says where."""
+
+    id: str
+    data: bytes
 
 
 class Connection:
@@ -185,6 +195,36 @@ class Connection:
                     response = self._client.post(address, params=_query(parameters), headers=headers, content=content())
         self._raise_for_error(response)
         return response.content
+
+    def read_events(self, address: str, parameters: Mapping[str, object]) -> Iterator[ServerSentEvent]:
+        """Return what a stream of server-sent events holds: events, and frames that say where it stands alone.
+
+        Raises:
+            ServerUnreachableError: From the iterator, when the connection is lost; a stream is silent for 15 seconds
+                at most.
+        """
+        headers = {**_headers(), "Accept": "text/event-stream"}
+        with self._explained(address):
+            request = self._client.build_request(
+                "GET", address, params=_query(parameters), headers=headers, timeout=_STREAM_TIMEOUT
+            )
+            response = _patiently(lambda: self._client.send(request, stream=True))
+            if not response.is_success:
+                response.read()
+        self._raise_for_error(response)
+        return self._frames(response, address)
+
+    def _frames(self, response: httpx2.Response, address: str) -> Iterator[ServerSentEvent]:
+        fields: dict[str, str] = {}
+        with self._explained(address), closing(response):
+            for line in response.iter_lines():
+                name, _, value = line.partition(":")
+                if name:
+                    fields[name] = value.removeprefix(" ")
+                elif fields and not line:
+                    if "id" in fields:
+                        yield ServerSentEvent(fields["id"], fields.get("data", "").encode())
+                    fields = {}
 
     # --- failures ------------------------------------------------------------------------------------------------
 

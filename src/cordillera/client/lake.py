@@ -29,6 +29,7 @@ from cordillera.spec import catalog as catalog_spec
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
+from cordillera.spec.event import Event
 from cordillera.spec.subscription import Target
 from cordillera.spec.workflow import Job
 
@@ -260,6 +261,28 @@ class Lake(AccessControl, AccessAsking, Webhooks):
             InvalidSqlError, DatasetNotFoundError, SnapshotNotFoundError, InvalidInputError: As their names say.
         """
         return self.backend.query(query, as_of)
+
+    def events(
+        self,
+        *,
+        topics: Sequence[str] = (),
+        within: Sequence[str] = (),
+        after: int | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Event]:
+        """Follow events: yield each as soon as workers have handled it, in order for each dataset version.
+
+        Args:
+            topics: Which events; by default all.
+            within: Datasets, views and namespaces that they are about; by default all.
+            after: The ``position`` of the last event that you have; by default only what comes from now on. What was
+                handled before is there too, from position 0.
+            timeout: Seconds in which nothing happens before it ends; None for ever.
+
+        Raises:
+            InvalidInputError: If there are no such topics or no such position.
+        """
+        return self.backend.follow_events(topics=topics, within=within, after=after, timeout=timeout)
 
     # --- targets and jobs ----------------------------------------------------------------------------------------
 

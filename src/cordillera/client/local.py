@@ -19,6 +19,7 @@ from cordillera.client.branches import LocalBranches
 from cordillera.client.completions import LocalCompletions
 from cordillera.client.contract_proposals import LocalContractProposals
 from cordillera.client.contracts import LocalContracts
+from cordillera.client.event_streams import LocalEventStreams
 from cordillera.client.evolution import LocalEvolution
 from cordillera.client.lake_keys import LocalLakeKeys
 from cordillera.client.local_maintenance import LocalMaintenance
@@ -50,6 +51,7 @@ class LocalBackend(
     LocalCompletions,
     LocalContracts,
     LocalContractProposals,
+    LocalEventStreams,
     LocalEvolution,
     LocalLakeKeys,
     LocalMaintenance,

@@ -18,6 +18,7 @@ from cordillera.client.completions import RemoteCompletions
 from cordillera.client.connection import Connection, path
 from cordillera.client.contract_proposals import RemoteContractProposals
 from cordillera.client.contracts import RemoteContracts
+from cordillera.client.event_streams import RemoteEventStreams
 from cordillera.client.evolution import RemoteEvolution
 from cordillera.client.lake_keys import RemoteLakeKeys
 from cordillera.client.remote_maintenance import RemoteMaintenance
@@ -48,6 +49,7 @@ class RemoteBackend(
     RemoteBranches,
     RemoteContracts,
     RemoteContractProposals,
+    RemoteEventStreams,
     RemoteEvolution,
     RemoteLakeKeys,
     RemoteMaintenance,

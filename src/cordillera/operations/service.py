@@ -15,12 +15,13 @@ import structlog
 
 from cordillera.catalog.lookup import Lookup
 from cordillera.context import Lease, acting
-from cordillera.errors import CordilleraError, LeaseLostError, TransientError
+from cordillera.errors import CordilleraError, InvalidInputError, LeaseLostError, TransientError
 from cordillera.metrics import EVENTS_HANDLED, TASK_SECONDS, TASKS
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
 from cordillera.spec.event import AuditEntry, Event, Task, Topic, told
+from cordillera.spec.event_filter import EventFilter
 from cordillera.spec.subscription import Target
 
 EventHandler = Callable[[Transaction, Event, Clock], None]
@@ -50,6 +51,14 @@ class LeaseTerms:
         """Return how long to wait after the n-th failure: doubling, up to a limit."""
         doubled: timedelta = self.first_retry * 2 ** min(attempts - 1, 20)
         return min(self.last_retry, doubled)
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedEvents:
+    """Events, and the position behind which to go on."""
+
+    events: list[Event]
+    position: int
 
 
 class OperationsService:
@@ -106,6 +115,42 @@ class OperationsService:
             viewer = self._lookup.viewer(tx)
             found = tx.events.page(dataset=dataset, before=before, limit=limit, viewer=viewer)
         return [told(event, viewer) for event in found]
+
+    def last_position(self) -> int:
+        """Return the position of the last event that was handled."""
+        with self._store.read() as tx:
+            return tx.events.last_position()
+
+    def check_position(self, after: int | None) -> int:
+        """Return the position to follow events from: what is given, or that of the last event.
+
+        Raises:
+            InvalidInputError: If no event has come so far.
+        """
+        last = self.last_position()
+        if after is not None and not 0 <= after <= last:
+            raise InvalidInputError(
+                f"No event has the position {after} yet.",
+                hint="The lake may have been restored from a backup: read again what you follow, then follow anew.",
+            )
+        return last if after is None else after
+
+    def follow_events(self, wanted: EventFilter, after: int, limit: int = 100) -> FollowedEvents:
+        """Return events that have been handled, in order, about what whoever asks may discover.
+
+        Args:
+            wanted: Which events.
+            after: The position behind which to begin, as the last call has returned it.
+            limit: Most events.
+        """
+        with self._store.read() as tx:
+            last = tx.events.last_position()
+            if last <= after:
+                return FollowedEvents([], after)
+            viewer = self._lookup.viewer(tx)
+            found = tx.events.follow(wanted, after, last, limit, viewer)
+        reached = found[-1].position if len(found) == limit else None
+        return FollowedEvents([told(event, viewer) for event in found], last if reached is None else reached)
 
     def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Return a page of the audit log, newest first; it takes an administrator of the lake."""

@@ -36,6 +36,8 @@ class Event:
         number: Orders events; within one dataset it is the order of commits.
         dataset_version_id: The dataset version it is about, if one.
         handled_at: When every handler had done its part.
+        position: Its place among the events that were handled, by which they are followed; None before. Unlike numbers,
+            places become visible in their order.
     """
 
     number: int
@@ -47,6 +49,7 @@ class Event:
     dataset_version_id: UUID | None
     payload: Mapping[str, Any]
     handled_at: datetime | None = None
+    position: int | None = None
 
 
 def told(event: Event, viewer: Viewer | None) -> Event:

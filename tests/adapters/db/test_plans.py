@@ -18,6 +18,7 @@ from cordillera.spec.access_request import RequestState
 from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.event import Event, Topic
+from cordillera.spec.event_filter import EventFilter
 from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.subscription import SubscriptionState
@@ -196,7 +197,9 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "tokens.forget_ended": lambda tx: tx.tokens.forget_ended("user:a", "web session ", NOW),
     "tokens.page": lambda tx: tx.tokens.page(ID, 9),
     "events.unhandled": lambda tx: (append_event(tx, ID), append_event(tx), tx.events.unhandled(9)),
-    "events.mark_handled": lambda tx: tx.events.mark_handled([1, 2], NOW),
+    "events.last_position": lambda tx: tx.events.last_position(),
+    "events.follow": lambda tx: tx.events.follow(EventFilter(("run.finished",), ("a.b",)), 1, 9, 9, VIEWER),
+    "events.mark_handled": lambda tx: tx.events.mark_handled([1], NOW),
     "events.page": lambda tx: tx.events.page(before=9, limit=9),
     "events.page of a dataset": lambda tx: tx.events.page(dataset="a.b", before=9, limit=9),
     "events.unhandled_count": lambda tx: tx.events.unhandled_count(),

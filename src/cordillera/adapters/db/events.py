@@ -9,16 +9,24 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from cordillera.adapters.db.rows import RowMap, chunks
+from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import dataset_versions, events
 from cordillera.adapters.db.session import Row, Session
 from cordillera.adapters.db.visibility import events_seen
 from cordillera.spec.access import Viewer
 from cordillera.spec.event import Event, Topic
+from cordillera.spec.event_filter import EventFilter
 
 EVENT = RowMap(Event, events)
 
 _WAITING = events.c.handled_at.is_(None)
+_POSITION_LOCK = 0x45564E54  # any number that no other lock has
+_LAST = sa.select(sa.func.max(events.c.position))
+_MARK = (
+    sa.update(events)
+    .where(events.c.number == sa.bindparam("handled"), _WAITING)
+    .values(handled_at=sa.bindparam("now"), position=sa.bindparam("place"))
+)
 _INSERT = sa.insert(events).returning(events.c.number)
 _LOCK = (
     sa.select(dataset_versions.c.id)
@@ -75,9 +83,34 @@ class SqlEventRows:
         return EVENT.one(self._session, EVENT.select().where(events.c.number == number, *events_seen(viewer)))
 
     def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
-        """Note that events have been handled."""
-        for some in chunks(numbers):
-            self._session.write(sa.update(events).where(events.c.number.in_(some), _WAITING).values(handled_at=now))
+        """Note that events have been handled, and give them their places.
+
+        A transaction that does so at the same time waits until this one has ended: so places become visible in their
+        order. Numbers do not: a transaction that took one can commit long after others that took later ones.
+        """
+        if not numbers:
+            return
+        if self._session.is_postgres:  # SQLite has one writer anyway
+            self._session.write_rows(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSITION_LOCK})
+        first = self.last_position() + 1
+        places = [{"handled": number, "place": first + place, "now": now} for place, number in enumerate(numbers)]
+        self._session.write(_MARK, places)
+
+    def last_position(self) -> int:
+        """Return the position of the last event that was handled; 0 if none was."""
+        return int(self._session.scalar(_LAST) or 0)
+
+    def follow(
+        self, wanted: EventFilter, after: int, upto: int, limit: int, viewer: Viewer | None = None
+    ) -> list[Event]:
+        """Return handled events by position."""
+        query = EVENT.select().where(events.c.position > after, events.c.position <= upto, *events_seen(viewer))
+        if wanted.topics:
+            query = query.where(events.c.topic.in_([Topic(topic) for topic in wanted.topics]))
+        if wanted.within:
+            inside = (events.c.dataset.startswith(f"{name}.", autoescape=True) for name in wanted.within)
+            query = query.where(sa.or_(events.c.dataset.in_(wanted.within), *inside))
+        return EVENT.all(self._session, query.order_by(events.c.position).limit(limit))
 
     def page(
         self, *, dataset: str | None = None, before: int | None = None, limit: int, viewer: Viewer | None = None

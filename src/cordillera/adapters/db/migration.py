@@ -51,6 +51,7 @@ REVISIONS = (
     "0044",
     "0042",
     "0045",
+    "0046",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
-from cordillera.api.parameters import Backend, BeforeNumber, Limit, Text
+from cordillera.api.event_streams import EventStreams
+from cordillera.api.parameters import LARGEST_NUMBER, Backend, BeforeNumber, Limit, Text
 from cordillera.codec import Page, page
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.audit import AuditExport
@@ -16,6 +19,7 @@ from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.event import AuditEntry, Event, Task
+from cordillera.spec.event_filter import event_filter
 
 router = APIRouter(tags=["operations"])
 
@@ -55,6 +59,38 @@ def list_events(
 ) -> Page[Event]:
     """Events, newest first."""
     return page(backend.events(dataset=dataset, before=before, limit=limit), limit, lambda event: event.number)
+
+
+@router.get(
+    "/events/stream",
+    summary="Follow events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}},
+)
+async def follow_events(
+    request: Request,
+    topic: Annotated[list[Text], Query(max_length=100, description="Only of these topics.")] = [],  # noqa: B006
+    within: Annotated[list[Text], Query(description="Only about these, or what is in them.")] = [],  # noqa: B006
+    after: Annotated[
+        int | None, Query(ge=0, le=LARGEST_NUMBER, description="The position to begin behind; the last one by default.")
+    ] = None,
+    idle_seconds: Annotated[
+        float | None, Query(ge=0, allow_inf_nan=False, description="End when nothing has happened for so long.")
+    ] = None,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, le=LARGEST_NUMBER, description="The last `id` received; goes before `after`.")
+    ] = None,
+) -> StreamingResponse:
+    """Events as they are handled, each with its `position` as `id`, its topic as `event` and itself as `data`. A
+    comment comes every 15 seconds in which nothing happens. The stream ends with the token that it was asked for with.
+    """
+    streams: EventStreams = request.app.state.event_streams
+    operations, wanted = request.app.state.lake.operations, event_filter(topic, within)
+    start = await run_in_threadpool(operations.check_position, after if last_event_id is None else last_event_id)
+    streams.check_free()
+    frames = streams.frames(request, wanted, start, idle_seconds)
+    headers = {"X-Accel-Buffering": "no"}  # nginx would keep events back
+    return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
 
 
 @router.get("/audit", summary="List the audit log")

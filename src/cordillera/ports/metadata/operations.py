@@ -11,6 +11,7 @@ from uuid import UUID
 from cordillera.spec.access import Viewer
 from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.event import AuditEntry, Event, Task, Topic
+from cordillera.spec.event_filter import EventFilter
 from cordillera.spec.subscription import Target
 
 
@@ -61,7 +62,18 @@ class EventRows(Protocol):
         """Return an event, if it is about what a viewer may discover."""
 
     def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
-        """Note that events have been handled."""
+        """Note that events have been handled, and give them the next positions, in this order.
+
+        Positions become visible in their order, also to whoever reads while several transactions give them.
+        """
+
+    def last_position(self) -> int:
+        """Return the position of the last event that was handled; 0 if none was."""
+
+    def follow(
+        self, wanted: EventFilter, after: int, upto: int, limit: int, viewer: Viewer | None = None
+    ) -> list[Event]:
+        """Return handled events by position, behind ``after`` and up to ``upto``; see ``page`` for viewers."""
 
     def page(
         self, *, dataset: str | None = None, before: int | None = None, limit: int, viewer: Viewer | None = None

@@ -23,6 +23,8 @@ events = Table(
     Column("dataset_version_id", Uuid),
     Column("payload", Json, nullable=False),
     Column("handled_at", UtcDateTime),
+    Column("position", Number),
+    index("ix_events_position", "position", unique=True),
     index("ix_events_dataset", "dataset", "number"),
     index("ix_events_waiting", "number", where="handled_at IS NULL"),
     index("ix_events_waiting_version", "dataset_version_id", "number", where="handled_at IS NULL"),
