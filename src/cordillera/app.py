@@ -25,9 +25,10 @@ from cordillera.access.service import AccessService
 from cordillera.access.sign_in import SignInService
 from cordillera.access.terminal import TerminalService
 from cordillera.access.waking import WAKE
+from cordillera.access.workloads import WorkloadService
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
-from cordillera.adapters.identity import build_identity_provider
+from cordillera.adapters.identity import build_identity_provider, build_workload_provider
 from cordillera.adapters.storage import build_credential_vendor, build_request_signer, build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.adapters.webhooks.http_sender import HttpWebhookSender
@@ -182,6 +183,8 @@ class Application:
         self.sign_in = self._sign_in(settings)
         codes = SignedValues(store, clock, KeyPurpose.SIGN_IN)
         self.terminals = TerminalService(self.access, codes, clock, settings.oidc_session_hours)
+        vouching = build_workload_provider([one.model_dump() for one in settings.workloads])
+        self.workloads = WorkloadService(store, self.access, vouching, clock)
         self.lake_keys = LakeKeyService(store, lookup, clock)
         self.credentials = CredentialService(
             store,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cordillera.errors import InvalidConfigurationError, LakeNotFoundError
@@ -21,6 +21,17 @@ from cordillera.spec.local_path import whole_path
 SETTINGS_FILE = "cordillera.toml"
 _SECRETS = {"s3_secret_key", "oidc_client_secret"}
 _SQLITE_PREFIXES = ("sqlite:///", "sqlite+pysqlite:///")
+
+
+class WorkloadIssuer(BaseModel):
+    """Who may vouch for programs that run elsewhere, and for which."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str
+    audience: str = Field(min_length=1)
+    principals: dict[str, str]
+    claim: str = "sub"
 
 
 class Settings(BaseSettings):
@@ -68,6 +79,12 @@ class Settings(BaseSettings):
     oidc_groups_claim: str = Field("groups", description="Claim that lists a person's groups, each as group:NAME.")
     oidc_session_hours: int = Field(
         12, ge=1, le=720, description="How long a sign-in lasts, and what the provider said of groups with it."
+    )
+    workloads: tuple[WorkloadIssuer, ...] = Field(
+        (),
+        description="Issuers whose tokens programs elsewhere exchange for the lake's, each with `issuer` (its URL), "
+        "`audience` (what its tokens have to be made for), `principals` (the value of a claim, whole, and the service "
+        "that it stands for) and `claim` (`sub` by default).",
     )
     audit_dataset: str = Field(
         "", description="Dataset that workers export the audit log into, every hour; by default none does."

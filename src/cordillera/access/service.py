@@ -7,7 +7,7 @@ import hmac
 import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from cordillera.access.signed_tokens import Signer
@@ -24,7 +24,7 @@ from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.texts import check_texts
 
 _PREFIX = "cdl_"
-_WEB, _TERMINAL = "web session ", "terminal session "
+_WEB, _TERMINAL, _WORKLOAD = _SESSIONS = ("web session ", "terminal session ", "workload session ")
 _TOUCH_EVERY = timedelta(minutes=1)
 _KEY_PREFIX = "CDL"
 _ACCESS_TIME = timedelta(hours=1)
@@ -90,9 +90,9 @@ class AccessService:
         Raises:
             AccessDeniedError: If it is for another, and the caller does not administer the lake.
         """
-        if not name or len(name) > 120 or name.startswith((_WEB, _TERMINAL)):
+        if not name or len(name) > 120 or name.startswith(_SESSIONS):
             raise InvalidInputError(
-                f"A token needs a name of 1 to 120 characters, and not {_WEB.strip()!r} or {_TERMINAL.strip()!r} first."
+                "A token needs a name of 1 to 120 characters.", hint=f"Do not begin it with {' or '.join(_SESSIONS)}."
             )
         if days is not None and not 1 <= days <= 3650:
             raise InvalidInputError(f"A token cannot be valid for {days} days.", hint="Use 1 to 3650.")
@@ -168,6 +168,11 @@ class AccessService:
             Trail(tx, now).audit("access.terminal", "principal", whose, {"token": str(token.id)})
         return made
 
+    def create_workload_session(self, principal: str, until: datetime) -> NewToken:
+        """Make a token for a program that somebody trusted vouches for."""
+        token_id, now = self._clock.new_id(), self._clock.now()
+        return self._session(Token(token_id, f"{_WORKLOAD}{token_id}", principal, "", now, until, None), _WORKLOAD)
+
     def _session(self, wanted: Token, prefix: str) -> NewToken:
         """Give a token its secret and keep it, in the place of those like it that have ended."""
         secret = _PREFIX + secrets.token_urlsafe(32)
@@ -178,10 +183,10 @@ class AccessService:
         return NewToken(token, secret)
 
     def end_session(self, secret: str) -> None:
-        """Make a browser's or terminal's token useless; an API token that was pasted into the browser is not."""
+        """Make the token of a session useless; an API token that was pasted into a browser is not."""
         with self._store.write() as tx:
             token = tx.tokens.by_hash(_hash(secret))
-            if token is not None and token.name.startswith((_WEB, _TERMINAL)):
+            if token is not None and token.name.startswith(_SESSIONS):
                 tx.tokens.delete(token.id)
 
     def whoami(self) -> WhoAmI:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
@@ -46,4 +47,33 @@ class IdentityProvider(Protocol):
 
         Raises:
             AuthenticationError: If the provider does not take the code, or what it says is not to be trusted.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A program that runs elsewhere, as its platform vouches for it.
+
+    Attributes:
+        issuer: The platform.
+        subject: What the platform calls the program.
+        principal: In whose name it acts here.
+        expires_at: Until when the platform vouches for it.
+    """
+
+    issuer: str
+    subject: str
+    principal: str
+    expires_at: datetime
+
+
+class WorkloadProvider(Protocol):
+    """Identifies programs by tokens that their platform has signed for them (JWT)."""
+
+    def identify(self, token: str, now: datetime) -> Workload:
+        """Return which program a token was signed for, if it holds now.
+
+        Raises:
+            AuthenticationError: If the token is not to be trusted, or its program is nobody here.
+            IdentityProviderError: If the platform does not tell its keys; trying again may help.
         """

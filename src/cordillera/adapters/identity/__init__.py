@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cordillera.ports.identity import IdentityProvider
+from collections.abc import Mapping, Sequence
+
+from cordillera.ports.identity import IdentityProvider, WorkloadProvider
 
 
 def build_identity_provider(
@@ -26,3 +28,19 @@ def build_identity_provider(
     return OidcProvider(
         issuer, client_id, client_secret, scopes=scopes, name_claim=name_claim, groups_claim=groups_claim
     )
+
+
+def build_workload_provider(workloads: Sequence[Mapping[str, object]]) -> WorkloadProvider | None:
+    """Return what identifies programs by the tokens of issuers that are trusted; None without any.
+
+    Args:
+        workloads: The setting of that name.
+
+    Raises:
+        InvalidConfigurationError: If an issuer cannot be used as it is set.
+    """
+    if not workloads:
+        return None
+    from cordillera.adapters.identity.workloads import JwtWorkloads, TrustedIssuer
+
+    return JwtWorkloads([TrustedIssuer(**one) for one in workloads])  # type: ignore[arg-type]  # the settings checked

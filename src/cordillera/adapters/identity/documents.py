@@ -38,7 +38,7 @@ class ProviderDocuments:
         self.issuer = issuer
         if not _is_safe(issuer) or urlsplit(issuer).query or urlsplit(issuer).fragment:
             raise InvalidConfigurationError(
-                f"The oidc_issuer {issuer[:100]!r} cannot be used.",
+                f"The issuer {issuer[:100]!r} cannot be used.",
                 hint="Give its https:// URL; http:// is for this machine alone.",
             )
         direct = _is_this_machine(issuer)  # no proxy leads back to this machine
@@ -57,7 +57,7 @@ class ProviderDocuments:
                 if found.get("issuer") != self.issuer:
                     raise IdentityProviderError(
                         f"The provider at {self.issuer} calls itself {str(found.get('issuer'))[:100]!r}.",
-                        hint="Set oidc_issuer to exactly that, if it is the right one.",
+                        hint="Set the issuer to exactly that, if it is the right one.",
                     )
                 self._described = (time.monotonic(), found)
             return self._described[1].get(name)
@@ -65,7 +65,7 @@ class ProviderDocuments:
     def endpoint(self, name: str) -> str:
         """Return the URL of an endpoint."""
         url = self.get(name)
-        if not isinstance(url, str) or not _is_safe(url):
+        if not isinstance(url, str) or not _is_safe(url) or _leads_inside(url, self.issuer):
             raise IdentityProviderError(f"The identity provider {self.issuer} has no {name} that is safe to use.")
         return url
 
@@ -146,6 +146,11 @@ def _is_safe(url: str) -> bool:
         return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and _is_this_machine(url)))
     except ValueError:
         return False
+
+
+def _leads_inside(url: str, issuer: str) -> bool:
+    """Tell whether a provider elsewhere has this machine ask itself."""
+    return _is_this_machine(url) and not _is_this_machine(issuer)
 
 
 def _is_this_machine(url: str) -> bool:

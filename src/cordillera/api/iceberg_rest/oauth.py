@@ -20,6 +20,7 @@ router = APIRouter(prefix=PREFIX, tags=["iceberg"])
 _CREDENTIALS = "client_credentials"
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type's name
+_OF_OTHERS = tuple(f"urn:ietf:params:oauth:token-type:{kind}" for kind in ("jwt", "id_token"))
 _LONGEST = 10_000
 
 _Text = Annotated[str, Form(max_length=_LONGEST)]
@@ -57,9 +58,11 @@ def issue_token(
     client_id: _Text = "",
     client_secret: _Text = "",
     subject_token: _Text = "",
+    subject_token_type: _Text = "",
     actor_token: _Text = "",
 ) -> Response:
-    """Exchange client credentials for an access token, or an access token for one that is valid for longer.
+    """Exchange client credentials for an access token, an access token for one that is valid for longer, or the token
+    of a program elsewhere (`subject_token_type` `urn:ietf:params:oauth:token-type:jwt`), whose issuer the lake trusts.
 
     The client id is the id or the name of an API token, the client secret its secret. They may come in a header
     `Authorization: Basic` instead. Revoking the API token ends its access tokens at once.
@@ -74,7 +77,8 @@ def issue_token(
                 issued = lake.access.issue(*given)
         elif grant_type == _EXCHANGE and subject_token and not actor_token:
             with sign_ins.attempt(address_of(request), subject_token):
-                issued = lake.access.renew(subject_token)
+                elsewhere = subject_token_type in _OF_OTHERS
+                issued = (lake.workloads.exchange if elsewhere else lake.access.renew)(subject_token)
         elif grant_type == _EXCHANGE:
             return _refused("invalid_request", "Only a subject_token is exchanged, for one that is valid for longer.")
         elif grant_type:
