@@ -163,6 +163,7 @@ def test_what_is_hidden_is_answered_like_what_is_not_there(house: House, route: 
             "target": target,
             "new": "n1",
             "proposal_id": "0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3",
+            "decision": "withdraw",
             "folder": "/tmp",
         }
 

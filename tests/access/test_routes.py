@@ -144,6 +144,7 @@ ROUTES: dict[str, Needs] = {
     f"GET {API}/datasets/{{name}}/contract/document": dataset(D),
     f"POST {API}/datasets/{{name}}/contract/diff": dataset(D, json={}),
     f"GET {API}/datasets/{{name}}/contract/draft": dataset(D),
+    f"GET {API}/contract-proposals": OWN,
     f"GET {API}/datasets/{{name}}/contract/proposals": dataset(D),
     f"POST {API}/datasets/{{name}}/contract/proposals": dataset(ALL, json={"text": "x", "reason": "y"}),
     f"POST {API}/datasets/{{name}}/contract/proposals/{{proposal_id}}/acknowledge": dataset(D, json={}),
@@ -343,6 +344,11 @@ ROUTES: dict[str, Needs] = {
     "GET /datasets/{name:qualified}": dataset(D),
     "GET /datasets/{name:qualified}/edit": dataset(D),
     "POST /datasets/{name:qualified}/edit": Needs("dataset", (A,), form={"owner": "user:owner", "tags": "new"}),
+    "GET /datasets/{name:qualified}/contract/edit": dataset(D),
+    "POST /datasets/{name:qualified}/contract/edit": Needs("dataset", (A,), form={"text": "x", "step": "put"}),
+    "POST /datasets/{name:qualified}/contract/proposals/{proposal_id}/{decision}": Needs(
+        "dataset", (ALL,), form={"reason": "y"}
+    ),
     "GET /datasets/{name:qualified}/snapshots/{sequence}": dataset(R),
     "GET /events": OWN,
     "GET /health": lake(ALL),
@@ -465,6 +471,7 @@ class Place:
             "{sequence}": "1",
             "{plan_id}": "x",
             "{proposal_id}": str(uuid4()),
+            "{decision}": "withdraw",
             "{token_id}": str(uuid4()),
             "{key_id}": str(uuid4()),
             "{run_id}": str(uuid4()),

@@ -147,9 +147,6 @@ READS = {
     "/iceberg/v1/namespaces/{namespace}/tables/{table}/sign",
     "/iceberg/v1/oauth/tokens",
     "/login",
-    "/login/terminal",
-    "/api/v1/session/code",
-    "/api/v1/session/end",
     "/logout",
 }
 

@@ -261,3 +261,25 @@ def test_nobody_is_asked_about_what_he_proposes_himself(
     assert {one.consumer: one.acknowledged_by for one in made.consumers} == {"role:sellers": "user:ana", "user:bob": ""}
     with acting("user:bob"):
         assert orders.acknowledge_proposal(made.id).state is ProposalState.IN_FORCE
+
+
+def test_everybody_finds_what_waits_for_him(timed_lake: Lake, orders: Dataset, subscribe: Callable[..., None]) -> None:
+    timed_lake.add_member("role:sellers", "user:ana")
+    subscribe("role:sellers")
+    subscribe("user:bob")
+    made = orders.propose_contract(without(orders, "note"), reason="never filled")
+
+    def waiting(person: str) -> list[tuple[str, list[str]]]:
+        with acting(person):
+            return [
+                (one.dataset, [asked.consumer for asked in one.proposal.consumers])
+                for one in timed_lake.awaited_proposals()
+            ]
+
+    assert waiting("user:ana") == [("sales.orders_v1", ["role:sellers"])], "of others he is told nothing"
+    assert waiting("user:eve") == []
+    with acting("user:ana"):
+        orders.acknowledge_proposal(made.id)
+    assert (waiting("user:ana"), len(waiting("user:bob"))) == ([], 1)
+    timed_lake.revoke("user:bob", "discover", "sales.orders")
+    assert waiting("user:bob") == [], "he may not know of it any more"

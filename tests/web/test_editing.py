@@ -97,3 +97,48 @@ def test_a_subscription_is_verified_paused_and_resumed(pages: httpx2.Client, sam
     assert pages.post(f"{place}/resume").status_code == 303
     assert pages.get(f"{place}.json").json()["data"]["subscription"]["state"] == "live"
     sample.run_pending()
+
+
+def test_a_contract_is_checked_before_it_is_put(pages: httpx2.Client, sample: Lake) -> None:
+    place = "/datasets/flights.delays/contract/edit"
+    draft = sample.backend.draft_contract("flights.delays")
+    form = read(pages.get(place).text)
+    assert "No contract is in force" in form.text
+    assert draft.splitlines()[0] in form.text
+    wrong = read(pages.post(place, data={"text": "apiVersion: v3.1.0\nkind: <b>", "step": "check"}).text)
+    assert "What is wrong" in wrong.text
+    assert "kind: <b>" in wrong.text
+    assert pages.post(place, data={"text": "kind: <b>", "step": "put"}).status_code == 400
+    sent = {"text": draft.replace("\n", "\r\n"), "step": "put"}
+    assert pages.post(place, data=sent).headers["location"] == "/datasets/flights.delays?tab=contract"
+    assert sample.backend.contract("flights.delays").text == draft, "browsers end lines otherwise"
+    checked = read(pages.post(place, data={"text": draft.replace("status: active", "status: draft") + "\nx: 1\n"}).text)
+    assert "What it changes" in checked.text or "promises the same" in checked.text
+
+
+def test_a_proposal_is_made_acknowledged_and_withdrawn(pages: httpx2.Client, sample: Lake) -> None:
+    place, contract = "/datasets/flights.flights/contract", sample.backend.contract("flights.flights").text
+    (status,) = sample.dataset("flights.flights").subscriptions()
+    consumer = status.subscription.on_behalf_of or status.subscription.created_by
+    less = contract.replace("status: active", "status: retired")
+    assert less != contract
+    checked = read(pages.post(f"{place}/edit", data={"text": less, "step": "check"}).text)
+    assert "Ask those whom it concerns" in checked.text
+    put = pages.post(f"{place}/edit", data={"text": less, "step": "put"})
+    assert put.status_code == 409
+    assert "takes back what 1 consumer relies on" in read(put.text).text
+    refused = pages.post(f"{place}/edit", data={"text": less, "step": "propose", "days": "x", "reason": "why"})
+    assert (refused.status_code, "no number of days" in refused.text) == (400, True)
+    sent = {"text": less, "step": "propose", "reason": "It is <b>not</b> kept any more."}
+    assert pages.post(f"{place}/edit", data=sent).status_code == 303
+    (made, *_) = sample.backend.contract_proposals("flights.flights")
+    tab = read(pages.get("/datasets/flights.flights?tab=contract").text)
+    decisions = tab.values("form", "action")
+    assert f"{place}/proposals/{made.id}/override" in decisions
+    assert f"{place}/proposals/{made.id}/acknowledge" not in decisions, f"it waits for {consumer}"
+    assert "It is <b>not</b> kept any more." in tab.text
+    assert pages.post(f"{place}/proposals/{made.id}/acknowledge").status_code == 403
+    assert pages.post(f"{place}/proposals/{made.id}/sing").status_code == 400
+    assert pages.post(f"{place}/proposals/none/withdraw").status_code == 404
+    assert pages.post(f"{place}/proposals/{made.id}/withdraw", data={"reason": "no"}).status_code == 303
+    assert sample.backend.contract("flights.flights").text == contract

@@ -83,6 +83,7 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
     api = APIRouter(prefix=API_PREFIX, responses=ERRORS, dependencies=[Security(_bearer)])
     for domain in _DOMAINS:
         api.include_router(domain.router)
+    api.include_router(contract_proposals.awaited)
     server.include_router(api)
     server.include_router(oauth.router)
     server.include_router(health.router(app))

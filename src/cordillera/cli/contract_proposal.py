@@ -16,7 +16,7 @@ from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
 
 if TYPE_CHECKING:
-    from cordillera.spec.contract_proposal import ContractProposal
+    from cordillera.spec.contract_proposal import AwaitedProposal, ContractProposal
 
 _ProposalId = Annotated[UUID, typer.Argument(metavar="ID", help="The proposal's id.")]
 _VIEW: View = {
@@ -29,6 +29,14 @@ _VIEW: View = {
     "waits_for": "waiting_for",
     "acknowledged": lambda proposal: [one.consumer for one in proposal.consumers if one.acknowledged_at],
     "outcome": "outcome",
+}
+_AWAITED: View = {
+    "dataset": "dataset",
+    "id": "proposal.id",
+    "reason": "proposal.reason",
+    "proposed_by": "proposal.proposed_by",
+    "deadline": "proposal.deadline",
+    "waits_for": "proposal.waiting_for",
 }
 
 
@@ -60,6 +68,18 @@ def proposals(name: DatasetName, limit: Limit = DEFAULT_LIMIT, everything: Every
 
         found = paged(fetch, None, lambda proposal: proposal.id, limit=limit, everything=everything)
         show_list(found, _VIEW, none=f"Nobody has proposed to change the contract of {name}.")
+
+
+@command(app, "waiting", example="cordillera contract waiting")
+def waiting(limit: Limit = DEFAULT_LIMIT, everything: Everything = False) -> None:
+    """List the proposals that wait for you, newest first."""
+    with open_lake() as lake:
+
+        def fetch(before: UUID | None, size: int) -> list[AwaitedProposal]:
+            return lake.backend.awaited_proposals(before, size)
+
+        found = paged(fetch, None, lambda one: one.proposal.id, limit=limit, everything=everything)
+        show_list(found, _AWAITED, none="No proposal waits for you.")
 
 
 @command(

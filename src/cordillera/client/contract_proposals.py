@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from uuid import UUID
 
 from cordillera.app import Application
@@ -10,7 +11,7 @@ from cordillera.client.backend import LakeBackend
 from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
 from cordillera.spec.access import Privilege
-from cordillera.spec.contract_proposal import ContractProposal
+from cordillera.spec.contract_proposal import AwaitedProposal, ContractProposal
 
 
 class LocalContractProposals:
@@ -25,6 +26,10 @@ class LocalContractProposals:
     def contract_proposals(self, name: str, before: UUID | None = None, limit: int = 100) -> list[ContractProposal]:
         """Return a page of proposals, newest first."""
         return self.app.proposals.page(self.app.catalog.dataset(name, Privilege.DISCOVER), before, limit)
+
+    def awaited_proposals(self, before: UUID | None = None, limit: int = 100) -> list[AwaitedProposal]:
+        """Return a page of the proposals that wait for whoever asks, newest first."""
+        return self.app.proposals.awaiting(before, limit)
 
     def acknowledge_proposal(self, name: str, proposal_id: UUID, comment: str = "") -> ContractProposal:
         """Say that a proposal may take effect."""
@@ -56,6 +61,10 @@ class RemoteContractProposals:
         """Return a page of proposals, newest first."""
         return self._server.get(Page[ContractProposal], _address(name), before=before, limit=limit).items
 
+    def awaited_proposals(self, before: UUID | None = None, limit: int = 100) -> list[AwaitedProposal]:
+        """Return a page of the proposals that wait for whoever asks, newest first."""
+        return self._server.get(Page[AwaitedProposal], "contract-proposals", before=before, limit=limit).items
+
     def acknowledge_proposal(self, name: str, proposal_id: UUID, comment: str = "") -> ContractProposal:
         """Say that a proposal may take effect."""
         return self._decide(name, proposal_id, "acknowledge", comment)
@@ -70,6 +79,19 @@ class RemoteContractProposals:
 
     def _decide(self, name: str, proposal_id: UUID, what: str, reason: str) -> ContractProposal:
         return self._server.post(ContractProposal, f"{_address(name)}/{proposal_id}/{what}", {"reason": reason})
+
+
+class LakeContractProposals:
+    """The part of ``Lake`` that is about contract proposals."""
+
+    backend: LakeBackend
+
+    def awaited_proposals(self) -> Iterator[AwaitedProposal]:
+        """Yield the open proposals that wait for you, or for a group or team of yours, newest first."""
+        before = None
+        while page := self.backend.awaited_proposals(before):
+            yield from page
+            before = page[-1].proposal.id
 
 
 class DatasetContractProposals:

@@ -18,6 +18,7 @@ from cordillera.catalog.new_table import TableOptions
 from cordillera.client.access_asking import AccessAsking
 from cordillera.client.access_control import AccessControl
 from cordillera.client.backend import LakeBackend
+from cordillera.client.contract_proposals import LakeContractProposals
 from cordillera.client.dataset import Dataset
 from cordillera.client.transaction import Transaction
 from cordillera.client.view import View
@@ -74,7 +75,7 @@ class Namespace:
         return f"Namespace({self.name!r})"
 
 
-class Lake(AccessControl, AccessAsking, Webhooks):
+class Lake(AccessControl, AccessAsking, LakeContractProposals, Webhooks):
     """A lake. Made by ``cordillera.open``, ``cordillera.connect`` or ``cordillera.create``.
 
     Args:

@@ -24,7 +24,7 @@ from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec import contract_proposal as rules
 from cordillera.spec.access import Privilege
-from cordillera.spec.contract_proposal import AskedConsumer, ContractProposal, ProposalState
+from cordillera.spec.contract_proposal import AskedConsumer, AwaitedProposal, ContractProposal, ProposalState
 from cordillera.spec.event import Topic
 from cordillera.spec.texts import check_texts
 
@@ -90,6 +90,14 @@ class ProposalService:
         with self._store.read() as tx:
             found = tx.contract_proposals.page(target.version.id, before, page_limit(limit))
             return [self._shown(tx, target, one) for one in found]
+
+    def awaiting(self, before: UUID | None = None, limit: int = 100) -> list[AwaitedProposal]:
+        """Return a page of the open proposals that wait for whomever whoever acts speaks for, newest first."""
+        with self._store.read() as tx:
+            found = tx.contract_proposals.awaiting(self._lookup.viewer(tx), before, page_limit(limit))
+            return [
+                replace(one, proposal=self._shown(tx, self._target(tx, one.proposal), one.proposal)) for one in found
+            ]
 
     def acknowledge(self, target: ResolvedDataset, proposal_id: UUID, comment: str = "") -> ContractProposal:
         """Say, for whomever one speaks, that a proposal may take effect. With the last of them it does.

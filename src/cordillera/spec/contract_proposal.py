@@ -77,6 +77,14 @@ class ContractProposal:
         return tuple(one.consumer for one in self.consumers if one.acknowledged_at is None)
 
 
+@dataclass(frozen=True, slots=True)
+class AwaitedProposal:
+    """A proposal that waits for somebody, with the name of the dataset version that it is about."""
+
+    dataset: str
+    proposal: ContractProposal
+
+
 def check_open(proposal: ContractProposal) -> None:
     """Refuse to change a proposal that has ended.
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -15,11 +15,8 @@ from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.completion import Completion
-from cordillera.spec.contract_proposal import AskedConsumer, ContractProposal, ProposalState
-from cordillera.spec.freshness import FreshnessState
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.manifest import TableOperation
-from cordillera.spec.service_level import ServiceLevelWatch
 from cordillera.testing.metadata_samples import (
     NOW,
     PRINCIPAL,
@@ -374,109 +371,3 @@ class CatalogSuite:
                 tx.snapshots.add_receipt(version.id, "key", receipt, NOW)
             assert tx.snapshots.receipt(version.id, "key") == receipt
             assert tx.snapshots.receipt(version.id, "other") is None
-
-    # --- contracts and completions ----------------------------------------------------------------------------------
-
-    def test_the_highest_revision_of_a_contract_is_in_force(self, store: MetadataStore) -> None:
-        _, version = stored_dataset(store)
-        texts = ["apiVersion: v3.1.0\n", "# ünchanged\r\n\ttext  \n"]
-        documents = [
-            ContractDocument(version.id, number + 1, text, PRINCIPAL, later(number))
-            for number, text in enumerate(texts)
-        ]
-        with store.write() as tx:
-            assert tx.contracts.current(version.id) is None
-            for document in documents:
-                tx.contracts.insert(document)
-            with pytest.raises(AlreadyExistsError, match="2"):
-                tx.contracts.insert(documents[1])
-            assert tx.contracts.current(version.id) == documents[1]
-            assert tx.contracts.page(version.id) == documents[::-1]
-            assert tx.contracts.page(version.id, limit=1) == documents[1:]
-            assert tx.contracts.page(version.id, 2) == documents[:1]
-
-    def test_a_dataset_version_has_one_open_proposal(self, store: MetadataStore) -> None:
-        _, version = stored_dataset(store)
-        asked = (AskedConsumer("team:bi", ("job:a.b",)), AskedConsumer("user:x", (), "user:y", NOW, "ünder way"))
-        first = ContractProposal(
-            UUID(int=1), version.id, 3, "text: 'ü'\r\n", "why", PRINCIPAL, NOW, later(5), later(5),
-            ProposalState.OPEN, asked,
-        )  # fmt: skip
-        second = replace(first, id=UUID(int=2), proposed_at=later(1), deadline=None, due_at=None)
-        with store.write() as tx:
-            tx.contract_proposals.insert(first)
-            assert tx.contract_proposals.lock(first.id) == tx.contract_proposals.get(first.id) == first
-            assert (tx.contract_proposals.due(later(4), 10), tx.contract_proposals.due(later(5), 10)) == ([], [first])
-            tx.contract_proposals.void(version.id, PRINCIPAL, later(1), "It was revised.")
-            tx.contract_proposals.insert(second)
-            void = tx.contract_proposals.get(first.id)
-            assert void is not None
-            assert (void.state, void.due_at, void.ended_at) == (ProposalState.VOID, None, later(1))
-            assert tx.contract_proposals.due(later(9), 10) == []
-            assert tx.contract_proposals.page(version.id, None, 10) == [second, void]
-            assert tx.contract_proposals.page(version.id, second.id, 10) == [void]
-            tx.contract_proposals.put(replace(second, state=ProposalState.WITHDRAWN, ended_by=PRINCIPAL))
-        with store.read() as tx:
-            assert tx.contract_proposals.page(version.id, None, 1)[0].state is ProposalState.WITHDRAWN
-            assert tx.contract_proposals.get(UUID(int=9)) is None
-
-    def test_dataset_versions_are_watched_until_time_alone_changes_nothing(self, store: MetadataStore) -> None:
-        _, version = stored_dataset(store)
-        _, other = stored_dataset(store, "sales.other")
-        with store.write() as tx:
-            tx.service_levels.look_again(version.id)
-            assert tx.service_levels.get(version.id) is None
-            for watched in (version, other):
-                tx.service_levels.watch(watched.id, NOW)
-            assert sorted(tx.service_levels.due(NOW, 10)) == sorted([version.id, other.id])
-            late = ServiceLevelWatch(version.id, FreshnessState.LATE, "2026-01-01", NOW, NOW, later(5), 1)
-            tx.service_levels.put(late)
-            tx.service_levels.put(replace(late, dataset_version_id=other.id, look_at=None))
-        with store.write() as tx:
-            assert tx.service_levels.lock(version.id) == tx.service_levels.get(version.id) == late
-            assert tx.service_levels.counts() == {FreshnessState.LATE: 2}
-            assert tx.service_levels.due(NOW, 10) == []
-            assert tx.service_levels.due(later(5), 10) == [version.id]
-            tx.service_levels.watch(other.id, later(1))
-            assert tx.service_levels.due(NOW, 10) == [other.id]
-            assert tx.service_levels.get(other.id) == replace(tx.service_levels.get(other.id) or late, since=NOW)
-
-    def test_every_revision_of_a_completion_is_kept(self, store: MetadataStore) -> None:
-        _, version = stored_dataset(store)
-        _, other = stored_dataset(store, "sales.other")
-        days = ["2026-03-12", "2026-03-13", "2026-03-14"]
-        first = {day: Completion(version.id, day, 1, 1, PRINCIPAL, NOW) for day in days}
-        again = Completion(version.id, days[1], 2, 7, "user:ben", later(5))
-        with store.write() as tx:
-            for completion in [*first.values(), again, Completion(other.id, days[0], 1, 1, PRINCIPAL, NOW)]:
-                tx.completions.insert(completion)
-            with pytest.raises(AlreadyExistsError, match="2026-03-13"):
-                tx.completions.insert(replace(again, sequence_number=8))
-        with store.read() as tx:
-            assert tx.completions.latest(version.id, days[1]) == again
-            assert tx.completions.latest(version.id, "2026-03-15") is None
-            assert tx.completions.history(version.id, days[1]) == [again, first[days[1]]]
-            assert tx.completions.latest_of(version.id, [*days[:2], "never"]) == {
-                days[0]: first[days[0]],
-                days[1]: again,
-            }
-            assert tx.completions.latest_of(version.id, []) == {}
-            assert tx.completions.page(version.id, None, 2) == [first[days[2]], again]
-            assert tx.completions.page(version.id, days[1], 9) == [first[days[0]]]
-
-    def test_labels_are_ordered_by_code_point(self, store: MetadataStore) -> None:
-        _, version = stored_dataset(store)
-        labels = ["Z", "a", "É", "_", "a b", "日本", "\N{GRINNING FACE}"]
-        with store.write() as tx:
-            for label in labels:
-                tx.completions.insert(Completion(version.id, label, 1, 1, PRINCIPAL, NOW))
-            found = [completion.partition for completion in tx.completions.page(version.id, None, 9)]
-        assert found == sorted(labels, reverse=True)
-
-    def test_many_partitions_are_looked_up_at_once(self, store: MetadataStore) -> None:
-        _, version = stored_dataset(store)
-        labels = [f"{number:05}" for number in range(1200)]
-        with store.write() as tx:
-            for label in labels[::2]:
-                tx.completions.insert(Completion(version.id, label, 1, 1, PRINCIPAL, NOW))
-            assert sorted(tx.completions.latest_of(version.id, labels)) == labels[::2]

@@ -1,4 +1,4 @@
-"""What a metadata store must do with completion rules and the states of partitions, as tests."""
+"""What a metadata store must do with completions, their rules and the states of partitions, as tests."""
 
 # ruff: noqa: D102 # tests are named by what they show
 
@@ -7,13 +7,17 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
+from cordillera.errors import AlreadyExistsError
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.completion import Completion
 from cordillera.spec.completion_rule import CompletionRule, PartitionState, RuleInForce
-from cordillera.testing.metadata_samples import NOW, PRINCIPAL, stored_dataset
+from cordillera.testing.metadata_samples import NOW, PRINCIPAL, later, stored_dataset
 
 
-class CompletionRuleSuite:
-    """Completion rules and partition states."""
+class CompletionSuite:
+    """Completions, their rules and partition states."""
 
     def test_a_dataset_version_has_one_rule(self, store: MetadataStore) -> None:
         one, other = stored_dataset(store)[1].id, stored_dataset(store, "sales.other")[1].id
@@ -66,3 +70,43 @@ class CompletionRuleSuite:
             tx.completion_rules.restart(version)
             left = tx.completion_rules.states(version, ["p1", "p2"])
         assert left == {"p2": PartitionState(version, "p2", announced_rows=9)}
+
+    def test_every_revision_of_a_completion_is_kept(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.other")
+        days = ["2026-03-12", "2026-03-13", "2026-03-14"]
+        first = {day: Completion(version.id, day, 1, 1, PRINCIPAL, NOW) for day in days}
+        again = Completion(version.id, days[1], 2, 7, "user:ben", later(5))
+        with store.write() as tx:
+            for completion in [*first.values(), again, Completion(other.id, days[0], 1, 1, PRINCIPAL, NOW)]:
+                tx.completions.insert(completion)
+            with pytest.raises(AlreadyExistsError, match="2026-03-13"):
+                tx.completions.insert(replace(again, sequence_number=8))
+        with store.read() as tx:
+            assert tx.completions.latest(version.id, days[1]) == again
+            assert tx.completions.latest(version.id, "2026-03-15") is None
+            assert tx.completions.history(version.id, days[1]) == [again, first[days[1]]]
+            assert tx.completions.latest_of(version.id, [*days[:2], "never"]) == {
+                days[0]: first[days[0]],
+                days[1]: again,
+            }
+            assert tx.completions.latest_of(version.id, []) == {}
+            assert tx.completions.page(version.id, None, 2) == [first[days[2]], again]
+            assert tx.completions.page(version.id, days[1], 9) == [first[days[0]]]
+
+    def test_labels_are_ordered_by_code_point(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        labels = ["Z", "a", "É", "_", "a b", "日本", "\N{GRINNING FACE}"]
+        with store.write() as tx:
+            for label in labels:
+                tx.completions.insert(Completion(version.id, label, 1, 1, PRINCIPAL, NOW))
+            found = [completion.partition for completion in tx.completions.page(version.id, None, 9)]
+        assert found == sorted(labels, reverse=True)
+
+    def test_many_partitions_are_looked_up_at_once(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        labels = [f"{number:05}" for number in range(1200)]
+        with store.write() as tx:
+            for label in labels[::2]:
+                tx.completions.insert(Completion(version.id, label, 1, 1, PRINCIPAL, NOW))
+            assert sorted(tx.completions.latest_of(version.id, labels)) == labels[::2]

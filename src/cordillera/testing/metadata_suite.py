@@ -19,7 +19,8 @@ import pytest
 
 from cordillera.ports.metadata import MetadataStore
 from cordillera.testing.metadata_catalog_suite import CatalogSuite
-from cordillera.testing.metadata_completion_suite import CompletionRuleSuite
+from cordillera.testing.metadata_completion_suite import CompletionSuite
+from cordillera.testing.metadata_contract_suite import ContractSuite
 from cordillera.testing.metadata_load_suite import LoadSuite
 from cordillera.testing.metadata_operations_suite import OperationsSuite
 from cordillera.testing.metadata_races_suite import RacesSuite
@@ -31,9 +32,10 @@ from cordillera.testing.metadata_work_suite import WorkSuite
 
 class MetadataSuite(
     CatalogSuite,
+    ContractSuite,
     ViewSuite,
     SearchSuite,
-    CompletionRuleSuite,
+    CompletionSuite,
     WorkSuite,
     OperationsSuite,
     LoadSuite,

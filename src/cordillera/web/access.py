@@ -24,6 +24,7 @@ from cordillera.errors import (
 )
 from cordillera.spec.access import AccessExplanation, Privilege, SecurableKind, parse_securable, whole_principal
 from cordillera.spec.access_request import AccessRequest, RequestState, ends_soon
+from cordillera.web.forms import days_of, problem_of
 from cordillera.web.links import link
 from cordillera.web.paging import slice_of, uuid_or_none
 from cordillera.web.rendering import Page, PageRouter, backend_of
@@ -85,7 +86,7 @@ def approve(
         lake.approve_access(
             wanted,
             privileges=privilege,
-            days=_days(days),
+            days=days_of(days),
             reason=reason.strip(),
             row_filter=row_filter.strip(),
             masks=_masks(masks),
@@ -133,7 +134,7 @@ def asked(
 ) -> Page | Response:
     """Ask for what the form says; what cannot be asked for comes back with the reason."""
     try:
-        length = _days(days) or _DAYS
+        length = days_of(days) or _DAYS
         made = backend_of(request).request_access(on.strip(), privilege, purpose=purpose.strip(), days=length)
     except _REFUSED as error:
         return _form(on, privilege, purpose, days, error)
@@ -154,7 +155,7 @@ def explain(request: Request, principal: str = "", privilege: str = "", on: str 
         "asked": {"principal": principal or _me(), "privilege": privilege or Privilege.READ.value, "on": on},
         "privileges": list(Privilege),
         "explanation": found,
-        "problem": _problem(problem),
+        "problem": problem_of(problem),
     }
     return Page("Why access", "access_explain.html", data, problem.status if problem else 200, section="access")
 
@@ -192,7 +193,7 @@ def _form(
         "chosen": list(chosen),
         "purpose": purpose,
         "days": days,
-        "problem": _problem(problem),
+        "problem": problem_of(problem),
     }
     return Page(
         "Ask for access", "access_ask.html", {"form": form}, problem.status if problem else 200, section="access"
@@ -214,7 +215,7 @@ def _show(lake: LakeBackend, wanted: UUID, problem: CordilleraError | None = Non
         "can_decide": opened and one.requester != me,
         "can_withdraw": opened and one.requester == me,
         "can_ask_again": one.requester == me and not opened,
-        "problem": _problem(problem),
+        "problem": problem_of(problem),
     }
     title = f"{one.requester} asks for {one.on}"
     return Page(title, "access_request.html", data, problem.status if problem else 200, section="access")
@@ -230,19 +231,6 @@ def _step(request: AccessRequest, place: int) -> dict[str, Any]:
         name = "narrowed"
     return {"name": name.capitalize(), "level": step.state.value, "by": step.by, "at": step.at, "reason": step.reason,
             "approves": step.approves}  # fmt: skip
-
-
-def _problem(error: CordilleraError | None) -> dict[str, str] | None:
-    return {"message": error.message, "hint": error.hint} if error else None
-
-
-def _days(text: str) -> int | None:
-    if not text.strip():
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidInputError(f"{text[:20]!r} is no number of days.", hint="Write a whole number.") from None
 
 
 def _masks(text: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -34,7 +34,7 @@ from cordillera.web.preview import preview_of
 
 _PREVIEW_ROWS, _COMPLETIONS, _SUBSCRIPTIONS, _ACTIVITIES = 50, 100, 100, 25
 _MOST_EXPANDED, _IMPACT_DEPTH, _MOST_AFFECTED = 10, 10, 50
-_REQUESTS, _REVISIONS = 10, 10
+_REQUESTS, _REVISIONS, _AWAITED = 10, 10, 1_000
 
 _T = TypeVar("_T")
 _parsed = lru_cache(maxsize=200)(parse_contract)
@@ -136,6 +136,8 @@ def _layout(visit: Visit) -> dict[str, Any]:
 
 
 def _contract(visit: Visit) -> dict[str, Any]:
+    newest = visit.lake.contract_proposals(visit.name, limit=1) if visit.contract else []
+    proposals = [one for one in newest if one.state is ProposalState.OPEN]
     return {
         "contract": visit.contract,
         "put_at": datetime.fromisoformat(visit.contract.put_at) if visit.contract else None,
@@ -143,11 +145,10 @@ def _contract(visit: Visit) -> dict[str, Any]:
         "latency": visit.promised.latency and str(visit.promised.latency),
         "retention": visit.promised.retention and str(visit.promised.retention),
         "rules": views.rule_rows(visit.parsed) if visit.parsed else (),
-        "proposals": [
-            one
-            for one in (visit.lake.contract_proposals(visit.name, limit=1) if visit.contract else ())
-            if one.state is ProposalState.OPEN
-        ],
+        "proposals": proposals,
+        "awaited": {one.proposal.id for one in visit.lake.awaited_proposals(limit=_AWAITED)} if proposals else (),
+        "edits": _may(visit, Privilege.ALTER),
+        "decides": _may(visit, Privilege.ADMINISTER),
         "revisions": slice_of(
             lambda limit: visit.lake.contract_revisions(
                 visit.name, number_or_none(visit.query.get("before", "")), limit
@@ -240,17 +241,17 @@ def _owner(lake: LakeBackend, node: Node) -> str:
 
 
 def _access(visit: Visit) -> dict[str, Any]:
-    me, on = whole_principal(current().principal), visit.full_name
+    on = visit.full_name
     after = uuid_or_none(visit.query.get("after", ""))
     try:
-        held = _held(visit.lake, me, on)
+        held = _held(visit.lake, on, askable(on))
     except AccessDeniedError:  # he may see a dataset version only
         on = str(visit.details.dataset.ref(visit.details.version.number))
-        held = _held(visit.lake, me, on)
+        held = _held(visit.lake, on, askable(on))
     found = slice_of(lambda limit: visit.lake.access_requests(on=on, limit=limit), lambda one: one.id, _REQUESTS)
     operator = current().operator
     return {
-        "me": me,
+        "me": whole_principal(current().principal),
         "on": on,
         "operator": operator,
         "held": held,
@@ -263,8 +264,14 @@ def _access(visit: Visit) -> dict[str, Any]:
     }
 
 
-def _held(lake: LakeBackend, me: str, on: str) -> list[Privilege]:
-    return [one for one in askable(on) if lake.explain_access(me, one, on).allowed]
+def _held(lake: LakeBackend, on: str, wanted: Sequence[Privilege]) -> list[Privilege]:
+    """Return which of some privileges whoever looks holds on an object."""
+    me = whole_principal(current().principal)
+    return [one for one in wanted if lake.explain_access(me, one, on).allowed]
+
+
+def _may(visit: Visit, privilege: Privilege) -> bool:
+    return current().operator or bool(_allowed(lambda: _held(visit.lake, visit.full_name, [privilege])))
 
 
 def _activity(visit: Visit) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from cordillera.errors import InvalidInputError, NotFoundError
 from cordillera.spec.catalog import Dataset
 from cordillera.web.dataset_tabs import TABS, begin_visit, health
 from cordillera.web.dataset_views import split_tags
+from cordillera.web.forms import problem_of
 from cordillera.web.links import link
 from cordillera.web.paging import number_or_none
 from cordillera.web.rendering import Page, PageRouter, backend_of
@@ -98,7 +99,7 @@ def _form(found: Dataset, owner: str, description: str, tags: str, problem: Inva
         "owner": owner,
         "description": description,
         "tags": tags,
-        "problem": {"message": problem.message, "hint": problem.hint} if problem else None,
+        "problem": problem_of(problem),
     }
     status = problem.status if problem else 200
     return Page(f"Edit {found.full_name}", "dataset_edit.html", data, status, section="datasets")

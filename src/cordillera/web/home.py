@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from starlette.requests import Request
 
 from cordillera.client.backend import LakeBackend
+from cordillera.context import current
 from cordillera.spec.catalog import Facet
 from cordillera.spec.subscription import DELIVERING, SubscriptionStatus
 from cordillera.spec.workflow import RunState
@@ -18,7 +20,7 @@ from cordillera.web.rendering import Page, PageRouter, backend_of
 _FACETS = {"namespace": "Namespace", "owner": "Owner", "tag": "Tag", "lifecycle": "Lifecycle"}
 _MOST_FACET_VALUES = 12
 _RUN_STATES = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED, RunState.SUCCEEDED, RunState.SUPERSEDED)
-_MOST_COUNTED, _RECENT_EVENTS, _SUGGESTIONS, _HITS = 100, 8, 8, 25
+_MOST_COUNTED, _RECENT_EVENTS, _SUGGESTIONS, _HITS, _MOST_WAITING = 100, 8, 8, 25, 10
 
 router = PageRouter()
 
@@ -30,6 +32,16 @@ class Tally:
     state: str
     count: int
     more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something that waits for an answer of whoever looks."""
+
+    what: str
+    why: str
+    since: datetime
+    href: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +78,31 @@ def home(request: Request) -> Page:
         "subscriptions": tally_subscriptions(lake.subscriptions(limit=_MOST_COUNTED + 1)),
         "runs": tally_runs(lake),
         "events": lake.events(limit=_RECENT_EVENTS),
+        "waiting": _waiting(lake),
     }
     return Page("Home", "home.html", data, section="home")
+
+
+def _waiting(lake: LakeBackend) -> list[Waiting]:
+    """Return what waits for whoever looks, the newest of each kind; nothing for the operator, whom all waits for."""
+    if current().operator:
+        return []
+    requests = lake.access_requests(waiting=True, limit=_MOST_WAITING)
+    proposals = lake.awaited_proposals(limit=_MOST_WAITING)
+    asked = [
+        Waiting(f"{one.requester} asks for {one.on}", one.purpose, one.requested_at, link(f"/access/requests/{one.id}"))
+        for one in requests
+    ]
+    proposed = [
+        Waiting(
+            f"A change of the contract of {one.dataset}",
+            one.proposal.reason,
+            one.proposal.proposed_at,
+            link(f"/datasets/{one.dataset}", tab="contract"),
+        )
+        for one in proposals
+    ]
+    return sorted(asked + proposed, key=lambda one: one.since, reverse=True)
 
 
 @router.page("/search/suggestions")

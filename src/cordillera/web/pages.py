@@ -7,10 +7,21 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from cordillera.web import access, activity, datasets, home, session, subscriptions, terminal, webhooks, workflows
+from cordillera.web import (
+    access,
+    activity,
+    contracts,
+    datasets,
+    home,
+    session,
+    subscriptions,
+    terminal,
+    webhooks,
+    workflows,
+)
 from cordillera.web.rendering import STATIC_FOLDER
 
-_GROUPS = (home, datasets, subscriptions, workflows, access, activity, webhooks, session, terminal)
+_GROUPS = (home, contracts, datasets, subscriptions, workflows, access, activity, webhooks, session, terminal)
 
 
 class _Assets(StaticFiles):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -19,13 +19,16 @@ from alembic.script import ScriptDirectory
 
 from cordillera.adapters.db import migration, open_metadata_store
 from cordillera.adapters.db.catalog import DATASET
+from cordillera.adapters.db.contract_proposals import PROPOSAL
+from cordillera.adapters.db.dataset_versions import VERSION
 from cordillera.adapters.db.engine import open_database
-from cordillera.adapters.db.schema import datasets, metadata, namespaces
+from cordillera.adapters.db.schema import contract_proposals, dataset_versions, datasets, metadata, namespaces
 from cordillera.adapters.db.session import open_session
 from cordillera.errors import AlreadyExistsError, CordilleraError, InvalidConfigurationError, SchemaTooNewError
 from cordillera.spec.access import Privilege
+from cordillera.spec.contract_proposal import ContractProposal, ProposalState
 from cordillera.spec.lake_key import KeyPurpose
-from cordillera.testing.metadata_samples import NOW, dataset, view
+from cordillera.testing.metadata_samples import NOW, dataset, dataset_version, view
 
 _FTS = "search_words"
 
@@ -233,6 +236,29 @@ def test_keys_of_an_older_database_go_on_signing(empty_url: str, revision: str) 
             assert not tx.signing_keys.insert(replace(key, id=uuid4()))
         assert tx.signing_keys.usable(KeyPurpose.SIGN_IN, NOW) == []
     store.close()
+
+
+def test_open_proposals_of_an_older_database_are_found_by_those_they_wait_for(empty_url: str) -> None:
+    _migrate_to(empty_url, "0033")
+    made = dataset()
+    version = dataset_version(made.id)
+    asked = [{"consumer": "user:ana", "acknowledged_at": None}]
+    asked += [{"consumer": "user:bob", "acknowledged_at": NOW.isoformat()}]
+    proposal = ContractProposal(UUID(int=1), version.id, 1, "", "", "", NOW, None, None, ProposalState.OPEN, ())
+    database = open_database(empty_url)
+    with database.writer.begin() as connection:
+        columns = {"id": made.id, "name": "sales", "owner": "", "description": "", "created_at": NOW}
+        connection.execute(sa.insert(namespaces).values(columns).inline())
+        connection.execute(sa.insert(datasets).values({**DATASET.values(made), "full_name": made.full_name}))
+        connection.execute(sa.insert(dataset_versions).values(VERSION.values(version)))
+        for number, state in enumerate(("open", "void")):
+            row = {**PROPOSAL.values(proposal), "id": UUID(int=number), "state": state, "consumers": asked}
+            connection.execute(sa.insert(contract_proposals).values(row))
+    database.close()
+    store = open_metadata_store(empty_url)
+    store.migrate()
+    store.close()
+    assert [row[0] for row in _run(empty_url, "SELECT consumer FROM awaited_consumers")] == ["user:ana"]
 
 
 def test_a_newer_database_is_refused(empty_url: str) -> None:

@@ -97,6 +97,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "contract_proposals.void": lambda tx: tx.contract_proposals.void(ID, "", NOW, ""),
     "contract_proposals.get": lambda tx: tx.contract_proposals.get(ID),
     "contract_proposals.page": lambda tx: tx.contract_proposals.page(ID, None, 10),
+    "contract_proposals.awaiting": lambda tx: tx.contract_proposals.awaiting(VIEWER, ID, 10),
     "contract_proposals.due": lambda tx: tx.contract_proposals.due(NOW, 10),
     "service_levels.look_again": lambda tx: tx.service_levels.look_again(ID),
     "service_levels.get": lambda tx: tx.service_levels.get(ID),

@@ -52,6 +52,7 @@ REVISIONS = (
     "0042",
     "0045",
     "0046",
+    "0048",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

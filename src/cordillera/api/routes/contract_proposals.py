@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import Backend, Limit, Name, Text
 from cordillera.codec import Page, page
-from cordillera.spec.contract_proposal import MOST_DAYS, ContractProposal
+from cordillera.spec.contract_proposal import MOST_DAYS, AwaitedProposal, ContractProposal
 
 router = APIRouter(prefix="/datasets/{name}/contract/proposals", tags=["contracts"])
+awaited = APIRouter(prefix="/contract-proposals", tags=["contracts"])
 
 
 class ProposedContract(BaseModel):
@@ -46,6 +47,16 @@ def list_contract_proposals(
 ) -> Page[ContractProposal]:
     """Proposals to change the contract, newest first. Who is asked is shown to those who administer the dataset."""
     return page(backend.contract_proposals(name, before, limit), limit, lambda proposal: proposal.id)
+
+
+@awaited.get("", summary="List the proposals that wait for you")
+def list_awaited_proposals(
+    backend: Backend,
+    before: Annotated[UUID | None, Query(description="The `next` of the page before.")] = None,
+    limit: Limit = 100,
+) -> Page[AwaitedProposal]:
+    """Open proposals that wait for whomever you speak for, newest first."""
+    return page(backend.awaited_proposals(before, limit), limit, lambda one: one.proposal.id)
 
 
 @router.post("/{proposal_id}/acknowledge", summary="Acknowledge a proposal")

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from cordillera.spec.contract_proposal import ContractProposal
+from cordillera.spec.access import Viewer
+from cordillera.spec.contract_proposal import AwaitedProposal, ContractProposal
 
 
 class ContractProposalRows(Protocol):
@@ -29,6 +30,16 @@ class ContractProposalRows(Protocol):
 
     def page(self, version_id: UUID, before: UUID | None, limit: int) -> list[ContractProposal]:
         """Return a page of a dataset version's proposals, newest first, from behind ``before``."""
+
+    def awaiting(self, viewer: Viewer | None, before: UUID | None, limit: int) -> list[AwaitedProposal]:
+        """Return a page of the open proposals that wait for somebody, newest first, from behind ``before``.
+
+        Args:
+            viewer: Who that is, with groups and roles; None for whoever speaks for everybody. Proposals about what he
+                may not discover are left out.
+            before: A proposal.
+            limit: The most to return.
+        """
 
     def due(self, now: datetime, limit: int) -> list[ContractProposal]:
         """Return open proposals that have to be looked at."""

@@ -36,7 +36,12 @@ from cordillera.adapters.db.schema.completion import (
     latest_completions,
     partition_states,
 )
-from cordillera.adapters.db.schema.contracts import contract_proposals, contracts, service_levels
+from cordillera.adapters.db.schema.contracts import (
+    awaited_consumers,
+    contract_proposals,
+    contracts,
+    service_levels,
+)
 from cordillera.adapters.db.schema.operations import audit_entries, events, maintenance_runs, scan_statistics, tasks
 from cordillera.adapters.db.schema.search import search_documents, search_tags, search_words
 from cordillera.adapters.db.schema.subscriptions import subscription_changes, subscriptions, targets
@@ -48,6 +53,7 @@ __all__ = [
     "access_requests",
     "approval_rules",
     "audit_entries",
+    "awaited_consumers",
     "commit_receipts",
     "completion_rules",
     "completion_upstreams",

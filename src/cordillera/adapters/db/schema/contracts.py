@@ -39,6 +39,15 @@ contract_proposals = Table(
     index("ix_contract_proposals_due", "due_at", where="due_at IS NOT NULL"),
 )
 
+# Whom each open proposal waits for, to find the proposals that wait for somebody.
+awaited_consumers = Table(
+    "awaited_consumers",
+    metadata,
+    Column("proposal_id", Uuid, ForeignKey("contract_proposals.id", ondelete="CASCADE"), primary_key=True),
+    Column("consumer", Text, primary_key=True),
+    index("ix_awaited_consumers_consumer", "consumer", "proposal_id"),
+)
+
 service_levels = Table(
     "service_levels",
     metadata,
