@@ -15,12 +15,9 @@ from tests.reliability.processes import end_leases, run_and_kill, settled
 from tests.webhooks.receiver import receiving
 
 SENDER = "cordillera.adapters.webhooks.http_sender:HttpWebhookSender"
-DELIVERY = "cordillera.webhooks.delivery:WebhookDeliveryService"
 POINTS = {
     f"{SENDER}.send:before:2": 0,
     f"{SENDER}.send:after:2": 1,
-    f"{DELIVERY}._send:after:2": 0,
-    f"{DELIVERY}._arrange_next:before": 0,
 }
 """Where, and how many events arrive twice because of it."""
 

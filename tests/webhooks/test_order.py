@@ -75,7 +75,7 @@ def happen(app: Application, happened: list[str]) -> dict[str, list[str]]:
 FATES = st.lists(st.sampled_from(["taken", "refused", "unanswered", "killed before", "killed after"]), max_size=12)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["a.x", "a.y", "b.z"]), min_size=1, max_size=8), FATES)
 def test_each_dataset_is_told_in_order_and_nothing_is_lost(
     app: Application, happened: list[str], fates: list[str]
