@@ -240,6 +240,7 @@ ROUTES: dict[str, Needs] = {
     ),
     f"GET {API}/subscriptions/{{subscription_id}}": OWN,
     f"GET {API}/subscriptions/{{subscription_id}}/history": OWN,
+    f"GET {API}/subscriptions/{{subscription_id}}/deliveries": OWN,
     f"POST {API}/subscriptions/{{subscription_id}}/renew": OWN,
     f"POST {API}/subscriptions/{{subscription_id}}/pause": OWN,
     f"POST {API}/subscriptions/{{subscription_id}}/resume": OWN,

@@ -103,6 +103,18 @@ _DETAILS: View = {
     "created_at": "subscription.created_at",
 }
 _HISTORY: View = {"at": "at", "state": "state", "by": "by", "reason": "reason"}
+_DELIVERIES: View = {
+    "at": "at",
+    "from": number("from_sequence"),
+    "to": number("to_sequence"),
+    "upserted": "rows_upserted",
+    "deleted": "rows_deleted",
+    "bytes": "bytes",
+    "seconds": "seconds",
+    "attempt": "attempt",
+    "worker": "worker",
+    "paid_by": "cost_owner",
+}
 _VERIFICATION: View = {
     "equal": "equal",
     "snapshot": number("sequence_number"),
@@ -261,6 +273,22 @@ def history(id: SubscriptionId, limit: Limit = DEFAULT_LIMIT, all: Everything = 
             everything=all,
         )
         show_list(found, _HISTORY, none="Nothing happened to it.")
+
+
+@command(
+    app, "deliveries", example="cordillera subscription deliveries 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --limit 20"
+)
+def deliveries(id: SubscriptionId, limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
+    """Show what a subscription's deliveries did and took, newest first: rows, bytes, seconds, snapshots, attempt."""
+    with open_lake() as lake:
+        found = paged(
+            lambda before, size: lake.backend.subscription_deliveries(id, before, size),
+            None,
+            lambda one: one.number,
+            limit=limit,
+            everything=all,
+        )
+        show_list(found, _DELIVERIES, none="Nothing has been delivered yet.")
 
 
 @command(app, "revoke", example="cordillera subscription revoke 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --dry-run")

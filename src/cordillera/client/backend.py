@@ -41,6 +41,7 @@ from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, SearchResult, Snapshot, View
 from cordillera.spec.completion import Completion
 from cordillera.spec.completion_rule import CompletionRule, PartitionExplanation, PartitionState, RuleInForce
+from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.explanation import WriteExplanation
@@ -338,6 +339,9 @@ class LakeBackend(ContractBackend, WebhookBackend, Protocol):
     def subscription_history(
         self, subscription_id: UUID, before: int | None = None, limit: int = 100
     ) -> list[SubscriptionChange]: ...
+    def subscription_deliveries(
+        self, subscription_id: UUID, before: int | None = None, limit: int = 100
+    ) -> list[DeliveryRecord]: ...
     def pause_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription: ...
     def resume_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription: ...
     def renew_subscription(self, subscription_id: UUID, days: int | None) -> Subscription: ...

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from cordillera.app import Application
 from cordillera.client.backend import RunCount
+from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import (
     CopyAtEnd,
@@ -108,6 +109,12 @@ class LocalWork:
     ) -> list[SubscriptionChange]:
         """Return a page of what happened to a subscription, newest first."""
         return self.app.subscription_lives.history(subscription_id, before=before, limit=limit)
+
+    def subscription_deliveries(
+        self, subscription_id: UUID, before: int | None = None, limit: int = 100
+    ) -> list[DeliveryRecord]:
+        """Return a page of what a subscription's deliveries did and took, newest first."""
+        return self.app.subscription_lives.deliveries(subscription_id, before=before, limit=limit)
 
     def pause_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription:
         """Stop deliveries."""

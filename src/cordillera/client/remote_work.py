@@ -8,6 +8,7 @@ from uuid import UUID
 from cordillera.client.backend import RunCount
 from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
+from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import (
     CopyAtEnd,
@@ -115,6 +116,13 @@ class RemoteWork:
         """Return a page of what happened to a subscription, newest first."""
         where = path("subscriptions", str(subscription_id), "history")
         return self._server.get(Page[SubscriptionChange], where, before=before, limit=limit).items
+
+    def subscription_deliveries(
+        self, subscription_id: UUID, before: int | None = None, limit: int = 100
+    ) -> list[DeliveryRecord]:
+        """Return a page of what a subscription's deliveries did and took, newest first."""
+        where = path("subscriptions", str(subscription_id), "deliveries")
+        return self._server.get(Page[DeliveryRecord], where, before=before, limit=limit).items
 
     def pause_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription:
         """Stop deliveries."""

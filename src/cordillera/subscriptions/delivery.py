@@ -18,10 +18,11 @@ from cordillera.errors import (
     TerminalError,
     TransientError,
 )
-from cordillera.metrics import ROWS_DELIVERED
+from cordillera.metrics import BYTES_DELIVERED, DELIVERY_SECONDS, ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
+from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.subscription import (
     DELIVERING,
     ENDED,
@@ -33,6 +34,7 @@ from cordillera.spec.subscription import (
 from cordillera.subscriptions.change_log import log_delivery
 from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
+from cordillera.subscriptions.measuring import Measured
 from cordillera.subscriptions.moves import expire, move, tell
 
 
@@ -116,30 +118,31 @@ class DeliveryService:
         subscription = followed.subscription
         if not followed.has_row_ids:
             return None
+        taken = Measured(self._clock.now())
         cursor = synchronizer.read_cursor(subscription.id)
         anew = self._shows_something_else(followed)
         if cursor is None:
             self._step(followed, SubscriptionState.FIRST_SYNC)
         mirrors = subscription.mode is SubscriptionMode.MIRROR
         if cursor == followed.latest and not anew:
-            self._advance(followed, 0, whole=mirrors and subscription.cursor_sequence is None)
+            self._advance(followed, whole=mirrors and subscription.cursor_sequence is None)
             return None
         if not mirrors:
-            return self._append(followed, cursor, synchronizer, anew=anew)
+            return self._append(followed, cursor, synchronizer, taken, anew=anew)
         delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges and not anew)
         try:
-            result = synchronizer.apply(self._watched(delivery, followed))
+            result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
         except IncompatibleSchemaError:
             if delivery.replace:
                 raise
             # The target cannot change its table in place; what it would refuse of the old rows, it takes anew.
             delivery = self._everything(followed, cursor)
-            result = synchronizer.apply(self._watched(delivery, followed))
-        self._delivered(followed, result, whole=delivery.replace)
+            result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
+        self._delivered(followed, delivery, result, taken)
         return result
 
     def _append(
-        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, *, anew: bool
+        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, anew: bool
     ) -> DeliveryResult:
         """Append to a log what has changed since; what it holds is never delivered anew.
 
@@ -153,14 +156,19 @@ class DeliveryService:
                 f"{subscription.target} tells what was shown before.",
                 hint="Revoke it, with --delete-rows if the log may not stay, and subscribe again.",
             )
-        result = synchronizer.apply(self._watched(log_delivery(self._tables, followed, cursor), followed))
-        self._delivered(followed, result)
+        delivery = log_delivery(self._tables, followed, cursor)
+        result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
+        self._delivered(followed, delivery, result, taken)
         return result
 
-    def _delivered(self, followed: Followed, result: DeliveryResult, *, whole: bool = False) -> None:
-        rows = result.rows_upserted + result.rows_deleted
-        ROWS_DELIVERED.labels(followed.subscription.target).inc(rows)
-        self._advance(followed, rows, whole=whole)
+    def _delivered(self, followed: Followed, delivery: Delivery, result: DeliveryResult, taken: Measured) -> None:
+        target = followed.subscription.target
+        record = None if result.already_applied else taken.record(followed.subscription, delivery, result, self._clock)
+        if record is not None:
+            ROWS_DELIVERED.labels(target).inc(record.rows_upserted + record.rows_deleted)
+            BYTES_DELIVERED.labels(target).inc(record.bytes)
+            DELIVERY_SECONDS.labels(target).observe(record.seconds)
+        self._advance(followed, record, whole=delivery.replace)
 
     def _plan(self, followed: Followed, cursor: Cursor | None, *, merges: bool) -> Delivery:
         """Return the changes behind the target's cursor; everything, where they cannot be told or merged."""
@@ -262,8 +270,8 @@ class DeliveryService:
             if found is not None and may_become(found.state, SubscriptionState.FAILED):
                 move(tx, found, SubscriptionState.FAILED, self._clock.now(), action="fail", error=error)
 
-    def _advance(self, followed: Followed, rows: int, *, whole: bool = False) -> None:
-        """Note a delivery; one of the whole content is to be verified."""
+    def _advance(self, followed: Followed, record: DeliveryRecord | None = None, *, whole: bool = False) -> None:
+        """Note a delivery, with its figures if they are known; one of the whole content is to be verified."""
         with fenced_write(self._store, self._clock.now()) as tx:
             found = tx.subscriptions.lock(followed.subscription.id)
             if found is None:
@@ -278,10 +286,12 @@ class DeliveryService:
                 found.id,
                 sequence_number=followed.latest.sequence_number,
                 schema_id=followed.latest.schema_id,
-                rows=rows,
+                rows=record.rows_upserted + record.rows_deleted if record else 0,
                 now=now,
                 shown=_fingerprint(followed),
             )
+            if record is not None:
+                tx.subscriptions.note_delivery(record)
             if whole:
                 enqueue_verification(tx, followed.subscription, self._clock)
 

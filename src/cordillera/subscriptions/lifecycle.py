@@ -11,6 +11,7 @@ from cordillera.errors import SubscriptionNotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
+from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.subscription import (
     Subscription,
     SubscriptionChange,
@@ -45,6 +46,12 @@ class SubscriptionLifecycle:
         with self._store.read() as tx:
             existing(tx, self._lookup, subscription_id)
             return tx.subscriptions.history(subscription_id, before=before, limit=page_limit(limit))
+
+    def deliveries(self, subscription_id: UUID, *, before: int | None = None, limit: int = 100) -> list[DeliveryRecord]:
+        """Return a page of what a subscription's deliveries did and took, newest first."""
+        with self._store.read() as tx:
+            existing(tx, self._lookup, subscription_id)
+            return tx.subscriptions.deliveries(subscription_id, before=before, limit=page_limit(limit))
 
     def pause(self, subscription_id: UUID, reason: str = "") -> Subscription:
         """Stop deliveries; the cursor stays where it is."""

@@ -227,6 +227,9 @@ class WorkSuite(LakeSuite):
         assert told[10] == f"the table {made.target_table} in {target} was removed"
         assert {step.by for step in steps if step.state in ("requested", "paused", "revoked")} >= {made.created_by}
         assert backend.subscription_history(made.id, limit=2) == [steps[10], steps[9]]
+        first = backend.subscription_deliveries(made.id)[-1]
+        assert (first.from_sequence, first.whole, first.cost_owner) == (None, True, made.cost_owner or made.consumer)
+        assert backend.subscription_deliveries(made.id, before=first.number, limit=1) == []
         assert backend.subscription_history(made.id, steps[2].number) == [steps[1], steps[0]]
         with pytest.raises(SubscriptionNotFoundError):
             backend.subscription_history(uuid4())

@@ -19,6 +19,7 @@ from cordillera.web.subscription_views import timeline
 
 _AUDIT_ENTRIES = 25
 _STEPS = 50
+_DELIVERIES = 40
 
 router = PageRouter()
 
@@ -91,6 +92,7 @@ def _show(lake: LakeBackend, wanted: UUID, verification: Verification | None = N
         "in_step": status.in_step,
         "lag": lag(status, now),
         "timeline": timeline(status, lake.subscription_history(wanted, limit=_STEPS), now),
+        "deliveries": lake.subscription_deliveries(wanted, limit=_DELIVERIES),
         "verification": verification,
         "can_pause": may_become(one.state, SubscriptionState.PAUSED),
         "can_resume": one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),

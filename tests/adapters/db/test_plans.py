@@ -117,6 +117,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "subscriptions.page of a state": lambda tx: tx.subscriptions.page(state=SubscriptionState.LIVE, after=ID, limit=9),
     "subscriptions.lock": lambda tx: tx.subscriptions.lock(ID),
     "subscriptions.asked_by": lambda tx: tx.subscriptions.asked_by(ID),
+    "subscriptions.deliveries": lambda tx: tx.subscriptions.deliveries(ID, before=9, limit=9),
     "subscriptions.history": lambda tx: tx.subscriptions.history(ID, before=9, limit=9),
     "subscriptions.advance": lambda tx: tx.subscriptions.advance(ID, sequence_number=1, schema_id=1, rows=1, now=NOW),
     "jobs.get": lambda tx: tx.jobs.get("a"),

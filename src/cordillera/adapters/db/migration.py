@@ -53,6 +53,7 @@ REVISIONS = (
     "0045",
     "0046",
     "0048",
+    "0047",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -10,15 +10,24 @@ import sqlalchemy as sa
 
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import datasets, memberships, subscription_changes, subscriptions, targets
+from cordillera.adapters.db.schema import (
+    datasets,
+    deliveries,
+    memberships,
+    subscription_changes,
+    subscriptions,
+    targets,
+)
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import datasets_within, subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
 from cordillera.spec.access import USER, SecurableKind, Viewer
+from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
 
 TARGET = RowMap(Target, targets)
 SUBSCRIPTION = RowMap(Subscription, subscriptions, dataset=datasets.c.full_name)
+DELIVERY = RowMap(DeliveryRecord, deliveries)
 CHANGE = RowMap(SubscriptionChange, subscription_changes)
 
 _ENTRUSTED = sa.text("subscriptions.on_behalf_of <> ''")
@@ -166,6 +175,23 @@ class SqlSubscriptionRows:
         if before is not None:
             query = query.where(subscription_changes.c.number < before)
         return CHANGE.all(self._session, query.order_by(subscription_changes.c.number.desc()).limit(limit))
+
+    def note_delivery(self, record: DeliveryRecord) -> None:
+        """Add a delivery's figures, and forget those of deliveries long ago."""
+        values = DELIVERY.values(record)
+        del values["number"]
+        self._session.write(sa.insert(deliveries).values(values).inline())
+        mine = deliveries.c.subscription_id == record.subscription_id
+        newest = sa.select(deliveries.c.number).where(mine).order_by(deliveries.c.number.desc())
+        last = newest.offset(MOST_KEPT).limit(1).scalar_subquery()
+        self._session.write(sa.delete(deliveries).where(mine, deliveries.c.number <= last))
+
+    def deliveries(self, subscription_id: UUID, *, before: int | None = None, limit: int) -> list[DeliveryRecord]:
+        """Return the figures of its deliveries, newest first."""
+        query = DELIVERY.select().where(deliveries.c.subscription_id == subscription_id)
+        if before is not None:
+            query = query.where(deliveries.c.number < before)
+        return DELIVERY.all(self._session, query.order_by(deliveries.c.number.desc()).limit(limit))
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""

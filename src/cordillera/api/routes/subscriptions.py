@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import After, Backend, BeforeNumber, Limit, LongText, Text
 from cordillera.codec import Page, page
+from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import (
     CopyAtEnd,
@@ -159,6 +160,14 @@ def show_history(
 ) -> Page[SubscriptionChange]:
     """Each step of its life with who, when and why, newest first."""
     return page(backend.subscription_history(subscription_id, before, limit), limit, lambda step: step.number)
+
+
+@router.get("/subscriptions/{subscription_id}/deliveries", summary="Show what deliveries did and took")
+def show_deliveries(
+    backend: Backend, subscription_id: UUID, before: BeforeNumber = None, limit: Limit = 100
+) -> Page[DeliveryRecord]:
+    """Rows, bytes, seconds, snapshots, attempt and worker of each delivery, newest first; the last 500 are kept."""
+    return page(backend.subscription_deliveries(subscription_id, before, limit), limit, lambda one: one.number)
 
 
 @router.post("/subscriptions/{subscription_id}/pause", summary="Pause a subscription")

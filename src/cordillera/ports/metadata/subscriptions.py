@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from cordillera.spec.access import SecurableKind, Viewer
+from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
 
 
@@ -86,6 +87,12 @@ class SubscriptionRows(Protocol):
 
     def history(self, subscription_id: UUID, *, before: int | None = None, limit: int) -> list[SubscriptionChange]:
         """Return its steps, newest first, behind ``before``."""
+
+    def note_delivery(self, record: DeliveryRecord) -> None:
+        """Add a delivery's figures under the next number; of each subscription the last ``MOST_KEPT`` are kept."""
+
+    def deliveries(self, subscription_id: UUID, *, before: int | None = None, limit: int) -> list[DeliveryRecord]:
+        """Return the figures of its deliveries, newest first, behind ``before``."""
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Integer, Table, Text, Uuid
 
 from cordillera.adapters.db.schema.base import index, metadata
 from cordillera.adapters.db.types import Choice, Json, Name, Number, Texts, UtcDateTime
@@ -81,5 +81,25 @@ subscription_changes = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("reason", Text, nullable=False),
     index("ix_subscription_changes_subscription", "subscription_id", "number"),
+    sqlite_autoincrement=True,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id", ondelete="CASCADE"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("from_sequence", BigInteger),
+    Column("to_sequence", BigInteger, nullable=False),
+    Column("whole", Boolean, nullable=False),
+    Column("rows_upserted", BigInteger, nullable=False),
+    Column("rows_deleted", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("cost_owner", Text, nullable=False),
+    index("ix_deliveries_subscription", "subscription_id", "number"),
     sqlite_autoincrement=True,
 )

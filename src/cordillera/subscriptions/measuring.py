@@ -1,0 +1,63 @@
+"""Measuring deliveries: how long they take, and how much they send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+import pyarrow as pa
+
+from cordillera.context import current
+from cordillera.ports.clock import Clock
+from cordillera.ports.synchronizer import Delivery, DeliveryResult, RowReader
+from cordillera.spec.delivery_record import DeliveryRecord
+from cordillera.spec.subscription import Subscription
+
+
+class Measured:
+    """A delivery under way.
+
+    Args:
+        begun_at: When it began.
+    """
+
+    def __init__(self, begun_at: datetime) -> None:
+        self._begun_at, self._bytes = begun_at, 0
+
+    def of(self, delivery: Delivery) -> Delivery:
+        """Return a delivery whose rows are counted as they are sent."""
+        return replace(delivery, upserts=self._counted(delivery.upserts), deletes=self._counted(delivery.deletes))
+
+    def record(
+        self, subscription: Subscription, delivery: Delivery, result: DeliveryResult, clock: Clock
+    ) -> DeliveryRecord:
+        """Return the figures, now that the delivery is done."""
+        context, now = current(), clock.now()
+        return DeliveryRecord(
+            number=0,  # it is given one when it is noted
+            subscription_id=subscription.id,
+            at=now,
+            seconds=max(0.0, (now - self._begun_at).total_seconds()),
+            from_sequence=delivery.from_cursor.sequence_number if delivery.from_cursor else None,
+            to_sequence=delivery.to_cursor.sequence_number,
+            whole=delivery.replace,
+            rows_upserted=result.rows_upserted,
+            rows_deleted=result.rows_deleted,
+            bytes=self._bytes,
+            attempt=context.lease.fencing_token if context.lease else 1,  # each attempt raises it by one
+            worker=context.principal,
+            cost_owner=subscription.cost_owner or subscription.consumer,
+        )
+
+    def _counted(self, rows: RowReader) -> RowReader:
+        def opened() -> pa.RecordBatchReader:
+            reader = rows()
+            return pa.RecordBatchReader.from_batches(reader.schema, self._count(reader))
+
+        return opened
+
+    def _count(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            self._bytes += batch.nbytes
+            yield batch

@@ -1,0 +1,82 @@
+"""The figures of deliveries: what each did and took, and for how long they are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+
+from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
+from cordillera.client import Lake
+from cordillera.errors import SubscriptionNotFoundError, TargetUnreachableError
+from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
+from cordillera.spec.subscription import Subscription
+from tests.conftest import MovableClock
+
+
+@pytest.fixture
+def made(timed_lake: Lake, tmp_path: Path) -> Subscription:
+    timed_lake.create_namespace("a")
+    orders = timed_lake.create_dataset("a.orders", {"id": pa.int64(), "n": pa.int64()}, key=["id"])
+    orders.write(pa.table({"id": range(100), "n": [0] * 100}), "append")
+    timed_lake.create_target("copy", "duckdb", path=str(tmp_path / "copy.duckdb"))
+    subscription = orders.subscribe("copy", cost_owner="team:finance")
+    timed_lake.run_pending()
+    return subscription
+
+
+def figures(lake: Lake, of: Subscription) -> list[DeliveryRecord]:
+    return lake.backend.subscription_deliveries(of.id)
+
+
+def test_each_delivery_tells_what_it_did_and_took(timed_lake: Lake, made: Subscription) -> None:
+    orders = timed_lake.dataset("a.orders")
+    orders.write(pa.table({"id": range(90, 110), "n": [1] * 20}), "upsert")
+    orders.write(pa.table({"id": range(5)}), "delete")
+    timed_lake.run_pending()
+    timed_lake.run_pending()  # nothing to deliver is no delivery
+    second, first = figures(timed_lake, made)
+    assert (first.from_sequence, first.to_sequence, first.whole) == (None, 1, True)
+    assert (first.rows_upserted, first.rows_deleted, first.attempt) == (100, 0, 1)
+    assert first.bytes >= 100 * 16
+    assert (second.from_sequence, second.to_sequence, second.whole) == (1, 3, False)
+    assert (second.rows_upserted, second.rows_deleted) == (20, 5)
+    assert 0 < second.bytes < first.bytes
+    assert second.seconds > 0
+    assert second.worker.startswith("worker:")
+    assert (second.cost_owner, second.at > first.at) == ("team:finance", True)
+
+
+def test_attempts_that_failed_are_counted(
+    timed_lake: Lake, made: Subscription, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed_lake.dataset("a.orders").write([{"id": 1, "n": 7}], "upsert")
+
+    def away(*_: object) -> None:
+        raise TargetUnreachableError("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DuckDBSynchronizer, "apply", away)
+        timed_lake.run_pending()
+        clock.advance(minutes=1)
+        timed_lake.run_pending()
+    clock.advance(minutes=1)
+    timed_lake.run_pending()
+    assert [one.attempt for one in figures(timed_lake, made)] == [3, 1]
+
+
+def test_figures_are_paged_and_the_oldest_go(timed_lake: Lake, made: Subscription) -> None:
+    (first,) = figures(timed_lake, made)
+    with timed_lake.backend.app.store.write() as tx:
+        for _ in range(MOST_KEPT):
+            tx.subscriptions.note_delivery(first)
+        kept = tx.subscriptions.deliveries(made.id, limit=MOST_KEPT + 9)
+    assert len(kept) == MOST_KEPT
+    assert kept[-1].number == first.number + 1
+    page = timed_lake.backend.subscription_deliveries(made.id, limit=2)
+    assert page == kept[:2]
+    assert timed_lake.backend.subscription_deliveries(made.id, page[-1].number, 2) == kept[2:4]
+    with pytest.raises(SubscriptionNotFoundError):
+        timed_lake.backend.subscription_deliveries(uuid4())
