@@ -145,8 +145,9 @@ SUCCESS = {
     "subscription repair": Case("{subscription}", "The target equals the lake."),
     "subscription schedule": Case("{subscription} --verify-every 24", "is verified every 24 hours"),
     "job create": Case(
-        f"sales.made --sql {quote(SELECT)} --output-condition {quote(CONDITION)} --output-dataset sales.daily",
-        "Created the job sales.made.",
+        f"sales.made --sql {quote(SELECT)} --output-condition {quote(CONDITION)} --output-dataset sales.daily "
+        "--mapping 'sales.orders=1 day before' --only '2026-*' --restatements ignore",
+        "sales.orders (1 day before); for 2026-* only; not again when they are restated",
     ),
     "job list": Case("", "sales.daily"),
     "job show": Case("sales.daily", "Newest runs"),

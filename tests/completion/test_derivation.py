@@ -10,7 +10,7 @@ import pytest
 
 from cordillera.client import Lake
 from cordillera.client.dataset import Dataset
-from cordillera.errors import InvalidInputError, UnknownColumnError
+from cordillera.errors import InvalidInputError, NotAllowedError, UnknownColumnError
 from cordillera.spec.completion_rule import CompletionRule, PartitionStatus
 from tests.conftest import MovableClock
 
@@ -221,7 +221,7 @@ def test_a_rule_that_can_be_followed_no_more_says_so(sales: Lake, orders: Datase
         (CompletionRule(column="day", timezone="Mars/Base"), InvalidInputError),
         (CompletionRule(column="day", min_rows=-1), InvalidInputError),
         (CompletionRule(column="day", lateness_seconds=-1), InvalidInputError),
-        (CompletionRule(column="day", upstream={"sales.orders": "same"}), InvalidInputError),
+        (CompletionRule(column="day", upstream={"sales.orders": "same"}), NotAllowedError),
         (CompletionRule(column="day", upstream={"sales.monthly": "same"}), InvalidInputError),
         (CompletionRule(column="day", upstream={"sales.monthly": "soon"}), InvalidInputError),
         (CompletionRule(column="day", workdays=("someday",)), InvalidInputError),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cordillera.errors import InvalidInputError
+from cordillera.errors import InvalidInputError, InvalidPartitionError
 from cordillera.spec.calendar import EVERY_DAY, WEEKDAYS, Calendar, in_words, workdays_of
 from cordillera.spec.completion import CompletionUnit, begin_of, following, label_at
 from cordillera.spec.partition_mapping import MappingKind, PartitionMapping, parse_mapping
@@ -22,7 +22,7 @@ CALENDARS = st.builds(
 MAPPINGS = st.sampled_from(
     ["same", "latest", "trailing 1 day", "trailing 7 days", "month of day", "days of month", "week of day",
      "days of week", "hours of day", "day of hour", "hours of month", "trailing 30 hours", "trailing 2 months",
-     "trailing 3 weeks"]
+     "trailing 3 weeks", "1 day before", "5 days before", "2 months before", "30 hours before"]
 ).map(parse_mapping)  # fmt: skip
 MOMENTS = st.datetimes(datetime(2012, 12, 1), datetime(2013, 3, 1))
 
@@ -67,6 +67,9 @@ def test_labels_lie_where_they_say_and_sort_as_time_goes(moment: datetime, name:
         ("days of month", "2013-02", [f"2013-02-{day:02}" for day in range(1, 29)]),
         ("week of day", "2012-12-31", ["2013-W01"]),
         ("trailing 2 months", "2013-01", ["2012-12", "2013-01"]),
+        ("1 day before", "2013-03-01", ["2013-02-28"]),
+        ("2 months before", "2013-01", ["2012-11"]),
+        ("fixed 2013", "2013-02-09", ["2013"]),
     ],
 )
 def test_mappings_mean_what_they_say(text: str, label: str, needed: list[str]) -> None:
@@ -77,7 +80,8 @@ def test_mappings_mean_what_they_say(text: str, label: str, needed: list[str]) -
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "trailing 0 days", "trailing 9999 days", "day of month",
-                                  "months of day", "month of week", "weeks of month", "day of day"])  # fmt: skip
+                                  "months of day", "month of week", "weeks of month", "day of day",
+                                  "0 days before", "1 day after", "fixed", "fixed  "])  # fmt: skip
 def test_what_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="no partition mapping"):
         parse_mapping(text)
@@ -91,6 +95,31 @@ def test_units_have_to_fit() -> None:
     assert parse_mapping("latest").unit_for("a.b", CompletionUnit.VALUE) is None
     assert parse_mapping("same").unit_for("a.b", CompletionUnit.VALUE) is CompletionUnit.VALUE
     assert parse_mapping("trailing 1 day").kind is MappingKind.TRAILING
+
+
+def test_days_before_are_those_on_which_somebody_works() -> None:
+    weekdays = Calendar(workdays_of("mon-fri"))
+    mapping = parse_mapping("1 day before")
+    assert mapping.needed("2013-02-11", weekdays) == ["2013-02-08"]
+    assert mapping.served("2013-02-08", weekdays) == ["2013-02-09", "2013-02-10", "2013-02-11"]
+    assert mapping.served("2013-02-09", weekdays) == []
+
+
+def test_what_is_standing_is_the_same_for_all() -> None:
+    latest, fixed = parse_mapping("latest"), parse_mapping("Fixed  EU West ")
+    assert (fixed.label, str(fixed)) == ("EU West", "fixed EU West")
+    assert [mapping.standing for mapping in (latest, fixed, parse_mapping("same"))] == [True, True, False]
+    assert [latest.concerned_by("x"), fixed.concerned_by("x"), fixed.concerned_by("EU West")] == [True, False, True]
+    assert fixed.served("EU West") == []
+    assert fixed.unit_for("a.b", CompletionUnit.VALUE) is None
+    with pytest.raises(InvalidPartitionError, match="EU West"):
+        fixed.unit_for("a.b", CompletionUnit.DAY)
+
+
+def test_labels_of_another_unit_serve_nobody() -> None:
+    for text in ("trailing 2 days", "1 day before", "day of hour", "days of month"):
+        assert parse_mapping(text).served("2013-02") == []
+        assert parse_mapping(text).needed("EU") == ["EU"]
 
 
 def test_calendars_are_read_and_checked() -> None:

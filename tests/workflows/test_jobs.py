@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,10 +15,15 @@ from cordillera.errors import (
     AlreadyExistsError,
     DatasetNotFoundError,
     InvalidExpressionError,
+    InvalidInputError,
     InvalidSqlError,
     JobNotFoundError,
     NotAllowedError,
+    StorageUnavailableError,
 )
+from cordillera.spec.as_of import AsOf
+from cordillera.spec.completion_rule import CompletionRule
+from cordillera.spec.job_trigger import JobTrigger, Restatements
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.schema_evolution import AddColumn
 
@@ -222,3 +228,109 @@ def test_a_dataset_version_that_is_named_is_what_a_job_waits_for_and_reads(jobs:
     assert sources == {"a.left_side"}
     with pytest.raises(NotAllowedError, match="start itself"):
         jobs.create_job("a.other", "SELECT * FROM a.versions_v1", output_condition="true", output="a.versions")
+
+
+def mapped(jobs: Lake, name: str, trigger: JobTrigger) -> None:
+    """Make a job over both sides that keeps how often it has run."""
+    jobs.create_dataset(f"a.{name}", {"day": pa.date32(), "total": pa.int64()}, key=["day"], completion_unit="day")
+    sql = """
+    SELECT $partition::DATE AS day, (SELECT sum(value) FROM a.left_side)::BIGINT + max(value) AS total FROM a.right_side
+    """
+    jobs.create_job(f"a.{name}", sql, output_condition="day = $partition::DATE", trigger=trigger)
+
+
+def ran(jobs: Lake, name: str) -> list[str]:
+    return sorted(run.partition for run in jobs.backend.runs(job=f"a.{name}", state="succeeded"))
+
+
+def test_a_run_needs_the_partitions_that_its_inputs_are_mapped_to(jobs: Lake) -> None:
+    mapped(jobs, "trailing", JobTrigger({"a.right_side": "trailing 2 days"}))
+    put(jobs, "left_side", 1, "2026-01-02")
+    put(jobs, "right_side", 5, "2026-01-02")
+    jobs.run_pending()
+    assert ran(jobs, "trailing") == []
+    put(jobs, "right_side", 7, "2026-01-01")
+    jobs.run_pending()
+    (run,) = jobs.backend.runs(job="a.trailing")
+    assert run.input_revisions == {"a.left_side": 1, "a.right_side 2026-01-01": 1, "a.right_side": 1}
+    assert run.input_snapshots == {"a.left_side": 1, "a.right_side": 2}
+    put(jobs, "right_side", 9, "2026-01-01")
+    jobs.run_pending()
+    assert ran(jobs, "trailing") == ["2026-01-02"] * 2
+
+
+def test_a_standing_input_is_waited_for_once_and_starts_nothing_again(jobs: Lake) -> None:
+    mapped(jobs, "standing", JobTrigger({"a.right_side": "latest"}))
+    put(jobs, "left_side", 1, "2026-01-01")
+    put(jobs, "left_side", 1, "2026-01-02")
+    jobs.run_pending()
+    assert ran(jobs, "standing") == []
+    put(jobs, "right_side", 5, "2025-12-01")
+    jobs.run_pending()
+    assert ran(jobs, "standing") == ["2026-01-01", "2026-01-02"]
+    put(jobs, "right_side", 6, "2025-12-02")
+    jobs.run_pending()
+    assert ran(jobs, "standing") == ["2026-01-01", "2026-01-02"]
+
+
+def test_restatements_are_ignored_if_the_job_says_so(jobs: Lake) -> None:
+    trigger = JobTrigger({"a.right_side": "1 day before"}, ("2026-01-02..",), Restatements.IGNORE)
+    mapped(jobs, "once", trigger)
+    for value in (1, 2, 3):
+        put(jobs, "left_side", value, "2026-01-02")
+        put(jobs, "left_side", value, "2026-01-01")
+        put(jobs, "right_side", value, "2026-01-01")
+        put(jobs, "right_side", value, "2025-12-31")
+        jobs.run_pending()
+    assert ran(jobs, "once") == ["2026-01-02"]
+    assert jobs.dataset("a.once").scan().to_arrow().to_pylist()[0]["total"] == 3
+
+
+def test_a_new_dataset_version_is_another_state_of_the_inputs(jobs: Lake) -> None:
+    put(jobs, "left_side", 1)
+    put(jobs, "right_side", 1)
+    jobs.run_pending()
+    schema = jobs.dataset("a.left_side").schema
+    jobs.backend.create_dataset_version("a.left_side", schema, TableOptions(key=("id",), completion_unit="day"))
+    jobs.backend.set_lifecycle("a.left_side_v2", "active")
+    put(jobs, "left_side", 4)
+    jobs.run_pending()
+    assert totals(jobs) == {DAY: 8}
+
+
+def test_a_run_that_is_tried_again_reads_what_it_read_at_first(jobs: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(jobs, "left_side", 1)
+    put(jobs, "right_side", 1)
+    service, query = jobs.backend.app.runs, jobs.backend.app.queries.query
+    tried: list[Mapping[str, AsOf]] = []
+
+    def restated_meanwhile(sql: str, moments: Mapping[str, AsOf], parameters: Mapping[str, object]) -> object:
+        tried.append(moments)
+        if len(tried) == 1:
+            put(jobs, "left_side", 9)
+            raise StorageUnavailableError("Away for a moment.")
+        return query(sql, moments, parameters)
+
+    monkeypatch.setattr(jobs.backend.app.queries, "query", restated_meanwhile)
+    jobs.backend.app.operations.dispatch_events()
+    with pytest.raises(StorageUnavailableError):
+        service.execute("a.totals", DAY)
+    assert service.execute("a.totals", DAY) is not None
+    assert tried[0] == tried[1] == {"a.left_side": 1, "a.right_side": 1}
+    assert totals(jobs) == {DAY: 2}
+    jobs.run_pending()
+    assert totals(jobs) == {DAY: 18}
+
+
+def test_a_completion_of_another_unit_stops_nobody(jobs: Lake) -> None:
+    mapped(jobs, "trailing", JobTrigger({"a.right_side": "trailing 2 days"}))
+    jobs.dataset("a.totals").put_completion_rule(CompletionRule("day", upstream={"a.right_side": "trailing 2 days"}))
+    schema = jobs.dataset("a.right_side").schema
+    jobs.backend.create_dataset_version("a.right_side", schema, TableOptions(key=("id",), completion_unit="month"))
+    jobs.dataset("a.right_side_v2").complete("2026-01")
+    jobs.run_pending()
+    assert jobs.backend.app.operations.dispatch_events() == 0
+    jobs.backend.set_lifecycle("a.right_side_v2", "active")
+    assert jobs.backend.waiting("a.trailing") == []
+    with pytest.raises(InvalidInputError, match="cut by month"):
+        jobs.backend.run_job("a.trailing", DAY)

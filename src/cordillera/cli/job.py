@@ -19,6 +19,7 @@ from cordillera.cli.options import (
     Owner,
     Partition,
     Yes,
+    parse_pairs,
     read_text,
 )
 from cordillera.cli.output import Part, View, show, show_list, show_outcome
@@ -28,6 +29,7 @@ from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import InvalidInputError
 from cordillera.spec.counting import counted
+from cordillera.spec.job_trigger import JobTrigger, Restatements, in_words
 
 if TYPE_CHECKING:
     from cordillera.spec.workflow import Job, Run
@@ -40,6 +42,9 @@ _DETAILS: View = {
     **_VIEW,
     "description": "description",
     "output_condition": "output_condition",
+    "mappings": "trigger.mappings",
+    "only": "trigger.partitions",
+    "restatements": "trigger.restatements",
     "created_at": "created_at",
     "sql": "sql",
 }
@@ -60,7 +65,8 @@ class _JobDetails:
     "create",
     example=(
         "cordillera job create sales.daily_totals --sql-file daily_totals.sql \\\n"
-        '    --output-condition "day = CAST($partition AS DATE)"'
+        '    --output-condition "day = CAST($partition AS DATE)" \\\n'
+        '    --mapping "sales.rates=trailing 7 days" --only "2026-*"'
     ),
 )
 def create(
@@ -87,6 +93,24 @@ def create(
         list[str] | None,
         typer.Option("--input", help="A dataset that has to be complete; by default all those the query reads."),
     ] = None,
+    mappings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mapping",
+            metavar="DATASET=MAPPING",
+            help="Which partitions of an input a run needs, if not the same: trailing 7 days, 1 day before, "
+            "month of day, days of month, latest, fixed LABEL.",
+        ),
+    ] = None,
+    partitions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="PARTITION", help="A partition that concerns the job: a label, EU-*, or FIRST..LAST."
+        ),
+    ] = None,
+    restatements: Annotated[
+        Restatements, typer.Option("--restatements", help="What a restated input does to what the job has run for.")
+    ] = Restatements.RERUN,
     owner: Owner = "",
     description: Description = "",
 ) -> None:
@@ -94,6 +118,7 @@ def create(
     if (sql is None) == (sql_file is None):
         raise InvalidInputError("A job needs one query.", hint="Give --sql or --sql-file.")
     text = sql if sql_file is None else read_text(sql_file)
+    trigger = JobTrigger(parse_pairs(mappings or (), "mapping"), tuple(partitions or ()), restatements)
     with open_lake() as lake:
         made = lake.backend.create_job(
             name,
@@ -103,10 +128,10 @@ def create(
             inputs=inputs or [],
             owner=owner,
             description=description,
+            trigger=trigger,
         )
-    show_outcome(
-        f"Created the job {name}. It runs for a partition when complete: {', '.join(made.inputs)}.", made, _DETAILS
-    )
+    waits_for = in_words(made.trigger, made.inputs)
+    show_outcome(f"Created the job {name}. It runs for a partition when complete: {waits_for}.", made, _DETAILS)
 
 
 @command(app, "list", example="cordillera job list")

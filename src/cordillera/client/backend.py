@@ -45,6 +45,7 @@ from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.explanation import WriteExplanation
+from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.lake_key import LakeKey
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
@@ -363,6 +364,7 @@ class LakeBackend(ContractBackend, WebhookBackend, Protocol):
         inputs: Sequence[str] = (),
         owner: str = "",
         description: str = "",
+        trigger: JobTrigger = UNMAPPED,
     ) -> Job: ...
     def job(self, name: str) -> Job: ...
     def jobs(self, after: str = "", limit: int = 100) -> list[Job]: ...

@@ -31,6 +31,7 @@ from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
 from cordillera.spec.event import Event
+from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import Target
 from cordillera.spec.workflow import Job
 
@@ -311,10 +312,28 @@ class Lake(AccessControl, AccessAsking, LakeContractProposals, Webhooks):
         output: str = "",
         inputs: Sequence[str] = (),
         description: str = "",
+        trigger: JobTrigger = UNMAPPED,
     ) -> Job:
-        """Create a job that runs when its inputs are complete; ``$partition`` is the partition's label."""
+        """Create a job that runs when its inputs are complete; ``$partition`` is the partition's label.
+
+        Args:
+            name: ``namespace.name``.
+            sql: A SELECT over datasets.
+            output_condition: Which rows of the output belong to ``$partition``; a run replaces them.
+            output: The dataset it writes; ``name`` by default.
+            inputs: The datasets to wait for; by default those the query reads.
+            description: What it is for.
+            trigger: Which partitions of its inputs a run needs, where they are not those of the same label; which
+                partitions concern the job; and what becomes of those that are restated.
+        """
         return self.backend.create_job(
-            name, sql, output_condition=output_condition, output=output, inputs=inputs, description=description
+            name,
+            sql,
+            output_condition=output_condition,
+            output=output,
+            inputs=inputs,
+            description=description,
+            trigger=trigger,
         )
 
     # --- maintenance ---------------------------------------------------------------------------------------------

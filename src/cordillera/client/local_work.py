@@ -9,6 +9,7 @@ from cordillera.app import Application
 from cordillera.client.backend import RunCount
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -158,6 +159,7 @@ class LocalWork:
         inputs: Sequence[str] = (),
         owner: str = "",
         description: str = "",
+        trigger: JobTrigger = UNMAPPED,
     ) -> Job:
         """Create a job."""
         return self.app.workflows.create_job(
@@ -168,6 +170,7 @@ class LocalWork:
             inputs=inputs,
             owner=owner,
             description=description,
+            trigger=trigger,
         )
 
     def job(self, name: str) -> Job:

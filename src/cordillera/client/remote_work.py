@@ -10,6 +10,7 @@ from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -168,6 +169,7 @@ class RemoteWork:
         inputs: Sequence[str] = (),
         owner: str = "",
         description: str = "",
+        trigger: JobTrigger = UNMAPPED,
     ) -> Job:
         """Create a job."""
         body = {
@@ -178,6 +180,7 @@ class RemoteWork:
             "inputs": list(inputs),
             "owner": owner,
             "description": description,
+            "trigger": trigger.plain,
         }
         return self._server.post(Job, "/jobs", body)
 

@@ -10,7 +10,6 @@ from cordillera.spec.calendar import EVERY_DAY, Calendar
 from cordillera.spec.completion_rule import PartitionState, RuleInForce
 from cordillera.spec.event import Event
 from cordillera.spec.names import parse_dataset_ref
-from cordillera.spec.partition_mapping import MappingKind
 
 DERIVE = "derive"
 
@@ -36,10 +35,10 @@ def _make_due(tx: Transaction, found: RuleInForce, event: Event) -> None:
     for name, mapping in found.rule.mappings.items():
         if parse_dataset_ref(name).full_name != event.dataset:
             continue
-        if mapping.kind is MappingKind.LATEST:
+        label = str(event.payload["partition"])
+        if mapping.concerned_by(label):
             tx.completion_rules.make_due(found.dataset_version_id)
-            continue
-        labels = mapping.served(str(event.payload["partition"]), calendar)
+        labels = mapping.served(label, calendar)
         known = tx.completion_rules.states(found.dataset_version_id, labels)
         complete = tx.completions.latest_of(found.dataset_version_id, labels)
         tx.completion_rules.put_states(

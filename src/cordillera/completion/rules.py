@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
+from cordillera.catalog.rings import check_no_ring
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.completion.counting import check_columns
@@ -54,6 +55,7 @@ class CompletionRuleService:
             UnknownColumnError: If it names a column that is not there.
             DatasetNotFoundError: If it names a dataset that is not there.
             AccessDeniedError: If whoever acts may not alter the dataset.
+            NotAllowedError: If what it waits for waits for this dataset, by completion rules and jobs.
         """
         now = self._clock.now()
         with self._store.read() as tx:
@@ -62,6 +64,8 @@ class CompletionRuleService:
         with self._store.write() as tx:
             target = self._lookup.resolve(tx, parse_dataset_ref(dataset), Privilege.ALTER)
             self._check_upstream(tx, target, rule)
+            names = [parse_dataset_ref(name).full_name for name in rule.upstream]
+            check_no_ring(tx, self._lookup, target.name, names)
             earlier = tx.completion_rules.get(target.version.id, lock=True)
             found = RuleInForce(target.version.id, rule, current().principal, now, current().authority)
             if earlier is not None and earlier.rule.counts_like(rule):
@@ -167,10 +171,6 @@ class CompletionRuleService:
         unit = CompletionUnit(target.version.completion_unit)
         for name, mapping in rule.mappings.items():
             upstream = self._lookup.resolve(tx, parse_dataset_ref(name), Privilege.DISCOVER)
-            if upstream.dataset.id == target.dataset.id:
-                raise InvalidInputError(
-                    f"{target.name} cannot wait for itself.", hint="Name the datasets that it is made from."
-                )
             needed = mapping.unit_for(name, CompletionUnit(upstream.version.completion_unit))
             if needed not in (None, unit):
                 raise InvalidInputError(

@@ -86,6 +86,26 @@ class Calendar:
             begin = following(unit, begin)
         return found
 
+    def before(self, unit: CompletionUnit, label: str, count: int) -> list[str]:
+        """Return the ``count``-th expected partition before one; none where it pauses for more than a year."""
+        found = self.upto(unit, label_at(unit, _preceding(unit, begin_of(unit, label))), count)
+        return found[:1] if len(found) == count else []
+
+    def behind(self, unit: CompletionUnit, label: str, count: int) -> list[str]:
+        """Return the partitions, expected or not, before which one is the ``count``-th expected."""
+        begin, found, passed = begin_of(unit, label), list[str](), 0
+        last = begin + timedelta(days=_LONGEST_PAUSE_DAYS)
+        while begin <= last and passed <= count:
+            if passed == count:
+                found.append(label_at(unit, begin))
+            if self._expected(unit, begin):
+                passed += 1
+                last = begin + timedelta(days=_LONGEST_PAUSE_DAYS)
+            begin = following(unit, begin)
+            if not passed:
+                break
+        return found
+
     def between(self, unit: CompletionUnit, begin: datetime, end: datetime) -> Iterator[str]:
         """Yield the expected partitions that begin from one moment on, and before another."""
         moment = begin_of(unit, label_at(unit, begin))

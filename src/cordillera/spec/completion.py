@@ -117,6 +117,15 @@ def begin_of(unit: CompletionUnit, label: str) -> datetime:
     return begin
 
 
+def is_label(unit: CompletionUnit, text: str) -> bool:
+    """Tell whether a text is the canonical label of a partition of a unit of time."""
+    try:
+        begin_of(unit, text)
+    except ValueError:
+        return False
+    return True
+
+
 def label_at(unit: CompletionUnit, moment: date) -> str:
     """Return the label of the partition of a unit of time that a moment lies in."""
     return moment.strftime(LABEL_FORMATS[unit])
@@ -126,13 +135,9 @@ def _time_label(unit: CompletionUnit, value: str | date | datetime, dataset: str
     if isinstance(value, datetime) or (isinstance(value, date) and unit is not CompletionUnit.HOUR):
         return label_at(unit, value)
     text = str(value)
-    try:
-        begin_of(unit, text)
-    except ValueError:
+    if not is_label(unit, text):
         example = label_at(unit, datetime(2013, 1, 31, 7))  # noqa: DTZ001 - a label has no zone
-        raise InvalidPartitionError(
-            f"{text[:60]!r} is not a {unit} of {dataset}.", hint=f"Write it like {example!r}."
-        ) from None
+        raise InvalidPartitionError(f"{text[:60]!r} is not a {unit} of {dataset}.", hint=f"Write it like {example!r}.")
     return text
 
 

@@ -2,9 +2,13 @@
 
 same                the partition of the same label
 trailing 7 days     the last seven that are expected, up to the one of the same label
-latest              whichever is complete and has the highest label; it starts nothing by itself
+2 days before       the second one that is expected before the one of the same label
 month of day        the larger one that the partition lies in
 days of month       all smaller ones that are expected within it
+latest              whichever is complete and has the highest label
+fixed all           the one of that label, for every partition
+
+The last two are standing: every partition needs the same, so that a new one starts nothing by itself.
 
 What a partition needs, and which partitions need a given one, are two views of one relation: ``served`` finds the
 partitions that ``needed`` would have named.
@@ -18,12 +22,24 @@ from enum import StrEnum
 
 from cordillera.errors import InvalidInputError
 from cordillera.spec.calendar import EVERY_DAY, Calendar
-from cordillera.spec.completion import CompletionUnit, begin_of, following, label_at
+from cordillera.spec.completion import (
+    CompletionUnit,
+    begin_of,
+    following,
+    is_label,
+    label_at,
+    partition_label,
+)
 
-_MOST_TRAILING = 400
-_HINT = "Use: same, latest, trailing N days, month of day or days of month (with hours, days, weeks, months)."
+_MOST = 400
+_HINT = (
+    "Use: same, latest, fixed LABEL, trailing N days, N days before, month of day or days of month (with hours, days, "
+    "weeks, months)."
+)
 _UNIT = "hour|day|week|month"
 _TRAILING = re.compile(rf"trailing ([1-9][0-9]{{0,3}}) ({_UNIT})s?")
+_BEFORE = re.compile(rf"([1-9][0-9]{{0,3}}) ({_UNIT})s? before")
+_FIXED = re.compile(r"\s*fixed\s+(\S.*?)\s*", re.IGNORECASE)
 _CONTAINING = re.compile(rf"({_UNIT}) of ({_UNIT})")
 _WITHIN = re.compile(rf"({_UNIT})s of ({_UNIT})")
 _NESTED = {
@@ -39,7 +55,9 @@ class MappingKind(StrEnum):
 
     SAME = "same"
     TRAILING = "trailing"
+    BEFORE = "before"
     LATEST = "latest"
+    FIXED = "fixed"
     CONTAINING = "containing"
     WITHIN = "within"
 
@@ -50,57 +68,80 @@ class PartitionMapping:
 
     Attributes:
         kind: How they belong together.
-        count: How many are trailing.
+        count: How many are trailing, or how far before it is.
         input_unit: The unit that the input has to have; None where any will do.
         own_unit: The unit of what is made from it; None for that of the input.
+        label: The one that is fixed.
     """
 
     kind: MappingKind = MappingKind.SAME
     count: int = 1
     input_unit: CompletionUnit | None = None
     own_unit: CompletionUnit | None = None
+    label: str = ""
+
+    @property
+    def standing(self) -> bool:
+        """Whether every partition needs the same."""
+        return self.kind in (MappingKind.LATEST, MappingKind.FIXED)
 
     def unit_for(self, dataset: str, input_unit: CompletionUnit) -> CompletionUnit | None:
         """Return the unit of what is made from an input; None where the input does not tell.
 
         Raises:
             InvalidInputError: If the input is cut into partitions of another unit than the mapping names.
+            InvalidPartitionError: If it has no partition of the fixed label.
         """
+        if self.kind is MappingKind.FIXED:
+            partition_label(input_unit, self.label, dataset)
         if self.input_unit is not None and self.input_unit is not input_unit:
             raise InvalidInputError(
                 f"The mapping {str(self)!r} is for an input cut by {self.input_unit}, and {dataset} is cut by "
                 f"{input_unit}.",
                 hint=_HINT,
             )
-        if self.kind is MappingKind.LATEST:
-            return None
-        return self.own_unit or input_unit
+        return None if self.standing else self.own_unit or input_unit
 
     def needed(self, label: str, calendar: Calendar = EVERY_DAY) -> list[str]:
         """Return the partitions of the input that a partition needs, oldest first; none for ``latest``.
 
         Args:
-            label: The partition of what is made.
+            label: The partition of what is made. One of another unit, as there is when something is cut differently by
+                now, needs what is called the same, which no input of the mapping's unit has.
             calendar: What is expected of the input.
         """
+        if self.own_unit is not None and not is_label(self.own_unit, label):
+            return [label]
         match self.kind:
             case MappingKind.SAME:
                 return [label]
             case MappingKind.TRAILING:
                 return calendar.upto(self._input_unit, label, self.count)
+            case MappingKind.BEFORE:
+                return calendar.before(self._input_unit, label, self.count)
             case MappingKind.CONTAINING:
                 return [label_at(self._input_unit, begin_of(self._own_unit, label))]
             case MappingKind.WITHIN:
                 begin = begin_of(self._own_unit, label)
                 return list(calendar.between(self._input_unit, begin, following(self._own_unit, begin)))
+            case MappingKind.FIXED:
+                return [self.label]
             case MappingKind.LATEST:
                 return []
 
     def served(self, label: str, calendar: Calendar = EVERY_DAY) -> list[str]:
-        """Return the partitions that need a partition of the input; none for ``latest``."""
+        """Return the partitions that need a partition of the input.
+
+        None where it is standing, and so needed by all or by none; and none for the label of another unit, which a
+        dataset version that is cut differently may have.
+        """
+        if self.input_unit is not None and not is_label(self.input_unit, label):
+            return []
         match self.kind:
             case MappingKind.SAME:
                 return [label]
+            case MappingKind.BEFORE:
+                return calendar.behind(self._input_unit, label, self.count)
             case MappingKind.TRAILING:
                 return calendar.until_replaced(self._input_unit, label, self.count)
             case MappingKind.CONTAINING:
@@ -109,12 +150,16 @@ class PartitionMapping:
             case MappingKind.WITHIN:
                 expected = calendar.expects(self._input_unit, label)
                 return [label_at(self._own_unit, begin_of(self._input_unit, label))] if expected else []
-            case MappingKind.LATEST:
+            case MappingKind.LATEST | MappingKind.FIXED:
                 return []
+
+    def concerned_by(self, label: str) -> bool:
+        """Tell whether what is standing changes with a partition of the input."""
+        return self.kind is MappingKind.LATEST or (self.kind is MappingKind.FIXED and label == self.label)
 
     @property
     def _input_unit(self) -> CompletionUnit:
-        assert self.input_unit is not None, "only what is the same or the latest goes with any unit"
+        assert self.input_unit is not None, "only the same and what is standing go with any unit"
         return self.input_unit
 
     @property
@@ -126,6 +171,10 @@ class PartitionMapping:
         match self.kind:
             case MappingKind.TRAILING:
                 return f"trailing {self.count} {self.input_unit}{'s' if self.count > 1 else ''}"
+            case MappingKind.BEFORE:
+                return f"{self.count} {self.input_unit}{'s' if self.count > 1 else ''} before"
+            case MappingKind.FIXED:
+                return f"fixed {self.label}"
             case MappingKind.CONTAINING:
                 return f"{self.input_unit} of {self.own_unit}"
             case MappingKind.WITHIN:
@@ -146,9 +195,12 @@ def parse_mapping(text: str) -> PartitionMapping:
     words = " ".join(text.lower().split())
     if words in (MappingKind.SAME, MappingKind.LATEST):
         return PartitionMapping(MappingKind(words))
-    if (found := _TRAILING.fullmatch(words)) and int(found[1]) <= _MOST_TRAILING:
-        unit = CompletionUnit(found[2])
-        return PartitionMapping(MappingKind.TRAILING, int(found[1]), unit, unit)
+    if found := _FIXED.fullmatch(text):
+        return PartitionMapping(MappingKind.FIXED, label=found[1])
+    for kind, pattern in ((MappingKind.TRAILING, _TRAILING), (MappingKind.BEFORE, _BEFORE)):
+        if (found := pattern.fullmatch(words)) and int(found[1]) <= _MOST:
+            unit = CompletionUnit(found[2])
+            return PartitionMapping(kind, int(found[1]), unit, unit)
     for kind, pattern in ((MappingKind.CONTAINING, _CONTAINING), (MappingKind.WITHIN, _WITHIN)):
         if found := pattern.fullmatch(words):
             units = CompletionUnit(found[1]), CompletionUnit(found[2])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
+
+from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 
 
 class RunState(StrEnum):
@@ -17,7 +19,7 @@ class RunState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     SUPERSEDED = "superseded"
-    """Its inputs were restated before it began; a later run took its place."""
+    """Its inputs were restated before it had ended; a later run took its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Job:
     Attributes:
         name: ``namespace.name``; by convention the dataset it writes.
         sql: A SELECT whose tables are datasets; ``$partition`` is the partition's label.
-        inputs: Datasets that have to be complete for the partition.
+        inputs: Datasets that have to be complete for the partition, as the trigger maps it to theirs.
         output: The dataset it writes.
         output_condition: Condition on the output that says which rows belong to the partition; they are replaced as
         a whole.
@@ -35,6 +37,7 @@ class Job:
         enabled: Whether completions start runs.
         on_behalf_of: The principal who has to be allowed to read and write its datasets whenever it runs; empty where
             the lake's operator made it.
+        trigger: When runs start.
     """
 
     id: UUID
@@ -48,6 +51,7 @@ class Job:
     enabled: bool
     created_at: datetime
     on_behalf_of: str = ""
+    trigger: JobTrigger = UNMAPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ class Run:
     """One execution of a job for one partition and one state of its inputs.
 
     Attributes:
-        input_revisions: Input dataset → revision of the completion that started it.
+        input_revisions: Input → revision of the completion that started it; with a partition behind the name where it
+            is not of the run's label.
+        input_snapshots: Input → the snapshot that it reads; empty before it began.
         error: In plain words; empty while all is well.
         error_code: The kind of the error, as the classes of errors are named; empty while all is well.
         output_sequence: The snapshot it committed, if it succeeded and changed something.
@@ -76,6 +82,7 @@ class Run:
     finished_at: datetime | None
     trace_id: str
     error_code: str = ""
+    input_snapshots: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Subclass :class:`WorkSuite` in a test module and provide the fixtures ``backend`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from functools import partial
@@ -24,6 +25,7 @@ from cordillera.errors import (
     InvalidConfigurationError,
     InvalidInputError,
     InvalidNameError,
+    InvalidPartitionError,
     InvalidSqlError,
     JobNotFoundError,
     LifecycleError,
@@ -36,7 +38,9 @@ from cordillera.errors import (
     UnknownColumnError,
 )
 from cordillera.operations.doctor import Verdict
+from cordillera.spec.completion_rule import CompletionRule
 from cordillera.spec.event import Topic
+from cordillera.spec.job_trigger import JobTrigger, Restatements
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
 from cordillera.spec.workflow import RunState
@@ -336,6 +340,48 @@ class WorkSuite(LakeSuite):
         assert (waiting.partition, waiting.complete, waiting.missing) == ("2013-01-31", (dataset,), (other,))
         with pytest.raises(NotAllowedError, match=other):
             backend.run_job(name, "2013-01-31")
+
+    def test_a_job_says_which_partitions_it_needs(self, backend: LakeBackend, namespace: str, dataset: str) -> None:
+        other = make_orders(backend, namespace, name="other")
+        name = make_orders(backend, namespace, name="mapped")
+        trigger = JobTrigger({other: "trailing 2 days"}, ("2013-*",), Restatements.IGNORE)
+        make = partial(
+            backend.create_job,
+            name,
+            f"SELECT a.* FROM {dataset} a JOIN {other} b USING (id)",
+            output_condition="day = CAST($partition AS DATE)",
+        )
+        assert make(trigger=trigger).trigger == trigger
+        assert backend.job(name).trigger == trigger
+        for label in ("2013-01-31", "2014-01-31"):
+            backend.complete(dataset, label)
+            backend.complete(other, label)
+        (waiting,) = backend.waiting(name)
+        assert (waiting.partition, waiting.missing) == ("2013-01-31", (other,))
+        with pytest.raises(NotAllowedError, match=f"{other} 2013-01-30"):
+            backend.run_job(name, "2013-01-31")
+        with pytest.raises(NotAllowedError, match="2014-01-31 does not concern"):
+            backend.run_job(name, "2014-01-31")
+        with pytest.raises(InvalidPartitionError):
+            backend.run_job(name, "soon")
+        with pytest.raises(InvalidInputError, match="no partition mapping"):
+            make(trigger=JobTrigger({other: "soon"}))
+
+    def test_a_ring_of_datasets_that_wait_for_one_another_is_refused(
+        self, backend: LakeBackend, namespace: str, dataset: str
+    ) -> None:
+        names = [make_orders(backend, namespace, name=name) for name in ("first", "second")]
+        backend.put_completion_rule(names[0], CompletionRule("day", upstream={dataset: "same"}))
+        sql = f"SELECT * FROM {names[0]}"
+        backend.create_job(names[1], sql, output_condition="day = CAST($partition AS DATE)")
+        ring = f"{dataset} waits for {names[1]} waits for {names[0]} waits for {dataset}"
+        with pytest.raises(NotAllowedError, match=re.escape(ring)):
+            backend.put_completion_rule(dataset, CompletionRule("day", upstream={names[1]: "latest"}))
+        with pytest.raises(NotAllowedError, match="would wait for itself"):
+            backend.create_job(
+                f"{namespace}.back", f"SELECT * FROM {names[1]}", output_condition="true", output=dataset
+            )
+        assert backend.completion_rule(dataset) is None
 
     def test_a_job_is_disabled_and_deleted(
         self, backend: LakeBackend, dataset: str, job: str, work: Callable[[], object]

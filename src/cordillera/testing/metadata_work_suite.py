@@ -18,6 +18,7 @@ from cordillera.errors import (
 )
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.catalog import Dataset, DatasetVersion
+from cordillera.spec.job_trigger import JobTrigger
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.subscription import ENDED, Equality, SubscriptionState
 from cordillera.spec.workflow import Job, RunState
@@ -236,19 +237,65 @@ class WorkSuite:
         other = job("sales.weekly", inputs=("sales.orders",))
         with store.write() as tx:
             tx.jobs.insert(other)
-            assert tx.jobs.reading("sales.orders") == [daily, other]
-            assert tx.jobs.reading("sales.customers") == [daily]
-            assert tx.jobs.reading("sales.daily") == []
+            assert tx.jobs.concerned_by("sales.orders", "EU") == [daily, other]
+            assert tx.jobs.concerned_by("sales.customers", "EU") == [daily]
+            assert tx.jobs.concerned_by("sales.daily", "EU") == []
+            assert tx.jobs.writing(["sales.daily", "sales.none"]) == [daily]
             changed = replace(
                 daily, inputs=("sales.orders", "sales.stores"), sql="SELECT 2", owner="x", description="y"
             )
             tx.jobs.update(changed)
             tx.jobs.update(replace(other, enabled=False))
             tx.jobs.update(job("sales.unknown"))
-            assert tx.jobs.reading("sales.customers") == []
-            assert tx.jobs.reading("sales.orders") == [changed]
+            assert tx.jobs.concerned_by("sales.customers", "EU") == []
+            assert tx.jobs.concerned_by("sales.orders", "EU") == [changed]
             assert tx.jobs.get("sales.daily") == changed
             assert tx.jobs.get("sales.unknown") is None
+
+    def test_completions_concern_jobs_by_partition(self, store: MetadataStore) -> None:
+        trigger = JobTrigger({"sales.rates": "latest", "sales.plans": "fixed B"}, ("EU", "US"))
+        some = job("sales.some", inputs=("sales.orders", "sales.rates", "sales.plans"), trigger=trigger)
+        ranged = job("sales.ranged", trigger=JobTrigger(partitions=("E*",)))
+        twice = job("sales.twice", inputs=("sales.orders_v1", "sales.orders_v2"), trigger=JobTrigger({}, ("EU",)))
+        with store.write() as tx:
+            for one in (some, ranged, twice):
+                tx.jobs.insert(one)
+            assert tx.jobs.get("sales.some") == some
+            assert tx.jobs.concerned_by("sales.orders", "EU") == [ranged, some, twice]
+            assert tx.jobs.concerned_by("sales.orders", "ASIA") == [ranged]
+            assert tx.jobs.concerned_by("sales.rates", "EU") == []
+            assert "sales.some" in tx.jobs.naming("sales.rates", 9)
+
+    def test_partitions_stand_by_for_what_they_lack(self, store: MetadataStore, daily: Job) -> None:
+        other = job("sales.other")
+        with store.write() as tx:
+            tx.jobs.insert(other)
+            tx.jobs.stand_by(daily.id, "b", {"sales.rates": "", "sales.plans": "B"})
+            tx.jobs.stand_by(daily.id, "a", {"sales.rates": ""})
+            tx.jobs.stand_by(other.id, "c", {"sales.plans": "B"})
+            assert tx.jobs.standing_by("sales.rates", "x") == [(daily, "a"), (daily, "b")]
+            assert tx.jobs.standing_by("sales.plans", "B") == [(daily, "b"), (other, "c")]
+            assert tx.jobs.standing_by("sales.plans", "C") == []
+            tx.jobs.stand_by(daily.id, "b", {"sales.plans": "B"})
+            tx.jobs.update(replace(other, enabled=False))
+            assert tx.jobs.standing_by("sales.rates", "x") == [(daily, "a")]
+            assert tx.jobs.standing_by("sales.plans", "B") == [(daily, "b")]
+            tx.jobs.stand_by(daily.id, "b", {})
+            assert tx.jobs.standing_by("sales.plans", "B") == []
+            tx.jobs.delete("sales.daily")
+            assert tx.jobs.standing_by("sales.rates", "x") == []
+
+    def test_a_run_is_rebased_on_a_state_that_no_other_has(self, store: MetadataStore, daily: Job) -> None:
+        first, second = run(daily, revision=1), run(daily, revision=2)
+        with store.write() as tx:
+            assert tx.runs.insert(first)
+            assert tx.runs.insert(second)
+            assert not tx.runs.rebase(replace(first, input_revisions=second.input_revisions))
+            moved = replace(first, input_revisions={"sales.orders": 3}, input_snapshots={"sales.orders": 7})
+            assert tx.runs.rebase(moved)
+            assert not tx.runs.insert(run(daily, input_revisions={"sales.orders": 3}))
+        with store.read() as tx:
+            assert tx.runs.get(first.id) == moved
 
     def test_what_a_verification_found_is_news_once(
         self, store: MetadataStore, orders: tuple[Dataset, DatasetVersion]
@@ -288,7 +335,7 @@ class WorkSuite:
             tx.jobs.delete("sales.none")
             assert tx.jobs.get("sales.daily") is None
             assert tx.runs.get(mine.id) is None
-            assert tx.jobs.reading("sales.customers") == [other]
+            assert tx.jobs.concerned_by("sales.customers", "EU") == [other]
             assert tx.runs.counts() == {("sales.other", RunState.FAILED): 1}
 
     # --- runs -------------------------------------------------------------------------------------------------------

@@ -19,9 +19,12 @@ from cordillera.spec.as_of import AsOf
 from cordillera.spec.completion import CompletionUnit, partition_label
 from cordillera.spec.event import Topic
 from cordillera.spec.merge import Operation
+from cordillera.spec.readiness import rebased
 from cordillera.spec.workflow import Job, Run, RunState
-from cordillera.workflows.handlers import input_completions
+from cordillera.workflows.inputs import input_states
 from cordillera.workflows.service import bind_condition
+
+_MOST_UNFINISHED = 100
 
 
 class RunService:
@@ -58,10 +61,10 @@ class RunService:
         begun = self._begin(job_name, partition)
         if begun is None:
             return None
-        job, run, moments = begun
+        job, run = begun
         try:
             with acting(job.on_behalf_of or None):
-                run = self._compute(job, run, moments)
+                run = self._compute(job, run)
         except TransientError as error:
             if not isinstance(error, LeaseLostError):
                 self._note(replace(run, error=str(error), error_code=error.code))
@@ -71,33 +74,42 @@ class RunService:
             return self._finish(failed, job)
         return self._finish(run, job)
 
-    def _begin(self, job_name: str, partition: str) -> tuple[Job, Run, dict[str, AsOf]] | None:
-        with fenced_write(self._store, self._clock.now()) as tx:
+    def _begin(self, job_name: str, partition: str) -> tuple[Job, Run] | None:
+        """Return the run to execute, with what it reads: the first attempt tells, for all that follow.
+
+        Inputs that were restated since the run was decided on are read as they are now; the events that tell of it find
+        that the run stands for that state, and start no other.
+        """
+        now = self._clock.now()
+        with fenced_write(self._store, now) as tx:
             job = tx.jobs.get(job_name)
             unfinished = [
                 run
                 for state in (RunState.QUEUED, RunState.RUNNING)
-                for run in tx.runs.page(job=job_name, state=state, partition=partition, limit=1)
+                for run in tx.runs.page(job=job_name, state=state, partition=partition, limit=_MOST_UNFINISHED)
             ]
             if job is None or not unfinished:
                 return None
-            run = max(unfinished, key=lambda r: r.created_at)
-            completions, missing = input_completions(tx, job, partition)
-            if missing:
-                return None
+            run = max(unfinished, key=lambda one: one.created_at)
+            for other in unfinished:
+                if other is not run:  # whoever executed it has died, or this task were not there
+                    tx.runs.update(replace(other, state=RunState.SUPERSEDED, finished_at=now))
+            if run.state is RunState.QUEUED:
+                states = input_states(tx, job, [partition])[partition]
+                if any(state.missing for state in states):
+                    return None
+                run = rebased(run, states)
+                if not tx.runs.rebase(run):
+                    tx.runs.update(replace(run, state=RunState.SUPERSEDED, finished_at=now))
+                    return None
             run = replace(
-                run,
-                state=RunState.RUNNING,
-                attempts=run.attempts + 1,
-                error="",
-                error_code="",
-                started_at=self._clock.now(),
+                run, state=RunState.RUNNING, attempts=run.attempts + 1, error="", error_code="", started_at=now
             )
             tx.runs.update(run)
-        moments: dict[str, AsOf] = {name: completion.sequence_number for name, completion in completions.items()}
-        return job, run, moments
+        return job, run
 
-    def _compute(self, job: Job, run: Run, moments: dict[str, AsOf]) -> Run:
+    def _compute(self, job: Job, run: Run) -> Run:
+        moments: dict[str, AsOf] = dict(run.input_snapshots)
         rows = self._queries.query(job.sql, moments, {"partition": run.partition})
         result = self._writes.write(
             job.output,

@@ -2,62 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from cordillera.catalog.lookup import meant_version
 from cordillera.context import current
-from cordillera.errors import NotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
-from cordillera.spec.completion import Completion
+from cordillera.spec.calendar import EVERY_DAY
 from cordillera.spec.event import Event
+from cordillera.spec.job_trigger import Restatements
 from cordillera.spec.names import parse_dataset_ref
+from cordillera.spec.readiness import MANUAL, InputState, Verdict, input_revisions, verdict
 from cordillera.spec.workflow import Job, Run, RunState
+from cordillera.workflows.inputs import calendar_of, input_states
 
 RUN = "run"
 
 
 def on_partition_completed(tx: Transaction, event: Event, clock: Clock) -> None:
-    """Start a run of every job whose inputs are now all complete for the partition.
+    """Start the runs for which all inputs are complete now.
 
     A run stands for one state of the inputs, told by the revisions of their completions: the same event twice, or
     the events of several inputs in any order, start one run; a restated input starts another.
     """
-    partition = str(event.payload["partition"])
-    for job in tx.jobs.reading(event.dataset):
-        completions, missing = input_completions(tx, job, partition)
-        if not missing:
-            start_run(tx, job, partition, completions, clock, trace_id=event.trace_id)
+    label = str(event.payload["partition"])
+    for job in tx.jobs.concerned_by(event.dataset, label):
+        _look_at(tx, job, _served(tx, job, event, label), clock, event.trace_id)
+    standing_by: dict[str, tuple[Job, list[str]]] = {}
+    for job, partition in tx.jobs.standing_by(event.dataset, label):
+        standing_by.setdefault(job.name, (job, []))[1].append(partition)
+    for job, partitions in standing_by.values():
+        _look_at(tx, job, partitions, clock, event.trace_id)
 
 
-def input_completions(tx: Transaction, job: Job, partition: str) -> tuple[dict[str, Completion], list[str]]:
-    """Return the newest completions of a job's inputs for a partition, and the inputs that lack one."""
-    found: dict[str, Completion] = {}
-    missing = []
-    for dataset in job.inputs:
-        ref = parse_dataset_ref(dataset)
-        found_dataset = tx.datasets.get(ref.namespace, ref.name)
-        if found_dataset is None:
-            missing.append(dataset)
-            continue
-        try:
-            version = meant_version(tx, found_dataset, ref.version)
-        except NotFoundError:
-            missing.append(dataset)
-            continue
-        completion = tx.completions.latest(version.id, partition)
-        if completion is None:
-            missing.append(dataset)
-        else:
-            found[dataset] = completion
-    return found, missing
+def _served(tx: Transaction, job: Job, event: Event, label: str) -> list[str]:
+    """Return the partitions of a job that need what has become complete."""
+    version = tx.dataset_versions.get(event.dataset_version_id) if event.dataset_version_id else None
+    calendar = calendar_of(tx, version) if version else EVERY_DAY
+    mappings = [job.trigger.mapping(name) for name in job.inputs if parse_dataset_ref(name).full_name == event.dataset]
+    found = {partition for mapping in mappings for partition in mapping.served(label, calendar)}
+    return sorted(filter(job.trigger.concerns, found))
+
+
+def _look_at(tx: Transaction, job: Job, partitions: Sequence[str], clock: Clock, trace_id: str) -> None:
+    """Start a run for each of some partitions of a job that is due, and note those that wait for standing inputs."""
+    stands = any(job.trigger.mapping(name).standing for name in job.inputs)
+    matters = job.trigger.restatements is Restatements.IGNORE
+    for partition, states in input_states(tx, job, partitions).items():
+        newest = tx.runs.page(job=job.name, partition=partition, limit=1) if matters else []
+        found = verdict(states, partition, job.trigger.restatements, newest[0].state if newest else None)
+        if found is Verdict.RUN:
+            start_run(tx, job, partition, states, clock, trace_id=trace_id)
+        if stands:
+            tx.jobs.stand_by(job.id, partition, _lacking(states) if found is Verdict.STAND_BY else {})
+
+
+def _lacking(states: Sequence[InputState]) -> Mapping[str, str]:
+    """Return the standing inputs that are not complete, with the label that has to be; an empty one for any."""
+    lacking = [state for state in states if state.missing]
+    return {parse_dataset_ref(state.dataset).full_name: state.mapping.label for state in lacking}
 
 
 def start_run(
     tx: Transaction,
     job: Job,
     partition: str,
-    completions: Mapping[str, Completion],
+    states: Sequence[InputState],
     clock: Clock,
     *,
     trace_id: str = "",
@@ -69,15 +78,15 @@ def start_run(
         tx: The transaction.
         job: The job.
         partition: The partition.
-        completions: Of every input.
+        states: How the inputs stand, all of them complete.
         clock: Time and ids.
         trace_id: The trace of what caused it.
         again: Start one in any case.
     """
-    revisions = {dataset: completion.revision for dataset, completion in completions.items()}
+    revisions = input_revisions(states, partition)
     if again:
         earlier = tx.runs.page(job=job.name, partition=partition, limit=1)
-        revisions["manual"] = 1 + (earlier[0].input_revisions.get("manual", 0) if earlier else 0)
+        revisions[MANUAL] = 1 + (earlier[0].input_revisions.get(MANUAL, 0) if earlier else 0)
     now = clock.now()
     run = Run(
         id=clock.new_id(),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.queries import QueryService
+from cordillera.catalog.rings import check_no_ring
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
@@ -24,13 +25,15 @@ from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
 from cordillera.spec.completion import CompletionUnit
 from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
 from cordillera.spec.query import bind_text, column_lineage, dataset_names
 from cordillera.spec.texts import check_texts
 from cordillera.spec.told_errors import told_error
 from cordillera.spec.workflow import Job, Run, RunState, Waiting
-from cordillera.workflows.handlers import input_completions, start_run
+from cordillera.workflows.handlers import start_run
+from cordillera.workflows.inputs import begun, input_states, label_of
 
 _ANY_PARTITION = {"partition": "2000-01-01"}
 
@@ -62,6 +65,7 @@ class WorkflowService:
         inputs: Sequence[str] = (),
         owner: str = "",
         description: str = "",
+        trigger: JobTrigger = UNMAPPED,
     ) -> Job:
         """Create a job.
 
@@ -69,15 +73,19 @@ class WorkflowService:
             name: ``namespace.name``.
             sql: A SELECT over datasets; ``$partition`` stands for the partition's label.
             output_condition: Condition on the output telling which of its rows belong to ``$partition``; a run
-            replaces them. output: The dataset it writes; ``name`` by default.
+                replaces them.
+            output: The dataset it writes; ``name`` by default.
             inputs: The datasets that have to be complete for the partition; by default those the query reads.
             owner: Owner; the caller by default.
             description: What it is for.
+            trigger: Which partitions of its inputs it needs, which partitions concern it, and what becomes of those
+                that are restated.
 
         Raises:
             InvalidSqlError, InvalidExpressionError: If the query or the condition cannot be read.
             DatasetNotFoundError: If an input or the output does not exist.
-            NotAllowedError: If an input is cut into other partitions than the others, or is the output itself.
+            InvalidInputError: If the inputs are cut into different partitions, and the trigger does not map them.
+            NotAllowedError: If an input is the output itself, or waits for it.
             AlreadyExistsError: If the name is taken.
             AccessDeniedError: If whoever acts may not create anything in its namespace, read what it reads, or write
                 what it writes.
@@ -95,16 +103,19 @@ class WorkflowService:
         with self._store.read() as tx:
             if self._lookup.viewer(tx) is not None:  # the operator's jobs may have names of no namespace
                 self._lookup.namespace(tx, ref.namespace, Privilege.CREATE)
-        self._check(name, sql, reads, writes, output_condition)
+        self._check(name, sql, reads, writes, output_condition, trigger)
         context, now = current(), self._clock.now()
         job = Job(
             self._clock.new_id(), name, sql, reads, writes, output_condition, owner or context.principal, description,
-            True, now, context.authority,
+            True, now, context.authority, trigger,
         )  # fmt: skip
         with self._store.write() as tx:
+            upstream = [parse_dataset_ref(dataset).full_name for dataset in reads]
+            check_no_ring(tx, self._lookup, parse_dataset_ref(writes).full_name, upstream)
             tx.jobs.insert(job)
             tx.lineage.put(self._edges(job), now)
-            Trail(tx, now).audit("job.create", "job", name, {"inputs": list(reads), "output": writes})
+            details = {"inputs": list(reads), "output": writes, "trigger": trigger.plain}
+            Trail(tx, now).audit("job.create", "job", name, details)
         return job
 
     def job(self, name: str) -> Job:
@@ -125,7 +136,7 @@ class WorkflowService:
         """
         if enabled:
             job = self.job(name)
-            self._check(name, job.sql, job.inputs, job.output, job.output_condition)
+            self._check(name, job.sql, job.inputs, job.output, job.output_condition, job.trigger)
         with self._store.write() as tx:
             found = self._existing(tx, name)
             authority = current().authority if enabled else found.on_behalf_of
@@ -147,21 +158,24 @@ class WorkflowService:
         """Start a run for a partition whose inputs are complete, even if one has been made for this state of them.
 
         Raises:
-            NotAllowedError: Naming the inputs that are not complete.
+            NotAllowedError: Naming the inputs that are not complete; or if the partition does not concern the job.
+            InvalidPartitionError: If there is no such partition.
             AccessDeniedError: If whoever acts may not write what it writes.
         """
         with self._store.write() as tx:
             job = self._existing(tx, name)
             self._lookup.resolve(tx, parse_dataset_ref(job.output), Privilege.WRITE)
-            completions, missing = input_completions(tx, job, partition)
+            label = label_of(tx, job, partition)
+            states = input_states(tx, job, [label])[label]
+            missing = [f"{one.dataset} {one.missing[0]}".strip() for one in states if one.missing]
             if missing:
                 raise NotAllowedError(
-                    f"{name} cannot run for {partition}: not complete are {', '.join(missing)}.",
-                    hint="Wait for them, or declare them complete.",
+                    f"{name} cannot run for {label}: not complete are {', '.join(missing)}.",
+                    hint=f"See why with: cordillera job explain {name} --partition {label}.",
                 )
-            run = start_run(tx, job, partition, completions, self._clock, again=True)
+            run = start_run(tx, job, label, states, self._clock, again=True)
             assert run is not None, "a run that is asked for again is always new"
-            Trail(tx, self._clock.now()).audit("job.run", "job", name, {"partition": partition})
+            Trail(tx, self._clock.now()).audit("job.run", "job", name, {"partition": label})
         return run
 
     def run(self, run_id: UUID) -> Run:
@@ -199,16 +213,16 @@ class WorkflowService:
         """Return the partitions that some inputs of a job are complete for and others are not, latest first."""
         with self._store.read() as tx:
             job = self._existing(tx, name)
-            labels: set[str] = set()
-            for dataset in job.inputs:
-                version = self._lookup.resolve(tx, parse_dataset_ref(dataset)).version
-                labels |= {completion.partition for completion in tx.completions.page(version.id, None, limit)}
-            found = []
-            for label in sorted(labels, reverse=True)[:limit]:
-                completions, missing = input_completions(tx, job, label)
-                if missing:
-                    found.append(Waiting(label, tuple(completions), tuple(missing)))
-        return found
+            labels = sorted(begun(tx, job, limit), reverse=True)[:limit]
+            return [
+                Waiting(
+                    label,
+                    tuple(one.dataset for one in states if not one.missing),
+                    tuple(one.dataset for one in states if one.missing),
+                )
+                for label, states in input_states(tx, job, labels).items()
+                if any(one.missing for one in states)
+            ]
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -237,20 +251,17 @@ class WorkflowService:
         except TerminalError:
             return False
 
-    def _check(self, name: str, sql: str, inputs: Sequence[str], output: str, condition: str) -> None:
+    def _check(
+        self, name: str, sql: str, inputs: Sequence[str], output: str, condition: str, trigger: JobTrigger
+    ) -> None:
         if parse_dataset_ref(output).full_name in {parse_dataset_ref(dataset).full_name for dataset in inputs}:
             raise NotAllowedError(
                 f"The job {name} reads what it writes, {output}; it would start itself for ever.",
                 hint="Let it write another dataset.",
             )
         self._catalog.dataset(output, Privilege.WRITE, Privilege.READ)
-        read = [self._catalog.readable(dataset) for dataset in inputs]
-        units = {CompletionUnit(one.version.completion_unit) for one in read}
-        if len(units) > 1:
-            raise NotAllowedError(
-                f"The inputs of {name} are cut into different partitions: {', '.join(sorted(units))}.",
-                hint="Inputs of a job need the same completion unit.",
-            )
+        read = {dataset: self._catalog.readable(dataset) for dataset in inputs}
+        trigger.unit(name, {dataset: CompletionUnit(one.version.completion_unit) for dataset, one in read.items()})
         self._lineage(sql)
         schema = self._queries.schema_of(parse_dataset_ref(output))
         parse_row_filter(bind_condition(condition, _ANY_PARTITION["partition"]), schema)

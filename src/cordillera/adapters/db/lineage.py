@@ -19,6 +19,8 @@ from cordillera.spec.lineage import Edge, Node
 
 _NODES_A_QUERY = 100  # SQLite joins at most 500 queries into one
 
+_LOCK = 0x4C494E45  # any number that no other lock has
+
 _edge = lineage_edges.c
 
 
@@ -27,6 +29,11 @@ class SqlLineageRows:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    def lock(self) -> None:
+        """Keep others, until the transaction ends, from making one dataset wait for another."""
+        if self._session.is_postgres:  # SQLite has one writer anyway
+            self._session.write_rows(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
     def put(self, edges: Sequence[Edge], now: datetime) -> None:
         """Add edges, or renew their columns and time."""

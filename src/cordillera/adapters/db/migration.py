@@ -54,6 +54,7 @@ REVISIONS = (
     "0046",
     "0048",
     "0047",
+    "0043",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

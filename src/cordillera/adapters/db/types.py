@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from cordillera.errors import InvalidInputError
+from cordillera.spec.job_trigger import JobTrigger
 
 Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 """A JSON document."""
@@ -85,6 +86,25 @@ class Texts(sa.types.TypeDecorator[tuple[str, ...]]):
     def process_result_value(self, value: list[str] | None, dialect: sa.Dialect) -> tuple[str, ...] | None:  # noqa: ARG002
         """Return a stored JSON list as a tuple."""
         return None if value is None else tuple(value)
+
+
+class Trigger(sa.types.TypeDecorator[JobTrigger]):
+    """The trigger of a job; an empty object is one that says nothing."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Keep it as ``Json`` is kept."""
+        return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.JSON())
+
+    def process_bind_param(self, value: JobTrigger | None, dialect: sa.Dialect) -> dict[str, Any] | None:  # noqa: ARG002
+        """Return the trigger as a JSON object."""
+        return None if value is None else value.plain
+
+    def process_result_value(self, value: dict[str, Any] | None, dialect: sa.Dialect) -> JobTrigger | None:  # noqa: ARG002
+        """Return the trigger of a stored JSON object."""
+        return None if value is None else JobTrigger.of_plain(value)
 
 
 def dump_json(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -12,13 +12,14 @@ import orjson
 import sqlalchemy as sa
 
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import job_inputs, jobs, lineage_edges, run_totals, runs
+from cordillera.adapters.db.schema import job_inputs, job_waits, jobs, lineage_edges, run_totals, runs
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import jobs_seen
 from cordillera.errors import AlreadyExistsError, JobNotFoundError
 from cordillera.spec.access import Viewer
 from cordillera.spec.lineage import NodeKind
 from cordillera.spec.names import parse_dataset_ref
+from cordillera.spec.partition_mapping import SAME
 from cordillera.spec.workflow import Job, Run, RunState
 
 JOB = RowMap(Job, jobs)
@@ -58,11 +59,37 @@ class SqlJobRows:
         query = JOB.select().where(jobs.c.name > after, *jobs_seen(viewer))
         return JOB.all(self._session, query.order_by(jobs.c.name).limit(limit))
 
-    def reading(self, dataset: str) -> list[Job]:
-        """Return the enabled jobs that have a dataset, or a dataset version of it, among their inputs, by name."""
-        query = JOB.select().join(job_inputs, job_inputs.c.job_id == jobs.c.id)
-        query = query.where(job_inputs.c.dataset == dataset, jobs.c.enabled).order_by(jobs.c.name)
-        return JOB.all(self._session, query)
+    def concerned_by(self, dataset: str, partition: str) -> list[Job]:
+        """Return the enabled jobs that a completion can start runs of, by name, locked for this transaction."""
+        one = job_inputs.c
+        concerned = sa.select(one.job_id).where(
+            one.dataset == dataset, one.partition.in_(["", partition]), sa.not_(one.standing)
+        )
+        query = _locked(JOB.select().where(jobs.c.id.in_(concerned), jobs.c.enabled)).order_by(jobs.c.name)
+        return [JOB.load(row) for row in self._session.write_rows(query)]
+
+    def standing_by(self, dataset: str, partition: str) -> list[tuple[Job, str]]:
+        """Return the partitions of enabled jobs that stand by for a completion, the jobs locked likewise."""
+        one = job_waits.c
+        query = JOB.select().add_columns(one.partition).join(job_waits, one.job_id == jobs.c.id)
+        query = query.where(one.dataset == dataset, one.needed.in_(["", partition]), jobs.c.enabled)
+        rows = self._session.write_rows(_locked(query).order_by(jobs.c.name, one.partition))
+        return [(JOB.load(row[:-1]), row[-1]) for row in rows]
+
+    def stand_by(self, job_id: UUID, partition: str, needed: Mapping[str, str]) -> None:
+        """Note the standing inputs, and only those, that a partition waits for."""
+        one = job_waits.c
+        self._session.write(sa.delete(job_waits).where(one.job_id == job_id, one.partition == partition))
+        rows = [
+            {"job_id": job_id, "partition": partition, "dataset": dataset, "needed": label}
+            for dataset, label in sorted(needed.items())
+        ]
+        if rows:
+            self._session.write(sa.insert(job_waits), rows)
+
+    def writing(self, names: Sequence[str]) -> list[Job]:
+        """Return the jobs, enabled or not, whose output has one of some names, by name."""
+        return JOB.all(self._session, JOB.select().where(jobs.c.output.in_(names)).order_by(jobs.c.name))
 
     def naming(self, dataset: str, limit: int) -> list[str]:
         """Return the names of jobs that read or write a dataset: as an input, in their SQL, or as their output."""
@@ -93,9 +120,11 @@ class SqlJobRows:
         self._session.write(sa.delete(jobs).where(jobs.c.name == name))
 
     def _insert_inputs(self, job: Job) -> None:
-        if job.inputs:
-            datasets = {parse_dataset_ref(dataset).full_name for dataset in job.inputs}
-            rows = [{"job_id": job.id, "dataset": dataset} for dataset in sorted(datasets)]
+        rows = [
+            {"job_id": job.id, "dataset": dataset, "partition": partition, "standing": standing}
+            for (dataset, partition), standing in sorted(_concerning(job).items())
+        ]
+        if rows:
             self._session.write(sa.insert(job_inputs), rows)
 
 
@@ -173,6 +202,17 @@ class SqlRunRows:
             self._count(old.job_id, old.state, -1)
             self._count(old.job_id, run.state, 1)
 
+    def rebase(self, run: Run) -> bool:
+        """Store the state of a run's inputs anew; False if another run of the partition has that state."""
+        changed = sa.update(runs).where(runs.c.id == run.id)
+        return self._session.update_unique(
+            changed.values(
+                input_revisions=run.input_revisions,
+                input_snapshots=run.input_snapshots,
+                input_state=_input_state(run.input_revisions),
+            )
+        )
+
     def supersede_queued(self, job_id: UUID, partition: str, keep: UUID, now: datetime) -> None:
         """Mark the queued runs of a partition superseded, except ``keep``."""
         changed = (
@@ -212,6 +252,22 @@ class SqlRunRows:
 
 def _select() -> sa.Select[Any]:
     return RUN.select().join(jobs, jobs.c.id == runs.c.job_id)
+
+
+def _concerning(job: Job) -> dict[tuple[str, str], bool]:
+    """Return the partitions of datasets that concern a job, an empty one for all, and whether they are standing."""
+    found: dict[tuple[str, str], bool] = {}
+    for name in job.inputs:
+        mapping, dataset = job.trigger.mapping(name), parse_dataset_ref(name).full_name
+        labels: Sequence[str] = (job.trigger.labels if mapping == SAME else ()) or (mapping.label,)
+        for label in labels:
+            found[dataset, label] = found.get((dataset, label), True) and mapping.standing
+    return found
+
+
+def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Return a query that locks the jobs it finds: who decides about a job's runs sees all that was decided before."""
+    return query.with_for_update(of=jobs, key_share=True)
 
 
 def _literal(state: RunState) -> sa.ColumnElement[RunState]:

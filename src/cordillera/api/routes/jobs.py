@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from cordillera.api.parameters import After, Backend, Limit, LongText, Text
 from cordillera.client.backend import RunCount
 from cordillera.codec import Page, page
+from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.workflow import Job, Run, Waiting
 
 router = APIRouter(tags=["jobs"])
@@ -26,6 +27,7 @@ class NewJob(BaseModel):
     inputs: list[Text] = Field([], description="Datasets to wait for; those the query reads by default.")
     owner: Text = ""
     description: Text = ""
+    trigger: JobTrigger = Field(UNMAPPED, description="When runs start, where that is not for every same partition.")
 
 
 class JobChange(BaseModel):
@@ -57,6 +59,7 @@ def create_job(backend: Backend, wanted: NewJob) -> Job:
         inputs=wanted.inputs,
         owner=wanted.owner,
         description=wanted.description,
+        trigger=wanted.trigger,
     )
 
 

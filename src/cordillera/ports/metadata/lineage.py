@@ -13,6 +13,9 @@ from cordillera.spec.lineage import Edge, Node
 class LineageRows(Protocol):
     """Edges between datasets, jobs and targets."""
 
+    def lock(self) -> None:
+        """Keep others, until the transaction ends, from making one dataset wait for another."""
+
     def put(self, edges: Sequence[Edge], now: datetime) -> None:
         """Add edges, or renew their columns and time."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -29,8 +30,32 @@ class JobRows(Protocol):
     def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Job]:
         """Return jobs by name behind ``after``, those that a viewer may see."""
 
-    def reading(self, dataset: str) -> list[Job]:
-        """Return the enabled jobs that have a dataset (full name), or a dataset version of it, among their inputs."""
+    def concerned_by(self, dataset: str, partition: str) -> list[Job]:
+        """Return the enabled jobs that the completion of a partition can start runs of, by name.
+
+        They are locked for this transaction: of two workers that handle completions of two inputs, the second sees what
+        the first has decided.
+
+        Args:
+            dataset: Full name.
+            partition: The label of what is complete.
+        """
+
+    def standing_by(self, dataset: str, partition: str) -> list[tuple[Job, str]]:
+        """Return the partitions of enabled jobs that stand by for the completion of a partition, locked likewise."""
+
+    def stand_by(self, job_id: UUID, partition: str, needed: Mapping[str, str]) -> None:
+        """Note the standing inputs that a partition waits for, in the place of those there were.
+
+        Args:
+            job_id: The job.
+            partition: Its partition.
+            needed: Dataset (full name) → the label that has to be complete, an empty one for any; none if it waits for
+                nothing more.
+        """
+
+    def writing(self, names: Sequence[str]) -> list[Job]:
+        """Return the jobs, enabled or not, whose output has one of some names, by name."""
 
     def naming(self, dataset: str, limit: int) -> list[str]:
         """Return the names of jobs, enabled or not, that read a dataset (full name) or write it."""
@@ -68,6 +93,11 @@ class RunRows(Protocol):
 
     def update(self, run: Run) -> None:
         """Store a run's state, attempts, error, output, row count and times anew."""
+
+    def rebase(self, run: Run) -> bool:
+        """Store the revisions and snapshots of a run's inputs anew; False if another run of its job and partition has
+        the same revisions, with nothing changed.
+        """
 
     def supersede_queued(self, job_id: UUID, partition: str, keep: UUID, now: datetime) -> None:
         """Mark the queued runs of a partition superseded, except ``keep``."""

@@ -46,7 +46,7 @@ from cordillera.adapters.db.schema.operations import audit_entries, events, main
 from cordillera.adapters.db.schema.search import search_documents, search_tags, search_words
 from cordillera.adapters.db.schema.subscriptions import deliveries, subscription_changes, subscriptions, targets
 from cordillera.adapters.db.schema.webhooks import webhook_deliveries, webhook_scopes, webhooks
-from cordillera.adapters.db.schema.workflows import job_inputs, jobs, lineage_edges, run_totals, runs
+from cordillera.adapters.db.schema.workflows import job_inputs, job_waits, jobs, lineage_edges, run_totals, runs
 
 __all__ = [
     "access_approvers",
@@ -68,6 +68,7 @@ __all__ = [
     "events",
     "grants",
     "job_inputs",
+    "job_waits",
     "jobs",
     "lake",
     "latest_completions",

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, Table, Text, Uuid
 
 from cordillera.adapters.db.schema.base import index, metadata
-from cordillera.adapters.db.types import Choice, Json, Name, Texts, UtcDateTime
+from cordillera.adapters.db.types import Choice, Json, Name, Texts, Trigger, UtcDateTime
 from cordillera.spec.lineage import NodeKind
 from cordillera.spec.workflow import RunState
 
@@ -24,16 +24,32 @@ jobs = Table(
     Column("enabled", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("on_behalf_of", Text, nullable=False, server_default=sa.text("''")),
+    Column("trigger", Trigger, nullable=False, server_default=sa.text("'{}'")),
     index("ix_jobs_name", "name", unique=True),
     index("ix_jobs_output", "output", "name"),
 )
 
+# The partitions of datasets whose completions concern a job; an empty label stands for all. What is standing starts no
+# run.
 job_inputs = Table(
     "job_inputs",
     metadata,
     Column("job_id", Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("dataset", Text, primary_key=True),
-    index("ix_job_inputs_dataset", "dataset", "job_id"),
+    Column("partition", Name, primary_key=True),
+    Column("standing", Boolean, nullable=False),
+    index("ix_job_inputs_dataset", "dataset", "partition", "job_id"),
+)
+
+# The partitions of jobs that wait for nothing but standing inputs, each with what would complete them.
+job_waits = Table(
+    "job_waits",
+    metadata,
+    Column("job_id", Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("partition", Name, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("needed", Name, nullable=False),
+    index("ix_job_waits_dataset", "dataset", "needed", "job_id", "partition"),
 )
 
 runs = Table(
@@ -54,6 +70,7 @@ runs = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("trace_id", Text, nullable=False),
+    Column("input_snapshots", Json, nullable=False, server_default=sa.text("'{}'")),
     index("ix_runs_inputs", "job_id", "partition", "input_state", unique=True),
     index("ix_runs_time", "created_at", "id"),
     index("ix_runs_job", "job_id", "created_at", "id"),

@@ -1,0 +1,101 @@
+"""How the inputs of a job stand for its partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cordillera.catalog.lookup import meant_version
+from cordillera.errors import NotAllowedError, NotFoundError
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.calendar import EVERY_DAY, Calendar
+from cordillera.spec.catalog import Dataset, DatasetVersion
+from cordillera.spec.completion import Completion, CompletionUnit, partition_label
+from cordillera.spec.names import parse_dataset_ref
+from cordillera.spec.partition_mapping import MappingKind, PartitionMapping
+from cordillera.spec.readiness import LATEST, InputState
+from cordillera.spec.workflow import Job
+
+
+def input_states(tx: Transaction, job: Job, partitions: Sequence[str]) -> dict[str, list[InputState]]:
+    """Return, for each of some partitions of a job, how its inputs stand, in the job's order."""
+    states: dict[str, list[InputState]] = {partition: [] for partition in partitions}
+    for name in job.inputs:
+        mapping, found = job.trigger.mapping(name), meant(tx, name)
+        if found is None:
+            for partition in partitions:
+                states[partition].append(InputState(name, name, mapping, ("",), {}))
+            continue
+        dataset, version = found
+        pinned = str(dataset.ref(version.number if version.number > 1 else None))
+        needed, complete = _needed(tx, version, mapping, partitions)
+        for partition, labels in needed.items():
+            have = {label: complete[label] for label in labels if label in complete}
+            states[partition].append(InputState(name, pinned, mapping, tuple(labels), have))
+    return states
+
+
+def begun(tx: Transaction, job: Job, limit: int) -> set[str]:
+    """Return partitions of a job that its inputs speak of, by the latest ``limit`` completions of each."""
+    found: set[str] = set()
+    for name in job.inputs:
+        mapping, resolved = job.trigger.mapping(name), meant(tx, name)
+        if mapping.standing or resolved is None:
+            continue
+        _, version = resolved
+        calendar = calendar_of(tx, version)
+        for completion in tx.completions.page(version.id, None, limit):
+            served = mapping.served(completion.partition, calendar)
+            trailing = mapping.kind is MappingKind.TRAILING
+            found.update(label for label in served if not trailing or label == completion.partition)
+    return set(filter(job.trigger.concerns, found))
+
+
+def label_of(tx: Transaction, job: Job, partition: str) -> str:
+    """Return the label of a partition of a job.
+
+    Raises:
+        InvalidPartitionError: If there is none like it.
+        InvalidInputError: If the job's inputs have changed so that they do not fit together any more.
+        NotAllowedError: If it does not concern the job.
+    """
+    versions = {name: found[1] for name in job.inputs if (found := meant(tx, name)) is not None}
+    units = {name: CompletionUnit(version.completion_unit) for name, version in versions.items()}
+    label = partition_label(job.trigger.unit(job.name, units), partition, job.name)
+    if not job.trigger.concerns(label):
+        raise NotAllowedError(
+            f"{label} does not concern {job.name}, which runs for: {', '.join(job.trigger.partitions)}.",
+            hint=f"See: cordillera job show {job.name}.",
+        )
+    return label
+
+
+def meant(tx: Transaction, name: str) -> tuple[Dataset, DatasetVersion] | None:
+    """Return the dataset, and the dataset version of it, that an input means now; None if it is gone."""
+    ref = parse_dataset_ref(name)
+    dataset = tx.datasets.get(ref.namespace, ref.name)
+    if dataset is None:
+        return None
+    try:
+        return dataset, meant_version(tx, dataset, ref.version)
+    except NotFoundError:
+        return None
+
+
+def calendar_of(tx: Transaction, version: DatasetVersion) -> Calendar:
+    """Return when partitions of a dataset version are expected; every day where no rule says otherwise."""
+    found = tx.completion_rules.get(version.id)
+    return EVERY_DAY if found is None else found.rule.calendar
+
+
+def _needed(
+    tx: Transaction, version: DatasetVersion, mapping: PartitionMapping, partitions: Sequence[str]
+) -> tuple[dict[str, list[str]], Mapping[str, Completion]]:
+    """Return what each partition needs of an input, and what of that is complete."""
+    if mapping.kind is MappingKind.LATEST:
+        latest = {completion.partition: completion for completion in tx.completions.page(version.id, None, 1)}
+        label = next(iter(latest), LATEST)
+        return {partition: [label] for partition in partitions}, latest
+    calendar = calendar_of(tx, version)
+    needed = {partition: mapping.needed(partition, calendar) for partition in partitions}
+    every = sorted({label for labels in needed.values() for label in labels})
+    return needed, tx.completions.latest_of(version.id, every)
