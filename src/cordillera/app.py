@@ -107,6 +107,7 @@ from cordillera.webhooks.delivery import WebhookDeliveryService
 from cordillera.webhooks.handlers import RESEND, SEND, on_event
 from cordillera.webhooks.service import WebhookService
 from cordillera.workflows.execution import RunService
+from cordillera.workflows.explaining import JobExplanationService
 from cordillera.workflows.handlers import RUN, on_partition_completed
 from cordillera.workflows.service import WorkflowService
 
@@ -177,6 +178,8 @@ class Application:
         self.deliveries = DeliveryService(store, following, tables, clock)
         self.verifications = VerificationService(store, following, engine, clock)
         self.workflows = WorkflowService(store, lookup, catalog, self.queries, clock)
+        why = self.completion_rules.explain
+        self.job_explanations = JobExplanationService(store, lookup, self.workflows, why, clock)
         self.runs = RunService(store, catalog, self.queries, self.writes, clock)
         self.lineage = LineageService(store, lookup)
         self.access = AccessService(store, lookup, clock)

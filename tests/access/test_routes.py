@@ -210,6 +210,7 @@ ROUTES: dict[str, Needs] = {
     f"DELETE {API}/jobs/{{name}}": OWN,
     f"GET {API}/jobs/{{name}}": OWN,
     f"PATCH {API}/jobs/{{name}}": OWN,
+    f"GET {API}/jobs/{{name}}/explanation": OWN,
     f"POST {API}/jobs/{{name}}/runs": OWN,
     f"GET {API}/jobs/{{name}}/waiting": OWN,
     f"GET {API}/lake": OWN,

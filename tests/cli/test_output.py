@@ -51,6 +51,7 @@ SHOWN = {
     "job list": "job list",
     "job show": "job show sales.daily",
     "job waiting": "job waiting sales.daily",
+    "job explain": "job explain sales.daily --partition 2026-02-28",
     "run list": "run list --job sales.daily",
     "run show": "run show RUN",
     "lineage show": "lineage show sales.orders",

@@ -22,13 +22,14 @@ from cordillera.cli.options import (
     parse_pairs,
     read_text,
 )
-from cordillera.cli.output import Part, View, show, show_list, show_outcome
+from cordillera.cli.output import Part, View, number, show, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.run import VIEW as RUN_VIEW
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import InvalidInputError
 from cordillera.spec.counting import counted
+from cordillera.spec.job_explanation import HIDDEN_INPUT
 from cordillera.spec.job_trigger import JobTrigger, Restatements, in_words
 
 if TYPE_CHECKING:
@@ -50,6 +51,23 @@ _DETAILS: View = {
 }
 _WITH_RUNS: View = {header: f"job.{source}" for header, source in _DETAILS.items()}
 _WAITING: View = {"partition": "partition", "complete": "complete", "missing": "missing"}
+
+_EXPLANATION: View = {
+    "job": "job",
+    "partition": "partition",
+    "status": "status",
+    "why": "text",
+    "run": lambda found: found.run and found.run.id,
+}
+_INPUT: View = {
+    "dataset": lambda one: one.dataset or HIDDEN_INPUT,
+    "mapping": "mapping",
+    "owner": "owner",
+    "complete": "complete",
+    "snapshot": number("snapshot"),
+    "state": "text",
+    "why": lambda one: "; ".join(dict.fromkeys(reason for missing in one.missing for reason in missing.reasons)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +201,20 @@ def waiting(name: JobName, limit: Limit = DEFAULT_LIMIT) -> None:
     with open_lake() as lake:
         found = lake.backend.waiting(name, limit)
     show_list(found, _WAITING, none=f"{name} waits for nothing.")
+
+
+@command(app, "explain", example="cordillera job explain sales.daily_totals --partition 2026-01-31")
+def explain(
+    name: JobName,
+    partition: Annotated[
+        str | None,
+        typer.Option("--partition", help="The partition; by default the latest that it waits for.", show_default=False),
+    ] = None,
+) -> None:
+    """Say why a job has not started for a partition: which inputs are complete, and what it waits for."""
+    with open_lake() as lake:
+        found = lake.backend.explain_job(name, partition)
+    show(found, _EXPLANATION, [Part("Inputs", found.inputs, _INPUT)])
 
 
 @command(app, "delete", example="cordillera job delete sales.daily_totals --dry-run")

@@ -45,6 +45,7 @@ from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.explanation import WriteExplanation
+from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.lake_key import LakeKey
 from cordillera.spec.lineage import LineageGraph, Node
@@ -383,6 +384,7 @@ class LakeBackend(ContractBackend, WebhookBackend, Protocol):
     ) -> list[Run]: ...
     def run_counts(self) -> list[RunCount]: ...
     def waiting(self, job: str, limit: int = 50) -> list[Waiting]: ...
+    def explain_job(self, name: str, partition: str | None = None) -> JobExplanation: ...
 
     # --- access
     def grant(

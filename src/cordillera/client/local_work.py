@@ -9,6 +9,7 @@ from cordillera.app import Application
 from cordillera.client.backend import RunCount
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import (
     CopyAtEnd,
@@ -217,3 +218,7 @@ class LocalWork:
     def waiting(self, job: str, limit: int = 50) -> list[Waiting]:
         """Return the partitions for which a job waits, and for what."""
         return self.app.workflows.waiting(job, limit)
+
+    def explain_job(self, name: str, partition: str | None = None) -> JobExplanation:
+        """Return how a job stands to a partition; by default the latest that it waits for."""
+        return self.app.job_explanations.explain(name, partition)

@@ -10,6 +10,7 @@ from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import (
     CopyAtEnd,
@@ -229,3 +230,7 @@ class RemoteWork:
     def waiting(self, job: str, limit: int = 50) -> list[Waiting]:
         """Return the partitions for which a job waits, and for what."""
         return self._server.get(Page[Waiting], path("jobs", job, "waiting"), limit=limit).items
+
+    def explain_job(self, name: str, partition: str | None = None) -> JobExplanation:
+        """Return how a job stands to a partition; by default the latest that it waits for."""
+        return self._server.get(JobExplanation, path("jobs", name, "explanation"), partition=partition)

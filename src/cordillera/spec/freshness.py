@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
-from cordillera.spec.completion import Completion, CompletionUnit
+from cordillera.spec.completion import LABEL_FORMATS, Completion, CompletionUnit, begin_of
+from cordillera.spec.completion import following as end_of
 from cordillera.spec.contract import ServiceLevel
 
 STRIP_LENGTH = 30
@@ -263,7 +264,7 @@ def _label(unit: CompletionUnit, moment: datetime) -> str:
 
 def partition_end(unit: CompletionUnit, label: str) -> datetime | None:
     """Return when a partition ends, its label read in UTC; None where partitions have no place in time."""
-    return _moment(_next(unit, _start(label)), UTC) if unit in _LABEL_FORMATS else None
+    return _moment(end_of(unit, begin_of(unit, label)), UTC) if unit in LABEL_FORMATS else None
 
 
 def _moment(local: datetime, zone: tzinfo) -> datetime:

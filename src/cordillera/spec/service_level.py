@@ -108,9 +108,13 @@ def in_words(found: Freshness, prediction: Prediction | None, now: datetime) -> 
         case FreshnessState.ENDED:
             return "All that was promised is complete."
         case _:
-            usual = f", usually ready {_moment(prediction.at)} (± {_length(prediction.spread)})" if prediction else ""
+            usual = (
+                f", usually ready {_moment(prediction.at)} (± {length_in_words(prediction.spread.total_seconds())})"
+                if prediction
+                else ""
+            )
             assert found.due_at is not None, "it waits for a partition"
-            late = f", {_length(now - found.due_at)} late" if now > found.due_at else ""
+            late = f", {length_in_words((now - found.due_at).total_seconds())} late" if now > found.due_at else ""
             return f"Waiting for {found.due_partition}, due {_moment(found.due_at)}{usual}{late}."
 
 
@@ -118,9 +122,9 @@ def _moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
-def _length(span: timedelta) -> str:
+def length_in_words(seconds: float) -> str:
     """Return a length of time in the two largest units that say something."""
-    minutes = round(span.total_seconds() / 60)
+    minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"
     if minutes < 48 * 60:

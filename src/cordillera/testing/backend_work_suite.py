@@ -40,6 +40,7 @@ from cordillera.errors import (
 from cordillera.operations.doctor import Verdict
 from cordillera.spec.completion_rule import CompletionRule
 from cordillera.spec.event import Topic
+from cordillera.spec.job_explanation import JobStatus
 from cordillera.spec.job_trigger import JobTrigger, Restatements
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
@@ -340,6 +341,15 @@ class WorkSuite(LakeSuite):
         assert (waiting.partition, waiting.complete, waiting.missing) == ("2013-01-31", (dataset,), (other,))
         with pytest.raises(NotAllowedError, match=other):
             backend.run_job(name, "2013-01-31")
+        for explained in (backend.explain_job(name), backend.explain_job(name, "2013-01-31")):
+            assert explained.status is JobStatus.WAITING
+            assert explained.text == f"It is waiting for {other} 2013-01-31."
+            first, second = explained.inputs
+            assert (first.complete, first.snapshot, first.owner) == (True, 0, backend.dataset(dataset).dataset.owner)
+            assert second.missing[0].reasons == ("nobody has declared it complete, and no rule does",)
+        backend.complete(other, "2013-01-31")
+        with pytest.raises(NotAllowedError, match="waits for nothing"):
+            backend.explain_job(name)
 
     def test_a_job_says_which_partitions_it_needs(self, backend: LakeBackend, namespace: str, dataset: str) -> None:
         other = make_orders(backend, namespace, name="other")

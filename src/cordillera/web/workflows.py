@@ -12,7 +12,7 @@ from cordillera.web.home import tally_runs
 from cordillera.web.paging import slice_of, uuid_or_none
 from cordillera.web.rendering import Page, PageRouter, backend_of
 
-_RUNS_OF_JOB, _WAITING = 20, 20
+_RUNS_OF_JOB, _WAITING, _EXPLAINED = 20, 20, 5
 
 router = PageRouter()
 
@@ -30,9 +30,11 @@ def jobs(request: Request, after: str = "") -> Page:
 def job(request: Request, name: str) -> Page:
     """Show a job, what it waits for, and its last runs."""
     lake = backend_of(request)
+    waiting = lake.waiting(name, _WAITING)
     data = {
         "job": lake.job(name),
-        "waiting": lake.waiting(name, _WAITING),
+        "waiting": [lake.explain_job(name, one.partition) for one in waiting[:_EXPLAINED]],
+        "more_waiting": [one.partition for one in waiting[_EXPLAINED:]],
         "runs": slice_of(lambda limit: lake.runs(job=name, limit=limit), lambda run: run.id, _RUNS_OF_JOB),
         "tally": tally_runs(lake, name),
     }

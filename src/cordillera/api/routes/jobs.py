@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from cordillera.api.parameters import After, Backend, Limit, LongText, Text
 from cordillera.client.backend import RunCount
 from cordillera.codec import Page, page
+from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.workflow import Job, Run, Waiting
 
@@ -91,6 +92,18 @@ def run_job(backend: Backend, name: Text, wanted: NewRun) -> Run:
 def list_waiting(backend: Backend, name: Text, limit: Limit = 50) -> Page[Waiting]:
     """Partitions for which some inputs are complete and others not. There is one page, of the newest."""
     return Page(backend.waiting(name, limit), None)
+
+
+@router.get("/jobs/{name}/explanation", summary="Explain why a job has not started")
+def explain_job(
+    backend: Backend,
+    name: Text,
+    partition: Annotated[
+        Text | None, Query(description="By default the latest that the job waits for.", examples=["2013-01-31"])
+    ] = None,
+) -> JobExplanation:
+    """Each input: complete as of a snapshot, or what is waited for, when that usually comes, and why it has not."""
+    return backend.explain_job(name, partition)
 
 
 @router.get("/runs", summary="List runs")
