@@ -19,6 +19,7 @@ from cordillera.app import create_lake
 from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from tests.servers import start_postgres
+from tests.servers_glue import GlueEmulator, start_glue
 from tests.servers_s3 import S3Server, start_seaweedfs
 
 # How long one example takes tells of the machine's load, not of the code. (CI's own profile has no deadline either.)
@@ -90,3 +91,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server that lives as long as the session."""
     with start_seaweedfs(tmp_path_factory.mktemp("seaweedfs") / "server") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def glue_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlueEmulator]:
+    """An emulator of the AWS Glue Data Catalog that lives as long as the session."""
+    with start_glue(tmp_path_factory.mktemp("glue") / "server") as emulator:
+        yield emulator

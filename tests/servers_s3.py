@@ -96,7 +96,7 @@ def _launch(directory: Path, *, catalog: bool) -> tuple[S3Server, list[Path]]:
     directory.mkdir()
     (directory / "data").mkdir()
     options = [f"{service}.port{kind}" for service in _PORTS for kind in ("", ".grpc")]
-    catalog_port, *numbers = _free_ports(1 + len(options))
+    catalog_port, *numbers = free_ports(1 + len(options))
     ports = dict(zip(options, numbers, strict=True))
     bucket = f"lake-{secrets.token_hex(4)}"
     keys = [secrets.token_hex(10).upper() for _ in range(2)], [secrets.token_hex(20) for _ in range(2)]
@@ -127,7 +127,7 @@ def _launch(directory: Path, *, catalog: bool) -> tuple[S3Server, list[Path]]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509
+            preexec_fn=die_with_parent,  # noqa: PLW1509
         )
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
     address = f"http://127.0.0.1:{catalog_port}" if catalog else ""
@@ -136,7 +136,7 @@ def _launch(directory: Path, *, catalog: bool) -> tuple[S3Server, list[Path]]:
     return server, _socket_files(ports)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on, drawn at random so that servers starting together rarely meet."""
     found: list[int] = []
     while len(found) < count:
@@ -189,7 +189,8 @@ def _iam(bucket: str, access_keys: list[str], secret_keys: list[str], signing_ke
     }
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Let a server end when whoever started it dies."""
     if sys.platform == "linux":  # a killed test process leaves no server behind
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

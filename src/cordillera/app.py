@@ -94,12 +94,14 @@ from cordillera.subscriptions.handlers import (
     VERIFY,
     WITHDRAW,
     on_access_changed,
+    on_dataset_changed,
     on_dataset_completed,
     on_dataset_moved,
     on_time,
 )
 from cordillera.subscriptions.lifecycle import SubscriptionLifecycle
 from cordillera.subscriptions.load import TargetLoad
+from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
 from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
@@ -114,6 +116,7 @@ from cordillera.workflows.service import WorkflowService
 _OWN_EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
     Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed, on_rows_changed],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],
+    Topic.DATASET_CHANGED: [on_dataset_changed],
     Topic.PARTITION_COMPLETED: [on_partition_completed, on_upstream_completed, on_dataset_completed],
     Topic.ACCESS_REQUEST_CHANGED: [on_access_request_changed],
 }
@@ -175,8 +178,9 @@ class Application:
         self.subscription_lives = SubscriptionLifecycle(store, lookup, clock)
         load = TargetLoad(synchronizers)
         following = Following(store, lookup, tables, synchronizers, load)
-        self.deliveries = DeliveryService(store, following, tables, clock)
-        self.verifications = VerificationService(store, following, engine, clock)
+        pointing = Pointing(store, tables, clock)
+        self.deliveries = DeliveryService(store, following, pointing, tables, clock)
+        self.verifications = VerificationService(store, following, pointing, engine, clock)
         self.workflows = WorkflowService(store, lookup, catalog, self.queries, clock)
         why = self.completion_rules.explain
         self.job_explanations = JobExplanationService(store, lookup, self.workflows, why, clock)

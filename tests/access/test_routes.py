@@ -254,6 +254,7 @@ ROUTES: dict[str, Needs] = {
     f"DELETE {API}/targets/{{name}}": target(ALL),
     f"GET {API}/targets/{{name}}": target(D),
     f"POST {API}/targets/{{name}}/check": target(W),
+    f"POST {API}/targets/{{name}}/external-schema": target(D, json={"name": "lake"}),
     f"GET {API}/tasks": lake(ALL),
     f"GET {API}/tokens": OWN,
     f"POST {API}/tokens": lake(ALL, json={"name": "t{new}", "principal": "user:z"}),

@@ -71,6 +71,7 @@ def furnish(folder: Path) -> Furniture:
         _branch_out(lake)
         for name in ("analysts", "spare"):
             lake.create_target(name, "duckdb", path=str(folder / f"{name}.duckdb"))
+        lake.backend.create_target("athena", "glue", {"database": "lake"}, check=False)
         lake.create_job("sales.daily", SELECT, output_condition=CONDITION)
         lake.create_job("sales.spare", SELECT, output="sales.daily", output_condition=CONDITION)
         lake.backend.set_job_enabled("sales.spare", False)

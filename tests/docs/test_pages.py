@@ -11,10 +11,12 @@ from psycopg import conninfo
 
 from tests.docs.conftest import Reader
 from tests.docs.markdown import ROOT, pages
+from tests.servers_glue import GlueEmulator
 from tests.servers_s3 import S3Server
 
 _WITH_SERVERS = {
     "docs/how-to/ask-for-access.md",
+    "docs/how-to/read-from-aws.md",
     "docs/how-to/replicate-to-another-lake.md",
     "docs/how-to/subscribe-postgresql.md",
     "docs/how-to/serve-a-lake.md",
@@ -45,6 +47,30 @@ def test_examples_with_servers(reader: Callable[..., Reader], postgres_database:
         "the-secret-key": s3_server.secret_key,
     }
     reader(ROOT / "docs/how-to/serve-a-lake.md", replaced).follow()
+
+
+def test_examples_with_glue(
+    reader: Callable[..., Reader],
+    glue_emulator: GlueEmulator,
+    s3_server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database = glue_emulator.new_database()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)  # the emulator takes any
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    glue = f'"glue.endpoint": "{glue_emulator.endpoint}", "s3.endpoint": "{s3_server.endpoint}"'
+    settings = "region=eu-central-1"
+    replaced = {
+        "s3://company-lake/": f"s3://{s3_server.bucket}/",
+        "https://s3.example.com": s3_server.endpoint,
+        "the-access-key": s3_server.access_key,
+        "the-secret-key": s3_server.secret_key,
+        f"database=lake {settings}": f"database={database} {settings} endpoint={glue_emulator.endpoint}",
+        "DATABASE 'lake'": f"DATABASE '{database}'",
+        '"lake.orders"': f'"{database}.orders"',
+        '"glue.region": "eu-central-1"': f'"glue.region": "eu-central-1", {glue}',
+    }
+    reader(ROOT / "docs/how-to/read-from-aws.md", replaced).follow()
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ from cordillera.ports.commit_guard import Change, CommitGuard
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
-from cordillera.spec.commit import apply
+from cordillera.spec.commit import RemoveSnapshots, apply
 from cordillera.spec.contract import Violation
 from cordillera.spec.counting import counted
 from cordillera.spec.manifest import KEEPS_ROWS
@@ -196,8 +196,17 @@ class CommitService:
                 self._tables.forget_metadata(file.location)
             raise
         with suppress(CordilleraError):  # the commit has happened; a file that stays is one for the doctor to find
-            self._tables.io.storage.delete(outdated)
+            self._tables.io.storage.delete(self._unheld(outdated, plans))
         return results
+
+    def _unheld(self, outdated: Sequence[str], plans: Sequence[_Plan]) -> list[str]:
+        """Return the metadata files that no target points at; those are removed when it points elsewhere."""
+        if not outdated:
+            return []
+        with self._store.read() as tx:
+            held = [one for plan in plans for one in tx.pointers.held(plan.target.version.id)]
+        pointed_at = {one.metadata_location for one in held}
+        return [location for location in outdated if location not in pointed_at]
 
     def replay(self, tx: Transaction, version: DatasetVersion, request: CommitRequest) -> CommitResult | None:
         """Return what the same request did when it was committed before, or None."""
@@ -250,6 +259,7 @@ class CommitService:
                 file = written.get(plan.target.version.id)
                 if file is not None:
                     check_turn(tx, plan.target.version.id, plan.target.name, now)
+                    _check_pointed_at(tx, plan)
                     self._swap(tx, plan, file, now)
             return {
                 plan.target.version.id: self._record(tx, plan, written.get(plan.target.version.id), context, now)
@@ -339,6 +349,22 @@ def _in_doubt(names: str, key: str | None, error: CommitInDoubtError) -> CommitI
         else "See the newest snapshots before you repeat it; under an idempotency key it could be repeated unseen."
     )
     return CommitInDoubtError(f"It is not known whether the commit to {names} was done. {error.message}", hint=hint)
+
+
+def _check_pointed_at(tx: Transaction, plan: _Plan) -> None:
+    """Refuse to forget a snapshot that a target still shows to its readers."""
+    if not any(isinstance(update, RemoveSnapshots) for step in plan.steps for update in step.request.updates):
+        return
+    kept = {snapshot.sequence_number for snapshot in plan.steps[-1].after.snapshots}
+    gone = {snapshot.sequence_number for snapshot in plan.before.metadata.snapshots} - kept
+    for held in tx.pointers.held(plan.target.version.id):
+        if held.sequence_number in gone:
+            raise NotAllowedError(
+                f"Snapshot {held.sequence_number} of {plan.target.name} cannot be forgotten: a subscription's target "
+                "points at it.",
+                hint="Whoever administers the dataset sees its subscriptions: resume the one that is behind, or end it "
+                "with: cordillera subscription revoke ID --delete-rows.",
+            )
 
 
 def _check_forward(name: str, before: TableMetadata, after: TableMetadata) -> None:

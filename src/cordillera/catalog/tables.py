@@ -110,7 +110,7 @@ class TableService:
         most = _files_kept(after.properties)
         kept, dropped = log[-most:], log[:-most]
         metadata = after.with_changes(metadata_log=kept)
-        counter = _counter(before.location) + 1
+        counter = metadata_number(before.location) + 1
         written = MetadataFile(self.write_metadata(metadata, counter), metadata)
         if before.metadata.metadata_log:  # who lost to ``before`` may still work with what was before it, nobody longer
             self._loaded.forget(str(before.metadata.metadata_log[-1]["metadata-file"]))
@@ -411,6 +411,7 @@ def _total(snapshot: IcebergSnapshot | None, what: str) -> int:
     return int(snapshot.summary.get(f"total-{what}", 0)) if snapshot else 0
 
 
-def _counter(location: str) -> int:
+def metadata_number(location: str) -> int:
+    """Return the number of a metadata file: of one table, a later file has a greater one."""
     number = location.rsplit("/", 1)[-1].split("-", 1)[0]
     return int(number) if number.isdigit() else 0

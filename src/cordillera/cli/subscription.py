@@ -130,6 +130,7 @@ _VERIFICATION: View = {
     "unexpected": "unexpected",
     "different": "different",
     "complete": "complete",
+    "differences": "differences",
 }
 _REPAIR: View = {
     "rows_restored": "rows_restored",

@@ -8,13 +8,14 @@ import typer
 
 from cordillera.cli.command import command
 from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit, TargetName, parse_pairs
-from cordillera.cli.output import View, show, show_list, show_outcome
+from cordillera.cli.output import View, show, show_list, show_outcome, show_text
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
+from cordillera.spec.external_schema import DEFAULT_ROLE
 
 app = typer.Typer(name="target", no_args_is_help=True, help="A configured destination, such as a PostgreSQL database.")
-_KIND_HELP = "postgres, redshift, duckdb, iceberg, parquet, tsv, or a kind that a package adds."
+_KIND_HELP = "postgres, redshift, duckdb, iceberg, glue, parquet, tsv, or a kind that a package adds."
 _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "owner", "created_at": "created_at"}
 
 
@@ -25,7 +26,8 @@ _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "own
         "cordillera target create warehouse postgres dsn='host=db dbname=bi user=lake' password_env=BI_PASSWORD\n"
         "cordillera target create analysts duckdb path=/data/analysts.duckdb\n"
         "cordillera target create berlin iceberg uri=https://lake.example.com/iceberg namespace=copies "
-        "token_env=BERLIN_TOKEN"
+        "token_env=BERLIN_TOKEN\n"
+        "cordillera target create athena glue database=lake region=eu-central-1"
     ),
 )
 def create(
@@ -67,6 +69,30 @@ def check(name: TargetName) -> None:
         lake.backend.check_target(name)
         found = lake.backend.target(name)
     show_outcome(f"The target {name} can be reached and written.", found, _VIEW)
+
+
+@command(
+    app,
+    "external-schema",
+    example=(
+        "cordillera target external-schema athena lake --reader analysts "
+        "--iam-role arn:aws:iam::123456789012:role/spectrum"
+    ),
+)
+def external_schema(
+    name: TargetName,
+    schema: Annotated[str, typer.Argument(metavar="SCHEMA", help="What the schema is to be called in Redshift.")],
+    iam_role: Annotated[
+        str, typer.Option("--iam-role", help="ARN of the role that reads; default is the warehouse's own.")
+    ] = DEFAULT_ROLE,
+    readers: Annotated[
+        list[str] | None, typer.Option("--reader", help="A role of Redshift that may read it; may be given again.")
+    ] = None,
+) -> None:
+    """Print the SQL by which Amazon Redshift Spectrum reads what a glue target points at; nothing is executed."""
+    with open_lake() as lake:
+        statements = lake.external_schema(name, schema, iam_role=iam_role, readers=readers or ())
+    show_text("".join(f"{statement};\n" for statement in statements), statements)
 
 
 @command(app, "delete", example="cordillera target delete warehouse")

@@ -31,6 +31,7 @@ from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
 from cordillera.spec.event import Event
+from cordillera.spec.external_schema import DEFAULT_ROLE, ExternalSchema
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import Target
 from cordillera.spec.workflow import Job
@@ -293,7 +294,7 @@ class Lake(AccessControl, AccessAsking, LakeContractProposals, Webhooks):
 
         Args:
             name: What to call it.
-            kind: postgres, duckdb, or one that an installed package adds.
+            kind: postgres, duckdb, iceberg, glue, parquet, tsv, or one that an installed package adds.
             config: Its settings. A relative path of a DuckDB file counts from the working directory; a server takes
                 whole paths only.
 
@@ -302,6 +303,23 @@ class Lake(AccessControl, AccessAsking, LakeContractProposals, Webhooks):
             TargetUnreachableError: If it cannot be reached.
         """
         return self.backend.create_target(name, kind, config)
+
+    def external_schema(
+        self, target: str, name: str, *, iam_role: str = DEFAULT_ROLE, readers: Sequence[str] = ()
+    ) -> list[str]:
+        """Return the SQL by which Amazon Redshift Spectrum reads the tables that a glue target points at.
+
+        Args:
+            target: The target.
+            name: What the external schema is to be called.
+            iam_role: ARN of the role that reads catalog and files; by default the warehouse's own.
+            readers: Roles of Redshift that may read it.
+
+        Raises:
+            NotAllowedError: If it is another kind of target.
+            InvalidNameError, InvalidInputError: If a name or the role cannot be.
+        """
+        return self.backend.external_schema(target, ExternalSchema(name, iam_role, tuple(readers)))
 
     def create_job(
         self,

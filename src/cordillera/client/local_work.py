@@ -9,6 +9,7 @@ from cordillera.app import Application
 from cordillera.client.backend import RunCount
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import (
@@ -49,6 +50,10 @@ class LocalWork:
     def check_target(self, name: str) -> None:
         """Make sure that a target can be reached and written."""
         self.app.subscriptions.check_target(name)
+
+    def external_schema(self, target: str, wanted: ExternalSchema) -> list[str]:
+        """Return the statements by which Redshift reads what a target points at."""
+        return list(self.app.subscriptions.external_schema(target, wanted))
 
     def delete_target(self, name: str) -> None:
         """Remove a target nobody uses."""

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from cordillera.client.backend import RunCount
 from cordillera.client.connection import Connection, path
-from cordillera.codec import Page
+from cordillera.codec import Page, to_plain
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import (
@@ -48,6 +49,10 @@ class RemoteWork:
     def check_target(self, name: str) -> None:
         """Make sure that a target can be reached and written."""
         self._server.request("POST", path("targets", name) + "/check")
+
+    def external_schema(self, target: str, wanted: ExternalSchema) -> list[str]:
+        """Return the statements by which Redshift reads what a target points at."""
+        return self._server.post(list[str], path("targets", target) + "/external-schema", to_plain(wanted))
 
     def delete_target(self, name: str) -> None:
         """Remove a target nobody uses."""

@@ -118,10 +118,12 @@ class OrphanService:
         """
         with self._store.read() as tx:
             now = tx.dataset_versions.get(version.id)
+            held = [one.metadata_location for one in tx.pointers.held(version.id)]
         if now is None:
             return None
         metadata = self._tables.load(now)
-        return {place_of(uri) for uri in referenced_files(self._tables.io, metadata, now.metadata_location)}
+        found = referenced_files(self._tables.io, metadata, now.metadata_location)
+        return {place_of(uri) for uri in (*found, *held)}
 
     def _versions(self) -> Iterator[tuple[Dataset, DatasetVersion]]:
         after = ""

@@ -77,7 +77,8 @@ class MaintenancePolicyService:
         compaction = compaction_due(policy, counters, last[MaintenanceTask.COMPACT])
         expiry = expiry_due(policy, counters, last[MaintenanceTask.EXPIRE], self._clock.now())
         groups = CompactionPlanner(self._tables.io, target.name, _automatic(policy)).plan(metadata)
-        size, expired = sum(group.bytes for group in groups), len(self._maintenance.expiry_plan(metadata).snapshots)
+        size = sum(group.bytes for group in groups)
+        expired = len(self._maintenance.expiry_plan(target.version, metadata).snapshots)
         measured = mine[MaintenanceTask.COMPACT] or elsewhere
         manifests = self._tables.io.files.manifests(metadata.current_snapshot)
         advice = (

@@ -22,6 +22,7 @@ from cordillera.maintenance.results import (
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.access import Privilege
+from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.maintenance import (
     CompactionOptions,
     MaintenancePolicy,
@@ -144,8 +145,8 @@ class MaintenanceService:
     ) -> ExpiryResult:
         """Forget old snapshots and remove the files that only they need.
 
-        What branches and tags keep stays. Files are removed once the snapshots are forgotten, never before: whoever
-        is interrupted leaves orphaned files, no snapshot without its files.
+        What branches and tags keep stays, and what targets point at. Files are removed once the snapshots are
+        forgotten, never before: whoever is interrupted leaves orphaned files, no snapshot without its files.
 
         Args:
             name: The dataset.
@@ -166,7 +167,7 @@ class MaintenanceService:
             for attempt in attempts:
                 with attempt:
                     target, metadata = self._load(name)
-                    plan = self.expiry_plan(metadata, older_than, keep_last)
+                    plan = self.expiry_plan(target.version, metadata, older_than, keep_last)
                     result = ExpiryResult(tuple(s.sequence_number for s in plan.snapshots), plan.refs)
                     if dry_run or not plan.updates():
                         return result
@@ -177,14 +178,20 @@ class MaintenanceService:
         return result
 
     def expiry_plan(
-        self, metadata: TableMetadata, older_than: timedelta | None = None, keep_last: int | None = None
+        self,
+        version: DatasetVersion,
+        metadata: TableMetadata,
+        older_than: timedelta | None = None,
+        keep_last: int | None = None,
     ) -> ExpiryPlan:
         """Return what ``expire`` would forget of a table; the parameters are those of ``expire``."""
         policy = MaintenancePolicy.or_usual(metadata.properties)
         age = older_than if older_than is not None else policy.max_snapshot_age
         least = keep_last if keep_last is not None else policy.min_snapshots
         now_ms = int(self._clock.now().timestamp() * 1000)
-        return plan_expiry(metadata, now_ms, int(age.total_seconds() * 1000), least)
+        with self._store.read() as tx:
+            held = {one.sequence_number for one in tx.pointers.held(version.id)}
+        return plan_expiry(metadata, now_ms, int(age.total_seconds() * 1000), least, held)
 
     def _commit_expiry(self, target: ResolvedDataset, metadata: TableMetadata, plan: ExpiryPlan) -> None:
         request = CommitRequest(requirements=plan.requirements(metadata), updates=plan.updates())

@@ -240,6 +240,8 @@ class Verification:
         rows_missing, rows_unexpected, rows_different: How many there are of each.
         columns: The columns in which unequal rows differ.
         complete: Whether these are all rows that differ; if so many do that not all were looked at, it is not.
+        differences: Of a target that points at the lake's files, and has no checksums therefore: how its entry differs
+            from one that points at that snapshot.
     """
 
     subscription_id: UUID
@@ -257,11 +259,14 @@ class Verification:
     rows_different: int = 0
     columns: tuple[str, ...] = ()
     complete: bool = True
+    differences: tuple[str, ...] = ()
 
     def in_words(self) -> str:
         """Return how the target differs, without naming rows; empty if it does not."""
         if self.equal:
             return ""
+        if self.differences:
+            return f"The entry differs: {'; '.join(self.differences)}."
         counts = {"missing": self.rows_missing, "unexpected": self.rows_unexpected, "different": self.rows_different}
         words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
         columns = f" (in {', '.join(self.columns)})" if self.columns else ""

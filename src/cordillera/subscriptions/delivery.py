@@ -21,6 +21,7 @@ from cordillera.errors import (
 from cordillera.metrics import BYTES_DELIVERED, DELIVERY_SECONDS, ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.pointing import PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.subscription import (
@@ -36,6 +37,7 @@ from cordillera.subscriptions.following import Followed, Following, typed, watch
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.measuring import Measured
 from cordillera.subscriptions.moves import expire, move, tell
+from cordillera.subscriptions.pointing import Pointing
 
 
 class DeliveryService:
@@ -44,12 +46,16 @@ class DeliveryService:
     Args:
         store: Keeps subscriptions.
         following: Knows what they follow.
+        pointing: Keeps targets that rows are not carried to.
         tables: Tells what changed.
         clock: Time.
     """
 
-    def __init__(self, store: MetadataStore, following: Following, tables: TableService, clock: Clock) -> None:
-        self._store, self._following, self._tables, self._clock = store, following, tables, clock
+    def __init__(
+        self, store: MetadataStore, following: Following, pointing: Pointing, tables: TableService, clock: Clock
+    ) -> None:
+        self._store, self._following, self._pointing = store, following, pointing
+        self._tables, self._clock = tables, clock
 
     def deliver(self, subscription_id: UUID) -> DeliveryResult | None:
         """Bring a subscription's target to the dataset's current snapshot.
@@ -73,8 +79,10 @@ class DeliveryService:
             self._step(followed, SubscriptionState.PROVISIONING)
             followed = self._following.as_shown(followed)
             self._following.check_allowed(followed)
-            with self._following.connected(followed.subscription) as synchronizer:
-                return self._bring_up(followed, synchronizer)
+            with self._following.connected(followed.subscription) as driver:
+                if isinstance(driver, PointingTarget):
+                    return self._point(followed, driver)
+                return self._bring_up(followed, driver)
         except DeliveryStoppedError:
             return None  # it was stopped under way; nothing has come of it
         except TerminalError as error:
@@ -101,8 +109,11 @@ class DeliveryService:
         one = followed.subscription
         table = f"the table {one.target_table} in {one.target}"
         try:
-            with self._following.connected(one) as synchronizer:
-                synchronizer.drop(subscription_id, followed.table(), keep_rows=keep_rows)
+            with self._following.connected(one) as driver:
+                if not isinstance(driver, PointingTarget):
+                    driver.drop(subscription_id, followed.table(), keep_rows=keep_rows)
+                elif not keep_rows:
+                    self._pointing.remove(one, driver)
         except TerminalError as error:
             left = f"{table} could not be {'let go' if keep_rows else 'removed'}: {error.code.replace('_', ' ')}"
             self._note_copy(one, "leave_copy", left)
@@ -113,6 +124,23 @@ class DeliveryService:
             self._note_copy(one, "remove_copy", f"{table} was removed")
 
     # --- planning ------------------------------------------------------------------------------------------------
+
+    def _point(self, followed: Followed, target: PointingTarget) -> DeliveryResult | None:
+        self._following.check_files(followed)
+        subscription, taken = followed.subscription, Measured(self._clock.now())
+        held = subscription.cursor_sequence
+        if held is None:
+            self._step(followed, SubscriptionState.FIRST_SYNC)
+        pointed = self._pointing.bring_up(followed, target, lambda: self._check_wanted(followed))
+        if pointed is None:
+            return None
+        record, result = None, DeliveryResult(0, 0, already_applied=not pointed.changed)
+        if pointed.changed:
+            reached = pointed.newest.latest.sequence_number
+            record = taken.record(subscription, result, self._clock, held=held, reached=reached, whole=False)
+            DELIVERY_SECONDS.labels(subscription.target).observe(record.seconds)
+        self._advance(pointed.newest, record, whole=held is None)
+        return result
 
     def _bring_up(self, followed: Followed, synchronizer: Synchronizer) -> DeliveryResult | None:
         subscription = followed.subscription
@@ -163,8 +191,13 @@ class DeliveryService:
 
     def _delivered(self, followed: Followed, delivery: Delivery, result: DeliveryResult, taken: Measured) -> None:
         target = followed.subscription.target
-        record = None if result.already_applied else taken.record(followed.subscription, delivery, result, self._clock)
-        if record is not None:
+        record = None
+        if not result.already_applied:
+            held = delivery.from_cursor.sequence_number if delivery.from_cursor else None
+            reached = delivery.to_cursor.sequence_number
+            record = taken.record(
+                followed.subscription, result, self._clock, held=held, reached=reached, whole=delivery.replace
+            )
             ROWS_DELIVERED.labels(target).inc(record.rows_upserted + record.rows_deleted)
             BYTES_DELIVERED.labels(target).inc(record.bytes)
             DELIVERY_SECONDS.labels(target).observe(record.seconds)

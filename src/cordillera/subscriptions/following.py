@@ -15,7 +15,8 @@ from cordillera.catalog.tables import TableService
 from cordillera.context import acting
 from cordillera.errors import NotAllowedError, SnapshotNotFoundError, TargetNotFoundError
 from cordillera.ports.metadata import MetadataStore
-from cordillera.ports.synchronizer import Cursor, Delivery, Origin, RowReader, Synchronizer, TargetColumn, TargetTable
+from cordillera.ports.pointing import AnyTarget
+from cordillera.ports.synchronizer import Cursor, Delivery, Origin, RowReader, TargetColumn, TargetTable
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import DatasetVersion
@@ -95,22 +96,30 @@ class Followed:
         view.check_clear(self.subscription.dataset, self.version.key)
         return view
 
+    def columns(self) -> tuple[TargetColumn, ...]:
+        """Return the columns that are delivered.
+
+        Raises:
+            AccessDeniedError, NotAllowedError: As ``view`` does.
+        """
+        view, subscription = self.view(), self.subscription
+        schema = self.metadata.schema if view is None else view.schema
+        wanted = {*subscription.columns, *self.version.key} if subscription.columns else None
+        return tuple(
+            TargetColumn(field.field_id, field.name, to_arrow_field(field).type, not field.required, field.doc)
+            for field in schema.fields
+            if wanted is None or field.name in wanted
+        )
+
     def table(self) -> TargetTable:
         """Return how the target's table has to look. Rows of a dataset without a key are known by their row id.
 
         Raises:
             AccessDeniedError, NotAllowedError: As ``view`` does.
         """
-        view, version, subscription = self.view(), self.version, self.subscription
-        schema = self.metadata.schema if view is None else view.schema
-        wanted = {*subscription.columns, *version.key} if subscription.columns else None
-        columns = [
-            TargetColumn(field.field_id, field.name, to_arrow_field(field).type, not field.required, field.doc)
-            for field in schema.fields
-            if wanted is None or field.name in wanted
-        ]
+        version, subscription, columns = self.version, self.subscription, self.columns()
         if version.key:
-            return TargetTable(subscription.target_table, tuple(columns), version.key)
+            return TargetTable(subscription.target_table, columns, version.key)
         if version.format_version < 3:
             raise NotAllowedError(
                 f"Rows of {subscription.dataset} cannot be followed: it has no key and, in format version 2, no ids.",
@@ -179,8 +188,19 @@ class Following:
             self._lookup.target(tx, subscription.target, Privilege.WRITE)
             dataset = tx.datasets.get_by_id(subscription.dataset_id)
         if dataset is not None:
-            columns = [column.name for column in followed.table().columns]
+            columns = [column.name for column in followed.columns()]
             self._residency.check(dataset, subscription.target, columns)
+
+    def check_files(self, followed: Followed) -> None:
+        """Make sure that whoever asked for a subscription may have the dataset's files used from outside.
+
+        Raises:
+            AccessDeniedError: If he may not.
+        """
+        with acting(followed.subscription.on_behalf_of or None), self._store.read() as tx:
+            dataset = tx.datasets.get_by_id(followed.subscription.dataset_id)
+            if dataset is not None:
+                self._lookup.require(tx, dataset, Privilege.EXTERNAL_USE, version=followed.version)
 
     def all_rows(self, followed: Followed, table: TargetTable, sequence: int) -> pa.RecordBatchReader:
         """Stream every row as of a snapshot, under the schema of ``followed``."""
@@ -197,14 +217,14 @@ class Following:
         return changes.upserts()
 
     @contextmanager
-    def connected(self, subscription: Subscription) -> Iterator[Synchronizer]:
+    def connected(self, subscription: Subscription) -> Iterator[AnyTarget]:
         """Connect to a subscription's target for the length of the block."""
         target = self._target(subscription)
-        synchronizer = self._synchronizers(target.kind, target.config)
+        driver = self._synchronizers(target.kind, target.config)
         try:
-            yield synchronizer
+            yield driver
         finally:
-            synchronizer.close()
+            driver.close()
 
     def paced(self, delivery: Delivery, subscription: Subscription) -> Delivery:
         """Return a delivery that is no faster than the settings of a subscription's target allow."""

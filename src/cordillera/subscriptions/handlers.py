@@ -38,6 +38,21 @@ def on_dataset_completed(tx: Transaction, event: Event, clock: Clock) -> None:
     _wake(tx, event, clock, ON_COMPLETION)
 
 
+def on_dataset_changed(tx: Transaction, event: Event, clock: Clock) -> None:
+    """Have targets that point at a dataset's files look again when it is renamed, described, deleted, or restored.
+
+    What has no delivery to come points at files that are about to go: its entry is removed.
+    """
+    version = tx.dataset_versions.get(event.dataset_version_id) if event.dataset_version_id else None
+    if version is None:
+        return
+    for subscription in tx.pointers.subscriptions(version.dataset_id):
+        if subscription.state in DELIVERING:
+            enqueue_delivery(tx, subscription, clock, trace_id=event.trace_id)
+        elif event.payload.get("change") == "deleted":
+            enqueue_withdrawal(tx, subscription, clock, keep_rows=False)
+
+
 def _wake(tx: Transaction, event: Event, clock: Clock, trigger: str) -> None:
     version = tx.dataset_versions.get(event.dataset_version_id) if event.dataset_version_id else None
     if version is None:

@@ -13,6 +13,7 @@ from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.subscription import (
+    ENDED,
     Subscription,
     SubscriptionChange,
     SubscriptionState,
@@ -22,7 +23,7 @@ from cordillera.spec.subscription import (
     expiry,
 )
 from cordillera.spec.texts import check_texts
-from cordillera.subscriptions.handlers import enqueue_delivery, enqueue_expiry, enqueue_verification
+from cordillera.subscriptions.handlers import enqueue_delivery, enqueue_expiry, enqueue_verification, enqueue_withdrawal
 from cordillera.subscriptions.moves import begin, end, move, tell
 from cordillera.subscriptions.telling import Told
 
@@ -102,6 +103,8 @@ class SubscriptionLifecycle:
     def revoke(self, subscription_id: UUID, *, keep_rows: bool = True, reason: str = "") -> Subscription:
         """End a subscription for good. What becomes of its table in the target, the contract says, or the subscription.
 
+        A frozen entry that points at the lake's files can be removed later as well: the lake keeps them for it.
+
         Args:
             subscription_id: Which.
             keep_rows: False to remove the table whatever they say.
@@ -114,6 +117,10 @@ class SubscriptionLifecycle:
             found = self._locked(tx, subscription_id, reason)
             if not keep_rows:
                 self._lookup.target(tx, found.target, Privilege.WRITE)
+            if not keep_rows and found.state in ENDED and tx.pointers.of(found.id):
+                enqueue_withdrawal(tx, found, self._clock, keep_rows=False)
+                tell(tx, found, self._clock.now(), "withdraw", reason)
+                return Told(tx, self._lookup).of(found)
             return end(tx, found, SubscriptionState.REVOKED, self._clock, reason=reason, keep_rows=keep_rows)
 
     def schedule_verification(self, subscription_id: UUID, every_seconds: int | None) -> Subscription:

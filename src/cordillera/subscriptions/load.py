@@ -9,6 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from cordillera.errors import CordilleraError
+from cordillera.ports.pointing import PointingTarget
 from cordillera.ports.synchronizer import DELIVERIES_AT_ONCE, Delivery, RowReader
 from cordillera.spec.subscription import Target
 from cordillera.spec.target_limits import TargetLimits, limits_of
@@ -47,13 +48,15 @@ class TargetLoad:
     def _by_kind(self, target: Target) -> int:
         if target.kind not in self._of_kinds:
             try:
-                synchronizer = self._synchronizers(target.kind, target.config)
+                driver = self._synchronizers(target.kind, target.config)
             except CordilleraError:
                 return DELIVERIES_AT_ONCE  # the delivery will tell what is wrong with it
             try:
-                self._of_kinds[target.kind] = synchronizer.capabilities.deliveries_at_once
+                self._of_kinds[target.kind] = (
+                    DELIVERIES_AT_ONCE if isinstance(driver, PointingTarget) else driver.capabilities.deliveries_at_once
+                )
             finally:
-                synchronizer.close()
+                driver.close()
         return self._of_kinds[target.kind]
 
 

@@ -30,18 +30,25 @@ class Measured:
         return replace(delivery, upserts=self._counted(delivery.upserts), deletes=self._counted(delivery.deletes))
 
     def record(
-        self, subscription: Subscription, delivery: Delivery, result: DeliveryResult, clock: Clock
+        self,
+        subscription: Subscription,
+        result: DeliveryResult,
+        clock: Clock,
+        *,
+        held: int | None,
+        reached: int,
+        whole: bool,
     ) -> DeliveryRecord:
-        """Return the figures, now that the delivery is done."""
+        """Return the figures, now that a delivery is done that took a target from one snapshot to another."""
         context, now = current(), clock.now()
         return DeliveryRecord(
             number=0,  # it is given one when it is noted
             subscription_id=subscription.id,
             at=now,
             seconds=max(0.0, (now - self._begun_at).total_seconds()),
-            from_sequence=delivery.from_cursor.sequence_number if delivery.from_cursor else None,
-            to_sequence=delivery.to_cursor.sequence_number,
-            whole=delivery.replace,
+            from_sequence=held,
+            to_sequence=reached,
+            whole=whole,
             rows_upserted=result.rows_upserted,
             rows_deleted=result.rows_deleted,
             bytes=self._bytes,

@@ -11,14 +11,22 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
-from cordillera.errors import AccessDeniedError, InvalidInputError, NotAllowedError, UnknownColumnError
+from cordillera.errors import (
+    AccessDeniedError,
+    InvalidConfigurationError,
+    InvalidInputError,
+    MissingExtraError,
+    NotAllowedError,
+    UnknownColumnError,
+)
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.ports.synchronizer import Synchronizer
+from cordillera.ports.pointing import AnyTarget, ExternalSchemaTarget, PointingTarget
 from cordillera.spec.access import Privilege
 from cordillera.spec.access_request import AccessRequest
 from cordillera.spec.delivery_trigger import ON_COMMIT, checked_trigger
 from cordillera.spec.expression import parse_row_filter
+from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.names import check_name
 from cordillera.spec.subscription import (
     CopyAtEnd,
@@ -38,9 +46,10 @@ from cordillera.subscriptions.lifecycle import check_following, existing
 from cordillera.subscriptions.moves import begin, move, tell
 from cordillera.subscriptions.residency import ResidencyRules
 from cordillera.subscriptions.telling import Told
+from cordillera.subscriptions.wholeness import check_whole
 
-SynchronizerFactory = Callable[[str, Mapping[str, str]], Synchronizer]
-"""Builds the synchronizer of a kind from a target's configuration, checking the configuration."""
+SynchronizerFactory = Callable[[str, Mapping[str, str]], AnyTarget]
+"""Builds what drives a target of a kind from a target's configuration, checking the configuration."""
 
 
 class SubscriptionService:
@@ -121,6 +130,25 @@ class SubscriptionService:
         finally:
             synchronizer.close()
 
+    def external_schema(self, name: str, wanted: ExternalSchema) -> tuple[str, ...]:
+        """Return the statements by which Amazon Redshift reads the tables that a target points at; none is executed.
+
+        Raises:
+            NotAllowedError: If Redshift cannot read what the target keeps.
+            InvalidNameError, InvalidInputError: If a name or the IAM role cannot be.
+        """
+        with self._store.read() as tx:
+            target = self._lookup.target(tx, name)
+        driver = self._synchronizers(target.kind, target.config)
+        try:
+            if isinstance(driver, ExternalSchemaTarget):
+                return driver.external_schema(wanted)
+        finally:
+            driver.close()
+        raise NotAllowedError(
+            f"Redshift has no external schemas of the {target.kind} target {name}.", hint="Use a glue target."
+        )
+
     def delete_target(self, name: str) -> None:
         """Remove a target that no subscription uses any more."""
         with self._store.write() as tx:
@@ -171,9 +199,11 @@ class SubscriptionService:
             InvalidInputError: If something is not as it can be.
             AlreadyExistsError: If the target's table belongs to another subscription.
             UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
-            AccessDeniedError: If whoever acts may not read the dataset and says no purpose, or not write to the target.
-            NotAllowedError: If the target cannot keep a log, or a log is to be verified; if the dataset's policy tag
-                ``residency`` does not allow for the target.
+            AccessDeniedError: If whoever acts may not read the dataset and says no purpose, or not write to the target;
+                or not use the dataset's files, at which the target points.
+            NotAllowedError: If the target cannot keep a log, or a log is to be verified; if it points at the lake's
+                files and cannot, or may not, show them all; if the dataset's policy tag ``residency`` does not allow
+                for the target.
         """
         check_texts("subscription to", dataset, consumer=consumer, purpose=purpose, cost_owner=cost_owner)
         check_verification_interval(verify_every_seconds)
@@ -194,7 +224,7 @@ class SubscriptionService:
             trigger=checked_trigger(trigger),
         )  # fmt: skip
         with self._store.write() as tx:
-            self._check_keeps(self._lookup.target(tx, target, Privilege.WRITE), kept)
+            self._check_keeps(tx, self._lookup.target(tx, target, Privilege.WRITE), subscription, found)
             if asks:
                 asked = self._ask_to_read(tx, subscription.dataset, purpose=purpose, days=days)
                 subscription = replace(subscription, request_id=asked.id)
@@ -279,19 +309,28 @@ class SubscriptionService:
                 ) from None
             return self._catalog.dataset(dataset, Privilege.DISCOVER), True
 
-    def _check_keeps(self, target: Target, mode: SubscriptionMode) -> None:
-        """Make sure that a target can keep what a mode is about; it is not connected to."""
-        if mode is SubscriptionMode.MIRROR:
-            return
-        synchronizer = self._synchronizers(target.kind, target.config)
+    def _check_keeps(self, tx: Transaction, target: Target, subscription: Subscription, found: ResolvedDataset) -> None:
+        """Make sure that a target can keep what is asked for; it is not connected to."""
+        logs = subscription.mode is SubscriptionMode.LOG
         try:
-            if not synchronizer.capabilities.merges:
+            driver = self._synchronizers(target.kind, target.config)
+        except (InvalidConfigurationError, MissingExtraError):
+            if logs:
+                raise
+            return  # what it takes may be where deliveries are made, and nowhere else: those look at it again
+        try:
+            if isinstance(driver, PointingTarget):
+                check_whole(subscription, narrowed=found.rows is not None)
+                self._lookup.require(tx, found.dataset, Privilege.EXTERNAL_USE, version=found.version)
+                schema = self._tables.load(found.version).schema
+                driver.check_pointable(subscription.target_table, found.version.location, schema)
+            elif logs and not driver.capabilities.merges:
                 raise NotAllowedError(
                     f"The target {target.name} takes whole contents only, and cannot keep a log of changes.",
                     hint="Use a target that takes single rows, such as PostgreSQL or DuckDB.",
                 )
         finally:
-            synchronizer.close()
+            driver.close()
 
     def _check_told(self, tx: Transaction, subscription: Subscription) -> None:
         """Make sure that whoever acts may be told of the rows that a target should have, which another may have asked

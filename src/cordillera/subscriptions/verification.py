@@ -21,6 +21,7 @@ from cordillera.metrics import VERIFICATIONS
 from cordillera.ports.clock import Clock
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.pointing import AnyTarget, PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec import sql
 from cordillera.spec.event import Topic
@@ -29,6 +30,7 @@ from cordillera.spec.subscription import Equality, Repair, Subscription, Verific
 from cordillera.subscriptions.equality import Comparer, Comparison
 from cordillera.subscriptions.following import Followed, Following, typed
 from cordillera.subscriptions.handlers import enqueue_verification
+from cordillera.subscriptions.pointing import Pointing
 
 _EXAMPLES = 5
 _ATTEMPTS = 3
@@ -40,15 +42,21 @@ class VerificationService:
     Args:
         store: Keeps subscriptions.
         following: Knows what they follow.
+        pointing: Compares targets that rows are not carried to.
         engine: Compares.
         clock: Time.
     """
 
-    def __init__(self, store: MetadataStore, following: Following, engine: QueryEngine, clock: Clock) -> None:
-        self._store, self._following, self._engine, self._clock = store, following, engine, clock
+    def __init__(
+        self, store: MetadataStore, following: Following, pointing: Pointing, engine: QueryEngine, clock: Clock
+    ) -> None:
+        self._store, self._following, self._pointing = store, following, pointing
+        self._engine, self._clock = engine, clock
 
     def verify(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake, as of the target's cursor, by keyed checksum, and note the outcome.
+
+        A target that points at the lake's files is compared by the file that its entry names, and by its columns.
 
         Raises:
             TargetDriftError: If the target's table or a column is gone, or it holds no cursor.
@@ -57,13 +65,14 @@ class VerificationService:
             NotAllowedError: If it keeps a log, which equals no snapshot.
         """
         followed = self._followed(subscription_id)
-        with self._following.connected(followed.subscription) as synchronizer:
-            return self._verified(followed, synchronizer)
+        with self._following.connected(followed.subscription) as driver:
+            return self._verified(followed, driver)
 
     def repair(self, subscription_id: UUID) -> Repair:
         """Put right the rows in which a target differs: deliver those again, remove what the lake does not have.
 
-        All of it happens in one transaction of the target, which changes nothing else.
+        All of it happens in one transaction of the target, which changes nothing else. A target that points at the
+        lake's files points at them again.
 
         Raises:
             LifecycleError: If the subscription has ended.
@@ -79,13 +88,15 @@ class VerificationService:
                 hint="Subscribe again.",
             )
         self._following.check_allowed(followed)
-        with self._following.connected(subscription) as synchronizer:
-            found, drift, delivery = self._found(followed, synchronizer)
+        with self._following.connected(subscription) as driver:
+            if isinstance(driver, PointingTarget):
+                return self._pointed_right(followed, driver)
+            found, drift, delivery = self._found(followed, driver)
             done = DeliveryResult(0, 0)
             if drift:
-                done = synchronizer.apply(self._following.paced(delivery, subscription))
+                done = driver.apply(self._following.paced(delivery, subscription))
                 self._audit(subscription, drift, done)
-            verified = self._verified(followed, synchronizer)
+            verified = self._verified(followed, driver)
         return Repair(found, done.rows_upserted, done.rows_deleted, verified)
 
     def perform(self, payload: Mapping[str, Any]) -> None:
@@ -107,10 +118,13 @@ class VerificationService:
 
     # --- comparing -----------------------------------------------------------------------------------------------
 
-    def _verified(self, followed: Followed, synchronizer: Synchronizer) -> Verification:
+    def _verified(self, followed: Followed, driver: AnyTarget) -> Verification:
         """Compare, and note the outcome."""
         try:
-            found = self._compared(followed, synchronizer)[1]
+            if isinstance(driver, PointingTarget):
+                found = self._pointing.compare(followed, driver)
+            else:
+                found = self._compared(followed, driver)[1]
         except TargetDriftError as error:
             if followed.subscription.cursor_sequence is not None:
                 self._note(followed, Equality.DRIFTED, followed.subscription.cursor_sequence, error.message)
@@ -159,6 +173,19 @@ class VerificationService:
         return self._following.as_shown(followed)
 
     # --- repairing -----------------------------------------------------------------------------------------------
+
+    def _pointed_right(self, followed: Followed, target: PointingTarget) -> Repair:
+        found: Verification | None = None
+        try:
+            found = self._pointing.compare(followed, target)
+            drift = found.in_words()
+        except TargetDriftError as error:  # there is no entry any more, or it is not the subscription's
+            drift = error.message
+        if drift:
+            self._following.check_files(followed)
+            self._pointing.put_right(followed, target)
+            self._audit(followed.subscription, drift, DeliveryResult(0, 0))
+        return Repair(found, 0, 0, self._verified(followed, target))
 
     def _found(self, followed: Followed, synchronizer: Synchronizer) -> tuple[Verification | None, str, Delivery]:
         """Compare, and return the outcome, how the target differs in words, and the delivery that puts it right.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,9 @@ class ExpiryPlan:
         return (AssertTableUuid(metadata.table_uuid),)
 
 
-def plan_expiry(metadata: TableMetadata, now_ms: int, max_age_ms: int, keep_last: int) -> ExpiryPlan:
+def plan_expiry(
+    metadata: TableMetadata, now_ms: int, max_age_ms: int, keep_last: int, held: Collection[int] = ()
+) -> ExpiryPlan:
     """Return what may go.
 
     Of every branch its newest snapshots stay, and those younger than the limit; of a tag its snapshot. A branch's own
@@ -52,6 +54,7 @@ def plan_expiry(metadata: TableMetadata, now_ms: int, max_age_ms: int, keep_last
         now_ms: Milliseconds since the epoch.
         max_age_ms: Snapshots up to this age stay.
         keep_last: So many of each branch stay.
+        held: Sequence numbers of snapshots that stay whatever their age.
     """
     by_id = {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
     old_refs = tuple(name for name, ref in metadata.refs.items() if _is_old(name, ref, by_id, metadata, now_ms))
@@ -70,7 +73,8 @@ def plan_expiry(metadata: TableMetadata, now_ms: int, max_age_ms: int, keep_last
             if number < max(least, 1) or snapshot.timestamp_ms >= since:
                 kept.add(snapshot.snapshot_id)
     loose = {i for i, s in by_id.items() if i not in led_to and s.timestamp_ms >= now_ms - max_age_ms}
-    gone = tuple(s for s in metadata.snapshots if s.snapshot_id not in kept and s.snapshot_id not in loose)
+    kept |= loose | {i for i, s in by_id.items() if s.sequence_number in held}
+    gone = tuple(s for s in metadata.snapshots if s.snapshot_id not in kept)
     return ExpiryPlan(gone, old_refs)
 
 

@@ -55,6 +55,7 @@ REVISIONS = (
     "0048",
     "0047",
     "0043",
+    "0050",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -20,6 +20,7 @@ from cordillera.adapters.db.lineage import SqlLineageRows
 from cordillera.adapters.db.maintenance import SqlMaintenanceRows
 from cordillera.adapters.db.migration import check_schema, migrate
 from cordillera.adapters.db.operations import SqlAuditRows, SqlLakeRow
+from cordillera.adapters.db.pointers import SqlPointerRows
 from cordillera.adapters.db.scans import SqlScanRows
 from cordillera.adapters.db.search import SqlSearchRows
 from cordillera.adapters.db.service_levels import SqlServiceLevelRows
@@ -48,6 +49,7 @@ from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTa
 from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
+from cordillera.ports.metadata.pointers import PointerRows
 from cordillera.ports.metadata.scans import ScanRows
 from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
@@ -73,6 +75,7 @@ class SqlTransaction:
         self.completion_rules: CompletionRuleRows = SqlCompletionRuleRows(session)
         self.targets: TargetRows = SqlTargetRows(session)
         self.subscriptions: SubscriptionRows = SqlSubscriptionRows(session)
+        self.pointers: PointerRows = SqlPointerRows(session)
         self.jobs: JobRows = SqlJobRows(session)
         self.runs: RunRows = SqlRunRows(session)
         self.lineage: LineageRows = SqlLineageRows(session)

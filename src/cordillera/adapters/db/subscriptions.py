@@ -93,7 +93,7 @@ class SqlSubscriptionRows:
 
     def get(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
         """Return a subscription by id, if a viewer may see it."""
-        query = _select().where(subscriptions.c.id == subscription_id, *subscriptions_seen(viewer))
+        query = select_subscriptions().where(subscriptions.c.id == subscription_id, *subscriptions_seen(viewer))
         return SUBSCRIPTION.one(self._session, query)
 
     def lock(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
@@ -104,7 +104,9 @@ class SqlSubscriptionRows:
 
     def asked_by(self, request_id: UUID) -> list[Subscription]:
         """Return, locked, the subscriptions that an access request was made for."""
-        query = _select().where(subscriptions.c.request_id == request_id, _ASKED).order_by(subscriptions.c.id)
+        query = (
+            select_subscriptions().where(subscriptions.c.request_id == request_id, _ASKED).order_by(subscriptions.c.id)
+        )
         rows = self._session.write_rows(query.with_for_update(of=subscriptions))
         return [SUBSCRIPTION.load(row) for row in rows]
 
@@ -119,7 +121,7 @@ class SqlSubscriptionRows:
         viewer: Viewer | None = None,
     ) -> list[Subscription]:
         """Return subscriptions by id behind ``after``, those that a viewer may see."""
-        query = _select().where(*subscriptions_seen(viewer))
+        query = select_subscriptions().where(*subscriptions_seen(viewer))
         if dataset_id is not None:
             query = query.where(subscriptions.c.dataset_id == dataset_id)
         if target is not None:
@@ -139,7 +141,7 @@ class SqlSubscriptionRows:
         limit: int,
     ) -> list[Subscription]:
         """Return subscriptions that are delivered on somebody's behalf, by id behind ``after``."""
-        query = _select().where(_ENTRUSTED)
+        query = select_subscriptions().where(_ENTRUSTED)
         if principal:
             query = query.where(subscriptions.c.on_behalf_of.in_(_members(principal)))
         if inside is not None:
@@ -269,5 +271,6 @@ def _members(principal: str) -> sa.CompoundSelect[Any]:
     return sa.union_all(sa.select(every.c.principal), bare)
 
 
-def _select() -> sa.Select[Any]:
+def select_subscriptions() -> sa.Select[Any]:
+    """Return the query of subscriptions, which have their dataset's name."""
     return SUBSCRIPTION.select().join(datasets, datasets.c.id == subscriptions.c.dataset_id)

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from cordillera.errors import InvalidConfigurationError, MissingExtraError
+from cordillera.ports.pointing import AnyTarget, PointingTarget
 from cordillera.ports.synchronizer import Synchronizer
 from cordillera.spec.local_path import is_relative, whole_path
 from cordillera.spec.residency import RESIDENCY, residency_of
@@ -39,16 +40,16 @@ class _Kind:
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
-    build: Callable[[Mapping[str, str]], Synchronizer]
+    build: Callable[[Mapping[str, str]], AnyTarget]
     paths: tuple[str, ...] = ()
 
 
-def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
-    """Return the synchronizer of a configured target, without connecting.
+def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
+    """Return what drives a configured target, without connecting.
 
     Args:
-        kind: ``postgres``, ``redshift``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, or one that an installed
-            package adds.
+        kind: ``postgres``, ``redshift``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, ``glue``, or one that an
+            installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
             ``redshift``: ``host``, ``database``, ``user``, ``password_env`` (as above), ``staging``
@@ -60,8 +61,9 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> Synchronizer:
             of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``. ``iceberg``: ``uri``
             (what comes before ``/v1``), ``namespace``, ``warehouse``, ``token_env`` or ``credential_env`` (the names of
             environment variables with a bearer token, or with ``client_id:client_secret``), ``format_version``, and
-            for files the same as ``parquet``, where the catalog gives out no credentials. All kinds: ``residency``,
-            where the target keeps its data, and the limits of ``cordillera.spec.target_limits``.
+            for files the same as ``parquet``, where the catalog gives out no credentials. ``glue``: ``database``,
+            ``region``, ``catalog_id`` (an account), ``endpoint``; credentials by AWS's usual chain. All kinds:
+            ``residency``, where the target keeps its data, and the limits of ``cordillera.spec.target_limits``.
 
     Raises:
         InvalidConfigurationError: If the kind is unknown, or a setting is missing, unknown or cannot work.
@@ -98,7 +100,7 @@ def complete_paths(kind: str, config: Mapping[str, str], folder: Path) -> dict[s
     return {name: whole_path(value, folder) if name in paths else value for name, value in config.items()}
 
 
-def _added(kind: str) -> Callable[[Mapping[str, str]], Synchronizer]:
+def _added(kind: str) -> Callable[[Mapping[str, str]], AnyTarget]:
     """Return what builds the synchronizers of a kind that an installed package adds."""
     added = entry_points(group=ENTRY_POINTS)
     found = list(added.select(name=kind))
@@ -112,7 +114,7 @@ def _added(kind: str) -> Callable[[Mapping[str, str]], Synchronizer]:
             hint="Uninstall all but one of them.",
         )
     try:
-        build: Callable[[Mapping[str, str]], Synchronizer] = found[0].load()
+        build: Callable[[Mapping[str, str]], AnyTarget] = found[0].load()
     except (ImportError, AttributeError) as error:
         raise InvalidConfigurationError(
             f"The kind of target {kind!r} of the package {_package_of(found[0])} cannot be loaded: {error}.",
@@ -228,6 +230,16 @@ def _iceberg(config: Mapping[str, str]) -> Synchronizer:
     return IcebergSynchronizer(catalog, files.storage_for, format_version=int(version))
 
 
+def _glue(config: Mapping[str, str]) -> PointingTarget:
+    try:
+        from cordillera.adapters.synchronizers.glue import GlueSynchronizer
+    except ImportError as error:
+        raise MissingExtraError(
+            "A glue target needs the package boto3.", hint="Run: pip install 'cordillera[glue]'"
+        ) from error
+    return GlueSynchronizer(**config)
+
+
 def _read_secret(variable: str) -> str:
     secret = os.environ.get(variable)
     if not secret:
@@ -251,5 +263,6 @@ _KINDS = {
         ("warehouse", "token_env", "credential_env", "format_version", *_FILE_SETTINGS[1:]),
         _iceberg,
     ),
+    "glue": _Kind(("database",), ("region", "catalog_id", "endpoint"), _glue),
     **{kind: _Kind(("root",), _FILE_SETTINGS, partial(_files, kind), paths=("root",)) for kind in ("parquet", "tsv")},
 }

@@ -12,6 +12,7 @@ from cordillera.api.parameters import After, Backend, BeforeNumber, Limit, LongT
 from cordillera.codec import Page, page
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.external_schema import DEFAULT_ROLE, ExternalSchema
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -34,6 +35,14 @@ class NewTarget(BaseModel):
     kind: Text = Field(examples=["postgres"])
     config: dict[Text, Text] = {}
     check: bool = Field(True, description="Connect to it first.")
+
+
+class WantedExternalSchema(BaseModel):
+    """How Redshift is to show the tables that a target points at."""
+
+    name: Text = Field(description="What the external schema is to be called.")
+    iam_role: Text = Field(DEFAULT_ROLE, description="ARN of the role that reads; default for the warehouse's own.")
+    readers: list[Text] = Field([], description="Roles of Redshift that may read it.")
 
 
 class NewSubscription(BaseModel):
@@ -106,6 +115,13 @@ def show_target(backend: Backend, name: Text) -> Target:
 def check_target(backend: Backend, name: Text) -> None:
     """Connect to a target and make sure that tables could be written, changing nothing."""
     backend.check_target(name)
+
+
+@router.post("/targets/{name}/external-schema", summary="Tell how Redshift reads a target")
+def external_schema(backend: Backend, name: Text, wanted: WantedExternalSchema) -> list[str]:
+    """The statements by which Amazon Redshift Spectrum reads the tables that a target points at; none is executed."""
+    schema = ExternalSchema(wanted.name, wanted.iam_role, tuple(wanted.readers))
+    return backend.external_schema(name, schema)
 
 
 @router.delete("/targets/{name}", status_code=204, summary="Delete a target")

@@ -26,6 +26,7 @@ from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTa
 from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
+from cordillera.ports.metadata.pointers import PointerRows
 from cordillera.ports.metadata.scans import ScanRows
 from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
@@ -50,6 +51,7 @@ class Transaction(Protocol):
     completion_rules: CompletionRuleRows
     targets: TargetRows
     subscriptions: SubscriptionRows
+    pointers: PointerRows
     jobs: JobRows
     runs: RunRows
     lineage: LineageRows

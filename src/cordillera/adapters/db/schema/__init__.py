@@ -44,7 +44,13 @@ from cordillera.adapters.db.schema.contracts import (
 )
 from cordillera.adapters.db.schema.operations import audit_entries, events, maintenance_runs, scan_statistics, tasks
 from cordillera.adapters.db.schema.search import search_documents, search_tags, search_words
-from cordillera.adapters.db.schema.subscriptions import deliveries, subscription_changes, subscriptions, targets
+from cordillera.adapters.db.schema.subscriptions import (
+    deliveries,
+    pointers,
+    subscription_changes,
+    subscriptions,
+    targets,
+)
 from cordillera.adapters.db.schema.webhooks import webhook_deliveries, webhook_scopes, webhooks
 from cordillera.adapters.db.schema.workflows import job_inputs, job_waits, jobs, lineage_edges, run_totals, runs
 
@@ -79,6 +85,7 @@ __all__ = [
     "metadata",
     "namespaces",
     "partition_states",
+    "pointers",
     "policy_tags",
     "reservations",
     "run_totals",

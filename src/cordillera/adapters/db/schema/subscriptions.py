@@ -103,3 +103,14 @@ deliveries = Table(
     index("ix_deliveries_subscription", "subscription_id", "number"),
     sqlite_autoincrement=True,
 )
+
+pointers = Table(
+    "pointers",
+    metadata,
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id", ondelete="CASCADE"), primary_key=True),
+    Column("metadata_location", Text, primary_key=True),
+    Column("dataset_version_id", Uuid, nullable=False),
+    Column("sequence_number", BigInteger, nullable=False),
+    Column("held_at", UtcDateTime, nullable=False),
+    index("ix_pointers_version", "dataset_version_id"),
+)
