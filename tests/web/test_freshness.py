@@ -270,3 +270,14 @@ def test_the_steps_of_a_subscription(
     assert [step.name for step in found] == names
     assert [step.level for step in found] == levels
     assert all(step.note.startswith("by user:a: why") for step in found if step.at)
+
+
+def test_weeks_are_promised_like_days() -> None:
+    week = CompletionUnit.WEEK
+    completions = [completed("2026-W10", "2026-03-09T05:00"), completed("2026-W09", "2026-03-02T05:00")]
+    found = assess(week, BY_SIX, completions, moment("2026-03-12T12:00"))
+    assert (found.state, found.due_partition) == (FreshnessState.ON_TIME, "2026-W11")
+    cells = strip(week, BY_SIX, completions, moment("2026-03-12T12:00"))
+    assert [(cell.partition, cell.state) for cell in cells[-3:]] == [
+        ("2026-W09", "complete"), ("2026-W10", "complete"), ("2026-W11", "due"),
+    ]  # fmt: skip

@@ -195,6 +195,25 @@ def test_the_snapshot_tells_what_it_changed(pages: httpx2.Client, sample: Lake) 
     assert "upsert" in read(pages.get("/datasets/flights.flights/snapshots/2").text).text
 
 
+def test_the_calendar_tells_who_waits_for_a_partition_and_why(pages: httpx2.Client, sample: Lake) -> None:
+    days = {one.partition for one in sample.dataset("flights.flights").completions()}
+    (missing,) = days - {one.partition for one in sample.dataset("weather.weather").completions()}
+    place = f"/datasets/weather.weather?tab=completions&partition={missing}"
+    page = read(pages.get(place).text)
+    assert f"Calendar: {missing[:7]}" in page.text
+    assert f"{missing}: waiting" in page.text
+    assert "flights.delays" in page.text
+    assert f"waiting for weather.weather {missing}" in page.text
+    calendar = pages.get(place.replace("?", ".json?")).json()["data"]["content"]["calendar"]
+    assert [one for one, cell in calendar["cells"].items() if cell["state"] in ("complete", "late", "restated")] == [
+        one for one in sorted(days - {missing}) if one.startswith(missing[:7])
+    ]
+    earlier = pages.get("/datasets/weather.weather.json?tab=completions&period=2013-02").json()["data"]["content"]
+    assert {cell["state"] for cell in earlier["calendar"]["cells"].values()} == {"before"}
+    assert pages.get("/datasets/weather.weather?tab=completions&period=2013").status_code == 400
+    assert pages.get("/datasets/weather.weather.json?tab=completions&partition=<b>").status_code == 200
+
+
 def test_completions_show_what_came_late_and_again(pages: httpx2.Client) -> None:
     content = pages.get("/datasets/flights.flights.json?tab=completions").json()["data"]["content"]
     assert len(content["strip"]) == 30

@@ -29,11 +29,17 @@ from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import InvalidInputError
 from cordillera.spec.counting import counted
-from cordillera.spec.job_explanation import HIDDEN_INPUT
 from cordillera.spec.job_trigger import JobTrigger, Restatements, in_words
 
 if TYPE_CHECKING:
     from cordillera.spec.workflow import Job, Run
+
+
+def _hidden() -> str:
+    from cordillera.spec.job_explanation import HIDDEN_INPUT  # heavy libraries behind it
+
+    return HIDDEN_INPUT
+
 
 app = typer.Typer(
     name="job", no_args_is_help=True, help="SQL that runs for a partition when all its inputs are complete for it."
@@ -60,7 +66,7 @@ _EXPLANATION: View = {
     "run": lambda found: found.run and found.run.id,
 }
 _INPUT: View = {
-    "dataset": lambda one: one.dataset or HIDDEN_INPUT,
+    "dataset": lambda one: one.dataset or _hidden(),
     "mapping": "mapping",
     "owner": "owner",
     "complete": "complete",

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
-from cordillera.spec.completion import LABEL_FORMATS, Completion, CompletionUnit, begin_of
+from cordillera.spec.completion import LABEL_FORMATS, Completion, CompletionUnit, begin_of, label_at
 from cordillera.spec.completion import following as end_of
 from cordillera.spec.contract import ServiceLevel
 
 STRIP_LENGTH = 30
 _BACKFILLED_AFTER = timedelta(days=30)
-_LABEL_FORMATS = {CompletionUnit.HOUR: "%Y-%m-%dT%H", CompletionUnit.DAY: "%Y-%m-%d", CompletionUnit.MONTH: "%Y-%m"}
 
 
 class FreshnessState(StrEnum):
@@ -79,7 +78,7 @@ def assess(unit: CompletionUnit, promised: ServiceLevel, completions: Sequence[C
     if following is None:
         return Freshness(FreshnessState.UNPROMISED, promise, newest)
     partition, due_at, grace = following
-    if _has_ended(promised, due_at if unit is CompletionUnit.WHOLE else _start(partition)):
+    if _has_ended(promised, due_at if unit is CompletionUnit.WHOLE else begin_of(unit, partition)):
         return Freshness(FreshnessState.ENDED, promise, newest)
     if now < due_at:
         state = FreshnessState.ON_TIME
@@ -108,14 +107,37 @@ def strip(
     The strip ends today, or with the last promised partition; where nothing in it would be complete, it ends with the
     newest complete partition.
     """
-    if unit not in _LABEL_FORMATS or not completions:
+    if unit not in LABEL_FORMATS or not completions:
         return ()
     by_label = {completion.partition: completion for completion in completions}
     newest = completions[0].partition
-    starts = _ending_with(unit, max(_start(newest), _last_expected(unit, promised, now)))
-    if not any(_label(unit, start) in by_label for start in starts):
-        starts = _ending_with(unit, _start(newest))
-    labels, oldest = [_label(unit, start) for start in starts], min(by_label)
+    starts = _ending_with(unit, max(begin_of(unit, newest), _last_expected(unit, promised, now)))
+    if not any(label_at(unit, start) in by_label for start in starts):
+        starts = _ending_with(unit, begin_of(unit, newest))
+    labels = [label_at(unit, start) for start in starts]
+    return cells(unit, promised, labels, completions, now, oldest=min(by_label))
+
+
+def cells(
+    unit: CompletionUnit,
+    promised: ServiceLevel,
+    labels: Sequence[str],
+    completions: Sequence[Completion],
+    now: datetime,
+    *,
+    oldest: str,
+) -> tuple[StripCell, ...]:
+    """Return how partitions of a unit of time stand.
+
+    Args:
+        unit: How the dataset version is cut into partitions.
+        promised: The contract's service level.
+        labels: The partitions.
+        completions: The newest completions of those of them that are complete.
+        now: The present.
+        oldest: The first partition there is.
+    """
+    by_label = {completion.partition: completion for completion in completions}
     return tuple(_cell(unit, promised, label, by_label.get(label), oldest, now) for label in labels)
 
 
@@ -123,7 +145,7 @@ def completion_state(unit: CompletionUnit, promised: ServiceLevel, completion: C
     """Return how a completion came: ``complete``, ``late``, ``backfilled`` (long after it was due) or ``restated``."""
     if completion.restated:
         return "restated"
-    due_at = _due_at(unit, promised, completion.partition) if unit in _LABEL_FORMATS else None
+    due_at = _due_at(unit, promised, completion.partition) if unit in LABEL_FORMATS else None
     if due_at is None or completion.declared_at <= due_at:
         return "complete"
     return "late" if completion.declared_at - due_at < _BACKFILLED_AFTER else "backfilled"
@@ -141,13 +163,13 @@ def _cell(
         return StripCell(label, completion_state(unit, promised, completion), completion.declared_at)
     if label < oldest:
         return StripCell(label, "before", None)
-    open_until = _due_at(unit, promised, label) or _moment(_next(unit, _start(label)), UTC)
+    open_until = _due_at(unit, promised, label) or _moment(end_of(unit, begin_of(unit, label)), UTC)
     return StripCell(label, "due" if now < open_until else "missing", None)
 
 
 def _newest(unit: CompletionUnit, completions: Sequence[Completion]) -> Completion | None:
     """Return the completion of the newest partition; where labels have no order in time, the last one declared."""
-    if unit in _LABEL_FORMATS:
+    if unit in LABEL_FORMATS:
         return completions[0] if completions else None
     return max(completions, key=lambda completion: completion.declared_at, default=None)
 
@@ -158,18 +180,18 @@ def _first_missing(
     """Return the oldest of the last partitions before the newest one that is promised and not complete, as
     ``_due_after`` does. Only a frequency promises every partition; one of several partitions' length, not every one.
     """
-    if unit not in _LABEL_FORMATS or promised.frequency is None or len(completions) < 2:
+    if unit not in LABEL_FORMATS or promised.frequency is None or len(completions) < 2:
         return None
-    newest = _start(completions[0].partition)
-    if promised.frequency.longest > _next(unit, newest) - newest:
+    newest = begin_of(unit, completions[0].partition)
+    if promised.frequency.longest > end_of(unit, newest) - newest:
         return None
     complete = {completion.partition for completion in completions}
     oldest = min(complete)
     for start in _ending_with(unit, newest):
-        label = _label(unit, start)
+        label = label_at(unit, start)
         due_at = _due_at(unit, promised, label)
         if oldest < label and label not in complete and due_at is not None and not _has_ended(promised, start):
-            return label, due_at, _next(unit, start) - start
+            return label, due_at, end_of(unit, start) - start
     return None
 
 
@@ -180,22 +202,22 @@ def _due_after(
     if unit is CompletionUnit.WHOLE and promised.frequency is not None:
         length = promised.frequency.longest
         return newest.partition, newest.declared_at + length, length
-    if unit not in _LABEL_FORMATS:
+    if unit not in LABEL_FORMATS:
         return None
-    begin = _start(newest.partition)
-    step = _next(unit, begin) - begin
+    begin = begin_of(unit, newest.partition)
+    step = end_of(unit, begin) - begin
     if promised.frequency is not None and (every := promised.frequency.longest) > step:
         step, begin = every, _begin(unit, begin + every)
     else:
-        begin = _next(unit, begin)
-    label = _label(unit, begin)
+        begin = end_of(unit, begin)
+    label = label_at(unit, begin)
     due_at = _due_at(unit, promised, label)
     return (label, due_at, step) if due_at is not None else None
 
 
 def _due_at(unit: CompletionUnit, promised: ServiceLevel, label: str) -> datetime | None:
     """Return when a partition is due: at the promised time of day, else one period after its end."""
-    end = _next(unit, _start(label))
+    end = end_of(unit, begin_of(unit, label))
     if (available := promised.availability) is not None:
         last_day = (end - timedelta(microseconds=1)).date()
         return available.due(last_day)
@@ -242,24 +264,9 @@ def _ending_with(unit: CompletionUnit, last: datetime) -> list[datetime]:
     return starts[::-1]
 
 
-def _start(label: str) -> datetime:
-    """Return the beginning of an hour, day or month as local time of whatever zone its owner means."""
-    return datetime.fromisoformat(label if len(label) > len("2013-12") else f"{label}-01")
-
-
 def _begin(unit: CompletionUnit, moment: datetime) -> datetime:
     """Return the beginning of the partition that a moment lies in."""
-    return _start(_label(unit, moment))
-
-
-def _next(unit: CompletionUnit, start: datetime) -> datetime:
-    if unit is CompletionUnit.MONTH:
-        return _begin(unit, start + timedelta(days=32))
-    return start + (timedelta(hours=1) if unit is CompletionUnit.HOUR else timedelta(days=1))
-
-
-def _label(unit: CompletionUnit, moment: datetime) -> str:
-    return moment.strftime(_LABEL_FORMATS[unit])
+    return begin_of(unit, label_at(unit, moment))
 
 
 def partition_end(unit: CompletionUnit, label: str) -> datetime | None:

@@ -30,6 +30,7 @@ from cordillera.web.health import Health, contract_part, freshness_part, health_
 from cordillera.web.lineage_graph import combine, distances, draw
 from cordillera.web.links import link
 from cordillera.web.paging import Slice, number_or_none, slice_of, uuid_or_none
+from cordillera.web.partition_calendar import CalendarSource, partition_calendar
 from cordillera.web.preview import preview_of
 
 _PREVIEW_ROWS, _COMPLETIONS, _SUBSCRIPTIONS, _ACTIVITIES = 50, 100, 100, 25
@@ -161,6 +162,7 @@ def _contract(visit: Visit) -> dict[str, Any]:
 
 def _completions(visit: Visit) -> dict[str, Any]:
     rule = visit.lake.completion_rule(visit.name)
+    source = CalendarSource(visit.lake, visit.name, visit.full_name, visit.unit, visit.promised, visit.completions)
     before = visit.query.get("before") or None
     found = slice_of(
         lambda limit: visit.lake.completions(visit.name, before, limit), lambda completion: completion.partition
@@ -171,6 +173,9 @@ def _completions(visit: Visit) -> dict[str, Any]:
         "service_level": visit.lake.service_level(visit.name),
         "strip": strip(visit.unit, visit.promised, visit.completions, visit.now),
         "completions": found,
+        "calendar": partition_calendar(
+            source, visit.query.get("period", ""), visit.query.get("partition", ""), visit.now
+        ),
         "states": [completion_state(visit.unit, visit.promised, one) for one in found.items],
         "rule": rule,
         "rule_words": in_words(rule.rule) if rule else "",
