@@ -147,6 +147,9 @@ READS = {
     "/iceberg/v1/namespaces/{namespace}/tables/{table}/sign",
     "/iceberg/v1/oauth/tokens",
     "/login",
+    "/login/terminal",
+    "/api/v1/session/code",
+    "/api/v1/session/end",
     "/logout",
 }
 

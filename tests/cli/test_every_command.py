@@ -123,7 +123,7 @@ SUCCESS = {
     "completion remove-rule": Case("sales.changeable_v1", "sales.changeable_v1 has no completion rule any more."),
     "completion rule": Case("sales.daily", "min rows"),
     "completion set-rule": Case(
-        "sales.orders --column day --min-rows 1 --workdays mon-fri --upstream sales.daily", "follow the rule"
+        "sales.orders --column day --min-rows 1 --workdays mon-fri --upstream sales.asked_0", "follow the rule"
     ),
     "completion show": Case("sales.orders 2026-01-31", "revision"),
     "completion wait": Case("sales.orders 2026-01-31", "revision"),

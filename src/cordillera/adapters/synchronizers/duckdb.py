@@ -152,7 +152,10 @@ class DuckDBSynchronizer:
         if not self._path.exists():
             raise TargetDriftError(f"{self._target} is not there.", hint="Deliver the table whole.")
         with self._connection() as connection:
-            tables.check_present(connection, located.opened(connection), wanted)
+            opened = located.opened(connection)
+            tables.check_present(connection, opened, wanted)
+            if columns is None:  # a table that is to be as it should in all
+                tables.check_takes_rows(connection, opened, wanted)
         schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in wanted])
         return pa.RecordBatchReader.from_batches(schema, self._read(located, wanted, schema))
 
@@ -264,6 +267,7 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
     """Bring a table that exists to the next cursor."""
     try:
         tables.check_present(connection, table, stored.columns)
+        tables.check_takes_rows(connection, table, stored.columns)
         evolution = evolution_to(stored, delivery)
     except TargetDriftError:
         if not restores(stored, delivery):

@@ -123,7 +123,7 @@ def check_present(connection: Connection, table: TableName, columns: Sequence[Ta
     """Make sure that the table still has the given columns; others that a reader added do no harm.
 
     Raises:
-        TargetDriftError: Naming what is missing, has another type, or keeps rows from being written.
+        TargetDriftError: Naming what is missing or has another type.
     """
     present = present_columns(connection, table)
     if present is None:
@@ -133,6 +133,14 @@ def check_present(connection: Connection, table: TableName, columns: Sequence[Ta
         if found != wanted:
             state = "missing" if found is None else f"{found}, not {wanted}"
             raise TargetDriftError(f"Column {column.name!r} of the table {table} is {state}.", hint=REPAIR_HINT)
+
+
+def check_takes_rows(connection: Connection, table: TableName, columns: Sequence[TargetColumn]) -> None:
+    """Make sure that rows of the given columns can be written: that a column which a reader added does not keep them.
+
+    Raises:
+        TargetDriftError: Naming that column.
+    """
     ours = [column.name for column in columns]
     for name in _demanding(connection, table):
         if name not in ours:

@@ -164,6 +164,8 @@ class PostgresSynchronizer:
         located = tables.locate(table, self._schema)
         with self._transaction() as connection:
             tables.check_present(connection, located, wanted)
+            if columns is None:  # a table that is to be as it should in all
+                tables.check_takes_rows(connection, located, wanted)
         return self._reader(located, wanted)
 
     def checksums(self, table: TargetTable, buckets: int) -> pa.Table | None:
@@ -172,6 +174,7 @@ class PostgresSynchronizer:
         located, key = tables.locate(table, self._schema), read_columns(table, table.key)
         with self._transaction() as connection:
             tables.check_present(connection, located, table.columns, keyed=bool(table.key))
+            tables.check_takes_rows(connection, located, table.columns)
             if not postgres_checksums.computable(connection, table.columns):
                 return None
             return postgres_checksums.sums(connection, located, table.columns, key, buckets)
@@ -324,6 +327,7 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
     columns, key = delivery.table.columns, delivery.table.key
     try:
         tables.check_present(connection, table, stored.columns, keyed=bool(stored.key))
+        tables.check_takes_rows(connection, table, stored.columns)
     except TargetDriftError:
         if not restores(stored, delivery):
             raise

@@ -102,7 +102,7 @@ def check_present(
     """Make sure that the table still has the given columns, and a primary key; more that a reader added does no harm.
 
     Raises:
-        TargetDriftError: Naming what is missing, has another type, or keeps rows from being written.
+        TargetDriftError: Naming what is missing or has another type.
     """
     present = present_columns(connection, table)
     if present is None:
@@ -114,6 +114,14 @@ def check_present(
             raise TargetDriftError(f"Column {column.name!r} of the table {table} is {state}.", hint=REPAIR_HINT)
     if keyed and not _primary_key(connection, table):
         raise TargetDriftError(f"The table {table} has no primary key any more.", hint=REPAIR_HINT)
+
+
+def check_takes_rows(connection: Connection, table: TableName, columns: Sequence[TargetColumn]) -> None:
+    """Make sure that rows of the given columns can be written: that a column which a reader added does not keep them.
+
+    Raises:
+        TargetDriftError: Naming that column.
+    """
     for name in _demanding(connection, table, columns):
         raise TargetDriftError(
             f"Column {name!r}, which somebody has added to the table {table}, takes no NULL and has no default.",
