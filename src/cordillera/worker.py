@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing
 import os
@@ -40,7 +41,7 @@ class Worker:
 
     def __init__(self, app: Application, name: str = "") -> None:
         self._app = app
-        self._name = name or f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+        self._name = name or _process_name()
         self._stopped = threading.Event()
         self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
         self._chain_due = time.monotonic() + _CHAIN_EVERY_SECONDS
@@ -108,6 +109,7 @@ class Crew:
         self._app, self._count = app, count
         self._guard, self._stopped = threading.Lock(), threading.Event()
         self._present: list[Worker] = []
+        self._numbers = itertools.count(1)
         self._threads = [threading.Thread(target=self._attend, name="cordillera-crew", daemon=True)]
 
     def start(self) -> None:
@@ -131,7 +133,7 @@ class Crew:
     def _fill(self) -> None:
         with self._guard:
             while len(self._present) < self._wanted() and not self._stopped.is_set():
-                worker = Worker(self._app)
+                worker = Worker(self._app, f"{_process_name()}:{next(self._numbers)}")
                 work = partial(worker.run, partial(self._leaves, worker))
                 thread = threading.Thread(target=work, name=f"cordillera-worker-{len(self._present)}", daemon=True)
                 self._present.append(worker)
@@ -147,6 +149,10 @@ class Crew:
             if surplus:
                 self._present.remove(worker)
             return surplus
+
+
+def _process_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @contextmanager
