@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from starlette.datastructures import QueryParams
 
 from cordillera.app import Application
 from cordillera.client import Dataset, Lake
@@ -25,6 +26,7 @@ from cordillera.errors import (
 from cordillera.spec.contract_proposal import ProposalState
 from cordillera.spec.schema_evolution import DropColumn
 from cordillera.testing import metadata_samples as samples
+from cordillera.web.dataset_tabs import TABS, begin_visit
 from tests.conftest import MovableClock
 
 SCHEMA = {"id": pa.int64(), "note": pa.string(), "total": pa.int64(), "day": pa.date32()}
@@ -278,8 +280,18 @@ def test_everybody_finds_what_waits_for_him(timed_lake: Lake, orders: Dataset, s
 
     assert waiting("user:ana") == [("sales.orders_v1", ["role:sellers"])], "of others he is told nothing"
     assert waiting("user:eve") == []
+
+    def may_acknowledge_on_the_page(person: str) -> bool:
+        with acting(person):
+            visit = begin_visit(timed_lake.backend, "sales.orders", QueryParams(), datetime.now(UTC), "")
+            return bool(TABS["contract"](visit)["speaks_for"])
+
+    timed_lake.grant("user:eve", "administer", "sales.orders")
+    everybody = ("user:ana", "user:bob", "user:eve")
+    assert [may_acknowledge_on_the_page(one) for one in everybody] == [True, True, False]
     with acting("user:ana"):
         orders.acknowledge_proposal(made.id)
     assert (waiting("user:ana"), len(waiting("user:bob"))) == ([], 1)
+    assert [may_acknowledge_on_the_page(one) for one in everybody] == [False, True, False]
     timed_lake.revoke("user:bob", "discover", "sales.orders")
     assert waiting("user:bob") == [], "he may not know of it any more"

@@ -92,12 +92,16 @@ class ProposalService:
             return [self._shown(tx, target, one) for one in found]
 
     def awaiting(self, before: UUID | None = None, limit: int = 100) -> list[AwaitedProposal]:
-        """Return a page of the open proposals that wait for whomever whoever acts speaks for, newest first."""
+        """Return a page of the open proposals that wait for whomever whoever acts speaks for, newest first.
+
+        Of the consumers those are told that he speaks for.
+        """
         with self._store.read() as tx:
-            found = tx.contract_proposals.awaiting(self._lookup.viewer(tx), before, page_limit(limit))
-            return [
-                replace(one, proposal=self._shown(tx, self._target(tx, one.proposal), one.proposal)) for one in found
-            ]
+            viewer = self._lookup.viewer(tx)
+            found = tx.contract_proposals.awaiting(viewer, before, page_limit(limit))
+        if viewer is None:
+            return found
+        return [replace(one, proposal=rules.of_consumers(one.proposal, viewer.owns)) for one in found]
 
     def acknowledge(self, target: ResolvedDataset, proposal_id: UUID, comment: str = "") -> ContractProposal:
         """Say, for whomever one speaks, that a proposal may take effect. With the last of them it does.
@@ -228,8 +232,7 @@ class ProposalService:
         """Return a proposal as whoever acts may see it: who relies on a dataset is for those who administer it."""
         if Privilege.ADMINISTER in self._lookup.held(tx, target.dataset):
             return proposal
-        mine = tuple(one for one in proposal.consumers if self._lookup.authorizer.acts_for(tx, one.consumer))
-        return replace(proposal, consumers=mine)
+        return rules.of_consumers(proposal, lambda consumer: self._lookup.authorizer.acts_for(tx, consumer))
 
     def _leave_trail(
         self, tx: Transaction, target: ResolvedDataset, proposal: ContractProposal, action: str, reason: str

@@ -6,7 +6,7 @@ overrides, with a reason. A revised proposal is another one: what was acknowledg
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -93,6 +93,11 @@ def check_open(proposal: ContractProposal) -> None:
     """
     if proposal.state is not ProposalState.OPEN:
         raise NotAllowedError(f"The proposal {proposal.id} is {proposal.state}. {proposal.outcome}".rstrip())
+
+
+def of_consumers(proposal: ContractProposal, shown: Callable[[str], bool]) -> ContractProposal:
+    """Return a proposal with those of its consumers alone that may be shown."""
+    return replace(proposal, consumers=tuple(one for one in proposal.consumers if shown(one.consumer)))
 
 
 def acknowledged(

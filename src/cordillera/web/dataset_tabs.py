@@ -15,12 +15,12 @@ from cordillera.client.backend import DatasetDetails, LakeBackend
 from cordillera.client.contract_backend import ContractDetails
 from cordillera.context import current
 from cordillera.errors import AccessDeniedError, ContractNotFoundError, NotFoundError
-from cordillera.spec.access import Privilege, whole_principal
+from cordillera.spec.access import Privilege, owners_among, whole_principal
 from cordillera.spec.access_request import ends_soon
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.completion_rule import in_words
 from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
-from cordillera.spec.contract_proposal import ProposalState
+from cordillera.spec.contract_proposal import ContractProposal, ProposalState
 from cordillera.spec.freshness import Freshness, assess, completion_state, promise_in_words, strip
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.narrowed import narrowed_by
@@ -35,7 +35,7 @@ from cordillera.web.preview import preview_of
 
 _PREVIEW_ROWS, _COMPLETIONS, _SUBSCRIPTIONS, _ACTIVITIES = 50, 100, 100, 25
 _MOST_EXPANDED, _IMPACT_DEPTH, _MOST_AFFECTED = 10, 10, 50
-_REQUESTS, _REVISIONS, _AWAITED = 10, 10, 1_000
+_REQUESTS, _REVISIONS = 10, 10
 
 _T = TypeVar("_T")
 _parsed = lru_cache(maxsize=200)(parse_contract)
@@ -147,7 +147,7 @@ def _contract(visit: Visit) -> dict[str, Any]:
         "retention": visit.promised.retention and str(visit.promised.retention),
         "rules": views.rule_rows(visit.parsed) if visit.parsed else (),
         "proposals": proposals,
-        "awaited": {one.proposal.id for one in visit.lake.awaited_proposals(limit=_AWAITED)} if proposals else (),
+        "speaks_for": _speaks_for(visit.lake, proposals),
         "edits": _may(visit, Privilege.ALTER),
         "decides": _may(visit, Privilege.ADMINISTER),
         "revisions": slice_of(
@@ -273,6 +273,15 @@ def _held(lake: LakeBackend, on: str, wanted: Sequence[Privilege]) -> list[Privi
     """Return which of some privileges whoever looks holds on an object."""
     me = whole_principal(current().principal)
     return [one for one in wanted if lake.explain_access(me, one, on).allowed]
+
+
+def _speaks_for(lake: LakeBackend, proposals: Sequence[ContractProposal]) -> bool:
+    """Tell whether whoever looks can acknowledge the open proposal for one whom it waits for."""
+    waiting = {consumer for one in proposals for consumer in one.waiting_for}
+    if not waiting or current().operator:
+        return bool(waiting)
+    me = lake.whoami()
+    return not waiting.isdisjoint(owners_among({whole_principal(me.principal), *me.member_of}))
 
 
 def _may(visit: Visit, privilege: Privilege) -> bool:
