@@ -8,7 +8,7 @@ PORT ?= 8470
 PROVIDER := tests/identity_provider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark check format lock setup setup-dev setup-spark browser bench-engine bench-merge bench-commits bench-catalog bench-verify clean
+.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark check format lock setup setup-dev setup-spark browser bench-engine bench-merge bench-commits bench-catalog bench-verify bench-completion clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ bench-merge: setup-dev setup-spark ## Compare 37 merges and deletes with peers a
 bench-verify: setup-dev ## Measure proofs of equality, pinpointing and repair with PostgreSQL and DuckDB (two minutes)
 	@$(BIN)/python -m benchmarks.verification --target postgres
 	@$(BIN)/python -m benchmarks.verification --target duckdb
+
+bench-completion: setup-dev ## Measure completions with up to 100,000 waiting jobs, on SQLite and PostgreSQL (about half an hour)
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
+	@$(BIN)/python -m benchmarks.completion
 
 bench-commits: setup-dev ## Measure commits to tables with 1 to 10,000 snapshots (a minute)
 	@$(BIN)/python -m benchmarks.commits
