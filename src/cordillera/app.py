@@ -103,6 +103,7 @@ from cordillera.subscriptions.lifecycle import SubscriptionLifecycle
 from cordillera.subscriptions.load import TargetLoad
 from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.service import SubscriptionService, SynchronizerFactory
+from cordillera.subscriptions.skips import SkipService
 from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
 from cordillera.webhooks.delivery import WebhookDeliveryService
@@ -176,6 +177,7 @@ class Application:
         asks = self.access_requests.ask_to_read
         self.subscriptions = SubscriptionService(store, lookup, catalog, tables, synchronizers, asks, clock)
         self.subscription_lives = SubscriptionLifecycle(store, lookup, clock)
+        self.skips = SkipService(store, lookup, tables, synchronizers, clock)
         load = TargetLoad(synchronizers)
         following = Following(store, lookup, tables, synchronizers, load)
         pointing = Pointing(store, tables, clock)

@@ -18,6 +18,10 @@ GUARDED = {
     "dataset upgrade": ("sales.second", "sales.second would have Iceberg format version 3, which cannot be undone."),
     "view drop": ("sales.totals", "The view sales.totals would be dropped."),
     "subscription revoke": ("{subscription}", "the table orders in analysts would stay as it is, unless the contract"),
+    "subscription skip": (
+        "{subscription} --last 99 --reason late",
+        "to 99 changed would not be delivered to analysts.",
+    ),
     "job delete": ("sales.daily", "The job sales.daily and its 2 runs would be deleted; the dataset sales.daily would"),
 }
 

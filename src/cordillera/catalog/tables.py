@@ -319,8 +319,9 @@ class TableService:
         where: str | None = None,
         net: bool = True,
         rows: RowAccess | None = None,
+        schema: Schema | None = None,
     ) -> pa.RecordBatchReader:
-        """Stream what changed between two moments, with images of both sides, under the schema of the later one.
+        """Stream what changed between two moments, with images of both sides.
 
         Args:
             name: The dataset's name, for messages.
@@ -331,13 +332,14 @@ class TableService:
             where: SQL condition on the rows.
             net: One change for each row that differs; else those of every commit, one commit after the other.
             rows: What is shown to whoever asks; None for all. A row that is not shown any more is a delete.
+            schema: What the rows are read under; by default the schema of the later moment.
 
         Raises:
             UnknownColumnError, InvalidExpressionError, SnapshotNotFoundError, InvalidInputError: As their names say.
             AccessDeniedError: If what is shown cannot be told.
             NotAllowedError: If every commit is wanted, and no chain of commits leads from one to the other.
         """
-        metadata, schema = self.load(version), self.schema_then(name, version, upto)
+        metadata, schema = self.load(version), schema or self.schema_then(name, version, upto)
         earlier, later = self._beginning(name, version, after), self.snapshot(name, version, upto)
         view = self.view(version, rows, schema) if rows is not None else None
         visible, told = (schema, schema) if view is None else (view.schema, view.clear_schema)

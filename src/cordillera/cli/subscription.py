@@ -19,7 +19,7 @@ from cordillera.cli.options import (
     Yes,
     split_names,
 )
-from cordillera.cli.output import View, number, show, show_list, show_outcome
+from cordillera.cli.output import Part, View, number, show, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce, go_ahead
@@ -101,6 +101,14 @@ _DETAILS: View = {
     "request": "subscription.request_id",
     "created_by": "subscription.created_by",
     "created_at": "subscription.created_at",
+}
+_SKIPS: View = {
+    "first": number("first_sequence"),
+    "last": number("last_sequence"),
+    "state": "state",
+    "by": "by",
+    "at": "at",
+    "reason": "reason",
 }
 _HISTORY: View = {"at": "at", "state": "state", "by": "by", "reason": "reason"}
 _DELIVERIES: View = {
@@ -229,7 +237,8 @@ def list_subscriptions(
 def show_subscription(id: SubscriptionId) -> None:
     """Show a subscription: its state, how far the target is, and its last error."""
     with open_lake() as lake:
-        show(lake.backend.subscription(id), _DETAILS)
+        found = lake.backend.subscription(id)
+        show(found, _DETAILS, [Part("Skipped", found.skips, _SKIPS)])
 
 
 @command(app, "pause", example="cordillera subscription pause 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
@@ -260,6 +269,40 @@ def renew(id: SubscriptionId, days: Days = None) -> None:
         changed = lake.backend.renew_subscription(id, days)
     ends = f"ends at {changed.expires_at:%Y-%m-%d %H:%M} UTC" if changed.expires_at else "lasts until it is revoked"
     _show_change(f"The subscription {ends}.", changed)
+
+
+@command(
+    app,
+    "skip",
+    example=(
+        "cordillera subscription skip 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --last 7 --reason late --dry-run\n"
+        "cordillera subscription skip 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --first 6 --last 7 --reason late --yes"
+    ),
+)
+def skip(
+    id: SubscriptionId,
+    last: Annotated[int, typer.Option("--last", min=1, help="The last snapshot that is left out.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why.")],
+    first: Annotated[
+        int | None,
+        typer.Option(
+            "--first",
+            min=1,
+            help="The first; by default the one behind that which the target holds.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Leave out the changes of some snapshots. A mirror differs from the lake then, until it is repaired."""
+    with open_lake() as lake:
+        found = lake.backend.subscription(id).subscription
+        begins = first or (found.cursor_sequence or 0) + 1
+        consequence = f"What snapshots {begins:,} to {last:,} changed would not be delivered to {found.target}."
+        if go_ahead(consequence, dry_run=dry_run, yes=yes):
+            made = lake.backend.skip_snapshots(id, last, first=first, reason=reason)
+            show_outcome(f"To be skipped: {made.snapshots}.", made, _SKIPS, answer=made.state)
 
 
 @command(app, "history", example="cordillera subscription history 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
@@ -322,7 +365,7 @@ def verify(id: SubscriptionId) -> None:
     """Compare the target with the lake by keyed checksum; the exit code is 7 when they differ."""
     with open_lake() as lake:
         outcome = lake.backend.verify_subscription(id)
-    show(outcome, _VERIFICATION)
+    show(outcome, _VERIFICATION, [Part("Skipped", outcome.skips, _SKIPS)])
     if not outcome.equal:
         raise TargetDriftError(
             f"The target does not hold the rows of snapshot {outcome.sequence_number}.",

@@ -12,6 +12,7 @@ from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
+from cordillera.spec.skip import Skip
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -138,6 +139,10 @@ class LocalWork:
     def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True, reason: str = "") -> Subscription:
         """End a subscription."""
         return self.app.subscription_lives.revoke(subscription_id, keep_rows=keep_rows, reason=reason)
+
+    def skip_snapshots(self, subscription_id: UUID, last: int, *, first: int | None = None, reason: str) -> Skip:
+        """Leave out the changes of some snapshots."""
+        return self.app.skips.skip(subscription_id, last, first=first, reason=reason)
 
     def verify_subscription(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake by keyed checksum."""

@@ -13,6 +13,7 @@ from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
+from cordillera.spec.skip import Skip
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -149,6 +150,11 @@ class RemoteWork:
         """End a subscription."""
         body = {"keep_rows": keep_rows, "reason": reason}
         return self._server.post(Subscription, path("subscriptions", str(subscription_id), "revoke"), body)
+
+    def skip_snapshots(self, subscription_id: UUID, last: int, *, first: int | None = None, reason: str) -> Skip:
+        """Leave out the changes of some snapshots."""
+        body = {"first": first, "last": last, "reason": reason}
+        return self._server.post(Skip, path("subscriptions", str(subscription_id), "skip"), body)
 
     def verify_subscription(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake by keyed checksum."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from cordillera.errors import InvalidInputError, LifecycleError, NotAllowedError
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.skip import Skip
 
 MOST_DAYS = 3650
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 60, 366 * 24 * 60 * 60
@@ -216,6 +217,8 @@ class SubscriptionStatus:
     latest_sequence: int
     behind_since: datetime | None
     """When the first snapshot that the target lacks was committed; None if it lacks none."""
+    skips: tuple[Skip, ...] = ()
+    """Snapshots that deliveries leave out, or have left out and nothing has made good."""
 
     @property
     def snapshots_behind(self) -> int:
@@ -242,6 +245,7 @@ class Verification:
         complete: Whether these are all rows that differ; if so many do that not all were looked at, it is not.
         differences: Of a target that points at the lake's files, and has no checksums therefore: how its entry differs
             from one that points at that snapshot.
+        skips: What deliveries have left out, if the sides differ: it may be why.
     """
 
     subscription_id: UUID
@@ -260,6 +264,7 @@ class Verification:
     columns: tuple[str, ...] = ()
     complete: bool = True
     differences: tuple[str, ...] = ()
+    skips: tuple[Skip, ...] = ()
 
     def in_words(self) -> str:
         """Return how the target differs, without naming rows; empty if it does not."""
@@ -270,7 +275,8 @@ class Verification:
         counts = {"missing": self.rows_missing, "unexpected": self.rows_unexpected, "different": self.rows_different}
         words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
         columns = f" (in {', '.join(self.columns)})" if self.columns else ""
-        return f"Rows that differ: {'' if self.complete else 'at least '}{words or 'some, but not any more'}{columns}."
+        rows = f"Rows that differ: {'' if self.complete else 'at least '}{words or 'some, but not any more'}{columns}."
+        return " ".join([rows, *(f"Skipped: {one.snapshots}, by {one.by}: {one.reason}." for one in self.skips)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ def _rows(
         followed.subscription.dataset,
         followed.version,
         after=cursor.sequence_number if cursor else 0,
-        upto=None,  # as of the dataset version at hand, under its schema, which may be newer than its snapshot
+        upto=latest,
+        schema=followed.metadata.schema,  # which may be newer than the snapshot
         columns=[name for name in names if name != ROW_ID],
         where=followed.subscription.row_filter or None,
         net=cursor is None,

@@ -24,6 +24,7 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.pointing import PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec.delivery_record import DeliveryRecord
+from cordillera.spec.skip import Skip, SkipState, stretches
 from cordillera.spec.subscription import (
     DELIVERING,
     ENDED,
@@ -32,12 +33,13 @@ from cordillera.spec.subscription import (
     SubscriptionState,
     may_become,
 )
-from cordillera.subscriptions.change_log import log_delivery
+from cordillera.subscriptions.change_log import log_delivery, log_table
 from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.measuring import Measured
 from cordillera.subscriptions.moves import expire, move, tell
 from cordillera.subscriptions.pointing import Pointing
+from cordillera.subscriptions.skips import check_not_skipped, note_skipped, nothing
 
 
 class DeliveryService:
@@ -149,13 +151,31 @@ class DeliveryService:
         taken = Measured(self._clock.now())
         cursor = synchronizer.read_cursor(subscription.id)
         anew = self._shows_something_else(followed)
+        mirrors = subscription.mode is SubscriptionMode.MIRROR
+        skips = self._waiting_skips(followed, cursor)
         if cursor is None:
             self._step(followed, SubscriptionState.FIRST_SYNC)
-        mirrors = subscription.mode is SubscriptionMode.MIRROR
         if cursor == followed.latest and not anew:
             self._advance(followed, whole=mirrors and subscription.cursor_sequence is None)
             return None
-        if not mirrors:
+        result = None
+        held = cursor.sequence_number if cursor else 0
+        if anew or (mirrors and cursor is not None and not followed.can_follow_from(cursor)):
+            skips = []  # everything comes anew, which leaves nothing out
+        for stretch in stretches(held, followed.latest.sequence_number, skips):
+            part = followed.upto(stretch.upto)
+            if stretch.skipped and cursor is not None:
+                result = self._skip(part, cursor, synchronizer)
+            else:
+                result = self._bring(part, cursor, synchronizer, taken, anew=anew)
+            cursor, taken = part.latest, Measured(self._clock.now())
+        return result
+
+    def _bring(
+        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, anew: bool
+    ) -> DeliveryResult:
+        """Deliver what takes a target from its cursor to a snapshot."""
+        if followed.subscription.mode is not SubscriptionMode.MIRROR:
             return self._append(followed, cursor, synchronizer, taken, anew=anew)
         delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges and not anew)
         try:
@@ -167,6 +187,14 @@ class DeliveryService:
             delivery = self._everything(followed, cursor)
             result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
         self._delivered(followed, delivery, result, taken)
+        return result
+
+    def _skip(self, followed: Followed, cursor: Cursor, synchronizer: Synchronizer) -> DeliveryResult:
+        """Move a target's cursor to a snapshot without the rows; schema changes travel all the same."""
+        mirrors = followed.subscription.mode is SubscriptionMode.MIRROR
+        self._check_wanted(followed)
+        result = synchronizer.apply(nothing(followed, followed.table() if mirrors else log_table(followed), cursor))
+        self._advance(followed, passed=SkipState.SKIPPED)
         return result
 
     def _append(
@@ -252,6 +280,16 @@ class DeliveryService:
         with self._store.read() as tx:
             return tx.subscriptions.shown(followed.subscription.id) != _fingerprint(followed)
 
+    def _waiting_skips(self, followed: Followed, cursor: Cursor | None) -> list[Skip]:
+        """Return what is to be left out, having noted what the target has passed without that being known here."""
+        subscription_id, held = followed.subscription.id, cursor.sequence_number if cursor else 0
+        with self._store.read() as tx:
+            found = tx.subscriptions.skips(subscription_id, SkipState.WAITING)
+        if any(one.last_sequence <= held for one in found):
+            with fenced_write(self._store, self._clock.now()) as tx:
+                note_skipped(tx, followed.subscription, held, self._clock)
+        return [one for one in found if one.last_sequence > held]
+
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def _watched(self, delivery: Delivery, followed: Followed) -> Delivery:
@@ -259,6 +297,8 @@ class DeliveryService:
 
         def check() -> None:
             self._check_wanted(followed)
+            if delivery.from_cursor is not None and not delivery.replace:
+                check_not_skipped(self._store, followed, delivery.from_cursor)
 
         paced = self._following.paced(delivery, followed.subscription)
         return replace(paced, upserts=watched(paced.upserts, check))
@@ -303,8 +343,22 @@ class DeliveryService:
             if found is not None and may_become(found.state, SubscriptionState.FAILED):
                 move(tx, found, SubscriptionState.FAILED, self._clock.now(), action="fail", error=error)
 
-    def _advance(self, followed: Followed, record: DeliveryRecord | None = None, *, whole: bool = False) -> None:
-        """Note a delivery, with its figures if they are known; one of the whole content is to be verified."""
+    def _advance(
+        self,
+        followed: Followed,
+        record: DeliveryRecord | None = None,
+        *,
+        whole: bool = False,
+        passed: SkipState = SkipState.MADE_GOOD,
+    ) -> None:
+        """Note a delivery, with its figures if they are known; one of the whole content is to be verified.
+
+        Args:
+            followed: What was followed, and where to.
+            record: The figures.
+            whole: Whether every row was brought.
+            passed: What has become of snapshots that were to be left out, and lie behind the target by now.
+        """
         with fenced_write(self._store, self._clock.now()) as tx:
             found = tx.subscriptions.lock(followed.subscription.id)
             if found is None:
@@ -325,6 +379,11 @@ class DeliveryService:
             )
             if record is not None:
                 tx.subscriptions.note_delivery(record)
+            reached = followed.latest.sequence_number
+            if passed is SkipState.SKIPPED:
+                note_skipped(tx, found, reached, self._clock)
+            else:
+                tx.subscriptions.settle_skips(found.id, SkipState.WAITING, passed, upto=reached)
             if whole:
                 enqueue_verification(tx, followed.subscription, self._clock)
 

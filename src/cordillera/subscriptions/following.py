@@ -63,6 +63,10 @@ class Followed:
         upgraded = self.version.format_version >= 3 and snapshot is not None and snapshot.first_row_id is None
         return bool(self.version.key) or not upgraded
 
+    def upto(self, sequence_number: int) -> Followed:
+        """Return the same with an earlier snapshot to be brought to, under the current schema."""
+        return replace(self, version=replace(self.version, sequence_number=sequence_number))
+
     def under_schema(self, schema_id: int) -> Followed:
         """Return the same with an earlier schema in the place of the current one."""
         return replace(self, metadata=self.metadata.with_changes(current_schema_id=schema_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Sync
 from cordillera.spec import sql
 from cordillera.spec.event import Topic
 from cordillera.spec.row_checksum import spell
+from cordillera.spec.skip import SkipState
 from cordillera.spec.subscription import Equality, Repair, Subscription, Verification, check_verified
 from cordillera.subscriptions.equality import Comparer, Comparison
 from cordillera.subscriptions.following import Followed, Following, typed
@@ -129,6 +131,9 @@ class VerificationService:
             if followed.subscription.cursor_sequence is not None:
                 self._note(followed, Equality.DRIFTED, followed.subscription.cursor_sequence, error.message)
             raise
+        if not found.equal:
+            with self._store.read() as tx:
+                found = replace(found, skips=tuple(tx.subscriptions.skips(found.subscription_id, SkipState.SKIPPED)))
         equality = Equality.EQUAL if found.equal else Equality.DRIFTED
         self._note(followed, equality, found.sequence_number, found.in_words())
         return found
@@ -248,6 +253,8 @@ class VerificationService:
         subscription, now = followed.subscription, self._clock.now()
         VERIFICATIONS.labels(equality).inc()
         with fenced_write(self._store, now) as tx:
+            if equality is Equality.EQUAL:
+                tx.subscriptions.settle_skips(subscription.id, SkipState.SKIPPED, SkipState.MADE_GOOD, upto=sequence)
             if tx.subscriptions.note_verification(
                 subscription.id, equality, sequence_number=sequence, drift=drift, now=now
             ):

@@ -20,10 +20,12 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.job_trigger import JobTrigger
 from cordillera.spec.lineage import Edge, Node, NodeKind
+from cordillera.spec.skip import Skip, SkipState
 from cordillera.spec.subscription import ENDED, Equality, SubscriptionState
 from cordillera.spec.workflow import Job, RunState
 from cordillera.testing.metadata_samples import (
     NOW,
+    PRINCIPAL,
     dataset,
     dataset_version,
     job,
@@ -323,6 +325,26 @@ class WorkSuite:
         assert found is not None
         assert (found.equality, found.verified_sequence, found.verified_at) == (Equality.DRIFTED, 3, NOW)
         assert (found.drift, found.verify_every_seconds) == ("2 missing", 3600)
+
+    def test_skips_are_kept_in_order_and_settled(
+        self, store: MetadataStore, orders: tuple[Dataset, DatasetVersion]
+    ) -> None:
+        copied, other = subscription(*orders), subscription(*orders, target_table="other")
+        with store.write() as tx:
+            for one in (copied, other):
+                tx.subscriptions.insert(one)
+                for first, last in ((4, 5), (8, 9)):
+                    tx.subscriptions.add_skip(Skip(0, one.id, first, last, PRINCIPAL, NOW, "late"))
+            tx.subscriptions.settle_skips(copied.id, SkipState.WAITING, SkipState.SKIPPED, upto=8)
+            tx.subscriptions.settle_skips(copied.id, SkipState.MADE_GOOD, SkipState.WAITING, upto=9)
+        with store.read() as tx:
+            found = tx.subscriptions.skips(copied.id)
+            assert [(one.first_sequence, one.last_sequence, one.state) for one in found] == [
+                (4, 5, SkipState.SKIPPED),
+                (8, 9, SkipState.WAITING),
+            ]
+            assert tx.subscriptions.skips(copied.id, SkipState.SKIPPED) == found[:1]
+            assert len(tx.subscriptions.skips(other.id, SkipState.WAITING, SkipState.MADE_GOOD)) == 2
 
     def test_deleting_a_job_deletes_its_runs(self, store: MetadataStore, daily: Job) -> None:
         other = job("sales.other")

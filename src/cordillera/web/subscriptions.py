@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
 
+from fastapi import Form
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cordillera.client.backend import LakeBackend
-from cordillera.errors import SubscriptionNotFoundError
+from cordillera.errors import (
+    CordilleraError,
+    InvalidInputError,
+    LifecycleError,
+    NotAllowedError,
+    SubscriptionNotFoundError,
+)
 from cordillera.spec.subscription import ENDED, Equality, SubscriptionState, Verification, may_become
 from cordillera.web.dataset_views import lag
+from cordillera.web.forms import problem_of
 from cordillera.web.links import link
 from cordillera.web.paging import slice_of, uuid_or_none
 from cordillera.web.rendering import Page, PageRouter, backend_of
@@ -76,6 +85,24 @@ def resume(request: Request, subscription_id: str) -> Response:
     return _shown_anew(backend_of(request).resume_subscription(_id(subscription_id)).id)
 
 
+@router.page("/subscriptions/{subscription_id}/skip", methods=("POST",))
+def skip(
+    request: Request,
+    subscription_id: str,
+    last: Annotated[str, Form()] = "",
+    first: Annotated[str, Form()] = "",
+    reason: Annotated[str, Form()] = "",
+) -> Page | Response:
+    """Leave out snapshots; what cannot be left out comes back with why not."""
+    lake, wanted = backend_of(request), _id(subscription_id)
+    try:
+        begins = _snapshot(first) if first.strip() else None
+        lake.skip_snapshots(wanted, _snapshot(last), first=begins, reason=reason)
+    except (InvalidInputError, LifecycleError, NotAllowedError) as error:
+        return _show(lake, wanted, problem=error)
+    return _shown_anew(wanted)
+
+
 @router.page("/targets")
 def targets(request: Request, after: str = "") -> Page:
     """Show the targets."""
@@ -84,7 +111,12 @@ def targets(request: Request, after: str = "") -> Page:
     return Page("Targets", "targets.html", {"targets": found}, section="subscriptions")
 
 
-def _show(lake: LakeBackend, wanted: UUID, verification: Verification | None = None) -> Page:
+def _show(
+    lake: LakeBackend,
+    wanted: UUID,
+    verification: Verification | None = None,
+    problem: CordilleraError | None = None,
+) -> Page:
     status, now = lake.subscription(wanted), datetime.now(UTC)
     one = status.subscription
     data = {
@@ -94,13 +126,24 @@ def _show(lake: LakeBackend, wanted: UUID, verification: Verification | None = N
         "timeline": timeline(status, lake.subscription_history(wanted, limit=_STEPS), now),
         "deliveries": lake.subscription_deliveries(wanted, limit=_DELIVERIES),
         "verification": verification,
+        "skips": status.skips,
+        "problem": problem_of(problem),
         "can_pause": may_become(one.state, SubscriptionState.PAUSED),
         "can_resume": one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
         "can_verify": one.cursor_sequence is not None and one.state not in ENDED and one.mode == "mirror",
+        "can_skip": one.cursor_sequence is not None and not status.in_step and one.state not in ENDED,
         "can_repair": one.equality is Equality.DRIFTED and one.state not in ENDED,
         "audit": lake.audit(object_name=str(wanted), limit=_AUDIT_ENTRIES),
     }
-    return Page(f"{one.dataset} → {one.target}", "subscription.html", data, section="subscriptions")
+    name, code = f"{one.dataset} → {one.target}", problem.status if problem else 200
+    return Page(name, "subscription.html", data, code, section="subscriptions")
+
+
+def _snapshot(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInputError(f"{text[:20]!r} is no snapshot.", hint="Write its number.") from None
 
 
 def _id(text: str) -> UUID:

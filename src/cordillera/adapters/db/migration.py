@@ -56,6 +56,7 @@ REVISIONS = (
     "0047",
     "0043",
     "0050",
+    "0053",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

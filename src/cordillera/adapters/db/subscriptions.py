@@ -14,6 +14,7 @@ from cordillera.adapters.db.schema import (
     datasets,
     deliveries,
     memberships,
+    skips,
     subscription_changes,
     subscriptions,
     targets,
@@ -23,12 +24,14 @@ from cordillera.adapters.db.visibility import datasets_within, subscriptions_see
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
 from cordillera.spec.access import USER, SecurableKind, Viewer
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
+from cordillera.spec.skip import Skip, SkipState
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
 
 TARGET = RowMap(Target, targets)
 SUBSCRIPTION = RowMap(Subscription, subscriptions, dataset=datasets.c.full_name)
 DELIVERY = RowMap(DeliveryRecord, deliveries)
 CHANGE = RowMap(SubscriptionChange, subscription_changes)
+SKIP = RowMap(Skip, skips)
 
 _ENTRUSTED = sa.text("subscriptions.on_behalf_of <> ''")
 # Spelled like the condition of the partial index.
@@ -194,6 +197,25 @@ class SqlSubscriptionRows:
         if before is not None:
             query = query.where(deliveries.c.number < before)
         return DELIVERY.all(self._session, query.order_by(deliveries.c.number.desc()).limit(limit))
+
+    def add_skip(self, skip: Skip) -> None:
+        """Add snapshots that deliveries leave out."""
+        values = SKIP.values(skip)
+        del values["number"]
+        self._session.write(sa.insert(skips).values(values).inline())
+
+    def skips(self, subscription_id: UUID, *states: SkipState) -> list[Skip]:
+        """Return what deliveries leave out, oldest first."""
+        query = SKIP.select().where(skips.c.subscription_id == subscription_id)
+        if states:
+            query = query.where(skips.c.state.in_(states))
+        return SKIP.all(self._session, query.order_by(skips.c.number))
+
+    def settle_skips(self, subscription_id: UUID, before: SkipState, after: SkipState, *, upto: int) -> None:
+        """Change the state of skips that end no later than a snapshot."""
+        mine = skips.c
+        passed = (mine.subscription_id == subscription_id, mine.state == before, mine.last_sequence <= upto)
+        self._session.write(sa.update(skips).where(*passed).values(state=after))
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""

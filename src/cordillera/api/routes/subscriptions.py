@@ -13,6 +13,7 @@ from cordillera.codec import Page, page
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.external_schema import DEFAULT_ROLE, ExternalSchema
+from cordillera.spec.skip import Skip
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Repair,
@@ -76,6 +77,14 @@ class Renewal(BaseModel):
     """How much longer a subscription lasts."""
 
     days: int | None = Field(description="Days from now; null for until it is revoked.")
+
+
+class SkippedRange(BaseModel):
+    """Snapshots that deliveries are to leave out."""
+
+    first: int | None = Field(None, description="The first; by default the one behind that which the target holds.")
+    last: int = Field(description="The last.")
+    reason: Text = Field(description="Why.")
 
 
 class VerificationSchedule(BaseModel):
@@ -202,6 +211,12 @@ def resume_subscription(backend: Backend, subscription_id: UUID, why: Reason | N
 def renew_subscription(backend: Backend, subscription_id: UUID, until: Renewal) -> Subscription:
     """Let a subscription end so many days from now, or not by itself."""
     return backend.renew_subscription(subscription_id, until.days)
+
+
+@router.post("/subscriptions/{subscription_id}/skip", summary="Skip snapshots")
+def skip_snapshots(backend: Backend, subscription_id: UUID, wanted: SkippedRange) -> Skip:
+    """Leave out the changes of some snapshots when deliveries come to them; who said so and why is told ever after."""
+    return backend.skip_snapshots(subscription_id, wanted.last, first=wanted.first, reason=wanted.reason)
 
 
 @router.post("/subscriptions/{subscription_id}/revoke", summary="Revoke a subscription")

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from cordillera.spec.access import SecurableKind, Viewer
 from cordillera.spec.delivery_record import DeliveryRecord
+from cordillera.spec.skip import Skip, SkipState
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
 
 
@@ -93,6 +94,15 @@ class SubscriptionRows(Protocol):
 
     def deliveries(self, subscription_id: UUID, *, before: int | None = None, limit: int) -> list[DeliveryRecord]:
         """Return the figures of its deliveries, newest first, behind ``before``."""
+
+    def add_skip(self, skip: Skip) -> None:
+        """Add snapshots that deliveries leave out, under the next number."""
+
+    def skips(self, subscription_id: UUID, *states: SkipState) -> list[Skip]:
+        """Return what deliveries leave out, oldest first; of some states where any are given."""
+
+    def settle_skips(self, subscription_id: UUID, before: SkipState, after: SkipState, *, upto: int) -> None:
+        """Change the state of skips that stand in another and end no later than a snapshot."""
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""

@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Integer, 
 
 from cordillera.adapters.db.schema.base import index, metadata
 from cordillera.adapters.db.types import Choice, Json, Name, Number, Texts, UtcDateTime
+from cordillera.spec.skip import SkipState
 from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
 
 targets = Table(
@@ -101,6 +102,21 @@ deliveries = Table(
     Column("worker", Text, nullable=False),
     Column("cost_owner", Text, nullable=False),
     index("ix_deliveries_subscription", "subscription_id", "number"),
+    sqlite_autoincrement=True,
+)
+
+skips = Table(
+    "skips",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id", ondelete="CASCADE"), nullable=False),
+    Column("first_sequence", BigInteger, nullable=False),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", Choice(SkipState), nullable=False),
+    index("ix_skips_subscription", "subscription_id", "number"),
     sqlite_autoincrement=True,
 )
 
