@@ -34,6 +34,7 @@ from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
 from cordillera.adapters.webhooks.http_sender import HttpWebhookSender
 from cordillera.advice.recorder import ScanRecorder
 from cordillera.advice.service import AdviceService
+from cordillera.arrow_memory import prefer_jemalloc
 from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
 from cordillera.catalog.deletion import DeletionService
@@ -139,6 +140,7 @@ class Application:
         clock: Clock | None = None,
         synchronizers: SynchronizerFactory = build_synchronizer,
     ) -> None:
+        prefer_jemalloc()
         self.settings = settings
         self.clock = clock = clock or SystemClock()
         self.store = store = open_metadata_store(settings.metadata_url.get_secret_value())

@@ -19,6 +19,7 @@ from cordillera.spec.arrow_types import cast_column, to_arrow_schema
 from cordillera.spec.counting import counted
 from cordillera.spec.merge import MergeRule, MergeSemantics
 from cordillera.spec.names import COLUMN_SET
+from cordillera.table.integer_keys import key_integers, repeats
 
 _EXAMPLES = 5
 
@@ -135,6 +136,9 @@ def deciding_row(semantics: MergeSemantics, schema: pa.Schema) -> str:
 
 def duplicate_keys(rows: pa.Table | pa.RecordBatchReader, columns: Sequence[str], engine: QueryEngine) -> pa.Table:
     """Return up to five keys that repeat, with how often they do (``rows``)."""
+    numbers = key_integers(rows, columns) if isinstance(rows, pa.Table) else None
+    if numbers is not None and not repeats(numbers):
+        rows = rows.slice(0, 0)
     if isinstance(rows, pa.Table) and all(groups_plainly(rows.schema.field(name).type) for name in columns):
         # A query costs milliseconds before it sees a row, which is what writing a small batch costs altogether.
         counts = rows.select(columns).group_by(columns, use_threads=False).aggregate([([], "count_all")])

@@ -189,7 +189,7 @@ class ConditionalMerge:
         needed = list(dict.fromkeys([*kept, *(name for clause in updates for name in clause.value_columns)]))
         if needed:
             return self._merge.stored(matches, candidates, needed)
-        return pa.table({SOURCE: pc.unique(matches.column(SOURCE).combine_chunks())})
+        return pa.table({SOURCE: np.flatnonzero(np.bincount(matches.column(SOURCE).to_numpy()))})
 
     # --- stored rows alone ---------------------------------------------------------------------------------------
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, suppress
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 from uuid import UUID
@@ -25,6 +25,7 @@ from cordillera.ports.storage import Storage
 from cordillera.spec.arrow_types import FIELD_ID_KEY, to_arrow_schema
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.parquet_assembly import ParquetAssembler, ParquetSource
 from cordillera.table.parquet_encoding import ROW_GROUP_ROWS, ParquetEncoding
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ LINEAGE_FIELDS = {
 ROW_GROUP_BYTES = 128 * 1024 * 1024
 TARGET_FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 DEFAULT_TARGET_FILE_SIZE = 128 * 1024 * 1024
+_ENCODERS = 2
 _MAX_OPEN_FILES = 64
 _MAX_GATHERED_BYTES = 256 * 1024 * 1024
 
@@ -121,23 +123,25 @@ def stored_schema(schema: Schema, names: Iterable[str]) -> pa.Schema:
     return pa.schema([*to_arrow_schema(schema), *(LINEAGE_FIELDS[name] for name in names if name in LINEAGE_FIELDS)])
 
 
-@dataclass
+@dataclass(eq=False)
 class _OpenFile:
-    """One Parquet file being written: rows gather until they fill a row group; only then is it created."""
+    """One Parquet file being written: rows gather until they fill a row group, which is encoded, and appended then.
+
+    Each part that is appended is a whole Parquet file. It is the file, if no other follows.
+    """
 
     path: str
     partition: tuple[Any, ...]
     schema: pa.Schema
-    encoding: ParquetEncoding
     storage: Storage
     output: AbstractContextManager[pa.NativeFile] | None = None
     sink: HashingSink | None = None
-    footers: list[pq.FileMetaData] = field(default_factory=list)
-    writer: pq.ParquetWriter | None = None
+    first: pa.Buffer | None = None
+    assembler: ParquetAssembler | None = None
     pending: list[pa.RecordBatch] = field(default_factory=list)
     pending_rows: int = 0
     pending_bytes: int = 0
-    largest_group: int = 0
+    encoding_bytes: int = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         self.pending.append(batch)
@@ -150,73 +154,72 @@ class _OpenFile:
 
     @property
     def size(self) -> int:
-        return self.sink.size if self.sink is not None else 0
+        if self.sink is not None:
+            return self.sink.size
+        return self.first.size if self.first is not None else 0
 
     @property
     def checksum(self) -> str:
-        return f"sha256:{self.sink.digest.hexdigest()}" if self.sink is not None else ""
+        return self.sink.checksum if self.sink is not None else ""
 
-    def take_group(self) -> Callable[[], None]:
-        """Take the gathered rows out; return what writes them as a row group, in any thread but one at a time."""
+    def take_rows(self) -> pa.Table:
+        """Take the gathered rows out, to be encoded."""
         rows = pa.Table.from_batches(self.pending)
+        self.encoding_bytes += self.pending_bytes
         self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
-        if self.output is None:
-            self.output = self.storage.open_output(self.path)
-            self.sink = HashingSink(self.output.__enter__())
-        return partial(self._write_group, rows)
+        return rows
 
-    def _write_group(self, rows: pa.Table) -> None:
-        if self.writer is None:
-            self.writer = self.encoding.writer(self.sink, self.schema, rows, self.footers)
-        before = self.size
-        self.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
-        self.largest_group = max(self.largest_group, self.size - before)
+    def append(self, part: pa.Buffer, encoded_bytes: int) -> None:
+        """Put rows behind the ones before."""
+        self.encoding_bytes -= encoded_bytes
+        if self.assembler is None and self.first is None:
+            self.first = part
+            return
+        if self.assembler is None:
+            self.assembler = ParquetAssembler(self._opened(), ParquetSource(pa.BufferReader(self.first)))
+            self._assemble(self.assembler, self.first)
+            self.first = None
+        self._assemble(self.assembler, part)
 
-    def finish(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+    def finish(self) -> pq.FileMetaData:
+        """Write what is still to be written; return the footer."""
+        if self.assembler is not None:
+            return self.assembler.close()
+        self._opened().write(self.first)
+        return pq.read_metadata(pa.BufferReader(self.first))
+
+    def _opened(self) -> HashingSink:
+        self.output = self.storage.open_output(self.path)
+        self.sink = HashingSink(self.output.__enter__())
+        return self.sink
+
+    def _assemble(self, assembler: ParquetAssembler, part: pa.Buffer | None) -> None:
+        source = ParquetSource(pa.BufferReader(part))
+        for group in range(len(source.groups)):
+            assembler.add_group(source.chunks(group), source.rows(group))
 
 
 class HashingSink:
-    """A file object that hashes what passes through, so that no file is read again to know its checksum."""
+    """Hashes what passes through, so that no file is read again to know its checksum."""
 
     def __init__(self, file: pa.NativeFile) -> None:
-        self._file, self.closed, self.discarding = file, False, False
-        self.digest = hashlib.sha256()
+        self._file, self._digest = file, hashlib.sha256()
         self.size = 0
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes | pa.Buffer) -> None:
         """Hash bytes and pass them on."""
-        if self.discarding:
-            return len(data)
-        self.digest.update(data)
+        self._digest.update(data)
         self._file.write(data)
         self.size += len(data)
-        return len(data)
 
     def tell(self) -> int:
         """Return how many bytes have passed."""
         return self.size
 
-    def flush(self) -> None:
-        """Pass on what is held back."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Take no more; the file behind it stays open."""
-        self.closed = True
-
-    def readable(self) -> bool:
-        """It cannot be read."""
-        return False
-
-    def writable(self) -> bool:
-        """It can be written."""
-        return True
-
-    def seekable(self) -> bool:
-        """It only goes forward."""
-        return False
+    @property
+    def checksum(self) -> str:
+        """Of all that has passed."""
+        return f"sha256:{self._digest.hexdigest()}"
 
 
 class DataWriter:
@@ -250,16 +253,18 @@ class DataWriter:
         self._storage, self._location, self._new_id, self._order = storage, location, new_id, order
         self._schema, self._spec, self._target_size, self._encoding = schema, spec, target_size, encoding
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # in the order of their first rows
+        self._unfinished: set[_OpenFile] = set()
         self._written: list[ContentFile] = []
-        self._encoder: Executor
-        self._writing: Future[None] | None = None
+        self._encoders: Executor
+        self._queue: deque[tuple[_OpenFile, Future[pa.Buffer] | None, int]] = deque()
+        """Parts being encoded, each with the size of its rows in memory; None where a file is to be finished."""
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> list[ContentFile]:
         """Write a stream of batches and return the data files it became.
 
         On an error everything written so far is removed again, and the error goes on.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="cordillera-encode") as self._encoder:
+        with ThreadPoolExecutor(_ENCODERS, thread_name_prefix="cordillera-encode") as self._encoders:
             try:
                 for batch in self._order.sort(batches) if self._order else batches:
                     for partition, rows in split_by_partition(self._spec, self._schema, batch):
@@ -267,6 +272,7 @@ class DataWriter:
                     self._make_room()
                 while self._open:
                     self._close(next(iter(self._open)))
+                self._drain(0)
             except BaseException as error:
                 self._abandon(error)
         return self._written
@@ -282,32 +288,47 @@ class DataWriter:
         if partition not in self._open:
             path = data_file_path(self._location, self._spec, self._schema, partition, self._new_id())
             schema = stored_schema(self._schema, rows.schema.names)
-            self._open[partition] = _OpenFile(path, partition, schema, self._encoding, self._storage)
+            self._open[partition] = _OpenFile(path, partition, schema, self._storage)
+            self._unfinished.add(self._open[partition])
         return self._open[partition]
 
     def _flush(self, partition: tuple[Any, ...]) -> None:
-        """Write what fills a row group, while the next is gathered, and close what has the target size."""
+        """Have what fills a row group encoded, while the next is gathered, and close what has the target size."""
         file = self._open[partition]
         if not file.fills_row_group:
             return
-        self._finish_group()
-        self._writing = self._encoder.submit(file.take_group())
-        if not file.largest_group or file.size + 2 * file.largest_group >= self._target_size:
-            self._finish_group()  # its size matters
+        self._encode(file)
+        if file.size + file.encoding_bytes >= self._target_size:
+            self._drain(0)  # its size matters
         if file.size >= self._target_size:
             self._close(partition)
 
-    def _finish_group(self) -> None:
-        """Wait for the row group that is being written."""
-        if self._writing is not None:
-            wait([self._writing])
-            written, self._writing = self._writing, None
-            written.result()
+    def _encode(self, file: _OpenFile) -> None:
+        """Have the gathered rows of a file encoded in a thread."""
+        size, rows, out = file.pending_bytes, file.take_rows(), pa.BufferOutputStream()
+        writer = self._encoding.writer(out, file.schema, rows)  # here, so that the first rows decide how, in any run
+
+        def encoded() -> pa.Buffer:
+            with writer:
+                writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+            return out.getvalue()
+
+        self._queue.append((file, self._encoders.submit(encoded), size))
+        self._drain(_ENCODERS)
+
+    def _drain(self, remaining: int) -> None:
+        """Append what was encoded to its files, until so much is still under way."""
+        while len(self._queue) > remaining:
+            file, part, size = self._queue.popleft()
+            if part is None:
+                self._finish(file)
+            else:
+                file.append(part.result(), size)
 
     def _make_room(self) -> None:
-        """Close the oldest files, where too many have been created or too many rows gather."""
-        created = [partition for partition, file in self._open.items() if file.output is not None]
-        for partition in created[: max(0, len(created) - _MAX_OPEN_FILES)]:
+        """Close the oldest files, where too many have been begun or too many rows gather."""
+        begun = [partition for partition, file in self._open.items() if file.size or file.encoding_bytes]
+        for partition in begun[: max(0, len(begun) - _MAX_OPEN_FILES)]:
             self._close(partition)
         gathered = sum(file.pending_bytes for file in self._open.values())
         while gathered > _MAX_GATHERED_BYTES:
@@ -316,22 +337,24 @@ class DataWriter:
             self._close(partition)
 
     def _close(self, partition: tuple[Any, ...]) -> None:
-        self._finish_group()
-        file = self._open[partition]
+        """Take no more rows into a file; it is finished once what it has is encoded."""
+        file = self._open.pop(partition)
         if file.pending:
-            file.take_group()()
-        file.finish()
-        del self._open[partition]
-        assert file.output is not None, "a file that is open has got rows"
+            self._encode(file)
+        self._queue.append((file, None, 0))
+
+    def _finish(self, file: _OpenFile) -> None:
+        footer = file.finish()
+        self._unfinished.remove(file)
+        assert file.output is not None, "a file that is finished is open"
         file.output.__exit__(None, None, None)
-        footer = file.footers[0]
         self._written.append(
             ContentFile(
                 content=Content.DATA,
                 file_path=file.path,
                 file_format="PARQUET",
                 spec_id=self._spec.spec_id,
-                partition=partition,
+                partition=file.partition,
                 record_count=footer.num_rows,
                 file_size_in_bytes=file.size,
                 sort_order_id=self._order.order_id if self._order else 0,
@@ -342,18 +365,14 @@ class DataWriter:
 
     def _abandon(self, error: BaseException) -> NoReturn:
         """Remove everything written so far, and raise the error as the storage puts it."""
-        with suppress(Exception):  # of a row group that is not wanted any more
-            self._finish_group()
+        for _, part, _ in self._queue:
+            if part is not None:
+                part.cancel()
         with ExitStack() as stack:
             stack.callback(self._storage.delete, [file.file_path for file in self._written])
-            for file in self._open.values():
-                if file.output is None or file.sink is None:
-                    continue
-                stack.push(file.output.__exit__)
-                file.sink.discarding = True
-                with suppress(Exception):  # a writer whose file has failed cannot be closed properly
-                    file.finish()
-            self._open.clear()
+            for file in self._unfinished:
+                if file.output is not None:
+                    stack.push(file.output.__exit__)
             raise error
 
 

@@ -28,6 +28,7 @@ from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID, partition_columns
 from cordillera.table.deletion_vector import bitmap_of
 from cordillera.table.file_changes import files_to_gather, files_to_rewrite
+from cordillera.table.integer_keys import Integers, IntegerSearch, key_integers, repeats
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.pruning import by_key_ranges, key_ranges
@@ -133,11 +134,14 @@ class Merge:
         options = ReadOptions(schema, (FILE_INDEX, POSITION, ROW_ID), by_key_ranges(ranges), values=values)
         if len(values) == len(self._semantics.key):
             return self._match_few(keys, self._reader.stream(candidates, options))
-        stored = f", c.{sql.quote(sequence)} AS {_STORED_SEQUENCE}" if sequence else ""
         if self._lookup.fits(candidates, schema):
             rows = self._lookup.stream(candidates, schema, by_key_ranges(ranges))
         else:
             rows = self._reader.stream(candidates, options)
+        numbers = key_integers(keys, self._semantics.key)
+        if numbers is not None and not repeats(numbers):
+            return self._match_integers(keys, numbers, rows)
+        stored = f", c.{sql.quote(sequence)} AS {_STORED_SEQUENCE}" if sequence else ""
         return self._engine.table(
             f"SELECT c.{FILE_INDEX}, c.{POSITION}, c.{ROW_ID}, s.{SOURCE}{stored} "
             f"FROM candidates c JOIN source s ON {sql.equal(self._semantics.key, 'c', 's')}",
@@ -155,6 +159,22 @@ class Merge:
         matches = pa.concat_tables([one.select(empty.column_names) for one in found] or [empty])
         result = matches.select([FILE_INDEX, POSITION, ROW_ID, SOURCE])
         sequence = self._semantics.sequence
+        return result.append_column(_STORED_SEQUENCE, matches.column(sequence)) if sequence else result
+
+    def _match_integers(self, keys: pa.Table, numbers: Integers, stored: pa.RecordBatchReader) -> pa.Table:
+        """Match keys that are integers, by their order; costs a third of a join."""
+        search, sources = IntegerSearch(numbers), keys.column(SOURCE).to_numpy()
+        sequence = self._semantics.sequence
+        kept = [FILE_INDEX, POSITION, ROW_ID, *([sequence] if sequence else [])]
+        found = []
+        for batch in stored:
+            rows, places = search.find(batch.column(self._semantics.key[0]))
+            if len(rows):
+                taken = batch.select(kept).take(pa.array(rows))
+                found.append(taken.append_column(SOURCE, pa.array(sources[places])))
+        kinds = [*(stored.schema.field(name) for name in kept), pa.field(SOURCE, pa.int64())]
+        matches = pa.Table.from_batches(found, pa.schema(kinds)).combine_chunks()
+        result = matches.select([FILE_INDEX, POSITION, ROW_ID, SOURCE])
         return result.append_column(_STORED_SEQUENCE, matches.column(sequence)) if sequence else result
 
     def _few_values(self, keys: pa.Table) -> list[tuple[Schema, pa.Array]]:
@@ -255,7 +275,8 @@ class Merge:
         """Group the rows that take the place of stored ones by file."""
         if not places.num_rows:
             return {}
-        ordered = places.sort_by([(FILE_INDEX, "ascending"), (POSITION, "ascending")])
+        order = np.lexsort((places.column(POSITION).to_numpy(), places.column(FILE_INDEX).to_numpy()))
+        ordered = places.take(pa.array(order))
         at = rows_of(accepted, ordered.column(SOURCE))
         rows = accepted.drop_columns([SOURCE]).take(at)
         files, positions = ordered.column(FILE_INDEX).to_numpy(), ordered.column(POSITION).to_numpy()
@@ -343,6 +364,9 @@ def _first_of_each_source(matches: pa.Table) -> pa.Table:
 
 def in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
     """Return the rows sorted by key, so that statistics prune; unsorted where Arrow cannot sort a key's type."""
+    numbers = key_integers(rows, key)
+    if numbers is not None:
+        return rows.take(pa.array(np.argsort(numbers)))
     try:
         return rows.sort_by([(name, "ascending") for name in key])
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError):

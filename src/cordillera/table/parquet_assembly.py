@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,7 +58,7 @@ _LOCATIONS, _LOCATION_OFFSET = 1, 1  # of OffsetIndex and PageLocation
 class Sink(Protocol):
     """Where an assembled file goes."""
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes | pa.Buffer) -> object:
         """Append bytes."""
 
     def tell(self) -> int:

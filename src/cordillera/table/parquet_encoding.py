@@ -46,7 +46,6 @@ class ParquetEncoding:
         sink: Any,
         schema: pa.Schema,
         sample: pa.RecordBatch | pa.Table,
-        footers: list[pq.FileMetaData] | None = None,
     ) -> pq.ParquetWriter:
         """Return a writer of one file.
 
@@ -54,7 +53,6 @@ class ParquetEncoding:
             sink: Where the file goes.
             schema: Its columns, with field ids.
             sample: Rows to choose encodings by.
-            footers: Receives the footer when the file is closed.
         """
         flat = [field for field in schema if not pa.types.is_nested(field.type)]
         repeating = {field.name for field in flat if self._has_dictionary(field, sample.column(field.name))}
@@ -64,7 +62,7 @@ class ParquetEncoding:
         return pq.ParquetWriter(
             sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
             store_schema=False, write_page_index=True, use_dictionary=[*repeating, *nested],
-            column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED"), metadata_collector=footers,
+            column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED"),
             data_page_size=_PAGE_BYTES, bloom_filter_options=filters or None,
             store_decimal_as_integer=self._packs,
             write_page_checksum=True,  # most single wrong bits would decompress, to other values

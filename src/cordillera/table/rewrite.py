@@ -170,7 +170,7 @@ class _Rewriter:
             record_count=footer.num_rows,
             file_size_in_bytes=sink.size,
             sort_order_id=live.file.sort_order_id if is_in_order else 0,
-            checksum=f"sha256:{sink.digest.hexdigest()}",
+            checksum=sink.checksum,
             **collect_statistics(footer, self._schema),
         )
 

@@ -43,10 +43,8 @@ def rows_of(rows: pa.Table, sources: pa.ChunkedArray) -> pa.Array:
 
 def row_ids(sources: pa.ChunkedArray, matches: pa.Table) -> pa.Array:
     """Return, for each source row, the least row id of the stored rows it succeeds; NULL for a new row."""
-    matched = matches.filter(pc.is_valid(matches.column(ROW_ID)))
-    number = sources.to_numpy()
-    least = np.full(number.max(initial=-1) + 1, _NO_ROW_ID)
-    kept = only(matched, sources)
-    np.minimum.at(least, kept.column(SOURCE).to_numpy(), kept.column(ROW_ID).to_numpy())
-    taken = least[number]
+    numbers, matched = sources.to_numpy(), matches.column(SOURCE).to_numpy()
+    least = np.full(max(numbers.max(initial=-1), matched.max(initial=-1)) + 1, _NO_ROW_ID)
+    np.minimum.at(least, matched, pc.fill_null(matches.column(ROW_ID), _NO_ROW_ID).to_numpy())
+    taken = least[numbers]
     return pa.array(taken, mask=taken == _NO_ROW_ID)

@@ -1,0 +1,67 @@
+"""Searching keys that are integers finds what comparing each with each finds."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cordillera.table.integer_keys import IntegerSearch, integers, key_integers, repeats
+
+numbers = st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1))
+
+
+@given(
+    sought=st.lists(numbers, unique=True, max_size=12),
+    stored=st.lists(st.one_of(st.none(), numbers), max_size=20),
+    is_sorted=st.booleans(),
+)
+def test_it_finds_each_stored_row_whose_key_is_sought(
+    sought: list[int], stored: list[int | None], is_sorted: bool
+) -> None:
+    if is_sorted:
+        stored = sorted(one for one in stored if one is not None)
+    rows, places = IntegerSearch(np.array(sought, np.int64)).find(pa.array(stored, pa.int64()))
+    expected = [(row, sought.index(key)) for row, key in enumerate(stored) if key is not None and key in sought]
+    assert sorted(zip(rows.tolist(), places.tolist(), strict=True)) == expected
+
+
+@given(st.lists(numbers, max_size=12))
+def test_repeats(values: list[int]) -> None:
+    assert repeats(np.array(values, np.int64)) == (len(set(values)) < len(values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([3, -1, 2], pa.int32()),
+        pa.array([date(2013, 1, 3), date(1969, 12, 1), date(2013, 1, 1)]),
+        pa.array([datetime(2013, 1, 1, tzinfo=UTC) + timedelta(microseconds=n) for n in (3, -1, 2)]),
+        pa.array([datetime(1960, 1, 1) + timedelta(microseconds=n) for n in (3, -1, 2)], pa.timestamp("us")),
+        pa.chunked_array([[3], [-1, 2]], pa.int64()),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_dates_and_times_have_the_order_of_their_numbers(values: pa.Array) -> None:
+    found = integers(values)
+    assert found is not None
+    assert np.argsort(found).tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pa.array([1, None]), pa.array([1.0, float("nan")]), pa.array(["a"]), pa.array([True]), pa.array([b"a"])],
+    ids=["with NULL", "double", "text", "boolean", "bytes"],
+)
+def test_other_keys_are_left_to_others(values: pa.Array) -> None:
+    assert integers(values) is None
+
+
+def test_a_key_of_several_columns_is_left_to_others() -> None:
+    rows = pa.table({"a": [1], "b": [2]})
+    assert key_integers(rows, ["a", "b"]) is None
+    assert key_integers(rows, ["a"]) is not None
