@@ -6,9 +6,10 @@ UV := $(BIN)/uv
 DEMO_LAKE ?= demo-lake
 PORT ?= 8470
 PROVIDER := tests/identity_provider
+AIRFLOW := integrations/airflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark check format lock setup setup-dev setup-spark browser bench-engine bench-merge bench-commits bench-catalog bench-verify bench-completion clean
+.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark test-airflow check format lock setup setup-dev setup-spark setup-airflow browser bench-engine bench-merge bench-commits bench-catalog bench-verify bench-completion clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,10 @@ test-pyiceberg: setup-dev ## Run PyIceberg's own REST catalog tests, downloaded,
 
 test-spark: setup-dev setup-spark ## Run the tests with Spark, which comes with its own Java (about ten minutes)
 	@$(BIN)/python -m pytest -n 0 -m spark
+
+test-airflow: setup-dev setup-airflow ## Check and test the Airflow provider with a whole Airflow (a few minutes)
+	@cd $(AIRFLOW) && MYPYPATH=src $(CURDIR)/$(BIN)/mypy --python-executable $(CURDIR)/$(VENV)/airflow/bin/python
+	@cd $(AIRFLOW) && $(CURDIR)/$(VENV)/airflow/bin/python -m pytest
 
 check: setup-dev ## Format, lint, types, layers and docs
 	@$(BIN)/ruff format --check .
@@ -78,6 +83,7 @@ bench-catalog: setup-dev ## Compare the Iceberg REST catalog with SeaweedFS's (a
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 setup-spark: $(VENV)/spark/.installed
+setup-airflow: $(VENV)/airflow/.installed
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cordillera needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
@@ -98,6 +104,13 @@ $(VENV)/.installed-dev: lock/dev.txt $(VENV)/.installed
 $(VENV)/spark/.installed: lock/spark.txt | $(UV)
 	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/spark
 	@$(UV) pip install --quiet --python $(VENV)/spark/bin/python --require-hashes --requirement lock/spark.txt
+	@touch $@
+
+# Airflow and the lake's server ask for releases of FastAPI that exclude each other.
+$(VENV)/airflow/.installed: lock/airflow.txt $(AIRFLOW)/pyproject.toml | $(UV)
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/airflow
+	@$(UV) pip install --quiet --python $(VENV)/airflow/bin/python --require-hashes --requirement lock/airflow.txt
+	@$(UV) pip install --quiet --python $(VENV)/airflow/bin/python --no-deps --editable $(AIRFLOW)
 	@touch $@
 
 $(PROVIDER)/node_modules/.installed: $(PROVIDER)/package-lock.json $(VENV)/.installed-dev
