@@ -86,6 +86,7 @@ from cordillera.settings import (
 from cordillera.spec.event import Topic
 from cordillera.spec.lake_key import KeyPurpose
 from cordillera.subscriptions.approval import on_access_request_changed
+from cordillera.subscriptions.changes import ChangeService
 from cordillera.subscriptions.delivery import DeliveryService
 from cordillera.subscriptions.following import Following
 from cordillera.subscriptions.handlers import (
@@ -180,6 +181,7 @@ class Application:
         self.subscriptions = SubscriptionService(store, lookup, catalog, tables, synchronizers, asks, clock)
         self.subscription_lives = SubscriptionLifecycle(store, lookup, clock)
         self.skips = SkipService(store, lookup, tables, synchronizers, clock)
+        self.subscription_changes = ChangeService(store, lookup, self.subscriptions, clock)
         load = TargetLoad(synchronizers)
         following = Following(store, lookup, tables, synchronizers, load)
         pointing = Pointing(store, tables, clock)

@@ -26,6 +26,7 @@ from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import TargetDriftError
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import MOST_DAYS, SubscriptionMode
+from cordillera.spec.wish_change import WishChange, in_words
 
 if TYPE_CHECKING:
     from cordillera.spec.subscription import Subscription
@@ -155,7 +156,7 @@ _REPAIR: View = {
     "create",
     example=(
         "cordillera subscription create sales.orders warehouse --purpose 'weekly report'\n"
-        "cordillera subscription create sales.orders analysts --columns id,total --where \"country = 'PE'\""
+        "cordillera subscription create sales.orders analysts --columns id,total --where 'total > 9'"
     ),
 )
 def create(
@@ -269,6 +270,51 @@ def renew(id: SubscriptionId, days: Days = None) -> None:
         changed = lake.backend.renew_subscription(id, days)
     ends = f"ends at {changed.expires_at:%Y-%m-%d %H:%M} UTC" if changed.expires_at else "lasts until it is revoked"
     _show_change(f"The subscription {ends}.", changed)
+
+
+@command(
+    app,
+    "change",
+    example=(
+        "cordillera subscription change 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --columns id,total --where 'total > 9'\n"
+        "cordillera subscription change 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --trigger '0 6 * * *' --cost-owner team:bi"
+    ),
+)
+def change(
+    id: SubscriptionId,
+    mode: Annotated[
+        SubscriptionMode | None, typer.Option("--mode", help="What the table is to hold.", show_default=False)
+    ] = None,
+    trigger: Annotated[
+        str | None,
+        typer.Option("--trigger", help="commit, completion, or a cron expression in UTC.", show_default=False),
+    ] = None,
+    columns: Columns = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="SQL", help="SQL condition on the rows; '' for all.", show_default=False),
+    ] = None,
+    cost_owner: Annotated[
+        str | None, typer.Option("--cost-owner", help="Who pays for it; '' for the consumer.", show_default=False)
+    ] = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Change what a subscription is to. Other columns ('' for all), rows or another mode bring everything anew.
+
+    What was approved for an access request is widened by who administers the dataset only.
+    """
+    wanted = WishChange(mode, trigger, None if columns is None else tuple(split_names(columns)), where, cost_owner)
+    with open_lake() as lake:
+        found = lake.backend.subscription(id).subscription
+        wished = wanted.applied_to(found)
+        consequence = f"The subscription to {found.dataset} would change: {in_words(found, wished) or 'nothing'}."
+        lost = found.mode is SubscriptionMode.LOG is not wished.mode
+        if lost:
+            consequence += f" The log in {found.target} would be lost."
+        if not (lost or dry_run) or go_ahead(consequence, dry_run=dry_run, yes=yes):
+            _show_change("Changed.", lake.backend.change_subscription(id, wanted, reason=reason))
 
 
 @command(

@@ -23,6 +23,7 @@ from cordillera.spec.subscription import (
     Target,
     Verification,
 )
+from cordillera.spec.wish_change import WishChange
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
@@ -135,6 +136,10 @@ class LocalWork:
     def renew_subscription(self, subscription_id: UUID, days: int | None) -> Subscription:
         """Let a subscription end so many days from now, or not by itself."""
         return self.app.subscription_lives.renew(subscription_id, days)
+
+    def change_subscription(self, subscription_id: UUID, wanted: WishChange, *, reason: str = "") -> Subscription:
+        """Change what a subscription is to."""
+        return self.app.subscription_changes.change(subscription_id, wanted, reason)
 
     def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True, reason: str = "") -> Subscription:
         """End a subscription."""

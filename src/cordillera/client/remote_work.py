@@ -24,6 +24,7 @@ from cordillera.spec.subscription import (
     Target,
     Verification,
 )
+from cordillera.spec.wish_change import WishChange
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
@@ -145,6 +146,11 @@ class RemoteWork:
     def renew_subscription(self, subscription_id: UUID, days: int | None) -> Subscription:
         """Let a subscription end so many days from now, or not by itself."""
         return self._server.post(Subscription, path("subscriptions", str(subscription_id), "renew"), {"days": days})
+
+    def change_subscription(self, subscription_id: UUID, wanted: WishChange, *, reason: str = "") -> Subscription:
+        """Change what a subscription is to."""
+        body = {**to_plain(wanted), "reason": reason}
+        return self._server.post(Subscription, path("subscriptions", str(subscription_id), "change"), body)
 
     def revoke_subscription(self, subscription_id: UUID, *, keep_rows: bool = True, reason: str = "") -> Subscription:
         """End a subscription."""

@@ -47,8 +47,14 @@ def log_table(followed: Followed) -> TargetTable:
     return TargetTable(mirror.name, (*kept, *_COLUMNS), (*mirror.key, COMMIT_SEQUENCE_NUMBER, CHANGE_TYPE))
 
 
-def log_delivery(tables: TableService, followed: Followed, cursor: Cursor | None) -> Delivery:
+def log_delivery(tables: TableService, followed: Followed, cursor: Cursor | None, *, anew: bool = False) -> Delivery:
     """Return what appends the changes of every commit behind a cursor; to an empty log, the rows there are, as inserts.
+
+    Args:
+        tables: Tells what changed.
+        followed: What is followed, and where to.
+        cursor: Where the target stands.
+        anew: Whether the log begins now, in the place of whatever the target holds.
 
     Raises:
         SnapshotNotFoundError, NotAllowedError: If the changes cannot be told any more: while it is opened.
@@ -56,16 +62,18 @@ def log_delivery(tables: TableService, followed: Followed, cursor: Cursor | None
     table = log_table(followed)
 
     def rows() -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(table.arrow_schema(), _rows(tables, followed, cursor, table))
+        begins = None if anew else cursor
+        return pa.RecordBatchReader.from_batches(table.arrow_schema(), _rows(tables, followed, begins, table))
 
     return Delivery(
         followed.subscription.id,
         table,
         cursor,
         followed.latest,
-        replace=False,
+        replace=anew,
         upserts=typed(rows, table),
         deletes=table.arrow_schema().empty_table().select(list(table.key)).to_reader,
+        repair=anew and cursor == followed.latest,
         origin=followed.origin,
     )
 

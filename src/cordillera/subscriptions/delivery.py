@@ -21,6 +21,7 @@ from cordillera.errors import (
 from cordillera.metrics import BYTES_DELIVERED, DELIVERY_SECONDS, ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.ports.pointing import PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec.delivery_record import DeliveryRecord
@@ -33,6 +34,7 @@ from cordillera.spec.subscription import (
     SubscriptionState,
     may_become,
 )
+from cordillera.spec.wish_change import comes_anew
 from cordillera.subscriptions.change_log import log_delivery, log_table
 from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
@@ -150,7 +152,8 @@ class DeliveryService:
             return None
         taken = Measured(self._clock.now())
         cursor = synchronizer.read_cursor(subscription.id)
-        anew = self._shows_something_else(followed)
+        shown = self._shown(followed)
+        anew = shown != _fingerprint(followed)
         mirrors = subscription.mode is SubscriptionMode.MIRROR
         skips = self._waiting_skips(followed, cursor)
         if cursor is None:
@@ -167,16 +170,17 @@ class DeliveryService:
             if stretch.skipped and cursor is not None:
                 result = self._skip(part, cursor, synchronizer)
             else:
-                result = self._bring(part, cursor, synchronizer, taken, anew=anew)
+                result = self._bring(part, cursor, synchronizer, taken, shown=shown)
             cursor, taken = part.latest, Measured(self._clock.now())
         return result
 
     def _bring(
-        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, anew: bool
+        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, shown: str
     ) -> DeliveryResult:
-        """Deliver what takes a target from its cursor to a snapshot."""
+        """Deliver what takes a target from its cursor to a snapshot, by what was shown of the rows it holds."""
         if followed.subscription.mode is not SubscriptionMode.MIRROR:
-            return self._append(followed, cursor, synchronizer, taken, anew=anew)
+            return self._append(followed, cursor, synchronizer, taken, shown=shown)
+        anew = shown != _fingerprint(followed)
         delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges and not anew)
         try:
             result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
@@ -198,21 +202,21 @@ class DeliveryService:
         return result
 
     def _append(
-        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, anew: bool
+        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, shown: str
     ) -> DeliveryResult:
-        """Append to a log what has changed since; what it holds is never delivered anew.
+        """Append to a log what has changed since; what it holds is never delivered anew, unless it was no log.
 
         Raises:
             NotAllowedError: If what may be shown of the rows is not what it was: the log tells what was shown before.
         """
         subscription = followed.subscription
-        if anew and cursor is not None:
+        if cursor is not None and shown not in (ANEW, _fingerprint(followed)):
             raise NotAllowedError(
                 f"What is shown of {subscription.dataset} for this subscription has changed; its log in "
                 f"{subscription.target} tells what was shown before.",
                 hint="Revoke it, with --delete-rows if the log may not stay, and subscribe again.",
             )
-        delivery = log_delivery(self._tables, followed, cursor)
+        delivery = log_delivery(self._tables, followed, cursor, anew=cursor is not None and shown == ANEW)
         result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
         self._delivered(followed, delivery, result, taken)
         return result
@@ -275,10 +279,10 @@ class DeliveryService:
             origin=followed.origin,
         )
 
-    def _shows_something_else(self, followed: Followed) -> bool:
-        """Tell whether rows that the target holds are shown otherwise by now, or not at all."""
+    def _shown(self, followed: Followed) -> str:
+        """Return what was shown of the rows that the target holds; they may be shown otherwise by now."""
         with self._store.read() as tx:
-            return tx.subscriptions.shown(followed.subscription.id) != _fingerprint(followed)
+            return tx.subscriptions.shown(followed.subscription.id)
 
     def _waiting_skips(self, followed: Followed, cursor: Cursor | None) -> list[Skip]:
         """Return what is to be left out, having noted what the target has passed without that being known here."""
@@ -317,6 +321,11 @@ class DeliveryService:
             raise DeliveryStoppedError(
                 f"The subscription to {followed.subscription.dataset} was stopped during a delivery.",
                 hint="Nothing of it was delivered.",
+            )
+        if comes_anew(found, followed.subscription):
+            raise CommitConflictError(
+                f"What is wished of {found.dataset} in {found.target} changed during a delivery.",
+                hint="Nothing was delivered; the next delivery brings what is wished for now.",
             )
         if _fingerprint(self._following.as_shown(replace(followed, subscription=found))) != _fingerprint(followed):
             raise CommitConflictError(
@@ -375,7 +384,7 @@ class DeliveryService:
                 schema_id=followed.latest.schema_id,
                 rows=record.rows_upserted + record.rows_deleted if record else 0,
                 now=now,
-                shown=_fingerprint(followed),
+                shown=ANEW if comes_anew(found, followed.subscription) else _fingerprint(followed),
             )
             if record is not None:
                 tx.subscriptions.note_delivery(record)
@@ -385,6 +394,8 @@ class DeliveryService:
             else:
                 tx.subscriptions.settle_skips(found.id, SkipState.WAITING, passed, upto=reached)
             if whole:
+                tx.subscriptions.settle_skips(found.id, SkipState.SKIPPED, SkipState.MADE_GOOD, upto=reached)
+            if whole and found.mode is SubscriptionMode.MIRROR:
                 enqueue_verification(tx, followed.subscription, self._clock)
 
     def _note_copy(self, subscription: Subscription, action: str, told: str) -> None:

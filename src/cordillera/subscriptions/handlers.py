@@ -72,7 +72,9 @@ def on_time(store: MetadataStore, payload: Mapping[str, Any], clock: Clock) -> N
     """
     with fenced_write(store, clock.now()) as tx:
         found = tx.subscriptions.get(UUID(payload["subscription_id"]))
-        if found is not None and not found.is_over(clock.now()):
+        if found is None or found.is_over(clock.now()):
+            return
+        if payload.get("trigger", found.trigger) == found.trigger:  # else it has another since, with tasks of its own
             enqueue_delivery(tx, found, clock)
             enqueue_next_time(tx, found, clock)
 
@@ -82,8 +84,9 @@ def enqueue_next_time(tx: Transaction, subscription: Subscription, clock: Clock)
     now = clock.now()
     due_at = next_time(subscription.trigger, now)
     if due_at is not None:
-        payload = {"subscription_id": str(subscription.id)}
-        tx.tasks.enqueue(clock.new_id(), ON_TIME, str(subscription.id), payload, now=now, due_at=due_at, trace_id="")
+        payload = {"subscription_id": str(subscription.id), "trigger": subscription.trigger}
+        key = f"{subscription.id} {subscription.trigger}"
+        tx.tasks.enqueue(clock.new_id(), ON_TIME, key, payload, now=now, due_at=due_at, trace_id="")
 
 
 def on_access_changed(store: MetadataStore, payload: Mapping[str, Any], clock: Clock) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
 from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.context import current
-from cordillera.errors import SubscriptionNotFoundError
+from cordillera.errors import AccessDeniedError, SubscriptionNotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
@@ -84,7 +85,8 @@ class SubscriptionLifecycle:
 
         Raises:
             InvalidInputError: If it cannot be for so many.
-            AccessDeniedError: If whoever acts may not read the dataset, or not write to the target.
+            AccessDeniedError: If whoever acts may not read the dataset, or not write to the target; or if it would last
+                longer than was approved for an access request, and he does not administer the dataset.
             LifecycleError: If it has ended.
         """
         with self._store.write() as tx:
@@ -93,6 +95,8 @@ class SubscriptionLifecycle:
             check_following(tx, self._lookup, found)
             now = self._clock.now()
             changed = replace(found, expires_at=expiry(days, now))
+            if found.expires_at is not None and (changed.expires_at is None or changed.expires_at > found.expires_at):
+                check_approves(tx, self._lookup, found, ["a later end"])
             tx.subscriptions.set_expiry(subscription_id, changed.expires_at)
             enqueue_expiry(tx, changed, self._clock)
             told = f"until {changed.expires_at:%Y-%m-%d %H:%M} UTC" if changed.expires_at else "for good"
@@ -161,6 +165,32 @@ def existing(tx: Transaction, lookup: Lookup, subscription_id: UUID) -> Subscrip
             f"There is no subscription {subscription_id}.", hint="List them with: cordillera subscription list."
         )
     return found
+
+
+def check_approves(tx: Transaction, lookup: Lookup, subscription: Subscription, more: Sequence[str]) -> None:
+    """Make sure that whoever acts may give a subscription more than was approved, where somebody had to approve it.
+
+    Args:
+        tx: The transaction.
+        lookup: Knows who may do what.
+        subscription: As it was approved.
+        more: What goes beyond that, in words.
+
+    Raises:
+        AccessDeniedError: If he does not administer the dataset.
+    """
+    dataset = tx.datasets.get_by_id(subscription.dataset_id)
+    if subscription.request_id is None or not more or dataset is None:
+        return
+    try:
+        lookup.require(tx, dataset, Privilege.ADMINISTER)
+    except AccessDeniedError as error:
+        raise AccessDeniedError(
+            f"The subscription of {subscription.consumer} to {subscription.dataset} was approved without "
+            f"{' or '.join(more)}. {error.message}",
+            hint="Ask who administers the dataset to make this change.",
+            details=error.details,
+        ) from None
 
 
 def check_following(tx: Transaction, lookup: Lookup, subscription: Subscription) -> None:

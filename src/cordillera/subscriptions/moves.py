@@ -77,17 +77,18 @@ def tell(
 
 def begin(tx: Transaction, subscription: Subscription, clock: Clock) -> None:
     """Have an approved subscription delivered and verified, and ended when its time is over."""
-    flows = Edge(
-        Node(NodeKind.DATASET, subscription.dataset),
-        _copy(subscription),
-        tuple((name, (name,)) for name in subscription.columns),
-    )
-    tx.lineage.put([flows], clock.now())
+    note_flow(tx, subscription, clock.now())
     enqueue_delivery(tx, subscription, clock)
     enqueue_expiry(tx, subscription, clock)
     enqueue_next_time(tx, subscription, clock)
     if subscription.verify_every_seconds is not None:
         enqueue_verification(tx, subscription, clock, subscription.verify_every_seconds)
+
+
+def note_flow(tx: Transaction, subscription: Subscription, now: datetime) -> None:
+    """Let lineage show which columns flow into the target."""
+    columns = tuple((name, (name,)) for name in subscription.columns)
+    tx.lineage.put([Edge(Node(NodeKind.DATASET, subscription.dataset), _copy(subscription), columns)], now)
 
 
 def end(

@@ -295,6 +295,18 @@ class SubscriptionService:
         with self._store.read() as tx:
             self._check_told(tx, existing(tx, self._lookup, subscription_id))
 
+    def check_possible(self, found: ResolvedDataset, subscription: Subscription) -> None:
+        """Make sure that what a subscription is to can be delivered to its target: columns, rows, mode, residency.
+
+        Raises:
+            UnknownColumnError, InvalidExpressionError, AccessDeniedError, NotAllowedError: As for ``subscribe``.
+        """
+        self._check_wishes(found, subscription.columns, subscription.row_filter)
+        self._residency.check(found.dataset, subscription.target, self._delivered(found, subscription.columns))
+        with self._store.read() as tx:
+            target = self._lookup.target(tx, subscription.target, Privilege.WRITE)
+            self._check_keeps(tx, target, subscription, found)
+
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _wanted(self, dataset: str, purpose: str) -> tuple[ResolvedDataset, bool]:

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from cordillera.client.backend import LakeBackend
 from cordillera.errors import (
+    AccessDeniedError,
     CordilleraError,
     InvalidInputError,
     LifecycleError,
@@ -19,6 +20,7 @@ from cordillera.errors import (
     SubscriptionNotFoundError,
 )
 from cordillera.spec.subscription import ENDED, Equality, SubscriptionState, Verification, may_become
+from cordillera.spec.wish_change import WishChange
 from cordillera.web.dataset_views import lag
 from cordillera.web.forms import problem_of
 from cordillera.web.links import link
@@ -85,6 +87,27 @@ def resume(request: Request, subscription_id: str) -> Response:
     return _shown_anew(backend_of(request).resume_subscription(_id(subscription_id)).id)
 
 
+@router.page("/subscriptions/{subscription_id}/change", methods=("POST",))
+def change(
+    request: Request,
+    subscription_id: str,
+    trigger: Annotated[str, Form()] = "",
+    columns: Annotated[str, Form()] = "",
+    row_filter: Annotated[str, Form()] = "",
+    cost_owner: Annotated[str, Form()] = "",
+    reason: Annotated[str, Form()] = "",
+) -> Page | Response:
+    """Change what a subscription is to; what cannot be comes back with why not."""
+    lake, wanted = backend_of(request), _id(subscription_id)
+    names = tuple(name.strip() for name in columns.split(",") if name.strip())
+    wishes = WishChange(None, trigger, names, row_filter.strip(), cost_owner.strip())
+    try:
+        lake.change_subscription(wanted, wishes, reason=reason.strip())
+    except (AccessDeniedError, InvalidInputError, LifecycleError, NotAllowedError) as error:
+        return _show(lake, wanted, problem=error)
+    return _shown_anew(wanted)
+
+
 @router.page("/subscriptions/{subscription_id}/skip", methods=("POST",))
 def skip(
     request: Request,
@@ -132,6 +155,7 @@ def _show(
         "can_resume": one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
         "can_verify": one.cursor_sequence is not None and one.state not in ENDED and one.mode == "mirror",
         "can_skip": one.cursor_sequence is not None and not status.in_step and one.state not in ENDED,
+        "can_change": one.state not in ENDED and one.state is not SubscriptionState.REQUESTED,
         "can_repair": one.equality is Equality.DRIFTED and one.state not in ENDED,
         "audit": lake.audit(object_name=str(wanted), limit=_AUDIT_ENTRIES),
     }

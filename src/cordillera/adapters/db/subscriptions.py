@@ -22,6 +22,7 @@ from cordillera.adapters.db.schema import (
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import datasets_within, subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
+from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.spec.access import USER, SecurableKind, Viewer
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
 from cordillera.spec.skip import Skip, SkipState
@@ -163,6 +164,14 @@ class SqlSubscriptionRows:
             .values(state=state, last_error=error, error_code=error_code, updated_at=now)
         )
         self._session.write(changed)
+
+    def change_wishes(self, subscription: Subscription, *, anew: bool) -> None:
+        """Store what is wished for."""
+        wishes = ("mode", "trigger", "columns", "row_filter", "cost_owner")
+        values: dict[str, Any] = {name: getattr(subscription, name) for name in wishes}
+        if anew:
+            values |= {"shown": ANEW, "equality": Equality.UNPROVEN, "drift": ""}
+        self._session.write(sa.update(subscriptions).where(subscriptions.c.id == subscription.id).values(values))
 
     def set_expiry(self, subscription_id: UUID, expires_at: datetime | None) -> None:
         """Change when it ends by itself."""

@@ -25,6 +25,7 @@ from cordillera.spec.subscription import (
     Target,
     Verification,
 )
+from cordillera.spec.wish_change import WishChange
 
 router = APIRouter(tags=["subscriptions"])
 
@@ -77,6 +78,17 @@ class Renewal(BaseModel):
     """How much longer a subscription lasts."""
 
     days: int | None = Field(description="Days from now; null for until it is revoked.")
+
+
+class ChangedWishes(BaseModel):
+    """What is to be otherwise about a subscription; null leaves it as it is."""
+
+    mode: Text | None = Field(None, description="mirror: the rows as they are; log: every change.")
+    trigger: Text | None = Field(None, description="commit, completion, or a cron expression of five fields, in UTC.")
+    columns: list[Text] | None = Field(None, description="Columns wanted; an empty list for all.")
+    row_filter: LongText | None = Field(None, description="SQL condition on the rows wanted; empty for all.")
+    cost_owner: Text | None = Field(None, description="Who pays for it; empty for the consumer.")
+    reason: Text = ""
 
 
 class SkippedRange(BaseModel):
@@ -211,6 +223,14 @@ def resume_subscription(backend: Backend, subscription_id: UUID, why: Reason | N
 def renew_subscription(backend: Backend, subscription_id: UUID, until: Renewal) -> Subscription:
     """Let a subscription end so many days from now, or not by itself."""
     return backend.renew_subscription(subscription_id, until.days)
+
+
+@router.post("/subscriptions/{subscription_id}/change", summary="Change a subscription")
+def change_subscription(backend: Backend, subscription_id: UUID, wanted: ChangedWishes) -> Subscription:
+    """Change what a subscription is to; other columns, rows or another mode let everything come anew, at once."""
+    columns = None if wanted.columns is None else tuple(wanted.columns)
+    change = WishChange(wanted.mode, wanted.trigger, columns, wanted.row_filter, wanted.cost_owner)
+    return backend.change_subscription(subscription_id, change, reason=wanted.reason)
 
 
 @router.post("/subscriptions/{subscription_id}/skip", summary="Skip snapshots")

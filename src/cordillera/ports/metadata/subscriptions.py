@@ -11,6 +11,9 @@ from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.skip import Skip, SkipState
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
 
+ANEW = "anew"
+"""In the place of the fingerprint of a view: everything has to be delivered anew. No fingerprint is like it."""
+
 
 class TargetRows(Protocol):
     """Targets by name."""
@@ -80,6 +83,12 @@ class SubscriptionRows(Protocol):
     ) -> None:
         """Change the state and the last error, with its kind; one that has ended stays so."""
 
+    def change_wishes(self, subscription: Subscription, *, anew: bool) -> None:
+        """Store mode, trigger, columns, row filter and cost owner of a subscription.
+
+        With ``anew``, what the target holds counts as shown under other wishes (``ANEW``), and as not compared.
+        """
+
     def set_expiry(self, subscription_id: UUID, expires_at: datetime | None) -> None:
         """Change when it ends by itself."""
 
@@ -111,7 +120,10 @@ class SubscriptionRows(Protocol):
         """Change the last error only: why a delivery failed that will be tried again."""
 
     def shown(self, subscription_id: UUID) -> str:
-        """Return what was shown of the rows that a target holds: the fingerprint of a view; empty for all."""
+        """Return what was shown of the rows that a target holds: the fingerprint of a view; empty for all.
+
+        It is ``ANEW`` if other rows or columns were wished for then.
+        """
 
     def advance(
         self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime, shown: str = ""
