@@ -158,6 +158,7 @@ def reader(
     folder = tmp_path / "reader"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)  # Python looks for modules where it is started
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     made: list[Reader] = []

@@ -34,9 +34,11 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["cordillera.server", "cordillera.adapters.storage.s3", "polars", __name__])
 
 
-def eventually(look: Callable[[], _Found], explain: Callable[[], object] = lambda: "it did not happen") -> _Found:
+def eventually(
+    look: Callable[[], _Found], explain: Callable[[], object] = lambda: "it did not happen", seconds: float = PATIENCE
+) -> _Found:
     """Look until something is there, and return it."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, explain()
         time.sleep(0.05)

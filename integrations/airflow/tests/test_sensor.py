@@ -25,7 +25,7 @@ def waiting_dag(dataset: str, more: str) -> object:
     return load_dag(name, DAG.format(dag=name, dataset=dataset, more=more))
 
 
-@pytest.mark.parametrize("more", ["poke_interval=0.2", "deferrable=True"])
+@pytest.mark.parametrize("more", ["poke_interval=0.2", "poke_interval=0.2, mode='reschedule'", "deferrable=True"])
 def test_a_task_waits_until_the_partition_is_complete_and_returns_the_snapshot(
     lake: LakeServer, orders: str, more: str
 ) -> None:
