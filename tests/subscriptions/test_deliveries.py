@@ -11,6 +11,7 @@ import pytest
 from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
 from cordillera.client import Lake
 from cordillera.errors import SubscriptionNotFoundError, TargetUnreachableError
+from cordillera.metrics import ROWS_DELIVERED
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
 from cordillera.spec.subscription import Subscription
 from tests.conftest import MovableClock
@@ -43,6 +44,12 @@ def test_each_delivery_tells_what_it_did_and_took(timed_lake: Lake, made: Subscr
     assert first.bytes >= 100 * 16
     assert (second.from_sequence, second.to_sequence, second.whole) == (1, 3, False)
     assert (second.rows_upserted, second.rows_deleted) == (20, 5)
+    assert (first.rows_inserted, first.rows_updated) == (100, 0)
+    assert (second.rows_inserted, second.rows_updated) == (10, 10)
+    counted = {
+        change: ROWS_DELIVERED.labels("copy", change)._value.get() for change in ("inserted", "updated", "deleted")
+    }
+    assert all(counted[change] >= least for change, least in (("inserted", 110), ("updated", 10), ("deleted", 5)))
     assert 0 < second.bytes < first.bytes
     assert second.seconds > 0
     assert second.worker.startswith("worker:")

@@ -89,11 +89,20 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What a delivery did in the target."""
+    """What a delivery did in the target.
+
+    Attributes:
+        rows_upserted: Rows it put in.
+        rows_deleted: Rows it took out, besides those that others were put in the place of.
+        already_applied: Whether the target held all of it already.
+        rows_updated: Of the rows put in, those in the place of a row of the same key; None if the target cannot tell.
+            Results that differ in this alone are equal.
+    """
 
     rows_upserted: int
     rows_deleted: int
     already_applied: bool = False
+    rows_updated: int | None = field(default=None, compare=False)
 
 
 DELIVERIES_AT_ONCE = 4

@@ -23,6 +23,7 @@ class DeliveryRecord:
         to_sequence: Of the one that it has held since.
         whole: Whether it brought every row, in the place of whatever the target held.
         rows_upserted, rows_deleted: What the target says that it put in, in the place of others or not, and took out.
+        rows_updated: Of the rows put in, those in the place of a row of the same key; None if that is not known.
         bytes: Size of what was sent, as it is in Arrow.
         attempt: Which one it was, with those that failed or were given up; 1 for the first.
         worker: Who made it.
@@ -42,3 +43,9 @@ class DeliveryRecord:
     attempt: int
     worker: str
     cost_owner: str
+    rows_updated: int | None = None
+
+    @property
+    def rows_inserted(self) -> int | None:
+        """Of the rows put in, those that are new in the target; None if that is not known."""
+        return None if self.rows_updated is None else self.rows_upserted - self.rows_updated

@@ -18,7 +18,7 @@ from cordillera.errors import (
     TerminalError,
     TransientError,
 )
-from cordillera.metrics import BYTES_DELIVERED, DELIVERY_SECONDS, ROWS_DELIVERED
+from cordillera.metrics import BYTES_DELIVERED, DELIVERY_SECONDS
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.metadata.subscriptions import ANEW
@@ -38,7 +38,7 @@ from cordillera.spec.wish_change import comes_anew
 from cordillera.subscriptions.change_log import log_delivery, log_table
 from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
-from cordillera.subscriptions.measuring import Measured
+from cordillera.subscriptions.measuring import Measured, count_rows
 from cordillera.subscriptions.moves import expire, move, tell
 from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.skips import check_not_skipped, note_skipped, nothing
@@ -230,7 +230,7 @@ class DeliveryService:
             record = taken.record(
                 followed.subscription, result, self._clock, held=held, reached=reached, whole=delivery.replace
             )
-            ROWS_DELIVERED.labels(target).inc(record.rows_upserted + record.rows_deleted)
+            count_rows(target, record)
             BYTES_DELIVERED.labels(target).inc(record.bytes)
             DELIVERY_SECONDS.labels(target).observe(record.seconds)
         self._advance(followed, record, whole=delivery.replace)

@@ -9,10 +9,11 @@ from datetime import datetime
 import pyarrow as pa
 
 from cordillera.context import current
+from cordillera.metrics import ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.synchronizer import Delivery, DeliveryResult, RowReader
 from cordillera.spec.delivery_record import DeliveryRecord
-from cordillera.spec.subscription import Subscription
+from cordillera.spec.subscription import Subscription, SubscriptionMode
 
 
 class Measured:
@@ -51,6 +52,7 @@ class Measured:
             whole=whole,
             rows_upserted=result.rows_upserted,
             rows_deleted=result.rows_deleted,
+            rows_updated=0 if whole or subscription.mode is SubscriptionMode.LOG else result.rows_updated,
             bytes=self._bytes,
             attempt=context.lease.fencing_token if context.lease else 1,  # each attempt raises it by one
             worker=context.principal,
@@ -68,3 +70,13 @@ class Measured:
         for batch in reader:
             self._bytes += batch.nbytes
             yield batch
+
+
+def count_rows(target: str, record: DeliveryRecord) -> None:
+    """Count what a delivery did in the metrics: inserts and updates as one, as upserts, where they are not known."""
+    counts = {"inserted": record.rows_inserted, "updated": record.rows_updated, "deleted": record.rows_deleted}
+    if record.rows_updated is None:
+        counts["upserted"] = record.rows_upserted
+    for change, rows in counts.items():
+        if rows:
+            ROWS_DELIVERED.labels(target, change).inc(rows)

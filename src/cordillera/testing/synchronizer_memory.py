@@ -70,16 +70,18 @@ class MemorySynchronizer:
             upserts = _read(delivery.upserts, table.arrow_schema(), table)
             _refuse_duplicates(upserts, table)
             if kept is None or delivery.replace:
-                removed = kept.rows.num_rows if kept else 0
+                removed, updated = kept.rows.num_rows if kept else 0, 0
                 rows = upserts
             else:
                 stored = _evolved(kept, table)
                 deletes = _read(delivery.deletes, pa.schema([table.arrow_schema().field(n) for n in table.key]), table)
                 remaining = _without(stored, deletes, table.key)
                 removed = stored.num_rows - remaining.num_rows
-                rows = pa.concat_tables([_without(remaining, upserts.select(table.key), table.key), upserts])
+                others = _without(remaining, upserts.select(table.key), table.key)
+                updated = remaining.num_rows - others.num_rows
+                rows = pa.concat_tables([others, upserts])
             self._kept[delivery.subscription_id] = _Kept(table, delivery.to_cursor, rows)
-            return DeliveryResult(upserts.num_rows, removed)
+            return DeliveryResult(upserts.num_rows, removed, rows_updated=updated)
 
     def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream the rows of the table of that name."""

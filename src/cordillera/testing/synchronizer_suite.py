@@ -79,6 +79,7 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite, TableSuite):
         new = {"id": 4, "customer": "Chloé", "amount": Decimal("99999999.99")}
         result = synchronizer.apply(deliver(ORDERS, (1, 2), [changed, new], [{"id": 1}, {"id": 77}]))
         assert result == DeliveryResult(rows_upserted=2, rows_deleted=1)
+        assert result.rows_updated in (1, None), "who can tell them apart does"
         assert rows_of(synchronizer, ORDERS) == spelled([changed, ORDER_ROWS[2], new])
         assert synchronizer.read_cursor(OURS) == Cursor(2, 0)
 

@@ -57,6 +57,7 @@ REVISIONS = (
     "0043",
     "0050",
     "0053",
+    "0063",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

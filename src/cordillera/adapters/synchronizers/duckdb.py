@@ -138,7 +138,7 @@ class DuckDBSynchronizer:
                 tables.create(connection, table, delivery.table.columns, delivery.table.key)
                 rows = upsert_batches(delivery)
                 loaded = tables.load(connection, table.sql, delivery.table.columns, delivery.table.key, rows)
-                result = DeliveryResult(loaded, 0)
+                result = DeliveryResult(loaded, 0, rows_updated=0)
             else:
                 result = _next(connection, table, stored, delivery)
             _store(connection, table, delivery)
@@ -287,8 +287,8 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
         deleted = tables.empty(connection, table) if delivery.replace else 0
     if gone is not None:
         deleted = tables.delete(connection, table, key, gone)
-    upserted = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else 0
-    return DeliveryResult(upserted, deleted)
+    upserted, updated = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else (0, 0)
+    return DeliveryResult(upserted, deleted, rows_updated=updated)
 
 
 # --- the table of cursors -------------------------------------------------------------------------------------------

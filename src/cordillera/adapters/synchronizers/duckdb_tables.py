@@ -382,12 +382,11 @@ def delete(connection: Connection, table: TableName, key: Sequence[str], staging
 
 def upsert(
     connection: Connection, table: TableName, columns: Sequence[TargetColumn], key: Sequence[str], staging: str
-) -> int:
-    """Insert staged rows in the place of the rows of their keys and return how many there were."""
-    if key:
-        delete(connection, table, key, staging)
+) -> tuple[int, int]:
+    """Insert staged rows in the place of the rows of their keys; return how many there were, and how many in place."""
+    updated = delete(connection, table, key, staging) if key else 0
     names = _names([column.name for column in columns])
-    return _number(connection, f"INSERT INTO {table.sql} ({names}) SELECT {names} FROM {staging}")
+    return _number(connection, f"INSERT INTO {table.sql} ({names}) SELECT {names} FROM {staging}"), updated
 
 
 def _number(connection: Connection, statement: str) -> int:

@@ -81,14 +81,13 @@ class DeliveredRows:
         rows = sum(file.record_count for file in files)
         if self._delivery.replace:
             gone = sum(one.live_rows for one in live)
-            return ResolvedDelivery(FileChanges(tuple(files), tuple(live)), DeliveryResult(rows, gone))
+            return ResolvedDelivery(FileChanges(tuple(files), tuple(live)), DeliveryResult(rows, gone, rows_updated=0))
         removed: dict[LiveFile, BitMap64] = {}
-        if live and self._key:
-            self._find(self._keys_of(files), live, removed)
+        updated = self._find(self._keys_of(files), live, removed) if live and self._key else 0
         deleted = self._find(self._leaving(), live, removed)
         built = build_changes(self._io, self._metadata, None, removed)
         changes = replace(built, added=(*built.added, *files))
-        return ResolvedDelivery(changes, DeliveryResult(rows, deleted))
+        return ResolvedDelivery(changes, DeliveryResult(rows, deleted, rows_updated=updated))
 
     # --- rows -------------------------------------------------------------------------------------------------------
 

@@ -316,7 +316,7 @@ def _first(connection: Connection, table: TableName, delivery: Delivery) -> Deli
     tables.create(connection, table, columns, key)
     upserted = tables.load(connection, table, columns, upsert_batches(delivery))
     tables.add_primary_key(connection, table, key)
-    return DeliveryResult(upserted, 0)
+    return DeliveryResult(upserted, 0, rows_updated=0)
 
 
 def _next(connection: Connection, table: TableName, stored: StoredState, delivery: Delivery) -> DeliveryResult:
@@ -346,8 +346,8 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
         tables.evolve(connection, table, evolution)
     if gone is not None:
         deleted = tables.delete(connection, table, key, gone)
-    upserted = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else 0
-    return DeliveryResult(upserted, deleted)
+    upserted, updated = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else (0, 0)
+    return DeliveryResult(upserted, deleted, rows_updated=updated)
 
 
 def _restore(connection: Connection, table: TableName, stored: StoredState, delivery: Delivery) -> DeliveryResult:
@@ -357,4 +357,5 @@ def _restore(connection: Connection, table: TableName, stored: StoredState, deli
     deleted = tables.empty(connection, table) if tables.present_columns(connection, table) is not None else 0
     names = {column.name for column in columns}
     tables.restore(connection, table, delivery.table, [one.name for one in stored.columns if one.name not in names])
-    return DeliveryResult(tables.upsert(connection, table, columns, key, fresh) if fresh is not None else 0, deleted)
+    upserted, updated = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else (0, 0)
+    return DeliveryResult(upserted, deleted, rows_updated=updated)

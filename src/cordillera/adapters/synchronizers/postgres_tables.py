@@ -350,8 +350,11 @@ def upsert(
     columns: Sequence[TargetColumn],
     key: Sequence[str],
     staging: sql.Identifier,
-) -> int:
-    """Insert staged rows, or put them in the place of the rows of their keys, and return how many there were.
+) -> tuple[int, int]:
+    """Insert staged rows, or put them in the place of the rows of their keys.
+
+    Returns:
+        How many there were, and how many of them were put in the place of another.
 
     Key columns are assigned too: equal keys may still differ, as 0.0 and -0.0 do. Without a key every row is new.
     """
@@ -361,7 +364,13 @@ def upsert(
         assignments = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in names]
         conflict = sql.SQL(" ON CONFLICT ({}) DO UPDATE SET {}")
         statement += conflict.format(_names(key), sql.SQL(", ").join(assignments))
-    return connection.execute(statement).rowcount
+    # A row that took another's place is known by the lock that its transaction holds on it: new rows have none.
+    counted = sql.SQL(
+        "WITH put AS ({} RETURNING xmax <> 0 AS updated) SELECT count(*), count(*) FILTER (WHERE updated) FROM put"
+    )
+    found = connection.execute(counted.format(statement)).fetchone()
+    assert found is not None, "an aggregate has a row"
+    return found
 
 
 def _copy(

@@ -101,6 +101,7 @@ deliveries = Table(
     Column("attempt", Integer, nullable=False),
     Column("worker", Text, nullable=False),
     Column("cost_owner", Text, nullable=False),
+    Column("rows_updated", BigInteger),
     index("ix_deliveries_subscription", "subscription_id", "number"),
     sqlite_autoincrement=True,
 )
