@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import sqlite3
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import pytest
+from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
 from airflow_home import DAGS, HOME
 from airflow_processes import airflow_processes
-from lake_server import LakeServer, eventually
+from cordillera_airflow import watcher
+from cordillera_airflow.errors import LakeError
+from lake_server import PATIENCE_SECONDS, LakeServer, eventually
 
 DAG = """
 from airflow.sdk import DAG, task
@@ -27,7 +34,7 @@ with DAG("on_orders", schedule=[orders]):
 """
 _EVENTS = "SELECT extra FROM asset_event ORDER BY id"
 _STARTED = "SELECT value FROM xcom WHERE dag_id = 'on_orders' AND key = 'return_value'"
-_POSITION = "SELECT value FROM asset_state_store WHERE key = 'cordillera_position'"
+_POSITION = "SELECT value FROM asset_state_store WHERE key LIKE 'cordillera_position:cordillera_default:sales.%'"
 
 
 def query(sql: str) -> list[Any]:
@@ -73,3 +80,89 @@ def test_completions_start_dags_and_none_is_lost_whoever_is_killed(
         ]
         started = ["2026-01-02", "2026-01-03", "2026-01-03", "2026-01-04", "2026-01-05"]
         eventually(lambda: sorted(one for run in query(_STARTED) for one in run) == started, airflow.written)
+
+
+class Store:
+    """An asset's state store in memory; the whole Airflow above has the real one."""
+
+    def __init__(self, **kept: object) -> None:
+        self.kept = kept
+
+    async def aget(self, key: str) -> object:
+        return self.kept.get(key)
+
+    async def aset(self, key: str, value: object) -> None:
+        self.kept[key] = value
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = Store()
+    monkeypatch.setattr(watcher, "AssetStateStoreAccessors", lambda inlets: made)
+    monkeypatch.setattr(watcher, "_REFUSED_PAUSE_SECONDS", 0.2)
+    return made
+
+
+def producer(dataset: str, after: int | None = None) -> watcher.CompletionProducer:
+    return watcher.CompletionProducer(watcher.CompletionEventTrigger(dataset, "orders", after=after))
+
+
+async def first(made: watcher.CompletionProducer) -> tuple[str, int]:
+    """Return the partition and the position of the first completion that is told."""
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(made.open_stream()) as stream:
+        event, position = await anext(stream)
+        return event["partition"], position
+
+
+def test_a_refused_watcher_goes_on_where_it_was_once_it_is_let_in(
+    lake: LakeServer, orders: str, store: Store, connection: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    lake.complete(orders, "2026-01-31")
+    connection(token="cdl_wrong")
+
+    async def test() -> None:
+        task = asyncio.create_task(first(producer(orders, after=0)))
+        with caplog.at_level(logging.ERROR):
+            await asyncio.to_thread(eventually, lambda: "'cordillera_default'" in caplog.text)
+        connection()
+        assert (await task)[0] == "2026-01-31"
+
+    asyncio.run(test())
+    assert "cdl_wrong" not in caplog.text
+
+
+def test_a_dataset_that_is_not_there_is_told_of_and_followed_from_its_first_completion(
+    lake: LakeServer, orders: str, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    later = f"{orders}_later"
+
+    async def test() -> None:
+        task = asyncio.create_task(first(producer(later)))
+        with caplog.at_level(logging.ERROR):
+            await asyncio.to_thread(eventually, lambda: later in caplog.text)
+        await asyncio.to_thread(lake.create_dataset, later)
+        await asyncio.to_thread(lake.complete, later, "2026-01-31")
+        assert (await task)[0] == "2026-01-31"
+
+    asyncio.run(test())
+
+
+def test_a_lake_that_went_back_in_time_is_told_of(orders: str, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.kept[f"cordillera_position:cordillera_default:{orders}"] = 10**9
+
+    async def test() -> None:
+        task = asyncio.create_task(first(producer(orders)))
+        with caplog.at_level(logging.ERROR):
+            await asyncio.to_thread(eventually, lambda: "No event has the position" in caplog.text)
+        task.cancel()
+
+    asyncio.run(test())
+
+
+def test_only_what_airflow_has_stored_is_passed(orders: str, store: Store) -> None:
+    made = producer(orders)
+    stored, lost = AdvanceOutcome(acked=1, failed=0), AdvanceOutcome(acked=0, failed=1)
+    asyncio.run(made.advance([AdvanceItem(7, stored), AdvanceItem(8, stored)]))
+    with pytest.raises(LakeError, match="followed again"):
+        asyncio.run(made.advance([AdvanceItem(9, stored), AdvanceItem(10, lost)]))
+    assert store.kept == {f"cordillera_position:cordillera_default:{orders}": 8}

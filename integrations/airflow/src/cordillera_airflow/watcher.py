@@ -8,17 +8,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import httpx
 from airflow.sdk import Asset, AssetWatcher
 from airflow.sdk.execution_time.context import AssetStateStoreAccessors
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
 from cordillera_airflow.errors import LakeError
-from cordillera_airflow.events import Follower, Frame, server_of
+from cordillera_airflow.events import Follower, Frame, patiently, server_of
+from cordillera_airflow.server import Server, path
 
 _log = logging.getLogger(__name__)
-POSITION = "cordillera_position"
-"""The key in the asset's state store."""
 _REFUSED_PAUSE_SECONDS = 60.0
 
 
@@ -89,12 +89,13 @@ class CompletionProducer(SharedStreamProducer):
     def __init__(self, trigger: CompletionEventTrigger) -> None:
         self._trigger = trigger
         self._state = AssetStateStoreAccessors(inlets=[Asset(name=trigger.asset)])
+        self._key = f"cordillera_position:{trigger.cordillera_conn_id}:{trigger.dataset}"  # an asset may watch several
 
     async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:
         """Yield completions with their positions, without end. A refusal may end too, when the token is replaced or
         access granted: it is logged every minute.
         """
-        stored = await self._state.aget(POSITION)
+        stored = await self._state.aget(self._key)
         position = self._trigger.after if stored is None else int(str(stored))
         while True:
             try:
@@ -116,6 +117,13 @@ class CompletionProducer(SharedStreamProducer):
             async with aclosing(follower.frames(position)) as frames:
                 async for frame in frames:
                     yield frame
+                    if frame.position is not None and frame.event is None:  # streams are silent about what is not there
+                        await patiently(lambda: self._check(server, client))
+
+    async def _check(self, server: Server, client: httpx.AsyncClient) -> None:
+        """Make sure that there is such a dataset, which may be discovered."""
+        with server.explained():
+            server.checked(await client.get(path("datasets", self._trigger.dataset)))
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Keep the position of the last event that is stored in Airflow, with all before it."""
@@ -124,7 +132,7 @@ class CompletionProducer(SharedStreamProducer):
         await self._keep(batch[-1].broker_payload)
 
     async def _keep(self, position: int) -> None:
-        await self._state.aset(POSITION, position)
+        await self._state.aset(self._key, position)
 
 
 def told(event: dict[str, Any]) -> dict[str, Any]:
