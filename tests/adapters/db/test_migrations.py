@@ -30,6 +30,7 @@ from cordillera.spec.contract_proposal import ContractProposal, ProposalState
 from cordillera.spec.lake_key import KeyPurpose
 from cordillera.testing.metadata_samples import NOW, dataset, dataset_version, view
 
+pytestmark = pytest.mark.usefixtures("all_migrations")
 _FTS = "search_words"
 
 
