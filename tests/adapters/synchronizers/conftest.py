@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import conninfo
+from tests.adapters.synchronizers import clickhouse_stand_in
 from tests.adapters.synchronizers.redshift_stand_in import StandIn, prepare_database, stand_in, stand_in_proxy
 from tests.rest_catalogs import RestCatalog, lake_catalog, seaweedfs_catalog
 from tests.servers import start_postgres
@@ -52,6 +53,19 @@ def redshift_database(postgres_server: str) -> Iterator[tuple[int, str]]:
 def redshift(redshift_database: tuple[int, str], tmp_path: Path) -> StandIn:
     """A stand-in for Redshift with an empty schema of its own."""
     return stand_in(redshift_database, f"file://{tmp_path}/staging")
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clickhouse_stand_in.StandIn]:
+    """ClickHouse's engine behind HTTP."""
+    with clickhouse_stand_in.start_stand_in(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server
+
+
+@pytest.fixture
+def clickhouse(clickhouse_server: clickhouse_stand_in.StandIn) -> clickhouse_stand_in.StandIn:
+    """The stand-in for ClickHouse with an empty database of its own."""
+    return clickhouse_server.another_database()
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,11 @@ def target(kind: str, location: str) -> Synchronizer:
         from tests.adapters.synchronizers.redshift_stand_in import StandIn
 
         return StandIn(**json.loads(location)).target()
+    if kind == "clickhouse":
+        from cordillera.adapters.synchronizers.clickhouse import ClickHouseSynchronizer
+        from cordillera.adapters.synchronizers.clickhouse_session import Place
+
+        return ClickHouseSynchronizer(Place(*json.loads(location)), lambda: "hunter2")
     return build_synchronizer(kind, {"dsn" if kind == "postgres" else "path": location})
 
 

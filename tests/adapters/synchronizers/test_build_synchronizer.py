@@ -35,7 +35,7 @@ def test_duckdb_target_is_built_from_its_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "config", "expected"),
     [
-        ("redis", {}, ["'redis'", "duckdb, glue, iceberg, parquet, postgres, redshift, tsv"]),
+        ("redis", {}, ["'redis'", "clickhouse, duckdb, glue, iceberg, parquet, postgres, redshift, tsv"]),
         ("postgres", {}, ["'dsn' is missing", "optional: password_env, schema"]),
         ("postgres", {"dsn": ""}, ["'dsn' is missing"]),
         ("postgres", {"dsn": "dbname=a", "table": "x"}, ["'table' is unknown", "dsn"]),
@@ -174,6 +174,49 @@ def test_missing_driver_of_redshift_names_the_extra(monkeypatch: pytest.MonkeyPa
         build_synchronizer("redshift", REDSHIFT)
 
 
+# --- clickhouse -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"url": ""}, "'url' is missing"),
+        ({"password": "hunter2"}, "'password' is unknown"),
+        ({"url": "https://loader:hunter2@ch.example.com"}, "holds a password"),
+        ({"url": "clickhouse://ch.example.com"}, "not the URL"),
+        ({"url": "https://ch.example.com:port"}, "not the URL"),
+        ({"url": "https://ch.example.com/?database=x"}, "not the URL"),
+        ({"url": "http://ch.example.com:8123"}, "not encrypted"),
+    ],
+)
+def test_wrong_settings_of_clickhouse_are_named(change: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidConfigurationError, match=words) as caught:
+        build_synchronizer("clickhouse", {"url": "https://127.0.0.1:1", **change})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_clickhouse_is_built_from_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "ch.example.com:8443/default" in repr(build_synchronizer("clickhouse", {"url": "https://ch.example.com/"}))
+    target = build_synchronizer(
+        "clickhouse",
+        {"url": "http://127.0.0.1:1", "user": "loader", "password_env": "CLICKHOUSE_PASSWORD", "database": "mart"},
+    )
+    with pytest.raises(InvalidConfigurationError, match="CLICKHOUSE_PASSWORD"):
+        target.check()
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "hunter2")
+    with pytest.raises(TargetUnreachableError, match=r"127\.0\.0\.1:1/mart") as caught:
+        target.check()
+    assert "hunter2" not in repr(caught.value) + repr(target)
+
+
+def test_missing_client_of_clickhouse_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("cordillera.adapters.synchronizers.clickhouse")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "clickhouse_connect", None)
+    with pytest.raises(MissingExtraError, match=r"cordillera\[clickhouse\]"):
+        build_synchronizer("clickhouse", {"url": "https://127.0.0.1:1"})
+
+
 # --- relative paths -------------------------------------------------------------------------------------------------
 
 
@@ -228,7 +271,7 @@ def test_a_package_adds_a_kind(installed: Callable[..., None], tmp_path: Path) -
         build_synchronizer("abacus", {})
     with pytest.raises(InvalidConfigurationError) as caught:
         build_synchronizer("redis", {})
-    assert caught.value.hint == "Kinds: abacus, duckdb, glue, iceberg, parquet, postgres, redshift, tsv."
+    assert caught.value.hint == "Kinds: abacus, clickhouse, duckdb, glue, iceberg, parquet, postgres, redshift, tsv."
     with cordillera.create(tmp_path / "lake") as lake:
         assert lake.create_target("mine", "abacus", beads="10").kind == "abacus"
         lake.backend.check_target("mine")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.adapters.synchronizers import clickhouse_stand_in
 from tests.adapters.synchronizers import killed_worker as worker
 from tests.adapters.synchronizers.redshift_stand_in import StandIn
 
@@ -82,6 +83,21 @@ def test_worker_killed_while_it_delivers_to_redshift_has_delivered_all_or_nothin
     target = redshift.target()
     target.apply(worker.first())
     kill_in(stage, ("redshift", redshift.location()), tmp_path / "reached", delay_s)
+    cursor = target.read_cursor(OURS)
+    if cursor == Cursor(1, 0):
+        assert rows_of(target, worker.BEFORE) == spelled(worker.expected(worker.BEFORE, 0))
+    target.apply(worker.second("commit"))
+    assert target.read_cursor(OURS) == Cursor(2, 1)
+    assert rows_of(target, worker.AFTER) == spelled(worker.expected(worker.AFTER, worker.FIRST_ROWS // 2))
+
+
+@pytest.mark.parametrize(("stage", "delay_s"), [("upserts", 0.0), ("commit", 0.05)])
+def test_worker_killed_while_it_delivers_to_clickhouse_has_delivered_all_or_nothing(
+    clickhouse: clickhouse_stand_in.StandIn, stage: str, delay_s: float, tmp_path: Path
+) -> None:
+    target = clickhouse.target()
+    target.apply(worker.first())
+    kill_in(stage, ("clickhouse", clickhouse.location()), tmp_path / "reached", delay_s)
     cursor = target.read_cursor(OURS)
     if cursor == Cursor(1, 0):
         assert rows_of(target, worker.BEFORE) == spelled(worker.expected(worker.BEFORE, 0))

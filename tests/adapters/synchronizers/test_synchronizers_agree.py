@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.adapters.synchronizers import clickhouse_stand_in
 from tests.adapters.synchronizers.redshift_stand_in import StandIn
 
 from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
@@ -111,7 +112,9 @@ class RandomDataset:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_targets_agree_after_every_delivery(seed: int, postgres_dsn: str, redshift: StandIn, tmp_path: Path) -> None:
+def test_targets_agree_after_every_delivery(
+    seed: int, postgres_dsn: str, redshift: StandIn, clickhouse: clickhouse_stand_in.StandIn, tmp_path: Path
+) -> None:
     targets: list[Synchronizer] = [
         MemorySynchronizer(),
         PostgresSynchronizer(postgres_dsn),
@@ -119,6 +122,8 @@ def test_targets_agree_after_every_delivery(seed: int, postgres_dsn: str, redshi
     ]
     if seed == 0:
         targets.append(redshift.target())
+    if seed == 1:
+        targets.append(clickhouse.target())
     dataset = RandomDataset(seed)
     step: tuple[Any, Any] = (None, (1, 0))
     for number in range(1, STEPS + 1):

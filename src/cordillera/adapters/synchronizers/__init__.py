@@ -48,14 +48,16 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
     """Return what drives a configured target, without connecting.
 
     Args:
-        kind: ``postgres``, ``redshift``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, ``glue``, or one that an
-            installed package adds.
+        kind: ``postgres``, ``redshift``, ``clickhouse``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, ``glue``, or
+            one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
             ``redshift``: ``host``, ``database``, ``user``, ``password_env`` (as above), ``staging``
             (``s3://bucket/folder``), ``iam_role`` (by which the cluster reads it: an ARN, or ``default``), ``port``
             (5439), ``schema``, ``distribution`` (``key``, ``even``, ``all``, ``auto``), ``sorting`` (``key``, ``auto``,
-            ``none``), and for the staging folder the same as ``parquet``. ``duckdb``: the whole ``path`` of the file.
+            ``none``), and for the staging folder the same as ``parquet``. ``clickhouse``: ``url`` (``https://host:8443``),
+            ``user`` and ``database`` (``default`` where not given), ``password_env``. ``duckdb``: the whole ``path`` of
+            the file.
             ``parquet`` and ``tsv``: ``root``, a folder's whole path or
             ``s3://bucket/folder``, ``keep`` (how many exports stay), and for S3 ``endpoint``, ``region`` and the names
             of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``. ``iceberg``: ``uri``
@@ -210,6 +212,20 @@ def _redshift(config: Mapping[str, str]) -> Synchronizer:
     )
 
 
+def _clickhouse(config: Mapping[str, str]) -> Synchronizer:
+    try:
+        from cordillera.adapters.synchronizers.clickhouse import ClickHouseSynchronizer
+        from cordillera.adapters.synchronizers.clickhouse_session import place_of
+    except ImportError as error:
+        raise MissingExtraError(
+            "A clickhouse target needs the package clickhouse-connect.",
+            hint="Run: pip install 'cordillera[clickhouse]'",
+        ) from error
+    variable = config.get("password_env")
+    place = place_of(config["url"], user=config.get("user", "default"), database=config.get("database", "default"))
+    return ClickHouseSynchronizer(place, lambda: "" if variable is None else _read_secret(variable))
+
+
 def _iceberg(config: Mapping[str, str]) -> Synchronizer:
     from cordillera.adapters.synchronizers.iceberg import IcebergSynchronizer
     from cordillera.adapters.synchronizers.iceberg_catalog import Access, RestCatalog
@@ -257,6 +273,7 @@ _KINDS = {
         ("port", "schema", "distribution", "sorting", *_FILE_SETTINGS[1:]),
         _redshift,
     ),
+    "clickhouse": _Kind(("url",), ("user", "password_env", "database"), _clickhouse),
     "duckdb": _Kind(("path",), (), _duckdb, paths=("path",)),
     "iceberg": _Kind(
         ("uri", "namespace"),
