@@ -24,6 +24,7 @@ from cordillera.spec.access import (
     PolicyTag,
     Privilege,
     SecurableKind,
+    grantable_on,
     implied_by,
     sufficient_for,
     whole_principal,
@@ -34,7 +35,8 @@ from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, desc
 from cordillera.spec.access_tags import Any as Either
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace
 from cordillera.spec.names import enclosing_names
-from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace
+from cordillera.spec.subscription import Subscription, Target
+from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace, subscription, target
 from tests.examples import examples
 
 PRINCIPALS = ("user:a", "user:b", "service:s", "group:g", "group:h", "role:r", "role:q")
@@ -42,6 +44,9 @@ OWNERS = (*PRINCIPALS, "a", "b", "nobody")
 SPACES = ("x", "y", "x.in", "x.in.deep")
 DATASETS = ("x.one", "x.two", "y.one", "x.in.one", "x.in.deep.one")
 VERSIONS = tuple(f"{name}_v{number}" for name in DATASETS for number in (1, 2))
+TARGET = "target"
+FOLLOWING = tuple(f"{name} followed" for name in DATASETS)
+"""The subscriptions: one to the first dataset version of each dataset."""
 NAMES, VALUES = ("level", "domain"), ("low", "high")
 
 expressions: st.SearchStrategy[TagExpression] = st.recursive(
@@ -61,7 +66,7 @@ expressions: st.SearchStrategy[TagExpression] = st.recursive(
     ),
     max_leaves=4,
 )
-objects = st.sampled_from(["", *SPACES, *DATASETS, *VERSIONS])
+objects = st.sampled_from(["", *SPACES, *DATASETS, *VERSIONS, TARGET, *FOLLOWING])
 grants = st.tuples(
     st.sampled_from(PRINCIPALS),
     st.sampled_from(list(Privilege)),
@@ -77,9 +82,11 @@ NARROWED: dict[str, dict[str, Any]] = {
     "clear": {"masks": {"COLUMN": "clear"}},
     "tagged": {"tag_masks": {"kind = 'pii'": "hash"}},
 }
+OWNED = (*SPACES, *DATASETS, TARGET, *FOLLOWING)
+"""What has an owner; a subscription's is its consumer."""
 worlds = st.fixed_dictionaries(
     {
-        "owners": st.fixed_dictionaries({name: st.sampled_from(OWNERS) for name in (*SPACES, *DATASETS)}),
+        "owners": st.fixed_dictionaries({name: st.sampled_from(OWNERS) for name in OWNED}),
         "members": st.lists(
             st.tuples(st.sampled_from([one for one in PRINCIPALS if one[0] in "gr"]), st.sampled_from(PRINCIPALS)),
             max_size=6,
@@ -107,6 +114,8 @@ class World:
     spaces: dict[str, Namespace] = field(default_factory=dict)
     datasets: dict[str, Dataset] = field(default_factory=dict)
     versions: dict[str, DatasetVersion] = field(default_factory=dict)
+    target: Target = field(default_factory=lambda: replace(target(), id=uuid4()))
+    following: dict[str, Subscription] = field(default_factory=dict)
 
     def whom(self, principal: str) -> str:
         """Return a principal that no other example has."""
@@ -114,10 +123,11 @@ class World:
 
     def __post_init__(self) -> None:
         """Let there be one grant of a principal, a privilege, an object and an expression: the last given. None of
-        tags on a dataset version.
+        tags on a dataset version, a target or a subscription, and none of rows on what has none.
         """
-        known = self.given["grants"]
-        self.given["grants"] = [(*one[:3], None if one[2] in VERSIONS else one[3], *one[4:]) for one in known]
+        known, rowless = self.given["grants"], (TARGET, *FOLLOWING)
+        known = [(*one[:3], None if one[2] in (*VERSIONS, *rowless) else one[3], *one[4:]) for one in known]
+        self.given["grants"] = [(*one[:5], "" if one[2] in rowless else one[5]) for one in known]
         same = {(one[0], one[1], one[2], describe(one[3]) if one[3] else ""): one for one in self.given["grants"]}
         self.given["grants"] = list(same.values())
 
@@ -129,6 +139,10 @@ class World:
             before = set(found)
             found |= {container for container, member in self.given["members"] if member in found}
         return found
+
+    def mine(self, principal: str) -> set[str]:
+        """Return the principals that somebody is, as the database has them."""
+        return {self.whom(one) for one in self.closure(principal)}
 
     def held(self, principal: str, name: str) -> set[Privilege]:
         """Return what somebody holds on a namespace, a dataset or a dataset version by the rules, one by one."""
@@ -145,6 +159,27 @@ class World:
                 wide = privilege is not Privilege.READ or self.shows_all(how, name)
                 held |= implied_by(privilege) - (set() if wide else {Privilege.READ})
         return held
+
+    def held_on_subscription(self, principal: str, name: str) -> set[Privilege]:
+        """Return what somebody holds on the subscription to a dataset by the rules, one by one."""
+        mine, followed = self.closure(principal), f"{name} followed"
+        owns = [one for one in (followed, TARGET) if whole_principal(self.given["owners"][one]) in mine]
+        on_dataset = self.held(principal, name)
+        if followed in owns or Privilege.ADMINISTER in on_dataset:
+            return set(Privilege)
+        if Privilege.DISCOVER not in on_dataset | self.held(principal, f"{name}_v1"):
+            return set()
+        given = {
+            (privilege, on)
+            for who, privilege, on, _, ends, _ in self.given["grants"]
+            if who in mine and ends != -1 and on in (followed, TARGET)
+        }
+        if TARGET in owns or (Privilege.ADMINISTER, TARGET) in given:
+            return set(Privilege)
+        granted = {privilege for privilege, on in given if on == followed}
+        meant = set(grantable_on(SecurableKind.SUBSCRIPTION))
+        held = {one for privilege in granted for one in implied_by(privilege)}
+        return held if Privilege.ADMINISTER in held else held & meant
 
     def shows_all(self, how: str, name: str) -> bool:
         """Tell whether a grant to read shows every row and column of a dataset as it is."""
@@ -165,6 +200,13 @@ class World:
             second = replace(first, id=uuid4(), number=2, lifecycle=Lifecycle.UNRELEASED, location=f"{first.location}2")
             tx.dataset_versions.insert(second, [])
             self.versions |= {f"{name}_v1": first, f"{name}_v2": second}
+        self.target = replace(self.target, name=f"{self.mark}_{TARGET}", owner=owner(TARGET))
+        tx.targets.insert(self.target)
+        for name in DATASETS:
+            made = subscription(self.datasets[name], self.versions[f"{name}_v1"], name, target=self.target.name)
+            made = replace(made, id=uuid4(), consumer=owner(f"{name} followed"), created_by="nobody")
+            self.following[f"{name} followed"] = made
+            tx.subscriptions.insert(made)
         for name in self.given["deleted"]:
             gone = replace(self.datasets[name], deleted_at=NOW, purge_after=later(99))
             tx.datasets.update(gone)
@@ -233,6 +275,10 @@ class World:
             return SecurableKind.NAMESPACE, self.spaces[on].id
         if on in VERSIONS:
             return SecurableKind.DATASET_VERSION, self.versions[on].id
+        if on == TARGET:
+            return SecurableKind.TARGET, self.target.id
+        if on in FOLLOWING:
+            return SecurableKind.SUBSCRIPTION, self.following[on].id
         return SecurableKind.DATASET, self.datasets[on].id
 
 
@@ -265,6 +311,7 @@ def check_world(store: MetadataStore, given_world: dict[str, Any]) -> None:
                 check_single(tx, authorizer, world, principal)
                 check_lists(tx, authorizer, world, principal)
                 check_requests(tx, authorizer, world, principal)
+                check_subscriptions(tx, authorizer, world, principal)
         for name in (*SPACES, *DATASETS):
             assert tx.approval_rules.needed(*world._place(name)) == world.needed(name), name
 
@@ -321,6 +368,25 @@ def check_lists(tx: Transaction, authorizer: GrantAuthorizer, world: World, prin
     assert nested == seen & {world.spaces["x.in"].name}
 
 
+def check_subscriptions(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
+    viewer = authorizer.viewer(tx)
+    expected = {
+        world.following[f"{name} followed"].id: world.held_on_subscription(principal, name) for name in DATASETS
+    }
+    seen = {one: held for one, held in expected.items() if held}
+    assert authorizer.on_subscriptions(tx, [*expected, uuid4()]) == seen, principal
+    found = tx.subscriptions.page(target=world.target.name, limit=99, viewer=viewer)
+    assert {one.id for one in found} == seen.keys()
+    granted = tx.grants.page(viewer=viewer, securable_ids=[*expected], limit=99)
+    assert {one.securable_id for one in granted if one.principal not in world.mine(principal)} == {
+        world.following[on].id
+        for who, _, on, *_ in world.given["grants"]
+        if on in FOLLOWING
+        and Privilege.ADMINISTER in expected[world.following[on].id]
+        and world.whom(who) not in world.mine(principal)
+    }
+
+
 def check_requests(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
     viewer, expected = authorizer.viewer(tx), world.seen_requests(principal)
     assert viewer is not None
@@ -359,7 +425,7 @@ def test_requests_of_others_are_told_apart_from_an_examples_own(sqlite_store: Me
     nothing: dict[str, Any] = {
         **{name: {} for name in ("tags", "requests")},
         **{name: [] for name in ("members", "grants", "rules", "masked", "deleted")},
-        "owners": dict.fromkeys((*SPACES, *DATASETS), "nobody"),
+        "owners": dict.fromkeys(OWNED, "nobody"),
     }
     tagged = Among("level", ("low",), True)
     asked = {"tags": {("x.one", "level"): "low"}, "requests": {"x.one": ("user:b", "user:b")}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -73,6 +73,12 @@ class GrantAuthorizer:
     def on_target(self, tx: Transaction, target: Target | None) -> frozenset[Privilege]:
         """Return the privileges held on a target."""
         return self.held_on_target(tx, self.viewer(tx), target)
+
+    def on_subscriptions(
+        self, tx: Transaction, subscription_ids: Collection[UUID]
+    ) -> Mapping[UUID, frozenset[Privilege]]:
+        """Return, by id, the privileges held on those subscriptions of some that may be discovered."""
+        return self.held_on_subscriptions(tx, self.viewer(tx), subscription_ids)
 
     # --- what anybody holds --------------------------------------------------------------------------------------
 
@@ -157,6 +163,12 @@ class GrantAuthorizer:
         if target is None:
             return _NOTHING
         return _ALL if viewer.owns(target.owner) else viewer.on_lake | _privileges(granted)
+
+    def held_on_subscriptions(
+        self, tx: Transaction, viewer: Viewer | None, subscription_ids: Collection[UUID]
+    ) -> Mapping[UUID, frozenset[Privilege]]:
+        """Return, by id, the privileges that a viewer holds on those subscriptions of some that he may discover."""
+        return tx.subscriptions.held(viewer, subscription_ids)
 
 
 @dataclass(frozen=True, slots=True)

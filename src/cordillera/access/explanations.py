@@ -16,6 +16,7 @@ from cordillera.spec.access import (
     Grant,
     Privilege,
     Securable,
+    SecurableKind,
     Viewer,
     parse_principal,
     sufficient_for,
@@ -58,7 +59,8 @@ class ExplanationService:
             held = privilege in self._securables.held(tx, viewer, found)
             narrowed = not held and privilege is Privilege.READ and self._reads_rows(tx, viewer, found)
             allowed, tags = held or narrowed, self._tags(tx, found)
-            reasons = list(_Reasons(tx, whom, viewer, found, privilege, tags, self._clock.now()).all())
+            known = self._knows_dataset(tx, viewer, found)
+            reasons = list(_Reasons(tx, whom, viewer, found, privilege, tags, self._clock.now(), known=known).all())
         if allowed and not any(one.holds for one in reasons):
             inside = "a dataset in it may be discovered"
             reasons.append(AccessReason(True, (whom,), Privilege.DISCOVER, str(on), "", None, inside))
@@ -71,10 +73,18 @@ class ExplanationService:
         rows = self._authorizer.rows_shown(tx, viewer, found.object, found.version)
         return rows is not None and bool(rows.granted)
 
+    def _knows_dataset(self, tx: Transaction, viewer: Viewer, found: FoundSecurable) -> bool:
+        """Tell whether somebody may discover what a subscription follows, if it is one."""
+        dataset, one = found.followed, found.version
+        if dataset is None or one is None:
+            return True
+        held = self._authorizer.held_on_versions(tx, viewer, dataset, dataset.namespace, [one])
+        return Privilege.DISCOVER in held[one.id]
+
     def _tags(self, tx: Transaction, found: FoundSecurable) -> EffectiveTags:
-        if not isinstance(found.object, Namespace | Dataset):
+        if not isinstance(found.object, Namespace) and found.dataset is None:
             return EffectiveTags()
-        return tx.policy_tags.effective(tuple(reversed(found.outside)))
+        return tx.policy_tags.effective(tuple(reversed(found.within)))
 
 
 class _Reasons:
@@ -89,7 +99,10 @@ class _Reasons:
         wanted: Privilege,
         tags: EffectiveTags,
         now: datetime,
+        *,
+        known: bool,
     ) -> None:
+        self._known = known
         self._tx, self._principal, self._viewer, self._found = tx, principal, viewer, found
         self._wanted, self._tags, self._now = wanted, tags, now
         self._above = {one.container: one.member for one in reversed(tx.memberships.above(principal, now))}
@@ -98,9 +111,9 @@ class _Reasons:
         """Yield them."""
         for on, owner in self._found.owners:
             if self._viewer.owns(owner):
-                via = self._via(whole_principal(owner))
-                yield AccessReason(True, via, Privilege.ADMINISTER, str(on), "", None, "owns it")
-        principals, ids = self._viewer.principals, self._found.outside
+                via, problem = self._via(whole_principal(owner)), self._unknown(on.kind)
+                yield AccessReason(not problem, via, Privilege.ADMINISTER, str(on), "", None, problem or "owns it")
+        principals, ids = self._viewer.principals, self._found.within
         for grant in self._tx.grants.page(principals=principals, securable_ids=ids, limit=_MOST_GRANTS):
             problem = self._problem(grant)
             note = problem or f"granted by {grant.granted_by}{f': {grant.reason}' if grant.reason else ''}"
@@ -131,12 +144,19 @@ class _Reasons:
             return f"it ended on {grant.expires_at:%Y-%m-%d %H:%M} UTC"
         if grant.privilege not in sufficient_for(self._wanted):
             return f"{grant.privilege} does not include {self._wanted}"
+        if grant.securable_id in self._found.administered and grant.privilege is not Privilege.ADMINISTER:
+            return "only to administer reaches the subscriptions inside"
         if not grant.tag_expression:
-            return ""
-        if not isinstance(self._found.object, Dataset):
+            return self._unknown(grant.kind)
+        if self._found.dataset is None:
             return "it is about the datasets inside with certain tags"
         fulfilled = fulfils(self._tags.dataset, parse_tag_expression(grant.tag_expression))
         return "" if fulfilled else "the dataset's policy tags do not fulfil it"
+
+    def _unknown(self, kind: SecurableKind) -> str:
+        """Return why what somebody has on a subscription or its target counts for nothing; empty if it counts."""
+        counts = self._known or kind not in (SecurableKind.SUBSCRIPTION, SecurableKind.TARGET)
+        return "" if counts else "he may not discover the dataset that it follows"
 
     def _via(self, holder: str) -> tuple[str, ...]:
         """Return the way from the principal to a group or role that he is in."""

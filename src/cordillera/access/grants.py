@@ -190,7 +190,9 @@ class GrantService:
         with self._store.read() as tx:
             found = self._securables.find(tx, on)
             self._securables.require(tx, found, Privilege.ADMINISTER)
-            return tx.grants.page(securable_ids=found.outside, after=after, limit=page_limit(limit))
+            return tx.grants.page(
+                securable_ids=found.outside, administered_ids=found.administered, after=after, limit=page_limit(limit)
+            )
 
     def note_denied(self, error: AccessDeniedError) -> None:
         """Write into the audit log that somebody was refused; that a database is busy makes it no other error."""
@@ -228,7 +230,7 @@ class GrantService:
 def _checked_tags(tags: str, on: Securable, grant_option: bool) -> str:
     if not tags:
         return ""
-    if on.kind in (SecurableKind.TARGET, SecurableKind.VIEW, SecurableKind.DATASET_VERSION):
+    if on.kind not in (SecurableKind.LAKE, SecurableKind.NAMESPACE, SecurableKind.DATASET):
         raise InvalidInputError(f"T{on.described[1:]} has no policy tags.", hint="Grant it without a tag expression.")
     if grant_option:
         raise InvalidInputError(

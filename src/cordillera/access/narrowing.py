@@ -38,7 +38,8 @@ class Narrowing:
             InvalidExpressionError: If the row filter cannot be read.
             UnknownColumnError: If it names a column that the dataset does not have.
         """
-        if grant.privilege is not Privilege.READ or grant.kind in (SecurableKind.VIEW, SecurableKind.TARGET):
+        rowless = grant.kind in (SecurableKind.VIEW, SecurableKind.TARGET, SecurableKind.SUBSCRIPTION)
+        if grant.privilege is not Privilege.READ or rowless:
             raise InvalidInputError(
                 f"{grant.privilege} on {found.on} has no row filter and no masks.",
                 hint="They go with read on the lake, a namespace or a dataset.",

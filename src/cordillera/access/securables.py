@@ -13,7 +13,7 @@ from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import LAKE_ID, Privilege, Securable, SecurableKind, Viewer, check_held
 from cordillera.spec.catalog import Dataset, DatasetVersion, Namespace, View
 from cordillera.spec.names import parse_dataset_ref
-from cordillera.spec.subscription import Target
+from cordillera.spec.subscription import Subscription, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +27,33 @@ class FoundSecurable:
         outside: The ids of what it is inside of, the lake first, and its own.
         object: What it is; for a dataset version the dataset.
         version: The dataset version, if it is one.
+        administered: The ids of what it is inside of too, where only administering reaches it.
+        followed: The dataset that it follows, if it is a subscription.
     """
 
     on: Securable
     id: UUID
     owners: tuple[tuple[Securable, str], ...]
     outside: tuple[UUID, ...]
-    object: Namespace | Dataset | View | Target | None
+    object: Namespace | Dataset | View | Target | Subscription | None
     version: DatasetVersion | None = None
+    administered: tuple[UUID, ...] = ()
+    followed: Dataset | None = None
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The dataset that it is, is of, or follows."""
+        return self.object if isinstance(self.object, Dataset) else self.followed
+
+    @property
+    def within(self) -> tuple[UUID, ...]:
+        """The ids of everything on which grants can reach it."""
+        return (*self.administered, *self.outside)
 
     @property
     def owner(self) -> str:
         """Who owns the object itself; a dataset version's is the dataset's."""
-        if self.version is not None:
+        if isinstance(self.object, Dataset) and self.version is not None:
             return self.owners[0][1]
         return next((owner for on, owner in self.owners if on == self.on), "")
 
@@ -59,7 +73,8 @@ class Securables:
         """Return an object that whoever acts may discover.
 
         Raises:
-            NamespaceNotFoundError, DatasetNotFoundError, TargetNotFoundError: If there is none of that name.
+            NamespaceNotFoundError, DatasetNotFoundError, TargetNotFoundError, SubscriptionNotFoundError: If there is
+                none of that name.
         """
         match on.kind:
             case SecurableKind.LAKE:
@@ -80,6 +95,8 @@ class Securables:
             case SecurableKind.TARGET:
                 target = self._lookup.target(tx, on.name)
                 return FoundSecurable(on, target.id, ((on, target.owner),), (LAKE_ID, target.id), target)
+            case SecurableKind.SUBSCRIPTION:
+                return self._following(tx, on, self._lookup.subscription(tx, UUID(on.name)))
 
     def held(self, tx: Transaction, viewer: Viewer | None, found: FoundSecurable) -> frozenset[Privilege]:
         """Return the privileges that a viewer holds on an object; the operator holds all."""
@@ -95,11 +112,28 @@ class Securables:
                 return self._authorizer.held_on_dataset(tx, viewer, found.object, found.object.namespace)
             case Target():
                 return self._authorizer.held_on_target(tx, viewer, found.object)
+            case Subscription():
+                return self._authorizer.held_on_subscriptions(tx, viewer, [found.id]).get(found.id, frozenset())
 
     def require(self, tx: Transaction, found: FoundSecurable, *needed: Privilege) -> None:
         """Refuse whoever acts if he lacks a privilege; raises ``AccessDeniedError``."""
         held = self.held(tx, self._authorizer.viewer(tx), found)
         check_held(held, needed, found.on, principal=current().principal, owner=found.owner)
+
+    @staticmethod
+    def _following(tx: Transaction, on: Securable, found: Subscription) -> FoundSecurable:
+        dataset, target = tx.datasets.get_by_id(found.dataset_id), tx.targets.get(found.target)
+        assert dataset is not None, "a subscription goes with its dataset"
+        around = tx.namespaces.with_parents(dataset.namespace)
+        owners = [(on, found.consumer), (on, found.created_by)]
+        owners += [(Securable(SecurableKind.DATASET, dataset.full_name), dataset.owner), *_owners(around)]
+        administered = (*_ids(around), dataset.id)
+        if target is not None:
+            owners.append((Securable(SecurableKind.TARGET, target.name), target.owner))
+            administered = (*administered, target.id)
+        version = tx.dataset_versions.get(found.dataset_version_id)
+        mine = tuple(dict.fromkeys(owners))
+        return FoundSecurable(on, found.id, mine, (found.id,), found, version, administered, dataset)
 
     def _inside(self, tx: Transaction, on: Securable, found: Dataset | View) -> FoundSecurable:
         around = tx.namespaces.with_parents(found.namespace)

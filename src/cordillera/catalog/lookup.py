@@ -1,4 +1,6 @@
-"""What a name means to whoever acts: namespaces, datasets, dataset versions, targets, found within a transaction."""
+"""What a name means to whoever acts: namespaces, datasets, dataset versions, targets, subscriptions, found within a
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from cordillera.errors import (
     InvalidInputError,
     InvalidNameError,
     NamespaceNotFoundError,
+    SubscriptionNotFoundError,
     TargetNotFoundError,
     ViewNotFoundError,
 )
@@ -32,7 +35,7 @@ from cordillera.spec.access import (
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace, View
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
 from cordillera.spec.row_access import RowAccess
-from cordillera.spec.subscription import Target
+from cordillera.spec.subscription import Subscription, Target
 
 _MAX_PAGE = 1000
 
@@ -252,6 +255,25 @@ class Lookup:
             raise TargetNotFoundError(f"There is no target {name!r}.", hint="List them with: cordillera target list.")
         on = Securable(SecurableKind.TARGET, name)
         check_held(held, needed, on, principal=current().principal, owner=found.owner)
+        return found
+
+    def subscription(
+        self, tx: Transaction, subscription_id: UUID, *needed: Privilege, lock: bool = False
+    ) -> Subscription:
+        """Return a subscription by id, locked until the transaction ends if asked.
+
+        Raises:
+            SubscriptionNotFoundError: If there is none.
+            AccessDeniedError: If whoever acts lacks a privilege that is needed.
+        """
+        found = (tx.subscriptions.lock if lock else tx.subscriptions.get)(subscription_id)
+        held = self.authorizer.on_subscriptions(tx, [subscription_id]).get(subscription_id, frozenset())
+        if found is None or Privilege.DISCOVER not in held:
+            raise SubscriptionNotFoundError(
+                f"There is no subscription {subscription_id}.", hint="List them with: cordillera subscription list."
+            )
+        on = Securable(SecurableKind.SUBSCRIPTION, str(subscription_id))
+        check_held(held, needed, on, principal=current().principal, owner=found.consumer)
         return found
 
     def _check(

@@ -48,7 +48,7 @@ _REASON: View = {
     "row_filter": "row_filter",
     "masks": "masks",
 }
-_OBJECT_HELP = "lake, namespace:NAME, NAMESPACE.DATASET, view:NAMESPACE.VIEW or target:NAME."
+_OBJECT_HELP = "lake, namespace:NAME, NAMESPACE.DATASET, view:NAMESPACE.VIEW, target:NAME or subscription:ID."
 Principal = Annotated[
     str, typer.Argument(metavar="PRINCIPAL", help="user:NAME, service:NAME, group:NAME or role:NAME.")
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -45,3 +45,8 @@ class Authorizer(Protocol):
 
     def on_target(self, tx: Transaction, target: Target | None) -> frozenset[Privilege]:
         """Return the privileges held on a target."""
+
+    def on_subscriptions(
+        self, tx: Transaction, subscription_ids: Collection[UUID]
+    ) -> Mapping[UUID, frozenset[Privilege]]:
+        """Return, by id, the privileges held on those subscriptions of some that may be discovered."""

@@ -1,7 +1,8 @@
 """Who may do what: principals, privileges, grants, and what follows from them.
 
 A privilege held on an object holds on everything inside it: on the lake for every namespace, on a namespace for its
-datasets, on a dataset for its dataset versions. Whoever owns an object administers it.
+datasets, on a dataset for its dataset versions. Whoever owns an object administers it. Of what is held elsewhere, only
+administering reaches subscriptions: who relies on a dataset, and how far, is not for everybody who reads it.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class SecurableKind(StrEnum):
     DATASET_VERSION = "dataset_version"
     VIEW = "view"
     TARGET = "target"
+    SUBSCRIPTION = "subscription"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ THE_LAKE = Securable(SecurableKind.LAKE)
 
 def parse_securable(text: str) -> Securable:
     """Read what somebody calls an object: ``lake``, ``namespace:sales``, ``sales.orders``, ``sales.orders_v2``,
-    ``target:warehouse``.
+    ``target:warehouse``, ``subscription:`` and its id.
 
     Raises:
         InvalidNameError: If the text has another form.
@@ -110,8 +112,10 @@ def parse_securable(text: str) -> Securable:
         raise InvalidNameError(
             f"{text[:200]!r} names nothing that privileges can be granted on.",
             hint="Write lake, namespace:NAME, NAMESPACE.DATASET, the same with _v and a number for a dataset version, "
-            "view:NAMESPACE.VIEW or target:NAME.",
+            "view:NAMESPACE.VIEW, target:NAME or subscription:ID.",
         )
+    if kind == SecurableKind.SUBSCRIPTION:
+        return Securable(SecurableKind.SUBSCRIPTION, str(_subscription_id(name)))
     if kind not in (SecurableKind.DATASET, SecurableKind.DATASET_VERSION, SecurableKind.VIEW):
         return Securable(SecurableKind(kind), name)
     ref = parse_dataset_ref(name)
@@ -119,6 +123,15 @@ def parse_securable(text: str) -> Securable:
         wanted = "a dataset version" if ref.version is None else "a view"
         raise InvalidNameError(f"{name!r} does not name {wanted}.", hint=f"Use {ref.full_name!r}, or another kind.")
     return Securable(SecurableKind(kind) if ref.version is None else SecurableKind.DATASET_VERSION, str(ref))
+
+
+def _subscription_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidNameError(
+            f"{text[:60]!r} is no subscription's id.", hint="See the ids with: cordillera subscription list."
+        ) from None
 
 
 def parse_privilege(text: str) -> Privilege:
@@ -135,16 +148,29 @@ def parse_privilege(text: str) -> Privilege:
         ) from None
 
 
+def grantable_on(kind: SecurableKind) -> tuple[Privilege, ...]:
+    """Return the privileges that have a meaning on objects of a kind."""
+    if kind is SecurableKind.SUBSCRIPTION:
+        return (Privilege.DISCOVER, Privilege.READ, Privilege.ALTER, Privilege.ADMINISTER)
+    inside = kind in (SecurableKind.LAKE, SecurableKind.NAMESPACE)
+    return tuple(one for one in Privilege if inside or one is not Privilege.CREATE)
+
+
 def check_grantable(privilege: Privilege, on: Securable) -> None:
     """Refuse to grant what has no meaning on an object.
 
     Raises:
         InvalidInputError: If it has none.
     """
-    if privilege is Privilege.CREATE and on.kind not in (SecurableKind.LAKE, SecurableKind.NAMESPACE):
+    if privilege in grantable_on(on.kind):
+        return
+    if privilege is Privilege.CREATE:
         raise InvalidInputError(
             f"Nothing is created in {on.described}.", hint="Grant create on a namespace, or on the lake."
         )
+    raise InvalidInputError(
+        f"{privilege} means nothing on {on.described}.", hint=f"Grant one of: {', '.join(grantable_on(on.kind))}."
+    )
 
 
 def whole_principal(text: str) -> str:

@@ -15,7 +15,7 @@ from cordillera.spec.subscription import Subscription
 from cordillera.spec.texts import check_texts
 from cordillera.spec.wish_change import WishChange, comes_anew, in_words, widened
 from cordillera.subscriptions.handlers import enqueue_delivery, enqueue_next_time
-from cordillera.subscriptions.lifecycle import check_approves, check_following, existing
+from cordillera.subscriptions.lifecycle import check_approves, check_following
 from cordillera.subscriptions.moves import note_flow, tell
 from cordillera.subscriptions.service import SubscriptionService
 from cordillera.subscriptions.telling import Told
@@ -42,22 +42,21 @@ class ChangeService:
 
         Raises:
             SubscriptionNotFoundError: If there is no such subscription that whoever acts may see.
-            AccessDeniedError: If he neither administers the dataset, nor may read it and write to the target; or if it
-                is widened, was approved for an access request, and he does not administer the dataset.
+            AccessDeniedError: If he may not alter it; if he neither administers the dataset, nor may read it and write
+                to the target; or if it is widened, was approved for an access request, and he does not administer the dataset.
             LifecycleError: If it has ended, or waits for an approval.
             InvalidInputError, UnknownColumnError, InvalidExpressionError, NotAllowedError: As for ``subscribe``.
         """
         check_texts("subscription", str(subscription_id), reason=reason, cost_owner=wanted.cost_owner or "")
         with self._store.read() as tx:
-            found = existing(tx, self._lookup, subscription_id)
+            found = self._lookup.subscription(tx, subscription_id, Privilege.ALTER)
             self._check_decides(tx, found, wanted.applied_to(found))
         wished = wanted.applied_to(found)
         if comes_anew(found, wished):
             with acting(found.on_behalf_of or None):  # what is delivered is what he is shown
                 self._subscriptions.check_possible(self._followed(found), wished)
         with self._store.write() as tx:
-            tx.subscriptions.lock(subscription_id)
-            found = existing(tx, self._lookup, subscription_id)
+            found = self._lookup.subscription(tx, subscription_id, Privilege.ALTER, lock=True)
             wished = wanted.applied_to(found)
             self._check_decides(tx, found, wished)
             if told := in_words(found, wished):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.context import current
-from cordillera.errors import AccessDeniedError, SubscriptionNotFoundError
+from cordillera.errors import AccessDeniedError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
@@ -30,7 +30,8 @@ from cordillera.subscriptions.telling import Told
 
 
 class SubscriptionLifecycle:
-    """Changes subscriptions, and tells what became of them.
+    """Changes subscriptions, and tells what became of them. It takes one who may alter them; to end them, one who
+    administers them.
 
     Args:
         store: Keeps them.
@@ -46,13 +47,17 @@ class SubscriptionLifecycle:
     ) -> list[SubscriptionChange]:
         """Return a page of what happened to a subscription, newest first."""
         with self._store.read() as tx:
-            existing(tx, self._lookup, subscription_id)
+            self._lookup.subscription(tx, subscription_id)
             return tx.subscriptions.history(subscription_id, before=before, limit=page_limit(limit))
 
     def deliveries(self, subscription_id: UUID, *, before: int | None = None, limit: int = 100) -> list[DeliveryRecord]:
-        """Return a page of what a subscription's deliveries did and took, newest first."""
+        """Return a page of what a subscription's deliveries did and took, newest first.
+
+        Raises:
+            AccessDeniedError: If whoever asks may not read the subscription.
+        """
         with self._store.read() as tx:
-            existing(tx, self._lookup, subscription_id)
+            self._lookup.subscription(tx, subscription_id, Privilege.READ)
             return tx.subscriptions.deliveries(subscription_id, before=before, limit=page_limit(limit))
 
     def pause(self, subscription_id: UUID, reason: str = "") -> Subscription:
@@ -115,10 +120,11 @@ class SubscriptionLifecycle:
             reason: Why.
 
         Raises:
-            AccessDeniedError: If rows are to go, and whoever acts may not write to the target.
+            AccessDeniedError: If whoever acts does not administer the subscription; or rows are to go, and he may not
+                write to the target.
         """
         with self._store.write() as tx:
-            found = self._locked(tx, subscription_id, reason)
+            found = self._locked(tx, subscription_id, reason, needed=Privilege.ADMINISTER)
             if not keep_rows:
                 self._lookup.target(tx, found.target, Privilege.WRITE)
             if not keep_rows and found.state in ENDED and tx.pointers.of(found.id):
@@ -147,24 +153,11 @@ class SubscriptionLifecycle:
             tell(tx, changed, self._clock.now(), "schedule_verification")
             return Told(tx, self._lookup).of(changed)
 
-    def _locked(self, tx: Transaction, subscription_id: UUID, reason: str = "") -> Subscription:
+    def _locked(
+        self, tx: Transaction, subscription_id: UUID, reason: str = "", *, needed: Privilege = Privilege.ALTER
+    ) -> Subscription:
         check_texts("subscription", str(subscription_id), reason=reason)
-        tx.subscriptions.lock(subscription_id)
-        return existing(tx, self._lookup, subscription_id)
-
-
-def existing(tx: Transaction, lookup: Lookup, subscription_id: UUID) -> Subscription:
-    """Return a subscription that whoever acts may see.
-
-    Raises:
-        SubscriptionNotFoundError: If there is none.
-    """
-    found = tx.subscriptions.get(subscription_id, viewer=lookup.viewer(tx))
-    if found is None:
-        raise SubscriptionNotFoundError(
-            f"There is no subscription {subscription_id}.", hint="List them with: cordillera subscription list."
-        )
-    return found
+        return self._lookup.subscription(tx, subscription_id, needed, lock=True)
 
 
 def check_approves(tx: Transaction, lookup: Lookup, subscription: Subscription, more: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ from cordillera.spec.subscription import (
     parse_mode,
 )
 from cordillera.spec.texts import check_texts
-from cordillera.subscriptions.lifecycle import check_following, existing
+from cordillera.subscriptions.lifecycle import check_following
 from cordillera.subscriptions.moves import begin, move, tell
 from cordillera.subscriptions.residency import ResidencyRules
 from cordillera.subscriptions.telling import Told
@@ -243,7 +243,7 @@ class SubscriptionService:
     def subscription(self, subscription_id: UUID) -> Subscription:
         """Return a subscription by id, or raise ``SubscriptionNotFoundError``."""
         with self._store.read() as tx:
-            return Told(tx, self._lookup).of(existing(tx, self._lookup, subscription_id))
+            return Told(tx, self._lookup).of(self._lookup.subscription(tx, subscription_id))
 
     def subscriptions(
         self,
@@ -256,7 +256,8 @@ class SubscriptionService:
     ) -> list[SubscriptionStatus]:
         """Return a page of subscriptions with their distance from the datasets.
 
-        Whoever asks gets those that are his, and those of datasets that he administers.
+        Whoever asks gets those that he may discover: his own, those of datasets that he administers, and those that he
+        was granted it on.
         """
         dataset_id = self._catalog.dataset(dataset, Privilege.DISCOVER).dataset.id if dataset else None
         wanted = _state(state) if state else None
@@ -265,23 +266,22 @@ class SubscriptionService:
             found = tx.subscriptions.page(
                 dataset_id=dataset_id, target=target, state=wanted, after=after, limit=limit, viewer=viewer
             )
-            told = Told(tx, self._lookup)
-            return [_status(tx, told.of(subscription)) for subscription in found]
+            return [_status(tx, subscription) for subscription in Told(tx, self._lookup).each(found)]
 
     def status(self, subscription_id: UUID) -> SubscriptionStatus:
         """Return a subscription with its distance from the dataset."""
         with self._store.read() as tx:
-            return _status(tx, Told(tx, self._lookup).of(existing(tx, self._lookup, subscription_id)))
+            return _status(tx, Told(tx, self._lookup).of(self._lookup.subscription(tx, subscription_id)))
 
     def check_repairable(self, subscription_id: UUID) -> None:
         """Make sure that whoever acts may have rows delivered again.
 
         Raises:
             SubscriptionNotFoundError: If there is no such subscription.
-            AccessDeniedError: If he may not read the dataset, or not write to the target.
+            AccessDeniedError: If he may not alter it, not read the dataset, or not write to the target.
         """
         with self._store.read() as tx:
-            found = existing(tx, self._lookup, subscription_id)
+            found = self._lookup.subscription(tx, subscription_id, Privilege.ALTER)
             check_following(tx, self._lookup, found)
             self._check_told(tx, found)
 
@@ -290,10 +290,10 @@ class SubscriptionService:
 
         Raises:
             SubscriptionNotFoundError: If there is no such subscription.
-            AccessDeniedError: If he may not read the dataset.
+            AccessDeniedError: If he may not alter it, or not read the dataset.
         """
         with self._store.read() as tx:
-            self._check_told(tx, existing(tx, self._lookup, subscription_id))
+            self._check_told(tx, self._lookup.subscription(tx, subscription_id, Privilege.ALTER))
 
     def check_possible(self, found: ResolvedDataset, subscription: Subscription) -> None:
         """Make sure that what a subscription is to can be delivered to its target: columns, rows, mode, residency.

@@ -22,6 +22,7 @@ from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.pointing import PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, TargetTable
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.refs import ancestors
 from cordillera.spec.skip import Skip, SkipState, check_range
@@ -29,7 +30,6 @@ from cordillera.spec.subscription import Subscription, SubscriptionMode
 from cordillera.spec.texts import check_texts
 from cordillera.subscriptions.following import Followed
 from cordillera.subscriptions.handlers import enqueue_delivery, enqueue_verification
-from cordillera.subscriptions.lifecycle import existing
 from cordillera.subscriptions.moves import tell
 from cordillera.subscriptions.service import SynchronizerFactory
 
@@ -67,6 +67,7 @@ class SkipService:
 
         Raises:
             SubscriptionNotFoundError: If there is no such subscription that whoever acts may see.
+            AccessDeniedError: If he may not alter it.
             LifecycleError: If it has ended, or nothing has been delivered yet.
             NotAllowedError: If its target takes whole contents only, which leave nothing out.
             InvalidInputError: If no reason is given, or the range cannot be.
@@ -75,10 +76,9 @@ class SkipService:
         if not reason.strip():
             raise InvalidInputError("Snapshots are not skipped without a reason.", hint="Say why: it is told to all.")
         with self._store.read() as tx:
-            known = self._snapshots(tx, existing(tx, self._lookup, subscription_id))
+            known = self._snapshots(tx, self._lookup.subscription(tx, subscription_id, Privilege.ALTER))
         with self._store.write() as tx:
-            tx.subscriptions.lock(subscription_id)
-            found = existing(tx, self._lookup, subscription_id)
+            found = self._lookup.subscription(tx, subscription_id, Privilege.ALTER, lock=True)
             self._check_skips(tx, found)
             held, now = found.cursor_sequence or 0, self._clock.now()
             begins = held + 1 if first is None else first

@@ -22,7 +22,14 @@ from cordillera.errors import (
     NotAllowedError,
     NotFoundError,
 )
-from cordillera.spec.access import AccessExplanation, Privilege, SecurableKind, parse_securable, whole_principal
+from cordillera.spec.access import (
+    AccessExplanation,
+    Privilege,
+    SecurableKind,
+    grantable_on,
+    parse_securable,
+    whole_principal,
+)
 from cordillera.spec.access_request import AccessRequest, RequestState, ends_soon
 from cordillera.web.forms import days_of, problem_of
 from cordillera.web.links import link
@@ -173,12 +180,11 @@ def ask_form(on: str) -> dict[str, Any]:
 
 
 def askable(on: str) -> list[Privilege]:
-    """Return the privileges that have a meaning on an object; nothing is created in a dataset, a view or a target."""
+    """Return the privileges that have a meaning on an object."""
     try:
-        inside = parse_securable(on).kind in (SecurableKind.LAKE, SecurableKind.NAMESPACE)
+        return list(grantable_on(parse_securable(on).kind))
     except InvalidInputError:
-        inside = True
-    return [one for one in Privilege if inside or one is not Privilege.CREATE]
+        return list(Privilege)
 
 
 def _form(

@@ -29,7 +29,7 @@ from cordillera.web.access import ask_form, askable
 from cordillera.web.health import Health, contract_part, freshness_part, health_of, sync_part
 from cordillera.web.lineage_graph import combine, distances, draw
 from cordillera.web.links import link
-from cordillera.web.paging import Slice, number_or_none, slice_of, uuid_or_none
+from cordillera.web.paging import Slice, if_allowed, number_or_none, slice_of, uuid_or_none
 from cordillera.web.partition_calendar import CalendarSource, partition_calendar
 from cordillera.web.preview import preview_of
 
@@ -105,7 +105,7 @@ def health(visit: Visit) -> Health:
 
 
 def _overview(visit: Visit) -> dict[str, Any]:
-    latest = _allowed(lambda: visit.lake.snapshots(visit.name, limit=1))
+    latest = if_allowed(lambda: visit.lake.snapshots(visit.name, limit=1))
     return {
         "snippets": views.snippets(visit.name, visit.details, visit.base_url),
         "latest_snapshot": latest[0] if latest else None,
@@ -285,22 +285,14 @@ def _speaks_for(lake: LakeBackend, proposals: Sequence[ContractProposal]) -> boo
 
 
 def _may(visit: Visit, privilege: Privilege) -> bool:
-    return current().operator or bool(_allowed(lambda: _held(visit.lake, visit.full_name, [privilege])))
+    return current().operator or bool(if_allowed(lambda: _held(visit.lake, visit.full_name, [privilege])))
 
 
 def _activity(visit: Visit) -> dict[str, Any]:
     return {
         "events": visit.lake.events(dataset=visit.full_name, limit=_ACTIVITIES),
-        "audit": _allowed(lambda: visit.lake.audit(object_name=visit.full_name, limit=_ACTIVITIES)),
+        "audit": if_allowed(lambda: visit.lake.audit(object_name=visit.full_name, limit=_ACTIVITIES)),
     }
-
-
-def _allowed(load: Callable[[], list[_T]]) -> list[_T]:
-    """Return what a part of a page shows; nothing to who may see the rest of it only."""
-    try:
-        return load()
-    except AccessDeniedError:
-        return []
 
 
 def _allowed_slice(fetch: Callable[[int], list[_T]], cursor: Callable[[_T], object]) -> Slice[_T] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from cordillera.errors import InvalidInputError
+from cordillera.errors import AccessDeniedError, InvalidInputError
 
 PAGE_LENGTH = 50
 
@@ -40,6 +40,14 @@ def slice_of(
     found = fetch(length + 1)
     items = tuple(found[:length])
     return Slice(items, str(cursor(items[-1])) if len(found) > length else "")
+
+
+def if_allowed(load: Callable[[], list[_T]]) -> list[_T]:
+    """Return what a part of a page shows; nothing to who may see the rest of it only."""
+    try:
+        return load()
+    except AccessDeniedError:
+        return []
 
 
 def number_or_none(text: str) -> int | None:

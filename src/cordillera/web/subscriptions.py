@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from cordillera.client.backend import LakeBackend
+from cordillera.context import current
 from cordillera.errors import (
     AccessDeniedError,
     CordilleraError,
@@ -19,12 +20,13 @@ from cordillera.errors import (
     NotAllowedError,
     SubscriptionNotFoundError,
 )
+from cordillera.spec.access import Privilege, whole_principal
 from cordillera.spec.subscription import ENDED, Equality, SubscriptionState, Verification, may_become
 from cordillera.spec.wish_change import WishChange
 from cordillera.web.dataset_views import lag
 from cordillera.web.forms import problem_of
 from cordillera.web.links import link
-from cordillera.web.paging import slice_of, uuid_or_none
+from cordillera.web.paging import if_allowed, slice_of, uuid_or_none
 from cordillera.web.rendering import Page, PageRouter, backend_of
 from cordillera.web.subscription_views import timeline
 
@@ -141,23 +143,26 @@ def _show(
     problem: CordilleraError | None = None,
 ) -> Page:
     status, now = lake.subscription(wanted), datetime.now(UTC)
-    one = status.subscription
+    one, on = status.subscription, f"subscription:{wanted}"
+    reads, alters = _may(lake, Privilege.READ, on), _may(lake, Privilege.ALTER, on)
     data = {
         "subscription": one,
+        "on": on,
+        "reads": reads,
         "in_step": status.in_step,
         "lag": lag(status, now),
         "timeline": timeline(status, lake.subscription_history(wanted, limit=_STEPS), now),
-        "deliveries": lake.subscription_deliveries(wanted, limit=_DELIVERIES),
+        "deliveries": lake.subscription_deliveries(wanted, limit=_DELIVERIES) if reads else [],
         "verification": verification,
         "skips": status.skips,
         "problem": problem_of(problem),
-        "can_pause": may_become(one.state, SubscriptionState.PAUSED),
-        "can_resume": one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
-        "can_verify": one.cursor_sequence is not None and one.state not in ENDED and one.mode == "mirror",
-        "can_skip": one.cursor_sequence is not None and not status.in_step and one.state not in ENDED,
-        "can_change": one.state not in ENDED and one.state is not SubscriptionState.REQUESTED,
-        "can_repair": one.equality is Equality.DRIFTED and one.state not in ENDED,
-        "audit": lake.audit(object_name=str(wanted), limit=_AUDIT_ENTRIES),
+        "can_pause": alters and may_become(one.state, SubscriptionState.PAUSED),
+        "can_resume": alters and one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
+        "can_verify": alters and one.cursor_sequence is not None and one.state not in ENDED and one.mode == "mirror",
+        "can_skip": alters and one.cursor_sequence is not None and not status.in_step and one.state not in ENDED,
+        "can_change": alters and one.state not in ENDED and one.state is not SubscriptionState.REQUESTED,
+        "can_repair": alters and one.equality is Equality.DRIFTED and one.state not in ENDED,
+        "audit": if_allowed(lambda: lake.audit(object_name=str(wanted), limit=_AUDIT_ENTRIES)),
     }
     name, code = f"{one.dataset} → {one.target}", problem.status if problem else 200
     return Page(name, "subscription.html", data, code, section="subscriptions")
@@ -168,6 +173,12 @@ def _snapshot(text: str) -> int:
         return int(text)
     except ValueError:
         raise InvalidInputError(f"{text[:20]!r} is no snapshot.", hint="Write its number.") from None
+
+
+def _may(lake: LakeBackend, privilege: Privilege, on: str) -> bool:
+    """Tell whether whoever looks holds a privilege on a subscription."""
+    context = current()
+    return context.operator or lake.explain_access(whole_principal(context.principal), privilege.value, on).allowed
 
 
 def _id(text: str) -> UUID:

@@ -162,6 +162,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "views.page of a viewer": lambda tx: tx.views.page(None, "a.b", 9, viewer=VIEWER),
     "namespaces.page of a viewer": lambda tx: tx.namespaces.page("a", 9, viewer=VIEWER),
     "events.page of a viewer": lambda tx: tx.events.page(before=9, limit=9, viewer=VIEWER),
+    "subscriptions.held": lambda tx: tx.subscriptions.held(VIEWER, [ID, uuid4()]),
     "subscriptions.page of a viewer": lambda tx: tx.subscriptions.page(after=ID, limit=9, viewer=VIEWER),
     "targets.page of a viewer": lambda tx: tx.targets.page("a", 9, viewer=VIEWER),
     "jobs.page of a viewer": lambda tx: tx.jobs.page("a", 9, viewer=VIEWER),

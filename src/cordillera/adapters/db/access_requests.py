@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import access_approvers, access_requests, approval_rules, datasets
+from cordillera.adapters.db.schema import access_approvers, access_requests, approval_rules, datasets, subscriptions
 from cordillera.adapters.db.session import Row, Session
 from cordillera.adapters.db.visibility import (
     datasets_inside,
@@ -64,6 +64,9 @@ class SqlAccessRequestRows:
         """Return what a request's object is called now; None if it is gone for good."""
         if request.kind is SecurableKind.LAKE:
             return ""
+        if request.kind is SecurableKind.SUBSCRIPTION:  # its name is its id
+            there = self._session.read(sa.select(subscriptions.c.id).where(subscriptions.c.id == request.securable_id))
+            return str(request.securable_id) if there else None
         mine = access_requests.c.id == request.id
         found = self._session.scalar(sa.select(name_seen(None, access_requests.c.securable_id)).where(mine))
         return None if found is None else str(found)

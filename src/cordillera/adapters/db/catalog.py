@@ -17,6 +17,7 @@ from cordillera.adapters.db.schema import (
     enclosing_namespaces,
     lineage_edges,
     namespaces,
+    subscriptions,
     views,
 )
 from cordillera.adapters.db.session import Session
@@ -225,10 +226,9 @@ class SqlDatasetRows:
         search.remove(self._session, dataset_id)
         free_name(self._session, dataset_id)
         forget_securable(self._session, dataset_id)
-        for row in self._session.read(
-            sa.select(dataset_versions.c.id).where(dataset_versions.c.dataset_id == dataset_id)
-        ):
-            forget_securable(self._session, row.id)
+        for table in (dataset_versions, subscriptions):
+            for row in self._session.read(sa.select(table.c.id).where(table.c.dataset_id == dataset_id)):
+                forget_securable(self._session, row.id)
         self._session.write(sa.delete(datasets).where(datasets.c.id == dataset_id))
         if self.get(dataset.namespace, dataset.name) is None:  # else the name, and its lineage, are another's now
             remove_edges(self._session, NodeKind.DATASET, dataset.full_name)

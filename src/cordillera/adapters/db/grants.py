@@ -33,7 +33,7 @@ _NAME = sa.func.coalesce(
     version_names().where(dataset_versions.c.id == grants.c.securable_id).scalar_subquery(),
     sa.select(views.c.full_name).where(views.c.id == grants.c.securable_id).scalar_subquery(),
     sa.select(targets.c.name).where(targets.c.id == grants.c.securable_id).scalar_subquery(),
-    "",
+    grants.c.granted_name,  # the lake has none; a subscription's is its id
 )
 _TAGGED = sa.func.coalesce(
     sa.select(namespaces.c.name).where(namespaces.c.id == policy_tags.c.securable_id).scalar_subquery(),
@@ -109,6 +109,7 @@ class SqlGrantRows:
         viewer: Viewer | None = None,
         principals: Collection[str] = (),
         securable_ids: Collection[UUID] = (),
+        administered_ids: Collection[UUID] = (),
         after: UUID | None = None,
         limit: int,
     ) -> list[Grant]:
@@ -117,7 +118,9 @@ class SqlGrantRows:
         if principals:
             query = query.where(grants.c.principal.in_(sorted(principals)))
         if securable_ids:
-            query = query.where(grants.c.securable_id.in_(sorted(securable_ids)))
+            administering = grants.c.privilege == Privilege.ADMINISTER
+            wide = sa.and_(administering, grants.c.securable_id.in_(sorted(administered_ids)))
+            query = query.where(sa.or_(grants.c.securable_id.in_(sorted(securable_ids)), wide))
         if after is not None:
             query = query.where(grants.c.id > after)
         return GRANT.all(self._session, query.order_by(grants.c.id).limit(limit))

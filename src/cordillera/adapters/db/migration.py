@@ -58,6 +58,7 @@ REVISIONS = (
     "0050",
     "0053",
     "0063",
+    "0056",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

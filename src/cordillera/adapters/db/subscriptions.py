@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,7 @@ from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import datasets_within, subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
 from cordillera.ports.metadata.subscriptions import ANEW
-from cordillera.spec.access import USER, SecurableKind, Viewer
+from cordillera.spec.access import USER, Privilege, SecurableKind, Viewer, grantable_on, implied_by
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
 from cordillera.spec.skip import Skip, SkipState
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
@@ -95,16 +96,31 @@ class SqlSubscriptionRows:
                 hint="Choose another table, or revoke that subscription.",
             )
 
-    def get(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
-        """Return a subscription by id, if a viewer may see it."""
-        query = select_subscriptions().where(subscriptions.c.id == subscription_id, *subscriptions_seen(viewer))
+    def get(self, subscription_id: UUID) -> Subscription | None:
+        """Return a subscription by id."""
+        query = select_subscriptions().where(subscriptions.c.id == subscription_id)
         return SUBSCRIPTION.one(self._session, query)
 
-    def lock(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
+    def lock(self, subscription_id: UUID) -> Subscription | None:
         """Return the same, locked."""
         mine = subscriptions.c.id == subscription_id
         self._session.lock(sa.select(subscriptions.c.id).where(mine).with_for_update())
-        return self.get(subscription_id, viewer=viewer)
+        return self.get(subscription_id)
+
+    def held(self, viewer: Viewer | None, subscription_ids: Collection[UUID]) -> Mapping[UUID, frozenset[Privilege]]:
+        """Return, by id, the privileges that a viewer holds on subscriptions that he may discover."""
+        if not subscription_ids:
+            return {}
+        more = [one for one in grantable_on(SecurableKind.SUBSCRIPTION) if one is not Privilege.DISCOVER]
+        holds = [sa.and_(sa.true(), *subscriptions_seen(viewer, one)).label(one.value) for one in more]
+        query = sa.select(subscriptions.c.id, *holds).join(datasets, datasets.c.id == subscriptions.c.dataset_id)
+        query = query.where(subscriptions.c.id.in_(sorted(subscription_ids)), *subscriptions_seen(viewer))
+        return {
+            row.id: frozenset().union(
+                {Privilege.DISCOVER}, *(implied_by(one) for one in more if row._mapping[one.value])
+            )
+            for row in self._session.read(query)
+        }
 
     def asked_by(self, request_id: UUID) -> list[Subscription]:
         """Return, locked, the subscriptions that an access request was made for."""

@@ -93,12 +93,11 @@ def targets_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVE
     return (sa.or_(*_targets_held(viewer, privilege)),)
 
 
-def subscriptions_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
-    """Return the condition on subscriptions, joined with their datasets: a viewer's own, and of what he administers."""
+def subscriptions_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> tuple[Condition, ...]:
+    """Return the condition on subscriptions, joined with their datasets, that a viewer holds a privilege on."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
-    mine = [column.in_(_owners(viewer)) for column in (subscriptions.c.consumer, subscriptions.c.created_by)]
-    return (sa.or_(*mine, *datasets_seen(viewer, Privilege.ADMINISTER)),)
+    return (sa.or_(*_subscriptions_held(viewer, privilege)),)
 
 
 def jobs_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
@@ -230,7 +229,7 @@ def datasets_within(kind: SecurableKind, securable_id: UUID) -> Condition:
         case SecurableKind.DATASET_VERSION:
             mine = sa.select(dataset_versions.c.dataset_id).where(dataset_versions.c.id == securable_id)
             return datasets.c.id.in_(mine.correlate(None))
-        case SecurableKind.VIEW | SecurableKind.TARGET:
+        case SecurableKind.VIEW | SecurableKind.TARGET | SecurableKind.SUBSCRIPTION:
             return sa.false()
 
 
@@ -280,17 +279,39 @@ def _targets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
     return [targets.c.owner.in_(_owners(viewer)), targets.c.id.in_(_granted(viewer, privilege, SecurableKind.TARGET))]
 
 
+def _subscriptions_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
+    """Return the ways of subscriptions, joined with their datasets: a viewer's own; those of datasets that he
+    administers; of datasets that he knows of, those that he was granted it on, or whose target he administers.
+    """
+    mine = [column.in_(_owners(viewer)) for column in (subscriptions.c.consumer, subscriptions.c.created_by)]
+    version = subscriptions.c.dataset_version_id.in_(
+        _granted(viewer, Privilege.DISCOVER, SecurableKind.DATASET_VERSION)
+    )
+    seen = datasets_seen(viewer)
+    known = sa.or_(*seen, version) if seen else sa.true()
+    administered = _each(targets.c.name, _targets_held(viewer, Privilege.ADMINISTER))
+    return [
+        *mine,
+        *datasets_seen(viewer, Privilege.ADMINISTER),
+        sa.and_(subscriptions.c.id.in_(_granted(viewer, privilege, SecurableKind.SUBSCRIPTION)), known),
+        sa.and_(subscriptions.c.target.in_(administered), known),
+    ]
+
+
 def _administered(viewer: Viewer, table: sa.Table) -> list[Condition]:
     """Return the conditions on rows that are about an object, each for those that a viewer administers in one way."""
     version = dataset_versions.c
     of_mine = version.dataset_id.in_(_each(datasets.c.id, _datasets_held(viewer, Privilege.ADMINISTER)))
     mine = version.id.in_(_granted(viewer, Privilege.ADMINISTER, SecurableKind.DATASET_VERSION))
+    subscription = sa.select(subscriptions.c.id).join(datasets, datasets.c.id == subscriptions.c.dataset_id)
+    ways = _subscriptions_held(viewer, Privilege.ADMINISTER)
     administered = {
         SecurableKind.DATASET_VERSION: _each(version.id, [of_mine, mine]),
         SecurableKind.NAMESPACE: _each(namespaces.c.id, _namespaces_held(viewer, Privilege.ADMINISTER)),
         SecurableKind.DATASET: _each(datasets.c.id, _datasets_held(viewer, Privilege.ADMINISTER)),
         SecurableKind.VIEW: _each(views.c.id, _views_held(viewer, Privilege.ADMINISTER)),
         SecurableKind.TARGET: _each(targets.c.id, _targets_held(viewer, Privilege.ADMINISTER)),
+        SecurableKind.SUBSCRIPTION: sa.union_all(*(subscription.where(way).correlate(None) for way in ways)),
     }
     return [sa.and_(table.c.kind == kind, table.c.securable_id.in_(ids)) for kind, ids in administered.items()]
 

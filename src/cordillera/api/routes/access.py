@@ -14,7 +14,7 @@ from cordillera.codec import Page, page
 from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag
 
 router = APIRouter(prefix="/access", tags=["access"])
-OBJECT_HELP = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET` or `target:NAME`."
+OBJECT_HELP = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET`, `target:NAME` or `subscription:ID`."
 PRINCIPAL_HELP = "`user:NAME`, `service:NAME`, `group:NAME` or `role:NAME`."
 PRIVILEGE_HELP = "discover, read, write, alter, create, external_use or administer."
 _TAGS = "Of the datasets inside the object, those it is about, like `sensitivity in (public, internal)`."

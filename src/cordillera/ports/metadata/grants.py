@@ -37,12 +37,19 @@ class GrantRows(Protocol):
         viewer: Viewer | None = None,
         principals: Collection[str] = (),
         securable_ids: Collection[UUID] = (),
+        administered_ids: Collection[UUID] = (),
         after: UUID | None = None,
         limit: int,
     ) -> list[Grant]:
         """Return grants by id behind ``after``, ended ones too: of some principals, on some objects, where given.
 
-        A viewer sees his own, and those on what he administers.
+        Args:
+            viewer: He sees his own, and those on what he administers.
+            principals: Whose.
+            securable_ids: On which objects.
+            administered_ids: On which others besides, if they are to administer those.
+            after: The id of the last of the page before.
+            limit: Most to return.
         """
 
 

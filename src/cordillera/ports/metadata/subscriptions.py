@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from cordillera.spec.access import SecurableKind, Viewer
+from cordillera.spec.access import Privilege, SecurableKind, Viewer
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.skip import Skip, SkipState
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
@@ -37,11 +38,19 @@ class SubscriptionRows(Protocol):
     def insert(self, subscription: Subscription) -> None:
         """Add a subscription; raises ``AlreadyExistsError`` if the target's table is taken."""
 
-    def get(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
-        """Return a subscription by id; to a viewer if it is his, or of a dataset that he administers."""
+    def get(self, subscription_id: UUID) -> Subscription | None:
+        """Return a subscription by id."""
 
-    def lock(self, subscription_id: UUID, *, viewer: Viewer | None = None) -> Subscription | None:
+    def lock(self, subscription_id: UUID) -> Subscription | None:
         """Return the same, locked until the transaction ends."""
+
+    def held(self, viewer: Viewer | None, subscription_ids: Collection[UUID]) -> Mapping[UUID, frozenset[Privilege]]:
+        """Return, by id, the privileges that a viewer holds on subscriptions that he may discover.
+
+        He holds every one on his own, and on those of datasets that he administers. Of datasets that he may discover,
+        or the dataset version that is followed, also on those whose target he administers; and on others what he was
+        granted on them.
+        """
 
     def asked_by(self, request_id: UUID) -> list[Subscription]:
         """Return, locked, the subscriptions that an access request was made for."""
@@ -58,7 +67,7 @@ class SubscriptionRows(Protocol):
     ) -> list[Subscription]:
         """Return subscriptions by id behind ``after``, of one dataset, target or state where given.
 
-        A viewer gets his own, and those of datasets that he administers.
+        A viewer gets those that he may discover.
         """
 
     def entrusted(

@@ -62,6 +62,8 @@ subscriptions = Table(
     index("ix_subscriptions_dataset", "dataset_id", "id"),
     index("ix_subscriptions_target", "target", "id"),
     index("ix_subscriptions_state", "state", "id"),
+    index("ix_subscriptions_consumer", "consumer"),
+    index("ix_subscriptions_created_by", "created_by"),
     index("ix_subscriptions_on_behalf_of", "on_behalf_of", "id", where="on_behalf_of <> ''"),
     index(
         "ix_subscriptions_table",
