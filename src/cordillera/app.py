@@ -24,7 +24,6 @@ from cordillera.access.securables import Securables
 from cordillera.access.service import AccessService
 from cordillera.access.sign_in import SignInService
 from cordillera.access.terminal import TerminalService
-from cordillera.access.waking import WAKE
 from cordillera.access.workloads import WorkloadService
 from cordillera.adapters.db import open_metadata_store
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
@@ -53,6 +52,7 @@ from cordillera.catalog.tables import TableService
 from cordillera.catalog.transactions import TransactionService
 from cordillera.catalog.view_definitions import ViewDefinitionService
 from cordillera.catalog.views import ViewService
+from cordillera.catalog.waking import WAKE
 from cordillera.catalog.writes import WriteService
 from cordillera.completion.counting import PartitionCounter
 from cordillera.completion.derivation import DerivationService
@@ -85,7 +85,7 @@ from cordillera.settings import (
 )
 from cordillera.spec.event import Topic
 from cordillera.spec.lake_key import KeyPurpose
-from cordillera.subscriptions.approval import on_access_request_changed
+from cordillera.subscriptions.approval import on_access_changed, on_access_request_changed
 from cordillera.subscriptions.changes import ChangeService
 from cordillera.subscriptions.delivery import DeliveryService
 from cordillera.subscriptions.following import Following
@@ -95,7 +95,6 @@ from cordillera.subscriptions.handlers import (
     ON_TIME,
     VERIFY,
     WITHDRAW,
-    on_access_changed,
     on_dataset_changed,
     on_dataset_completed,
     on_dataset_moved,
@@ -283,7 +282,7 @@ class Application:
             self.webhook_deliveries.send_due(UUID(payload["webhook_id"]))
 
         handlers = {DELIVER: deliver, WITHDRAW: withdraw, EXPIRE: expire, RUN: run, MAINTAIN: maintain}
-        access_changed = partial(on_access_changed, self.store, clock=self.clock)
+        access_changed = partial(on_access_changed, self.store, Lookup(self.authorizer), clock=self.clock)
         timed = partial(on_time, self.store, clock=self.clock)
         handlers |= {DERIVE: derive, VERIFY: self.verifications.perform, WAKE: access_changed, ON_TIME: timed}
         handlers |= {SEND: send, RESEND: self.webhook_deliveries.wake}

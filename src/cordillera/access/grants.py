@@ -14,9 +14,9 @@ from cordillera.access.narrowing import Narrowing, checked_masks
 from cordillera.access.requests import note_revoked
 from cordillera.access.securables import FoundSecurable, Securables
 from cordillera.access.telling import told
-from cordillera.access.waking import wake_principal
 from cordillera.catalog.lookup import page_limit
 from cordillera.catalog.trail import Trail
+from cordillera.catalog.waking import wake_principal
 from cordillera.context import current
 from cordillera.errors import AccessDeniedError, CordilleraError, InvalidInputError, NotFoundError
 from cordillera.ports.clock import Clock

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cordillera.access.narrowing import check_mask
 from cordillera.access.securables import FoundSecurable, Securables
-from cordillera.access.waking import wake_inside
 from cordillera.catalog.lookup import meant_version
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
+from cordillera.catalog.waking import wake_inside
 from cordillera.context import current
 from cordillera.errors import InvalidInputError, NotFoundError, UnknownColumnError
 from cordillera.ports.clock import Clock
@@ -62,7 +62,7 @@ class PolicyTagService:
             tx.policy_tags.put(tag)
             told = {"tag": name, "value": value, "column": column, **({"mask": mask} if mask else {})}
             Trail(tx, now).audit("access.set_tag", on.kind, on.name, told)
-            wake_inside(tx, found, self._clock)
+            wake_inside(tx, on.kind, found.id, self._clock)
         return tag
 
     def remove(self, on: Securable, name: str, *, column: str = "") -> None:
@@ -82,7 +82,7 @@ class PolicyTagService:
                 )
             details = {"tag": name, "column": column}
             Trail(tx, self._clock.now()).audit("access.remove_tag", on.kind, on.name, details)
-            wake_inside(tx, found, self._clock)
+            wake_inside(tx, on.kind, found.id, self._clock)
 
     def of(self, on: Securable) -> list[PolicyTag]:
         """Return the tags of a namespace or dataset: those of what it is within too, unless it has its own."""

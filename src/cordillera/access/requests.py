@@ -11,9 +11,9 @@ from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.access.narrowing import Narrowing, checked_masks
 from cordillera.access.request_grants import grant_approved, grant_of
 from cordillera.access.securables import FoundSecurable, Securables
-from cordillera.access.waking import wake_principal
 from cordillera.catalog.lookup import page_limit
 from cordillera.catalog.trail import Trail
+from cordillera.catalog.waking import wake_principal
 from cordillera.context import acting, current
 from cordillera.errors import AccessDeniedError, AccessRequestNotFoundError, InvalidInputError, NotFoundError
 from cordillera.ports.clock import Clock

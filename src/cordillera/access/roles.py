@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cordillera.access.waking import wake_principal
 from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.catalog.trail import Trail
+from cordillera.catalog.waking import wake_principal
 from cordillera.context import current
 from cordillera.errors import InvalidInputError, NotAllowedError, NotFoundError
 from cordillera.ports.clock import Clock

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cordillera.access.service import AccessService, NewToken
-from cordillera.access.waking import wake_principal
 from cordillera.catalog.lake_keys import lake_key, usable_keys
 from cordillera.catalog.trail import Trail
+from cordillera.catalog.waking import wake_principal
 from cordillera.context import acting
 from cordillera.errors import AuthenticationError, InvalidInputError
 from cordillera.ports.clock import Clock

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from cordillera.catalog.lookup import Lookup, page_limit
 from cordillera.catalog.trail import Trail
+from cordillera.catalog.waking import wake_inside
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.spec.access import Privilege
+from cordillera.spec.access import Privilege, SecurableKind
 from cordillera.spec.catalog import Namespace
 from cordillera.spec.names import check_namespace_name, parent_namespace
 from cordillera.spec.texts import changed_properties, check_texts
@@ -99,6 +100,8 @@ class NamespaceService:
             tx.namespaces.update(changed)
             details = {"owner": changed.owner, "properties": sorted(properties or ())}
             Trail(tx, self._clock.now()).audit("namespace.update", "namespace", name, details)
+            if changed.owner != found.owner:
+                wake_inside(tx, SecurableKind.NAMESPACE, found.id, self._clock)
         return changed
 
     def delete(self, name: str) -> None:

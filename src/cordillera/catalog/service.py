@@ -16,6 +16,7 @@ from cordillera.catalog.new_table import TableOptions, new_table
 from cordillera.catalog.requests import OTHER_DATASETS
 from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
 from cordillera.catalog.trail import Trail
+from cordillera.catalog.waking import wake_inside
 from cordillera.errors import (
     AlreadyExistsError,
     InvalidInputError,
@@ -26,7 +27,7 @@ from cordillera.errors import (
 )
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.spec.access import Privilege
+from cordillera.spec.access import Privilege, SecurableKind
 from cordillera.spec.catalog import (
     Column,
     Dataset,
@@ -294,6 +295,8 @@ class CatalogService:
             details = {"owner": changed.owner, "tags": list(changed.tags)}
             trail.audit("dataset.update", "dataset", changed.full_name, details)
             trail.dataset_changed(changed, version, "updated")
+            if changed.owner != found.owner:
+                wake_inside(tx, SecurableKind.DATASET, found.id, self._clock)
         return changed
 
     def rename_dataset(self, name: str, new_name: str) -> Dataset:
@@ -332,6 +335,8 @@ class CatalogService:
             trail = Trail(tx, now)
             trail.audit("dataset.rename", "dataset", found.full_name, {"to": renamed.full_name})
             trail.dataset_changed(renamed, version, "renamed", {"from": found.full_name})
+            if wanted.namespace != ref.namespace:  # its privileges are others there
+                wake_inside(tx, SecurableKind.DATASET, found.id, self._clock)
         return renamed
 
     def _refuse_named(self, tx: Transaction, dataset: Dataset) -> None:

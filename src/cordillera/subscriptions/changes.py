@@ -43,7 +43,8 @@ class ChangeService:
         Raises:
             SubscriptionNotFoundError: If there is no such subscription that whoever acts may see.
             AccessDeniedError: If he may not alter it; if he neither administers the dataset, nor may read it and write
-                to the target; or if it is widened, was approved for an access request, and he does not administer the dataset.
+                to the target; or if it is widened, was approved for an access request, and he does not administer the
+                dataset.
             LifecycleError: If it has ended, or waits for an approval.
             InvalidInputError, UnknownColumnError, InvalidExpressionError, NotAllowedError: As for ``subscribe``.
         """

@@ -11,7 +11,6 @@ from cordillera.catalog.leases import fenced_write
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.spec.access import SecurableKind
 from cordillera.spec.delivery_trigger import ON_COMMIT, ON_COMPLETION, next_time
 from cordillera.spec.event import Event
 from cordillera.spec.subscription import DELIVERING, Subscription
@@ -87,26 +86,6 @@ def enqueue_next_time(tx: Transaction, subscription: Subscription, clock: Clock)
         payload = {"subscription_id": str(subscription.id), "trigger": subscription.trigger}
         key = f"{subscription.id} {subscription.trigger}"
         tx.tasks.enqueue(clock.new_id(), ON_TIME, key, payload, now=now, due_at=due_at, trace_id="")
-
-
-def on_access_changed(store: MetadataStore, payload: Mapping[str, Any], clock: Clock) -> None:
-    """Enqueue a delivery for every subscription on behalf of somebody whose access may have changed.
-
-    Args:
-        store: Keeps them.
-        payload: Of the task: whose access has changed, or to what (``cordillera.access.waking``).
-        clock: Time and ids.
-    """
-    inside = (SecurableKind(payload["kind"]), UUID(payload["securable_id"])) if "kind" in payload else None
-    principal, after = payload.get("principal", ""), None
-    while True:
-        with store.write() as tx:
-            page = tx.subscriptions.entrusted(principal=principal, inside=inside, after=after, limit=_PAGE)
-            for subscription in page:
-                enqueue_delivery(tx, subscription, clock)
-        if len(page) < _PAGE:
-            return
-        after = page[-1].id
 
 
 def enqueue_delivery(tx: Transaction, subscription: Subscription, clock: Clock, trace_id: str = "") -> None:

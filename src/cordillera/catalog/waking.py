@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from uuid import UUID
 
-from cordillera.access.securables import FoundSecurable
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
@@ -29,10 +29,10 @@ def wake_principal(tx: Transaction, principal: str, clock: Clock, until: datetim
         _enqueue(tx, f"{principal} {until.isoformat()}", {"principal": principal}, clock, until)
 
 
-def wake_inside(tx: Transaction, found: FoundSecurable, clock: Clock) -> None:
-    """Have looked at what is done with the datasets inside an object, because of what it is tagged."""
-    kind = SecurableKind(found.on.kind).value
-    _enqueue(tx, f"{kind} {found.id}", {"kind": kind, "securable_id": str(found.id)}, clock)
+def wake_inside(tx: Transaction, kind: SecurableKind, securable_id: UUID, clock: Clock) -> None:
+    """Have looked at what is done with the datasets inside an object: it has other tags, another owner or place."""
+    payload = {"kind": kind.value, "securable_id": str(securable_id)}
+    _enqueue(tx, f"{kind.value} {securable_id}", payload, clock)
 
 
 def _enqueue(
