@@ -384,6 +384,9 @@ ROUTES: dict[str, Needs] = {
     "POST /subscriptions/{subscription_id}/verify": OWN,
     "POST /subscriptions/{subscription_id}/repair": OWN,
     "GET /targets": OWN,
+    "GET /lake/keys": lake(ALL),
+    "POST /lake/keys/rotate": Needs("lake", (ALL,), form={"purpose": "scan-plans"}),
+    "POST /lake/keys/{key_id}/retire": lake(ALL),
     "GET /webhooks": OWN,
     "GET /webhooks/{webhook_id}": OWN,
 }

@@ -31,7 +31,7 @@ from cordillera.spec.access import (
     whole_principal,
 )
 from cordillera.spec.access_request import AccessRequest, RequestState, ends_soon
-from cordillera.web.forms import days_of, problem_of
+from cordillera.web.forms import number_of, problem_of
 from cordillera.web.links import link
 from cordillera.web.paging import slice_of, uuid_or_none
 from cordillera.web.rendering import Page, PageRouter, backend_of
@@ -93,7 +93,7 @@ def approve(
         lake.approve_access(
             wanted,
             privileges=privilege,
-            days=days_of(days),
+            days=number_of(days, "days"),
             reason=reason.strip(),
             row_filter=row_filter.strip(),
             masks=_masks(masks),
@@ -141,7 +141,7 @@ def asked(
 ) -> Page | Response:
     """Ask for what the form says; what cannot be asked for comes back with the reason."""
     try:
-        length = days_of(days) or _DAYS
+        length = number_of(days, "days") or _DAYS
         made = backend_of(request).request_access(on.strip(), privilege, purpose=purpose.strip(), days=length)
     except _REFUSED as error:
         return _form(on, privilege, purpose, days, error)

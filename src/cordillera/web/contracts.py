@@ -21,7 +21,7 @@ from cordillera.errors import (
     NotAllowedError,
 )
 from cordillera.spec.contract import Severity
-from cordillera.web.forms import days_of, problem_of
+from cordillera.web.forms import number_of, problem_of
 from cordillera.web.links import link
 from cordillera.web.rendering import Page, PageRouter, backend_of
 
@@ -54,7 +54,7 @@ def save(
         if step == "put":
             lake.put_contract(name, document)
         elif step == "propose":
-            lake.propose_contract(name, document, reason=reason.strip(), days=days_of(days))
+            lake.propose_contract(name, document, reason=reason.strip(), days=number_of(days, "days"))
         else:
             return _form(lake, name, document, checked=True)
     except _REFUSED as error:

@@ -10,8 +10,8 @@ def problem_of(error: CordilleraError | None) -> dict[str, str] | None:
     return {"message": error.message, "hint": error.hint} if error else None
 
 
-def days_of(text: str) -> int | None:
-    """Return the number in a field for days; None if it was left empty.
+def number_of(text: str, unit: str) -> int | None:
+    """Return the number in a field for days, or another unit; None if it was left empty.
 
     Raises:
         InvalidInputError: If it is no number.
@@ -21,4 +21,4 @@ def days_of(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise InvalidInputError(f"{text[:20]!r} is no number of days.", hint="Write a whole number.") from None
+        raise InvalidInputError(f"{text[:20]!r} is no number of {unit}.", hint="Write a whole number.") from None

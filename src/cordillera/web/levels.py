@@ -41,6 +41,7 @@ _LEVELS = {
         "requested",
         "first_sync",
         "waiting",
+        "retiring",
     ),
     Level.WARN: ("deprecated", "paused", "warning", "late", "expired"),
     Level.BAD: ("failed", "error", "breached", "refused", "failing", "dead"),

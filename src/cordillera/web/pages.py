@@ -13,6 +13,7 @@ from cordillera.web import (
     contracts,
     datasets,
     home,
+    lake_keys,
     session,
     subscriptions,
     terminal,
@@ -21,7 +22,19 @@ from cordillera.web import (
 )
 from cordillera.web.rendering import STATIC_FOLDER
 
-_GROUPS = (home, contracts, datasets, subscriptions, workflows, access, activity, webhooks, session, terminal)
+_GROUPS = (
+    home,
+    contracts,
+    datasets,
+    subscriptions,
+    workflows,
+    access,
+    activity,
+    lake_keys,
+    webhooks,
+    session,
+    terminal,
+)
 
 
 class _Assets(StaticFiles):
