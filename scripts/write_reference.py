@@ -105,7 +105,7 @@ def settings() -> str:
 def routes() -> str:
     """Return the routes of the HTTP API."""
     with tempfile.TemporaryDirectory() as folder, create_lake(Path(folder) / "lake") as app:
-        server = create_api(app, AccessRules(app.access, loopback=True))
+        server = create_api(app, AccessRules(app.access, app.workloads, loopback=True))
         paths = server.openapi()["paths"]
     rows = [
         (f"`{method.upper()}`", f"`{path.removeprefix('/api/v1')}`", str(route["summary"]))

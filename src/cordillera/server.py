@@ -47,7 +47,7 @@ def create_server(app: Application, *, host: str = DEFAULT_HOST, insecure_local:
         InvalidConfigurationError: If ``insecure_local`` is asked for on an address that others can reach.
     """
     requests = RequestLimit(app.settings.requests_per_second)
-    server = create_api(app, AccessRules(app.access, is_loopback(host), insecure_local, requests))
+    server = create_api(app, AccessRules(app.access, app.workloads, is_loopback(host), insecure_local, requests))
     server.include_router(create_router())
     install_failure_pages(server)
     return server

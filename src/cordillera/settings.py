@@ -32,6 +32,7 @@ class WorkloadIssuer(BaseModel):
     audience: str = Field(min_length=1)
     principals: dict[str, str]
     claim: str = "sub"
+    bearer: bool = False
 
 
 class Settings(BaseSettings):
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
         (),
         description="Issuers whose tokens programs elsewhere exchange for the lake's, each with `issuer` (its URL), "
         "`audience` (what its tokens have to be made for), `principals` (the value of a claim, whole, and the service "
-        "that it stands for) and `claim` (`sub` by default).",
+        "that it stands for), `claim` (`sub` by default) and `bearer` (`true` to take its tokens as they are, too).",
     )
     audit_dataset: str = Field(
         "", description="Dataset that workers export the audit log into, every hour; by default none does."

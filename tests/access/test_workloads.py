@@ -86,13 +86,27 @@ def clock() -> LateClock:
     return LateClock()
 
 
+def _set(folder: Path, platform: Platform, more: str = "") -> None:
+    create_lake(folder).close()
+    with (folder / "cordillera.toml").open("a") as settings:
+        settings.write(f'[[workloads]]\nissuer = "{platform.url}"\naudience = "{AUDIENCE}"\n{more}')
+        settings.write(f'[workloads.principals]\n"{SUBJECT}" = "service:etl"\n')
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, platform: Platform, clock: LateClock) -> Iterator[Application]:
     folder = tmp_path_factory.mktemp("workloads") / "lake"
-    create_lake(folder).close()
-    with (folder / "cordillera.toml").open("a") as settings:
-        settings.write(f'[[workloads]]\nissuer = "{platform.url}"\naudience = "{AUDIENCE}"\n')
-        settings.write(f'[workloads.principals]\n"{SUBJECT}" = "service:etl"\n')
+    _set(folder, platform)
+    with open_lake(folder, clock) as app:
+        app.grants.grant("service:etl", Privilege.DISCOVER, THE_LAKE)
+        yield app
+
+
+@pytest.fixture(scope="module")
+def taking(tmp_path_factory: pytest.TempPathFactory, platform: Platform, clock: LateClock) -> Iterator[Application]:
+    """A lake that takes the platform's tokens as they are."""
+    folder = tmp_path_factory.mktemp("taking") / "lake"
+    _set(folder, platform, "bearer = true\n")
     with open_lake(folder, clock) as app:
         app.grants.grant("service:etl", Privilege.DISCOVER, THE_LAKE)
         yield app
@@ -140,6 +154,10 @@ def test_a_program_gets_a_token_for_as_long_as_its_platform_vouches(
     assert client.get("/api/v1/session", headers=headers).status_code == 401
 
 
+NAMELESS = ("another issuer", "an issuer that is longer", "no issuer", "claims without end", "no token")
+"""The forgeries that do not say that the platform has signed them."""
+
+
 def forgeries(platform: Platform) -> dict[str, str]:
     """Return tokens that look as if the platform had signed them for this program."""
     good, now = platform.sign(), int(datetime.now(UTC).timestamp())
@@ -169,6 +187,7 @@ def forgeries(platform: Platform) -> dict[str, str]:
         "a shared secret": platform.sign({"alg": "HS256"}, key=public),
         "no signature": f"{none}.{good.split('.')[1]}.",
         "a changed signature": good[:-6] + ("AAAAAA" if good[-6:] != "AAAAAA" else "BBBBBB"),
+        "claims without end": f"{good.split('.')[0]}.{urlsafe_b64encode(b'[' * 3000).decode().rstrip('=')}.AAAA",
         "no token": "x",
         "no text": "é.é.é",
     }
@@ -186,10 +205,47 @@ def test_what_the_platform_has_not_signed_for_this_program_gives_nothing_and_is_
     assert not [one for one in app.access.tokens(limit=999) if one.principal != "service:etl"]
 
 
-def test_a_platforms_token_is_no_token_of_the_lakes(client: TestClient, platform: Platform) -> None:
-    token = platform.sign()
-    assert client.get("/api/v1/session", headers=bearer(token)).status_code == 401
+def test_a_platforms_token_is_no_token_of_the_lakes(app: Application, client: TestClient, platform: Platform) -> None:
+    token, before = platform.sign(), len(audited(app, "access.workload_refused"))
+    answer = client.get("/api/v1/session", headers=bearer(token))
+    assert (answer.status_code, "are not taken as they are" in answer.text) == (401, True)
+    assert "/oauth/tokens" in answer.json()["error"]["hint"]
+    assert len(audited(app, "access.workload_refused")) == before + 1
     assert exchange(client, token, "urn:ietf:params:oauth:token-type:access_token").status_code == 400
+
+
+def test_a_platforms_token_is_taken_as_it_is_where_that_is_set(
+    taking: Application, platform: Platform, clock: LateClock
+) -> None:
+    client, token = TestClient(create_server(taking), base_url="http://127.0.0.1"), platform.sign()
+    for _ in range(3):
+        who = client.get("/api/v1/session", headers=bearer(token)).json()
+        assert (who["principal"], who["operator"], who["read_only"]) == ("service:etl", False, False)
+    assert client.get("/iceberg/v1/namespaces", headers=bearer(token)).status_code == 200
+    assert client.get("/api/v1/audit", headers=bearer(token)).status_code == 403  # it may do what it was granted
+    [entry] = audited(taking, "access.workload")
+    assert (entry.principal, entry.details["subject"], token in str(entry)) == ("service:etl", SUBJECT, False)
+    clock.late = timedelta(minutes=6)  # it is looked at again, and noted
+    assert client.get("/api/v1/session", headers=bearer(token)).status_code == 200
+    assert len(audited(taking, "access.workload")) == 2
+    clock.late = timedelta(minutes=10, seconds=1)  # it has ended, remembered or not
+    assert client.get("/api/v1/session", headers=bearer(token)).status_code == 401
+    assert taking.access.tokens(limit=9) == []
+
+
+def test_what_the_platform_has_not_signed_is_not_taken_and_noted_if_it_is_in_its_name(
+    taking: Application, platform: Platform
+) -> None:
+    client = TestClient(create_server(taking), base_url="http://127.0.0.1")
+    assert client.get("/api/v1/session", headers=bearer(platform.sign())).status_code == 200
+    for name, forged in forgeries(platform).items():
+        if not forged.isascii():
+            continue  # no header can hold it
+        before = len(audited(taking, "access.workload_refused"))
+        answer = client.get("/api/v1/session", headers=bearer(forged))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "authentication"), name
+        told = len(audited(taking, "access.workload_refused")) - before
+        assert told == (name not in NAMELESS), name
 
 
 def test_guessing_is_slowed_down(app: Application, platform: Platform) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from cordillera.access.service import AccessService
+from cordillera.access.workloads import WorkloadService
 from cordillera.api.iceberg_rest.errors import PREFIX as ICEBERG
 from cordillera.api.limits import RequestLimit, SignInLimits
 from cordillera.codec import API_PREFIX
@@ -51,6 +52,7 @@ class AccessRules:
 
     Attributes:
         access: Knows the tokens.
+        workloads: Knows those that platforms elsewhere have signed.
         loopback: Whether the server is bound to loopback, so that only this machine's names for it are genuine.
         insecure_local: Whether requests without a token act as the user who runs the server, the lake's operator.
         requests: How many each principal may make.
@@ -58,6 +60,7 @@ class AccessRules:
     """
 
     access: AccessService
+    workloads: WorkloadService
     loopback: bool
     insecure_local: bool = False
     requests: RequestLimit = field(default_factory=RequestLimit)
@@ -78,6 +81,9 @@ class AccessRules:
             RateLimitedError: If there were too many like it.
         """
         with self.sign_ins.attempt(address_of(request), secret):
+            if self.workloads.claims(secret):
+                found = self.workloads.identify(secret)
+                return Caller(found.principal, expires_at=found.expires_at)
             token = self.access.identify(secret)
         return Caller(token.principal, read_only=token.read_only, expires_at=token.expires_at)
 

@@ -59,16 +59,21 @@ class Workload:
         subject: What the platform calls the program.
         principal: In whose name it acts here.
         expires_at: Until when the platform vouches for it.
+        bearer: Whether the platform's token may be used as it is, without being exchanged.
     """
 
     issuer: str
     subject: str
     principal: str
     expires_at: datetime
+    bearer: bool
 
 
 class WorkloadProvider(Protocol):
     """Identifies programs by tokens that their platform has signed for them (JWT)."""
+
+    def claims(self, token: str) -> bool:
+        """Tell whether a token says that a platform which is trusted has signed it; that is not known yet."""
 
     def identify(self, token: str, now: datetime) -> Workload:
         """Return which program a token was signed for, if it holds now.

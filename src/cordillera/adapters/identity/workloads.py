@@ -30,12 +30,14 @@ class TrustedIssuer:
         audience: What its tokens have to be made for: this lake alone.
         claim: The claim that says which program it is.
         principals: The value of that claim, whole → the service principal.
+        bearer: Whether its tokens may be used as they are.
     """
 
     issuer: str
     audience: str
     claim: str
     principals: Mapping[str, str]
+    bearer: bool = False
 
 
 class JwtWorkloads:
@@ -64,6 +66,13 @@ class JwtWorkloads:
                     hint="Set audience to this lake's URL, and write principals like service:etl.",
                 )
 
+    def claims(self, token: str) -> bool:
+        """Tell whether a token says that a trusted issuer has signed it."""
+        try:
+            return _claimed_issuer(token) in self._issuers
+        except (JoseError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
     def identify(self, token: str, now: datetime) -> Workload:
         """Return which program a token was signed for."""
         try:
@@ -88,12 +97,16 @@ class JwtWorkloads:
         principal = trusted.principals.get(subject) if isinstance(subject, str) else None
         if principal is None:
             raise _refused(f"of {trusted.issuer} is for a program that is nobody here", None)
-        return Workload(trusted.issuer, subject, principal, ends)
+        return Workload(trusted.issuer, subject, principal, ends, trusted.bearer)
 
 
 def _claimed_issuer(token: str) -> str:
     """Return who a token says has signed it, which is not known yet."""
-    return str(json.loads(jws.extract_compact(token.encode()).payload)["iss"])
+    payload = jws.extract_compact(token.encode()).payload
+    try:
+        return str(json.loads(payload)["iss"])
+    except RecursionError as error:
+        raise ValueError("its claims are nested too deeply") from error
 
 
 def _is_service(name: str) -> bool:
