@@ -24,6 +24,7 @@ from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from tests.servers import start_postgres
 from tests.servers_glue import GlueEmulator, start_glue
+from tests.servers_kafka import start_kafka
 from tests.servers_s3 import S3Server, start_seaweedfs
 
 # How long one example takes tells of the machine's load, not of the code. (CI's own profile has no deadline either.)
@@ -130,3 +131,10 @@ def glue_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlueEmul
     """An emulator of the AWS Glue Data Catalog that lives as long as the session."""
     with start_glue(tmp_path_factory.mktemp("glue") / "server") as emulator:
         yield emulator
+
+
+@pytest.fixture
+def kafka_server(tmp_path: Path) -> Iterator[str]:
+    """``host:port`` of a Kafka broker that holds nothing yet; it starts at once."""
+    with start_kafka(tmp_path / "kafka") as place:
+        yield place

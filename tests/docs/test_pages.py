@@ -20,6 +20,7 @@ _WITH_SERVERS = {
     "docs/how-to/replicate-to-another-lake.md",
     "docs/how-to/subscribe-postgresql.md",
     "docs/how-to/serve-a-lake.md",
+    "docs/how-to/tell-kafka.md",
     "docs/how-to/use-other-engines.md",
     "docs/reference/http-api.md",
 }
@@ -34,6 +35,10 @@ def test_examples_do_what_the_page_says(page: Path, reader: Callable[..., Reader
 def test_examples_with_postgresql(reader: Callable[..., Reader], postgres_database: str) -> None:
     page = ROOT / "docs/how-to/subscribe-postgresql.md"
     reader(page, {"host=db.example.com dbname=bi user=lake": postgres_database}).follow()
+
+
+def test_examples_with_kafka(reader: Callable[..., Reader], kafka_server: str) -> None:
+    reader(ROOT / "docs/how-to/tell-kafka.md", {"kafka.example.com:9092": kafka_server}).follow()
 
 
 def test_examples_with_servers(reader: Callable[..., Reader], postgres_database: str, s3_server: S3Server) -> None:

@@ -47,16 +47,28 @@ class TargetTable:
         return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
 
 
+CHANGE_TYPE, COMMIT_SEQUENCE, COMMITTED_AT = "_change_type", "_commit_sequence_number", "_committed_at"
+# Ids that Iceberg reserves for columns of changes; no column of a dataset has them.
+CHANGE_COLUMNS = (
+    TargetColumn(2147483543, CHANGE_TYPE, pa.string(), nullable=False, doc="insert, delete, update_before or _after"),
+    TargetColumn(2147483542, COMMIT_SEQUENCE, pa.int64(), nullable=False, doc="the snapshot that made it"),
+    TargetColumn(2147483541, COMMITTED_AT, pa.timestamp("us", "UTC"), doc="when that was committed"),
+)
+"""What the table of a log has behind the columns of its dataset. Where a row was updated, its image before comes first,
+and the one after it at once."""
+
 RowReader = Callable[[], pa.RecordBatchReader]
 """Opens a fresh stream of record batches; a synchronizer may open it once or, after a failure, again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where delivered rows are from, for targets that tell their readers: the lake's name and the dataset's."""
+    """Where delivered rows are from, for targets that tell their readers: the lake, the dataset, the number of its
+    version."""
 
     lake: str
     dataset: str
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,8 @@ class Capabilities:
     """Whether it takes single rows; if not, every delivery brings the whole content, ``replace`` set."""
     deliveries_at_once: int = DELIVERIES_AT_ONCE
     """How many deliveries it takes well at the same time, unless the target's settings say otherwise."""
+    folds: bool = False
+    """Whether the table of a log reads as the rows that the log tells of, so that those are compared with the lake."""
 
 
 class Synchronizer(Protocol):

@@ -14,19 +14,11 @@ import pyarrow.compute as pc
 
 from cordillera.catalog.tables import TableService
 from cordillera.errors import NotAllowedError
-from cordillera.ports.synchronizer import Cursor, Delivery, TargetColumn, TargetTable
+from cordillera.ports.synchronizer import CHANGE_COLUMNS, CHANGE_TYPE, COMMIT_SEQUENCE, Cursor, Delivery, TargetTable
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.subscriptions.following import Followed, typed
-from cordillera.table.change_feed import CHANGE_TYPE, COMMIT_SEQUENCE_NUMBER, ChangeType
+from cordillera.table.change_feed import ChangeType
 from cordillera.table.data_writer import ROW_ID
-
-COMMITTED_AT = "_committed_at"
-# Ids that Iceberg reserves for columns of changes; no column of a dataset has them.
-_COLUMNS = (
-    TargetColumn(2147483543, CHANGE_TYPE, pa.string(), nullable=False, doc="insert, delete, update_before or _after"),
-    TargetColumn(2147483542, COMMIT_SEQUENCE_NUMBER, pa.int64(), nullable=False, doc="the snapshot that made it"),
-    TargetColumn(2147483541, COMMITTED_AT, pa.timestamp("us", "UTC"), doc="when that was committed"),
-)
 
 
 def log_table(followed: Followed) -> TargetTable:
@@ -37,14 +29,14 @@ def log_table(followed: Followed) -> TargetTable:
     """
     mirror = followed.table()
     names = {column.name for column in mirror.columns}
-    taken = next((column.name for column in _COLUMNS if column.name in names), None)
+    taken = next((column.name for column in CHANGE_COLUMNS if column.name in names), None)
     if taken is not None:
         raise NotAllowedError(
             f"A log of {followed.subscription.dataset} cannot be kept: it has a column {taken} of its own.",
             hint="Choose other columns, or rename it.",
         )
     kept = (replace(column, nullable=column.name not in mirror.key) for column in mirror.columns)
-    return TargetTable(mirror.name, (*kept, *_COLUMNS), (*mirror.key, COMMIT_SEQUENCE_NUMBER, CHANGE_TYPE))
+    return TargetTable(mirror.name, (*kept, *CHANGE_COLUMNS), (*mirror.key, COMMIT_SEQUENCE, CHANGE_TYPE))
 
 
 def log_delivery(tables: TableService, followed: Followed, cursor: Cursor | None, *, anew: bool = False) -> Delivery:
@@ -81,7 +73,7 @@ def log_delivery(tables: TableService, followed: Followed, cursor: Cursor | None
 def _rows(
     tables: TableService, followed: Followed, cursor: Cursor | None, table: TargetTable
 ) -> Iterator[pa.RecordBatch]:
-    latest, known = followed.latest.sequence_number, len(_COLUMNS)
+    latest, known = followed.latest.sequence_number, len(CHANGE_COLUMNS)
     if not latest:
         return
     names = [column.name for column in table.columns[:-known]]
@@ -98,13 +90,13 @@ def _rows(
     )
     times = _times(followed.metadata)
     for batch in feed:
-        kinds, commits = batch.column(CHANGE_TYPE), batch.column(COMMIT_SEQUENCE_NUMBER)
+        kinds, commits = batch.column(CHANGE_TYPE), batch.column(COMMIT_SEQUENCE)
         if cursor is None:  # the log begins here, with what is there
             kinds = pa.repeat(pa.scalar(ChangeType.INSERT.value), batch.num_rows)
             commits = pa.repeat(pa.scalar(latest, pa.int64()), batch.num_rows)
         at = times["at"].combine_chunks().take(pc.index_in(commits, value_set=times["sequence"].combine_chunks()))
         columns = [*(batch.column(name) for name in names), kinds, commits, at]
-        yield pa.RecordBatch.from_arrays(columns, names=[*names, *(column.name for column in _COLUMNS)]).cast(
+        yield pa.RecordBatch.from_arrays(columns, names=[*names, *(column.name for column in CHANGE_COLUMNS)]).cast(
             table.arrow_schema()
         )
 

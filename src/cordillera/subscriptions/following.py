@@ -49,7 +49,7 @@ class Followed:
     @property
     def origin(self) -> Origin:
         """Where its rows are from."""
-        return Origin(self.lake, self.subscription.dataset)
+        return Origin(self.lake, self.subscription.dataset, self.version.number)
 
     @property
     def latest(self) -> Cursor:

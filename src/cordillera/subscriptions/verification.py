@@ -64,10 +64,11 @@ class VerificationService:
             TargetDriftError: If the target's table or a column is gone, or it holds no cursor.
             TargetUnreachableError: If the target cannot be reached, or deliveries keep it from standing still.
             SnapshotNotFoundError: If the snapshot that the target holds has expired.
-            NotAllowedError: If it keeps a log, which equals no snapshot.
+            NotAllowedError: If it keeps a log, which equals no snapshot, and which does not fold into rows.
         """
         followed = self._followed(subscription_id)
         with self._following.connected(followed.subscription) as driver:
+            _check_comparable(followed, driver)
             return self._verified(followed, driver)
 
     def repair(self, subscription_id: UUID) -> Repair:
@@ -79,7 +80,7 @@ class VerificationService:
         Raises:
             LifecycleError: If the subscription has ended.
             AccessDeniedError: If whoever asked for it may no longer read the dataset or write to the target.
-            TargetDriftError, TargetUnreachableError, SnapshotNotFoundError: As for ``verify``.
+            TargetDriftError, TargetUnreachableError, SnapshotNotFoundError, NotAllowedError: As for ``verify``.
         """
         followed = self._followed(subscription_id)
         subscription = followed.subscription
@@ -91,6 +92,7 @@ class VerificationService:
             )
         self._following.check_allowed(followed)
         with self._following.connected(subscription) as driver:
+            _check_comparable(followed, driver)
             if isinstance(driver, PointingTarget):
                 return self._pointed_right(followed, driver)
             found, drift, delivery = self._found(followed, driver)
@@ -174,7 +176,6 @@ class VerificationService:
             raise SubscriptionNotFoundError(
                 f"There is no subscription {subscription_id}.", hint="See: cordillera subscription list."
             )
-        check_verified(followed.subscription.mode)
         return self._following.as_shown(followed)
 
     # --- repairing -----------------------------------------------------------------------------------------------
@@ -272,6 +273,12 @@ class VerificationService:
         if every is not None:
             with fenced_write(self._store, self._clock.now()) as tx:
                 enqueue_verification(tx, subscription, self._clock, every)
+
+
+def _check_comparable(followed: Followed, driver: AnyTarget) -> None:
+    """Refuse to compare what the target keeps, unless it is rows, or a log that is read as the rows it tells of."""
+    if isinstance(driver, PointingTarget) or not driver.capabilities.folds:
+        check_verified(followed.subscription.mode)
 
 
 def _verification(subscription_id: UUID, cursor: Cursor, comparison: Comparison) -> Verification:

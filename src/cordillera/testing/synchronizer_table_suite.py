@@ -22,6 +22,8 @@ class TableSuite:
 
     replacing: ClassVar[bool] = False
     """Whether every delivery brings everything."""
+    tells_removed: ClassVar[bool] = True
+    """Whether it tells how many of the keys to remove it held; if not, it counts them all."""
 
     @pytest.fixture
     def synchronizer(self) -> Iterator[Synchronizer]:

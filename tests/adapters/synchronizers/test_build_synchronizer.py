@@ -35,7 +35,7 @@ def test_duckdb_target_is_built_from_its_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "config", "expected"),
     [
-        ("redis", {}, ["'redis'", "clickhouse, duckdb, glue, iceberg, parquet, postgres, redshift, tsv"]),
+        ("redis", {}, ["'redis'", "clickhouse, duckdb, glue, iceberg, kafka, parquet, postgres, redshift, tsv"]),
         ("postgres", {}, ["'dsn' is missing", "optional: password_env, schema"]),
         ("postgres", {"dsn": ""}, ["'dsn' is missing"]),
         ("postgres", {"dsn": "dbname=a", "table": "x"}, ["'table' is unknown", "dsn"]),
@@ -271,7 +271,7 @@ def test_a_package_adds_a_kind(installed: Callable[..., None], tmp_path: Path) -
         build_synchronizer("abacus", {})
     with pytest.raises(InvalidConfigurationError) as caught:
         build_synchronizer("redis", {})
-    assert caught.value.hint == "Kinds: abacus, clickhouse, duckdb, glue, iceberg, parquet, postgres, redshift, tsv."
+    assert caught.value.hint == "Kinds: abacus, clickhouse, duckdb, glue, iceberg, kafka, parquet, postgres, redshift, tsv."
     with cordillera.create(tmp_path / "lake") as lake:
         assert lake.create_target("mine", "abacus", beads="10").kind == "abacus"
         lake.backend.check_target("mine")

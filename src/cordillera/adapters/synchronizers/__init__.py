@@ -48,8 +48,8 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
     """Return what drives a configured target, without connecting.
 
     Args:
-        kind: ``postgres``, ``redshift``, ``clickhouse``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, ``glue``, or
-            one that an installed package adds.
+        kind: ``postgres``, ``redshift``, ``clickhouse``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, ``glue``,
+            ``kafka``, or one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
             ``redshift``: ``host``, ``database``, ``user``, ``password_env`` (as above), ``staging``
@@ -64,7 +64,8 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
             (what comes before ``/v1``), ``namespace``, ``warehouse``, ``token_env`` or ``credential_env`` (the names of
             environment variables with a bearer token, or with ``client_id:client_secret``), ``format_version``, and
             for files the same as ``parquet``, where the catalog gives out no credentials. ``glue``: ``database``,
-            ``region``, ``catalog_id`` (an account), ``endpoint``; credentials by AWS's usual chain. All kinds:
+            ``region``, ``catalog_id`` (an account), ``endpoint``; credentials by AWS's usual chain. ``kafka``: see
+            ``cordillera.adapters.synchronizers.kafka_settings``. All kinds:
             ``residency``, where the target keeps its data, and the limits of ``cordillera.spec.target_limits``.
 
     Raises:
@@ -256,6 +257,21 @@ def _glue(config: Mapping[str, str]) -> PointingTarget:
     return GlueSynchronizer(**config)
 
 
+def _kafka(config: Mapping[str, str]) -> Synchronizer:
+    from cordillera.adapters.synchronizers.kafka_settings import connection, topics
+
+    try:
+        from cordillera.adapters.synchronizers.kafka import KafkaSynchronizer, TopicSettings
+        from cordillera.adapters.synchronizers.kafka_cluster import Cluster
+    except ImportError as error:
+        raise MissingExtraError(
+            "A kafka target needs the package confluent-kafka.", hint="Run: pip install 'cordillera[kafka]'"
+        ) from error
+    password = {"sasl.password": partial(_read_secret, config["password_env"])} if "password_env" in config else {}
+    cluster = Cluster(config["servers"], connection(config), password)
+    return KafkaSynchronizer(cluster, TopicSettings(**topics(config)))
+
+
 def _read_secret(variable: str) -> str:
     secret = os.environ.get(variable)
     if not secret:
@@ -281,5 +297,11 @@ _KINDS = {
         _iceberg,
     ),
     "glue": _Kind(("database",), ("region", "catalog_id", "endpoint"), _glue),
+    "kafka": _Kind(
+        ("servers",),
+        ("security", "mechanism", "user", "password_env", "ca_file", "partitions", "replication", "keep", "tombstones"),
+        _kafka,
+        paths=("ca_file",),
+    ),
     **{kind: _Kind(("root",), _FILE_SETTINGS, partial(_files, kind), paths=("root",)) for kind in ("parquet", "tsv")},
 }
