@@ -271,7 +271,10 @@ def test_a_package_adds_a_kind(installed: Callable[..., None], tmp_path: Path) -
         build_synchronizer("abacus", {})
     with pytest.raises(InvalidConfigurationError) as caught:
         build_synchronizer("redis", {})
-    assert caught.value.hint == "Kinds: abacus, clickhouse, duckdb, glue, iceberg, kafka, parquet, postgres, redshift, tsv."
+    assert (
+        caught.value.hint
+        == "Kinds: abacus, clickhouse, duckdb, glue, iceberg, kafka, parquet, postgres, redshift, tsv."
+    )
     with cordillera.create(tmp_path / "lake") as lake:
         assert lake.create_target("mine", "abacus", beads="10").kind == "abacus"
         lake.backend.check_target("mine")

@@ -42,7 +42,7 @@ class TestKafka(SynchronizerSuite):
 
     longest_text: ClassVar[int] = 500_000
     tells_removed: ClassVar[bool] = False
-    many_keys: ClassVar[int] = 100_000
+    many_keys: ClassVar[int] = 10_000
 
     @pytest.fixture
     def synchronizer(self, kafka_server: str) -> Synchronizer:

@@ -24,26 +24,30 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
-    "memory_limit": "512MB",
-    "threads": "2",
+    "preserve_insertion_order": "false",
+    "memory_limit": "1GB",  # what does not fit spills beside it
+    "threads": "1",
 }
+# Values can be wide: they are read once in a row, and only what is narrow is joined and kept.
 _NEWEST = """
-CREATE TABLE latest AS
-WITH newest AS (
-    SELECT * FROM messages SEMI JOIN (
-        SELECT partition, max(position) AS position FROM messages WHERE key IS NOT NULL GROUP BY partition, key
-        UNION ALL SELECT partition, position FROM messages WHERE key IS NULL
-    ) USING (partition, position)
-), parsed AS (
-    SELECT partition, position, key, TRY(decode(value)) AS text FROM newest WHERE value IS NOT NULL
-), opened AS (
-    SELECT *, coalesce(json_valid(text), false) AS valid, CASE WHEN json_valid(text) THEN text::JSON END AS message
-    FROM parsed
+DELETE FROM messages WHERE rowid IN (
+    SELECT rowid FROM (
+        SELECT rowid, position < max(position) OVER (PARTITION BY partition, key) AS outdated
+        FROM messages WHERE key IS NOT NULL
+    ) WHERE outdated
+);
+DELETE FROM messages WHERE value IS NULL;
+CREATE VIEW opened AS
+WITH read AS (SELECT partition, position, key, TRY(decode(value)) AS text FROM messages),
+parsed AS (
+    SELECT partition, position, key, CASE WHEN json_valid(text) THEN text::JSON END AS message FROM read
 )
-SELECT partition, position, key,
-    valid AND (message->>'$.op') IN ('r', 'c', 'u') AND json_type(message, '$.after') = 'OBJECT' AS good,
+SELECT partition, position, key, coalesce((message->>'$.op') = 'd', false) AS gone,
+    coalesce((message->>'$.op') IN ('r', 'c', 'u') AND json_type(message, '$.after') = 'OBJECT', false) AS good,
     (message->'$.after')::VARCHAR AS after, TRY_CAST(message->>'$.source.layout' AS INTEGER) AS layout
-FROM opened WHERE NOT valid OR (message->>'$.op') IS DISTINCT FROM 'd'
+FROM parsed;
+CREATE TABLE latest AS
+SELECT partition, position, key, good, layout, md5(after) AS digest FROM opened WHERE NOT gone
 """
 
 
@@ -67,7 +71,6 @@ class Fold:
         for batch in self._messages:
             self._insert("messages", batch)
         self._database.execute(_NEWEST)
-        self._database.execute("DROP TABLE messages")
         return self
 
     def __exit__(
@@ -87,7 +90,7 @@ class Fold:
         numbers = list(layouts)
         foreign = self._database.execute(
             "SELECT partition, position, TRY(decode(key)) FROM latest "
-            "WHERE NOT coalesce(good, false) OR layout IS NULL OR NOT list_contains(?, layout) ORDER BY ALL LIMIT 1",
+            "WHERE NOT good OR layout IS NULL OR NOT list_contains(?, layout) ORDER BY ALL LIMIT 1",
             [numbers],
         ).fetchone()
         if foreign is not None:
@@ -110,7 +113,7 @@ class Fold:
         with JsonReader() as reader:
             for layout, columns in layouts.items():
                 kind = pa.struct([pa.field(column.name, column.type) for column in columns])
-                found = self._database.cursor().execute("SELECT after FROM latest WHERE layout = ?", [layout])
+                found = self._database.cursor().execute("SELECT after FROM opened WHERE good AND layout = ?", [layout])
                 for batch in found.to_arrow_reader(_ROWS_AT_ONCE):
                     try:
                         stored = reader.from_json(batch.column("after").cast(pa.string()), kind, table.name)
@@ -132,7 +135,7 @@ class Fold:
         try:
             found = self._database.execute(
                 "SELECT place FROM given ANTI JOIN (FROM latest WHERE layout = ? AND good) AS l "
-                "ON given.key = l.key AND given.text = l.after ORDER BY place",
+                "ON given.key = l.key AND md5(given.text) = l.digest ORDER BY place",
                 [layout],
             ).to_arrow_table()
         finally:
@@ -141,9 +144,13 @@ class Fold:
 
     def unwanted(self) -> Iterator[pa.RecordBatch]:
         """Stream ``key`` and row (``after``, NULL if it is none) of what is there and not wanted."""
+        self._database.execute(
+            "CREATE OR REPLACE TABLE foreign_ones AS "
+            "SELECT partition, position FROM latest ANTI JOIN wanted USING (key) WHERE key IS NOT NULL"
+        )
         found = self._database.execute(
-            "SELECT key, CASE WHEN good THEN after END AS after FROM latest ANTI JOIN wanted USING (key) "
-            "WHERE key IS NOT NULL"
+            "SELECT key, CASE WHEN good THEN after END AS after FROM opened "
+            "SEMI JOIN foreign_ones USING (partition, position)"
         )
         return iter(found.to_arrow_reader(_ROWS_AT_ONCE))
 
