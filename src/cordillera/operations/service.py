@@ -107,7 +107,7 @@ class OperationsService:
     def has_events(self) -> bool:
         """Tell, without locking anything, whether events wait."""
         with self._store.read() as tx:
-            return tx.events.unhandled_count() > 0
+            return tx.events.any_unhandled()
 
     def events(self, *, dataset: str | None = None, before: int | None = None, limit: int = 100) -> list[Event]:
         """Return a page of events, newest first, about datasets that whoever asks may discover."""

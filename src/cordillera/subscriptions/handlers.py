@@ -53,14 +53,13 @@ def on_dataset_changed(tx: Transaction, event: Event, clock: Clock) -> None:
 
 
 def _wake(tx: Transaction, event: Event, clock: Clock, trigger: str) -> None:
-    version = tx.dataset_versions.get(event.dataset_version_id) if event.dataset_version_id else None
-    if version is None:
-        return
-    after = None
-    while page := tx.subscriptions.page(dataset_id=version.dataset_id, after=after, limit=_PAGE):
+    version_id, after = event.dataset_version_id, None
+    while version_id is not None:
+        page = tx.subscriptions.following(version_id, trigger, after=after, limit=_PAGE)
         for subscription in page:
-            if subscription.dataset_version_id == version.id and subscription.trigger == trigger:
-                enqueue_delivery(tx, subscription, clock, trace_id=event.trace_id)
+            enqueue_delivery(tx, subscription, clock, trace_id=event.trace_id)
+        if len(page) < _PAGE:
+            return
         after = page[-1].id
 
 

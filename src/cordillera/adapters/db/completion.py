@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,6 +17,10 @@ COMPLETION = RowMap(Completion, completions)
 LATEST = RowMap(Completion, latest_completions)
 
 _LATEST = LATEST.lookup(latest_completions.c.dataset_version_id, latest_completions.c.partition)
+_LATEST_OF = LATEST.select().where(
+    latest_completions.c.dataset_version_id == sa.bindparam("version"),
+    latest_completions.c.partition.in_(sa.bindparam("labels", expanding=True)),
+)
 
 
 class SqlCompletionRows:
@@ -50,13 +53,13 @@ class SqlCompletionRows:
         """Return the newest completion of each of many partitions."""
         found: dict[str, Completion] = {}
         for some in chunks(partitions):
-            query = _latest(version_id).where(latest_completions.c.partition.in_(some))
-            found |= {completion.partition: completion for completion in LATEST.all(self._session, query)}
+            latest = LATEST.all(self._session, _LATEST_OF, {"version": version_id, "labels": some})
+            found |= {completion.partition: completion for completion in latest}
         return found
 
     def page(self, version_id: UUID, before: str | None, limit: int) -> list[Completion]:
         """Return the newest completion of each partition, highest label first."""
-        query = _latest(version_id)
+        query = LATEST.select().where(latest_completions.c.dataset_version_id == version_id)
         if before is not None:
             query = query.where(latest_completions.c.partition < before)
         return LATEST.all(self._session, query.order_by(latest_completions.c.partition.desc()).limit(limit))
@@ -67,7 +70,3 @@ class SqlCompletionRows:
             completions.c.dataset_version_id == version_id, completions.c.partition == partition
         )
         return COMPLETION.all(self._session, query.order_by(completions.c.revision.desc()))
-
-
-def _latest(version_id: UUID) -> sa.Select[Any]:
-    return LATEST.select().where(latest_completions.c.dataset_version_id == version_id)

@@ -21,6 +21,11 @@ STATE = RowMap(PartitionState, partition_states)
 _state = partition_states.c
 _rule = completion_rules.c
 # The conditions of the partial indexes; SQLite uses an index only if its condition is there as it stands.
+_FOLLOWING = (
+    sa.select(completion_upstreams.c.dataset_version_id)
+    .where(completion_upstreams.c.dataset == sa.bindparam("upstream"))
+    .order_by(completion_upstreams.c.dataset_version_id)
+)
 _OPEN, _DUE = sa.text("partition_states.open"), sa.text("partition_states.due")
 _BY_VERSION = RULE.select().where(_rule.dataset_version_id == sa.bindparam("version"))
 
@@ -70,9 +75,7 @@ class SqlCompletionRuleRows:
 
     def following(self, dataset: str) -> list[UUID]:
         """Return the dataset versions whose rules name a dataset as upstream."""
-        upstream = completion_upstreams.c
-        query = sa.select(upstream.dataset_version_id).where(upstream.dataset == dataset)
-        return [row[0] for row in self._session.read(query.order_by(upstream.dataset_version_id))]
+        return [row[0] for row in self._session.read(_FOLLOWING, {"upstream": dataset})]
 
     def states(self, version_id: UUID, partitions: Sequence[str]) -> dict[str, PartitionState]:
         """Return what is known of partitions; those of which nothing is are absent."""

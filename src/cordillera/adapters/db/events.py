@@ -20,6 +20,8 @@ from cordillera.spec.event_filter import EventFilter
 EVENT = RowMap(Event, events)
 
 _WAITING = events.c.handled_at.is_(None)
+_LOOKED_AT = 10
+"""The first events of dataset versions are looked for among so many times as many as are wanted."""
 _POSITION_LOCK = 0x45564E54  # any number that no other lock has
 _LAST = sa.select(sa.func.max(events.c.position))
 _MARK = (
@@ -27,6 +29,7 @@ _MARK = (
     .where(events.c.number == sa.bindparam("handled"), _WAITING)
     .values(handled_at=sa.bindparam("now"), position=sa.bindparam("place"))
 )
+_ANY = sa.select(sa.literal(1)).select_from(events).where(_WAITING).limit(1)
 _INSERT = sa.insert(events).returning(events.c.number)
 _LOCK = (
     sa.select(dataset_versions.c.id)
@@ -127,20 +130,47 @@ class SqlEventRows:
         """Return how many events wait."""
         return int(self._session.scalar(sa.select(sa.func.count()).select_from(events).where(_WAITING)))
 
+    def any_unhandled(self) -> bool:
+        """Tell whether events wait."""
+        return self._session.scalar(_ANY) is not None
+
     def _lock_heads(self, limit: int) -> Sequence[Row]:
         """Lock the first waiting event of each dataset version, passing over those that others have locked.
 
-        Whoever has the first has the dataset version: nobody takes a later event before the first is handled.
+        Whoever has the first has the dataset version: nobody takes a later event before the first is handled. They are
+        looked for among the oldest events, and only if others have all of those, in every dataset version that waits.
         """
-        earlier = events.alias("earlier")
-        first = ~sa.exists(sa.literal(1)).where(
-            earlier.c.dataset_version_id == events.c.dataset_version_id,
-            earlier.c.number < events.c.number,
-            earlier.c.handled_at.is_(None),
-        )
-        query = sa.select(events.c.number, events.c.dataset_version_id).where(_WAITING, first)
+        return self._lock_first(_heads_of_oldest(limit), limit) or self._lock_first(_heads_of_all(limit), limit)
+
+    def _lock_first(self, heads: sa.ColumnElement[bool], limit: int) -> Sequence[Row]:
+        query = sa.select(events.c.number, events.c.dataset_version_id).where(_WAITING, heads)
         query = query.order_by(events.c.number).limit(limit)
         return self._session.write_rows(query.with_for_update(of=events, skip_locked=True))
+
+
+def _heads_of_oldest(limit: int) -> sa.ColumnElement[bool]:
+    """Return the condition that an event is the first of its dataset version, and among the oldest that wait."""
+    oldest = sa.select(events.c.number, events.c.dataset_version_id).where(_WAITING).order_by(events.c.number)
+    one = oldest.limit(_LOOKED_AT * limit).subquery().c
+    of_none = sa.case((one.dataset_version_id.is_(None), one.number))  # those of no dataset version are all first ones
+    return events.c.number.in_(sa.select(sa.func.min(one.number)).group_by(one.dataset_version_id, of_none))
+
+
+def _heads_of_all(limit: int) -> sa.ColumnElement[bool]:
+    """Return the condition that an event is the first of its dataset version, by stepping from one to the next.
+
+    It costs as much as there are dataset versions with waiting events, and not as there are events.
+    """
+    one = events.alias("one")
+    version, waits = one.c.dataset_version_id, one.c.handled_at.is_(None)
+    lowest = sa.select(version).where(waits, version.is_not(None)).order_by(version).limit(1)
+    versions = sa.select(lowest.scalar_subquery().label("id")).cte("versions", recursive=True)
+    following = sa.select(version).where(waits, version > versions.c.id).order_by(version).limit(1)
+    versions = versions.union_all(sa.select(following.scalar_subquery()).where(versions.c.id.is_not(None)))
+    head = sa.select(one.c.number).where(waits, version == versions.c.id).order_by(one.c.number).limit(1)
+    heads = sa.select(head.scalar_subquery()).where(versions.c.id.is_not(None))
+    others = sa.select(one.c.number).where(waits, version.is_(None)).order_by(one.c.number).limit(limit).subquery()
+    return events.c.number.in_(sa.union_all(heads, sa.select(others.c.number)))
 
 
 def _behind(heads: Sequence[Row], limit: int) -> sa.Select[Any]:

@@ -59,6 +59,7 @@ REVISIONS = (
     "0053",
     "0063",
     "0056",
+    "0054",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -53,7 +53,7 @@ class RowMap(Generic[T]):
         where: sa.ColumnElement[bool] | None = None,
         order: Sequence[sa.ColumnElement[Any]] = (),
     ) -> Lookup[T]:
-        """Return a query for the first row that has given values in some columns.
+        """Return a query for the rows that have given values in some columns.
 
         Args:
             columns: Those columns.
@@ -63,7 +63,7 @@ class RowMap(Generic[T]):
         query = self._select.where(*(column == sa.bindparam(f"given_{i}") for i, column in enumerate(columns)))
         if where is not None:
             query = query.where(where)
-        return Lookup(self, query.order_by(*order).limit(1))
+        return Lookup(self, query.order_by(*order))
 
     def all(self, session: Session, query: sa.Select[Any], parameters: Mapping[str, Any] | None = None) -> list[T]:
         """Return the rows of a query made by ``select``."""
@@ -75,21 +75,29 @@ class RowMap(Generic[T]):
 
 
 class Lookup(Generic[T]):
-    """A query for one row by the values of some columns. Made once, where it is used often: SQLAlchemy takes longer to
-    put a statement together than SQLite takes to answer it.
+    """A query for rows by the values of some columns. Made once, where it is used often: SQLAlchemy takes longer to put
+    a statement together than SQLite takes to answer it.
 
     Args:
-        rows: How the row is kept.
+        rows: How the rows are kept.
         statement: The query; its parameters are ``given_0``, ``given_1`` …
     """
 
     def __init__(self, rows: RowMap[T], statement: sa.Select[Any]) -> None:
-        self._rows, self._statement = rows, statement
+        self._rows, self._every, self._first = rows, statement, statement.limit(1)
 
     def __call__(self, session: Session, *values: object) -> T | None:
-        """Return the row, or None if there is none."""
-        found = session.read(self._statement, {f"given_{i}": value for i, value in enumerate(values)})
+        """Return the first row, or None if there is none."""
+        found = session.read(self._first, _given(values))
         return self._rows.load(found[0]) if found else None
+
+    def every(self, session: Session, *values: object) -> list[T]:
+        """Return all rows."""
+        return self._rows.all(session, self._every, _given(values))
+
+
+def _given(values: Sequence[object]) -> dict[str, object]:
+    return {f"given_{i}": value for i, value in enumerate(values)}
 
 
 def chunks(items: Sequence[S], size: int = _CHUNK) -> Iterator[Sequence[S]]:

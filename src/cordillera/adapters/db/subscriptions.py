@@ -20,6 +20,7 @@ from cordillera.adapters.db.schema import (
     subscriptions,
     targets,
 )
+from cordillera.adapters.db.schema.subscriptions import TAKES_DELIVERIES
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import datasets_within, subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
@@ -151,6 +152,11 @@ class SqlSubscriptionRows:
         if after is not None:
             query = query.where(subscriptions.c.id > after)
         return SUBSCRIPTION.all(self._session, query.order_by(subscriptions.c.id).limit(limit))
+
+    def following(self, version_id: UUID, trigger: str, *, after: UUID | None = None, limit: int) -> list[Subscription]:
+        """Return subscriptions that follow a dataset version, take deliveries, and wait for a trigger, by id."""
+        given = {"version": version_id, "trigger": trigger, "after": after or _BEFORE_ALL, "most": limit}
+        return SUBSCRIPTION.all(self._session, _FOLLOWING, given)
 
     def entrusted(
         self,
@@ -321,3 +327,17 @@ def _members(principal: str) -> sa.CompoundSelect[Any]:
 def select_subscriptions() -> sa.Select[Any]:
     """Return the query of subscriptions, which have their dataset's name."""
     return SUBSCRIPTION.select().join(datasets, datasets.c.id == subscriptions.c.dataset_id)
+
+
+_BEFORE_ALL = UUID(int=0)
+_FOLLOWING = (
+    select_subscriptions()
+    .where(
+        subscriptions.c.dataset_version_id == sa.bindparam("version"),
+        subscriptions.c.trigger == sa.bindparam("trigger"),
+        subscriptions.c.id > sa.bindparam("after"),
+        sa.text(f"subscriptions.{TAKES_DELIVERIES}"),
+    )
+    .order_by(subscriptions.c.id)
+    .limit(sa.bindparam("most"))
+)

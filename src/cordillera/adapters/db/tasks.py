@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import targets, tasks
@@ -24,6 +26,10 @@ QUEUED, RUNNING, FAILED = "queued", "running", "failed"
 _QUEUED, _RUNNING, _FAILED = (sa.text(f"tasks.state = '{state}'") for state in (QUEUED, RUNNING, FAILED))
 _NOT_FAILED = sa.text("tasks.state <> 'failed'")
 _ON_TARGETS = sa.text("tasks.state = 'running' AND tasks.target <> ''")
+
+_FORGET_FAILED = sa.delete(tasks).where(
+    tasks.c.kind == sa.bindparam("of_kind"), tasks.c.key == sa.bindparam("of_key"), _FAILED
+)
 
 
 class SqlTaskRows:
@@ -69,7 +75,7 @@ class SqlTaskRows:
         while not self._insert_queued(row):
             if self._session.lock(sa.select(tasks.c.id).where(*alike, _QUEUED).with_for_update(read=True)):
                 return False
-        self._session.write(sa.delete(tasks).where(*alike, _FAILED))
+        self._session.write(_FORGET_FAILED, {"of_kind": kind, "of_key": key})
         return True
 
     def lease(
@@ -85,7 +91,7 @@ class SqlTaskRows:
         self._session.check_writable()
         full = self._full(now, at_once) if at_once else set()
         for kind in self._kinds_due(kinds, now, full):
-            while task := self._session.lock(_due(kind, now, full).with_for_update(of=tasks, skip_locked=True)):
+            while task := self._session.lock(_next_due(kind, bool(full)), {"now": now, "full": list(full)}):
                 if at_once is None or self._has_room(task.target, now, at_once):
                     return self._take(task.id, worker, until)
                 full.add(task.target)
@@ -162,10 +168,7 @@ class SqlTaskRows:
         """Return the kinds that have a task due, that with the oldest first. One look into the index for each."""
         if not kinds:
             return []
-        oldest = (
-            sa.select(_due(kind, now, full).add_columns(tasks.c.kind, tasks.c.due_at).subquery()) for kind in set(kinds)
-        )
-        found = self._session.read(sa.union_all(*oldest))
+        found = self._session.read(_oldest_due(tuple(kinds), bool(full)), {"now": now, "full": list(full)})
         return [row.kind for row in sorted(found, key=lambda row: (row.due_at, row.id))]
 
     def _insert_queued(self, row: Mapping[str, Any]) -> bool:
@@ -173,9 +176,7 @@ class SqlTaskRows:
 
         It waits for transactions that are just adding or taking one.
         """
-        insert = self._session.insert(tasks)
-        new = insert.on_conflict_do_nothing(index_elements=["kind", "key"], index_where=sa.text("state = 'queued'"))
-        return self._session.write(new, row) == 1
+        return self._session.write(_insert_unless_queued(self._session.is_postgres), row) == 1
 
     def _take(self, task_id: UUID, worker: str, until: datetime) -> Task:
         taken = (
@@ -193,14 +194,33 @@ class SqlTaskRows:
         return TASK.load(self._session.write_rows(taken)[0])
 
 
-def _due(kind: str, now: datetime, full: Collection[str]) -> sa.Select[Any]:
+@lru_cache
+def _insert_unless_queued(is_postgres: bool) -> sa.Insert:
+    """Return an INSERT that passes over a task of whose kind and key one is queued."""
+    insert = postgresql.insert(tasks) if is_postgres else sqlite.insert(tasks)
+    return insert.on_conflict_do_nothing(index_elements=["kind", "key"], index_where=sa.text("state = 'queued'"))
+
+
+# Workers that have nothing to do ask these again and again; putting them together is what that would cost most.
+@lru_cache
+def _oldest_due(kinds: tuple[str, ...], any_full: bool) -> sa.CompoundSelect[Any]:
+    """Return a query for the task of each of some kinds that is due for longest; see ``_due``."""
+    found = (_due(kind, any_full).add_columns(tasks.c.kind, tasks.c.due_at).subquery() for kind in set(kinds))
+    return sa.union_all(*map(sa.select, found))
+
+
+@lru_cache
+def _next_due(kind: str, any_full: bool) -> sa.Select[Any]:
+    """Return a query for the task of a kind that is due for longest, which locks it; see ``_due``."""
+    return _due(kind, any_full).with_for_update(of=tasks, skip_locked=True)
+
+
+def _due(kind: str, any_full: bool) -> sa.Select[Any]:
     """Return a query for the task of a kind that is due for longest and that nothing keeps from being taken.
 
-    Args:
-        kind: The kind.
-        now: The time.
-        full: Targets that get no more tasks now.
+    Its parameters are the time, ``now``, and the targets that get no more tasks now, ``full``, if there are any.
     """
+    now = sa.bindparam("now", type_=tasks.c.due_at.type)
     other = tasks.alias("other")
     blocked = sa.exists(sa.literal(1)).where(
         other.c.kind == tasks.c.kind,
@@ -211,12 +231,12 @@ def _due(kind: str, now: datetime, full: Collection[str]) -> sa.Select[Any]:
     query = sa.select(tasks.c.id, tasks.c.target).where(
         tasks.c.kind == kind, _NOT_FAILED, tasks.c.due_at <= now, _is_free(now), ~blocked
     )
-    if full:
-        query = query.where(tasks.c.target.not_in(full))
+    if any_full:
+        query = query.where(tasks.c.target.not_in(sa.bindparam("full", expanding=True)))
     return query.order_by(tasks.c.due_at, tasks.c.id).limit(1)
 
 
-def _is_free(now: datetime) -> sa.ColumnElement[bool]:
+def _is_free(now: datetime | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
     """Return the condition that nobody has a valid lease on a task."""
     return sa.or_(tasks.c.lease_until.is_(None), tasks.c.lease_until <= now)
 

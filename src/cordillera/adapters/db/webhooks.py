@@ -26,6 +26,17 @@ _EVERYWHERE = ""
 # Spelled like the conditions of the partial indexes, which are used only if the planner sees them.
 _WAITING = sa.text("webhook_deliveries.state = 'waiting'")
 _FAILING = sa.text("webhooks.failing_since IS NOT NULL")
+_WITHIN = (
+    WEBHOOK.select()
+    .where(
+        webhooks.c.id.in_(
+            sa.select(webhook_scopes.c.webhook_id).where(
+                webhook_scopes.c.scope.in_(sa.bindparam("scopes", expanding=True))
+            )
+        )
+    )
+    .order_by(webhooks.c.id)
+)
 _COUNTED = (DeliveryState.WAITING, DeliveryState.DEAD)
 
 
@@ -63,8 +74,7 @@ class SqlWebhookRows:
     def wanting(self, event: Event) -> list[Webhook]:
         """Return the webhooks whose filter an event passes."""
         scopes = (_EVERYWHERE, *enclosing_names(event.dataset))
-        of = sa.select(webhook_scopes.c.webhook_id).where(webhook_scopes.c.scope.in_(scopes))
-        found = WEBHOOK.all(self._session, WEBHOOK.select().where(webhooks.c.id.in_(of)).order_by(webhooks.c.id))
+        found = WEBHOOK.all(self._session, _WITHIN, {"scopes": scopes})
         return [webhook for webhook in found if webhook.filter.wants(event.topic, event.dataset)]
 
     def update(self, webhook: Webhook) -> None:

@@ -31,6 +31,52 @@ _IS_UNFINISHED = sa.text("runs.state IN ('queued', 'running')")
 _NOT_SUCCEEDED = sa.text("runs.state <> 'succeeded'")
 
 
+def _literal(state: RunState) -> sa.ColumnElement[RunState]:
+    """Return a state spelled out in the statement, so that PostgreSQL can plan for it."""
+    return sa.literal(state, runs.c.state.type, literal_execute=True)
+
+
+def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Return a query that locks the jobs it finds: who decides about a job's runs sees all that was decided before."""
+    return query.with_for_update(of=jobs, key_share=True)
+
+
+# Asked for every event, so they are put together once.
+_LABEL = [sa.literal(""), sa.bindparam("label")]
+_CONCERNED = _locked(
+    JOB.select()
+    .where(
+        jobs.c.id.in_(
+            sa.select(job_inputs.c.job_id).where(
+                job_inputs.c.dataset == sa.bindparam("complete"),
+                job_inputs.c.partition.in_(_LABEL),
+                sa.not_(job_inputs.c.standing),
+            )
+        ),
+        jobs.c.enabled,
+    )
+    .order_by(jobs.c.name)
+)
+_STANDING_BY = _locked(
+    JOB.select()
+    .add_columns(job_waits.c.partition)
+    .join(job_waits, job_waits.c.job_id == jobs.c.id)
+    .where(job_waits.c.dataset == sa.bindparam("complete"), job_waits.c.needed.in_(_LABEL), jobs.c.enabled)
+    .order_by(jobs.c.name, job_waits.c.partition)
+)
+_KEEP_JOB = sa.select(jobs.c.id).where(jobs.c.id == sa.bindparam("kept")).with_for_update(read=True, key_share=True)
+_SUPERSEDE = (
+    sa.update(runs)
+    .where(
+        runs.c.job_id == sa.bindparam("of_job"),
+        runs.c.partition == sa.bindparam("of_partition"),
+        runs.c.state == _literal(RunState.QUEUED),
+        runs.c.id != sa.bindparam("keep"),
+    )
+    .values(state=RunState.SUPERSEDED, finished_at=sa.bindparam("now"))
+)
+
+
 class SqlJobRows:
     """See :class:`cordillera.ports.metadata.workflows.JobRows`."""
 
@@ -61,19 +107,12 @@ class SqlJobRows:
 
     def concerned_by(self, dataset: str, partition: str) -> list[Job]:
         """Return the enabled jobs that a completion can start runs of, by name, locked for this transaction."""
-        one = job_inputs.c
-        concerned = sa.select(one.job_id).where(
-            one.dataset == dataset, one.partition.in_(["", partition]), sa.not_(one.standing)
-        )
-        query = _locked(JOB.select().where(jobs.c.id.in_(concerned), jobs.c.enabled)).order_by(jobs.c.name)
-        return [JOB.load(row) for row in self._session.write_rows(query)]
+        rows = self._session.write_rows(_CONCERNED, {"complete": dataset, "label": partition})
+        return [JOB.load(row) for row in rows]
 
     def standing_by(self, dataset: str, partition: str) -> list[tuple[Job, str]]:
         """Return the partitions of enabled jobs that stand by for a completion, the jobs locked likewise."""
-        one = job_waits.c
-        query = JOB.select().add_columns(one.partition).join(job_waits, one.job_id == jobs.c.id)
-        query = query.where(one.dataset == dataset, one.needed.in_(["", partition]), jobs.c.enabled)
-        rows = self._session.write_rows(_locked(query).order_by(jobs.c.name, one.partition))
+        rows = self._session.write_rows(_STANDING_BY, {"complete": dataset, "label": partition})
         return [(JOB.load(row[:-1]), row[-1]) for row in rows]
 
     def stand_by(self, job_id: UUID, partition: str, needed: Mapping[str, str]) -> None:
@@ -140,8 +179,7 @@ class SqlRunRows:
         Raises:
             JobNotFoundError: If its job does not exist.
         """
-        job = sa.select(jobs.c.id).where(jobs.c.id == run.job_id).with_for_update(read=True, key_share=True)
-        if not self._session.lock(job):
+        if not self._session.lock(_KEEP_JOB, {"kept": run.job_id}):
             raise JobNotFoundError(f"There is no job {run.job}.", hint="See: cordillera job list.")
         if not self._session.insert_new(runs, {**RUN.values(run), "input_state": _input_state(run.input_revisions)}):
             return False
@@ -215,17 +253,8 @@ class SqlRunRows:
 
     def supersede_queued(self, job_id: UUID, partition: str, keep: UUID, now: datetime) -> None:
         """Mark the queued runs of a partition superseded, except ``keep``."""
-        changed = (
-            sa.update(runs)
-            .where(
-                runs.c.job_id == job_id,
-                runs.c.partition == partition,
-                runs.c.state == _literal(RunState.QUEUED),
-                runs.c.id != keep,
-            )
-            .values(state=RunState.SUPERSEDED, finished_at=now)
-        )
-        self._count(job_id, RunState.SUPERSEDED, self._session.write(changed))
+        given = {"of_job": job_id, "of_partition": partition, "keep": keep, "now": now}
+        self._count(job_id, RunState.SUPERSEDED, self._session.write(_SUPERSEDE, given))
 
     def counts(self, *, viewer: Viewer | None = None) -> dict[tuple[str, RunState], int]:
         """Return how many runs each job has in each state: those not finished are counted, the others have been."""
@@ -263,16 +292,6 @@ def _concerning(job: Job) -> dict[tuple[str, str], bool]:
         for label in labels:
             found[dataset, label] = found.get((dataset, label), True) and mapping.standing
     return found
-
-
-def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
-    """Return a query that locks the jobs it finds: who decides about a job's runs sees all that was decided before."""
-    return query.with_for_update(of=jobs, key_share=True)
-
-
-def _literal(state: RunState) -> sa.ColumnElement[RunState]:
-    """Return a state spelled out in the statement, so that PostgreSQL can plan for it."""
-    return sa.literal(state, runs.c.state.type, literal_execute=True)
 
 
 def _input_state(revisions: Mapping[str, int]) -> str:

@@ -86,6 +86,9 @@ class EventRows(Protocol):
     def unhandled_count(self) -> int:
         """Return how many events wait."""
 
+    def any_unhandled(self) -> bool:
+        """Tell whether events wait, which takes no longer however many do."""
+
 
 class AuditRows(Protocol):
     """The audit log; rows are only ever added, and given a place in the chain once."""

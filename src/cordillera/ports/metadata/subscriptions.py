@@ -70,6 +70,16 @@ class SubscriptionRows(Protocol):
         A viewer gets those that he may discover.
         """
 
+    def following(self, version_id: UUID, trigger: str, *, after: UUID | None = None, limit: int) -> list[Subscription]:
+        """Return subscriptions that follow a dataset version, take deliveries, and wait for a trigger.
+
+        Args:
+            version_id: The dataset version.
+            trigger: See ``cordillera.spec.delivery_trigger``.
+            after: The id of the last of the page before; they come by id.
+            limit: Most to return.
+        """
+
     def entrusted(
         self,
         *,

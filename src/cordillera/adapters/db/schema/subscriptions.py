@@ -8,7 +8,10 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Integer, 
 from cordillera.adapters.db.schema.base import index, metadata
 from cordillera.adapters.db.types import Choice, Json, Name, Number, Texts, UtcDateTime
 from cordillera.spec.skip import SkipState
-from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
+from cordillera.spec.subscription import DELIVERING, CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
+
+TAKES_DELIVERIES = f"state IN ({', '.join(sorted(repr(state.value) for state in DELIVERING))})"
+"""The condition of a partial index, which is used only if the planner sees it as it stands."""
 
 targets = Table(
     "targets",
@@ -64,6 +67,7 @@ subscriptions = Table(
     index("ix_subscriptions_state", "state", "id"),
     index("ix_subscriptions_consumer", "consumer"),
     index("ix_subscriptions_created_by", "created_by"),
+    index("ix_subscriptions_following", "dataset_version_id", "trigger", "id", where=TAKES_DELIVERIES),
     index("ix_subscriptions_on_behalf_of", "on_behalf_of", "id", where="on_behalf_of <> ''"),
     index(
         "ix_subscriptions_table",
