@@ -9,7 +9,7 @@ PROVIDER := tests/identity_provider
 AIRFLOW := integrations/airflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark test-airflow check format lock setup setup-dev setup-spark setup-airflow browser bench-engine bench-merge bench-commits bench-catalog bench-verify bench-completion clean
+.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark test-airflow check format lock setup setup-dev setup-spark setup-airflow browser bench-engine bench-merge bench-commits bench-catalog bench-verify bench-completion bench-delivery clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ bench-verify: setup-dev ## Measure proofs of equality, pinpointing and repair wi
 bench-completion: setup-dev ## Measure completions with up to 100,000 waiting jobs, on SQLite and PostgreSQL (about half an hour)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
 	@$(BIN)/python -m benchmarks.completion
+
+bench-delivery: setup-dev ## Measure first deliveries, changes and 3,000 subscriptions (hours, and 30 GB; leave the machine alone)
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/bench.txt
+	@$(BIN)/python -m benchmarks.delivery
 
 bench-commits: setup-dev ## Measure commits to tables with 1 to 10,000 snapshots (a minute)
 	@$(BIN)/python -m benchmarks.commits

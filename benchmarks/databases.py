@@ -24,11 +24,13 @@ class Database:
         url: For ``metadata_url``; empty for SQLite in the lake's folder.
         dsn: What psycopg connects to; empty for SQLite.
         server: The process of its server; 0 where there is none.
+        folder: A folder that its server may enter.
     """
 
     url: str = ""
     dsn: str = ""
     server: int = 0
+    folder: Path = Path()
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of its server so far."""
@@ -50,7 +52,7 @@ def postgres() -> Iterator[Database]:
         with start_postgres(Path(folder, "server"), DURABLE) as dsn:
             host = dsn.split()[0].removeprefix("host=")
             server = int(Path(folder, "server", "data", "postmaster.pid").read_text().split()[0])
-            yield Database(f"postgresql://postgres@/postgres?host={host}", dsn, server)
+            yield Database(f"postgresql://postgres@/postgres?host={host}", dsn, server, Path(folder))
 
 
 DATABASES = {"sqlite": sqlite, "postgres": postgres}

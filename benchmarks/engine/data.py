@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 FILES = 10
 KEY = "id"
@@ -44,6 +45,14 @@ _COLUMNS = """
     'item ' || (hash({id}, {salt}, 11) % 50000)::VARCHAR AS description,
     (hash({id}, {salt}, 12) % 500)::SMALLINT::INTEGER AS store
 """
+
+
+def changed_rows(rows: int, turn: int, count: int) -> pa.Table:
+    """Return new values for about so many stored rows, picked anew each turn."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    picked = f"SELECT DISTINCT hash(n, {turn}) % {rows} AS i FROM range({count}) t(n)"
+    return connection.execute(f"SELECT {_COLUMNS.format(id='(2 * i)', salt=turn + 2)} FROM ({picked})").to_arrow_table()
 
 
 def generate(folder: Path, rows: int) -> Work:

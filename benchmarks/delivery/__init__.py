@@ -1,0 +1,1 @@
+"""The benchmark of deliveries: first ones, changes until they are visible, and many subscriptions at once."""
