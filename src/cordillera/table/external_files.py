@@ -7,7 +7,7 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
@@ -61,7 +61,7 @@ _FAMILIES: Sequence[_Family] = (
 """Types of one family are read as one another; a number in a column of text is no text."""
 
 
-def check_files(io: TableIO, metadata: TableMetadata, files: Iterable[LiveFile], dataset: str) -> None:
+def check_files(io: TableIO, metadata: TableMetadata, files: Sequence[LiveFile], dataset: str) -> None:
     """Refuse new data files that are not what their manifests say.
 
     Args:
@@ -74,8 +74,12 @@ def check_files(io: TableIO, metadata: TableMetadata, files: Iterable[LiveFile],
         CorruptDataError: If one cannot be read, or has another number of rows.
         InvalidInputError: If its size, its types, its bounds, its NULLs or its partition are not as described.
     """
+    check = partial(_check_file, io, metadata, dataset)
+    if len(files) == 1:  # as most commits have: to start a thread takes longer than to look at a small file
+        check(files[0])
+        return
     with ThreadPoolExecutor(_AT_ONCE, "check") as pool:  # where files are far away, most of the time is waiting
-        for _ in pool.map(partial(_check_file, io, metadata, dataset), files):
+        for _ in pool.map(check, files):
             pass
 
 

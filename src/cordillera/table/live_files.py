@@ -208,14 +208,15 @@ class SnapshotFiles:
         data: list[ManifestEntry] = []
         index = DeleteIndex()
         for manifest in self.manifests(snapshot):
+            live = [entry for entry in self.entries(manifest) if entry.status is not Status.DELETED]
+            deletes = [entry for entry in live if entry.file.content is not Content.DATA]
+            if not deletes:
+                data += live
+                continue
             schema = cache(partial(self._schema, manifest))
-            for entry in self.entries(manifest):
-                if entry.status is Status.DELETED:
-                    continue
-                if entry.file.content is Content.DATA:
-                    data.append(entry)
-                else:
-                    index.add(entry, schema)
+            for entry in deletes:
+                index.add(entry, schema)
+            data += [entry for entry in live if entry.file.content is Content.DATA]
         return tuple(self._live_file(entry, index) for entry in data)
 
     def _live_file(self, data: ManifestEntry, index: DeleteIndex) -> LiveFile:
