@@ -30,19 +30,19 @@ def app_of(lake: Lake) -> Application:
 
 
 def break_next_commit(app: Application, error: BaseException, *, committed: bool) -> None:
-    """Let the next writing transaction end in an error, before or behind its commit."""
-    original = app.store.write
+    """Let the next commit's transaction end in an error, before or behind its commit."""
+    original = app.store.write_together
 
     @contextmanager
     def broken() -> Iterator[Transaction]:
-        app.store.write = original
+        app.store.write_together = original
         with original() as tx:
             yield tx
             if not committed:
                 raise error
         raise error
 
-    app.store.write = broken
+    app.store.write_together = broken
 
 
 @pytest.fixture

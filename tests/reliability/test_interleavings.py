@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,23 +80,26 @@ class FrailSynchronizer:
 
 def crash_at_transaction(app: Application, number: int, *, committed: bool) -> None:
     """Let the process end at the n-th writing transaction from now, before or behind its commit."""
-    original, left, process = app.store.write, [number], threading.get_ident()
+    left, process = [number], threading.get_ident()
 
-    @contextmanager
-    def frail() -> Iterator[Transaction]:
-        if threading.get_ident() != process:  # a heartbeat, whose time nobody knows
+    def frail(original: Callable[[], AbstractContextManager[Transaction]]) -> Any:
+        @contextmanager
+        def transaction() -> Iterator[Transaction]:
+            if threading.get_ident() != process:  # a heartbeat, whose time nobody knows
+                with original() as tx:
+                    yield tx
+                return
+            left[0] -= 1
             with original() as tx:
                 yield tx
-            return
-        left[0] -= 1
-        with original() as tx:
-            yield tx
-            if not left[0] and not committed:
+                if not left[0] and not committed:
+                    raise Crash
+            if not left[0]:
                 raise Crash
-        if not left[0]:
-            raise Crash
 
-    app.store.write = frail
+        return transaction
+
+    app.store.write, app.store.write_together = frail(app.store.write), frail(app.store.write_together)
 
 
 class MovableClock:

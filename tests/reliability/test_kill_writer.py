@@ -19,6 +19,8 @@ POINTS = [
     "cordillera.catalog.tables:TableService.write_successor:after",
     "cordillera.catalog.commit_records:CommitRecords._add_snapshot:after",
     "cordillera.catalog.commit_records:CommitRecords._audit:after",
+    "cordillera.adapters.db.groups:_Group.commit:before",
+    "cordillera.adapters.db.groups:_Group.commit:after",
     "cordillera.catalog.commits:CommitService._publish:after",
     "cordillera.catalog.commits:CommitService.commit:after",
 ]

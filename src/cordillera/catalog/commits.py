@@ -253,7 +253,7 @@ class CommitService:
 
     def _publish(self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]) -> dict[UUID, list[_Outcome]]:
         context, now = current(), self._clock.now()
-        with self._store.write() as tx:
+        with self._store.write_together() as tx:
             check_lease(tx, now)
             for plan in plans:
                 file = written.get(plan.target.version.id)

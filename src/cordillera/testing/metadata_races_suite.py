@@ -11,6 +11,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from threading import Barrier, Event, Lock
 from typing import TypeVar
 from uuid import UUID
@@ -67,6 +68,19 @@ class RacesSuite:
             assert tx.snapshots.manifest(version.id, 1) is None
             assert tx.events.page(limit=9) == []
             assert tx.tasks.page(limit=9) == []
+
+    def test_transactions_written_together_are_each_whole(self, store: MetadataStore) -> None:
+        def write(number: int) -> None:
+            with suppress(ZeroDivisionError), store.write_together() as tx:
+                tx.namespaces.insert(namespace(f"a{number}"))
+                tx.namespaces.insert(namespace(f"b{number}"))
+                if number % 3 == 0:
+                    raise ZeroDivisionError
+
+        _at_once([partial(write, number) for number in range(9)])
+        with store.read() as tx:
+            found = {space.name for space in tx.namespaces.page("", 99)}
+        assert found == {f"{letter}{number}" for letter in "ab" for number in range(9) if number % 3}
 
     def test_a_refused_row_leaves_the_transaction_usable(self, store: MetadataStore) -> None:
         with store.write() as tx:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from cordillera.adapters.db.groups import Groups
 from cordillera.adapters.db.types import dump_json
 from cordillera.errors import InvalidConfigurationError, MissingExtraError
 
@@ -41,12 +42,14 @@ class Database:
     Attributes:
         label: What to call it in messages; without a password.
         file: The file of an SQLite database; None on PostgreSQL.
+        groups: Commits of several threads at once; None on PostgreSQL, which does so by itself.
     """
 
     label: str
     reader: sa.Engine
     writer: sa.Engine
     file: Path | None = None
+    groups: Groups | None = None
 
     def close(self) -> None:
         """Release the connections."""
@@ -91,7 +94,8 @@ def _open_sqlite(url: sa.URL) -> Database:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_with(begin))
     event.listen(reader, "connect", _forbid_writing)
-    return Database(url.database, reader, writer, Path(url.database))
+    groups = Groups(writer, url.database, LOCK_TIMEOUT)
+    return Database(url.database, reader, writer, Path(url.database), groups)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import exc
 
 from cordillera.errors import (
@@ -58,6 +61,15 @@ def translate_commit(error: Exception, database: str) -> CordilleraError:
             hint="Look whether it did before you repeat it.",
         )
     return translate(error, database)
+
+
+@contextmanager
+def translating(database: str, translation: Callable[[Exception, str], CordilleraError] = translate) -> Iterator[None]:
+    """Raise what SQLAlchemy raises in the block as Cordillera's errors."""
+    try:
+        yield
+    except exc.SQLAlchemyError as error:
+        raise translation(error, database) from error
 
 
 def _is_refusal(error: exc.DBAPIError) -> bool:

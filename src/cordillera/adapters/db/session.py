@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cordillera.adapters.db.engine import Database
-from cordillera.adapters.db.failures import read_only_error, translate, translate_commit
+from cordillera.adapters.db.failures import read_only_error, translate, translate_commit, translating
 from cordillera.errors import CordilleraError
 
 Row = sa.Row[*tuple[Any, ...]]
@@ -134,15 +134,15 @@ def _insert_unless_there(table: sa.Table, is_postgres: bool) -> postgresql.Inser
 def open_session(database: Database, *, writable: bool) -> Iterator[Session]:
     """Open a transaction for the length of the block, and commit it if the block ends without an error."""
     engine = database.writer if writable else database.reader
-    with _translating(database.label):
+    with translating(database.label):
         connection = engine.connect()
     try:
-        with _translating(database.label):
+        with translating(database.label):
             connection.begin()
         session = Session(connection, database.label, writable=writable)
         yield session
         session.check()
-        with _translating(database.label, translate_commit if writable else translate):
+        with translating(database.label, translate_commit if writable else translate):
             connection.commit()
     except BaseException:
         with suppress(exc.SQLAlchemyError):  # a connection that is broken has nothing to roll back
@@ -154,8 +154,13 @@ def open_session(database: Database, *, writable: bool) -> Iterator[Session]:
 
 
 @contextmanager
-def _translating(database: str, translation: Callable[[Exception, str], CordilleraError] = translate) -> Iterator[None]:
-    try:
-        yield
-    except exc.SQLAlchemyError as error:
-        raise translation(error, database) from error
+def open_joined_session(database: Database) -> Iterator[Session]:
+    """Open a transaction for writing that may be committed together with those of other threads."""
+    if database.groups is None:
+        with open_session(database, writable=True) as session:
+            yield session
+        return
+    with database.groups.member() as connection:
+        session = Session(connection, database.label, writable=True)
+        yield session
+        session.check()

@@ -24,7 +24,7 @@ from cordillera.adapters.db.pointers import SqlPointerRows
 from cordillera.adapters.db.scans import SqlScanRows
 from cordillera.adapters.db.search import SqlSearchRows
 from cordillera.adapters.db.service_levels import SqlServiceLevelRows
-from cordillera.adapters.db.session import Session, open_session
+from cordillera.adapters.db.session import Session, open_joined_session, open_session
 from cordillera.adapters.db.snapshots import SqlSnapshotRows
 from cordillera.adapters.db.subscriptions import SqlSubscriptionRows, SqlTargetRows
 from cordillera.adapters.db.tasks import SqlTaskRows
@@ -126,6 +126,12 @@ class SqlMetadataStore:
     def write(self) -> Iterator[Transaction]:
         """Open a transaction for writing."""
         with open_session(self._database, writable=True) as session:
+            yield SqlTransaction(session)
+
+    @contextmanager
+    def write_together(self) -> Iterator[Transaction]:
+        """Open a transaction for writing that may be committed together with those of other threads."""
+        with open_joined_session(self._database) as session:
             yield SqlTransaction(session)
 
     def migrate(self) -> None:

@@ -83,6 +83,14 @@ class MetadataStore(Protocol):
     def write(self) -> AbstractContextManager[Transaction]:
         """Open a transaction for writing. An exception that leaves the block rolls everything back."""
 
+    def write_together(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction for writing that may become durable together with those of other threads, where that is
+        cheaper: the block has ended before, but nobody goes on behind it until it is.
+
+        The block has to be short and must not wait for another thread: others of its group wait for its end. An
+        exception that leaves it rolls back what it did, and nothing of the others.
+        """
+
     def migrate(self) -> None:
         """Bring the schema up to this release's.
 
