@@ -36,6 +36,7 @@ from cordillera.advice.service import AdviceService
 from cordillera.arrow_memory import prefer_jemalloc
 from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
+from cordillera.catalog.consumption import ConsumptionService
 from cordillera.catalog.deletion import DeletionService
 from cordillera.catalog.evolution import EvolutionService
 from cordillera.catalog.external_commits import ExternalCommitService
@@ -59,6 +60,7 @@ from cordillera.completion.derivation import DerivationService
 from cordillera.completion.handlers import DERIVE, on_rows_changed, on_upstream_completed
 from cordillera.completion.rules import CompletionRuleService
 from cordillera.completion.service import CompletionService
+from cordillera.contracts.candidates import CandidateService
 from cordillera.contracts.proposals import ProposalService
 from cordillera.contracts.service import ContractService
 from cordillera.contracts.service_levels import ServiceLevelService
@@ -152,12 +154,14 @@ class Application:
         lookup = Lookup(self.authorizer)
         self.namespaces = NamespaceService(store, lookup, clock)
         self.catalog = catalog = CatalogService(store, lookup, tables, clock)
+        self.consumption = ConsumptionService(store, lookup, clock)
         self.deletion = DeletionService(store, lookup, tables, clock)
         self.contracts = ContractService(store, lookup, tables, engine, clock)
         self.proposals = ProposalService(store, lookup, self.contracts, clock)
         self.service_levels = ServiceLevelService(store, clock)
         guards = (self.contracts,)
         self.commits = CommitService(store, lookup, tables, clock, guards)
+        self.candidates = CandidateService(store, tables, self.commits, engine, clock)
         staging = StagingService(catalog, tables, guards)
         self.writes = WriteService(store, catalog, tables, self.commits, staging)
         self.evolution = EvolutionService(catalog, tables, self.commits)

@@ -22,7 +22,7 @@
         │   ├── LakeNotFoundError, NamespaceNotFoundError, DatasetNotFoundError, DatasetVersionNotFoundError
         │   ├── SnapshotNotFoundError, ViewNotFoundError, TargetNotFoundError, SubscriptionNotFoundError
         │   ├── JobNotFoundError, RunNotFoundError, ContractNotFoundError, WebhookNotFoundError
-        │   └── AccessRequestNotFoundError, ContractProposalNotFoundError
+        │   └── AccessRequestNotFoundError, ContractProposalNotFoundError, CandidateNotFoundError
         ├── AlreadyExistsError
         ├── NotAllowedError
         │   ├── LifecycleError (DeliveryStoppedError), NotEmptyError, IncompatibleSchemaError, BreakingChangeError
@@ -291,6 +291,10 @@ class ContractProposalNotFoundError(NotFoundError):
     """There is no such proposal to change a contract."""
 
 
+class CandidateNotFoundError(NotFoundError):
+    """No refused commit of the dataset is kept under the name."""
+
+
 class AccessRequestNotFoundError(NotFoundError):
     """The access request does not exist."""
 
@@ -354,7 +358,7 @@ class IncompatibleSchemaError(NotAllowedError):
 
 
 class ContractViolationError(TerminalError):
-    """Rows break the dataset's contract; nothing was written."""
+    """Rows break the dataset's contract; readers see nothing of them."""
 
     status = 422
     exit_code = 5

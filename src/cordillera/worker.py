@@ -72,6 +72,7 @@ class Worker:
             self._app.audit.chain()
             self._app.service_levels.follow_up()
             self._app.proposals.follow_up()
+            self._app.candidates.follow_up()
             self._chain_due = time.monotonic() + _CHAIN_EVERY_SECONDS
         if time.monotonic() >= self._purge_due:
             self._app.deletion.purge()

@@ -46,6 +46,7 @@ def address(route: str, dataset: str, places: Mapping[str, object]) -> str:
         "{partition:path}": "all",
         "{sequence_number}": "1",
         "{sequence}": "1",
+        "{branch}": "candidate-1",
     }
     for placeholder, value in {**places, **known}.items():
         path = path.replace(placeholder, str(value))

@@ -141,6 +141,8 @@ ROUTES: dict[str, Needs] = {
     f"DELETE {API}/datasets/{{name}}/completion-rule": dataset(A),
     f"GET {API}/datasets/{{name}}/contract": dataset(D),
     f"PUT {API}/datasets/{{name}}/contract": dataset(A, json={}),
+    f"GET {API}/datasets/{{name}}/contract/candidates": dataset(R),
+    f"GET {API}/datasets/{{name}}/contract/candidates/{{branch}}": dataset(R),
     f"GET {API}/datasets/{{name}}/contract/document": dataset(D),
     f"POST {API}/datasets/{{name}}/contract/diff": dataset(D, json={}),
     f"GET {API}/datasets/{{name}}/contract/draft": dataset(D),
@@ -154,6 +156,7 @@ ROUTES: dict[str, Needs] = {
     f"GET {API}/datasets/{{name}}/contract/sla": dataset(D),
     f"POST {API}/datasets/{{name}}/expire-snapshots": dataset(A, json={}),
     f"POST {API}/datasets/{{name}}/fast-forward": dataset(W, json={"to": "audit"}),
+    f"GET {API}/datasets/{{name}}/consumers": dataset(D),
     f"PUT {API}/datasets/{{name}}/lifecycle": dataset(A, json={"lifecycle": "deprecated"}),
     f"GET {API}/datasets/{{name}}/partitions/{{partition:path}}": dataset(D),
     f"PUT {API}/datasets/{{name}}/partitions/{{partition:path}}": dataset(W, json={"rows": 1}),
@@ -477,6 +480,7 @@ class Place:
             "{table}": self.names["table"],
             "{partition:path}": "whole",
             "{ref}": "audit",
+            "{branch}": "candidate-1",
             "{sequence_number}": "1",
             "{sequence}": "1",
             "{plan_id}": "x",
@@ -567,6 +571,7 @@ def _is_another_matter(answer: Any) -> bool:
     if said.get("type") in ("NoSuchPlanIdException", "NoSuchPlanTaskException"):
         return True
     return said.get("code") in (
+        "candidate_not_found",
         "contract_not_found",
         "contract_proposal_not_found",
         "not_found",

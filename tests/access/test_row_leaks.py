@@ -63,6 +63,7 @@ class House:
     def __init__(self, app: Application, folder: Path) -> None:
         self.app, self.lake = app, Lake(LocalBackend(app))
         self.run = self.subscription = UUID(int=0)
+        self.candidate = ""
         self.server = create_server(app)
         lake = self.lake
         lake.create_namespace("team", owner=OWNER)
@@ -100,6 +101,22 @@ class House:
             told = f"The row {person(2, 'zzland', 'zznote')} was not taken."
             tx.subscriptions.note_error(self.subscription, told, app.clock.now(), error_code="target_drift")
 
+    def refused(self) -> str:
+        """Return the branch of a commit that breaks a contract by rows and columns that are hidden, and by others."""
+        self.people.create_branch("refused")
+        for number in (7, 8):
+            rows = [person(number, "zzland", "zznote"), person(number + 2, "EU", "on a branch")]
+            self.people.write(rows, "upsert", branch="refused")
+        draft = self.lake.backend.draft_contract(self.people.name)
+        rule = '  - {{id: {0}_rule, type: custom, engine: cordillera, implementation: "{1}"}}\n'
+        rules = rule.format("note", "note NOT LIKE 'zz%' AND id <> 10") + rule.format("pay", "pay < 0")
+        self.people.put_contract(draft.replace("  properties:", f"  quality:\n{rules}  properties:", 1))
+        try:
+            self.people.cherry_pick(self.people.snapshots(branch="refused")[0])
+        except ContractViolationError as error:
+            return str(error.details["candidate"])
+        raise AssertionError("the contract is broken")
+
     def client(self) -> TestClient:
         return client_of(self.server, self.app, NARROW)
 
@@ -108,7 +125,9 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("rows")
     with create_lake(folder / "lake") as app:
-        yield House(app, folder)
+        made = House(app, folder)
+        made.candidate = made.refused()
+        yield made
 
 
 def leaked(answer: Any) -> list[str]:
@@ -166,7 +185,11 @@ ANSWERS = {
 @pytest.mark.parametrize("route", READING)
 def test_no_route_that_reads_tells_of_what_is_hidden(house: House, route: str) -> None:
     client = house.client()
-    path = address(route, "team.people", {**PLACES, "{run_id}": house.run, "{subscription_id}": house.subscription})
+    path = address(
+        route,
+        "team.people",
+        {**PLACES, "{branch}": house.candidate, "{run_id}": house.run, "{subscription_id}": house.subscription},
+    )
     for query in QUERIES.get(route, [{}]):
         for accept in ANSWERS["api" if API in route or ICEBERG in route else "pages"]:
             answer = client.get(path, params=query, headers={"Accept": accept})

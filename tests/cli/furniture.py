@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 import cordillera
 from cordillera.context import acting
+from cordillera.errors import ContractViolationError
 from cordillera.spec.completion_rule import CompletionRule
 
 CONDITION = "day = CAST($partition AS DATE)"
@@ -69,6 +71,7 @@ def furnish(folder: Path) -> Furniture:
         for name in ("totals", "spare_view", "doomed_view"):
             lake.create_view(f"sales.{name}", "SELECT country, sum(total) AS total FROM sales.orders GROUP BY country")
         _branch_out(lake)
+        _refuse(lake)
         for name in ("analysts", "spare"):
             lake.create_target(name, "duckdb", path=str(folder / f"{name}.duckdb"))
         lake.backend.create_target("athena", "glue", {"database": "lake"}, check=False)
@@ -145,6 +148,16 @@ def _propose(lake: cordillera.Lake, folder: Path) -> tuple[str, ...]:
         if number < 3:
             proposals.append(str(asked.propose_contract(retired, reason="nobody needs it").id))
     return tuple(proposals)
+
+
+def _refuse(lake: cordillera.Lake) -> None:
+    """Let a commit be refused for what the table would become."""
+    refused = lake.create_dataset("sales.refused", ROWS.schema, key=["id"])
+    few = "  quality: [{type: library, metric: rowCount, mustBeLessThan: 2}]\n  properties:"
+    refused.put_contract(lake.backend.draft_contract("sales.refused").replace("  properties:", few, 1))
+    refused.write(ROWS.slice(0, 1))
+    with suppress(ContractViolationError):
+        refused.write(ROWS.slice(1))
 
 
 def _branch_out(lake: cordillera.Lake) -> None:

@@ -21,6 +21,7 @@ from cordillera.api.routes import (
     access,
     access_requests,
     branches,
+    candidates,
     completions,
     contract_proposals,
     contracts,
@@ -49,8 +50,9 @@ Lists come in pages: `{"items": […], "next": …}`, continued by giving `next`
 shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows travel as Arrow IPC streams.
 """
 _DOMAINS = (
-    operations, namespaces, datasets, rows, branches, maintenance, contracts, contract_proposals, completions,
-    subscriptions, jobs, lineage, tokens, session, transactions, access, access_requests, views, lake_keys, webhooks,
+    operations, namespaces, datasets, rows, branches, maintenance, contracts, candidates, contract_proposals,
+    completions, subscriptions, jobs, lineage, tokens, session, transactions, access, access_requests, views,
+    lake_keys, webhooks,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 
+from cordillera.catalog.candidates import is_kept
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
 from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.service import CatalogService
@@ -304,8 +305,9 @@ class BranchService:
         )
         try:
             return self._commits.commit(target, full)
-        except REFUSALS:
-            self._tables.io.storage.delete(prepared.written)
+        except REFUSALS as error:
+            if not is_kept(error, target):
+                self._tables.io.storage.delete(prepared.written)
             raise
 
     def _on_nothing(

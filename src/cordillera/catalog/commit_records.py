@@ -59,6 +59,9 @@ class CommitRecords:
             self._main_moved()
         for name in self.before.refs.keys() - self.after.refs.keys():
             self.tx.snapshots.drop_branch(self.version.id, name)
+            self.tx.candidates.drop(self.version.id, name)
+        if self.request.candidate is not None:
+            self.tx.candidates.insert(self.request.candidate)
         result = self._result(self._complete())
         self._add_receipt(result)
         self._audit(result)
@@ -105,6 +108,8 @@ class CommitRecords:
                 break
             new.append(snapshot.sequence_number)
         self.tx.snapshots.publish(self.version.id, new, self.now)
+        if self.before.refs.keys() - {MAIN_BRANCH}:
+            self.tx.candidates.published(self.version.id, new)
         table = {**asdict(TableCounters.of(self.after)), "policy": policy_properties(self.after.properties)}
         payload = {"sequence_number": self.version.sequence_number, **self._manifest().summary(), "table": table}
         self._event(Topic.SNAPSHOT_COMMITTED, payload)

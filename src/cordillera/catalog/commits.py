@@ -16,6 +16,7 @@ from uuid import UUID
 
 import stamina
 
+from cordillera.catalog.candidates import candidate_of, keeping, refused, remove_files
 from cordillera.catalog.commit_records import CommitRecords
 from cordillera.catalog.leases import check_lease
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
@@ -41,7 +42,7 @@ from cordillera.errors import (
 )
 from cordillera.metrics import COMMIT_SECONDS, COMMITS, CONFLICTS
 from cordillera.ports.clock import Clock
-from cordillera.ports.commit_guard import Change, CommitGuard
+from cordillera.ports.commit_guard import Change, CommitGuard, Verdict
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
@@ -177,8 +178,34 @@ class CommitService:
         if plan.keeps_rows:
             return plan
         change = Change(plan.target.dataset, plan.target.version, plan.before.metadata, plan.steps[-1].after)
-        noted = [violation for guard in self._guards for violation in guard.check(change)]
+        verdicts = [guard.check(change) for guard in self._guards]
+        for verdict in verdicts:
+            if verdict.refusal is not None:
+                raise self._kept(plan, verdict) or verdict.refusal
+        noted = [violation for verdict in verdicts for violation in verdict.violations]
         return plan.with_warnings(noted) if noted else plan
+
+    def _kept(self, plan: _Plan, verdict: Verdict) -> ContractViolationError | None:
+        """Keep what a guard refuses beside what readers see; return the error that says where, or None if it cannot be.
+
+        Raises:
+            CommitConflictError: If another writer was faster: the verdict was about a table that is no more.
+        """
+        target, before, after = plan.target, plan.before.metadata, plan.steps[-1].after
+        candidate = candidate_of(target, before, after, verdict, current().principal, self._clock.now())
+        if candidate is None or verdict.refusal is None:
+            return None
+        with self._store.read() as tx:
+            present = tx.candidates.of(target.version.id)
+        requests = keeping(candidate, present, before, after, [step.request for step in plan.steps])
+        try:
+            kept = self._plan(target, requests)
+            self._publish_all([kept])
+        except (StorageFullError, StorageUnavailableError):
+            return None
+        remove_files(self._tables, before, kept.steps[-1].after)
+        named = target.name if target.version.lifecycle is Lifecycle.ACTIVE else target.pinned_name
+        return refused(named, candidate, verdict.refusal)
 
     def _publish_all(self, plans: Sequence[_Plan]) -> dict[UUID, list[_Outcome]]:
         """Write the metadata files and make them current, in one transaction."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 from uuid import UUID
 
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.context import current
 from cordillera.errors import BreakingChangeError, InvalidSqlError
 from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import Lifecycle
-from cordillera.spec.contract import parse_contract
+from cordillera.spec.contract import end_moment, parse_contract
 from cordillera.spec.counting import counted
 from cordillera.spec.names import DatasetRef
 from cordillera.spec.query import dataset_names, names_in
@@ -66,6 +68,40 @@ def refuse_while_promised(tx: Transaction, lookup: Lookup, target: ResolvedDatas
             f"{counted(len(concerned), 'consumer relies', 'consumers rely')} on it.",
             hint=f"Propose the contract with status: retired: cordillera contract propose {target.name} FILE.",
         )
+
+
+def check_retirement(tx: Transaction, lookup: Lookup, target: ResolvedDataset, now: datetime, reason: str) -> str:
+    """Refuse to retire a dataset version before its time.
+
+    Args:
+        tx: The transaction.
+        lookup: Knows whom somebody speaks for.
+        target: The dataset version.
+        now: The time.
+        reason: Why it is retired earlier than promised; empty to keep the promise.
+
+    Returns:
+        Until when it was promised, if that is overridden; else nothing.
+
+    Raises:
+        BreakingChangeError: If its contract promises it for longer; without a date, if somebody relies on it.
+        AccessDeniedError: If whoever gives a reason does not administer it.
+    """
+    document = tx.contracts.current(target.version.id)
+    promised = parse_contract(document.text).service_level.end_of_life if document else None
+    if promised is None:
+        refuse_while_promised(tx, lookup, target, "retired")
+        return ""
+    if end_moment(promised) < now:
+        return ""
+    if not reason.strip():
+        raise BreakingChangeError(
+            f"{target.pinned_name} cannot be retired: its contract promises it until {promised.isoformat()}.",
+            hint="Wait until then, or say why not, with --reason; the audit log keeps it. Who relies on it: "
+            f"cordillera dataset consumers {target.pinned_name}.",
+        )
+    lookup.require(tx, target.dataset, Privilege.ADMINISTER, version=target.version)
+    return promised.isoformat()
 
 
 def _subscriptions(tx: Transaction, target: ResolvedDataset) -> Iterator[Subscription]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from cordillera.spec.candidate import Candidate
 from cordillera.spec.commit import Update
 from cordillera.spec.completion import Completion
 from cordillera.spec.manifest import Manifest
@@ -88,6 +89,7 @@ class CommitRequest:
         branch: The branch it is about.
         action, details: What the audit log says; by default that there was a commit.
         transaction: The transaction it is a part of, if it is not made by itself.
+        candidate: What it keeps of a commit that was refused.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -101,6 +103,7 @@ class CommitRequest:
     action: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     transaction: TransactionMark | None = None
+    candidate: Candidate | None = None
 
 
 @dataclass(frozen=True, slots=True)

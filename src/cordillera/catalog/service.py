@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from cordillera.catalog.consumers import refuse_while_promised
+from cordillera.catalog.consumers import check_retirement
 from cordillera.catalog.lineage_names import rename_node
 from cordillera.catalog.lookup import Lookup, ResolvedDataset, meant_version, page_limit, unversioned
 from cordillera.catalog.new_table import TableOptions, new_table
@@ -353,21 +353,27 @@ class CatalogService:
                 hint="Delete them first, and create them again with the new name.",
             )
 
-    def set_lifecycle(self, name: str, lifecycle: Lifecycle) -> ResolvedDataset:
+    def set_lifecycle(self, name: str, lifecycle: Lifecycle, *, reason: str = "") -> ResolvedDataset:
         """Change a dataset version's lifecycle. Activating one deprecates the one that was active.
+
+        Args:
+            name: The dataset version.
+            lifecycle: What it is to be.
+            reason: Why; with one, whoever administers the dataset may retire it earlier than its contract promises.
 
         Raises:
             LifecycleError: If the rules allow no such change.
-            BreakingChangeError: If it is to be retired, and its contract promises it to others.
+            BreakingChangeError: If it is to be retired, and its contract promises it to others, or for longer.
         """
+        check_texts("dataset version", name, purpose=reason)
         ref = parse_dataset_ref(name)
         with self._store.write() as tx:
             found = self._lookup.resolve(tx, ref, Privilege.ALTER)
             self._lookup.require(tx, found.dataset, Privilege.ALTER)  # the others' lifecycle may change with it
             check_transition(found.pinned_name, found.version.lifecycle, lifecycle)
+            now, overridden = self._clock.now(), ""
             if lifecycle is Lifecycle.RETIRED:
-                refuse_while_promised(tx, self._lookup, found, "retired")
-            now = self._clock.now()
+                overridden = check_retirement(tx, self._lookup, found, now, reason)
             if lifecycle is Lifecycle.ACTIVE:
                 for other in tx.dataset_versions.page(found.dataset.id):
                     if other.lifecycle is Lifecycle.ACTIVE:
@@ -375,8 +381,10 @@ class CatalogService:
             tx.dataset_versions.set_lifecycle(found.version.id, lifecycle, now)
             tx.search.index(found.dataset, tx.dataset_versions.columns(meant_version(tx, found.dataset).id))
             trail = Trail(tx, now)
-            trail.audit("dataset.lifecycle", "dataset", str(ref), {"lifecycle": lifecycle})
-            trail.dataset_changed(found.dataset, found.version, lifecycle)
+            said = {"reason": reason} if reason else {}
+            promise = {"promised_until": overridden} if overridden else {}
+            trail.audit("dataset.lifecycle", "dataset", str(ref), {"lifecycle": lifecycle, **said, **promise})
+            trail.dataset_changed(found.dataset, found.version, lifecycle, said)
             return self._lookup.resolve(tx, found.dataset.ref(found.version.number))
 
     def search(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from cordillera.catalog.candidates import is_kept
 from cordillera.catalog.commits import REFUSALS, CommitService
 from cordillera.catalog.pending import PendingWrite
 from cordillera.catalog.requests import CommitRequest, CommitResult, DatasetWrite, TransactionMark
@@ -103,10 +104,11 @@ class TransactionService:
                 for attempt in attempts:
                     with attempt:
                         results = self._attempt(writes, first=attempt.num == 1)
-        except REFUSALS:  # not after other errors: what may have been committed is never removed
+        except REFUSALS as error:  # not after other errors: what may have been committed is never removed
             with ExitStack() as undo:
                 for write in writes:
-                    undo.callback(write.discard)
+                    if not is_kept(error, write.target):
+                        undo.callback(write.discard)
             raise
         return results
 

@@ -8,6 +8,7 @@ from datetime import date
 
 import pyarrow as pa
 
+from cordillera.catalog.candidates import is_kept
 from cordillera.catalog.commits import REFUSALS, CommitRequest, CommitResult, CommitService
 from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.catalog.pending import PendingWrite
@@ -213,8 +214,9 @@ class WriteService:
                             write.target = self._staging.current(write.target)
                         request = write.prepare(self._staging.view(write.target, write.request.branch))
                         result = self._commits.commit(write.target, request)
-        except REFUSALS:  # not after other errors: what may have been committed is never removed
-            write.discard()
+        except REFUSALS as error:  # not after other errors: what may have been committed is never removed
+            if not is_kept(error, write.target):
+                write.discard()
             raise
         return result
 

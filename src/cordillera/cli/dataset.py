@@ -173,10 +173,11 @@ def update(
 def lifecycle(
     name: DatasetName,
     state: Annotated[str, typer.Argument(metavar="STATE", help="unreleased, active, deprecated or retired.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; needed to retire it earlier than promised.")] = "",
 ) -> None:
     """Change where a dataset version is in its life. Activating one deprecates the one that was active."""
     with open_lake() as lake:
-        changed = lake.backend.set_lifecycle(name, state)
+        changed = lake.backend.set_lifecycle(name, state, reason=reason)
     label = changed.dataset.ref(changed.version.number)
     show_outcome(f"{label} is {changed.version.lifecycle}.", changed, DETAILS)
 

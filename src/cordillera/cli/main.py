@@ -17,8 +17,10 @@ from cordillera.cli import (
     catalog,
     completion,
     contract,
+    contract_candidate,  # noqa: F401 - registers commands
     contract_proposal,  # noqa: F401 - registers commands
     dataset,
+    dataset_consumers,  # noqa: F401 - registers commands
     dataset_create,  # noqa: F401 - registers commands
     dataset_evolve,  # noqa: F401 - registers commands
     dataset_maintenance,  # noqa: F401 - registers commands

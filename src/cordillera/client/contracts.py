@@ -135,6 +135,7 @@ def _contract_details(name: str, found: ContractInForce) -> ContractDetails:
         "latency": level.latency,
         "retention": level.retention,
         "end": level.end,
+        "end_of_life": level.end_of_life,
     }
     return ContractDetails(
         dataset=name,

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from cordillera.catalog.commits import CommitResult
 from cordillera.client.backend import DatasetDetails, LakeBackend
+from cordillera.client.candidates import DatasetCandidates
+from cordillera.client.consumption import DatasetConsumption
 from cordillera.client.contract_proposals import DatasetContractProposals
 from cordillera.client.contracts import DatasetContracts
 from cordillera.client.dataset_branches import DatasetBranches
@@ -25,7 +27,14 @@ from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionMo
 
 
 class Dataset(
-    DatasetRows, DatasetBranches, DatasetCompletions, DatasetContracts, DatasetContractProposals, DatasetMaintenance
+    DatasetRows,
+    DatasetBranches,
+    DatasetCandidates,
+    DatasetCompletions,
+    DatasetConsumption,
+    DatasetContracts,
+    DatasetContractProposals,
+    DatasetMaintenance,
 ):
     """A dataset of a lake, by name. Nothing is fetched until something is asked.
 

@@ -16,7 +16,9 @@ from cordillera.client.access import LocalAccess
 from cordillera.client.access_requests import LocalAccessRequests
 from cordillera.client.backend import DatasetDetails
 from cordillera.client.branches import LocalBranches
+from cordillera.client.candidates import LocalCandidates
 from cordillera.client.completions import LocalCompletions
+from cordillera.client.consumption import LocalConsumption
 from cordillera.client.contract_proposals import LocalContractProposals
 from cordillera.client.contracts import LocalContracts
 from cordillera.client.event_streams import LocalEventStreams
@@ -48,7 +50,9 @@ class LocalBackend(
     LocalAccessRequests,
     LocalRows,
     LocalBranches,
+    LocalCandidates,
     LocalCompletions,
+    LocalConsumption,
     LocalContracts,
     LocalContractProposals,
     LocalEventStreams,
@@ -179,7 +183,7 @@ class LocalBackend(
         """Change a dataset's owner, description or tags."""
         return self.app.catalog.update_dataset(name, owner=owner, description=description, tags=tags)
 
-    def set_lifecycle(self, name: str, lifecycle: str) -> DatasetDetails:
+    def set_lifecycle(self, name: str, lifecycle: str, *, reason: str = "") -> DatasetDetails:
         """Change a dataset version's lifecycle."""
         try:
             wanted = Lifecycle(lifecycle)
@@ -187,7 +191,7 @@ class LocalBackend(
             raise InvalidInputError(
                 f"There is no lifecycle {lifecycle[:40]!r}.", hint=f"Use one of: {', '.join(Lifecycle)}."
             ) from None
-        found = self.app.catalog.set_lifecycle(name, wanted)
+        found = self.app.catalog.set_lifecycle(name, wanted, reason=reason)
         return self.dataset(found.pinned_name)
 
     def register_dataset(self, name: str, metadata_location: str) -> DatasetDetails:

@@ -14,8 +14,10 @@ from cordillera.client.access import RemoteAccess
 from cordillera.client.access_requests import RemoteAccessRequests
 from cordillera.client.backend import DatasetDetails
 from cordillera.client.branches import RemoteBranches
+from cordillera.client.candidates import RemoteCandidates
 from cordillera.client.completions import RemoteCompletions
 from cordillera.client.connection import Connection, path
+from cordillera.client.consumption import RemoteConsumption
 from cordillera.client.contract_proposals import RemoteContractProposals
 from cordillera.client.contracts import RemoteContracts
 from cordillera.client.event_streams import RemoteEventStreams
@@ -44,9 +46,11 @@ from cordillera.spec.lineage import LineageGraph, Node
 class RemoteBackend(
     RemoteAccess,
     RemoteAccessRequests,
+    RemoteCandidates,
     RemoteCompletions,
     RemoteRows,
     RemoteBranches,
+    RemoteConsumption,
     RemoteContracts,
     RemoteContractProposals,
     RemoteEventStreams,
@@ -191,10 +195,10 @@ class RemoteBackend(
         body = {"owner": owner, "description": description, "tags": None if tags is None else list(tags)}
         return self._server.post(Dataset, path("datasets", name), body, method="PATCH")
 
-    def set_lifecycle(self, name: str, lifecycle: str) -> DatasetDetails:
+    def set_lifecycle(self, name: str, lifecycle: str, *, reason: str = "") -> DatasetDetails:
         """Change a dataset version's lifecycle."""
-        address = path("datasets", name) + "/lifecycle"
-        return self._server.post(DatasetDetails, address, {"lifecycle": lifecycle}, method="PUT")
+        address, body = path("datasets", name) + "/lifecycle", {"lifecycle": lifecycle, "reason": reason}
+        return self._server.post(DatasetDetails, address, body, method="PUT")
 
     def register_dataset(self, name: str, metadata_location: str) -> DatasetDetails:
         """Make a table that lies in the lake's storage a dataset."""

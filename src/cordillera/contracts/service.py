@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -14,7 +14,7 @@ from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
-from cordillera.contracts.checking import RowChecker, aggregate_violations, refuse_errors, try_rules
+from cordillera.contracts.checking import RowChecker, aggregate_violations, try_rules
 from cordillera.errors import (
     AlreadyExistsError,
     BreakingChangeError,
@@ -25,7 +25,7 @@ from cordillera.errors import (
     InvalidSqlError,
 )
 from cordillera.ports.clock import Clock
-from cordillera.ports.commit_guard import Change, RowInspector
+from cordillera.ports.commit_guard import Change, RowInspector, Verdict
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.contracts import ContractDocument
@@ -42,6 +42,7 @@ from cordillera.spec.contract import (
     Severity,
     Violation,
     contract_changes,
+    describe_violations,
     parse_contract,
     schema_problems,
     to_document,
@@ -179,7 +180,8 @@ class ContractService:
         trail = Trail(tx, now, context)
         details = {"revision": document.revision, "document_version": fitting.contract.document_version}
         trail.audit("contract.put", "dataset", target.name, details)
-        trail.dataset_changed(target.dataset, target.version, "contract", {"revision": document.revision})
+        told = {"revision": document.revision, **_ends(fitting.contract)}
+        trail.dataset_changed(target.dataset, target.version, "contract", told)
         return document
 
     def get(self, target: ResolvedDataset) -> ContractInForce:
@@ -250,21 +252,37 @@ class ContractService:
             return None
         return RowChecker(self._engine, contract, dataset.full_name, version.key, row_rules, batch_rules).inspect
 
-    def check(self, change: Change) -> list[Violation]:
-        """Refuse a commit that breaks the contract; return the rules of severity warning that it breaks."""
-        if change.keeps_columns_and_rows:
-            return []
-        document = self._document(change.version.id)
+    def check(self, change: Change) -> Verdict:
+        """Say which rules a commit breaks, and whether it is refused for that; a schema that breaks it is raised."""
+        document = None if change.keeps_columns_and_rows else self._document(change.version.id)
         if document is None:
-            return []
+            return Verdict()
         contract = self._parsed(document.text)
         if change.after.current_schema_id != change.before.current_schema_id:
             self._check_schema(change, contract)
-        with self._told_to_readers(change.dataset):
-            return self._check_stored(change, contract, document)
+        try:
+            found = self._broken(change, contract, document)
+        except InvalidSqlError:
+            if self._reads_all(change.dataset):
+                raise
+            raise _untold(change.dataset) from None
+        refusal = self._refusal(change.dataset, found) if any(one.severity is Severity.ERROR for one in found) else None
+        return Verdict(tuple(found), refusal, document.revision)
 
-    def _check_stored(self, change: Change, contract: Contract, document: ContractDocument) -> list[Violation]:
-        """Refuse a commit for rows as they are stored, whoever wrote them."""
+    def _refusal(self, dataset: Dataset, found: Sequence[Violation]) -> ContractViolationError:
+        """Return the error for a commit. It tells of values only to whoever may read all of a dataset: others could
+        make rules to ask by.
+        """
+        if not self._reads_all(dataset):
+            return _untold(dataset)
+        return describe_violations(dataset.full_name, found, "Readers see nothing of it.")
+
+    def _reads_all(self, dataset: Dataset) -> bool:
+        with self._store.read() as tx:
+            return Privilege.READ in self._lookup.held(tx, dataset)
+
+    def _broken(self, change: Change, contract: Contract, document: ContractDocument) -> list[Violation]:
+        """Return the rules that rows break as they are stored, whoever wrote them."""
         found: list[Violation] = []
         if change.after.current_snapshot_id == change.before.current_snapshot_id:
             return found
@@ -273,7 +291,6 @@ class ContractService:
             names = tuple(dict.fromkeys(name for rule in table_rules for name in rule.columns)) or None
             rows = self._tables.scan_metadata(change.dataset.full_name, change.after, names)
             found = aggregate_violations(self._engine, contract, table_rules, rows)
-            refuse_errors(change.dataset.full_name, found)
         unseen = [one for one in _published(change) if not _has_met(one, change.after, document)]
         return found + self._check_rows(change, contract, _rules_to_check(change, contract, unseen))
 
@@ -286,25 +303,10 @@ class ContractService:
         columns = [field.name for field in change.after.schema.fields]
         changes = SnapshotChanges(self._tables.io, change.after, before, after, columns)
         checker = RowChecker(self._engine, contract, name, change.version.key, row_rules, batch_rules)
-        for _ in checker.inspect(iter(changes.upserts())):
-            pass
+        with suppress(ContractViolationError):  # whether it is refused is decided when all rules have been looked at
+            for _ in checker.inspect(iter(changes.upserts())):
+                pass
         return checker.found
-
-    @contextmanager
-    def _told_to_readers(self, dataset: Dataset) -> Iterator[None]:
-        """Let an error tell of values only to whoever may read all of a dataset: others could make rules to ask by."""
-        try:
-            yield
-        except (ContractViolationError, InvalidSqlError):
-            with self._store.read() as tx:
-                held = self._lookup.held(tx, dataset)
-            if Privilege.READ in held:
-                raise
-            raise ContractViolationError(
-                f"The commit to {dataset.full_name} breaks its contract. Nothing was written.",
-                hint=f"By which rows is told to those who may read all of it; ask its owner, {dataset.owner}.",
-                details={"dataset": dataset.full_name, "violations": []},
-            ) from None
 
     def _check_schema(self, change: Change, contract: Contract) -> None:
         schema = to_arrow_schema(change.after.schema)
@@ -327,6 +329,21 @@ class ContractService:
     def _document(self, version_id: UUID) -> ContractDocument | None:
         with self._store.read() as tx:
             return tx.contracts.current(version_id)
+
+
+def _ends(contract: Contract) -> dict[str, str]:
+    """Return when the promises of a contract end, for those who have to be off the dataset version by then."""
+    level = contract.service_level
+    ends = {"end_of_support": level.end, "end_of_life": level.end_of_life}
+    return {name: end.isoformat() for name, end in ends.items() if end is not None}
+
+
+def _untold(dataset: Dataset) -> ContractViolationError:
+    return ContractViolationError(
+        f"The commit to {dataset.full_name} breaks its contract. Readers see nothing of it.",
+        hint=f"By which rows is told to those who may read all of it; ask its owner, {dataset.owner}.",
+        details={"dataset": dataset.full_name, "violations": []},
+    )
 
 
 _Rules: TypeAlias = tuple[list[RowRule], list[AggregateRule]]

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
+from cordillera.errors import ContractViolationError
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.contract import Violation
 from cordillera.spec.merge import Operation
@@ -33,8 +34,23 @@ class Change:
         return same_columns and self.after.current_snapshot_id == self.before.current_snapshot_id
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a guard finds in a commit.
+
+    Attributes:
+        violations: What is to be noted about it; the rules that it breaks.
+        refusal: The error for whoever commits, where the rows may not be published; else None.
+        revision: The contract that it was held to; 0 without one.
+    """
+
+    violations: tuple[Violation, ...] = ()
+    refusal: ContractViolationError | None = None
+    revision: int = 0
+
+
 class CommitGuard(Protocol):
-    """Looks at writes and commits before they happen. A guard refuses by raising."""
+    """Looks at writes and commits before they happen. A guard refuses rows before they are written by raising."""
 
     def inspector(
         self,
@@ -49,5 +65,5 @@ class CommitGuard(Protocol):
         Where columns have been ``seen`` before, it looks at single rows, for what these columns alone did not tell.
         """
 
-    def check(self, change: Change) -> Sequence[Violation]:
-        """Look at a commit, whoever makes it; return what is to be noted about it without refusing it."""
+    def check(self, change: Change) -> Verdict:
+        """Look at a commit, whoever makes it. What cannot be kept to be looked at, such as a schema, is raised."""

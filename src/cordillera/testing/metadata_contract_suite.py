@@ -13,6 +13,8 @@ from cordillera.errors import AlreadyExistsError
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.access import Privilege, Viewer
+from cordillera.spec.candidate import Candidate
+from cordillera.spec.contract import Severity, Violation
 from cordillera.spec.contract_proposal import AskedConsumer, ContractProposal, ProposalState, acknowledged
 from cordillera.spec.freshness import FreshnessState
 from cordillera.spec.service_level import ServiceLevelWatch
@@ -65,6 +67,27 @@ class ContractSuite:
         with store.read() as tx:
             assert tx.contract_proposals.page(version.id, None, 1)[0].state is ProposalState.WITHDRAWN
             assert tx.contract_proposals.get(UUID(int=9)) is None
+
+    def test_candidates_are_found_by_dataset_version_and_by_when_they_expire(self, store: MetadataStore) -> None:
+        (_, version), (_, other) = stored_dataset(store), stored_dataset(store, "sales.other")
+        broken = (
+            Violation("a.minimum", "a", 3, (), Severity.ERROR, "3 rows break it."),
+            Violation("small", None, None, (), Severity.WARNING, "Für the table it is 7."),
+        )
+        made = [
+            Candidate(version.id, f"candidate-{n}", n, n - 1, PRINCIPAL, later(n), later(n + 5), 2, broken)
+            for n in (1, 2, 3)
+        ]
+        elsewhere = replace(made[0], dataset_version_id=other.id, expires_at=later(9))
+        with store.write() as tx:
+            for one in (*made, elsewhere):
+                tx.candidates.insert(one)
+            assert tx.candidates.of(version.id) == made[::-1]
+            assert tx.candidates.due(later(7), 10) == made[:2]
+            assert tx.candidates.due(later(7), 1) == made[:1]
+            tx.candidates.drop(version.id, "candidate-1")
+            tx.candidates.published(version.id, [2, 7])
+            assert (tx.candidates.of(version.id), tx.candidates.of(other.id)) == (made[2:], [elsewhere])
 
     def test_proposals_are_found_by_those_they_wait_for(self, store: MetadataStore) -> None:
         made = []

@@ -17,6 +17,7 @@ from cordillera.context import current
 from cordillera.errors import AccessDeniedError, ContractNotFoundError, NotFoundError
 from cordillera.spec.access import Privilege, owners_among, whole_principal
 from cordillera.spec.access_request import ends_soon
+from cordillera.spec.candidate import Candidate
 from cordillera.spec.completion import Completion, CompletionUnit
 from cordillera.spec.completion_rule import in_words
 from cordillera.spec.contract import Contract, ServiceLevel, parse_contract
@@ -147,6 +148,7 @@ def _contract(visit: Visit) -> dict[str, Any]:
         "retention": visit.promised.retention and str(visit.promised.retention),
         "rules": views.rule_rows(visit.parsed) if visit.parsed else (),
         "proposals": proposals,
+        "candidates": _candidates(visit),
         "speaks_for": _speaks_for(visit.lake, proposals),
         "edits": _may(visit, Privilege.ALTER),
         "decides": _may(visit, Privilege.ADMINISTER),
@@ -158,6 +160,13 @@ def _contract(visit: Visit) -> dict[str, Any]:
             _REVISIONS,
         ),
     }
+
+
+def _candidates(visit: Visit) -> Sequence[Candidate]:
+    """Return what the contract has refused, the one that is asked about with examples."""
+    asked = visit.query.get("candidate", "")
+    found = if_allowed(lambda: visit.lake.candidates(visit.name)) if visit.contract else []
+    return [visit.lake.candidate(visit.name, one.branch) if one.branch == asked else one for one in found]
 
 
 def _completions(visit: Visit) -> dict[str, Any]:
@@ -188,7 +197,8 @@ def _subscriptions(visit: Visit) -> dict[str, Any]:
         lambda limit: visit.lake.subscriptions(dataset=visit.full_name, after=after, limit=limit),
         lambda status: status.subscription.id,
     )
-    return {"subscriptions": found, "lags": [views.lag(status, visit.now) for status in found.items]}
+    lags = [views.lag(status, visit.now) for status in found.items]
+    return {"subscriptions": found, "lags": lags, "relied_on": visit.lake.consumers(visit.name)}
 
 
 def _lineage(visit: Visit) -> dict[str, Any]:

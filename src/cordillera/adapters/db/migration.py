@@ -60,6 +60,7 @@ REVISIONS = (
     "0063",
     "0056",
     "0054",
+    "0055",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from cordillera.adapters.db.access import SqlSigningKeyRows, SqlTokenRows
 from cordillera.adapters.db.access_requests import SqlAccessRequestRows, SqlApprovalRuleRows
+from cordillera.adapters.db.candidates import SqlCandidateRows
 from cordillera.adapters.db.catalog import SqlDatasetRows, SqlNamespaceRows
 from cordillera.adapters.db.completion import SqlCompletionRows
 from cordillera.adapters.db.completion_rules import SqlCompletionRuleRows
@@ -34,6 +35,7 @@ from cordillera.adapters.db.workflows import SqlJobRows, SqlRunRows
 from cordillera.ports.metadata import Transaction
 from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
 from cordillera.ports.metadata.access_requests import AccessRequestRows, ApprovalRuleRows
+from cordillera.ports.metadata.candidates import CandidateRows
 from cordillera.ports.metadata.catalog import (
     DatasetRows,
     DatasetVersionRows,
@@ -70,6 +72,7 @@ class SqlTransaction:
         self.search: SearchRows = SqlSearchRows(session)
         self.contracts: ContractRows = SqlContractRows(session)
         self.contract_proposals: ContractProposalRows = SqlContractProposalRows(session)
+        self.candidates: CandidateRows = SqlCandidateRows(session)
         self.service_levels: ServiceLevelRows = SqlServiceLevelRows(session)
         self.completions: CompletionRows = SqlCompletionRows(session)
         self.completion_rules: CompletionRuleRows = SqlCompletionRuleRows(session)

@@ -14,6 +14,7 @@ from cordillera.errors import (
     AlreadyExistsError,
     AuthenticationError,
     CommitConflictError,
+    ContractViolationError,
     CordilleraError,
     DatasetNotFoundError,
     DatasetVersionNotFoundError,
@@ -93,6 +94,8 @@ def iceberg_error(
     found, name = next(((number, name) for of, number, name in _KINDS if isinstance(error, of)), (0, ""))
     if not found:
         found, name = (error.status, "InternalServerError") if error.status >= 500 else (400, "BadRequestException")
+    if isinstance(error, ContractViolationError) and "candidate" in error.details:
+        found, name = 422, "UnprocessableEntityException"  # at 400 engines remove the files, which the candidate needs
     if commits and found >= 500 and not isinstance(error, REFUSALS):
         found, name = 500, "CommitStateUnknownException"
     message = f"{error.message} {error.hint}".strip()

@@ -27,6 +27,7 @@ from cordillera.client.backend import DatasetDetails
 from cordillera.codec import Page, page
 from cordillera.schema_codec import ColumnSpec, columns_to_schema, schema_to_columns
 from cordillera.spec.catalog import Dataset, SearchResult, Snapshot
+from cordillera.spec.consumer import Consumers
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.table_metadata import MAIN_BRANCH
 
@@ -73,6 +74,7 @@ class LifecycleChange(BaseModel):
     """The lifecycle wanted."""
 
     lifecycle: Text = Field(examples=["active"])
+    reason: Text = Field("", description="Why; needed to retire it earlier than its contract promises.")
 
 
 class SchemaChanges(BaseModel):
@@ -206,7 +208,15 @@ def create_dataset_version(
 @router.put("/datasets/{name}/lifecycle", summary="Change a lifecycle")
 def set_lifecycle(backend: Backend, name: Name, wanted: LifecycleChange) -> DatasetDetails:
     """Change a dataset version's lifecycle. Activating one deprecates the one that was active."""
-    return backend.set_lifecycle(name, wanted.lifecycle)
+    return backend.set_lifecycle(name, wanted.lifecycle, reason=wanted.reason)
+
+
+@router.get("/datasets/{name}/consumers", summary="Show consumers")
+def show_consumers(backend: Backend, name: Name) -> Consumers:
+    """Who relies on a dataset version, and how far each has moved to the one that takes its place. Whoever administers
+    the dataset sees all of them, others those whom they speak for.
+    """
+    return backend.consumers(name)
 
 
 @router.get("/datasets/{name}/schema", summary="Show a schema", response_model=list[ColumnSpec])

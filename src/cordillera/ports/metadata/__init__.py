@@ -11,6 +11,7 @@ from typing import Protocol
 
 from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
 from cordillera.ports.metadata.access_requests import AccessRequestRows, ApprovalRuleRows
+from cordillera.ports.metadata.candidates import CandidateRows
 from cordillera.ports.metadata.catalog import (
     DatasetRows,
     DatasetVersionRows,
@@ -46,6 +47,7 @@ class Transaction(Protocol):
     search: SearchRows
     contracts: ContractRows
     contract_proposals: ContractProposalRows
+    candidates: CandidateRows
     service_levels: ServiceLevelRows
     completions: CompletionRows
     completion_rules: CompletionRuleRows

@@ -41,6 +41,7 @@ from cordillera.spec.contract.model import (
     TeamMember,
     TypeOptions,
     Unenforced,
+    end_moment,
     key_of,
     partition_columns_of,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "contract_changes",
     "count_sql",
     "describe_violations",
+    "end_moment",
     "examples_sql",
     "key_of",
     "lint_contract",

@@ -127,12 +127,20 @@ def aggregate_violation(contract: Contract, rule: AggregateRule, value: Any) -> 
     return Violation(rule.name, rule.column, None, (), rule.severity, message)
 
 
-def describe_violations(dataset: str, violations: Sequence[Violation]) -> ContractViolationError:
-    """Return the error that refuses a write, naming the dataset, every broken rule, row counts and examples."""
+def describe_violations(
+    dataset: str, violations: Sequence[Violation], outcome: str = "Nothing was written."
+) -> ContractViolationError:
+    """Return the error that refuses a write, naming the dataset, every broken rule, row counts and examples.
+
+    Args:
+        dataset: Its name.
+        violations: What is broken.
+        outcome: What became of the rows, as a sentence.
+    """
     warned = {Severity.WARNING: " (warning)", Severity.ERROR: ""}
     lines = [f"{violation.message}{warned[violation.severity]}" for violation in violations]
     return ContractViolationError(
-        f"The rows for {dataset} break its contract. {' '.join(lines)} Nothing was written.",
+        f"The rows for {dataset} break its contract. {' '.join(lines)} {outcome}",
         hint="Correct the rows and write them again, or change the contract if it is wrong.",
         details={
             "dataset": dataset,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import Any
 
 from cordillera.spec.contract.changes import ContractChange, breaking, compatible, documented, loosened
 from cordillera.spec.contract.document import Node
-from cordillera.spec.contract.model import Availability, Contract, Period, ServiceLevel
+from cordillera.spec.contract.model import Availability, Contract, Period, ServiceLevel, end_moment
 from cordillera.spec.contract.service_level import promise_of
 
+_ENDS = {"end": "end of support", "end_of_life": "end of life"}
 _ACTS = ("value", "valueExt", "unit")
 _SEASONS = (date(2024, 1, 15), date(2024, 7, 15))
 """Days on which times of day in different zones are compared: summer time may hold on one of them only."""
@@ -34,8 +35,8 @@ def service_level_changes(
 
 def _promise_change(name: str, old: Any, new: Any) -> ContractChange:
     element = f"service_level.{name}"
-    if name == "end":
-        return _end_change(element, old, new)
+    if name in _ENDS:
+        return _end_change(element, _ENDS[name], old, new)
     if old is None:
         return compatible(element, f"The {name} of {_words(new)} is promised.", "Consumers are promised more.")
     if new is None:
@@ -54,17 +55,11 @@ def _is_looser(name: str, old: Period | Availability, new: Period | Availability
     return new.longest < old.longest if name == "retention" else new.longest > old.longest
 
 
-def _end_change(element: str, old: date | None, new: date | None) -> ContractChange:
-    message = f"The end of support changes from {old or 'never'} to {new or 'never'}."
-    if new is not None and (old is None or _moment(new) < _moment(old)):
+def _end_change(element: str, what: str, old: date | None, new: date | None) -> ContractChange:
+    message = f"The {what} changes from {old or 'never'} to {new or 'never'}."
+    if new is not None and (old is None or end_moment(new) < end_moment(old)):
         return breaking(element, message, "Consumers have to be off it by then.")
     return compatible(element, message, "Consumers may stay longer.")
-
-
-def _moment(end: date) -> datetime:
-    if not isinstance(end, datetime):
-        return datetime.combine(end, time.max, UTC)
-    return end if end.tzinfo else end.replace(tzinfo=UTC)
 
 
 def _words(value: Period | Availability) -> str:

@@ -104,6 +104,7 @@ class ServiceLevel:
         retention: How long rows are kept.
         end: When the promises end: no partition that begins later is promised. A date is the last day on which they
             hold; a time without a zone is local, like the partitions' labels.
+        end_of_life: Until when the dataset version can be read: it is not retired before. A date is its last day.
     """
 
     frequency: Period | None = None
@@ -111,6 +112,14 @@ class ServiceLevel:
     latency: Period | None = None
     retention: Period | None = None
     end: date | datetime | None = None
+    end_of_life: date | datetime | None = None
+
+
+def end_moment(end: date | datetime) -> datetime:
+    """Return when a promise ends: with the last of its days, in UTC where it names no zone."""
+    if not isinstance(end, datetime):
+        return datetime.combine(end, time.max, UTC)
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

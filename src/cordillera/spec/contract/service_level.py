@@ -1,5 +1,5 @@
 """Reading ``slaProperties`` (ODCS, "Service-Level Agreement"): frequency, time of availability, latency, retention, and
-the end of support, with which the other promises end.
+the end of support, with which the other promises end, and the end of life, until which it can be read.
 
 Of several entries for the same property, the first one acts; the others, and every other property, are documentation.
 """
@@ -33,6 +33,7 @@ _PROPERTIES = {
     **dict.fromkeys(("retention", "re"), "retention"),
     "timeofavailability": "availability",
     **dict.fromkeys(("endofsupport", "es"), "end"),
+    **dict.fromkeys(("endoflife", "el"), "end_of_life"),
 }
 _UNITS = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), PeriodUnit.SECOND),
@@ -136,4 +137,8 @@ def _days_after(node: Node) -> int:
     return extended.integer(minimum=0)
 
 
-_READERS: dict[str, Callable[[Node], Availability | date]] = {"availability": _availability, "end": _end}
+_READERS: dict[str, Callable[[Node], Availability | date]] = {
+    "availability": _availability,
+    "end": _end,
+    "end_of_life": _end,
+}

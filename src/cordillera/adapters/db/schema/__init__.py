@@ -38,6 +38,7 @@ from cordillera.adapters.db.schema.completion import (
 )
 from cordillera.adapters.db.schema.contracts import (
     awaited_consumers,
+    candidates,
     contract_proposals,
     contracts,
     service_levels,
@@ -61,6 +62,7 @@ __all__ = [
     "approval_rules",
     "audit_entries",
     "awaited_consumers",
+    "candidates",
     "commit_receipts",
     "completion_rules",
     "completion_upstreams",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Integer, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, Table, Text, Uuid
 
 from cordillera.adapters.db.schema.base import index, metadata, version_key
 from cordillera.adapters.db.types import Json, UtcDateTime
@@ -46,6 +46,21 @@ awaited_consumers = Table(
     Column("proposal_id", Uuid, ForeignKey("contract_proposals.id", ondelete="CASCADE"), primary_key=True),
     Column("consumer", Text, primary_key=True),
     index("ix_awaited_consumers_consumer", "consumer", "proposal_id"),
+)
+
+candidates = Table(
+    "candidates",
+    metadata,
+    version_key(),
+    Column("sequence_number", BigInteger, primary_key=True),
+    Column("branch", Text, nullable=False),
+    Column("base", BigInteger, nullable=False),
+    Column("refused_by", Text, nullable=False),
+    Column("refused_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("contract_revision", Integer, nullable=False),
+    Column("violations", Json, nullable=False),
+    index("ix_candidates_expiry", "expires_at"),
 )
 
 service_levels = Table(
