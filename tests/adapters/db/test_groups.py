@@ -181,6 +181,26 @@ def test_when_the_commit_fails_all_are_told(together: Together) -> None:
     assert together.stored() == {"c"}
 
 
+@pytest.mark.parametrize("moment", ["commit", "rollback_savepoint"])
+def test_an_interrupt_is_told_to_all_that_it_may_concern(together: Together, moment: str) -> None:
+    def interrupt(*_: object) -> None:
+        sa.event.remove(together.store._database.writer, moment, interrupt)
+        raise KeyboardInterrupt
+
+    def fail(tx: Transaction) -> None:
+        adding("lost")(tx)
+        raise ZeroDivisionError
+
+    sa.event.listen(together.store._database.writer, moment, interrupt)
+    first, second = together.write(adding("a"), fail if moment == "rollback_savepoint" else adding("b"))
+    assert isinstance(first.exception(), CommitInDoubtError | MetadataStoreBusyError)
+    assert isinstance(second.exception(), KeyboardInterrupt | CommitInDoubtError | MetadataStoreBusyError)
+    assert together.stored() == set()
+    with together.store.write_together() as tx:
+        adding("c")(tx)
+    assert together.stored() == {"c"}
+
+
 def test_a_group_has_a_most(together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "MOST", 2)
     for future in together.write(*(adding(name) for name in "abcde")):

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from cordillera.adapters.db.failures import translate_commit, translating
-from cordillera.errors import CordilleraError, MetadataStoreBusyError, StorageFullError
+from cordillera.errors import CommitInDoubtError, CordilleraError, MetadataStoreBusyError, StorageFullError
 
 MOST = 16
 """So many transactions are committed together at most: the first one waits for the last."""
@@ -145,6 +145,9 @@ class _Group:
             undone.rollback()
         except exc.SQLAlchemyError:
             self._break(error)
+        except BaseException:  # an interrupt: what this part wrote may still be there, and must not be committed
+            self._break(error)
+            raise
         else:
             if not self._parts:
                 self._close()
@@ -164,6 +167,12 @@ class _Group:
                 self._connection.commit()
         except exc.SQLAlchemyError as error:
             self._failure = translate_commit(error, self._database)
+        except BaseException as error:  # an interrupt is for this thread; the others must not believe in a commit
+            self._failure = CommitInDoubtError(
+                f"A commit to the metadata database {self._database} was interrupted: {type(error).__name__}.",
+                hint="Look whether it happened before you repeat it.",
+            )
+            raise
         finally:
             self._close()
             self._ended.set()
