@@ -63,6 +63,9 @@ class ValueSuite:
     streams: ClassVar[bool] = True
     """Whether the target keeps rows outside this process, so that a delivery takes bounded memory here."""
 
+    batch_rows: ClassVar[int] = 2_000
+    """How many rows make a megabyte; fewer, with longer texts, for a target to which each of them is a message."""
+
     signed_zeros: ClassVar[bool] = True
     """Whether the target keeps 0.0 and -0.0 apart."""
 
@@ -182,7 +185,8 @@ class ValueSuite:
     # --- size -------------------------------------------------------------------------------------------------------
 
     def test_many_batches_stream_through(self, synchronizer: Synchronizer) -> None:
-        count, size = 64, 200
+        count, size = 64, self.batch_rows
+        text = 1_000_000 // size
         table = TargetTable(
             "many", (TargetColumn(1, "id", pa.int64(), False), TargetColumn(2, "text", pa.string())), ("id",)
         )
@@ -193,7 +197,7 @@ class ValueSuite:
             for number in range(count):
                 peak = max(peak, pa.total_allocated_bytes() - base)
                 ids = pa.array(range(number * size, (number + 1) * size), pa.int64())
-                yield pa.record_batch([ids, pa.array([mark * 5_000] * size)], schema=schema)
+                yield pa.record_batch([ids, pa.array([mark * text] * size)], schema=schema)
 
         def stream(mark: str) -> RowReader:
             return lambda: pa.RecordBatchReader.from_batches(schema, batches(mark))
@@ -208,6 +212,6 @@ class ValueSuite:
             peak = max(peak, pa.total_allocated_bytes() - base)
             seen += batch.num_rows
             marks |= set(batch.column("text").unique().to_pylist())
-        assert (seen, marks) == (count * size, {"b" * 5_000})
+        assert (seen, marks) == (count * size, {"b" * text})
         if self.streams:
             assert peak < 40_000_000, "the table's 64 MB were held in memory"

@@ -43,6 +43,7 @@ class TestKafka(SynchronizerSuite):
     longest_text: ClassVar[int] = 500_000
     tells_removed: ClassVar[bool] = False
     many_keys: ClassVar[int] = 10_000
+    batch_rows: ClassVar[int] = 200
 
     @pytest.fixture
     def synchronizer(self, kafka_server: str) -> Synchronizer:
