@@ -24,13 +24,13 @@ serve: setup ## Serve the demo's lake: API, web pages and workers on loopback
 	@$(BIN)/cordillera serve --lake $(DEMO_LAKE) --port $(PORT)
 
 test: setup-dev browser $(PROVIDER)/node_modules/.installed ## Run every test (servers are started from packages, nothing is left running)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-long: setup-dev ## Run the tests that take a minute or more each
 	@$(BIN)/python -m pytest -n 0 -m long
 
 test-fast: setup-dev ## Run the tests that need no server and no browser
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/spec tests/table tests/contracts tests/catalog tests/completion tests/lineage tests/access
+	@$(BIN)/python -m pytest -n 3 --dist worksteal tests/spec tests/table tests/contracts tests/catalog tests/completion tests/lineage tests/access
 
 test-pyiceberg: setup-dev ## Run PyIceberg's own REST catalog tests, downloaded, against a lake (a minute)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement lock/pyiceberg-tests.txt

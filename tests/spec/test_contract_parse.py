@@ -144,8 +144,9 @@ def test_service_levels() -> None:
     assert level.frequency == Period(1, PeriodUnit.DAY)
     assert level.availability == Availability(time(6), "America/New_York", 2)
     assert (str(level.latency), str(level.retention)) == ("4 hours", "3 years")
-    assert [left.path for left in read.unenforced] == ["slaProperties[2]", "slaProperties[6]", "slaProperties[8]"]
+    assert [left.path for left in read.unenforced] == ["slaProperties[2]", "slaProperties[6]"]
     assert level.end == date(2032, 5, 12)
+    assert level.end_of_life == datetime.fromisoformat("2042-05-12T09:30:10-08:00")
 
 
 @pytest.mark.parametrize(

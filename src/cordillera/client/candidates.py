@@ -5,6 +5,7 @@ from __future__ import annotations
 from cordillera.app import Application
 from cordillera.client.backend import LakeBackend
 from cordillera.client.connection import Connection, path
+from cordillera.codec import Page
 from cordillera.spec.candidate import Candidate
 
 
@@ -29,7 +30,7 @@ class RemoteCandidates:
 
     def candidates(self, name: str) -> list[Candidate]:
         """Return what the contract has refused and is kept, newest first."""
-        return self._server.get(list[Candidate], path("datasets", name) + "/contract/candidates")
+        return self._server.get(Page[Candidate], path("datasets", name) + "/contract/candidates").items
 
     def candidate(self, name: str, branch: str) -> Candidate:
         """Return a candidate with examples of the rows that break the contract."""

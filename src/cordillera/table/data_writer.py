@@ -137,6 +137,7 @@ class _OpenFile:
     output: AbstractContextManager[pa.NativeFile] | None = None
     sink: HashingSink | None = None
     first: pa.Buffer | None = None
+    first_bytes: int = 0
     assembler: ParquetAssembler | None = None
     pending: list[pa.RecordBatch] = field(default_factory=list)
     pending_rows: int = 0
@@ -154,9 +155,7 @@ class _OpenFile:
 
     @property
     def size(self) -> int:
-        if self.sink is not None:
-            return self.sink.size
-        return self.first.size if self.first is not None else 0
+        return self.sink.size if self.sink is not None else self.first_bytes
 
     @property
     def checksum(self) -> str:
@@ -173,7 +172,7 @@ class _OpenFile:
         """Put rows behind the ones before."""
         self.encoding_bytes -= encoded_bytes
         if self.assembler is None and self.first is None:
-            self.first = part
+            self.first, self.first_bytes = part, ParquetSource(pa.BufferReader(part)).pages_size
             return
         if self.assembler is None:
             self.assembler = ParquetAssembler(self._opened(), ParquetSource(pa.BufferReader(self.first)))
