@@ -21,6 +21,7 @@ STOP_TIMEOUT_S = 20
 SETTINGS = {
     "fsync": "off",  # the machine does not lose power during a test
     "full_page_writes": "off",
+    "autovacuum": "off",  # plans follow from what a test has stored, not from when a server came by to look
     "max_connections": "50",
     "listen_addresses": "",  # a socket in a directory of its own, no port
 }

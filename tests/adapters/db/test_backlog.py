@@ -18,8 +18,9 @@ _FEW = 1000
 
 
 @pytest.fixture
-def store(postgres_url: str) -> Iterator[SqlMetadataStore]:
-    store = SqlMetadataStore(postgres_url)
+def store(empty_postgres_url: str) -> Iterator[SqlMetadataStore]:
+    store = SqlMetadataStore(empty_postgres_url)  # of its own: statistics of many rows would stay
+    store.migrate()
     yield store
     store.close()
 

@@ -259,6 +259,8 @@ SORTED = {
     "dataset_versions.set_lifecycle",
     "scans.totals",
     "webhooks.page of a viewer",  # of whom each has fifty at most
+    "events.unhandled",  # of the oldest, ten times as many as are wanted
+    "events.unhandled of none",
     "webhook_deliveries.heads",  # of what waits for one webhook
 }
 """They sort the few rows that they have found by an index."""
