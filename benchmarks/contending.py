@@ -5,6 +5,7 @@ They go by a file: what a contender, its server or its libraries print is not th
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -31,6 +32,14 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         return map(json.loads, self._path.read_text().splitlines())
+
+
+def parse_contender(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return a contender's options: its own, and those that ``run_contender`` gives all of them."""
+    parser.add_argument("--data", type=Path, required=True, help="What all contenders of a run share.")
+    parser.add_argument("--scratch", type=Path, required=True, help="A folder for itself, which it makes.")
+    parser.add_argument("--records", type=Path, required=True, help="The file that it adds its figures to.")
+    return parser.parse_args()
 
 
 def run_contender(module: str, name: str, arguments: list[str], data: Path) -> list[Record] | None:

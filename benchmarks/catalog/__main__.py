@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pickle
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,15 +17,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from benchmarks.catalog.client import Request
 from benchmarks.catalog.servers import CATALOGS, Catalog
 from benchmarks.catalog.tables import NAMESPACE, Table, creation, path_of, property_commits, send
+from benchmarks.reporting import RESULTS, write_report
 
-RESULTS = Path("benchmarks/results")
 Figures = dict[str, float | str]
 Case = Callable[[Catalog, str], Figures]
 _PAGE = 1000
@@ -239,15 +235,7 @@ def main() -> None:
     options = parser.parse_args()
     summary = summarise(measure(options))
     show(summary)
-    options.json.parent.mkdir(exist_ok=True)
-    record: dict[str, Any] = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "clients": options.clients,
-        "rounds": options.rounds,
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "median": summary,
-    }
-    options.json.write_text(json.dumps(record, indent=2) + "\n")
+    write_report(options.json, clients=options.clients, rounds=options.rounds, median=summary)
     plot(summary, options.json.with_suffix(".svg"))
 
 

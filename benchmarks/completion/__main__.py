@@ -8,18 +8,14 @@ handled in ten parts, of which the last shows what the history costs.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.contending import Record, run_contender
 from benchmarks.databases import DATABASES
+from benchmarks.reporting import RESULTS, write_report
 
-RESULTS = Path("benchmarks/results")
 _PASSED_ON = ("events", "live", "rate", "workers", "datasets")
 
 
@@ -83,14 +79,7 @@ def main() -> None:
         parser.error(f"--datasets {options.datasets}: name a multiple of ten, at least twenty.")
     records, failed = measure(options)
     show(records)
-    report = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "records": records,
-        "failed": failed,
-    }
-    options.json.parent.mkdir(exist_ok=True)
-    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(options.json, records=records, failed=failed)
     plot(records, options.json.with_suffix(".svg"))
     if failed:
         sys.exit(f"Failed: {'; '.join(failed)}.")

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 
 from sqlalchemy import event
 
 from benchmarks.completion.waiting import WaitingLake
-from benchmarks.contending import Record, Records
+from benchmarks.contending import Record, Records, parse_contender
 from benchmarks.databases import DATABASES, Database
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.app import Application, open_lake
@@ -203,9 +202,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--datasets", type=int, default=100)
-    for name in ("data", "scratch", "records"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    options = parser.parse_args()
+    options = parse_contender(parser)
     configure_logging(level=logging.WARNING)
     with DATABASES[options.database]() as database:
         lake = WaitingLake(options.scratch / "lake", database.url, options.datasets, options.jobs)

@@ -8,18 +8,14 @@ subscriptions go to a target that counts, first idle, then with commits to their
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.contending import Record, run_contender
 from benchmarks.delivery.one_target import TARGETS
+from benchmarks.reporting import RESULTS, write_report
 
-RESULTS = Path("benchmarks/results")
 MANY = "many"
 _OF_ONE, _OF_MANY = (
     ("commits", "changed", "rounds"),
@@ -96,14 +92,7 @@ def main() -> None:
     options.data.mkdir(parents=True, exist_ok=True)
     records, failed = measure(options)
     show(records)
-    report = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "records": records,
-        "failed": failed,
-    }
-    options.json.parent.mkdir(exist_ok=True)
-    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(options.json, records=records, failed=failed)
     plot(records, options.json.with_suffix(".svg"))
     if failed:
         sys.exit(f"Failed: {'; '.join(failed)}.")

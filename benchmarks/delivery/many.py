@@ -24,7 +24,7 @@ import pyarrow as pa
 from sqlalchemy import event
 
 import cordillera
-from benchmarks.contending import Record, Records
+from benchmarks.contending import Record, Records, parse_contender
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.app import Application, open_lake
 from cordillera.errors import NotAllowedError, TargetDriftError
@@ -243,9 +243,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--patience", type=float, default=3600.0)
-    for name in ("data", "scratch", "records"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    options = parser.parse_args()
+    options = parse_contender(parser)
     configure_logging(level=logging.ERROR)
     options.scratch.mkdir(parents=True)
     Many(options.scratch / "lake", options, Records(options.records)).run()

@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import cordillera
-from benchmarks.contending import Record, Records
+from benchmarks.contending import Record, Records, parse_contender
 from benchmarks.databases import Database, postgres
 from benchmarks.engine.data import KEY, Work, changed_rows, generate
 from cordillera.app import Application
@@ -128,8 +129,8 @@ def first_deliveries(lake: Lake, target: Target, rounds: int, records: Records) 
     for number in range(rounds):
         subscription = lake.dataset(DATASET).subscribe(TARGET, table=f"first_{number}")
         steps: dict[str, Callable[[], object]] = {
-            "delivered": lambda one=subscription.id: app.deliveries.deliver(one),  # type: ignore[misc]
-            "loaded": lambda one=number: target.load(one),  # type: ignore[misc]
+            "delivered": partial(app.deliveries.deliver, subscription.id),
+            "loaded": partial(target.load, number),
         }
         for name, step in steps.items():  # the reference takes its columns from the table that was delivered
             found[name].append(_measured(target, step))
@@ -199,9 +200,7 @@ def main() -> None:
     parser.add_argument("--commits", type=int, default=40)
     parser.add_argument("--changed", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=1)
-    for name in ("data", "scratch", "records"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    options = parser.parse_args()
+    options = parse_contender(parser)
     configure_logging(level=logging.WARNING)
     options.scratch.mkdir(parents=True)
     records, folder = Records(options.records), options.scratch / "lake"

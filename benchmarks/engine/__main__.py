@@ -6,22 +6,18 @@ python -m benchmarks.engine --rows 10000000 --rounds 3
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.contending import run_contender
 from benchmarks.engine.contenders import CHECK, CONTENDERS
 from benchmarks.engine.data import generate
+from benchmarks.reporting import RESULTS, write_report
 
 Figures = dict[str, dict[str, list[dict[str, float]]]]
-RESULTS = Path("benchmarks/results")
 
 
 def measure(rows: int, rounds: int, names: list[str], data: Path) -> tuple[Figures, list[str], list[str]]:
@@ -94,17 +90,8 @@ def main() -> None:
     figures, wrong, failed = measure(options.rows, options.rounds, options.only, options.data)
     summary = summarise(figures)
     show(summary)
-    RESULTS.mkdir(exist_ok=True)
-    record = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": options.rows,
-        "rounds": options.rounds,
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "median": summary,
-        "wrong": wrong,
-        "failed": failed,
-    }
-    (RESULTS / "engine.json").write_text(json.dumps(record, indent=2) + "\n")
+    told = {"rows": options.rows, "rounds": options.rounds, "median": summary, "wrong": wrong, "failed": failed}
+    write_report(RESULTS / "engine.json", **told)
     plot(summary, RESULTS / "engine.svg")
     if wrong or failed:
         sys.exit(f"Wrong rows: {', '.join(wrong) or 'none'}. Failed: {', '.join(failed) or 'none'}.")

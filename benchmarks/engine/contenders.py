@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.contending import Record, Records
+from benchmarks.contending import Record, Records, parse_contender
 from benchmarks.engine.data import KEY, Work, generate
 from benchmarks.sql_engines import SQL_ENGINES, start
 from benchmarks.usage import cpu_seconds, peak_mb
@@ -346,10 +346,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("contender", choices=CONTENDERS)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--records", type=Path, required=True)
-    options = parser.parse_args()
+    options = parse_contender(parser)
     work = generate(options.data, options.rows)
     shutil.rmtree(options.scratch, ignore_errors=True)
     options.scratch.mkdir(parents=True)

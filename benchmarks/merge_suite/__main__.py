@@ -6,24 +6,20 @@ python -m benchmarks.merge_suite --rows 10000000 --rounds 3
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.contending import run_contender
 from benchmarks.merge_suite.contenders import NAMES
 from benchmarks.merge_suite.data import prepare
+from benchmarks.reporting import RESULTS, write_report
 
 Figures = dict[str, dict[str, dict[str, float]]]
 """Step → contender → what was measured."""
-RESULTS = Path("benchmarks/results")
 LOAD = "load"
 
 
@@ -114,17 +110,8 @@ def main() -> None:
     figures, failed = measure(options.rows, options.scale, options.rounds, options.only, options.data)
     summary = summarise(figures)
     show(figures, summary)
-    RESULTS.mkdir(exist_ok=True)
-    record = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": options.rows,
-        "rounds": options.rounds,
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "summary": summary,
-        "failed": failed,
-        "median": figures,
-    }
-    (RESULTS / "merge_suite.json").write_text(json.dumps(record, indent=2) + "\n")
+    told = {"rows": options.rows, "rounds": options.rounds, "summary": summary, "failed": failed, "median": figures}
+    write_report(RESULTS / "merge_suite.json", **told)
     plot(figures, list(summary), RESULTS / "merge_suite.svg")
     if failed or any(found["wrong"] for found in summary.values()):
         sys.exit(f"Wrong tables: see 'wrong'. Failed: {', '.join(failed) or 'none'}.")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contending import Records
+from benchmarks.contending import Records, parse_contender
 from benchmarks.merge_suite.contenders import NAMES, Contender, making
 from benchmarks.merge_suite.data import Step, Suite, prepare
 from benchmarks.usage import cpu_seconds, forget_peak, peak_mb, read_bytes
@@ -87,10 +87,7 @@ def main() -> None:
     parser.add_argument("contender", choices=NAMES)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--scale", type=float, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--records", type=Path, required=True)
-    options = parser.parse_args()
+    options = parse_contender(parser)
     shutil.rmtree(options.scratch, ignore_errors=True)
     try:
         suite = prepare(options.data, options.rows, options.scale)

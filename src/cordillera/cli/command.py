@@ -84,7 +84,7 @@ def command(
             function(**arguments)  # type: ignore[call-arg]
             sys.stdout.flush()
 
-        run.__signature__ = _extended(function, shared)  # type: ignore[attr-defined]
+        run.__signature__ = _extended(function, shared)  # type: ignore[attr-defined]  # typer reads it
         noun = app.info.name if isinstance(app.info.name, str) else ""
         prefix = "_".join(["cordillera", *filter(None, [noun]), name]).upper()
         app.command(name, epilog=_as_epilog(example), context_settings={"auto_envvar_prefix": prefix})(run)
@@ -102,7 +102,7 @@ def root_options(function: Callable[_P, None]) -> Callable[..., None]:
         context.obj = {name: value for name, value in given.items() if _is_typed(context, name)}
         function(**arguments)  # type: ignore[call-arg]
 
-    run.__signature__ = _extended(function, tuple(_SHARED))  # type: ignore[attr-defined]
+    run.__signature__ = _extended(function, tuple(_SHARED))  # type: ignore[attr-defined]  # typer reads it
     return run
 
 

@@ -39,6 +39,8 @@ from cordillera.cli import (
     run,
     snapshot,
     subscription,
+    subscription_change,  # noqa: F401 - registers commands
+    subscription_verification,  # noqa: F401 - registers commands
     target,
     token,
     view,

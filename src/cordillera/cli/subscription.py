@@ -22,11 +22,9 @@ from cordillera.cli.options import (
 from cordillera.cli.output import Part, View, number, show, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
-from cordillera.cli.terminal import announce, go_ahead
-from cordillera.errors import TargetDriftError
+from cordillera.cli.terminal import go_ahead
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import MOST_DAYS, SubscriptionMode
-from cordillera.spec.wish_change import WishChange, in_words
 
 if TYPE_CHECKING:
     from cordillera.spec.subscription import Subscription
@@ -103,7 +101,7 @@ _DETAILS: View = {
     "created_by": "subscription.created_by",
     "created_at": "subscription.created_at",
 }
-_SKIPS: View = {
+SKIPS: View = {
     "first": number("first_sequence"),
     "last": number("last_sequence"),
     "state": "state",
@@ -125,31 +123,6 @@ _DELIVERIES: View = {
     "attempt": "attempt",
     "worker": "worker",
     "paid_by": "cost_owner",
-}
-_VERIFICATION: View = {
-    "equal": "equal",
-    "snapshot": number("sequence_number"),
-    "rows_lake": "rows_lake",
-    "rows_target": "rows_target",
-    "checksum_lake": "checksum_lake",
-    "checksum_target": "checksum_target",
-    "rows_missing": "rows_missing",
-    "rows_unexpected": "rows_unexpected",
-    "rows_different": "rows_different",
-    "columns": "columns",
-    "missing": "missing",
-    "unexpected": "unexpected",
-    "different": "different",
-    "complete": "complete",
-    "differences": "differences",
-}
-_REPAIR: View = {
-    "rows_restored": "rows_restored",
-    "rows_removed": "rows_removed",
-    "equal": "verified.equal",
-    "snapshot": number("verified.sequence_number"),
-    "rows_lake": "verified.rows_lake",
-    "rows_target": "verified.rows_target",
 }
 
 
@@ -201,14 +174,14 @@ def create(
             purpose=purpose,
             columns=split_names(columns),
             row_filter=where,
-            verify_every_seconds=_seconds(verify_every),
+            verify_every_seconds=seconds(verify_every),
             cost_owner=cost_owner,
             days=days,
             copy_at_end="remove" if remove_at_end else "freeze",
             mode=mode,
             trigger=trigger,
         )
-    _show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}{_condition(made)}.", made)
+    show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}{_condition(made)}.", made)
 
 
 @command(app, "list", example="cordillera subscription list --dataset sales.orders --state failed")
@@ -241,21 +214,21 @@ def show_subscription(id: SubscriptionId) -> None:
     """Show a subscription: its state, how far the target is, and its last error."""
     with open_lake() as lake:
         found = lake.backend.subscription(id)
-        show(found, _DETAILS, [Part("Skipped", found.skips, _SKIPS)])
+        show(found, _DETAILS, [Part("Skipped", found.skips, SKIPS)])
 
 
 @command(app, "pause", example="cordillera subscription pause 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
 def pause(id: SubscriptionId, reason: Reason = "") -> None:
     """Stop deliveries; the target stays as it is."""
     with open_lake() as lake:
-        _show_change("Paused.", lake.backend.pause_subscription(id, reason=reason))
+        show_change("Paused.", lake.backend.pause_subscription(id, reason=reason))
 
 
 @command(app, "resume", example="cordillera subscription resume 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
 def resume(id: SubscriptionId, reason: Reason = "") -> None:
     """Deliver again, beginning with everything missed."""
     with open_lake() as lake:
-        _show_change("Resumed.", lake.backend.resume_subscription(id, reason=reason))
+        show_change("Resumed.", lake.backend.resume_subscription(id, reason=reason))
 
 
 @command(
@@ -271,86 +244,7 @@ def renew(id: SubscriptionId, days: Days = None) -> None:
     with open_lake() as lake:
         changed = lake.backend.renew_subscription(id, days)
     ends = f"ends at {changed.expires_at:%Y-%m-%d %H:%M} UTC" if changed.expires_at else "lasts until it is revoked"
-    _show_change(f"The subscription {ends}.", changed)
-
-
-@command(
-    app,
-    "change",
-    example=(
-        "cordillera subscription change 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --columns id,total --where 'total > 9'\n"
-        "cordillera subscription change 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --trigger '0 6 * * *' --cost-owner team:bi"
-    ),
-)
-def change(
-    id: SubscriptionId,
-    mode: Annotated[
-        SubscriptionMode | None, typer.Option("--mode", help="What the table is to hold.", show_default=False)
-    ] = None,
-    trigger: Annotated[
-        str | None,
-        typer.Option("--trigger", help="commit, completion, or a cron expression in UTC.", show_default=False),
-    ] = None,
-    columns: Columns = None,
-    where: Annotated[
-        str | None,
-        typer.Option("--where", metavar="SQL", help="SQL condition on the rows; '' for all.", show_default=False),
-    ] = None,
-    cost_owner: Annotated[
-        str | None, typer.Option("--cost-owner", help="Who pays for it; '' for the consumer.", show_default=False)
-    ] = None,
-    reason: Reason = "",
-    dry_run: DryRun = False,
-    yes: Yes = False,
-) -> None:
-    """Change what a subscription is to. Other columns ('' for all), rows or another mode bring everything anew.
-
-    What was approved for an access request is widened by who administers the dataset only.
-    """
-    wanted = WishChange(mode, trigger, None if columns is None else tuple(split_names(columns)), where, cost_owner)
-    with open_lake() as lake:
-        found = lake.backend.subscription(id).subscription
-        wished = wanted.applied_to(found)
-        consequence = f"The subscription to {found.dataset} would change: {in_words(found, wished) or 'nothing'}."
-        lost = found.mode is SubscriptionMode.LOG is not wished.mode
-        if lost:
-            consequence += f" The log in {found.target} would be lost."
-        if not (lost or dry_run) or go_ahead(consequence, dry_run=dry_run, yes=yes):
-            _show_change("Changed.", lake.backend.change_subscription(id, wanted, reason=reason))
-
-
-@command(
-    app,
-    "skip",
-    example=(
-        "cordillera subscription skip 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --last 7 --reason late --dry-run\n"
-        "cordillera subscription skip 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --first 6 --last 7 --reason late --yes"
-    ),
-)
-def skip(
-    id: SubscriptionId,
-    last: Annotated[int, typer.Option("--last", min=1, help="The last snapshot that is left out.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why.")],
-    first: Annotated[
-        int | None,
-        typer.Option(
-            "--first",
-            min=1,
-            help="The first; by default the one behind that which the target holds.",
-            show_default=False,
-        ),
-    ] = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-) -> None:
-    """Leave out the changes of some snapshots. A mirror differs from the lake then, until it is repaired."""
-    with open_lake() as lake:
-        found = lake.backend.subscription(id).subscription
-        begins = first or (found.cursor_sequence or 0) + 1
-        consequence = f"What snapshots {begins:,} to {last:,} changed would not be delivered to {found.target}."
-        if go_ahead(consequence, dry_run=dry_run, yes=yes):
-            made = lake.backend.skip_snapshots(id, last, first=first, reason=reason)
-            show_outcome(f"To be skipped: {made.snapshots}.", made, _SKIPS, answer=made.state)
+    show_change(f"The subscription {ends}.", changed)
 
 
 @command(app, "history", example="cordillera subscription history 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
@@ -405,61 +299,18 @@ def revoke(
         fate = f"{table} would be removed" if goes else f"{table} would stay as it is, unless the contract says else"
         consequence = f"The subscription of {found.consumer} to {found.dataset} would end for good; {fate}."
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
-            _show_change("Revoked.", lake.backend.revoke_subscription(id, keep_rows=not delete_rows, reason=reason))
-
-
-@command(app, "verify", example="cordillera subscription verify 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
-def verify(id: SubscriptionId) -> None:
-    """Compare the target with the lake by keyed checksum; the exit code is 7 when they differ."""
-    with open_lake() as lake:
-        outcome = lake.backend.verify_subscription(id)
-    show(outcome, _VERIFICATION, [Part("Skipped", outcome.skips, _SKIPS)])
-    if not outcome.equal:
-        raise TargetDriftError(
-            f"The target does not hold the rows of snapshot {outcome.sequence_number}.",
-            hint="Somebody else may have written to its table. To put the rows right that differ: "
-            f"cordillera subscription repair {id}",
-        )
-    announce("The target equals the lake.")
-
-
-@command(app, "repair", example="cordillera subscription repair 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3")
-def repair(id: SubscriptionId) -> None:
-    """Put right the rows in which the target differs from the lake, and no others; exit code 7 if it differs still."""
-    with open_lake() as lake:
-        outcome = lake.backend.repair_subscription(id)
-    show(outcome, _REPAIR)
-    if not outcome.verified.equal:
-        raise TargetDriftError(
-            f"The target still does not hold the rows of snapshot {outcome.verified.sequence_number}.",
-            hint="Somebody else is writing to its table; stop that, then repair it again.",
-        )
-    announce("The target equals the lake.")
-
-
-@command(
-    app,
-    "schedule",
-    example=(
-        "cordillera subscription schedule 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --verify-every 24\n"
-        "cordillera subscription schedule 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3"
-    ),
-)
-def schedule(id: SubscriptionId, verify_every: VerifyEvery = None) -> None:
-    """Say how often the target is compared with the lake; without --verify-every, not by itself any more."""
-    with open_lake() as lake:
-        changed = lake.backend.schedule_verification(id, _seconds(verify_every))
-    told = "is not verified by itself" if verify_every is None else f"is verified every {verify_every:g} hours"
-    _show_change(f"The target {told}.", changed)
+            show_change("Revoked.", lake.backend.revoke_subscription(id, keep_rows=not delete_rows, reason=reason))
 
 
 def _condition(made: Subscription) -> str:
     return " once you may read it" if made.state == "requested" else ""
 
 
-def _seconds(hours: float | None) -> int | None:
+def seconds(hours: float | None) -> int | None:
+    """Return hours in seconds; None stays None."""
     return None if hours is None else round(hours * 3600)
 
 
-def _show_change(message: str, changed: Subscription) -> None:
+def show_change(message: str, changed: Subscription) -> None:
+    """Show what became of a subscription."""
     show_outcome(message, changed, _VIEW, answer=str(changed.id))

@@ -147,7 +147,7 @@ def test_a_refused_statement_that_is_passed_over_still_takes_its_own_transaction
     def refused(tx: Transaction) -> None:
         adding("lost")(tx)
         with pytest.raises(Exception, match="no such"):
-            tx.namespaces._session.write(sa.text("INSERT INTO nowhere VALUES (1)"))  # type: ignore[attr-defined]
+            tx.namespaces._session.write(sa.text("INSERT INTO nowhere VALUES (1)"))  # type: ignore[attr-defined]  # not of the port
 
     first, second, third = together.write(adding("a"), refused, adding("b"))
     first.result()

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.adapters.synchronizers.checksums import assert_same, assert_same_buckets, expected, sums_of
 from tests.adapters.synchronizers.test_synchronizer_text import LEAVES
 
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.synchronizers.postgres import PostgresSynchronizer
 from cordillera.ports.synchronizer import ChecksumTarget, TargetColumn, TargetTable
-from cordillera.spec.row_checksum import RowChecksum, buckets_for
-from cordillera.testing.synchronizer_deliveries import all_types, array_of, deliver, spelled
+from cordillera.spec.row_checksum import buckets_for
+from cordillera.testing.synchronizer_deliveries import all_types, array_of, deliver
 
 FURTHER: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     (pa.uuid(), st.uuids().map(lambda value: value.bytes)),
@@ -53,16 +54,6 @@ def put(target: PostgresSynchronizer, table: TargetTable, rows: Any) -> None:
     target.apply(deliver(table, (None, 1), rows, subscription_id=subscription_id))
 
 
-def sums_of(found: pa.Table | None) -> list[tuple[int, int, int]]:
-    assert found is not None
-    return sorted((row["bucket"], row["rows"], int(row["total"])) for row in found.to_pylist())
-
-
-def expected(engine: DuckDBEngine, table: TargetTable, rows: pa.Table, buckets: int) -> list[tuple[int, int, int]]:
-    checksum = RowChecksum(tuple((c.name, c.type) for c in table.columns), table.key, agreed=True)
-    return sums_of(engine.table(checksum.sums("side", buckets), {"side": rows}))
-
-
 @st.composite
 def tables(draw: st.DrawFn) -> pa.Table:
     """Rows with a column of every type that is not nested."""
@@ -76,8 +67,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
 @given(rows=tables())
 def test_both_sides_compute_the_same(engine: DuckDBEngine, target: PostgresSynchronizer, rows: pa.Table) -> None:
     put(target, TABLE, rows)
-    for buckets in (1, 4):
-        assert sums_of(target.checksums(TABLE, buckets)) == expected(engine, TABLE, rows, buckets)
+    assert_same(engine, target, TABLE, rows, 1, 4)
 
 
 @pytest.mark.parametrize("place", range(len(TYPES)), ids=[str(kind) for kind, _ in TYPES])
@@ -94,13 +84,7 @@ def test_keys_of_every_type_fall_into_the_same_buckets(
     table = TargetTable(name, (TargetColumn(1, name, kind, False),), (name,))
     rows = pa.table([keys], schema=table.arrow_schema())
     put(target, table, rows)
-    assert sums_of(target.checksums(table, 16)) == expected(engine, table, rows, 16)
-    chosen = [bucket for bucket, _, _ in expected(engine, table, rows, 16)][::2]
-    checksum = RowChecksum(((name, kind),), (name,), agreed=True)
-    picked = engine.table(
-        f"SELECT * FROM side WHERE ({checksum.bucket(16)}) IN (SELECT unnest($1))", {"side": rows}, [chosen]
-    ).cast(rows.schema)
-    assert spelled(target.read_buckets(table, 16, chosen).read_all()) == spelled(picked)
+    assert_same_buckets(engine, target, table, rows)
 
 
 def test_tables_wider_than_functions_take_arguments(engine: DuckDBEngine, target: PostgresSynchronizer) -> None:
