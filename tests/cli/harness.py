@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,13 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", "COLUMNS": "100"}
 
 
+@cache
 def commands() -> dict[str, Any]:
     """Return every command by its words, for example ``dataset show``."""
     return dict(_leaves(typer.main.get_command(app), ()))
 
 
+@cache
 def groups() -> dict[str, Any]:
     """Return every noun."""
     root = typer.main.get_command(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -88,6 +89,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
+_built = cache(typer.main.get_command)  # a tenth of a second
 app.add_typer(lake.app)
 app.add_typer(login.app)
 for _panel, _nouns in _PANELS.items():
@@ -122,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with new_session(Session(output=_output_wanted(given), debug="--debug" in given)):
         try:
-            code = typer.main.get_command(app).main(given, prog_name="cordillera", standalone_mode=False)
+            code = _built(app).main(given, prog_name="cordillera", standalone_mode=False)
         except Exception as error:
             return report(error)
     return code if isinstance(code, int) else 0
