@@ -6,24 +6,17 @@ current one, which is what is relied on here.
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import boto3
 from botocore.config import Config
 
-from tests.servers_s3 import die_with_parent, free_ports
-
-START_TIMEOUT = 60.0
-REGION = "eu-central-1"
+from tests.servers_aws import REGION, start_aws
 
 
 class GlueEmulator:
@@ -73,35 +66,5 @@ class GlueEmulator:
 @contextmanager
 def start_glue(directory: Path) -> Iterator[GlueEmulator]:
     """Run the emulator on loopback, with Glue alone, for the length of the block."""
-    directory.mkdir(parents=True, exist_ok=True)
-    port = free_ports(1)[0]
-    settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SERVICES": "glue", "TMPDIR": str(directory)}
-    settings["IOT_MTLS_ENABLED"] = "0"  # no port of its own choice
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"],
-            cwd=directory,
-            env={**os.environ, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            preexec_fn=die_with_parent,  # noqa: PLW1509
-        )
-    try:
-        _wait_until_ready(process, f"http://127.0.0.1:{port}", directory / "log")
-        yield GlueEmulator(f"http://127.0.0.1:{port}", process)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        try:
-            urlopen(f"{endpoint}/_ministack/health", timeout=5).close()
-            return
-        except OSError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"MiniStack did not start: {error}\n{log.read_text()[-4000:]}") from error
-        time.sleep(0.05)
+    with start_aws(directory, "glue") as (endpoint, process):
+        yield GlueEmulator(endpoint, process)

@@ -26,11 +26,11 @@ from cordillera.access.sign_in import SignInService
 from cordillera.access.terminal import TerminalService
 from cordillera.access.workloads import WorkloadService
 from cordillera.adapters.db import open_metadata_store
+from cordillera.adapters.destinations import KnownSenders
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.adapters.identity import build_identity_provider, build_workload_provider
 from cordillera.adapters.storage import build_credential_vendor, build_request_signer, build_storage
 from cordillera.adapters.synchronizers import build_synchronizer, complete_paths
-from cordillera.adapters.webhooks.http_sender import HttpWebhookSender
 from cordillera.advice.recorder import ScanRecorder
 from cordillera.advice.service import AdviceService
 from cordillera.arrow_memory import prefer_jemalloc
@@ -64,6 +64,9 @@ from cordillera.contracts.candidates import CandidateService
 from cordillera.contracts.proposals import ProposalService
 from cordillera.contracts.service import ContractService
 from cordillera.contracts.service_levels import ServiceLevelService
+from cordillera.destinations.delivery import EventDeliveryService
+from cordillera.destinations.handlers import RESEND, SEND, on_event
+from cordillera.destinations.service import DestinationService
 from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
 from cordillera.lineage.service import LineageService
 from cordillera.maintenance.handlers import MAINTAIN, on_snapshot_committed
@@ -109,9 +112,6 @@ from cordillera.subscriptions.service import SubscriptionService, SynchronizerFa
 from cordillera.subscriptions.skips import SkipService
 from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
-from cordillera.webhooks.delivery import WebhookDeliveryService
-from cordillera.webhooks.handlers import RESEND, SEND, on_event
-from cordillera.webhooks.service import WebhookService
 from cordillera.workflows.execution import RunService
 from cordillera.workflows.explaining import JobExplanationService
 from cordillera.workflows.handlers import RUN, on_partition_completed
@@ -221,9 +221,9 @@ class Application:
         )
         self.advice = AdviceService(store, catalog, tables, self.scans, clock)
         self.orphans = OrphanService(store, lookup, catalog, tables, clock)
-        sender = HttpWebhookSender(settings.endpoint_rules())
-        self.webhook_deliveries = WebhookDeliveryService(store, sender, clock)
-        self.webhooks = WebhookService(store, lookup, sender, self.webhook_deliveries, clock)
+        sender = KnownSenders(settings.endpoint_rules())
+        self.event_deliveries = EventDeliveryService(store, sender, clock)
+        self.destinations = DestinationService(store, lookup, sender, self.event_deliveries, clock)
         self.audit = AuditService(store, lookup, self.namespaces, catalog, self.writes)
         self.doctor = DoctorService(store, tables, self.subscriptions, self.orphans, lookup, clock)
         self.operations = OperationsService(
@@ -283,13 +283,13 @@ class Application:
             self.derivations.derive(UUID(payload["dataset_version_id"]))
 
         def send(payload: Mapping[str, Any]) -> None:
-            self.webhook_deliveries.send_due(UUID(payload["webhook_id"]))
+            self.event_deliveries.send_due(UUID(payload["destination_id"]))
 
         handlers = {DELIVER: deliver, WITHDRAW: withdraw, EXPIRE: expire, RUN: run, MAINTAIN: maintain}
         access_changed = partial(on_access_changed, self.store, Lookup(self.authorizer), clock=self.clock)
         timed = partial(on_time, self.store, clock=self.clock)
         handlers |= {DERIVE: derive, VERIFY: self.verifications.perform, WAKE: access_changed, ON_TIME: timed}
-        handlers |= {SEND: send, RESEND: self.webhook_deliveries.wake}
+        handlers |= {SEND: send, RESEND: self.event_deliveries.wake}
         return handlers
 
     @staticmethod

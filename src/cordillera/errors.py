@@ -21,7 +21,7 @@
         ├── NotFoundError
         │   ├── LakeNotFoundError, NamespaceNotFoundError, DatasetNotFoundError, DatasetVersionNotFoundError
         │   ├── SnapshotNotFoundError, ViewNotFoundError, TargetNotFoundError, SubscriptionNotFoundError
-        │   ├── JobNotFoundError, RunNotFoundError, ContractNotFoundError, WebhookNotFoundError
+        │   ├── JobNotFoundError, RunNotFoundError, ContractNotFoundError, DestinationNotFoundError
         │   └── AccessRequestNotFoundError, ContractProposalNotFoundError, CandidateNotFoundError
         ├── AlreadyExistsError
         ├── NotAllowedError
@@ -141,7 +141,7 @@ class TargetUnreachableError(TransientError):
 
 
 class EndpointUnreachableError(TransientError):
-    """What was sent to a webhook's address was not taken there."""
+    """What was sent to a destination's address was not taken there."""
 
 
 class ServerUnreachableError(TransientError):
@@ -307,8 +307,8 @@ class RunNotFoundError(NotFoundError):
     """The run does not exist."""
 
 
-class WebhookNotFoundError(NotFoundError):
-    """The webhook does not exist."""
+class DestinationNotFoundError(NotFoundError):
+    """The destination does not exist."""
 
 
 class ContractNotFoundError(NotFoundError):

@@ -11,7 +11,9 @@ EVENTS_HANDLED = Counter("cordillera_events_handled_total", "Events handled.", [
 TASKS = Counter("cordillera_tasks_total", "Tasks ended, by kind and outcome.", ["kind", "outcome"])
 TASK_SECONDS = Histogram("cordillera_task_seconds", "Time spent on a task.", ["kind"])
 ROWS_DELIVERED = Counter("cordillera_rows_delivered_total", "Rows written to targets.", ["target", "change"])
-WEBHOOK_ATTEMPTS = Counter("cordillera_webhook_attempts_total", "Attempts to send an event to a webhook.", ["outcome"])
+DESTINATION_ATTEMPTS = Counter(
+    "cordillera_destination_attempts_total", "Attempts to send an event to a destination.", ["outcome"]
+)
 BYTES_DELIVERED = Counter("cordillera_bytes_delivered_total", "Bytes of rows sent to targets, as in Arrow.", ["target"])
 DELIVERY_SECONDS = Histogram("cordillera_delivery_seconds", "Time that a delivery took.", ["target"])
 VERIFICATIONS = Counter("cordillera_verifications_total", "Targets compared with the lake, by outcome.", ["outcome"])

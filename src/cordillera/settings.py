@@ -91,13 +91,13 @@ class Settings(BaseSettings):
         "", description="Dataset that workers export the audit log into, every hour; by default none does."
     )
     event_streams: int = Field(200, ge=0, description="Most streams of events that one server process keeps open.")
-    webhook_loopback: bool = Field(
+    destination_loopback: bool = Field(
         False,
-        description="Let webhooks be sent to this machine itself, also without TLS: to try things out, where everybody "
+        description="Let events be sent to this machine itself, also without TLS: to try things out, where everybody "
         "who may make one may reach its services.",
     )
-    webhook_internal_hosts: str = Field(
-        "", description="Hosts, with commas between, that webhooks may be sent to though their addresses are private."
+    destination_internal_hosts: str = Field(
+        "", description="Hosts, with commas between, that events may be sent to though their addresses are private."
     )
     requests_per_second: float = Field(
         0.0,
@@ -132,9 +132,9 @@ class Settings(BaseSettings):
         return init_settings, env_settings
 
     def endpoint_rules(self) -> EndpointRules:
-        """Return where webhooks may be sent to."""
-        hosts = (host.strip().lower() for host in self.webhook_internal_hosts.split(","))
-        return EndpointRules(self.webhook_loopback, frozenset(filter(None, hosts)))
+        """Return where events may be sent to."""
+        hosts = (host.strip().lower() for host in self.destination_internal_hosts.split(","))
+        return EndpointRules(self.destination_loopback, frozenset(filter(None, hosts)))
 
     def storage_options(self) -> dict[str, str]:
         """Return the storage adapter's options that are set."""

@@ -266,14 +266,14 @@ ROUTES: dict[str, Needs] = {
     f"DELETE {API}/tokens/{{token_id}}": OWN,
     f"POST {API}/tokens/{{token_id}}/rotate": OWN,
     f"POST {API}/tokens/{{token_id}}/signing-key": OWN,
-    f"GET {API}/webhooks": OWN,
-    f"POST {API}/webhooks": OWN,
-    f"GET {API}/webhooks/{{webhook_id}}": OWN,
-    f"DELETE {API}/webhooks/{{webhook_id}}": OWN,
-    f"GET {API}/webhooks/{{webhook_id}}/deliveries": OWN,
-    f"POST {API}/webhooks/{{webhook_id}}/replay": OWN,
-    f"POST {API}/webhooks/{{webhook_id}}/rotate": OWN,
-    f"POST {API}/webhooks/{{webhook_id}}/test": OWN,
+    f"GET {API}/destinations": OWN,
+    f"POST {API}/destinations": OWN,
+    f"GET {API}/destinations/{{destination_id}}": OWN,
+    f"DELETE {API}/destinations/{{destination_id}}": OWN,
+    f"GET {API}/destinations/{{destination_id}}/deliveries": OWN,
+    f"POST {API}/destinations/{{destination_id}}/replay": OWN,
+    f"POST {API}/destinations/{{destination_id}}/rotate": OWN,
+    f"POST {API}/destinations/{{destination_id}}/test": OWN,
     f"POST {API}/transactions": dataset(W, json=[ROWS], writes='[{"dataset": "{dataset}", "operation": "upsert"}]'),
     f"GET {API}/views": OWN,
     f"POST {API}/views": Needs(
@@ -390,8 +390,8 @@ ROUTES: dict[str, Needs] = {
     "GET /lake/keys": lake(ALL),
     "POST /lake/keys/rotate": Needs("lake", (ALL,), form={"purpose": "scan-plans"}),
     "POST /lake/keys/{key_id}/retire": lake(ALL),
-    "GET /webhooks": OWN,
-    "GET /webhooks/{webhook_id}": OWN,
+    "GET /destinations": OWN,
+    "GET /destinations/{destination_id}": OWN,
 }
 
 

@@ -41,8 +41,8 @@ class Furniture:
     spare_requests: tuple[str, ...]
     spare_proposals: tuple[str, ...]
     dropped_metadata: str
-    webhook: str
-    spare_webhook: str
+    destination: str
+    spare_destination: str
 
 
 def furnish(folder: Path) -> Furniture:
@@ -84,8 +84,12 @@ def furnish(folder: Path) -> Furniture:
         key = lake.rotate_lake_key("sign-in")
         lake.rotate_lake_key("sign-in")
         hooks = [
-            lake.create_webhook(
-                f"https://hooks.example.com/{name}", topics=["run.finished"], description=text, within=["x"]
+            lake.create_destination(
+                "webhook",
+                url=f"https://hooks.example.com/{name}",
+                topics=["run.finished"],
+                description=text,
+                within=["x"],
             )
             for name, text in (("lake", "to see how sales are"), ("spare", ""))
         ]

@@ -22,7 +22,7 @@ TOGETHER_YAML = """
 """
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 NOT_IN_THIS_PROCESS = {
-    "webhook test": "needs a receiver: tests/webhooks/test_surfaces.py",
+    "destination test": "needs a receiver: tests/destinations/test_surfaces.py",
     "catalog verify": "needs a server: test_catalog.py",
     "serve": "runs until it is told to stop: test_processes.py",
     "login": "needs a server and a browser: test_login.py",
@@ -204,13 +204,15 @@ SUCCESS = {
     "lake-key list": Case("", "retiring"),
     "lake-key rotate": Case("scan-plans", "signs for scan-plans"),
     "lake-key retire": Case("{spare_key}", "has signed for sign-in holds no more"),
-    "webhook create": Case("https://hooks.example.com/new --topic run.finished --within sales", "whsec_"),
-    "webhook list": Case("", "hooks.example.com"),
-    "webhook show": Case("{webhook}", "to see how sales are"),
-    "webhook rotate": Case("{webhook} --keep-hours 1", "whsec_"),
-    "webhook deliveries": Case("{webhook} --state dead", ""),
-    "webhook replay": Case("{webhook}", "0 deliveries"),
-    "webhook remove": Case("{spare_webhook}", "Removed the webhook"),
+    "destination create": Case(
+        "webhook url=https://hooks.example.com/new --topic run.finished --within sales", "whsec_"
+    ),
+    "destination list": Case("", "hooks.example.com"),
+    "destination show": Case("{destination}", "to see how sales are"),
+    "destination rotate": Case("{destination} --keep-hours 1", "whsec_"),
+    "destination deliveries": Case("{destination} --state dead", ""),
+    "destination replay": Case("{destination}", "0 deliveries"),
+    "destination remove": Case("{spare_destination}", "Removed the destination"),
 }
 
 FAILURE = {
@@ -367,13 +369,13 @@ FAILURE = {
     "lake-key list": Case("--limit 0", "--limit", 2),
     "lake-key rotate": Case("hashes", "The key for hashes stays as it is", 4),
     "lake-key retire": Case(UNKNOWN_ID, "The lake has no key", 3),
-    "webhook create": Case("http://hooks.example.com/", "is not encrypted", 2),
-    "webhook list": Case("--limit 0", "--limit", 2),
-    "webhook show": Case(UNKNOWN_ID, "There is no webhook", 3),
-    "webhook rotate": Case(UNKNOWN_ID, "There is no webhook", 3),
-    "webhook deliveries": Case("{webhook} --state lost", "There is no state", 2),
-    "webhook replay": Case(UNKNOWN_ID, "There is no webhook", 3),
-    "webhook remove": Case(UNKNOWN_ID, "There is no webhook", 3),
+    "destination create": Case("webhook url=http://hooks.example.com/", "is not encrypted", 2),
+    "destination list": Case("--limit 0", "--limit", 2),
+    "destination show": Case(UNKNOWN_ID, "There is no destination", 3),
+    "destination rotate": Case(UNKNOWN_ID, "There is no destination", 3),
+    "destination deliveries": Case("{destination} --state lost", "There is no state", 2),
+    "destination replay": Case(UNKNOWN_ID, "There is no destination", 3),
+    "destination remove": Case(UNKNOWN_ID, "There is no destination", 3),
 }
 
 
@@ -391,8 +393,8 @@ def fill(furniture: Furniture, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         "run": furniture.run,
         "spare_token": furniture.spare_token,
         "spare_key": furniture.spare_key,
-        "webhook": furniture.webhook,
-        "spare_webhook": furniture.spare_webhook,
+        "destination": furniture.destination,
+        "spare_destination": furniture.spare_destination,
         "dropped_metadata": furniture.dropped_metadata,
         "request": furniture.request,
         **{f"spare_{number}": one for number, one in enumerate(furniture.spare_subscriptions)},

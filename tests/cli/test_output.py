@@ -73,8 +73,8 @@ SHOWN = {
     "role list": "role list",
     "policy-tag list": "policy-tag list sales.orders",
     "token list": "token list",
-    "webhook list": "webhook list",
-    "webhook show": "webhook show WEBHOOK",
+    "destination list": "destination list",
+    "destination show": "destination show DESTINATION",
 }
 
 
@@ -92,7 +92,7 @@ def run_shown(furniture: Furniture, cli: Cli, tmp_path: Path, monkeypatch: pytes
         "SUBSCRIPTION": furniture.subscription,
         "RUN": furniture.run,
         "REQUEST": furniture.request,
-        "WEBHOOK": furniture.webhook,
+        "DESTINATION": furniture.destination,
         "CONTRACT": str(contract),
         "OTHER_CONTRACT": str(other),
         "PRISTINE": str(furniture.files / "pristine"),

@@ -26,6 +26,7 @@ from cordillera.api.routes import (
     contract_proposals,
     contracts,
     datasets,
+    destinations,
     jobs,
     lake_keys,
     lineage,
@@ -38,7 +39,6 @@ from cordillera.api.routes import (
     tokens,
     transactions,
     views,
-    webhooks,
 )
 from cordillera.app import Application
 from cordillera.client.local import LocalBackend
@@ -52,7 +52,7 @@ shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows tra
 _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, candidates, contract_proposals,
     completions, subscriptions, jobs, lineage, tokens, session, transactions, access, access_requests, views,
-    lake_keys, webhooks,
+    lake_keys, destinations,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

@@ -8,8 +8,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from cordillera.app import Application
+from cordillera.spec.destination import DeliveryState, DestinationState
 from cordillera.spec.subscription import DELIVERING, Equality, SubscriptionState, SubscriptionStatus
-from cordillera.spec.webhook import DeliveryState, WebhookState
 
 _MOST_SUBSCRIPTIONS = 200
 _WATCHED = (*sorted(DELIVERING), SubscriptionState.FAILED)
@@ -30,7 +30,7 @@ class LakeCollector(Collector):
         yield self._tasks()
         yield self._events()
         yield self._service_levels()
-        yield from self._webhooks()
+        yield from self._destinations()
         yield from self._lags()
 
     def _service_levels(self) -> GaugeMetricFamily:
@@ -50,16 +50,18 @@ class LakeCollector(Collector):
         with self._app.store.read() as tx:
             return GaugeMetricFamily("cordillera_events_unhandled", "Events that wait.", tx.events.unhandled_count())
 
-    def _webhooks(self) -> Iterator[GaugeMetricFamily]:
-        totals = self._app.webhooks.totals()
+    def _destinations(self) -> Iterator[GaugeMetricFamily]:
+        totals = self._app.destinations.totals()
         present = GaugeMetricFamily(
-            "cordillera_webhook_deliveries", "Events that wait for webhooks, or were given up.", labels=["state"]
+            "cordillera_destination_deliveries",
+            "Events that wait for destinations, or were given up.",
+            labels=["state"],
         )
         for state in (DeliveryState.WAITING, DeliveryState.DEAD):
             present.add_metric([state], totals.get(state, 0))
         yield present
-        text = "Webhooks whose last attempt failed."
-        yield GaugeMetricFamily("cordillera_webhooks_failing", text, totals[WebhookState.FAILING])
+        text = "Destinations whose last attempt failed."
+        yield GaugeMetricFamily("cordillera_destinations_failing", text, totals[DestinationState.FAILING])
 
     def _lags(self) -> Iterator[GaugeMetricFamily]:
         labels = ["subscription", "dataset", "target", "state"]

@@ -28,6 +28,7 @@ from cordillera.cli import (
     dataset_rows,  # noqa: F401 - registers commands
     dataset_transaction,  # noqa: F401 - registers commands
     demo,
+    destination,
     job,
     lake,
     lake_key,
@@ -45,7 +46,6 @@ from cordillera.cli import (
     target,
     token,
     view,
-    webhook,
 )
 from cordillera.cli.command import root_options
 from cordillera.cli.failures import EXIT_CODES, report
@@ -79,7 +79,14 @@ _PANELS = {
     ],
     "Delivery and work": [target.app, subscription.app, job.app, run.app],
     "Access": [access.app, approver.app, role.app, policy_tag.app, token.app, lake_key.app],
-    "Operations": [catalog.app, operations.event_app, webhook.app, operations.audit_app, operations.task_app, demo.app],
+    "Operations": [
+        catalog.app,
+        operations.event_app,
+        destination.app,
+        operations.audit_app,
+        operations.task_app,
+        demo.app,
+    ],
 }
 app = typer.Typer(
     name="cordillera",

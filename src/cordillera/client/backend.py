@@ -19,7 +19,7 @@ from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.catalog.requests import DatasetWrite
 from cordillera.client.contract_backend import ContractBackend
-from cordillera.client.webhook_backend import WebhookBackend
+from cordillera.client.destination_backend import DestinationBackend
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
@@ -116,7 +116,7 @@ class RunCount:
     count: int
 
 
-class LakeBackend(ContractBackend, WebhookBackend, Protocol):
+class LakeBackend(ContractBackend, DestinationBackend, Protocol):
     """A lake. Names are ``namespace.dataset``, or ``namespace.dataset_v2`` for one dataset version.
 
     Every method may raise ``CordilleraError`` of the kind that fits; lists are pages, continued behind their last item.

@@ -20,9 +20,9 @@ from cordillera.client.access_control import AccessControl
 from cordillera.client.backend import LakeBackend
 from cordillera.client.contract_proposals import LakeContractProposals
 from cordillera.client.dataset import Dataset
+from cordillera.client.destination import Destinations
 from cordillera.client.transaction import Transaction
 from cordillera.client.view import View
-from cordillera.client.webhook import Webhooks
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.maintenance.results import OrphanRemoval
 from cordillera.operations.audit import AuditExport
@@ -77,7 +77,7 @@ class Namespace:
         return f"Namespace({self.name!r})"
 
 
-class Lake(AccessControl, AccessAsking, LakeContractProposals, Webhooks):
+class Lake(AccessControl, AccessAsking, LakeContractProposals, Destinations):
     """A lake. Made by ``cordillera.open``, ``cordillera.connect`` or ``cordillera.create``.
 
     Args:

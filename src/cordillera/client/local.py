@@ -21,6 +21,7 @@ from cordillera.client.completions import LocalCompletions
 from cordillera.client.consumption import LocalConsumption
 from cordillera.client.contract_proposals import LocalContractProposals
 from cordillera.client.contracts import LocalContracts
+from cordillera.client.destinations import LocalDestinations
 from cordillera.client.event_streams import LocalEventStreams
 from cordillera.client.evolution import LocalEvolution
 from cordillera.client.lake_keys import LocalLakeKeys
@@ -28,7 +29,6 @@ from cordillera.client.local_maintenance import LocalMaintenance
 from cordillera.client.local_rows import LocalRows
 from cordillera.client.local_work import LocalWork
 from cordillera.client.views import LocalViews
-from cordillera.client.webhooks import LocalWebhooks
 from cordillera.errors import InvalidInputError
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.audit import AuditExport
@@ -60,7 +60,7 @@ class LocalBackend(
     LocalLakeKeys,
     LocalMaintenance,
     LocalViews,
-    LocalWebhooks,
+    LocalDestinations,
     LocalWork,
 ):
     """Implements ``LakeBackend`` on the services of an application.

@@ -20,6 +20,7 @@ from cordillera.client.connection import Connection, path
 from cordillera.client.consumption import RemoteConsumption
 from cordillera.client.contract_proposals import RemoteContractProposals
 from cordillera.client.contracts import RemoteContracts
+from cordillera.client.destinations import RemoteDestinations
 from cordillera.client.event_streams import RemoteEventStreams
 from cordillera.client.evolution import RemoteEvolution
 from cordillera.client.lake_keys import RemoteLakeKeys
@@ -27,7 +28,6 @@ from cordillera.client.remote_maintenance import RemoteMaintenance
 from cordillera.client.remote_rows import RemoteRows
 from cordillera.client.remote_work import RemoteWork
 from cordillera.client.views import RemoteViews
-from cordillera.client.webhooks import RemoteWebhooks
 from cordillera.codec import Page, to_plain
 from cordillera.maintenance.results import Orphan
 from cordillera.operations.audit import AuditExport
@@ -58,7 +58,7 @@ class RemoteBackend(
     RemoteLakeKeys,
     RemoteMaintenance,
     RemoteViews,
-    RemoteWebhooks,
+    RemoteDestinations,
     RemoteWork,
 ):
     """Implements ``LakeBackend`` over the HTTP API.

@@ -61,6 +61,22 @@ class EndpointRules:
             self.check_address(parts, address)
         return parts
 
+    def check_named(self, url: str) -> None:
+        """Make sure that a URL is one that an operator has named: at a host that he allows, or on this machine.
+
+        Raises:
+            InvalidInputError: If it is not.
+        """
+        parts = self.check_url(url)
+        host, address = parts.hostname or "", _address_or_none(parts.hostname or "")
+        if self.loopback and (host == "localhost" or (address is not None and _unwrapped(address).is_loopback)):
+            return
+        if parts.scheme == "http" or host not in self.internal_hosts:
+            raise InvalidInputError(
+                f"{host} is no endpoint that an operator allows.",
+                hint="He does by the setting destination_internal_hosts, for https. " + _LOOPBACK_HINT,
+            )
+
     def check_address(self, parts: SplitResult, address: IPv4Address | IPv6Address) -> None:
         """Make sure that an address, which a URL's host has, may be called.
 
@@ -79,11 +95,11 @@ class EndpointRules:
         if not real.is_global or real.is_multicast or real.is_reserved:
             raise InvalidInputError(
                 f"{host} has an address inside a network ({address}), which the lake does not call.",
-                hint="An operator allows hosts by the setting webhook_internal_hosts. " + _LOOPBACK_HINT,
+                hint="An operator allows hosts by the setting destination_internal_hosts. " + _LOOPBACK_HINT,
             )
 
 
-_LOOPBACK_HINT = "To try things out on one machine, an operator sets webhook_loopback."
+_LOOPBACK_HINT = "To try things out on one machine, an operator sets destination_loopback."
 
 
 def _address_or_none(host: str) -> IPv4Address | IPv6Address | None:

@@ -12,12 +12,12 @@ from cordillera.web import (
     activity,
     contracts,
     datasets,
+    destinations,
     home,
     lake_keys,
     session,
     subscriptions,
     terminal,
-    webhooks,
     workflows,
 )
 from cordillera.web.rendering import STATIC_FOLDER
@@ -31,7 +31,7 @@ _GROUPS = (
     access,
     activity,
     lake_keys,
-    webhooks,
+    destinations,
     session,
     terminal,
 )

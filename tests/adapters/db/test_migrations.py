@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from cordillera.adapters.db.session import open_session
 from cordillera.errors import AlreadyExistsError, CordilleraError, InvalidConfigurationError, SchemaTooNewError
 from cordillera.spec.access import Privilege
 from cordillera.spec.contract_proposal import ContractProposal, ProposalState
+from cordillera.spec.destination import DestinationKind
 from cordillera.spec.lake_key import KeyPurpose
 from cordillera.testing.metadata_samples import NOW, dataset, dataset_version, view
 
@@ -260,6 +262,42 @@ def test_open_proposals_of_an_older_database_are_found_by_those_they_wait_for(em
     store.migrate()
     store.close()
     assert [row[0] for row in _run(empty_url, "SELECT consumer FROM awaited_consumers")] == ["user:ana"]
+
+
+def test_webhooks_of_an_older_database_are_destinations_with_what_is_on_its_way(empty_url: str) -> None:
+    _migrate_to(empty_url, "0055")
+    one, task, event, next_event = uuid4(), uuid4(), uuid4(), uuid4()
+    at, url = "2026-01-01 00:00:00", "https://hooks.example.com/a?b=c"
+    payload = json.dumps({"webhook_id": str(one)})
+    texts = """'', '["run.finished"]', '["sales"]', 'user:ana', 'user:ana'"""
+    for statement in (
+        "INSERT INTO webhooks (id, url, description, topics, within, owner, on_behalf_of, created_at, secret_number, "
+        f"last_error) VALUES ('{one.hex}', '{url}', {texts}, '{at}', 3, '')",
+        f"INSERT INTO webhook_scopes (scope, webhook_id) VALUES ('sales', '{one.hex}')",
+        "INSERT INTO webhook_deliveries (number, id, webhook_id, stream, event_number, topic, dataset, state, "
+        "attempts, created_at, due_at, trace_id, error, seconds) "
+        f"VALUES (7, '{event.hex}', '{one.hex}', 's', 1, "
+        f"'run.finished', 'sales.a', 'waiting', 2, '{at}', '{at}', '', 'no', 0.1)",
+        "INSERT INTO tasks (id, kind, key, payload, state, attempts, due_at, leased_by, fencing_token, last_error, "
+        f"trace_id, created_at) VALUES ('{task.hex}', 'webhook_later', 'k', '{payload}', 'queued', 0, "
+        f"'{at}', '', 0, '', '', '{at}')",
+    ):
+        _run(empty_url, statement)
+    store = open_metadata_store(empty_url)
+    store.migrate()
+    with store.write() as tx:
+        found = tx.destinations.get(one)
+        assert found is not None
+        assert (found.kind, found.config, found.secret_number) == (DestinationKind.WEBHOOK, {"url": url}, 3)
+        assert (found.topics, found.within) == (("run.finished",), ("sales",))
+        (head,) = tx.event_deliveries.heads(one, 9)
+        assert (head.id, head.attempts) == (event, 2)
+        tx.event_deliveries.insert(replace(head, id=next_event))
+        assert [waiting.id for waiting in tx.event_deliveries.page(one, limit=9)] == [next_event, event]
+    store.close()
+    ((kind, stored),) = _run(empty_url, "SELECT kind, payload FROM tasks")
+    told = stored if isinstance(stored, dict) else json.loads(stored)
+    assert (kind, told) == ("destination_later", {"destination_id": str(one)})
 
 
 def test_a_newer_database_is_refused(empty_url: str) -> None:

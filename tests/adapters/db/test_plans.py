@@ -17,12 +17,12 @@ from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer
 from cordillera.spec.access_request import RequestState
 from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.catalog import Lifecycle
+from cordillera.spec.destination import DeliveryState
 from cordillera.spec.event import Event, Topic
 from cordillera.spec.event_filter import EventFilter
 from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.subscription import SubscriptionState
-from cordillera.spec.webhook import DeliveryState
 from cordillera.spec.workflow import RunState
 from cordillera.testing.metadata_samples import (
     NOW,
@@ -134,23 +134,23 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "runs.get": lambda tx: tx.runs.get(ID),
     "runs.update": lambda tx: tx.runs.update(run(job())),
     "events.seen": lambda tx: tx.events.seen(9, VIEWER),
-    "webhooks.get": lambda tx: tx.webhooks.get(ID),
-    "webhooks.page": lambda tx: tx.webhooks.page(ID, 9),
-    "webhooks.page of a viewer": lambda tx: tx.webhooks.page(None, 9, viewer=VIEWER),
-    "webhooks.count_of": lambda tx: tx.webhooks.count_of("user:a"),
-    "webhooks.wanting": lambda tx: tx.webhooks.wanting(EVENT),
-    "webhooks.failing_count": lambda tx: tx.webhooks.failing_count(),
-    "webhooks.delete": lambda tx: tx.webhooks.delete(ID),
-    "webhook_deliveries.get": lambda tx: tx.webhook_deliveries.get(ID),
-    "webhook_deliveries.next_of": lambda tx: tx.webhook_deliveries.next_of(ID, "s"),
-    "webhook_deliveries.heads": lambda tx: tx.webhook_deliveries.heads(ID, 9),
-    "webhook_deliveries.page": lambda tx: tx.webhook_deliveries.page(ID, before=ID, limit=9),
-    "webhook_deliveries.page of a state": lambda tx: tx.webhook_deliveries.page(ID, state=DeliveryState.DEAD, limit=9),
-    "webhook_deliveries.page of a viewer": lambda tx: tx.webhook_deliveries.page(ID, limit=9, viewer=VIEWER),
-    "webhook_deliveries.counts": lambda tx: tx.webhook_deliveries.counts(ID, VIEWER),
-    "webhook_deliveries.delete": lambda tx: tx.webhook_deliveries.delete(ID),
-    "webhook_deliveries.make_due": lambda tx: tx.webhook_deliveries.make_due(ID, NOW),
-    "webhook_deliveries.forget": lambda tx: tx.webhook_deliveries.forget(ID, DeliveryState.DEAD, 9),
+    "destinations.get": lambda tx: tx.destinations.get(ID),
+    "destinations.page": lambda tx: tx.destinations.page(ID, 9),
+    "destinations.page of a viewer": lambda tx: tx.destinations.page(None, 9, viewer=VIEWER),
+    "destinations.count_of": lambda tx: tx.destinations.count_of("user:a"),
+    "destinations.wanting": lambda tx: tx.destinations.wanting(EVENT),
+    "destinations.failing_count": lambda tx: tx.destinations.failing_count(),
+    "destinations.delete": lambda tx: tx.destinations.delete(ID),
+    "event_deliveries.get": lambda tx: tx.event_deliveries.get(ID),
+    "event_deliveries.next_of": lambda tx: tx.event_deliveries.next_of(ID, "s"),
+    "event_deliveries.heads": lambda tx: tx.event_deliveries.heads(ID, 9),
+    "event_deliveries.page": lambda tx: tx.event_deliveries.page(ID, before=ID, limit=9),
+    "event_deliveries.page of a state": lambda tx: tx.event_deliveries.page(ID, state=DeliveryState.DEAD, limit=9),
+    "event_deliveries.page of a viewer": lambda tx: tx.event_deliveries.page(ID, limit=9, viewer=VIEWER),
+    "event_deliveries.counts": lambda tx: tx.event_deliveries.counts(ID, VIEWER),
+    "event_deliveries.delete": lambda tx: tx.event_deliveries.delete(ID),
+    "event_deliveries.make_due": lambda tx: tx.event_deliveries.make_due(ID, NOW),
+    "event_deliveries.forget": lambda tx: tx.event_deliveries.forget(ID, DeliveryState.DEAD, 9),
     "runs.page": lambda tx: tx.runs.page(limit=9),
     "runs.page of a job": lambda tx: tx.runs.page(job="a", limit=9),
     "runs.page of a state": lambda tx: tx.runs.page(state=RunState.FAILED, limit=9),
@@ -258,10 +258,10 @@ SORTED = {
     "jobs.writing",
     "dataset_versions.set_lifecycle",
     "scans.totals",
-    "webhooks.page of a viewer",  # of whom each has fifty at most
+    "destinations.page of a viewer",  # of whom each has fifty at most
     "events.unhandled",  # of the oldest, ten times as many as are wanted
     "events.unhandled of none",
-    "webhook_deliveries.heads",  # of what waits for one webhook
+    "event_deliveries.heads",  # of what waits for one destination
 }
 """They sort the few rows that they have found by an index."""
 

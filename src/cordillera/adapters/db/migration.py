@@ -61,6 +61,7 @@ REVISIONS = (
     "0056",
     "0054",
     "0055",
+    "0068",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -14,6 +14,7 @@ from cordillera.adapters.db.completion_rules import SqlCompletionRuleRows
 from cordillera.adapters.db.contract_proposals import SqlContractProposalRows
 from cordillera.adapters.db.contracts import SqlContractRows
 from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
+from cordillera.adapters.db.destinations import SqlDestinationRows, SqlEventDeliveryRows
 from cordillera.adapters.db.engine import open_database
 from cordillera.adapters.db.events import SqlEventRows
 from cordillera.adapters.db.grants import SqlGrantRows, SqlMembershipRows, SqlPolicyTagRows
@@ -30,7 +31,6 @@ from cordillera.adapters.db.snapshots import SqlSnapshotRows
 from cordillera.adapters.db.subscriptions import SqlSubscriptionRows, SqlTargetRows
 from cordillera.adapters.db.tasks import SqlTaskRows
 from cordillera.adapters.db.views import SqlViewRows
-from cordillera.adapters.db.webhooks import SqlWebhookDeliveryRows, SqlWebhookRows
 from cordillera.adapters.db.workflows import SqlJobRows, SqlRunRows
 from cordillera.ports.metadata import Transaction
 from cordillera.ports.metadata.access import SigningKeyRows, TokenRows
@@ -47,6 +47,7 @@ from cordillera.ports.metadata.catalog import (
 from cordillera.ports.metadata.completion import CompletionRows, CompletionRuleRows
 from cordillera.ports.metadata.contract_proposals import ContractProposalRows
 from cordillera.ports.metadata.contracts import ContractRows
+from cordillera.ports.metadata.destinations import DestinationRows, EventDeliveryRows
 from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
@@ -55,7 +56,6 @@ from cordillera.ports.metadata.pointers import PointerRows
 from cordillera.ports.metadata.scans import ScanRows
 from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
-from cordillera.ports.metadata.webhooks import WebhookDeliveryRows, WebhookRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
 
@@ -90,8 +90,8 @@ class SqlTransaction:
         self.access_requests: AccessRequestRows = SqlAccessRequestRows(session)
         self.approval_rules: ApprovalRuleRows = SqlApprovalRuleRows(session)
         self.events: EventRows = SqlEventRows(session)
-        self.webhooks: WebhookRows = SqlWebhookRows(session)
-        self.webhook_deliveries: WebhookDeliveryRows = SqlWebhookDeliveryRows(session)
+        self.destinations: DestinationRows = SqlDestinationRows(session)
+        self.event_deliveries: EventDeliveryRows = SqlEventDeliveryRows(session)
         self.audit: AuditRows = SqlAuditRows(session)
         self.tasks: TaskRows = SqlTaskRows(session)
         self.maintenance: MaintenanceRows = SqlMaintenanceRows(session)

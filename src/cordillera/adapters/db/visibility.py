@@ -16,6 +16,7 @@ from cordillera.adapters.db.schema import (
     access_requests,
     dataset_versions,
     datasets,
+    destinations,
     enclosing_namespaces,
     events,
     grants,
@@ -26,7 +27,6 @@ from cordillera.adapters.db.schema import (
     subscriptions,
     targets,
     views,
-    webhooks,
 )
 from cordillera.spec import access_tags
 from cordillera.spec.access import Privilege, SecurableKind, Viewer, owners_among, sufficient_for
@@ -154,11 +154,11 @@ def events_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     )
 
 
-def webhooks_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
-    """Return the condition on webhooks that are a viewer's."""
+def destinations_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on destinations that are a viewer's."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
-    return (webhooks.c.owner.in_(_owners(viewer)),)
+    return (destinations.c.owner.in_(_owners(viewer)),)
 
 
 def grants_seen(viewer: Viewer | None) -> tuple[Condition, ...]:

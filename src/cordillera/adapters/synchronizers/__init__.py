@@ -6,7 +6,6 @@ function that takes a target's settings and returns its synchronizer.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from cordillera.adapters.secrets import read_secret
 from cordillera.errors import InvalidConfigurationError, MissingExtraError
 from cordillera.ports.pointing import AnyTarget, PointingTarget
 from cordillera.ports.synchronizer import Synchronizer
@@ -149,7 +149,7 @@ def _postgres(config: Mapping[str, str]) -> Synchronizer:
             f"The dsn of a postgres target holds a {secrets[0]}, which would be stored in clear.",
             hint="Put the password into an environment variable, and the variable's name into password_env.",
         )
-    password = None if variable is None else lambda: _read_secret(variable)
+    password = None if variable is None else lambda: read_secret(variable)
     return PostgresSynchronizer(dsn, schema=config.get("schema", "public"), password=password)
 
 
@@ -177,7 +177,7 @@ def _storage_options(config: Mapping[str, str]) -> dict[str, str]:
     options = {name: config[name] for name in ("endpoint", "region") if name in config}
     for name in _KEYS:
         if variable := config.get(f"{name}_env"):
-            options[name] = _read_secret(variable)
+            options[name] = read_secret(variable)
     return options
 
 
@@ -205,7 +205,7 @@ def _redshift(config: Mapping[str, str]) -> Synchronizer:
     place = Place(config["host"], int(port), config["database"], config["user"])
     storage = build_storage(staging.rstrip("/"), _storage_options(config))
     return RedshiftSynchronizer(
-        lambda: open_session(place, _read_secret(variable)),
+        lambda: open_session(place, read_secret(variable)),
         storage,
         role,
         schema=config.get("schema", "public"),
@@ -224,7 +224,7 @@ def _clickhouse(config: Mapping[str, str]) -> Synchronizer:
         ) from error
     variable = config.get("password_env")
     place = place_of(config["url"], user=config.get("user", "default"), database=config.get("database", "default"))
-    return ClickHouseSynchronizer(place, lambda: "" if variable is None else _read_secret(variable))
+    return ClickHouseSynchronizer(place, lambda: "" if variable is None else read_secret(variable))
 
 
 def _iceberg(config: Mapping[str, str]) -> Synchronizer:
@@ -239,10 +239,10 @@ def _iceberg(config: Mapping[str, str]) -> Synchronizer:
         raise InvalidConfigurationError(
             "An iceberg target has both a token_env and a credential_env.", hint="Leave one of them out."
         )
-    secrets = {name: partial(_read_secret, config[f"{name}_env"]) for name in _TOKENS if f"{name}_env" in config}
+    secrets = {name: partial(read_secret, config[f"{name}_env"]) for name in _TOKENS if f"{name}_env" in config}
     catalog = RestCatalog(Access(config["uri"], config.get("warehouse", ""), **secrets), config["namespace"])
     own = {name: config[name] for name in ("endpoint", "region") if name in config}
-    keys = {name: partial(_read_secret, config[f"{name}_env"]) for name in _KEYS if f"{name}_env" in config}
+    keys = {name: partial(read_secret, config[f"{name}_env"]) for name in _KEYS if f"{name}_env" in config}
     files = FileAccess(own, keys, local=catalog.is_local)
     return IcebergSynchronizer(catalog, files.storage_for, format_version=int(version))
 
@@ -267,19 +267,9 @@ def _kafka(config: Mapping[str, str]) -> Synchronizer:
         raise MissingExtraError(
             "A kafka target needs the package confluent-kafka.", hint="Run: pip install 'cordillera[kafka]'"
         ) from error
-    password = {"sasl.password": partial(_read_secret, config["password_env"])} if "password_env" in config else {}
+    password = {"sasl.password": partial(read_secret, config["password_env"])} if "password_env" in config else {}
     cluster = Cluster(config["servers"], connection(config), password)
     return KafkaSynchronizer(cluster, TopicSettings(**topics(config)))
-
-
-def _read_secret(variable: str) -> str:
-    secret = os.environ.get(variable)
-    if not secret:
-        raise InvalidConfigurationError(
-            f"The environment variable {variable!r}, which should hold a target's secret, is not set.",
-            hint="Set it for the processes that deliver to the target, or change the setting that names it.",
-        )
-    return secret
 
 
 _KINDS = {

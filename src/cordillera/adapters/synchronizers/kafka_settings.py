@@ -1,4 +1,4 @@
-"""The settings of a ``kafka`` target, and what they mean to Kafka's client.
+"""The settings of a ``kafka`` target, and what they mean to Kafka's client. Destinations of events connect by the same.
 
 ==============  ===================================================================================================
 servers         brokers to begin with: ``host:port``, with commas between them
@@ -46,10 +46,10 @@ def connection(config: Mapping[str, str]) -> dict[str, str]:
         )
     security, sasl = _one_of(config, "security", ("tls", "plaintext")), "user" in config
     if sasl != ("password_env" in config):
-        raise InvalidConfigurationError("A kafka target has a user and a password_env, or neither.")
+        raise InvalidConfigurationError("Whoever connects to Kafka has a user and a password_env, or neither.")
     if (security, sasl) not in _PROTOCOLS:
         raise InvalidConfigurationError(
-            "A kafka target would send its password over a connection that is not encrypted.",
+            "Kafka would be sent the password over a connection that is not encrypted.",
             hint="Leave security=plaintext out.",
         )
     settings = {"security.protocol": _PROTOCOLS[security, sasl]}
@@ -86,6 +86,6 @@ def _one_of(config: Mapping[str, str], name: str, choices: tuple[str, ...]) -> s
     value = config.get(name, choices[0])
     if value not in choices:
         raise InvalidConfigurationError(
-            f"A kafka target cannot have {name}={value[:40]}.", hint=f"Use one of: {', '.join(choices)}."
+            f"There is no {name}={value[:40]} for Kafka.", hint=f"Use one of: {', '.join(choices)}."
         )
     return value

@@ -23,6 +23,7 @@ from cordillera.ports.metadata.catalog import (
 from cordillera.ports.metadata.completion import CompletionRows, CompletionRuleRows
 from cordillera.ports.metadata.contract_proposals import ContractProposalRows
 from cordillera.ports.metadata.contracts import ContractRows
+from cordillera.ports.metadata.destinations import DestinationRows, EventDeliveryRows
 from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
@@ -31,7 +32,6 @@ from cordillera.ports.metadata.pointers import PointerRows
 from cordillera.ports.metadata.scans import ScanRows
 from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
-from cordillera.ports.metadata.webhooks import WebhookDeliveryRows, WebhookRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
 
@@ -65,8 +65,8 @@ class Transaction(Protocol):
     access_requests: AccessRequestRows
     approval_rules: ApprovalRuleRows
     events: EventRows
-    webhooks: WebhookRows
-    webhook_deliveries: WebhookDeliveryRows
+    destinations: DestinationRows
+    event_deliveries: EventDeliveryRows
     audit: AuditRows
     tasks: TaskRows
     maintenance: MaintenanceRows

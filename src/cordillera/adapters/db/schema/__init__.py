@@ -43,6 +43,7 @@ from cordillera.adapters.db.schema.contracts import (
     contracts,
     service_levels,
 )
+from cordillera.adapters.db.schema.destinations import destination_scopes, destinations, event_deliveries
 from cordillera.adapters.db.schema.operations import audit_entries, events, maintenance_runs, scan_statistics, tasks
 from cordillera.adapters.db.schema.search import search_documents, search_tags, search_words
 from cordillera.adapters.db.schema.subscriptions import (
@@ -53,7 +54,6 @@ from cordillera.adapters.db.schema.subscriptions import (
     subscriptions,
     targets,
 )
-from cordillera.adapters.db.schema.webhooks import webhook_deliveries, webhook_scopes, webhooks
 from cordillera.adapters.db.schema.workflows import job_inputs, job_waits, jobs, lineage_edges, run_totals, runs
 
 __all__ = [
@@ -73,7 +73,10 @@ __all__ = [
     "dataset_versions",
     "datasets",
     "deliveries",
+    "destination_scopes",
+    "destinations",
     "enclosing_namespaces",
+    "event_deliveries",
     "events",
     "grants",
     "job_inputs",
@@ -108,7 +111,4 @@ __all__ = [
     "tasks",
     "tokens",
     "views",
-    "webhook_deliveries",
-    "webhook_scopes",
-    "webhooks",
 ]
