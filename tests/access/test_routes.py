@@ -192,6 +192,8 @@ ROUTES: dict[str, Needs] = {
     f"GET {API}/datasets/{{name}}/snapshots": dataset(R),
     f"GET {API}/datasets/{{name}}/snapshots/{{sequence_number}}": dataset(R),
     f"GET {API}/datasets/{{name}}/snapshots/{{sequence_number}}/manifest": dataset(R),
+    f"GET {API}/datasets/{{name}}/bloom-filters": dataset(R),
+    f"PUT {API}/datasets/{{name}}/bloom-filters": dataset(A, json={"columns": []}),
     f"PUT {API}/datasets/{{name}}/sort-order": dataset(A, json={"sort_order": []}),
     f"GET {API}/datasets/{{name}}/statistics": dataset(R),
     f"POST {API}/datasets/{{name}}/upgrade": dataset(A, json={}),

@@ -135,6 +135,38 @@ def test_customers_and_orders(lake: Lake, orders: Dataset) -> None:
     assert orders.advise().proposals == ()
 
 
+def test_customers_of_a_table_in_the_order_of_its_key(lake: Lake, orders: Dataset) -> None:
+    orders.sort_by("id")
+    orders.compact("sort")
+
+    def scan(number: int) -> None:
+        orders.scan(where=f"customer = {number * 1500}").to_arrow()
+
+    def by_id(number: int) -> None:
+        orders.scan(where=f"id BETWEEN {number * 1500} AND {number * 1500 + 99}").to_arrow()
+
+    def found() -> list[object]:
+        return orders.scan(where="customer = 1500").to_arrow().sort_by("id").to_pylist()
+
+    before = found()
+    for kind in (scan, by_id, by_id, by_id):
+        _files_read(lake, kind)
+    proposal = _advised(orders, ProposalKind.BLOOM_FILTER)
+    assert proposal.what == "Have Bloom filters of customer."
+    _follow(proposal)
+    assert orders.bloom_filters() == ["customer"]
+    assert orders.advise().proposals == ()
+    assert found() == before != []
+
+
+def test_values_that_are_counted_are_not_sampled(lake: Lake, orders: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders.refresh_statistics(["region"])
+    monkeypatch.setattr("cordillera.advice.evidence._SAMPLED_FILES", 0)  # to sample would fail
+    for _ in range(TIMES):
+        orders.scan(where="region = 'north'").to_arrow()
+    assert [one.what for one in orders.advise().proposals] == ["Partition by region."]
+
+
 def test_regions(lake: Lake, orders: Dataset) -> None:
     def scan(_: int) -> None:
         orders.scan(where="region = 'north'").to_arrow()

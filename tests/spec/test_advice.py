@@ -209,6 +209,26 @@ def test_scattered_merges_that_rewrite_files_lead_to_merge_on_read() -> None:
     assert advise(replace(facts, merges=replace(scattered, rows=1e9))).proposals == ()
 
 
+def test_single_values_that_lie_scattered_lead_to_bloom_filters() -> None:
+    sku = replace(SKU, can_be_filtered=True)
+    sorted_by_day = replace(DAYS_ASKED, read=0.01, count=400, alone=400)
+    facts = _facts(
+        sorted_by_day, SKUS_ASKED, sort_order=("day",), columns={"day": replace(DAY, overlap=0.01), "sku": sku}
+    )
+    proposal = _only(advise(facts))
+    assert (proposal.kind, proposal.what) == (ProposalKind.BLOOM_FILTER, "Have Bloom filters of sku.")
+    assert "read rows of about 1 file, and filters of the others; now they read about 122 of 122" in proposal.effect
+    assert proposal.commands == (
+        "cordillera dataset bloom-filters sales.orders sku",
+        "cordillera dataset compact sales.orders --rewrite-all",
+    )
+    another = advise(replace(facts, bloom_filters=("id",))).proposals[0]
+    assert another.commands[0] == "cordillera dataset bloom-filters sales.orders id sku"
+    assert advise(replace(facts, bloom_filters=("sku",))).proposals == ()
+    few = replace(facts, demands=(sorted_by_day, replace(SKUS_ASKED, count=LEAST_USES - 1)))
+    assert advise(few).proposals == ()
+
+
 # --- whatever the facts --------------------------------------------------------------------------------------------
 
 shares = st.floats(0, 1)
@@ -219,6 +239,7 @@ columns = st.builds(
     st.none() | st.floats(0, 1e15),
     st.none() | shares,
     st.none() | st.integers(1, 10_000),
+    st.booleans(),
 )
 
 
@@ -263,7 +284,7 @@ def test_a_proposal_says_why_and_how_and_brings_something(facts: LayoutFacts) ->
     for one in advice.proposals:
         assert all((one.what, one.why, one.effect, one.commands))
         assert all(shlex.split(command)[:2] == ["cordillera", "dataset"] for command in one.commands)
-        if one.kind in (ProposalKind.PARTITION, ProposalKind.SORT, ProposalKind.Z_ORDER):
+        if one.kind in (ProposalKind.PARTITION, ProposalKind.SORT, ProposalKind.Z_ORDER, ProposalKind.BLOOM_FILTER):
             assert 0 < one.read_then <= one.files_then
             assert one.read_then <= one.read_now / 2 + 1
 
@@ -282,7 +303,7 @@ def test_no_partition_is_smaller_than_a_file(facts: LayoutFacts) -> None:
 @given(layouts())
 def test_nothing_is_laid_out_for_what_is_hardly_asked_for(facts: LayoutFacts) -> None:
     rare = replace(facts, demands=tuple(replace(one, count=min(one.count, LEAST_USES - 1)) for one in facts.demands))
-    laid_out = {ProposalKind.PARTITION, ProposalKind.SORT, ProposalKind.Z_ORDER}
+    laid_out = {ProposalKind.PARTITION, ProposalKind.SORT, ProposalKind.Z_ORDER, ProposalKind.BLOOM_FILTER}
     assert not laid_out & {one.kind for one in advise(rare).proposals}
 
 
@@ -290,4 +311,4 @@ def test_commands_that_are_proposed_exist() -> None:
     from typer.main import get_command
 
     dataset = get_command(app).commands["dataset"].commands
-    assert {"partition", "sort", "compact", "maintenance", "write-mode"} <= set(dataset)
+    assert {"partition", "sort", "compact", "maintenance", "write-mode", "bloom-filters"} <= set(dataset)

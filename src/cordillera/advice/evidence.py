@@ -26,7 +26,9 @@ from cordillera.spec.layout import ColumnFacts, Demand, MergeFacts
 from cordillera.spec.manifest import FileContent, Manifest
 from cordillera.spec.merge import Operation
 from cordillera.spec.scan_statistics import ColumnScans, ColumnUse
+from cordillera.spec.statistics import TableStatistics as DistinctValues
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.bloom_filter import can_be_filtered
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
@@ -140,6 +142,8 @@ class TableStatistics:
         self._io, self._reporter, self._metadata = io, reporter, metadata
         self._snapshot = metadata.current_snapshot
         self.files = io.files.live(self._snapshot)
+        counted = DistinctValues.newest(metadata)
+        self._counted: Mapping[int, int] = counted.distinct if counted else {}
 
     @property
     def partitions(self) -> int:
@@ -147,13 +151,16 @@ class TableStatistics:
         return len({(live.file.spec_id, live.file.partition) for live in self.files})
 
     def column(self, field: NestedField, *, sampled: bool) -> ColumnFacts:
-        """Return facts about a column; how many values it has only where ``sampled``."""
+        """Return facts about a column; how many values it has where they are counted, or may be ``sampled``."""
         bounds, counted = list(_bounds(sample(self.files), field)), is_counted(field.field_type)
         span = None
         if bounds and counted:
             span = float(max(high for _, high in bounds) - min(low for low, _ in bounds))
-        distinct = self._distinct(field) if sampled else None
-        return ColumnFacts(field.name, field.field_type, span, _overlap(bounds, counted=counted), distinct)
+        distinct = self._few_of_all(field) if field.field_id in self._counted else None
+        if sampled and field.field_id not in self._counted:
+            distinct = self._few_of_sample(field)
+        overlap, filterable = _overlap(bounds, counted=counted), can_be_filtered(field.field_type)
+        return ColumnFacts(field.name, field.field_type, span, overlap, distinct, filterable)
 
     def width(self, field: NestedField, ranges: Iterable[tuple[str, str]]) -> float | None:
         """Return the share of rows in ranges of values given as text; None if it cannot be told."""
@@ -167,7 +174,12 @@ class TableStatistics:
             width += spread.fraction(ends[0], ends[1]) or 0.0
         return min(width, 1.0)
 
-    def _distinct(self, field: NestedField) -> int | None:
+    def _few_of_all(self, field: NestedField) -> int | None:
+        """Return how many values a column has by the table's own statistics, if these are few."""
+        distinct, rows = self._counted[field.field_id], sum(live.file.record_count for live in self.files)
+        return distinct if distinct and distinct * _FEW <= rows else None
+
+    def _few_of_sample(self, field: NestedField) -> int | None:
         """Return how many values a column has if a sample of its rows shows that they are few."""
         if not field.field_type.is_primitive:
             return None

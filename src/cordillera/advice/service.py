@@ -28,6 +28,7 @@ from cordillera.spec.scan_statistics import ALL_COLUMNS, ColumnScans, ColumnUse
 from cordillera.spec.sort_order import describe_sort_order
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table import parquet_encoding
+from cordillera.table.bloom_filter import filtered_columns
 
 _PERIOD = timedelta(days=30)
 """How far back the use of a table tells how it will be used."""
@@ -101,6 +102,7 @@ def _table(name: str, metadata: TableMetadata) -> LayoutFacts:
         days=_PERIOD.days,
         partitioning=describe_partitioning(metadata.partition_spec, metadata.schema),
         sort_order=describe_sort_order(metadata),
+        bloom_filters=filtered_columns(metadata.properties),
         files=counters.files,
         bytes=counters.bytes,
         rows=counters.records - counters.deleted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cordillera.catalog.commits import CommitRequest, CommitResult, CommitService
 from cordillera.catalog.service import CatalogService
@@ -17,6 +17,7 @@ from cordillera.spec.commit import (
     SetCurrentSchema,
     SetDefaultSpec,
     SetProperties,
+    Update,
 )
 from cordillera.spec.merge import AUTO_PROPERTY, WriteMode, write_mode_properties
 from cordillera.spec.merge_rules import parse_write_mode
@@ -33,6 +34,12 @@ from cordillera.spec.requirements import (
 from cordillera.spec.schema_evolution import SchemaChange, evolve
 from cordillera.spec.sort_order import describe_sort_order, parse_sort_order, sort_sources
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.bloom_filter import (
+    evolved_filter_properties,
+    filter_properties,
+    filtered_columns,
+    properties_of_filters,
+)
 from cordillera.table.partitions import file_of_spec
 
 
@@ -97,6 +104,26 @@ class EvolutionService:
         wanted = parse_write_mode(mode)
         return self._commit(name, lambda metadata: _in_write_mode(metadata, wanted))
 
+    def bloom_filters(self, name: str) -> tuple[str, ...]:
+        """Return the columns of which a dataset's new files have Bloom filters."""
+        target = self._catalog.dataset(name, Privilege.READ)
+        return filtered_columns(self._tables.load(target.version).properties)
+
+    def set_bloom_filters(self, name: str, columns: Sequence[str], *, false_positives: float) -> CommitResult:
+        """Give a dataset's new files Bloom filters of columns; none for no filters.
+
+        Files there are stay as they are, until they are rewritten.
+
+        Args:
+            name: The dataset.
+            columns: All that are to have filters from now on.
+            false_positives: How often a filter may say "perhaps" wrongly, between 0 and 1.
+
+        Raises:
+            InvalidSchemaError: If a column does not exist or can have none.
+        """
+        return self._commit(name, lambda metadata: _filtered(metadata, columns, false_positives))
+
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _commit(self, name: str, evolution: Callable[[TableMetadata], CommitRequest]) -> CommitResult:
@@ -143,6 +170,7 @@ class EvolutionService:
                 *([RemovePartitionSpecs(orphaned)] if orphaned else []),
                 AddSchema(schema),
                 SetCurrentSchema(),
+                *_filters_changed(metadata, evolved_filter_properties(metadata.properties, metadata.schema, schema)),
             ),
         )
 
@@ -200,4 +228,23 @@ def _in_write_mode(metadata: TableMetadata, mode: WriteMode) -> CommitRequest:
         updates=(RemoveProperties((AUTO_PROPERTY,)), SetProperties(write_mode_properties(mode))),
         action="dataset.set_write_mode",
         details={"write_mode": mode},
+    )
+
+
+def _filtered(metadata: TableMetadata, columns: Sequence[str], false_positives: float) -> CommitRequest:
+    return CommitRequest(
+        requirements=(AssertCurrentSchemaId(metadata.current_schema_id),),
+        updates=_filters_changed(metadata, filter_properties(columns, metadata.schema, false_positives)),
+        action="dataset.set_bloom_filters",
+        details={"columns": sorted(set(columns)), "false_positives": false_positives},
+    )
+
+
+def _filters_changed(metadata: TableMetadata, wanted: Mapping[str, str]) -> tuple[Update, ...]:
+    """Return what makes the properties about Bloom filters those that are wanted."""
+    now = properties_of_filters(metadata.properties)
+    gone = tuple(name for name in now if name not in wanted)
+    return (
+        *([RemoveProperties(gone)] if gone else []),
+        *([SetProperties(dict(wanted))] if dict(wanted) != now else []),
     )

@@ -1,4 +1,4 @@
-"""``cordillera dataset evolve``, ``partition``, ``sort`` and ``write-mode``: changing columns and layout."""
+"""``cordillera dataset evolve`` and what lays rows out: ``partition``, ``sort``, ``write-mode``, ``bloom-filters``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cordillera.cli.command import command
 from cordillera.cli.dataset import app
 from cordillera.cli.dataset_rows import OUTCOME
 from cordillera.cli.options import DatasetName
-from cordillera.cli.output import show_outcome
+from cordillera.cli.output import show_list, show_outcome
 from cordillera.cli.session import open_lake
 from cordillera.errors import InvalidInputError
 
@@ -142,6 +142,44 @@ def write_mode(
     with open_lake() as lake:
         result = lake.backend.set_write_mode(name, mode)
     show_outcome(f"Writes to {name} are {mode} from now on.", result, OUTCOME)
+
+
+@command(
+    app,
+    "bloom-filters",
+    example=(
+        "cordillera dataset bloom-filters sales.orders\n"
+        "cordillera dataset bloom-filters sales.orders customer voucher\n"
+        "cordillera dataset bloom-filters sales.orders --none"
+    ),
+)
+def bloom_filters(
+    name: DatasetName,
+    columns: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COLUMN]...", help="All columns that are to have filters; none to show those there are."
+        ),
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Have no filters.")] = False,
+    false_positives: Annotated[
+        float, typer.Option("--false-positives", metavar="SHARE", help='How often one may say "perhaps" wrongly.')
+    ] = 0.01,
+) -> None:
+    """Give a dataset's new files Bloom filters of columns, or show which have them; no data file is rewritten.
+
+    By them single values are found that lie scattered over files. Files there are get them as they are rewritten: all
+    of them with cordillera dataset compact --rewrite-all.
+    """
+    if columns and none:
+        raise InvalidInputError("It is not clear which columns are to have filters.", hint="Give columns, or --none.")
+    with open_lake() as lake:
+        if not columns and not none:
+            found = [{"column": column} for column in lake.backend.bloom_filters(name)]
+            show_list(found, {"column": "column"}, none=f"New files of {name} have no Bloom filters.")
+            return
+        result = lake.backend.set_bloom_filters(name, columns or [], false_positives=false_positives)
+    show_outcome(f"New files of {name} have Bloom filters of {', '.join(columns or ['nothing'])}.", result, OUTCOME)
 
 
 def _change(kind: str, text: str) -> SchemaChange:

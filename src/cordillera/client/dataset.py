@@ -92,6 +92,21 @@ class Dataset(
         """Take rows out of files in another way from now on: ``merge-on-read``, ``copy-on-write`` or ``auto``."""
         return self._backend.set_write_mode(self.name, mode)
 
+    def bloom_filters(self) -> list[str]:
+        """The columns of which new files have Bloom filters."""
+        return self._backend.bloom_filters(self.name)
+
+    def set_bloom_filters(self, *columns: str, false_positives: float = 0.01) -> CommitResult:
+        """Give new files Bloom filters of columns, by which single values are found that lie scattered; none for none.
+
+        Files there are stay as they are until they are rewritten, for one by ``compact(rewrite_all=True)``.
+
+        Args:
+            columns: All that are to have filters: whole numbers, dates, strings, binary values, UUIDs.
+            false_positives: How often a filter may say "perhaps" wrongly; less makes filters larger.
+        """
+        return self._backend.set_bloom_filters(self.name, columns, false_positives=false_positives)
+
     def rename(self, new_name: str) -> Dataset:
         """Call the dataset otherwise, or move it to another namespace; return it under its new name.
 

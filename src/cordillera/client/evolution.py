@@ -32,6 +32,14 @@ class LocalEvolution:
         """Take rows out of a dataset's files in another way from now on."""
         return self.app.evolution.set_write_mode(name, mode)
 
+    def bloom_filters(self, name: str) -> list[str]:
+        """Return the columns of which a dataset's new files have Bloom filters."""
+        return list(self.app.evolution.bloom_filters(name))
+
+    def set_bloom_filters(self, name: str, columns: Sequence[str], *, false_positives: float = 0.01) -> CommitResult:
+        """Give a dataset's new files Bloom filters of columns."""
+        return self.app.evolution.set_bloom_filters(name, columns, false_positives=false_positives)
+
 
 class RemoteEvolution:
     """The part of ``LakeBackend`` that changes what datasets look like, over the HTTP API."""
@@ -57,3 +65,12 @@ class RemoteEvolution:
         """Take rows out of a dataset's files in another way from now on."""
         address = path("datasets", name) + "/write-mode"
         return self._server.post(CommitResult, address, {"write_mode": mode}, method="PUT")
+
+    def bloom_filters(self, name: str) -> list[str]:
+        """Return the columns of which a dataset's new files have Bloom filters."""
+        return self._server.get(list[str], path("datasets", name) + "/bloom-filters")
+
+    def set_bloom_filters(self, name: str, columns: Sequence[str], *, false_positives: float = 0.01) -> CommitResult:
+        """Give a dataset's new files Bloom filters of columns."""
+        body = {"columns": list(columns), "false_positives": false_positives}
+        return self._server.post(CommitResult, path("datasets", name) + "/bloom-filters", body, method="PUT")

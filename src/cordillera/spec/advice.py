@@ -7,7 +7,7 @@ been asked of a table, or a better layout would gain little, there is none.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -39,6 +39,7 @@ class ProposalKind(StrEnum):
     PARTITION = "partition"
     SORT = "sort"
     Z_ORDER = "z-order"
+    BLOOM_FILTER = "bloom-filter"
     WRITE_MODE = "write-mode"
     TARGET_FILE_SIZE = "target-file-size"
     COMPACT = "compact"
@@ -152,6 +153,8 @@ def _proposals(facts: LayoutFacts) -> Iterator[Proposal]:
     ordered = _best(facts, [one for one in _orders(facts) if not served.intersection(one.columns)])
     if ordered is not None:
         yield (_sort if ordered.kind is ProposalKind.SORT else _z_order)(facts, ordered)
+    served.update(ordered.columns if ordered else ())
+    yield from _filters(facts, served)
     if partitioned is None and ordered is None:
         yield from _compact(facts)
     yield from _larger_files(facts)
@@ -319,6 +322,36 @@ def _why(facts: LayoutFacts, demand: Demand) -> str:
         return f"{among} asked for a range of {demand.column}{held}, and read {demand.read:.0%} of the files.{spread}"
     values = counted(round(demand.values), "value")
     return f"{among} asked for {values} of {demand.column}, and read {demand.read:.0%} of the files.{spread}"
+
+
+def _filters(facts: LayoutFacts, served: Collection[str]) -> Iterator[Proposal]:
+    """Propose Bloom filters where single values are asked for that are many, and lie scattered whatever the layout."""
+    found = {}
+    for name, column in facts.columns.items():
+        asked = [one for one in _demands(facts, name) if one.use is ColumnUse.EQUALITY and not one.by_merges]
+        if asked and name not in served and column.distinct is None and column.can_be_filtered:
+            now, then = facts.read_now(asked[0]) * facts.files, max(asked[0].values, 1.0)
+            if name not in facts.bloom_filters and then <= _WORTH_IT * now and now - then >= _FEW_FILES:
+                found[name] = asked[0], round(now), round(then)
+    if not found:
+        return
+    dataset, columns = _quoted(facts.dataset), sorted({*facts.bloom_filters, *found})
+    main, now, then = max(found.values(), key=lambda one: one[0].weight)
+    yield Proposal(
+        ProposalKind.BLOOM_FILTER,
+        f"Have Bloom filters of {' and '.join(found)}.",
+        " ".join(_why(facts, demand) for demand, _, _ in found.values()),
+        f"Scans for single values of {main.column} would read rows of about {counted(then, 'file')}, and filters of "
+        f"the others; now they read about {now:,} of {facts.files:,}.",
+        (
+            f"cordillera dataset bloom-filters {dataset} {' '.join(map(_quoted, columns))}",
+            f"cordillera dataset compact {dataset} --rewrite-all",
+        ),
+        now,
+        facts.files,
+        then,
+        facts.files,
+    )
 
 
 def _compact(facts: LayoutFacts) -> Iterator[Proposal]:

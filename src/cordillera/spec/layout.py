@@ -31,7 +31,8 @@ class ColumnFacts:
         span: What lies between its least and its greatest value: days or microseconds for time, else the difference;
             None where values are no numbers to Iceberg.
         overlap: The share of files whose bounds include a value, on the average; None where it is not known.
-        distinct: How many values there are, where a sample shows that they are few; None for many.
+        distinct: How many values there are, where they are known to be few; None for many.
+        can_be_filtered: Whether Bloom filters find its values.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ColumnFacts:
     span: float | None = None
     overlap: float | None = None
     distinct: int | None = None
+    can_be_filtered: bool = False
 
     def partitions_by(self, unit: str) -> float:
         """Return how many partitions of a unit of time the values are spread over."""
@@ -118,6 +120,7 @@ class LayoutFacts:
         scans: How many scans there were, whatever they asked for.
         partitioning: Terms of its partitioning.
         sort_order: Terms of its sort order.
+        bloom_filters: Columns that have some.
         partitions: How many there are.
         files, bytes, rows: What it consists of.
         row_group: How many rows a row group has; no file ends within one as long as there are more rows.
@@ -134,6 +137,7 @@ class LayoutFacts:
     scans: int = 0
     partitioning: tuple[str, ...] = ()
     sort_order: tuple[str, ...] = ()
+    bloom_filters: tuple[str, ...] = ()
     partitions: int = 1
     files: int = 0
     bytes: int = 0

@@ -6,13 +6,14 @@ They are written for columns that table properties ask for, under Iceberg's name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.schema import Schema
 from pyiceberg.types import (
     BinaryType,
     DateType,
@@ -59,7 +60,9 @@ def filter_options(properties: Mapping[str, str], schema: pa.Schema, rows: int) 
     options = {}
     for name, value in properties.items():
         column = name.removeprefix(ENABLED)
-        if name.startswith(ENABLED) and value.lower() == "true" and column in schema.names:
+        if not name.startswith(ENABLED) or value.lower() != "true" or column not in schema.names:
+            continue
+        if not pa.types.is_boolean(schema.field(column).type):  # Parquet has none for these
             share = float(properties.get(FALSE_POSITIVES + column, _DEFAULT_FALSE_POSITIVES))
             if not 0 < share < 1:
                 raise ValueError(f"{FALSE_POSITIVES}{column} is {share}, which is not between 0 and 1")
@@ -84,6 +87,66 @@ def check_filter_properties(properties: Mapping[str, str], schema: pa.Schema) ->
         filter_options(properties, schema, 1)
     except ValueError as error:
         raise InvalidSchemaError(f"{error}.", hint="A usual probability is 0.01.") from error
+
+
+def can_be_filtered(kind: IcebergType) -> bool:
+    """Tell whether values of a type are looked up in Bloom filters."""
+    return type(kind) in _PHYSICAL
+
+
+def filtered_columns(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns that table properties ask filters for, by name."""
+    asked = (name.removeprefix(ENABLED) for name, value in properties.items() if value.lower() == "true")
+    return tuple(sorted(column for column in asked if ENABLED + column in properties))
+
+
+def filter_properties(columns: Iterable[str], schema: Schema, false_positives: float) -> dict[str, str]:
+    """Return the table properties that ask for filters of columns.
+
+    Args:
+        columns: Top-level columns.
+        schema: The table's.
+        false_positives: How often a filter may say "perhaps" wrongly, between 0 and 1.
+
+    Raises:
+        InvalidSchemaError: If a column does not exist or filters of its type are of no use, or the share is none.
+    """
+    if not 0 < false_positives < 1:
+        raise InvalidSchemaError(
+            f"A share of false positives of {false_positives} cannot be.", hint="A usual share is 0.01."
+        )
+    kinds = {field.name: field.field_type for field in schema.fields}
+    for column in columns:
+        if column not in kinds:
+            raise InvalidSchemaError(
+                f"There is no column {column!r} to have Bloom filters.", hint=f"Columns: {', '.join(kinds)}."
+            )
+        if not can_be_filtered(kinds[column]):
+            raise InvalidSchemaError(
+                f"The column {column!r} is a {kinds[column]}, whose values are not looked up in Bloom filters.",
+                hint="Choose whole numbers, dates, strings, binary values or UUIDs.",
+            )
+    return {
+        **{ENABLED + column: "true" for column in columns},
+        **{FALSE_POSITIVES + column: str(false_positives) for column in columns},
+    }
+
+
+def properties_of_filters(properties: Mapping[str, str]) -> dict[str, str]:
+    """Return those table properties that are about Bloom filters of columns."""
+    return {name: value for name, value in properties.items() if name.startswith((ENABLED, FALSE_POSITIVES))}
+
+
+def evolved_filter_properties(properties: Mapping[str, str], before: Schema, after: Schema) -> dict[str, str]:
+    """Return the properties about Bloom filters under another schema: of columns that stay, by their names."""
+    ids, evolved = {field.name: field.field_id for field in before.fields}, {}
+    for name, value in properties_of_filters(properties).items():
+        prefix = ENABLED if name.startswith(ENABLED) else FALSE_POSITIVES
+        field_id = ids.get(name.removeprefix(prefix))
+        column = after.find_column_name(field_id) if field_id is not None else None
+        if column is not None:
+            evolved[prefix + column] = value
+    return evolved
 
 
 @dataclass(frozen=True, slots=True)

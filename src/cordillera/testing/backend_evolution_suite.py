@@ -117,6 +117,24 @@ class EvolutionSuite(LakeSuite):
         with pytest.raises(InvalidSchemaError, match="no write mode 'fast'"):
             daily.set_write_mode("fast")
 
+    def test_new_files_have_bloom_filters(self, backend: LakeBackend, daily: Dataset) -> None:
+        assert not daily.set_bloom_filters("note", "id").snapshot_committed
+        assert daily.bloom_filters() == ["id", "note"]
+        entry = backend.audit(object_name=daily.name, limit=1)[0]
+        assert (entry.action, entry.details["columns"]) == ("dataset.set_bloom_filters", ["id", "note"])
+        daily.evolve(RenameColumn("note", "remark"))
+        assert daily.bloom_filters() == ["id", "remark"]
+        daily.evolve(DropColumn("remark"))
+        daily.evolve(AddColumn("remark", pa.string()))
+        assert daily.bloom_filters() == ["id"]
+        for wrong in ("none", "amount"):
+            with pytest.raises(InvalidSchemaError, match=wrong):
+                daily.set_bloom_filters(wrong)
+        with pytest.raises(InvalidSchemaError, match="share of false positives of 1"):
+            daily.set_bloom_filters("id", false_positives=1.0)
+        daily.set_bloom_filters()
+        assert daily.bloom_filters() == []
+
     def test_new_files_are_sorted_by_the_sort_order(self, backend: LakeBackend, daily: Dataset) -> None:
         result = daily.sort_by("note desc nulls first", "id")
         assert not result.snapshot_committed

@@ -107,6 +107,15 @@ class WriteModeChange(BaseModel):
     write_mode: Text = Field(description="How rows are taken out of files.", examples=["copy-on-write"])
 
 
+class BloomFilters(BaseModel):
+    """The Bloom filters wanted."""
+
+    columns: list[Text] = Field(
+        max_length=100, description="All columns that are to have filters.", examples=[["customer"]]
+    )
+    false_positives: float = Field(default=0.01, description='How often a filter may say "perhaps" wrongly.')
+
+
 class Search(BaseModel, extra="forbid"):
     """What to look for."""
 
@@ -248,6 +257,18 @@ def sort_by(backend: Backend, name: Name, wanted: SortOrder) -> CommitResult:
 def set_write_mode(backend: Backend, name: Name, wanted: WriteModeChange) -> CommitResult:
     """Take rows out of files in another way from now on; files there are stay as they are."""
     return backend.set_write_mode(name, wanted.write_mode)
+
+
+@router.get("/datasets/{name}/bloom-filters", summary="Show which columns have Bloom filters")
+def show_bloom_filters(backend: Backend, name: Name) -> list[str]:
+    """The columns of which new files have Bloom filters."""
+    return backend.bloom_filters(name)
+
+
+@router.put("/datasets/{name}/bloom-filters", summary="Change which columns have Bloom filters")
+def set_bloom_filters(backend: Backend, name: Name, wanted: BloomFilters) -> CommitResult:
+    """Give new files Bloom filters of columns; files there are stay as they are."""
+    return backend.set_bloom_filters(name, wanted.columns, false_positives=wanted.false_positives)
 
 
 @router.get("/datasets/{name}/metadata-location", summary="Find the Iceberg metadata")
