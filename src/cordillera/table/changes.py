@@ -18,6 +18,8 @@ from cordillera.table.io import TableIO
 from cordillera.table.reader import ReadOptions
 from cordillera.table.row_view import ShownRows
 
+_EVERY_ROW = "true"
+
 
 class SnapshotChanges:
     """The rows that take a reader of one snapshot to another.
@@ -40,7 +42,7 @@ class SnapshotChanges:
         before: IcebergSnapshot | None,
         after: IcebergSnapshot | None,
         columns: Sequence[str],
-        condition: str = "true",
+        condition: str = _EVERY_ROW,
         condition_columns: Sequence[str] = (),
         shown: ShownRows | None = None,
     ) -> None:
@@ -53,6 +55,8 @@ class SnapshotChanges:
         """Stream the rows that are new or changed, as they are now."""
         now = self._read(self._difference.after, [*self._columns, *self._condition_columns])
         if not self._difference.before:
+            if self._condition == _EVERY_ROW:
+                return self._cast(now, self._columns)
             query = f"SELECT {sql.columns(self._columns)} FROM now WHERE {self._condition}"
             return self._cast(self._io.engine.query(query, {"now": now}), self._columns)
         # A row only moved by compaction or copy-on-write keeps its id and its sequence number: it did not change.
@@ -96,4 +100,4 @@ class SnapshotChanges:
         visible = self._metadata.schema if self._shown is None else self._shown.view.schema
         declared = ReadOptions(visible, (ROW_ID,)).arrow_schema()
         schema = pa.schema([declared.field(name) for name in names])
-        return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in result))
+        return pa.RecordBatchReader.from_batches(schema, (batch.select(names).cast(schema) for batch in result))

@@ -12,10 +12,16 @@ import duckdb as engine
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cordillera.adapters.synchronizers import duckdb
+from cordillera.adapters.synchronizers import duckdb_tables as tables
 from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
+from cordillera.context import acting, current
 from cordillera.errors import (
+    DeliveryStoppedError,
+    DuplicateKeyError,
     InvalidConfigurationError,
     InvalidNameError,
     TargetDriftError,
@@ -54,6 +60,10 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def target(path: Path) -> DuckDBSynchronizer:
     return DuckDBSynchronizer(path)
+
+
+def table_of(name: str, kind: pa.DataType) -> TargetTable:
+    return TargetTable("things", (ID, TargetColumn(2, name, kind)), ("id",))
 
 
 def query(path: Path, statement: str) -> list[Any]:
@@ -126,7 +136,7 @@ def test_file_can_have_any_name(tmp_path: Path, name: str) -> None:
 def test_values_that_cannot_be_kept_are_refused_naming_the_column(
     target: DuckDBSynchronizer, kind: pa.DataType, value: Any
 ) -> None:
-    table = TargetTable("things", (ID, TargetColumn(2, "odd column", kind)), ("id",))
+    table = table_of("odd column", kind)
     rows = pa.table([pa.array([1], pa.int64()), pa.array([value], kind)], schema=table.arrow_schema())
     with pytest.raises(TypeMismatchError, match="odd column"):
         target.apply(deliver(table, (None, 1), rows))
@@ -154,6 +164,62 @@ def test_slices_of_structs_in_structs_are_read_at_their_offset(target: DuckDBSyn
     rows = pa.table([pa.array(range(50), pa.int64()), pa.array(values, deep)], schema=table.arrow_schema())
     target.apply(deliver(table, (None, 1), rows.slice(7, 40)))
     assert target.read_rows(table).read_all().sort_by("id")["s"].to_pylist() == values[7:47]
+
+
+# --- rows that stream through ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def in_memory() -> Iterator[engine.DuckDBPyConnection]:
+    with engine.connect() as connection:
+        yield connection
+
+
+@settings(max_examples=60)
+@given(batches=st.lists(st.lists(st.integers(0, 12), max_size=4), max_size=4), ordered=st.booleans())
+def test_keys_may_come_in_any_order_but_none_twice(
+    in_memory: engine.DuckDBPyConnection, batches: list[list[int]], ordered: bool
+) -> None:
+    keys = [key for batch in batches for key in batch]
+    rows = [sorted(keys)] if ordered else batches
+    in_memory.execute("CREATE OR REPLACE TABLE keyed (id BIGINT)")
+    loaded = (pa.record_batch([pa.array(batch, pa.int64())], names=["id"]) for batch in rows)
+    if len(set(keys)) < len(keys):
+        with pytest.raises(DuplicateKeyError):
+            tables.load(in_memory, "keyed", [ID], ["id"], loaded)
+    else:
+        assert tables.load(in_memory, "keyed", [ID], ["id"], loaded) == len(keys)
+        assert in_memory.execute("SELECT id FROM keyed ORDER BY id").fetchall() == [(key,) for key in sorted(keys)]
+
+
+def test_rows_are_read_on_behalf_of_whoever_is_acting(target: DuckDBSynchronizer) -> None:
+    seen = set()
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for number in range(8):
+            seen.add(current().principal)
+            ids, texts = (
+                pa.array(range(number * 2_000, (number + 1) * 2_000), pa.int64()),
+                pa.repeat("text" * 200, 2_000),
+            )
+            yield pa.record_batch([ids, texts], schema=table.arrow_schema())
+
+    table = table_of("text", pa.string())
+    with acting("user:alice"):
+        target.apply(deliver(table, (None, 1), lambda: pa.RecordBatchReader.from_batches(table.arrow_schema(), rows())))
+    assert seen == {"user:alice"}
+
+
+def test_failure_of_the_source_comes_out_as_it_is(target: DuckDBSynchronizer) -> None:
+    def rows() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch([pa.array([1]), pa.array(["a"])], schema=table.arrow_schema())
+        raise failure
+
+    table, failure = table_of("text", pa.string()), DeliveryStoppedError("stopped")
+    with pytest.raises(DeliveryStoppedError) as caught:
+        target.apply(deliver(table, (None, 1), lambda: pa.RecordBatchReader.from_batches(table.arrow_schema(), rows())))
+    assert caught.value is failure
+    assert target.read_cursor(OURS) is None
 
 
 # --- what others do to the target -----------------------------------------------------------------------------------

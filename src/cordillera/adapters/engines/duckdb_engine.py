@@ -11,6 +11,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
+from cordillera.adapters.arrow_streams import read_by_duckdb
 from cordillera.errors import InvalidSqlError
 from cordillera.ports.engine import Relation
 from cordillera.spec.sql import quote
@@ -154,25 +155,11 @@ def _has_floats(kind: pa.DataType) -> bool:
 
 
 def _watched(relation: Relation, failures: list[BaseException]) -> Relation:
-    """Return a stream that notes why it failed: DuckDB only passes on the text of a failing stream's exception.
-
-    Nested columns are copied: DuckDB misreads structs inside structs where an array is a slice of another.
-    """
-    nested = any(pa.types.is_nested(field.type) for field in relation.schema)
     if isinstance(relation, pa.Table):
-        if not nested:
+        if not any(pa.types.is_nested(field.type) for field in relation.schema):
             return relation
         relation = relation.to_reader()
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            for batch in relation:
-                yield pa.ipc.read_record_batch(batch.serialize(), batch.schema) if nested else batch
-        except BaseException as error:
-            failures.append(error)
-            raise
-
-    return pa.RecordBatchReader.from_batches(relation.schema, batches())
+    return read_by_duckdb(relation.schema, relation, failures)
 
 
 def _drain(

@@ -119,14 +119,14 @@ def check_table(table: TargetTable) -> None:
         raise MissingKeyError(f"Table {table.name!r} has no column {sorted(missing)[0]!r}, which its key names.")
 
 
-def upsert_batches(delivery: Delivery) -> Iterator[pa.RecordBatch]:
-    """Stream the rows to insert or replace, checked and in batches of about ``MAX_BATCH_BYTES``."""
+def upsert_batches(delivery: Delivery, batch_bytes: int = MAX_BATCH_BYTES) -> Iterator[pa.RecordBatch]:
+    """Stream the rows to insert or replace, checked and in batches of about so many bytes."""
     table = delivery.table
     required = {*table.key, *(column.name for column in table.columns if not column.nullable)}
-    return _batches(delivery.upserts, table.arrow_schema(), required, table)
+    return _batches(delivery.upserts, table.arrow_schema(), required, table, batch_bytes)
 
 
-def delete_batches(delivery: Delivery) -> Iterator[pa.RecordBatch]:
+def delete_batches(delivery: Delivery, batch_bytes: int = MAX_BATCH_BYTES) -> Iterator[pa.RecordBatch]:
     """Stream the keys of rows to remove, checked and in batches likewise.
 
     Raises:
@@ -134,19 +134,21 @@ def delete_batches(delivery: Delivery) -> Iterator[pa.RecordBatch]:
     """
     table = delivery.table
     schema = pa.schema([table.arrow_schema().field(name) for name in table.key])
-    for batch in _batches(delivery.deletes, schema, set(table.key), table):
+    for batch in _batches(delivery.deletes, schema, set(table.key), table, batch_bytes):
         if not table.key:
             raise MissingKeyError(f"Rows of table {table.name!r} cannot be removed by key: it has none.")
         yield batch
 
 
-def _batches(rows: RowReader, schema: pa.Schema, required: set[str], table: TargetTable) -> Iterator[pa.RecordBatch]:
+def _batches(
+    rows: RowReader, schema: pa.Schema, required: set[str], table: TargetTable, batch_bytes: int
+) -> Iterator[pa.RecordBatch]:
     with rows() as reader:
         _check_schema(reader.schema, schema, table)
         pending: list[pa.RecordBatch] = []
         size = 0
-        for piece in (piece for batch in reader for piece in _cut(_without_nulls(batch, required, table))):
-            if pending and size + piece.nbytes > MAX_BATCH_BYTES:
+        for piece in (piece for batch in reader for piece in _cut(_without_nulls(batch, required, table), batch_bytes)):
+            if pending and size + piece.nbytes > batch_bytes:
                 gathered, pending, size = pa.concat_batches(pending), [], 0
                 yield gathered
                 del gathered  # not held while the next one is gathered
@@ -176,11 +178,11 @@ def _without_nulls(batch: pa.RecordBatch, required: set[str], table: TargetTable
     return batch
 
 
-def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def _cut(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """Cut a batch so that encoding a piece takes bounded memory however wide its rows are."""
     if not batch.num_rows:
         return
-    rows = max(1, batch.num_rows * MAX_BATCH_BYTES // max(batch.nbytes, MAX_BATCH_BYTES))
+    rows = max(1, batch.num_rows * most_bytes // max(batch.nbytes, most_bytes))
     for start in range(0, batch.num_rows, rows):
         yield batch.slice(start, rows)
 

@@ -32,6 +32,7 @@ import pyarrow as pa
 
 from cordillera.adapters.synchronizers import duckdb_tables as tables
 from cordillera.adapters.synchronizers.columns import (
+    Evolution,
     columns_from_json,
     columns_to_json,
     key_field_ids,
@@ -64,6 +65,7 @@ from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, Delive
 LOCK_WAIT_S = 5.0
 MEMORY_LIMIT = "1GB"  # of one open file; what does not fit spills beside it
 ROWS_PER_BATCH = 16_384
+BATCH_BYTES = 1024 * 1024  # of rows, each of DuckDB's threads has one in hand
 _SETTINGS = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -136,7 +138,7 @@ class DuckDBSynchronizer:
                 return DeliveryResult(0, 0, already_applied=True)
             if stored is None:
                 tables.create(connection, table, delivery.table.columns, delivery.table.key)
-                rows = upsert_batches(delivery)
+                rows = upsert_batches(delivery, BATCH_BYTES)
                 loaded = tables.load(connection, table.sql, delivery.table.columns, delivery.table.key, rows)
                 result = DeliveryResult(loaded, 0, rows_updated=0)
             else:
@@ -273,22 +275,31 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
         if not restores(stored, delivery):
             raise
         evolution = None  # whatever somebody has made of it, it is made anew
+    if delivery.replace:
+        return _anew(connection, table, evolution, delivery)
+    assert evolution is not None, "rows stay only where columns can change in place"
     columns, key = delivery.table.columns, delivery.table.key
     key_columns = [column for name in key for column in columns if column.name == name]
-    deletes = iter(()) if delivery.replace else delete_batches(delivery)
-    gone = tables.stage(connection, "_cordillera_deletes", key_columns, (), deletes)
-    fresh = tables.stage(connection, "_cordillera_upserts", columns, key, upsert_batches(delivery))
+    gone = tables.stage(connection, "_cordillera_deletes", key_columns, (), delete_batches(delivery, BATCH_BYTES))
+    fresh = tables.stage(connection, "_cordillera_upserts", columns, key, upsert_batches(delivery, BATCH_BYTES))
+    tables.evolve(connection, table, evolution)  # before rows: DuckDB refuses to alter a table with rows deleted
+    deleted = tables.delete(connection, table, key, gone) if gone is not None else 0
+    upserted, updated = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else (0, 0)
+    return DeliveryResult(upserted, deleted, rows_updated=updated)
+
+
+def _anew(connection: Connection, table: TableName, evolution: Evolution | None, delivery: Delivery) -> DeliveryResult:
+    """Put all rows in the place of those that a table holds; a new table too, where its columns cannot change."""
+    columns, key = delivery.table.columns, delivery.table.key
     if evolution is None:
         deleted = tables.count(connection, table) if tables.present_columns(connection, table) else 0
         tables.drop(connection, table)
         tables.create(connection, table, columns, key)
-    else:  # columns before rows: DuckDB refuses to alter a table that the transaction has deleted from
+    else:
         tables.evolve(connection, table, evolution)
-        deleted = tables.empty(connection, table) if delivery.replace else 0
-    if gone is not None:
-        deleted = tables.delete(connection, table, key, gone)
-    upserted, updated = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else (0, 0)
-    return DeliveryResult(upserted, deleted, rows_updated=updated)
+        deleted = tables.empty(connection, table)
+    loaded = tables.load(connection, table.sql, columns, key, upsert_batches(delivery, BATCH_BYTES))
+    return DeliveryResult(loaded, deleted, rows_updated=0)
 
 
 # --- the table of cursors -------------------------------------------------------------------------------------------

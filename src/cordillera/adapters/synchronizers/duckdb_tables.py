@@ -8,7 +8,9 @@ from itertools import chain
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from cordillera.adapters.arrow_streams import read_by_duckdb
 from cordillera.adapters.synchronizers.columns import Evolution, field_pairs, is_nested
 from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HINT
 from cordillera.errors import DuplicateKeyError, InvalidNameError, TargetDriftError, TypeMismatchError
@@ -16,6 +18,7 @@ from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.counting import counted
 
 Connection = duckdb.DuckDBPyConnection
+_DELIVERED = "_cordillera_delivered"
 _SQL_TYPES = {
     pa.bool_(): "BOOLEAN",
     pa.int32(): "INTEGER",
@@ -261,21 +264,6 @@ def _packed(fields: Sequence[tuple[str, str | None, pa.DataType | None, pa.DataT
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-class _Delivered:
-    """What the view ``_cordillera_delivered`` reads: the batch in hand.
-
-    A view made for each batch would keep all of them in memory until the transaction ends.
-    """
-
-    batch: pa.Table
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.batch.__arrow_c_stream__(requested_schema)
-
-    def __arrow_c_schema__(self) -> object:
-        return self.batch.schema.__arrow_c_schema__()
-
-
 def load(
     connection: Connection,
     into: str,
@@ -285,25 +273,53 @@ def load(
 ) -> int:
     """Insert rows into a table (its name quoted) and return how many there were.
 
-    The batches are inserted one by one, not as one stream that DuckDB reads, so that an error of the source arrives as
-    what it is, and the source is read by the thread that carries the request's context.
-
     Raises:
         DuplicateKeyError: If a key comes twice in the table then.
     """
     names = _names([column.name for column in columns])
-    delivered, loaded = _Delivered(), 0
-    for batch in batches:
-        delivered.batch = pa.Table.from_batches([_storable(batch)])
-        if not loaded:
-            connection.register("_cordillera_delivered", delivered)
-        connection.execute(f"INSERT INTO {into} ({names}) SELECT {names} FROM _cordillera_delivered")
-        loaded += batch.num_rows
-    if loaded:
-        connection.unregister("_cordillera_delivered")
-        if key:
-            _refuse_duplicates(connection, into, key)
+    schema = pa.schema([(column.name, _storable_type(column.type)) for column in columns])
+    keys, failures = _Keys(key), list[BaseException]()
+    stream = read_by_duckdb(schema, map(_storable, keys.of(batches)), failures)
+    # As a capsule: of a reader, DuckDB would have Arrow read ahead, without bound.
+    connection.register(_DELIVERED, stream.__arrow_c_stream__())
+    try:
+        loaded = _number(connection, f"INSERT INTO {into} ({names}) SELECT {names} FROM {_DELIVERED}")
+    except (duckdb.Error, pa.ArrowException):
+        if failures:
+            raise failures[0] from None  # DuckDB tells of it as of an error of its own
+        raise
+    finally:
+        connection.unregister(_DELIVERED)
+    if key and not keys.ascend:
+        _refuse_duplicates(connection, into, key)
     return loaded
+
+
+class _Keys:
+    """The keys of rows that pass by: files of a lake are sorted by them, and where they ascend none comes twice.
+
+    Args:
+        key: The key columns; of more than one, the first alone has to ascend.
+    """
+
+    def __init__(self, key: Sequence[str]) -> None:
+        self._first = key[0] if key else None
+        self.ascend = self._first is not None
+        self._last: pa.Array | None = None
+
+    def of(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Let batches pass."""
+        for batch in batches:
+            self.ascend = self.ascend and self._ascend(batch.column(self._first))
+            yield batch
+
+    def _ascend(self, values: pa.Array) -> bool:
+        if isinstance(values, pa.ExtensionArray):
+            return False  # Arrow compares none of them
+        before, self._last = self._last, values[-1:]
+        if before is not None:
+            values = pa.concat_arrays([before, values])
+        return bool(pc.all(pc.less(values[:-1], values[1:]), min_count=0).as_py())
 
 
 def _refuse_duplicates(connection: Connection, table: str, key: Sequence[str]) -> None:
@@ -318,12 +334,8 @@ def _refuse_duplicates(connection: Connection, table: str, key: Sequence[str]) -
 def _storable(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch that DuckDB stores without changing a value.
 
-    DuckDB would cut nanoseconds off instants without a word: they are brought to microseconds, or refused. And DuckDB
-    1.5.5 reads structs inside structs wrongly where Arrow arrays begin at an offset, as slices do: writing a batch out
-    and reading it back leaves no offsets.
+    DuckDB would cut nanoseconds off instants without a word: they are brought to microseconds, or refused.
     """
-    if any(is_nested(column.type) for column in batch.columns):
-        batch = pa.ipc.read_record_batch(batch.serialize(), batch.schema)
     columns = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         kind = _storable_type(column.type)
