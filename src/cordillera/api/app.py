@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, FastAPI, Security
+from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
@@ -68,7 +69,7 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
         title=f"Cordillera: {app.lake().name}",
         version=__version__,
         description=_DESCRIPTION,
-        openapi_url=f"{API_PREFIX}/openapi.json",
+        openapi_url=None,  # FastAPI would make it in the event loop
         docs_url=None,  # these pages would load their code from a CDN
         redoc_url=None,
         redirect_slashes=False,
@@ -89,7 +90,13 @@ def create_api(app: Application, rules: AccessRules) -> FastAPI:
     server.include_router(api)
     server.include_router(oauth.router)
     server.include_router(health.router(app))
+    server.add_api_route(f"{API_PREFIX}/openapi.json", _description, include_in_schema=False)
     return server
+
+
+def _description(request: Request) -> JSONResponse:
+    """Describe the API. The first time it takes a second or two: in a thread, so that other requests go on."""
+    return JSONResponse(request.app.openapi())
 
 
 def _iceberg() -> APIRouter:
