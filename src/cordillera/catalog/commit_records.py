@@ -19,7 +19,7 @@ from cordillera.spec.commit import AddSnapshot, SetSnapshotRef
 from cordillera.spec.completion import Completion, CompletionUnit, partition_label
 from cordillera.spec.event import Topic
 from cordillera.spec.maintenance import TableCounters, policy_properties
-from cordillera.spec.manifest import Manifest
+from cordillera.spec.manifest import KEEPS_ROWS, Manifest
 from cordillera.spec.refs import ancestors, head_of
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 
@@ -62,6 +62,8 @@ class CommitRecords:
             self.tx.candidates.drop(self.version.id, name)
         if self.request.candidate is not None:
             self.tx.candidates.insert(self.request.candidate)
+        if self.request.partials is not None:
+            self.tx.contracts.keep_partials(self.request.partials)
         result = self._result(self._complete())
         self._add_receipt(result)
         self._audit(result)
@@ -110,6 +112,9 @@ class CommitRecords:
         self.tx.snapshots.publish(self.version.id, new, self.now)
         if self.before.refs.keys() - {MAIN_BRANCH}:
             self.tx.candidates.published(self.version.id, new)
+        moved, was = self.after.current_snapshot, self.before.current_snapshot
+        if self._manifest().operation in KEEPS_ROWS and moved is not None and was is not None:
+            self.tx.contracts.move_partials(self.version.id, was.snapshot_id, moved)
         table = {**asdict(TableCounters.of(self.after)), "policy": policy_properties(self.after.properties)}
         payload = {"sequence_number": self.version.sequence_number, **self._manifest().summary(), "table": table}
         self._event(Topic.SNAPSHOT_COMMITTED, payload)

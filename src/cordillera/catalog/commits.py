@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import stamina
@@ -183,7 +183,9 @@ class CommitService:
             if verdict.refusal is not None:
                 raise self._kept(plan, verdict) or verdict.refusal
         noted = [violation for verdict in verdicts for violation in verdict.violations]
-        return plan.with_warnings(noted) if noted else plan
+        plan = plan.with_warnings(noted) if noted else plan
+        kept = next((verdict.partials for verdict in verdicts if verdict.partials is not None), None)
+        return plan if kept is None else plan.changed(partials=kept)
 
     def _kept(self, plan: _Plan, verdict: Verdict) -> ContractViolationError | None:
         """Keep what a guard refuses beside what readers see; return the error that says where, or None if it cannot be.
@@ -337,13 +339,17 @@ class _Plan:
 
         Without examples, and without values that are computed from rows: more may see a snapshot than its rows.
         """
-        last = self.steps[-1]
+        last = self.steps[-1].request
         told = [one.rule if one.rows is None else f"{one.rule} ({counted(one.rows, 'row')})" for one in violations]
-        request = replace(
-            last.request,
-            properties={**last.request.properties, WARNINGS_PROPERTY: ", ".join(told)},
-            details={**last.request.details, "contract_warnings": told},
+        return self.changed(
+            properties={**last.properties, WARNINGS_PROPERTY: ", ".join(told)},
+            details={**last.details, "contract_warnings": told},
         )
+
+    def changed(self, **fields: Any) -> _Plan:
+        """Return it with other fields of its last request."""
+        last = self.steps[-1]
+        request = replace(last.request, **fields)
         return replace(self, steps=(*self.steps[:-1], replace(last, request=request)))
 
     @property

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from cordillera.ports.metadata.contracts import KeptPartials
 from cordillera.spec.candidate import Candidate
 from cordillera.spec.commit import Update
 from cordillera.spec.completion import Completion
@@ -90,6 +91,7 @@ class CommitRequest:
         action, details: What the audit log says; by default that there was a commit.
         transaction: The transaction it is a part of, if it is not made by itself.
         candidate: What it keeps of a commit that was refused.
+        partials: What it keeps for the next check of rules on the whole table.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -104,6 +106,7 @@ class CommitRequest:
     details: Mapping[str, Any] = field(default_factory=dict)
     transaction: TransactionMark | None = None
     candidate: Candidate | None = None
+    partials: KeptPartials | None = None
 
 
 @dataclass(frozen=True, slots=True)

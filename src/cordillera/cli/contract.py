@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,6 +98,13 @@ def _remark(details: ContractDetails) -> None:
         warn(problem)
     for item in details.unenforced:
         warn(f"Not enforced: {item}")
+    _remark_costs(details.costs)
+
+
+def _remark_costs(costs: Mapping[str, str]) -> None:
+    for rule, cost in costs.items():
+        if cost.startswith("the table"):
+            warn(f"At every commit, {rule} reads {cost}.")
 
 
 @command(app, "draft", example="cordillera contract draft sales.orders > orders.odcs.yaml")
@@ -110,7 +118,7 @@ def draft(name: DatasetName) -> None:
 @command(app, "check", example="cordillera contract check orders.odcs.yaml", place=Place.NOWHERE)
 def check(file: ContractFile) -> None:
     """Say all that is wrong with a contract, by line, or what would be enforced; it is not put in force."""
-    from cordillera.spec.contract import Severity, lint_contract, parse_contract
+    from cordillera.spec.contract import Severity, costs, key_of, lint_contract, parse_contract, stated_types
 
     text = read_text(file)
     findings = lint_contract(text)
@@ -124,9 +132,12 @@ def check(file: ContractFile) -> None:
         )
     contract = parse_contract(text)
     rules = [*contract.row_rules, *contract.aggregate_rules]
-    parts = [Part("Columns", contract.columns, _COLUMNS), Part("Rules", rules, _RULES)]
+    known = costs(contract, stated_types(contract), key_of(contract))
+    rules_view: View = {**_RULES, "grows_with": lambda rule: known[rule.name]}
+    parts = [Part("Columns", contract.columns, _COLUMNS), Part("Rules", rules, rules_view)]
     parts.append(Part("Not enforced", findings, _FINDINGS))
     announce(f"The contract is valid: {counted(len(contract.columns), 'column')}, {counted(len(rules), 'rule')}.")
+    _remark_costs(known)
     show(contract, _CHECKED, parts)
 
 

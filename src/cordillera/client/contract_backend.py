@@ -24,6 +24,7 @@ class ContractDetails:
         text: The document, byte for byte.
         problems: Where the dataset has more than the contract describes.
         unenforced: What the document states and Cordillera does not check, with the reason.
+        costs: By rule, what checking it grows with: the change that is committed, or the table, and why.
     """
 
     dataset: str
@@ -39,6 +40,7 @@ class ContractDetails:
     unenforced: tuple[str, ...] = ()
     service_level: Mapping[str, str] = field(default_factory=dict)
     support: tuple[str, ...] = ()
+    costs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

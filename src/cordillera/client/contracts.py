@@ -157,4 +157,5 @@ def _contract_details(name: str, found: ContractInForce) -> ContractDetails:
         unenforced=tuple(f"{item.path}: {item.reason}" for item in contract.unenforced),
         service_level={key: str(value) for key, value in promises.items() if value is not None},
         support=tuple(f"{channel.channel} {channel.url}".strip() for channel in contract.support),
+        costs=found.costs,
     )

@@ -14,7 +14,8 @@ from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.tables import TableService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
-from cordillera.contracts.checking import RowChecker, aggregate_violations, try_rules
+from cordillera.contracts.checking import RowChecker, try_rules
+from cordillera.contracts.table_rules import TableRules, types_of, unique_key
 from cordillera.errors import (
     AlreadyExistsError,
     BreakingChangeError,
@@ -28,7 +29,7 @@ from cordillera.ports.clock import Clock
 from cordillera.ports.commit_guard import Change, RowInspector, Verdict
 from cordillera.ports.engine import QueryEngine
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.ports.metadata.contracts import ContractDocument
+from cordillera.ports.metadata.contracts import ContractDocument, KeptPartials
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.catalog import Dataset, DatasetVersion
@@ -42,6 +43,7 @@ from cordillera.spec.contract import (
     Severity,
     Violation,
     contract_changes,
+    costs,
     describe_violations,
     parse_contract,
     schema_problems,
@@ -59,19 +61,24 @@ from cordillera.table.snapshot_producer import is_own
 
 @dataclass(frozen=True, slots=True)
 class ContractInForce:
-    """The contract of a dataset version: the document as it was given, what it says, and where the dataset differs."""
+    """The contract of a dataset version: the document as it was given, what it says, and where the dataset differs.
+
+    ``costs`` tells by rule what checking it grows with.
+    """
 
     document: ContractDocument
     contract: Contract
     problems: tuple[Problem, ...]
+    costs: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class FittingContract:
-    """What a document says that a dataset can keep, and where the dataset has more than it describes."""
+    """What a document says that a dataset can keep, where the dataset has more than it describes, and what it costs."""
 
     contract: Contract
     problems: tuple[Problem, ...]
+    costs: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ class ContractService:
                     f"cordillera contract diff {target.name} FILE.",
                 )
             document = self.put_in_force(tx, target, fitting, text, current().principal)
-        return ContractInForce(document, fitting.contract, fitting.problems)
+        return ContractInForce(document, fitting.contract, fitting.problems, fitting.costs)
 
     def concerned(
         self, tx: Transaction, target: ResolvedDataset, text: str
@@ -160,7 +167,7 @@ class ContractService:
                 f"A rule of the contract cannot be evaluated on {target.name}: {error.message}",
                 hint="Compare columns with values of their own type.",
             ) from error
-        return FittingContract(contract, tuple(problems))
+        return FittingContract(contract, tuple(problems), _costs(contract, metadata))
 
     def put_in_force(
         self, tx: Transaction, target: ResolvedDataset, fitting: FittingContract, text: str, by: str
@@ -193,8 +200,9 @@ class ContractService:
                 hint=f"Begin one with: cordillera contract draft {target.name} > contract.yaml.",
             )
         contract = self._parsed(document.text)
-        schema = to_arrow_schema(self._tables.load(target.version).schema)
-        return ContractInForce(document, contract, tuple(schema_problems(contract, schema, target.version.key)))
+        metadata = self._tables.load(target.version)
+        problems = schema_problems(contract, to_arrow_schema(metadata.schema), target.version.key)
+        return ContractInForce(document, contract, tuple(problems), _costs(contract, metadata))
 
     def diff(self, target: ResolvedDataset, text: str) -> list[ContractChange]:
         """Return what a document would change about the contract in force, breaking changes first.
@@ -261,13 +269,14 @@ class ContractService:
         if change.after.current_schema_id != change.before.current_schema_id:
             self._check_schema(change, contract)
         try:
-            found = self._broken(change, contract, document)
+            found, partials = self._table_rules(change, contract)
+            found += self._broken_by_change(change, contract, document)
         except InvalidSqlError:
             if self._reads_all(change.dataset):
                 raise
             raise _untold(change.dataset) from None
         refusal = self._refusal(change.dataset, found) if any(one.severity is Severity.ERROR for one in found) else None
-        return Verdict(tuple(found), refusal, document.revision)
+        return Verdict(tuple(found), refusal, document.revision, partials)
 
     def _refusal(self, dataset: Dataset, found: Sequence[Violation]) -> ContractViolationError:
         """Return the error for a commit. It tells of values only to whoever may read all of a dataset: others could
@@ -281,18 +290,21 @@ class ContractService:
         with self._store.read() as tx:
             return Privilege.READ in self._lookup.held(tx, dataset)
 
-    def _broken(self, change: Change, contract: Contract, document: ContractDocument) -> list[Violation]:
-        """Return the rules that rows break as they are stored, whoever wrote them."""
-        found: list[Violation] = []
+    def _table_rules(self, change: Change, contract: Contract) -> tuple[list[Violation], KeptPartials | None]:
+        """Return the rules on the whole table that it would break, and what to keep for their next check."""
+        rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.TABLE]
+        if not rules or change.after.current_snapshot_id == change.before.current_snapshot_id:
+            return [], None
+        with self._store.read() as tx:
+            kept = tx.contracts.partials(change.version.id)
+        return TableRules(self._tables.io, self._engine, change, contract, kept).check(rules)
+
+    def _broken_by_change(self, change: Change, contract: Contract, document: ContractDocument) -> list[Violation]:
+        """Return the rules that rows break which came or changed, as they are stored, whoever wrote them."""
         if change.after.current_snapshot_id == change.before.current_snapshot_id:
-            return found
-        table_rules = [rule for rule in contract.aggregate_rules if rule.scope is Scope.TABLE]
-        if table_rules:
-            names = tuple(dict.fromkeys(name for rule in table_rules for name in rule.columns)) or None
-            rows = self._tables.scan_metadata(change.dataset.full_name, change.after, names)
-            found = aggregate_violations(self._engine, contract, table_rules, rows)
+            return []
         unseen = [one for one in _published(change) if not _has_met(one, change.after, document)]
-        return found + self._check_rows(change, contract, _rules_to_check(change, contract, unseen))
+        return self._check_rows(change, contract, _rules_to_check(change, contract, unseen))
 
     def _check_rows(self, change: Change, contract: Contract, rules: _Rules) -> list[Violation]:
         """Check the rows that came or changed; the work grows with them."""
@@ -388,6 +400,10 @@ def _has_met(snapshot: IcebergSnapshot, metadata: TableMetadata, document: Contr
         origin = metadata.snapshot_by_id(int(snapshot.summary[SOURCE_SUMMARY]))
     since = document.put_at.timestamp() * 1000
     return origin is not None and is_own(origin) and origin.timestamp_ms > since
+
+
+def _costs(contract: Contract, metadata: TableMetadata) -> dict[str, str]:
+    return costs(contract, types_of(metadata), unique_key(metadata))
 
 
 def _parse(text: str) -> Contract:

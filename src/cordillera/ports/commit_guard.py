@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import pyarrow as pa
 
 from cordillera.errors import ContractViolationError
+from cordillera.ports.metadata.contracts import KeptPartials
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.contract import Violation
 from cordillera.spec.merge import Operation
@@ -42,11 +43,13 @@ class Verdict:
         violations: What is to be noted about it; the rules that it breaks.
         refusal: The error for whoever commits, where the rows may not be published; else None.
         revision: The contract that it was held to; 0 without one.
+        partials: What is to be kept with the commit, so that the next one is checked at the cost of what it changes.
     """
 
     violations: tuple[Violation, ...] = ()
     refusal: ContractViolationError | None = None
     revision: int = 0
+    partials: KeptPartials | None = None
 
 
 class CommitGuard(Protocol):

@@ -52,6 +52,12 @@ class FileRows:
         """Whether every row has an id: rows of format version 2 have none."""
         return all(live.file.first_row_id is not None for live in self.files)
 
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        whole = sum(live.live_rows for live in self.files if live.path not in self.positions)
+        return whole + sum(map(len, self.positions.values()))
+
     def that(self, may_contain: MayContain) -> FileRows:
         """Return those of files that may hold rows of interest."""
         files = tuple(live for live in self.files if may_contain(live.file))

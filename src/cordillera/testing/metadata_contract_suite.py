@@ -11,13 +11,14 @@ import pytest
 
 from cordillera.errors import AlreadyExistsError
 from cordillera.ports.metadata import MetadataStore
-from cordillera.ports.metadata.contracts import ContractDocument
+from cordillera.ports.metadata.contracts import ContractDocument, KeptPartials
 from cordillera.spec.access import Privilege, Viewer
 from cordillera.spec.candidate import Candidate
 from cordillera.spec.contract import Severity, Violation
 from cordillera.spec.contract_proposal import AskedConsumer, ContractProposal, ProposalState, acknowledged
 from cordillera.spec.freshness import FreshnessState
 from cordillera.spec.service_level import ServiceLevelWatch
+from cordillera.spec.table_metadata import IcebergSnapshot
 from cordillera.testing.metadata_samples import NOW, PRINCIPAL, later, stored_dataset
 
 
@@ -88,6 +89,20 @@ class ContractSuite:
             tx.candidates.drop(version.id, "candidate-1")
             tx.candidates.published(version.id, [2, 7])
             assert (tx.candidates.of(version.id), tx.candidates.of(other.id)) == (made[2:], [elsewhere])
+
+    def test_partials_are_kept_of_the_newest_snapshot(self, store: MetadataStore) -> None:
+        (_, version), (_, other) = stored_dataset(store), stored_dataset(store, "sales.other")
+        kept = KeptPartials(version.id, 2**62, 3, {"a": 10**38 - 1, "b": None, "c": -7})
+        moved = IcebergSnapshot(5, None, 4, 0, "", {}, None)
+        with store.write() as tx:
+            tx.contracts.keep_partials(replace(kept, numbers={"d": 1}))
+            tx.contracts.keep_partials(kept)
+            tx.contracts.move_partials(version.id, 1, moved)
+            tx.contracts.move_partials(other.id, 2**62, moved)
+        with store.write() as tx:
+            assert (tx.contracts.partials(version.id), tx.contracts.partials(other.id)) == (kept, None)
+            tx.contracts.move_partials(version.id, 2**62, moved)
+            assert tx.contracts.partials(version.id) == replace(kept, snapshot_id=5, sequence_number=4)
 
     def test_proposals_are_found_by_those_they_wait_for(self, store: MetadataStore) -> None:
         made = []

@@ -146,7 +146,7 @@ def _contract(visit: Visit) -> dict[str, Any]:
         "promise": promise_in_words(visit.promised),
         "latency": visit.promised.latency and str(visit.promised.latency),
         "retention": visit.promised.retention and str(visit.promised.retention),
-        "rules": views.rule_rows(visit.parsed) if visit.parsed else (),
+        "rules": views.rule_rows(visit.parsed, visit.contract.costs) if visit.parsed and visit.contract else (),
         "proposals": proposals,
         "candidates": _candidates(visit),
         "speaks_for": _speaks_for(visit.lake, proposals),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,13 +34,14 @@ class ColumnRow:
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """A rule of a contract: what it is on, what it checks, and what breaking it leads to."""
+    """A rule of a contract: what it is on, what it checks, what breaking it leads to, what checking grows with."""
 
     name: str
     column: str
     check: str
     severity: str
     description: str
+    cost: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,10 @@ def _marks(details: DatasetDetails, column: str) -> tuple[str, ...]:
     return tuple(mark for mark, holds in marks.items() if holds)
 
 
-def rule_rows(contract: Contract) -> tuple[RuleRow, ...]:
+def rule_rows(contract: Contract, costs: Mapping[str, str]) -> tuple[RuleRow, ...]:
     """Return the rules that are checked."""
     rows = [
-        RuleRow(rule.name, rule.column or "", rule.predicate_sql, rule.severity, rule.description)
+        RuleRow(rule.name, rule.column or "", rule.predicate_sql, rule.severity, rule.description, costs[rule.name])
         for rule in contract.row_rules
     ]
     rows += [
@@ -110,6 +111,7 @@ def rule_rows(contract: Contract) -> tuple[RuleRow, ...]:
             f"{rule.value_sql} {', '.join(map(str, rule.comparisons))}",
             rule.severity,
             rule.description,
+            costs[rule.name],
         )
         for rule in contract.aggregate_rules
     ]

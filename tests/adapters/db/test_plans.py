@@ -94,6 +94,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "search.remove": lambda tx: tx.search.remove(ID),
     "contracts.current": lambda tx: tx.contracts.current(ID),
     "contracts.page": lambda tx: tx.contracts.page(ID),
+    "contracts.partials": lambda tx: tx.contracts.partials(ID),
     "contract_proposals.void": lambda tx: tx.contract_proposals.void(ID, "", NOW, ""),
     "contract_proposals.get": lambda tx: tx.contract_proposals.get(ID),
     "contract_proposals.page": lambda tx: tx.contract_proposals.page(ID, None, 10),

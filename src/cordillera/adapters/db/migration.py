@@ -62,6 +62,7 @@ REVISIONS = (
     "0054",
     "0055",
     "0068",
+    "0065",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

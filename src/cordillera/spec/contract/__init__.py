@@ -6,6 +6,7 @@ to_arrow_schema     the schema of a dataset made from a contract; key_of, partit
 count_sql           one pass over the rows for all row rules; examples_sql, values_sql
 row_violation       what is said about a broken rule; aggregate_violation, describe_violations
 lint_contract       all that is wrong in a document, with lines; or what of it is not enforced
+costs               what checking each rule grows with
 contract_changes    what differs between two documents, and whom it breaks
 to_document         a document to begin from, for a dataset without one
 """
@@ -46,6 +47,7 @@ from cordillera.spec.contract.model import (
     partition_columns_of,
 )
 from cordillera.spec.contract.parse import parse_contract
+from cordillera.spec.contract.partials import costs, stated_types
 from cordillera.spec.contract.types import to_arrow_schema
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "Violation",
     "aggregate_violation",
     "contract_changes",
+    "costs",
     "count_sql",
     "describe_violations",
     "end_moment",
@@ -84,6 +87,7 @@ __all__ = [
     "partition_columns_of",
     "row_violation",
     "schema_problems",
+    "stated_types",
     "to_arrow_schema",
     "to_document",
     "values_sql",

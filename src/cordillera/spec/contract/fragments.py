@@ -14,7 +14,7 @@ write is judged as the first one was.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlglot
@@ -126,15 +126,15 @@ def row_predicate(text: str, columns: Collection[str]) -> Fragment:
         RefusedSql: With the reason, if it is not a single expression, or uses anything but the columns and
             ``FUNCTIONS``.
     """
-    tokens = _tokens(text)
+    tokens = checked_tokens(text)
     _check_functions(tokens, FUNCTIONS)
-    select = _parse(f"SELECT {_join(tokens)}")
+    select = _parse(f"SELECT {join_tokens(tokens)}")
     parts = [name for name, part in select.args.items() if part and name not in ("expressions", "kind")]
     if parts or len(select.expressions) != 1 or isinstance(select.expressions[0], exp.Alias | exp.Star):
         raise RefusedSql("it is not a single expression.")
     expression = select.expressions[0]
     used = _check_tree(expression, _VALUE_NODES, columns, aliases=frozenset())
-    return Fragment(_join(tokens), used)
+    return Fragment(join_tokens(tokens), used)
 
 
 def scalar_query(text: str, object_names: Collection[str], columns: Collection[str]) -> Query:
@@ -149,18 +149,18 @@ def scalar_query(text: str, object_names: Collection[str], columns: Collection[s
         RefusedSql: With the reason, if it is not a single SELECT of one aggregate, reads anything but the rows, or uses
             anything but ``FUNCTIONS`` and ``AGGREGATES``.
     """
-    tokens = _name_rows(_tokens(text), object_names, columns)
+    tokens = _name_rows(checked_tokens(text), object_names, columns)
     _check_functions(tokens, FUNCTIONS | AGGREGATES)
-    select = _parse(_join(tokens))
+    select = _parse(join_tokens(tokens))
     aliases = {alias.alias_or_name.lower() for alias in select.find_all(exp.Alias, exp.Subquery, exp.Table)}
     aliases |= {alias.name.lower() for alias in select.find_all(exp.TableAlias)}
     used = _check_tree(select, (*_VALUE_NODES, *_QUERY_NODES), columns, aliases)
     _check_tables(select)
     _check_one_value(select)
-    return Query(f"({_join(tokens)})", used, _counted_condition(select, tokens))
+    return Query(f"({join_tokens(tokens)})", used, _counted_condition(select, tokens))
 
 
-def _tokens(text: str) -> list[Token]:
+def checked_tokens(text: str) -> list[Token]:
     """Return the tokens of a fragment, refusing those that could not be written back exactly as they stand."""
     if len(text) > MAX_LENGTH:
         raise RefusedSql(f"it has {len(text)} characters; the limit is {MAX_LENGTH}.")
@@ -181,7 +181,7 @@ def _tokens(text: str) -> list[Token]:
     return tokens
 
 
-def _join(tokens: list[Token]) -> str:
+def join_tokens(tokens: Sequence[Token]) -> str:
     """Write the tokens back, apart where space or a comment stood between them."""
     text, end = "", -1
     for token in tokens:
@@ -312,4 +312,4 @@ def _counted_condition(select: exp.Select, tokens: list[Token]) -> str | None:
     if any(len(column.parts) > 1 for column in where.find_all(exp.Column)):
         return None  # the qualifier would not be known outside this query
     first = next(index for index, token in enumerate(tokens) if token.token_type == TokenType.WHERE)
-    return _join(tokens[first + 1 :])
+    return join_tokens(tokens[first + 1 :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cordillera.spec.contract.document import Node
@@ -41,7 +42,8 @@ def metric_rule(entry: Entry) -> RowRule | AggregateRule:
         return entry.aggregate_rule(metric, "count(*)", comparisons, unit, ())
     if metric == "duplicateValues":
         value, columns = _duplicates(entry.node, arguments, entry.subject)
-        return entry.aggregate_rule(metric, _share(value, unit), comparisons, unit, columns)
+        distinct = () if target is not None and target.parent else columns
+        return replace(entry.aggregate_rule(metric, _share(value, unit), comparisons, unit, columns), distinct=distinct)
     assert target is not None
     predicate, says = _value_predicate(entry.node, metric, arguments, target)
     if entry.scope() != Scope.TABLE and tolerates_none(comparisons, unit):

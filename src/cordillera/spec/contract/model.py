@@ -300,6 +300,7 @@ class AggregateRule:
         unit: ``rows``, ``percent``, or as the document says; empty where it says nothing.
         scope: The rows the value is computed over.
         columns: Top-level columns the value is computed from.
+        distinct: Columns of which it counts how many rows repeat an earlier one; empty for any other value.
     """
 
     name: str
@@ -311,6 +312,7 @@ class AggregateRule:
     description: str
     scope: Scope
     columns: tuple[str, ...]
+    distinct: tuple[str, ...] = ()
 
     def holds(self, value: int | float | bool | None) -> bool:
         """Tell whether a computed value satisfies the rule; no value (NULL, of no rows) breaks nothing."""

@@ -146,6 +146,7 @@ def _add_uniqueness(book: RuleBook, target: Target) -> None:
             description=f"Values of {target.label} are unique.",
             scope=Scope.TABLE,
             columns=(target.top,),
+            distinct=() if target.parent else (target.top,),
         )
     )
 

@@ -41,6 +41,7 @@ from cordillera.adapters.db.schema.contracts import (
     candidates,
     contract_proposals,
     contracts,
+    rule_partials,
     service_levels,
 )
 from cordillera.adapters.db.schema.destinations import destination_scopes, destinations, event_deliveries
@@ -94,6 +95,7 @@ __all__ = [
     "pointers",
     "policy_tags",
     "reservations",
+    "rule_partials",
     "run_totals",
     "runs",
     "scan_statistics",

@@ -17,6 +17,16 @@ contracts = Table(
     Column("put_at", UtcDateTime, nullable=False),
 )
 
+# What rules on whole tables are computed from; numbers are kept as text, since sums are longer than 64 bits.
+rule_partials = Table(
+    "rule_partials",
+    metadata,
+    version_key(),
+    Column("snapshot_id", BigInteger, nullable=False),
+    Column("sequence_number", BigInteger, nullable=False),
+    Column("numbers", Json, nullable=False),
+)
+
 contract_proposals = Table(
     "contract_proposals",
     metadata,
