@@ -13,7 +13,9 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+import yaml
 from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.exceptions import RESTError
 from pyiceberg.schema import Schema
 from pyiceberg.table.sorting import NullOrder, SortDirection, SortField, SortOrder
 from pyiceberg.transforms import BucketTransform, IdentityTransform
@@ -283,6 +285,23 @@ def test_deletes_that_engines_read_in_different_ways_are_refused(
     assert ours(served.lake, dataset.name) == before
     engine.append(dataset.name, rows((50, "c")))
     assert engine.read(dataset.name) == [*before, {"id": 50, "name": "c"}]
+
+
+@pytest.mark.parametrize(("place", "name"), [("files", "pyiceberg")])
+def test_an_engine_is_told_which_rule_refuses_its_rows_and_where_to_look_at_them(
+    served: Served, engine: Writer, namespace: str
+) -> None:
+    dataset = served.lake.create_dataset(f"{namespace}.ruled", SCHEMA, format_version=2)
+    draft = yaml.safe_load(served.lake.backend.draft_contract(dataset.name))
+    draft["schema"][0]["quality"] = [{"id": "few_rows", "metric": "rowCount", "mustBeLessThan": 3}]
+    dataset.put_contract(yaml.safe_dump(draft))
+    engine.append(dataset.name, rows((1, "a")))
+    with pytest.raises(RESTError, match=r"few_rows: .* contract candidate \S+\.ruled candidate-2") as caught:
+        engine.append(dataset.name, rows((2, "b"), (3, "c")))
+    assert str(caught.value).startswith("UnprocessableEntityException")
+    assert ours(served.lake, dataset.name) == [{"id": 1, "name": "a"}]
+    [candidate] = dataset.candidates()
+    assert dataset.scan(as_of=candidate.branch).to_arrow().num_rows == 3
 
 
 def partitioned_twice(lake: Lake, namespace: str, version: int) -> Dataset:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ import pyarrow as pa
 import cordillera
 import cordillera.maintenance.service as maintenance
 from cordillera.client import Lake
+from cordillera.errors import ContractViolationError
 
 ORDERS = "sales.orders"
 TOTALS = "sales.totals"
@@ -63,6 +65,12 @@ def upsert(lake: Lake) -> None:
     lake.dataset(ORDERS).write(rows(range(50, 150), 7, 2), "upsert", idempotency_key="second", completes="2026-01-02")
 
 
+def refused_upsert(lake: Lake) -> None:
+    """The same write, where a contract refuses it."""
+    with suppress(ContractViolationError):
+        upsert(lake)
+
+
 def transfer(lake: Lake) -> None:
     """The transaction that is interrupted: the upsert above, and an append to another dataset."""
     with lake.transaction("second", idempotency_key="second") as tx:
@@ -94,6 +102,7 @@ def repair(lake: Lake) -> None:
 
 WORK: dict[str, Callable[[Lake], None]] = {
     "upsert": upsert,
+    "refused upsert": refused_upsert,
     "transfer": transfer,
     "work": work,
     "compact": compact_all,
