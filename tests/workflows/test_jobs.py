@@ -14,6 +14,7 @@ from cordillera.client import Lake
 from cordillera.errors import (
     AlreadyExistsError,
     DatasetNotFoundError,
+    IdempotencyKeyReusedError,
     InvalidExpressionError,
     InvalidInputError,
     InvalidSqlError,
@@ -155,6 +156,23 @@ def test_disabled_jobs_wait(jobs: Lake) -> None:
     jobs.backend.run_job("a.totals", DAY)
     jobs.run_pending()
     assert totals(jobs) == {DAY: 2}
+
+
+def test_a_run_asked_for_twice_under_one_key_is_one(jobs: Lake) -> None:
+    for day in (DAY, "2026-01-02"):
+        put(jobs, "left_side", 1, day)
+        put(jobs, "right_side", 1, day)
+    jobs.run_pending()
+    first = jobs.backend.run_job("a.totals", DAY, idempotency_key="retry 1")
+    jobs.run_pending()
+    again = jobs.backend.run_job("a.totals", DAY, idempotency_key="retry 1")
+    assert (again.id, again.state) == (first.id, "succeeded")
+    assert jobs.backend.run_job("a.totals", DAY, idempotency_key="retry 2").id != first.id
+    with pytest.raises(IdempotencyKeyReusedError, match=f"for {DAY}"):
+        jobs.backend.run_job("a.totals", "2026-01-02", idempotency_key="retry 1")
+    jobs.run_pending()
+    assert states(jobs) == ["succeeded"] * 4
+    assert [one.action for one in jobs.backend.audit(object_name="a.totals")].count("job.run") == 2
 
 
 def test_a_run_asked_for_too_early_is_refused(jobs: Lake) -> None:

@@ -14,6 +14,7 @@ from cordillera.cli.options import (
     Description,
     DryRun,
     Everything,
+    IdempotencyKey,
     JobName,
     Limit,
     Owner,
@@ -194,10 +195,10 @@ def _set_enabled(name: str, enabled: bool) -> None:
 
 
 @command(app, "run", example="cordillera job run sales.daily_totals 2026-01-31")
-def run(name: JobName, partition: Partition) -> None:
+def run(name: JobName, partition: Partition, idempotency_key: IdempotencyKey = None) -> None:
     """Run a job again for a partition whose inputs are complete; prints the run's id. A worker executes it."""
     with open_lake() as lake:
-        made = lake.backend.run_job(name, partition)
+        made = lake.backend.run_job(name, partition, idempotency_key=idempotency_key)
     show_outcome(f"A run of {name} for {partition} is queued.", made, RUN_VIEW, answer=str(made.id))
 
 

@@ -205,9 +205,9 @@ class LocalWork:
         """Remove a job."""
         self.app.workflows.delete_job(name)
 
-    def run_job(self, name: str, partition: str) -> Run:
+    def run_job(self, name: str, partition: str, *, idempotency_key: str | None = None) -> Run:
         """Run a job again for a partition."""
-        return self.app.workflows.run_now(name, partition)
+        return self.app.workflows.run_now(name, partition, idempotency_key=idempotency_key)
 
     def run(self, run_id: UUID) -> Run:
         """Return a run."""

@@ -218,9 +218,9 @@ class RemoteWork:
         """Remove a job."""
         self._server.request("DELETE", path("jobs", name))
 
-    def run_job(self, name: str, partition: str) -> Run:
+    def run_job(self, name: str, partition: str, *, idempotency_key: str | None = None) -> Run:
         """Run a job again for a partition."""
-        return self._server.post(Run, path("jobs", name, "runs"), {"partition": partition})
+        return self._server.post(Run, path("jobs", name, "runs"), {"partition": partition}, key=idempotency_key)
 
     def run(self, run_id: UUID) -> Run:
         """Return a run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from cordillera.context import current
 from cordillera.ports.clock import Clock
@@ -70,9 +71,9 @@ def start_run(
     clock: Clock,
     *,
     trace_id: str = "",
-    again: bool = False,
+    asked_as: UUID | None = None,
 ) -> Run | None:
-    """Add a run and the task that executes it; None if there is a run for this state of the inputs already.
+    """Add a run and the task that executes it; None if there is one of that id, or for this state of the inputs.
 
     Args:
         tx: The transaction.
@@ -81,15 +82,15 @@ def start_run(
         states: How the inputs stand, all of them complete.
         clock: Time and ids.
         trace_id: The trace of what caused it.
-        again: Start one in any case.
+        asked_as: The id of a run that somebody asks for, whatever runs there are for this state of the inputs.
     """
     revisions = input_revisions(states, partition)
-    if again:
+    if asked_as is not None:
         earlier = tx.runs.page(job=job.name, partition=partition, limit=1)
         revisions[MANUAL] = 1 + (earlier[0].input_revisions.get(MANUAL, 0) if earlier else 0)
     now = clock.now()
     run = Run(
-        id=clock.new_id(),
+        id=asked_as or clock.new_id(),
         job_id=job.id,
         job=job.name,
         partition=partition,

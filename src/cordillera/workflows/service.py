@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.queries import QueryService
@@ -13,6 +13,7 @@ from cordillera.catalog.service import CatalogService
 from cordillera.catalog.trail import Trail
 from cordillera.context import current
 from cordillera.errors import (
+    IdempotencyKeyReusedError,
     InvalidInputError,
     InvalidSqlError,
     JobNotFoundError,
@@ -154,29 +155,33 @@ class WorkflowService:
             tx.lineage.remove(Node(NodeKind.JOB, name))
             Trail(tx, self._clock.now()).audit("job.delete", "job", name, {})
 
-    def run_now(self, name: str, partition: str) -> Run:
+    def run_now(self, name: str, partition: str, *, idempotency_key: str | None = None) -> Run:
         """Start a run for a partition whose inputs are complete, even if one has been made for this state of them.
+
+        Args:
+            name: The job.
+            partition: The partition's label.
+            idempotency_key: Asking again under the same key starts no other run, but returns the first. The run's id
+                follows from the key, so that of two who ask at once one starts it.
 
         Raises:
             NotAllowedError: Naming the inputs that are not complete; or if the partition does not concern the job.
             InvalidPartitionError: If there is no such partition.
             AccessDeniedError: If whoever acts may not write what it writes.
+            IdempotencyKeyReusedError: If the key was used for another partition.
         """
         with self._store.write() as tx:
             job = self._existing(tx, name)
             self._lookup.resolve(tx, parse_dataset_ref(job.output), Privilege.WRITE)
             label = label_of(tx, job, partition)
-            states = input_states(tx, job, [label])[label]
-            missing = [f"{one.dataset} {one.missing[0]}".strip() for one in states if one.missing]
-            if missing:
-                raise NotAllowedError(
-                    f"{name} cannot run for {label}: not complete are {', '.join(missing)}.",
-                    hint=f"See why with: cordillera job explain {name} --partition {label}.",
-                )
-            run = start_run(tx, job, label, states, self._clock, again=True)
-            assert run is not None, "a run that is asked for again is always new"
-            Trail(tx, self._clock.now()).audit("job.run", "job", name, {"partition": label})
-        return run
+            run_id = self._clock.new_id() if idempotency_key is None else uuid5(job.id, idempotency_key)
+            run = tx.runs.get(run_id) or self._asked(tx, job, label, run_id)
+        if run.partition != label:
+            raise IdempotencyKeyReusedError(
+                f"The idempotency key {idempotency_key!r} was used for a run of {name} for {run.partition}.",
+                hint="Use another key for another partition.",
+            )
+        return self._told([run])[0]
 
     def run(self, run_id: UUID) -> Run:
         """Return a run by id, or raise ``RunNotFoundError``."""
@@ -231,6 +236,22 @@ class WorkflowService:
         if found is None:
             raise JobNotFoundError(f"There is no job {name!r}.", hint="List them with: cordillera job list.")
         return found
+
+    def _asked(self, tx: Transaction, job: Job, label: str, run_id: UUID) -> Run:
+        states = input_states(tx, job, [label])[label]
+        missing = [f"{one.dataset} {one.missing[0]}".strip() for one in states if one.missing]
+        if missing:
+            raise NotAllowedError(
+                f"{job.name} cannot run for {label}: not complete are {', '.join(missing)}.",
+                hint=f"See why with: cordillera job explain {job.name} --partition {label}.",
+            )
+        run = start_run(tx, job, label, states, self._clock, asked_as=run_id)
+        if run is None:  # somebody who asked at the same time was faster
+            run = tx.runs.get(run_id)
+            assert run is not None, "a run that is asked for is always new, or the same"
+            return run
+        Trail(tx, self._clock.now()).audit("job.run", "job", job.name, {"partition": label})
+        return run
 
     def _told(self, runs: Sequence[Run]) -> list[Run]:
         """Return runs with what whoever acts may be told of their errors, which can quote rows of all that is read."""

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from cordillera.api.parameters import After, Backend, Limit, LongText, Text
+from cordillera.api.parameters import After, Backend, IdempotencyKey, Limit, LongText, Text
 from cordillera.client.backend import RunCount
 from cordillera.codec import Page, page
 from cordillera.spec.job_explanation import JobExplanation
@@ -83,9 +83,9 @@ def delete_job(backend: Backend, name: Text) -> None:
 
 
 @router.post("/jobs/{name}/runs", status_code=201, summary="Run a job")
-def run_job(backend: Backend, name: Text, wanted: NewRun) -> Run:
+def run_job(backend: Backend, name: Text, wanted: NewRun, idempotency_key: IdempotencyKey) -> Run:
     """Run a job for a partition whose inputs are complete, even if it has run for them before."""
-    return backend.run_job(name, wanted.partition)
+    return backend.run_job(name, wanted.partition, idempotency_key=idempotency_key)
 
 
 @router.get("/jobs/{name}/waiting", summary="List partitions a job waits for")
