@@ -57,6 +57,30 @@ def test_why_an_input_is_not_complete_is_told_too(flights: Lake) -> None:
     assert "waiting for flights.departures 2026-01-06" in wind.missing[1].reasons
 
 
+def test_who_makes_an_input_is_told_with_how_that_went(flights: Lake, clock: MovableClock) -> None:
+    flights.create_namespace("raw", owner="user:raw")
+    flights.create_dataset("raw.departures", SCHEMA, key=["day"], completion_unit="day")
+    flights.backend.create_job(
+        "flights.departures",
+        "SELECT day, error('no such day')::BIGINT AS value FROM raw.departures WHERE day = $partition::DATE",
+        output_condition="day = $partition::DATE",
+    )
+    (departures, _) = flights.backend.explain_job("flights.delays", "2026-01-06").inputs
+    assert departures.missing[0].made_by == ("made by flights.departures, which has not run for it",)
+    rows = pa.table({"day": pa.array(["2026-01-06"]).cast(pa.date32()), "value": [1]})
+    flights.dataset("raw.departures").write(rows, "upsert", completes="2026-01-06")
+    clock.moment = datetime(2026, 1, 7, 6, 12, tzinfo=UTC)
+    flights.run_pending()
+    (departures, _) = flights.backend.explain_job("flights.delays", "2026-01-06").inputs
+    assert departures.text == (
+        "waiting for flights.departures 2026-01-06, made by flights.departures, which failed at 06:12 UTC"
+    )
+    flights.grant("user:ann", "discover", "flights.departures")
+    with acting("user:ann"):
+        (departures, _) = flights.backend.explain_job("flights.delays", "2026-01-06").inputs
+    assert departures.missing[0].made_by == (), "it reads what she may not see"
+
+
 def test_a_job_that_has_run_says_how_that_went(flights: Lake) -> None:
     days = ["2026-01-05", "2026-01-06"]
     for name in ("flights.departures", "weather.wind"):

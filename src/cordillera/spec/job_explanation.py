@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from cordillera.spec.service_level import Prediction, length_in_words
-from cordillera.spec.workflow import Run
+from cordillera.spec.workflow import Run, RunState
 
 HIDDEN_INPUT = "an input that you may not see"
 _MOST_TOLD = 3
@@ -36,12 +36,14 @@ class MissingPartition:
         usually_at: When it is usually complete, by when others were; None where too little is known.
         late_seconds: How long ago that was; 0 before.
         reasons: Why it is not complete, by the input's completion rule.
+        made_by: Jobs that make it, and how their newest runs for it stand, in words.
     """
 
     partition: str
     usually_at: datetime | None
     late_seconds: int
     reasons: tuple[str, ...]
+    made_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,27 @@ def missing_partition(
     return MissingPartition(partition, prediction.at if prediction else None, late, tuple(reasons))
 
 
+def made_by(job: str, run: Run | None, now: datetime) -> str:
+    """Return who makes a partition: ``made by a.daily, which failed at 06:12 UTC``.
+
+    Args:
+        job: The job.
+        run: Its newest run for the partition, if there is one.
+        now: The present.
+    """
+    if run is None:
+        return f"made by {job}, which has not run for it"
+    at = _moment(run.finished_at or run.started_at or run.created_at, now)
+    did = {
+        RunState.QUEUED: f"is queued since {at}",
+        RunState.RUNNING: f"runs since {at}",
+        RunState.SUCCEEDED: f"succeeded at {at}",
+        RunState.FAILED: f"failed at {at}",
+        RunState.SUPERSEDED: f"was superseded at {at}",
+    }
+    return f"made by {job}, which {did[run.state]}"
+
+
 def input_in_words(dataset: str, snapshot: int | None, missing: Sequence[MissingPartition], now: datetime) -> str:
     """Return how an input stands: ``waiting for a.weather 2013-02-09, usually 06:10 UTC, 40 min late``."""
     if not missing:
@@ -119,8 +142,11 @@ def in_words(status: JobStatus, run: Run | None, inputs: Sequence[InputExplanati
 def _in_words(dataset: str, one: MissingPartition, now: datetime) -> str:
     parts = [f"{dataset} {one.partition}".strip()]
     if one.usually_at is not None:
-        today = one.usually_at.date() == now.date()
-        parts.append(f"usually {one.usually_at:{'%H:%M' if today else '%Y-%m-%d %H:%M'}} UTC")
+        parts.append(f"usually {_moment(one.usually_at, now)}")
     if one.late_seconds >= _SOON:
         parts.append(f"{length_in_words(one.late_seconds)} late")
-    return ", ".join(parts)
+    return ", ".join([*parts, *one.made_by])
+
+
+def _moment(at: datetime, now: datetime) -> str:
+    return f"{at:{'%H:%M' if at.date() == now.date() else '%Y-%m-%d %H:%M'}} UTC"

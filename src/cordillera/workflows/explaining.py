@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
@@ -20,6 +21,7 @@ from cordillera.spec.job_explanation import (
     MissingPartition,
     in_words,
     input_in_words,
+    made_by,
     missing_partition,
 )
 from cordillera.spec.names import parse_dataset_ref
@@ -32,6 +34,7 @@ from cordillera.workflows.service import WorkflowService
 
 _HISTORY = 100
 _MOST_REASONED = 5
+_MOST_MAKERS = 3
 
 
 class JobExplanationService:
@@ -85,7 +88,9 @@ class JobExplanationService:
                 text = f"{HIDDEN_INPUT} is complete" if not state.missing else f"waiting for {HIDDEN_INPUT}"
                 return InputExplanation("", "", "", not state.missing, None, (), text)
             missing = self._missing(tx, target, state, now)
-        missing = [self._reasoned(target, one) for one in missing[:_MOST_REASONED]] + missing[_MOST_REASONED:]
+        makers = self._makers(target)
+        reasoned = [self._reasoned(target, one, makers, now) for one in missing[:_MOST_REASONED]]
+        missing = reasoned + missing[_MOST_REASONED:]
         return InputExplanation(
             state.dataset,
             str(state.mapping),
@@ -109,15 +114,36 @@ class JobExplanationService:
             for label in state.missing
         ]
 
-    def _reasoned(self, target: ResolvedDataset, one: MissingPartition) -> MissingPartition:
-        """Return what is waited for, with why it is not complete."""
+    def _makers(self, target: ResolvedDataset) -> list[str]:
+        """Return the names of jobs that write a dataset version, by its own name or, if it is active, the dataset's."""
+        with self._store.read() as tx:
+            found = tx.jobs.writing([target.dataset.full_name, target.pinned_name])
+            return [job.name for job in found if self._writes(tx, job, target)][:_MOST_MAKERS]
+
+    def _writes(self, tx: Transaction, job: Job, target: ResolvedDataset) -> bool:
+        try:
+            return self._lookup.resolve(tx, parse_dataset_ref(job.output)).version.id == target.version.id
+        except (NotFoundError, AccessDeniedError):
+            return False  # there is no active one
+
+    def _reasoned(
+        self, target: ResolvedDataset, one: MissingPartition, makers: Sequence[str], now: datetime
+    ) -> MissingPartition:
+        """Return what is waited for, with why it is not complete, and who makes it."""
+        told = replace(one, made_by=tuple(self._made_by(makers, one.partition, now)))
         try:
             found = self._why(target.pinned_name, one.partition)
         except (NotFoundError, AccessDeniedError, InvalidInputError):
-            return one  # it is another by now
-        return MissingPartition(
-            one.partition, one.usually_at, one.late_seconds, tuple(reason.text for reason in found.reasons)
-        )
+            return told  # it is another by now
+        return replace(told, reasons=tuple(reason.text for reason in found.reasons))
+
+    def _made_by(self, makers: Sequence[str], partition: str, now: datetime) -> Iterator[str]:
+        for name in makers:
+            try:
+                newest = self._workflows.runs(job=name, partition=partition, limit=1)
+            except NotFoundError:
+                continue  # it is gone, or nothing that whoever asks may see
+            yield made_by(name, next(iter(newest), None), now)
 
 
 def _latest_waiting(tx: Transaction, job: Job) -> str:
