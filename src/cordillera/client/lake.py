@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
 from pathlib import Path
@@ -21,8 +19,10 @@ from cordillera.client.backend import LakeBackend
 from cordillera.client.contract_proposals import LakeContractProposals
 from cordillera.client.dataset import Dataset
 from cordillera.client.destination import Destinations
+from cordillera.client.namespace import Namespace
+from cordillera.client.schemas import as_schema
 from cordillera.client.transaction import Transaction
-from cordillera.client.view import View
+from cordillera.client.view import View, views_of
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.maintenance.results import OrphanRemoval
 from cordillera.operations.audit import AuditExport
@@ -35,46 +35,6 @@ from cordillera.spec.external_schema import DEFAULT_ROLE, ExternalSchema
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import Target
 from cordillera.spec.workflow import Job
-
-
-@dataclass(frozen=True, slots=True)
-class Namespace:
-    """A namespace of a lake, by name."""
-
-    backend: LakeBackend
-    name: str
-
-    def details(self) -> catalog_spec.Namespace:
-        """Return its owner, description, age and properties."""
-        return self.backend.namespace(self.name)
-
-    def update(
-        self,
-        *,
-        owner: str | None = None,
-        description: str | None = None,
-        properties: Mapping[str, str | None] | None = None,
-    ) -> catalog_spec.Namespace:
-        """Change its owner, its description, or the properties that are named, where None removes."""
-        return self.backend.update_namespace(self.name, owner=owner, description=description, properties=properties)
-
-    def datasets(self) -> Iterator[Dataset]:
-        """Yield its datasets by name."""
-        after = ""
-        while page := self.backend.datasets(self.name, after):
-            yield from (Dataset(self.backend, found.full_name) for found in page)
-            after = page[-1].full_name
-
-    def dataset(self, name: str) -> Dataset:
-        """Return one of its datasets."""
-        return Dataset(self.backend, f"{self.name}.{name}")
-
-    def views(self) -> Iterator[View]:
-        """Yield its views by name."""
-        yield from _views(self.backend, self.name)
-
-    def __repr__(self) -> str:
-        return f"Namespace({self.name!r})"
 
 
 class Lake(AccessControl, AccessAsking, LakeContractProposals, Destinations):
@@ -231,7 +191,7 @@ class Lake(AccessControl, AccessAsking, LakeContractProposals, Destinations):
 
     def views(self) -> Iterator[View]:
         """Yield the views by name."""
-        yield from _views(self.backend, None)
+        yield from views_of(self.backend, None)
 
     def search(self, text: str = "", **filters: str) -> catalog_spec.SearchResult:
         """Find datasets by words; ``namespace``, ``owner``, ``tag`` and ``lifecycle`` narrow the search."""
@@ -478,49 +438,3 @@ def connect(url: str, token: str | None = None) -> Lake:
     from cordillera.client.remote import RemoteBackend
 
     return Lake(RemoteBackend(url, token))
-
-
-def _views(backend: LakeBackend, namespace: str | None) -> Iterator[View]:
-    after = ""
-    while page := backend.views(namespace, after):
-        yield from (View(backend, found.full_name) for found in page)
-        after = page[-1].full_name
-
-
-def as_schema(source: Any) -> pa.Schema:
-    """Return the Arrow schema of a schema, a frame, or anything that exports one.
-
-    Args:
-        source: A schema of pyarrow or Polars, a frame of pyarrow, pandas or Polars (lazy or not), anything with
-            ``__arrow_c_schema__`` or ``__arrow_c_stream__``, or a dict of names and types of pyarrow or Polars.
-
-    Raises:
-        InvalidInputError: If it is none of these.
-    """
-    if isinstance(source, pa.Schema):
-        return source
-    try:
-        if hasattr(source, "collect_schema"):  # a frame of Polars, for which a lazy one need not be computed
-            return pa.schema(source.collect_schema())
-        if hasattr(source, "__arrow_c_schema__"):
-            return pa.schema(source)
-        if hasattr(source, "__arrow_c_stream__"):
-            return pa.RecordBatchReader.from_stream(source).schema
-        if isinstance(source, Mapping):
-            return pa.schema([_as_field(name, kind) for name, kind in source.items()])
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"A schema cannot be taken from {source!r:.200}: {error}.", hint=_SCHEMA_HINT
-        ) from error
-    raise InvalidInputError(f"A schema cannot be taken from a {type(source).__name__}.", hint=_SCHEMA_HINT)
-
-
-_SCHEMA_HINT = "Give a schema or a frame of pyarrow, Polars or pandas, or a dict of names and their types."
-
-
-def _as_field(name: str, kind: Any) -> pa.Field:
-    """Return a column of a type of pyarrow, given as such or by its name, or of Polars."""
-    polars = sys.modules.get("polars")  # whoever has a type of Polars has imported it
-    if polars is not None and isinstance(kind, (polars.DataType, type(polars.Int64))):
-        return pa.schema(polars.Schema({name: kind})).field(0)
-    return pa.field(name, kind)

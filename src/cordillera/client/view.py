@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
@@ -45,3 +45,11 @@ class View:
 
     def __repr__(self) -> str:
         return f"View({self.name!r})"
+
+
+def views_of(backend: LakeBackend, namespace: str | None) -> Iterator[View]:
+    """Yield the views of a namespace, or of all, by name."""
+    after = ""
+    while page := backend.views(namespace, after):
+        yield from (View(backend, found.full_name) for found in page)
+        after = page[-1].full_name
