@@ -13,6 +13,7 @@ from uuid import UUID
 from cordillera.access.approval_rules import ApprovalRuleService
 from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.access.credentials import CredentialService
+from cordillera.access.deputies import DeputyService
 from cordillera.access.explanations import ExplanationService
 from cordillera.access.grants import GrantService
 from cordillera.access.keys import LakeKeyService
@@ -211,6 +212,7 @@ class Application:
         )
         self.grants = GrantService(store, securables, self.authorizer, narrowing, clock)
         self.approval_rules = ApprovalRuleService(store, lookup, clock)
+        self.deputies = DeputyService(store, securables, lookup, clock)
         self.explanations = ExplanationService(store, securables, self.authorizer, clock)
         self.roles = RoleService(store, lookup, clock)
         self.policy_tags = PolicyTagService(store, securables, tables, clock)

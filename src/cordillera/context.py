@@ -30,6 +30,7 @@ class RequestContext:
         operator: Whether it is the work of whoever runs the lake, who can open its database anyway: everything is
             allowed. Else it is the principal's, and what he may do is what he was granted.
         read_only: Whether it must change nothing, whatever the principal may do.
+        deputy_of: The owners in whose place the principal decides, who could not do it by himself.
     """
 
     principal: str
@@ -38,6 +39,7 @@ class RequestContext:
     turn: UUID | None = None
     operator: bool = False
     read_only: bool = False
+    deputy_of: tuple[str, ...] = ()
 
     @property
     def authority(self) -> str:
@@ -80,10 +82,12 @@ def acting(
     *,
     operator: bool | None = None,
     read_only: bool = False,
+    deputy_of: tuple[str, ...] = (),
 ) -> Iterator[RequestContext]:
     """Run the block as ``principal`` under ``trace_id``, ``lease`` and ``turn``; what is not given stays as outside.
 
-    A principal that is given is not the operator, unless ``operator`` says so.
+    A principal that is given is not the operator, unless ``operator`` says so, and nobody's deputy, unless
+    ``deputy_of`` does.
     """
     outer = current()
     if operator is None:
@@ -96,6 +100,7 @@ def acting(
         turn=turn or outer.turn,
         operator=operator,
         read_only=outer.read_only or read_only,
+        deputy_of=deputy_of or (outer.deputy_of if principal is None else ()),
     )
     reset = _current.set(inner)
     try:

@@ -34,6 +34,7 @@ from cordillera.spec.access_tags import All as Both
 from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, describe, fulfils, parse_tag_expression
 from cordillera.spec.access_tags import Any as Either
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace
+from cordillera.spec.deputy import Deputy, Duty
 from cordillera.spec.names import enclosing_names
 from cordillera.spec.subscription import Subscription, Target
 from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace, subscription, target
@@ -101,6 +102,15 @@ worlds = st.fixed_dictionaries(
             st.sampled_from([*SPACES, *DATASETS]), st.tuples(st.sampled_from(PRINCIPALS), st.sampled_from(PRINCIPALS))
         ),
         "rules": st.lists(st.tuples(expressions, st.sampled_from(PRINCIPALS)), max_size=3),
+        "deputies": st.lists(
+            st.tuples(
+                st.sampled_from(PRINCIPALS),
+                st.sampled_from(PRINCIPALS),
+                st.sampled_from(["", *SPACES, *DATASETS]),
+                st.sampled_from([-1, 0, 1]),  # seconds after now when it ends; it began two before
+            ),
+            max_size=4,
+        ),
     }
 )
 
@@ -235,6 +245,16 @@ class World:
             tx.approval_rules.delete(rule.tag_expression, rule.approver)
         for expression, approver in self.given["rules"]:
             tx.approval_rules.put(ApprovalRule(describe(expression), approver, "x", NOW))
+        self._store_deputies(tx)
+
+    def _store_deputies(self, tx: Transaction) -> None:
+        for owner, deputy, on, ends in self.given["deputies"]:
+            kind, securable_id = self._place(on)
+            who, duties = self.whom(deputy), (Duty.ACCESS_REQUESTS,)
+            begins, over = later(-2), later(ends)
+            tx.deputies.insert(
+                Deputy(uuid4(), self.whom(owner), who, duties, kind, securable_id, on, begins, over, "", "x", NOW)
+            )
 
     def _request(self, on: str, requester: str, approver: str) -> AccessRequest:
         kind, securable_id = self._place(on)
@@ -249,10 +269,24 @@ class World:
         """Return the objects of the requests that somebody may see, and whether they wait for him."""
         mine, found = self.closure(principal), {}
         for on, (requester, approver) in self.given["requests"].items():
-            says = approver in mine or Privilege.ADMINISTER in self.held(principal, on)
+            says = any(
+                approver in self.closure(one) or Privilege.ADMINISTER in self.held(one, on)
+                for one in (principal, *self.stood_in_for(mine, on, requester))
+            )
             if says or requester in mine:
                 found[on] = says and requester not in mine
         return found
+
+    def stood_in_for(self, mine: set[str], on: str, requester: str) -> list[str]:
+        """Return the owners for whom somebody decides about a request on an object."""
+        return [
+            owner
+            for owner, deputy, scope, ends in self.given["deputies"]
+            if deputy in mine
+            and ends > 0
+            and (not scope or scope in enclosing_names(on))
+            and requester not in self.closure(owner)
+        ]
 
     def needed(self, name: str) -> set[str]:
         """Return who has to approve requests for a namespace or a dataset by the rules."""
@@ -388,7 +422,7 @@ def check_subscriptions(tx: Transaction, authorizer: GrantAuthorizer, world: Wor
 
 
 def check_requests(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
-    viewer, expected = authorizer.viewer(tx), world.seen_requests(principal)
+    viewer, expected = authorizer.viewer_for(tx, Duty.ACCESS_REQUESTS), world.seen_requests(principal)
     assert viewer is not None
 
     def seen(*, waiting: bool = False) -> list[AccessRequest]:
@@ -424,7 +458,7 @@ def test_requests_of_others_are_told_apart_from_an_examples_own(sqlite_store: Me
     """Whoever administers what has a tag sees what other examples have tagged so."""
     nothing: dict[str, Any] = {
         **{name: {} for name in ("tags", "requests")},
-        **{name: [] for name in ("members", "grants", "rules", "masked", "deleted")},
+        **{name: [] for name in ("members", "grants", "rules", "masked", "deleted", "deputies")},
         "owners": dict.fromkeys(OWNED, "nobody"),
     }
     tagged = Among("level", ("low",), True)

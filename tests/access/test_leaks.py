@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,12 @@ from tests.conftest import MovableClock
 
 SCHEMA = {"id": pa.int64(), "day": pa.string()}
 OWNER, GUEST = "user:owner", "user:guest"
-SECRETS = ("zzteam", "zzsecret", "zzjob", "zztarget", "zzword", "zzrole")
+SECRETS = ("zzteam", "zzdeputy", "zzsecret", "zzjob", "zztarget", "zzword", "zzrole")
 """What is in the names of everything that the guest has nothing to do with."""
+
+
+def tomorrow() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
 
 
 class House:
@@ -63,6 +67,7 @@ class House:
         lake.add_member("role:zzrole", "user:other")
         lake.set_policy_tag("zzteam.zzsecret", "level", "zzword")
         lake.add_approver("level = zzword", "group:zzword")
+        lake.add_deputy("user:zzdeputy", tomorrow(), owner=OWNER, on="namespace:zzteam", reason="zzword")
         for on in ("zzteam.zzsecret", "target:zztarget", "open.shown"):
             lake.grant("user:other", "discover", on)
             with acting("user:other"):
@@ -98,6 +103,7 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
     f"GET {API}/runs": [{}, {"partition": "all"}],
     f"GET {API}/access/requests": [{}, {"on": "open.shown"}, {"requester": "user:other"}, {"waiting": True}],
     f"GET {API}/access/grants": [{}, {"on": "open.shown"}, {"principal": "role:zzrole"}],
+    f"GET {API}/access/deputies": [{}, {"owner": OWNER}],
     "GET /search": [{"q": "zzword"}],
     "GET /search/suggestions": [{"q": "zz"}],
     "GET /datasets/{name:qualified}": [

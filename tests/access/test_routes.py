@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ from cordillera.errors import DatasetNotFoundError
 from cordillera.server import create_server
 from cordillera.spec.access import THE_LAKE, Privilege, Securable, SecurableKind, implied_by
 
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 D, R, W = Privilege.DISCOVER, Privilege.READ, Privilege.WRITE
 A, C, ALL = Privilege.ALTER, Privilege.CREATE, Privilege.ADMINISTER
 API, ICEBERG = "/api/v1", "/iceberg/v1"
@@ -103,6 +105,12 @@ ROUTES: dict[str, Needs] = {
     f"DELETE {API}/access/approvers": lake(ALL, tags="level = low", approver="user:z"),
     f"GET {API}/access/approvers": lake(ALL),
     f"POST {API}/access/approvers": lake(ALL, json={"tags": "level = low", "approver": "user:z"}),
+    f"GET {API}/access/deputies": OWN,
+    f"POST {API}/access/deputies": lake(
+        ALL,
+        json={"deputy": "user:y", "owner": "user:z", "ends_at": (datetime.now(UTC) + timedelta(days=1)).isoformat()},
+    ),
+    f"POST {API}/access/deputies/{{deputy_id}}/end": OWN,
     f"DELETE {API}/access/grants": dataset(ALL, principal="user:z", privilege="read", on="{dataset}"),
     f"GET {API}/access/grants": OWN,
     f"POST {API}/access/grants": dataset(ALL, json=GRANT),
@@ -341,6 +349,11 @@ ROUTES: dict[str, Needs] = {
     f"POST {ICEBERG}/transactions/commit": dataset(A, R, json={"table-changes": [{**COMMIT, "identifier": NAMED}]}),
     "GET /": OWN,
     "GET /access": OWN,
+    "GET /access/deputies": OWN,
+    "POST /access/deputies/add": Needs(
+        "lake", (ALL,), form={"deputy": "user:y", "owner": "user:z", "duty": "access_requests"}
+    ),
+    "POST /access/deputies/{deputy_id}/end": OWN,
     "GET /access/ask": OWN,
     "POST /access/ask": Needs("dataset", (D,), form={"on": "{dataset}", "privilege": "read", "purpose": "x"}),
     "GET /access/explain": Needs(

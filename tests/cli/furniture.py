@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,6 +38,7 @@ class Furniture:
     run: str
     spare_token: str
     spare_key: str
+    deputy: str
     request: str
     spare_requests: tuple[str, ...]
     spare_proposals: tuple[str, ...]
@@ -93,6 +95,7 @@ def furnish(folder: Path) -> Furniture:
             )
             for name, text in (("lake", "to see how sales are"), ("spare", ""))
         ]
+        deputy = lake.add_deputy("user:stand_in", datetime.now(UTC) + timedelta(days=9), owner="user:olga")
         requests = _grant(lake)
         proposals = _propose(lake, folder)
         orders.complete("2026-01-31")
@@ -109,6 +112,7 @@ def furnish(folder: Path) -> Furniture:
         str(run.id),
         str(token.token.id),
         str(key.id),
+        str(deputy.id),
         requests[0],
         tuple(requests[1:]),
         proposals,

@@ -69,6 +69,7 @@ SHOWN = {
     "access requests": "access requests --on sales.orders",
     "access show": "access show REQUEST",
     "approver list": "approver list",
+    "deputy list": "deputy list",
     "role show": "role show role:analysts",
     "role list": "role list",
     "policy-tag list": "policy-tag list sales.orders",

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec import access_request as rules
 from cordillera.spec.access import Privilege, SecurableKind
-from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, RequestState, RequestStep
+from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, RequestState, RequestStep, Voice
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ANA = "user:ana"
 ASKED = (Privilege.READ, Privilege.WRITE, Privilege.EXTERNAL_USE)
+OWNER = Voice(frozenset({ADMINISTRATORS}))
 APPROVERS = (ADMINISTRATORS, "group:privacy", "group:legal")
 FINAL = {RequestState.REFUSED, RequestState.WITHDRAWN, RequestState.EXPIRED, RequestState.REVOKED}
 
@@ -33,7 +34,7 @@ def open_request(*approvers: str, days: int = 30) -> AccessRequest:
 
 def approved(days: int = 30) -> AccessRequest:
     request = open_request(days=days)
-    return rules.approve(request, by="user:own", speaks_for=[ADMINISTRATORS], needed=[ADMINISTRATORS], at=NOW)
+    return rules.approve(request, by="user:own", voice=OWNER, needed=[ADMINISTRATORS], at=NOW)
 
 
 speaking = st.sets(st.sampled_from(APPROVERS))
@@ -56,7 +57,13 @@ def test_it_is_approved_when_everybody_who_has_to_has_approved_and_never_for_mor
         with suppress(NotAllowedError, InvalidInputError):
             moment = NOW + timedelta(hours=at)
             request = rules.approve(
-                request, by=by, speaks_for=speaks_for, needed=needed, at=moment, privileges=privileges, days=days
+                request,
+                by=by,
+                voice=Voice(frozenset(speaks_for)),
+                needed=needed,
+                at=moment,
+                privileges=privileges,
+                days=days,
             )
             given_by |= speaks_for & needed
             assert by != ANA
@@ -91,25 +98,25 @@ def test_what_has_ended_stays_so(states: list[RequestState]) -> None:
 
 def test_nobody_decides_about_his_own() -> None:
     with pytest.raises(NotAllowedError, match="Nobody approves his own request"):
-        rules.approve(open_request(), by=ANA, speaks_for=APPROVERS, needed=[ADMINISTRATORS], at=NOW)
+        rules.approve(open_request(), by=ANA, voice=Voice(frozenset(APPROVERS)), needed=[ADMINISTRATORS], at=NOW)
     with pytest.raises(NotAllowedError, match="Withdraw it"):
-        rules.refuse(open_request(), by=ANA, at=NOW, reason="no")
+        rules.refuse(open_request(), by=ANA, voice=OWNER, at=NOW, reason="no")
 
 
 def test_who_has_approved_waits_for_the_others() -> None:
     needed = [ADMINISTRATORS, "group:privacy"]
-    half = rules.approve(open_request(), by="user:own", speaks_for=[ADMINISTRATORS], needed=needed, at=NOW)
+    half = rules.approve(open_request(), by="user:own", voice=OWNER, needed=needed, at=NOW)
     assert (half.state, half.waiting_for) == (RequestState.REQUESTED, ("group:privacy",))
     with pytest.raises(NotAllowedError, match="approved on your side already"):
-        rules.approve(half, by="user:own", speaks_for=[ADMINISTRATORS], needed=needed, at=NOW)
+        rules.approve(half, by="user:own", voice=OWNER, needed=needed, at=NOW)
     # The rule is gone: whoever approves now finds that nobody is left to wait for.
-    whole = rules.approve(half, by="user:own", speaks_for=[ADMINISTRATORS], needed=[ADMINISTRATORS], at=NOW)
+    whole = rules.approve(half, by="user:own", voice=OWNER, needed=[ADMINISTRATORS], at=NOW)
     assert (whole.state, whole.approvers) == (RequestState.APPROVED, (ADMINISTRATORS,))
 
 
 def test_a_rule_that_came_later_counts() -> None:
     needed = [ADMINISTRATORS, "group:legal"]
-    half = rules.approve(open_request(), by="user:own", speaks_for=[ADMINISTRATORS], needed=needed, at=NOW)
+    half = rules.approve(open_request(), by="user:own", voice=OWNER, needed=needed, at=NOW)
     assert (half.state, half.waiting_for) == (RequestState.REQUESTED, ("group:legal",))
 
 
@@ -150,7 +157,7 @@ def test_it_is_revoked_with_the_last_privilege() -> None:
 def test_nobody_gives_more_than_was_asked(privileges: tuple[Privilege, ...], days: int | None) -> None:
     with pytest.raises(InvalidInputError):
         rules.approve(
-            open_request(), by="user:own", speaks_for=[ADMINISTRATORS], needed=[ADMINISTRATORS], at=NOW,
+            open_request(), by="user:own", voice=OWNER, needed=[ADMINISTRATORS], at=NOW,
             privileges=privileges, days=days,
         )  # fmt: skip
 

@@ -9,9 +9,10 @@ from uuid import UUID
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
-from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer, whole_principal
+from cordillera.spec.access import Grant, Privilege, SecurableKind, StandIn, Viewer, whole_principal
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
 from cordillera.spec.catalog import Dataset, DatasetVersion, Namespace, View
+from cordillera.spec.deputy import Duty
 from cordillera.spec.row_access import EffectiveTags, GrantedRows, RowAccess
 from cordillera.spec.subscription import Target
 
@@ -35,6 +36,19 @@ class GrantAuthorizer:
         """Return who asks; None for the operator."""
         context = current()
         return None if context.operator else self.viewer_of(tx, context.principal)
+
+    def viewer_for(self, tx: Transaction, duty: Duty) -> Viewer | None:
+        """Return who asks, with the owners in whose place he decides in a duty; None for the operator.
+
+        What an owner may do is found as for himself, without those for whom he stands in.
+        """
+        viewer = self.viewer(tx)
+        if viewer is None:
+            return None
+        found = [one for one in tx.deputies.acting(viewer.principals, viewer.now) if one.acts(duty, viewer.now)]
+        owners = {owner: self.viewer_of(tx, owner) for owner in {one.owner for one in found}}
+        stands_in = tuple(StandIn(one.owner, owners[one.owner], one.kind, one.securable_id) for one in found)
+        return replace(viewer, stands_in=stands_in)
 
     def viewer_of(self, tx: Transaction, principal: str) -> Viewer:
         """Return somebody as a viewer, whoever acts."""

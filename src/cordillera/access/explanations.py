@@ -116,7 +116,8 @@ class _Reasons:
         principals, ids = self._viewer.principals, self._found.within
         for grant in self._tx.grants.page(principals=principals, securable_ids=ids, limit=_MOST_GRANTS):
             problem = self._problem(grant)
-            note = problem or f"granted by {grant.granted_by}{f': {grant.reason}' if grant.reason else ''}"
+            as_deputy = f", as a deputy of {', '.join(grant.deputy_of)}" if grant.deputy_of else ""
+            note = problem or f"granted by {grant.granted_by}{as_deputy}{f': {grant.reason}' if grant.reason else ''}"
             shown = self._shown(grant)
             yield AccessReason(
                 not problem,
@@ -129,6 +130,16 @@ class _Reasons:
                 grant.row_filter,
                 shown,
             )
+        if self._wanted is Privilege.ADMINISTER:
+            yield from self._deputed()
+
+    def _deputed(self) -> Iterator[AccessReason]:
+        """Yield for whom he decides, which is not to administer."""
+        for one in self._tx.deputies.acting(self._viewer.principals, self._now):
+            if one.securable_id in self._found.within:
+                duties = " and ".join(duty.replace("_", " ") for duty in one.duties)
+                note = f"a deputy of {one.owner} decides about {duties} as far as that one does, and nothing else"
+                yield AccessReason(False, self._via(one.deputy), Privilege.ADMINISTER, one.on, "", one.ends_at, note)
 
     def _shown(self, grant: Grant) -> Mapping[str, str]:
         """Return what a grant to read shows of columns in the place of their values; ``*`` is every other one."""

@@ -138,10 +138,8 @@ class GrantService:
             found = self._securables.find(tx, on)
             same = (whom, privilege, on.kind, found.id, expression)
             stored, viewer = tx.grants.find(*same), self._authorizer.viewer(tx)
-            concerned = stored is not None and whole_principal(current().principal) in (
-                stored.principal,
-                whole_principal(stored.granted_by),
-            )
+            givers = () if stored is None else (stored.principal, *(stored.deputy_of or (stored.granted_by,)))
+            concerned = whole_principal(current().principal) in map(whole_principal, givers)
             if not concerned and viewer is not None:
                 self._securables.require(tx, found, Privilege.ADMINISTER)
             if stored is None or not tx.grants.delete(stored.id):
@@ -215,7 +213,7 @@ class GrantService:
         stored = tx.grants.find(
             wanted.principal, wanted.privilege, wanted.kind, wanted.securable_id, wanted.tag_expression
         )
-        others = stored is not None and stored.granted_by != wanted.granted_by
+        others = stored is not None and (stored.granted_by != wanted.granted_by or bool(stored.deputy_of))
         unmasks = Mask.CLEAR in (*wanted.masks.values(), *wanted.tag_masks.values())
         if (
             not mine or others or unmasks

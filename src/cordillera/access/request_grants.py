@@ -59,7 +59,7 @@ def grant_of(request: AccessRequest, privilege: Privilege, name: str, now: datet
         id=new_id, principal=request.requester, privilege=privilege, kind=request.kind,
         securable_id=request.securable_id, securable_name=name, tag_expression="", grant_option=False,
         granted_by=whole_principal(current().principal), granted_at=now, expires_at=request.expires_at,
-        reason=request.purpose,
+        reason=request.purpose, deputy_of=current().deputy_of,
     )  # fmt: skip
     if privilege is not Privilege.READ:
         return made

@@ -20,15 +20,18 @@ from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec import access_request as rules
 from cordillera.spec.access import (
+    LAKE_ID,
     Grant,
     Privilege,
     Securable,
     SecurableKind,
+    Viewer,
     check_grantable,
     parse_principal,
     whole_principal,
 )
-from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, RequestState, RequestStep
+from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, RequestState, RequestStep, Voice
+from cordillera.spec.deputy import Duty
 from cordillera.spec.event import Topic
 from cordillera.spec.texts import check_texts
 
@@ -39,7 +42,8 @@ _ENDS = {RequestState.EXPIRED: "expire", RequestState.REFUSED: "refuse", Request
 class AccessRequestService:
     """Takes requests, and grants what is approved.
 
-    Whoever administers an object decides about requests for it, together with those whom approval rules name.
+    Whoever administers an object decides about requests for it, together with those whom approval rules name; of each
+    his deputies do, too.
 
     Args:
         store: Keeps requests.
@@ -152,7 +156,7 @@ class AccessRequestService:
         with self._store.read() as tx:
             found = tx.access_requests.page(
                 now=now,
-                viewer=self._authorizer.viewer(tx),
+                viewer=self._viewer(tx),
                 requester=whom,
                 securable_id=self._securables.find(tx, on).id if on else None,
                 state=state,
@@ -199,7 +203,7 @@ class AccessRequestService:
             after = rules.approve(
                 request,
                 by=_principal(),
-                speaks_for=self._spoken_for(tx, request, found, needed),
+                voice=self._voice(tx, request, found, needed),
                 needed=needed,
                 at=now,
                 reason=reason,
@@ -211,9 +215,6 @@ class AccessRequestService:
             )
             if row_filter or by_column or by_tags:
                 self._check_narrowing(tx, found, after, now)
-            if after.state is RequestState.APPROVED:
-                grant_approved(tx, after, now, self._clock.new_id)
-                wake_principal(tx, after.requester, self._clock, after.expires_at)
             return after
 
         return self._change(request_id, "approve", reason, approved)
@@ -235,8 +236,8 @@ class AccessRequestService:
                 found: FoundSecurable | None = self._object(tx, request)
             except NotFoundError:
                 found = None  # what is deleted can be refused, if not granted
-            self._spoken_for(tx, request, found, request.approvers)
-            return rules.refuse(request, by=_principal(), at=now, reason=reason)
+            voice = self._voice(tx, request, found, request.approvers)
+            return rules.refuse(request, by=_principal(), voice=voice, at=now, reason=reason)
 
         return self._change(request_id, "refuse", reason, refused)
 
@@ -302,10 +303,15 @@ class AccessRequestService:
         check_texts("request", str(request_id), purpose=reason)
         now = self._clock.now()
         with self._store.write() as tx:
-            request = tx.access_requests.lock(request_id, viewer=self._authorizer.viewer(tx))
+            request = tx.access_requests.lock(request_id, viewer=self._viewer(tx))
             if request is None:
                 raise _no_request(request_id)
-            keep(tx, change(tx, rules.as_of(request, now), now), now, action, reason)
+            after = change(tx, rules.as_of(request, now), now)
+            with acting(deputy_of=after.steps[-1].deputy_of):
+                if after.state is RequestState.APPROVED:
+                    grant_approved(tx, after, now, self._clock.new_id)
+                    wake_principal(tx, after.requester, self._clock, after.expires_at)
+                keep(tx, after, now, action, reason)
             return self._shown(tx, request_id)
 
     def _check_narrowing(self, tx: Transaction, found: FoundSecurable, request: AccessRequest, now: datetime) -> None:
@@ -319,7 +325,7 @@ class AccessRequestService:
 
     def _shown(self, tx: Transaction, request_id: UUID) -> AccessRequest:
         """Return a request as whoever acts may see it."""
-        found = tx.access_requests.get(request_id, viewer=self._authorizer.viewer(tx))
+        found = tx.access_requests.get(request_id, viewer=self._viewer(tx))
         if found is None:
             raise _no_request(request_id)
         return rules.as_of(found, self._clock.now())
@@ -339,23 +345,35 @@ class AccessRequestService:
             )
         return found
 
-    def _spoken_for(
+    def _viewer(self, tx: Transaction) -> Viewer | None:
+        return self._authorizer.viewer_for(tx, Duty.ACCESS_REQUESTS)
+
+    def _voice(
         self, tx: Transaction, request: AccessRequest, found: FoundSecurable | None, needed: Iterable[str]
-    ) -> set[str]:
-        """Return the approvers that whoever acts is, or belongs to; nobody speaks for any in his own request."""
-        viewer = self._authorizer.viewer(tx)
+    ) -> Voice:
+        """Return in whose place whoever acts decides about a request; about his own in nobody's."""
+        viewer, approvers = self._viewer(tx), set(needed)
         if viewer is None:
-            return set(needed)
-        spoken = viewer.principals & set(needed)
-        held = self._securables.held(tx, viewer, found) if found is not None else viewer.on_lake
-        if Privilege.ADMINISTER in held:
-            spoken |= {ADMINISTRATORS}
-        if not spoken and request.requester != _principal():
+            return Voice(frozenset(approvers))
+        own, deputed = self._spoken_for(tx, viewer, found, approvers), dict[str, str]()
+        within = (LAKE_ID,) if found is None else found.within
+        for one in viewer.standing_in(within, request.requester):
+            others = self._spoken_for(tx, one.viewer, found, approvers) - own
+            deputed.update(dict.fromkeys(others - deputed.keys(), one.owner))
+        if not own and not deputed and request.requester != _principal():
             raise AccessDeniedError(
                 f"{_principal()} has no say in the request {request.id} for {request.on}.",
                 hint=f"It waits for: {', '.join(request.waiting_for) or 'nobody'}.",
             )
-        return set(spoken)
+        return Voice(own, deputed)
+
+    def _spoken_for(
+        self, tx: Transaction, viewer: Viewer, found: FoundSecurable | None, needed: set[str]
+    ) -> frozenset[str]:
+        """Return the approvers that somebody is, or belongs to."""
+        held = self._securables.held(tx, viewer, found) if found is not None else viewer.on_lake
+        administers = {ADMINISTRATORS} if Privilege.ADMINISTER in held else set()
+        return viewer.principals & needed | administers
 
 
 def note_revoked(tx: Transaction, grant: Grant, now: datetime, reason: str) -> None:

@@ -19,5 +19,6 @@ def told(grant: Grant) -> dict[str, Any]:
         "row_filter": grant.row_filter,
         "masks": dict(grant.masks),
         "tag_masks": dict(grant.tag_masks),
+        "deputy_of": list(grant.deputy_of),
     }
     return {name: value for name, value in told.items() if value}

@@ -27,6 +27,7 @@ from cordillera.api.routes import (
     contract_proposals,
     contracts,
     datasets,
+    deputies,
     destinations,
     jobs,
     lake_keys,
@@ -53,7 +54,7 @@ shape: `{"error": {"code", "message", "hint", "details", "trace_id"}}`. Rows tra
 _DOMAINS = (
     operations, namespaces, datasets, rows, branches, maintenance, contracts, candidates, contract_proposals,
     completions, subscriptions, jobs, lineage, tokens, session, transactions, access, access_requests, views,
-    lake_keys, destinations,
+    lake_keys, destinations, deputies,
 )  # fmt: skip
 _bearer = HTTPBearer(auto_error=False, description="An API token: `cdl_…`.")
 

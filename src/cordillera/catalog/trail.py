@@ -29,14 +29,15 @@ class Trail:
     context: RequestContext = field(default_factory=current)
 
     def audit(self, action: str, kind: str, name: str, details: Mapping[str, Any]) -> None:
-        """Note that something was done to the object of a kind and name."""
+        """Note that something was done to the object of a kind and name, and whose deputy did it if one did."""
+        deputy_of = self.context.deputy_of
         self.tx.audit.append(
             at=self.now,
             principal=self.context.principal,
             action=action,
             object_kind=kind,
             object_name=name,
-            details=details,
+            details={**details, "deputy_of": list(deputy_of)} if deputy_of else details,
             trace_id=self.context.trace_id,
         )
 

@@ -23,6 +23,7 @@ _VIEW: View = {
     "tags": "tag_expression",
     "grant_option": "grant_option",
     "granted_by": "granted_by",
+    "deputy_of": "deputy_of",
     "granted_at": "granted_at",
     "expires_at": "expires_at",
     "reason": "reason",

@@ -29,7 +29,14 @@ _VIEW: View = {
     "requested_at": "requested_at",
     "expires_at": "expires_at",
 }
-_STEP: View = {"state": "state", "by": "by", "at": "at", "approves": "approves", "reason": "reason"}
+_STEP: View = {
+    "state": "state",
+    "by": "by",
+    "deputy_of": "deputy_of",
+    "at": "at",
+    "approves": "approves",
+    "reason": "reason",
+}
 RequestId = Annotated[UUID, typer.Argument(metavar="ID", help="The request's id.")]
 Days = Annotated[int, typer.Option("--days", min=1, max=MOST_DAYS, help="For how long, counted from the approval.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why.", show_default=False)]

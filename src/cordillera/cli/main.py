@@ -28,6 +28,7 @@ from cordillera.cli import (
     dataset_rows,  # noqa: F401 - registers commands
     dataset_transaction,  # noqa: F401 - registers commands
     demo,
+    deputy,
     destination,
     job,
     lake,
@@ -78,7 +79,7 @@ _PANELS = {
         lineage.app,
     ],
     "Delivery and work": [target.app, subscription.app, job.app, run.app],
-    "Access": [access.app, approver.app, role.app, policy_tag.app, token.app, lake_key.app],
+    "Access": [access.app, approver.app, deputy.app, role.app, policy_tag.app, token.app, lake_key.app],
     "Operations": [
         catalog.app,
         operations.event_app,

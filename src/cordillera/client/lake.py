@@ -18,6 +18,7 @@ from cordillera.client.access_control import AccessControl
 from cordillera.client.backend import LakeBackend
 from cordillera.client.contract_proposals import LakeContractProposals
 from cordillera.client.dataset import Dataset
+from cordillera.client.deputies import Deputies
 from cordillera.client.destination import Destinations
 from cordillera.client.namespace import Namespace
 from cordillera.client.schemas import as_schema
@@ -37,7 +38,7 @@ from cordillera.spec.subscription import Target
 from cordillera.spec.workflow import Job
 
 
-class Lake(AccessControl, AccessAsking, LakeContractProposals, Destinations):
+class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destinations):
     """A lake. Made by ``cordillera.open``, ``cordillera.connect`` or ``cordillera.create``.
 
     Args:

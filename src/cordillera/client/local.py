@@ -21,6 +21,7 @@ from cordillera.client.completions import LocalCompletions
 from cordillera.client.consumption import LocalConsumption
 from cordillera.client.contract_proposals import LocalContractProposals
 from cordillera.client.contracts import LocalContracts
+from cordillera.client.deputies import LocalDeputies
 from cordillera.client.destinations import LocalDestinations
 from cordillera.client.event_streams import LocalEventStreams
 from cordillera.client.evolution import LocalEvolution
@@ -57,6 +58,7 @@ class LocalBackend(
     LocalContractProposals,
     LocalEventStreams,
     LocalEvolution,
+    LocalDeputies,
     LocalLakeKeys,
     LocalMaintenance,
     LocalViews,

@@ -20,6 +20,7 @@ from cordillera.client.connection import Connection, path
 from cordillera.client.consumption import RemoteConsumption
 from cordillera.client.contract_proposals import RemoteContractProposals
 from cordillera.client.contracts import RemoteContracts
+from cordillera.client.deputies import RemoteDeputies
 from cordillera.client.destinations import RemoteDestinations
 from cordillera.client.event_streams import RemoteEventStreams
 from cordillera.client.evolution import RemoteEvolution
@@ -55,6 +56,7 @@ class RemoteBackend(
     RemoteContractProposals,
     RemoteEventStreams,
     RemoteEvolution,
+    RemoteDeputies,
     RemoteLakeKeys,
     RemoteMaintenance,
     RemoteViews,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,8 +23,9 @@ from cordillera.errors import (
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec import contract_proposal as rules
-from cordillera.spec.access import Privilege
+from cordillera.spec.access import LAKE_ID, Privilege, Viewer
 from cordillera.spec.contract_proposal import AskedConsumer, AwaitedProposal, ContractProposal, ProposalState
+from cordillera.spec.deputy import Duty
 from cordillera.spec.event import Topic
 from cordillera.spec.texts import check_texts
 
@@ -80,7 +81,8 @@ class ProposalService:
                 self._clock.new_id(), target.version.id, base, text, reason, by, now, deadline, deadline,
                 ProposalState.OPEN, consumers,
             )  # fmt: skip
-            made = rules.acknowledged(made, concerned.keys() - asked.keys(), by, now, "")  # who proposes agrees himself
+            mine = dict.fromkeys(concerned.keys() - asked.keys(), "")  # who proposes agrees himself
+            made = rules.acknowledged(made, mine, by, now, "")
             tx.contract_proposals.insert(made)
             self._leave_trail(tx, target, made, "propose", reason)
         return made
@@ -97,11 +99,11 @@ class ProposalService:
         Of the consumers those are told that he speaks for.
         """
         with self._store.read() as tx:
-            viewer = self._lookup.viewer(tx)
+            viewer = self._viewer(tx)
             found = tx.contract_proposals.awaiting(viewer, before, page_limit(limit))
-        if viewer is None:
-            return found
-        return [replace(one, proposal=rules.of_consumers(one.proposal, viewer.owns)) for one in found]
+            if viewer is None:
+                return found
+            return [replace(one, proposal=self._of_mine(tx, viewer, one.proposal)) for one in found]
 
     def acknowledge(self, target: ResolvedDataset, proposal_id: UUID, comment: str = "") -> ContractProposal:
         """Say, for whomever one speaks, that a proposal may take effect. With the last of them it does.
@@ -114,8 +116,8 @@ class ProposalService:
         check_texts("proposal", str(proposal_id), purpose=comment)
 
         def told(tx: Transaction, proposal: ContractProposal, now: datetime) -> ContractProposal:
-            spoken = {name for name in proposal.waiting_for if self._lookup.authorizer.acts_for(tx, name)}
-            if not spoken:
+            spoken = self._spoken_for(tx, self._viewer(tx), proposal)
+            if spoken.keys().isdisjoint(proposal.waiting_for):
                 raise AccessDeniedError(
                     f"{current().principal} speaks for nobody whom the proposal {proposal.id} waits for.",
                     hint="Whoever subscribes or owns the job can acknowledge it.",
@@ -203,9 +205,12 @@ class ProposalService:
         change: Callable[[Transaction, ContractProposal, datetime], ContractProposal],
     ) -> ContractProposal:
         with self._store.write() as tx:
-            after = change(tx, self._locked(tx, target, proposal_id), self._clock.now())
+            before = self._locked(tx, target, proposal_id)
+            after = change(tx, before, self._clock.now())
             tx.contract_proposals.put(after)
-            self._leave_trail(tx, target, after, action, reason)
+            owners = {one.deputy_of for one in set(after.consumers) - set(before.consumers)} - {""}
+            with acting(deputy_of=tuple(sorted(owners))):
+                self._leave_trail(tx, target, after, action, reason)
             return self._shown(tx, target, after) if after.waiting_for else after
 
     def _locked(self, tx: Transaction, target: ResolvedDataset, proposal_id: UUID) -> ContractProposal:
@@ -232,7 +237,31 @@ class ProposalService:
         """Return a proposal as whoever acts may see it: who relies on a dataset is for those who administer it."""
         if Privilege.ADMINISTER in self._lookup.held(tx, target.dataset):
             return proposal
-        return rules.of_consumers(proposal, lambda consumer: self._lookup.authorizer.acts_for(tx, consumer))
+        return self._of_mine(tx, self._viewer(tx), proposal)
+
+    def _viewer(self, tx: Transaction) -> Viewer | None:
+        return self._lookup.authorizer.viewer_for(tx, Duty.CONTRACT_PROPOSALS)
+
+    def _of_mine(self, tx: Transaction, viewer: Viewer | None, proposal: ContractProposal) -> ContractProposal:
+        """Return a proposal with those of its consumers alone that a viewer speaks for."""
+        spoken = self._spoken_for(tx, viewer, proposal)
+        return rules.of_consumers(proposal, spoken.__contains__)
+
+    def _spoken_for(self, tx: Transaction, viewer: Viewer | None, proposal: ContractProposal) -> Mapping[str, str]:
+        """Return the consumers that a viewer speaks for, each with the owner for whom he stands in; empty if for none.
+
+        As a deputy nobody speaks about what he has proposed himself.
+        """
+        asked = [one.consumer for one in proposal.consumers]
+        if viewer is None:
+            return dict.fromkeys(asked, "")
+        spoken = {consumer: "" for consumer in asked if viewer.owns(consumer)}
+        if viewer.stands_in:
+            dataset = self._target(tx, proposal).dataset
+            within = {LAKE_ID, dataset.id, *(one.id for one in tx.namespaces.with_parents(dataset.namespace))}
+            for one in viewer.standing_in(within, proposal.proposed_by):
+                spoken.update({name: one.owner for name in asked if name not in spoken and one.viewer.owns(name)})
+        return spoken
 
     def _leave_trail(
         self, tx: Transaction, target: ResolvedDataset, proposal: ContractProposal, action: str, reason: str

@@ -9,6 +9,7 @@ from uuid import UUID
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import Privilege, Viewer
 from cordillera.spec.catalog import Dataset, DatasetVersion, Namespace, View
+from cordillera.spec.deputy import Duty
 from cordillera.spec.row_access import RowAccess
 from cordillera.spec.subscription import Target
 
@@ -21,6 +22,9 @@ class Authorizer(Protocol):
 
     def viewer(self, tx: Transaction) -> Viewer | None:
         """Return who asks, to keep lists to what he may see; None for the operator."""
+
+    def viewer_for(self, tx: Transaction, duty: Duty) -> Viewer | None:
+        """Return who asks, with the owners in whose place he decides in a duty; None for the operator."""
 
     def acts_for(self, tx: Transaction, owner: str) -> bool:
         """Tell whether whoever acts is an owner, or is in the group or role that is."""

@@ -8,7 +8,7 @@ administering reaches subscriptions: who relies on a dataset, and how far, is no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -221,6 +221,7 @@ class Grant:
         row_filter: Of a privilege to read: the SQL condition on the rows that it is about; empty for all.
         masks: What is seen of columns, by name, in the place of their values; see ``cordillera.spec.masks``.
         tag_masks: The same by tag expressions over the policy tags of columns.
+        deputy_of: The owners for whom ``granted_by`` stood in when he gave it; none if he gave it by himself.
     """
 
     id: UUID
@@ -238,6 +239,7 @@ class Grant:
     row_filter: str = ""
     masks: Mapping[str, str] = field(default_factory=dict)
     tag_masks: Mapping[str, str] = field(default_factory=dict)
+    deputy_of: tuple[str, ...] = ()
 
     @property
     def on(self) -> str:
@@ -306,6 +308,7 @@ class Viewer:
         on_lake: The privileges held on the whole lake.
         conditional: The grants that are about the datasets with certain tags only.
         reading: The grants on the lake to read everything in it.
+        stands_in: For whom he decides as a deputy; of no count except for what is asked about a duty.
     """
 
     principals: frozenset[str]
@@ -313,6 +316,7 @@ class Viewer:
     on_lake: frozenset[Privilege]
     conditional: tuple[Grant, ...]
     reading: tuple[Grant, ...] = ()
+    stands_in: tuple[StandIn, ...] = ()
 
     def owns(self, owner: str) -> bool:
         """Tell whether an owner is the viewer, or a group or role that the viewer is in."""
@@ -321,6 +325,32 @@ class Viewer:
     def sees_all(self, privilege: Privilege) -> bool:
         """Tell whether the viewer holds a privilege on everything in the lake."""
         return not self.on_lake.isdisjoint(sufficient_for(privilege))
+
+    def standing_in(self, within: Collection[UUID], asker: str) -> Iterator[StandIn]:
+        """Yield for whom the viewer decides about what somebody asks for; for nobody if he or the owner asks.
+
+        Args:
+            within: The ids of the object that it is about, and of what that is inside of, the lake's among them.
+            asker: Who asks.
+        """
+        if not self.owns(asker):
+            yield from (one for one in self.stands_in if one.on in within and not one.viewer.owns(asker))
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """An owner for whom a viewer decides as a deputy.
+
+    Attributes:
+        owner: Who that is.
+        viewer: The owner, with what he may do now by himself.
+        kind, on: The object inside of which, by its id.
+    """
+
+    owner: str
+    viewer: Viewer
+    kind: SecurableKind
+    on: UUID
 
 
 def check_held(

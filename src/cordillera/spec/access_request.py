@@ -54,6 +54,7 @@ class RequestStep:
         reason: Why.
         approves: As which of the approvers somebody approved it.
         row_filter, masks, tag_masks: What he would have seen of rows; see ``cordillera.spec.access.Grant``.
+        deputy_of: The owners for whom he stood in; none if he did it by himself.
     """
 
     state: RequestState
@@ -64,6 +65,25 @@ class RequestStep:
     row_filter: str = ""
     masks: Mapping[str, str] = field(default_factory=dict)
     tag_masks: Mapping[str, str] = field(default_factory=dict)
+    deputy_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """In whose place somebody decides about a request.
+
+    Attributes:
+        own: The approvers that he is, or belongs to.
+        deputed: Those for whom he speaks only as a deputy, each with the owner whose say that is.
+    """
+
+    own: frozenset[str]
+    deputed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def deputy_of(self) -> tuple[str, ...]:
+        """The owners whom he needs to have any say; none if he has one by himself."""
+        return () if self.own else tuple(sorted(set(self.deputed.values())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +219,7 @@ def approve(
     request: AccessRequest,
     *,
     by: str,
-    speaks_for: Iterable[str],
+    voice: Voice,
     needed: Iterable[str],
     at: datetime,
     reason: str = "",
@@ -214,7 +234,7 @@ def approve(
     Args:
         request: The request.
         by: Who approves it.
-        speaks_for: The approvers that he is, or belongs to.
+        voice: In whose place. As a deputy he gives nobody ``administer``: that would decide who decides.
         needed: Who has to approve by now: tags and rules may have changed since it was made.
         at: When.
         reason: Why.
@@ -223,26 +243,31 @@ def approve(
         row_filter, masks, tag_masks: What may be seen of rows, besides what others have said about that.
 
     Raises:
-        NotAllowedError: If it is his own, is not open any more, or only waits for others.
+        NotAllowedError: If it is his own, not open any more, only waits for others, or is nothing that a deputy gives.
         InvalidInputError: If he would give more than is left of what was asked for.
     """
+    wanted = tuple(privileges) or request.granted
     if by == request.requester:
         raise NotAllowedError(
             "Nobody approves his own request.", hint=f"It waits for: {', '.join(request.waiting_for)}."
         )
     before = {name for step in request.steps for name in step.approves}
     approvers = tuple(sorted(set(needed)))
-    mine = tuple(one for one in approvers if one in set(speaks_for) - before)
+    voice = _without_administer(request, voice) if Privilege.ADMINISTER in wanted else voice
+    speaks_for = voice.own | voice.deputed.keys()
+    mine = tuple(one for one in approvers if one in speaks_for - before)
     waiting = tuple(one for one in approvers if one not in before and one not in mine)
     if request.state is RequestState.REQUESTED and waiting and not mine:
         raise NotAllowedError(
             f"The request {request.id} for {request.on} has been approved on your side already.",
             hint=f"It waits for: {', '.join(waiting)}.",
         )
-    left = _narrowed(request, privileges, days)
+    left = _narrowed(request, wanted, days)
     _check_masks(request, {**(masks or {}), **(tag_masks or {})})
     done = moved(left, RequestState.APPROVED, by, at, reason, mine)
+    owners = {voice.deputed[one] for one in mine if one not in voice.own} or set(voice.deputy_of)
     step = replace(done.steps[-1], row_filter=row_filter, masks=masks or {}, tag_masks=tag_masks or {})
+    step = replace(step, deputy_of=tuple(sorted(owners)))
     if waiting:
         step = replace(step, state=RequestState.REQUESTED)
         return replace(left, approvers=approvers, waiting_for=waiting, steps=(*request.steps, step))
@@ -252,7 +277,7 @@ def approve(
 
 
 def _narrowed(request: AccessRequest, privileges: Iterable[Privilege], days: int | None) -> AccessRequest:
-    wanted = in_order(privileges or request.granted)
+    wanted = in_order(privileges)
     more = [one for one in wanted if one not in request.granted]
     if more:
         raise InvalidInputError(
@@ -268,6 +293,16 @@ def _narrowed(request: AccessRequest, privileges: Iterable[Privilege], days: int
     return replace(request, granted=wanted, granted_days=length)
 
 
+def _without_administer(request: AccessRequest, voice: Voice) -> Voice:
+    """Return what is left of somebody's say where ``administer`` is to be given."""
+    if voice.deputed and not voice.own:
+        raise NotAllowedError(
+            f"The request {request.id} for {request.on} asks for administer, which a deputy gives nobody.",
+            hint=f"Approve the other privileges, refuse it, or leave it to {', '.join(voice.deputy_of)}.",
+        )
+    return Voice(voice.own)
+
+
 def _check_masks(request: AccessRequest, wanted: Mapping[str, str]) -> None:
     """Refuse a mask where somebody else has said another; neither of two is the stricter one in general."""
     before = {**request.masks, **request.tag_masks}
@@ -279,7 +314,7 @@ def _check_masks(request: AccessRequest, wanted: Mapping[str, str]) -> None:
         )
 
 
-def refuse(request: AccessRequest, *, by: str, at: datetime, reason: str) -> AccessRequest:
+def refuse(request: AccessRequest, *, by: str, voice: Voice, at: datetime, reason: str) -> AccessRequest:
     """Return a request as somebody has refused it.
 
     Raises:
@@ -287,7 +322,8 @@ def refuse(request: AccessRequest, *, by: str, at: datetime, reason: str) -> Acc
     """
     if by == request.requester:
         raise NotAllowedError("Nobody decides about his own request.", hint="Withdraw it.")
-    return moved(request, RequestState.REFUSED, by, at, reason)
+    done = moved(request, RequestState.REFUSED, by, at, reason)
+    return replace(done, steps=(*request.steps, replace(done.steps[-1], deputy_of=voice.deputy_of)))
 
 
 def looked_at(request: AccessRequest, *, gone: bool, by: str, now: datetime) -> AccessRequest:

@@ -6,7 +6,7 @@ overrides, with a reason. A revised proposal is another one: what was acknowledg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -35,6 +35,7 @@ class AskedConsumer:
         consumer: A principal, group or team.
         uses: What of his it concerns, for example ``subscription of bi:orders`` or ``job:sales.daily``.
         acknowledged_by, acknowledged_at: Who has said for him that it may come, and when; empty and None until then.
+        deputy_of: The owner for whom that one stood in; empty if he said it by himself.
     """
 
     consumer: str
@@ -42,6 +43,7 @@ class AskedConsumer:
     acknowledged_by: str = ""
     acknowledged_at: datetime | None = None
     comment: str = ""
+    deputy_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,20 @@ def of_consumers(proposal: ContractProposal, shown: Callable[[str], bool]) -> Co
 
 
 def acknowledged(
-    proposal: ContractProposal, consumers: Collection[str], by: str, at: datetime, comment: str
+    proposal: ContractProposal, spoken_for: Mapping[str, str], by: str, at: datetime, comment: str
 ) -> ContractProposal:
-    """Return a proposal that somebody has acknowledged for consumers; where nobody is left, it is due."""
+    """Return a proposal that somebody has acknowledged; where nobody is left, it is due.
+
+    Args:
+        proposal: The proposal.
+        spoken_for: The consumers that he speaks for, each with the owner for whom he stands in; empty if for none.
+        by: Who that is.
+        at: When.
+        comment: What he says of it.
+    """
     told = tuple(
-        replace(one, acknowledged_by=by, acknowledged_at=at, comment=comment)
-        if one.consumer in consumers and one.acknowledged_at is None
+        replace(one, acknowledged_by=by, acknowledged_at=at, comment=comment, deputy_of=spoken_for[one.consumer])
+        if one.consumer in spoken_for and one.acknowledged_at is None
         else one
         for one in proposal.consumers
     )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from cordillera.errors import (
     NotFoundError,
     UnknownColumnError,
 )
+from cordillera.spec.deputy import Duty, WantedDeputy
 from cordillera.testing.backend_suite import LakeSuite, make_orders
 
 
@@ -239,6 +241,23 @@ class AccessSuite(LakeSuite):
             backend.remove_approver(f"space = '{namespace}'", group)
         with pytest.raises(InvalidExpressionError):
             backend.add_approver("space is", group)
+
+    def test_deputies_are_named_and_ended(self, backend: LakeBackend, namespace: str) -> None:
+        name, (owner, deputy) = make_orders(backend, namespace), (_somebody(), _somebody())
+        ends_at = datetime.now(UTC) + timedelta(days=9)
+        wanted = WantedDeputy(deputy, ends_at, owner, (Duty.ACCESS_REQUESTS,), name, reason="on leave")
+        made = backend.add_deputy(wanted)
+        assert (made.owner, made.deputy, made.duties, made.on) == (owner, deputy, wanted.duties, f"dataset:{name}")
+        assert (made.ends_at, made.reason) == (ends_at, "on leave")
+        assert backend.deputies(owner=owner) == backend.deputies(deputy=deputy) == [made]
+        ended = backend.end_deputy(made.id)
+        assert backend.deputies(owner=owner) == [ended]
+        assert ended.ends_at < ends_at
+        for problem, refused in ((NotAllowedError, made.id), (NotFoundError, uuid4())):
+            with pytest.raises(problem):
+                backend.end_deputy(refused)
+        with pytest.raises(InvalidInputError, match="cannot stand in for himself"):
+            backend.add_deputy(replace(wanted, deputy=owner))
 
     def test_a_grant_shows_rows_and_masks_columns(self, backend: LakeBackend, namespace: str) -> None:
         name, ana = make_orders(backend, namespace), _somebody()

@@ -131,7 +131,7 @@ class ContractSuite:
         assert found("user:x", before=third.id) == ["sales.orders_v1"]
         assert found("user:y") == found("user:x", seen=frozenset()) == []
         with store.write() as tx:
-            tx.contract_proposals.put(acknowledged(first, ["x"], "user:x", NOW, ""))
+            tx.contract_proposals.put(acknowledged(first, {"x": ""}, "user:x", NOW, ""))
             tx.contract_proposals.void(third.dataset_version_id, PRINCIPAL, NOW, "It was revised.")
         assert (found("user:x"), found("team:bi")) == ([], ["sales.orders_v1"])
 

@@ -236,7 +236,7 @@ def _step(request: AccessRequest, place: int) -> dict[str, Any]:
     elif place and step.state is request.steps[place - 1].state and not step.approves:
         name = "narrowed"
     return {"name": name.capitalize(), "level": step.state.value, "by": step.by, "at": step.at, "reason": step.reason,
-            "approves": step.approves}  # fmt: skip
+            "approves": step.approves, "deputy_of": step.deputy_of}  # fmt: skip
 
 
 def _masks(text: str) -> dict[str, str]:

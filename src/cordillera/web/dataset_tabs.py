@@ -15,7 +15,7 @@ from cordillera.client.backend import DatasetDetails, LakeBackend
 from cordillera.client.contract_backend import ContractDetails
 from cordillera.context import current
 from cordillera.errors import AccessDeniedError, ContractNotFoundError, NotFoundError
-from cordillera.spec.access import Privilege, owners_among, whole_principal
+from cordillera.spec.access import Privilege, whole_principal
 from cordillera.spec.access_request import ends_soon
 from cordillera.spec.candidate import Candidate
 from cordillera.spec.completion import Completion, CompletionUnit
@@ -37,6 +37,7 @@ from cordillera.web.preview import preview_of
 _PREVIEW_ROWS, _COMPLETIONS, _SUBSCRIPTIONS, _ACTIVITIES = 50, 100, 100, 25
 _MOST_EXPANDED, _IMPACT_DEPTH, _MOST_AFFECTED = 10, 10, 50
 _REQUESTS, _REVISIONS = 10, 10
+_MOST_AWAITED = 1000
 
 _T = TypeVar("_T")
 _parsed = lru_cache(maxsize=200)(parse_contract)
@@ -149,7 +150,7 @@ def _contract(visit: Visit) -> dict[str, Any]:
         "rules": views.rule_rows(visit.parsed, visit.contract.costs) if visit.parsed and visit.contract else (),
         "proposals": proposals,
         "candidates": _candidates(visit),
-        "speaks_for": _speaks_for(visit.lake, proposals),
+        "speaks_for": _speaks_for(visit, proposals),
         "edits": _may(visit, Privilege.ALTER),
         "decides": _may(visit, Privilege.ADMINISTER),
         "revisions": slice_of(
@@ -285,13 +286,13 @@ def _held(lake: LakeBackend, on: str, wanted: Sequence[Privilege]) -> list[Privi
     return [one for one in wanted if lake.explain_access(me, one, on).allowed]
 
 
-def _speaks_for(lake: LakeBackend, proposals: Sequence[ContractProposal]) -> bool:
+def _speaks_for(visit: Visit, proposals: Sequence[ContractProposal]) -> bool:
     """Tell whether whoever looks can acknowledge the open proposal for one whom it waits for."""
-    waiting = {consumer for one in proposals for consumer in one.waiting_for}
+    waiting = {one.id for one in proposals if one.waiting_for}
     if not waiting or current().operator:
         return bool(waiting)
-    me = lake.whoami()
-    return not waiting.isdisjoint(owners_among({whole_principal(me.principal), *me.member_of}))
+    mine = {one.proposal.id for one in visit.lake.awaited_proposals(limit=_MOST_AWAITED)}
+    return not waiting.isdisjoint(mine)
 
 
 def _may(visit: Visit, privilege: Privilege) -> bool:

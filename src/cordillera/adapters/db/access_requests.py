@@ -198,7 +198,8 @@ def _plain(step: RequestStep) -> dict[str, Any]:
 
 def _step(plain: Mapping[str, Any]) -> RequestStep:
     state, at = RequestState(plain["state"]), datetime.fromisoformat(plain["at"])
-    return RequestStep(**{**plain, "state": state, "at": at, "approves": tuple(plain["approves"])})
+    lists = {name: tuple(plain.get(name, ())) for name in ("approves", "deputy_of")}
+    return RequestStep(**{**plain, "state": state, "at": at, **lists})
 
 
 def _load(row: Row) -> AccessRequest:

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import awaited_consumers, contract_proposals, dataset_versions, datasets
 from cordillera.adapters.db.session import Row, Session
-from cordillera.adapters.db.visibility import version_names, versions_seen
-from cordillera.spec.access import Viewer, owners_among
+from cordillera.adapters.db.visibility import proposals_waiting, version_names, versions_seen
+from cordillera.spec.access import Viewer
 from cordillera.spec.contract_proposal import AskedConsumer, AwaitedProposal, ContractProposal, ProposalState
 
 PROPOSAL = RowMap(ContractProposal, contract_proposals)
@@ -68,13 +68,10 @@ class SqlContractProposalRows:
     def awaiting(self, viewer: Viewer | None, before: UUID | None, limit: int) -> list[AwaitedProposal]:
         """Return a page of the open proposals that wait for somebody, newest first."""
         row = contract_proposals.c
-        awaited = sa.select(awaited_consumers.c.proposal_id)
-        if viewer is not None:
-            awaited = awaited.where(awaited_consumers.c.consumer.in_(sorted(owners_among(viewer.principals))))
         query = (
             version_names()
             .join(contract_proposals, row.dataset_version_id == dataset_versions.c.id)
-            .where(row.id.in_(awaited), datasets.c.deleted_at.is_(None), *versions_seen(viewer))
+            .where(proposals_waiting(viewer), datasets.c.deleted_at.is_(None), *versions_seen(viewer))
             .add_columns(*PROPOSAL.columns)
         )
         return [AwaitedProposal(str(one[0]), _load(one[1:])) for one in self._newest(query, before, limit)]

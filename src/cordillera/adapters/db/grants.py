@@ -14,6 +14,7 @@ from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import (
     dataset_versions,
     datasets,
+    deputies,
     grants,
     memberships,
     namespaces,
@@ -69,7 +70,7 @@ class SqlGrantRows:
     def put(self, grant: Grant) -> None:
         """Add a grant, or renew the one that is there."""
         insert = self._session.insert(grants)
-        how = ("row_filter", "masks", "tag_masks")
+        how = ("row_filter", "masks", "tag_masks", "deputy_of")
         renewed = ("grant_option", "granted_by", "granted_at", "expires_at", "reason", "granted_name", *how)
         put = insert.on_conflict_do_update(index_elements=_SAME, set_={name: insert.excluded[name] for name in renewed})
         self._session.write(put, {**GRANT.values(grant), "granted_name": grant.securable_name})
@@ -220,7 +221,7 @@ def _named_for(viewer: Viewer | None) -> sa.Select[Any]:
 
 
 def forget_securable(session: Session, securable_id: Any) -> None:
-    """Remove the grants and policy tags of an object that goes for good, and have requests for it looked at.
+    """Remove the grants, policy tags and deputies of an object that goes for good, and have requests for it looked at.
 
     Args:
         session: The transaction.
@@ -228,6 +229,7 @@ def forget_securable(session: Session, securable_id: Any) -> None:
     """
     session.write(sa.delete(grants).where(grants.c.securable_id == securable_id))
     session.write(sa.delete(policy_tags).where(policy_tags.c.securable_id == securable_id))
+    session.write(sa.delete(deputies).where(deputies.c.securable_id == securable_id))
     forget_requested(session, securable_id)
 
 

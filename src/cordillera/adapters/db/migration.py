@@ -63,6 +63,7 @@ REVISIONS = (
     "0055",
     "0068",
     "0065",
+    "0066",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

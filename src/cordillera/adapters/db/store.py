@@ -14,6 +14,7 @@ from cordillera.adapters.db.completion_rules import SqlCompletionRuleRows
 from cordillera.adapters.db.contract_proposals import SqlContractProposalRows
 from cordillera.adapters.db.contracts import SqlContractRows
 from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
+from cordillera.adapters.db.deputies import SqlDeputyRows
 from cordillera.adapters.db.destinations import SqlDestinationRows, SqlEventDeliveryRows
 from cordillera.adapters.db.engine import open_database
 from cordillera.adapters.db.events import SqlEventRows
@@ -47,6 +48,7 @@ from cordillera.ports.metadata.catalog import (
 from cordillera.ports.metadata.completion import CompletionRows, CompletionRuleRows
 from cordillera.ports.metadata.contract_proposals import ContractProposalRows
 from cordillera.ports.metadata.contracts import ContractRows
+from cordillera.ports.metadata.deputies import DeputyRows
 from cordillera.ports.metadata.destinations import DestinationRows, EventDeliveryRows
 from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
@@ -88,6 +90,7 @@ class SqlTransaction:
         self.memberships: MembershipRows = SqlMembershipRows(session)
         self.policy_tags: PolicyTagRows = SqlPolicyTagRows(session)
         self.access_requests: AccessRequestRows = SqlAccessRequestRows(session)
+        self.deputies: DeputyRows = SqlDeputyRows(session)
         self.approval_rules: ApprovalRuleRows = SqlApprovalRuleRows(session)
         self.events: EventRows = SqlEventRows(session)
         self.destinations: DestinationRows = SqlDestinationRows(session)

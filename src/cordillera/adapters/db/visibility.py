@@ -14,8 +14,11 @@ import sqlalchemy as sa
 from cordillera.adapters.db.schema import (
     access_approvers,
     access_requests,
+    awaited_consumers,
+    contract_proposals,
     dataset_versions,
     datasets,
+    deputies,
     destinations,
     enclosing_namespaces,
     events,
@@ -29,7 +32,7 @@ from cordillera.adapters.db.schema import (
     views,
 )
 from cordillera.spec import access_tags
-from cordillera.spec.access import Privilege, SecurableKind, Viewer, owners_among, sufficient_for
+from cordillera.spec.access import Privilege, SecurableKind, StandIn, Viewer, owners_among, sufficient_for
 from cordillera.spec.access_request import ADMINISTRATORS
 from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, parse_tag_expression
 from cordillera.spec.lineage import NodeKind
@@ -169,28 +172,72 @@ def grants_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
 
 
 def requests_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
-    """Return the condition on access requests that are a viewer's, on what he administers, or that name him."""
+    """Return the condition on access requests that are a viewer's, or that he or one he stands in for has a say in."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
-    principals = sorted(viewer.principals)
-    named = sa.select(access_approvers.c.request_id).where(access_approvers.c.approver.in_(principals)).correlate(None)
-    mine = (access_requests.c.requester.in_(principals), access_requests.c.id.in_(named))
-    return (sa.or_(*mine, *_administered(viewer, access_requests)),)
+    mine = access_requests.c.requester.in_(sorted(viewer.principals))
+    said = (sa.and_(_say(one.viewer), *_deputed(one)) for one in viewer.stands_in)
+    return (sa.or_(mine, _say(viewer), *said),)
+
+
+def _say(viewer: Viewer) -> Condition:
+    """Return the condition on access requests on what a viewer administers, or that name him as an approver."""
+    if viewer.sees_all(Privilege.ADMINISTER):
+        return sa.true()
+    named = sa.select(access_approvers.c.request_id).where(access_approvers.c.approver.in_(sorted(viewer.principals)))
+    return sa.or_(access_requests.c.id.in_(named.correlate(None)), *_administered(viewer, access_requests))
+
+
+def _deputed(one: StandIn) -> tuple[Condition, ...]:
+    """Return the conditions on access requests that a deputy is concerned with: inside his object, not the owner's."""
+    return access_requests.c.requester.not_in(sorted(one.viewer.principals)), *_inside(one, access_requests)
 
 
 def requests_waiting(viewer: Viewer | None) -> tuple[Condition, ...]:
     """Return the condition on open access requests of others that wait for a viewer's approval."""
     if viewer is None:
         return _ALL
-    principals, asked = sorted(viewer.principals), access_approvers.c
+    asked = access_approvers.c
+    said = (sa.and_(_spoken_for(one.viewer), *_deputed(one)) for one in viewer.stands_in)
+    waiting = sa.select(asked.request_id).where(
+        asked.request_id == access_requests.c.id, asked.waiting, sa.or_(_spoken_for(viewer), *said)
+    )
+    others = access_requests.c.requester.not_in(sorted(viewer.principals))
+    return others, waiting.correlate(access_requests).exists()
+
+
+def _spoken_for(viewer: Viewer) -> Condition:
+    """Return the condition on approvers of an access request that a viewer is, or belongs to."""
     everything = viewer.sees_all(Privilege.ADMINISTER)
     administered = sa.true() if everything else sa.or_(*_administered(viewer, access_requests))
-    waiting = sa.select(asked.request_id).where(
-        asked.request_id == access_requests.c.id,
-        asked.waiting,
-        sa.or_(asked.approver.in_(principals), sa.and_(asked.approver == ADMINISTRATORS, administered)),
+    approver = access_approvers.c.approver
+    return sa.or_(approver.in_(sorted(viewer.principals)), sa.and_(approver == ADMINISTRATORS, administered))
+
+
+def proposals_waiting(viewer: Viewer | None) -> Condition:
+    """Return the condition on contract proposals, joined with their datasets, that wait for a viewer, or for one he
+    stands in for.
+    """
+    row, awaited = contract_proposals.c, sa.select(awaited_consumers.c.proposal_id).correlate(None)
+    if viewer is None:
+        return row.id.in_(awaited)
+    said = (
+        sa.and_(
+            row.id.in_(awaited.where(awaited_consumers.c.consumer.in_(_owners(one.viewer)))),
+            row.proposed_by.not_in(sorted({*_owners(viewer), *_owners(one.viewer)})),
+            *((datasets_within(one.kind, one.on),) if one.kind is not SecurableKind.LAKE else _ALL),
+        )
+        for one in viewer.stands_in
     )
-    return access_requests.c.requester.not_in(principals), waiting.correlate(access_requests).exists()
+    return sa.or_(row.id.in_(awaited.where(awaited_consumers.c.consumer.in_(_owners(viewer)))), *said)
+
+
+def deputies_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+    """Return the condition on deputies that are a viewer's, or that he is."""
+    if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
+        return _ALL
+    principals = sorted(viewer.principals)
+    return (sa.or_(deputies.c.owner.in_(principals), deputies.c.deputy.in_(principals)),)
 
 
 def name_seen(viewer: Viewer | None, securable_id: sa.ColumnElement[Any]) -> sa.ColumnElement[str | None]:
@@ -236,6 +283,23 @@ def datasets_within(kind: SecurableKind, securable_id: UUID) -> Condition:
 def live(viewer: Viewer) -> Condition:
     """Return the condition on grants that have not ended."""
     return sa.or_(grants.c.expires_at.is_(None), grants.c.expires_at > viewer.now)
+
+
+def _inside(one: StandIn, table: sa.Table) -> tuple[Condition, ...]:
+    """Return the condition on rows that are about something inside a deputy's object; none if that is the lake."""
+    if one.kind is SecurableKind.LAKE:
+        return _ALL
+    outer = namespaces.alias("outer_namespaces")
+    names = _names_within(outer, outer.c.id == one.on)
+    inside = sa.select(datasets.c.id).where(datasets_within(one.kind, one.on)).correlate(None)
+    parts = (
+        inside,
+        sa.select(namespaces.c.id).where(namespaces.c.name.in_(names)).correlate(None),
+        sa.select(views.c.id).where(views.c.namespace.in_(names)).correlate(None),
+        sa.select(dataset_versions.c.id).where(dataset_versions.c.dataset_id.in_(inside)).correlate(None),
+        sa.select(subscriptions.c.id).where(subscriptions.c.dataset_id.in_(inside)).correlate(None),
+    )
+    return (table.c.securable_id.in_(sa.union_all(*parts)),)
 
 
 # --- what a viewer holds, each way by which he may ------------------------------------------------------------------

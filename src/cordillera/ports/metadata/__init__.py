@@ -23,6 +23,7 @@ from cordillera.ports.metadata.catalog import (
 from cordillera.ports.metadata.completion import CompletionRows, CompletionRuleRows
 from cordillera.ports.metadata.contract_proposals import ContractProposalRows
 from cordillera.ports.metadata.contracts import ContractRows
+from cordillera.ports.metadata.deputies import DeputyRows
 from cordillera.ports.metadata.destinations import DestinationRows, EventDeliveryRows
 from cordillera.ports.metadata.grants import GrantRows, MembershipRows, PolicyTagRows
 from cordillera.ports.metadata.lineage import LineageRows
@@ -63,6 +64,7 @@ class Transaction(Protocol):
     memberships: MembershipRows
     policy_tags: PolicyTagRows
     access_requests: AccessRequestRows
+    deputies: DeputyRows
     approval_rules: ApprovalRuleRows
     events: EventRows
     destinations: DestinationRows

@@ -59,6 +59,7 @@ grants = Table(
     Column("masks", Json, nullable=False, server_default="{}"),
     Column("tag_masks", Json, nullable=False, server_default="{}"),
     Column("granted_name", Text, nullable=False, server_default=sa.text("''")),
+    Column("deputy_of", Texts, nullable=False, server_default="[]"),
     index("ix_grants_same", "principal", "privilege", "kind", "securable_id", "tag_expression", unique=True),
     index("ix_grants_object", "securable_id", "principal"),
     # What has to be known about whoever asks before it is known about what: a few grants of each.
@@ -74,6 +75,26 @@ memberships = Table(
     Column("added_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     index("ix_memberships_member", "member", "container"),
+)
+
+deputies = Table(
+    "deputies",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner", Name, nullable=False),
+    Column("deputy", Name, nullable=False),
+    Column("duties", Texts, nullable=False),
+    Column("kind", Choice(SecurableKind), nullable=False),
+    Column("securable_id", Uuid, nullable=False),
+    Column("named_object", Text, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("named_by", Text, nullable=False),
+    Column("named_at", UtcDateTime, nullable=False),
+    index("ix_deputies_deputy", "deputy", "ends_at"),
+    index("ix_deputies_owner", "owner", "ends_at"),
+    index("ix_deputies_object", "securable_id"),
 )
 
 policy_tags = Table(
