@@ -130,3 +130,29 @@ def test_a_page_says_why(person: Person) -> None:
     assert (other.status_code, "may not administer" in other.text) == (403, True)
     hidden = ben.get("/access/explain", params={**query, "on": "sales.secret"})
     assert (hidden.status_code, "There is no dataset sales.secret" in hidden.text) == (404, True)
+
+
+def test_an_owner_sees_and_edits_deputies(person: Person) -> None:
+    olga, ben, eve = person(OWNER), person(BEN), person(EVE)
+    assert "You have no deputies" in read(olga.get("/access/deputies").text).text
+    form = {"deputy": EVE, "duty": "access_requests", "on": "namespace:sales", "days": "9", "reason": "on leave"}
+    for wrong, problem in (
+        ({"duty": []}, "No duty is ticked"),
+        ({"days": "0"}, "for 0 days"),
+        ({"deputy": OWNER}, "cannot stand in for himself"),
+        ({"owner": BEN}, "may not administer the lake"),
+    ):
+        assert problem in read(olga.post("/access/deputies/add", data={**form, **wrong}).text).text
+    assert olga.post("/access/deputies/add", data=form).status_code == 303
+    shown = read(eve.get("/access/deputies").text)
+    assert "user:olga user:eve access requests namespace:sales" in shown.text
+    assert "on leave acting" in shown.text
+    assert "user:eve" not in read(ben.get("/access/deputies").text).text
+    place = ask(ben, "sales.prices").headers["location"]
+    assert place in read(eve.get("/access?show=waiting").text).links
+    assert eve.post(f"{place}/approve", data={"privilege": "read"}).status_code == 303
+    assert "user:eve , a deputy of user:olga, for administrators" in read(ben.get(place).text).text
+    [end] = [one for one in shown.addresses if one.endswith("/end")]
+    assert olga.post(end).status_code == 303
+    assert "ended" in read(olga.get("/access/deputies").text).text
+    assert olga.post("/access/deputies/nothing/end").status_code == 404
