@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -56,7 +56,7 @@ class CommitRecords:
         for snapshot in added:
             self._add_snapshot(snapshot)
         if self.after.current_snapshot_id != self.before.current_snapshot_id:
-            self._main_moved()
+            self._main_moved({one.sequence_number for one in added if self._branch_of(one) == MAIN_BRANCH})
         for name in self.before.refs.keys() - self.after.refs.keys():
             self.tx.snapshots.drop_branch(self.version.id, name)
             self.tx.candidates.drop(self.version.id, name)
@@ -102,14 +102,14 @@ class CommitRecords:
         names = [ref.ref for ref in refs if ref.snapshot_id == snapshot.snapshot_id]
         return MAIN_BRANCH if MAIN_BRANCH in names else next(iter(names), "")
 
-    def _main_moved(self) -> None:
-        """Note that readers see another snapshot: one just committed, or one that was published from a branch."""
+    def _main_moved(self, put_there: Collection[int]) -> None:
+        """Note that readers see another snapshot: one just put on main, or one that was published from a branch."""
         new: list[int] = []
         for snapshot in ancestors(self.after, self.after.current_snapshot_id):
             if snapshot.snapshot_id == self.before.current_snapshot_id:
                 break
             new.append(snapshot.sequence_number)
-        self.tx.snapshots.publish(self.version.id, new, self.now)
+        self.tx.snapshots.publish(self.version.id, [one for one in new if one not in put_there], self.now)
         if self.before.refs.keys() - {MAIN_BRANCH}:
             self.tx.candidates.published(self.version.id, new)
         moved, was = self.after.current_snapshot, self.before.current_snapshot

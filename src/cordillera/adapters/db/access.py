@@ -7,6 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import signing_keys, tokens
 from cordillera.adapters.db.session import Session
@@ -21,9 +22,11 @@ _BY_HASH = TOKEN.lookup(tokens.c.hash)
 _BY_PREVIOUS_HASH = TOKEN.lookup(tokens.c.previous_hash)
 _BY_ID = TOKEN.lookup(tokens.c.id)
 _KEY_BY_ID = KEY.lookup(signing_keys.c.id)
-_USABLE = KEY.select().where(
-    signing_keys.c.purpose == sa.bindparam("purpose"),
-    sa.or_(signing_keys.c.retires_at.is_(None), signing_keys.c.retires_at > sa.bindparam("now")),
+_USABLE = Prepared(
+    KEY.select().where(
+        signing_keys.c.purpose == sa.bindparam("purpose"),
+        sa.or_(signing_keys.c.retires_at.is_(None), signing_keys.c.retires_at > sa.bindparam("now")),
+    )
 )
 
 
@@ -83,7 +86,7 @@ class SqlSigningKeyRows:
 
     def usable(self, purpose: KeyPurpose, now: datetime) -> list[StoredKey]:
         """Return the keys of a purpose that have not retired: the active one, then the others, younger ones first."""
-        found = KEY.all(self._session, _USABLE, {"purpose": purpose, "now": now})
+        found = KEY.every(self._session, _USABLE, {"purpose": purpose, "now": now})
         return sorted(found, key=lambda key: (key.retires_at is None, key.created_at), reverse=True)
 
     def get(self, key_id: UUID) -> StoredKey | None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from cordillera.adapters.db import search
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.names import free_name, hold_namespace, take_name
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import (
     dataset_versions,
@@ -32,7 +33,7 @@ NAMESPACE = RowMap(Namespace, namespaces)
 DATASET = RowMap(Dataset, datasets)
 
 _NAMESPACE = NAMESPACE.lookup(namespaces.c.name)
-_AROUND = (
+_AROUND = Prepared(
     NAMESPACE.select()
     .where(namespaces.c.name.in_(sa.bindparam("names", expanding=True)))
     .order_by(namespaces.c.name.desc())
@@ -72,7 +73,7 @@ class SqlNamespaceRows:
 
     def with_parents(self, name: str) -> list[Namespace]:
         """Return a namespace by name and those that it is within, the nearest first; nothing if it is not there."""
-        found = NAMESPACE.all(self._session, _AROUND, {"names": enclosing_names(name)})
+        found = NAMESPACE.every(self._session, _AROUND, {"names": enclosing_names(name)})
         return found if found and found[0].name == name else []
 
     def page(

@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db import search
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import dataset_columns, dataset_versions, reservations
 from cordillera.adapters.db.session import Session
@@ -22,15 +23,20 @@ _FIXED = ("id", "dataset_id", "number", "location", "created_at")
 _LIFECYCLE = "lifecycle"
 
 _BY_ID = VERSION.lookup(dataset_versions.c.id)
-_OF_DATASET = (
+_OF_DATASET = Prepared(
     VERSION.select().where(dataset_versions.c.dataset_id == sa.bindparam("dataset")).order_by(dataset_versions.c.number)
 )
-_SWAP = sa.update(dataset_versions).where(
-    dataset_versions.c.id == sa.bindparam("swapped"),
-    dataset_versions.c.metadata_location == sa.bindparam("expected_location"),
+_SWAP = Prepared(
+    sa.update(dataset_versions).where(
+        dataset_versions.c.id == sa.bindparam("swapped"),
+        dataset_versions.c.metadata_location == sa.bindparam("expected_location"),
+    ),
+    [name for name in VERSION.stored if name not in (*_FIXED, _LIFECYCLE)],
 )
-_RESERVED_FOR = sa.select(reservations.c.writer).where(
-    reservations.c.dataset_version_id == sa.bindparam("reserved"), reservations.c.until > sa.bindparam("now")
+_RESERVED_FOR = Prepared(
+    sa.select(reservations.c.writer).where(
+        reservations.c.dataset_version_id == sa.bindparam("reserved"), reservations.c.until > sa.bindparam("now")
+    )
 )
 
 
@@ -55,7 +61,7 @@ class SqlDatasetVersionRows:
 
     def page(self, dataset_id: UUID) -> list[DatasetVersion]:
         """Return the dataset versions of a dataset by number."""
-        return VERSION.all(self._session, _OF_DATASET, {"dataset": dataset_id})
+        return VERSION.every(self._session, _OF_DATASET, {"dataset": dataset_id})
 
     def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
         """Store a dataset version anew if its metadata location is still ``expected_location``.
@@ -67,8 +73,9 @@ class SqlDatasetVersionRows:
         for name in (*_FIXED, _LIFECYCLE):
             del values[name]
         values |= {"swapped": version.id, "expected_location": expected_location}
-        if self._session.write(_SWAP, values) != 1:
+        if self._session.change(_SWAP, values) != 1:
             return False
+        self._session.locked.add(version.id)
         if columns is not None:
             mine = dataset_columns.c.dataset_version_id == version.id
             self._session.write(sa.delete(dataset_columns).where(mine))
@@ -84,8 +91,8 @@ class SqlDatasetVersionRows:
 
     def reserved_for(self, version_id: UUID, now: datetime) -> UUID | None:
         """Return the writer that commits are reserved for."""
-        found: UUID | None = self._session.scalar(_RESERVED_FOR, {"reserved": version_id, "now": now})
-        return found
+        found = self._session.rows(_RESERVED_FOR, {"reserved": version_id, "now": now})
+        return found[0][0] if found else None
 
     def release(self, version_id: UUID, writer: UUID) -> None:
         """End a writer's reservation."""

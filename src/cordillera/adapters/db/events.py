@@ -9,6 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import dataset_versions, events
 from cordillera.adapters.db.session import Row, Session
@@ -30,8 +31,9 @@ _MARK = (
     .values(handled_at=sa.bindparam("now"), position=sa.bindparam("place"))
 )
 _ANY = sa.select(sa.literal(1)).select_from(events).where(_WAITING).limit(1)
-_INSERT = sa.insert(events).returning(events.c.number)
-_LOCK = (
+_TOLD = ("topic", "at", "principal", "trace_id", "dataset", "dataset_version_id", "payload")
+_INSERT = Prepared(sa.insert(events).returning(events.c.number), _TOLD)
+_LOCK = Prepared(
     sa.select(dataset_versions.c.id)
     .where(dataset_versions.c.id == sa.bindparam("locked"))
     .with_for_update(key_share=True)
@@ -60,18 +62,17 @@ class SqlEventRows:
         It locks the dataset version, as ``swap`` does, so that the events of a dataset version are numbered in the
         order of their commits.
         """
-        if dataset_version_id is not None and self._session.is_postgres:  # SQLite has one writer anyway
-            self._session.lock(_LOCK, {"locked": dataset_version_id})
-        row = {
-            "topic": topic,
-            "at": at,
-            "principal": principal,
-            "trace_id": trace_id,
-            "dataset": dataset,
-            "dataset_version_id": dataset_version_id,
-            "payload": payload,
-        }
-        return int(self._session.write_rows(_INSERT, row)[0].number)
+        self._lock(dataset_version_id)
+        row = (topic, at, principal, trace_id, dataset, dataset_version_id, payload)
+        self._session.check_writable()
+        return int(self._session.rows(_INSERT, dict(zip(_TOLD, row, strict=True)))[0][0])
+
+    def _lock(self, dataset_version_id: UUID | None) -> None:
+        session = self._session
+        if not session.is_postgres or dataset_version_id is None or dataset_version_id in session.locked:
+            return  # SQLite has one writer anyway
+        session.change(_LOCK, {"locked": dataset_version_id})
+        session.locked.add(dataset_version_id)
 
     def unhandled(self, limit: int) -> list[Event]:
         """Return the oldest events that are not handled, locked for this transaction."""

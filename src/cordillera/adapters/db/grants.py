@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from cordillera.adapters.db.access_requests import forget_requested
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import (
     dataset_versions,
@@ -50,6 +51,16 @@ _SAME = ("principal", "privilege", "kind", "securable_id", "tag_expression")
 _WIDE = sa.text("(grants.kind = 'lake' OR grants.tag_expression <> '')")
 
 
+class _Tag(NamedTuple):
+    """What counts of a policy tag."""
+
+    securable_id: UUID
+    column_name: str
+    name: str
+    value: str
+    mask: str
+
+
 def _lasting(now: sa.BindParameter[datetime]) -> sa.ColumnElement[bool]:
     return sa.or_(memberships.c.expires_at.is_(None), memberships.c.expires_at > now)
 
@@ -88,11 +99,11 @@ class SqlGrantRows:
 
     def viewer(self, principal: str, now: datetime) -> Viewer:
         """Return somebody with the groups and roles that he is in, and what he holds on the lake or by tags."""
-        rows = self._session.read(_VIEWER, {"principal": principal, "now": now})
+        rows = self._session.rows(_VIEWER, {"principal": principal, "now": now})
         wide = [GRANT.load(row[1:]) for row in rows if row[1] is not None]
         on_lake = [one for one in wide if one.kind is SecurableKind.LAKE and not one.tag_expression]
         return Viewer(
-            frozenset(row.principal for row in rows),
+            frozenset(row[0] for row in rows),
             now,
             frozenset().union(*(one.privileges for one in on_lake)),
             tuple(one for one in wide if one.tag_expression),
@@ -102,7 +113,7 @@ class SqlGrantRows:
     def held(self, viewer: Viewer, securable_ids: Sequence[UUID]) -> list[Grant]:
         """Return the grants without tag expression that a viewer holds on objects."""
         wanted = {"objects": securable_ids, "principals": sorted(viewer.principals), "now": viewer.now}
-        return GRANT.all(self._session, _HELD, wanted)
+        return GRANT.every(self._session, _HELD, wanted)
 
     def page(
         self,
@@ -155,7 +166,7 @@ class SqlMembershipRows:
 
     def above(self, principal: str, now: datetime) -> list[Membership]:
         """Return the memberships that make a principal what it is."""
-        return MEMBERSHIP.all(self._session, _MEMBERSHIPS_ABOVE, {"principal": principal, "now": now})
+        return MEMBERSHIP.every(self._session, _MEMBERSHIPS_ABOVE, {"principal": principal, "now": now})
 
     def members(self, container: str, after: str, limit: int) -> list[Membership]:
         """Return a container's own members by name behind ``after``."""
@@ -196,7 +207,7 @@ class SqlPolicyTagRows:
 
     def effective(self, securable_ids: Sequence[UUID]) -> EffectiveTags:
         """Return the tags that count for an object and its columns."""
-        rows = self._session.read(_TAGS, {"objects": securable_ids})
+        rows = [_Tag(*row) for row in self._session.rows(_TAGS, {"objects": securable_ids})]
         nearness = {one: place for place, one in enumerate(securable_ids)}
         whole = [row for row in rows if not row.column_name]
         tags = {row.name: row.value for row in sorted(whole, key=lambda row: -nearness[row.securable_id])}
@@ -244,23 +255,23 @@ def _viewer_query() -> sa.Select[Any]:
     return sa.select(above.c.principal, *GRANT.columns).select_from(above.outerjoin(grants, mine))
 
 
-_VIEWER = _viewer_query()
+_VIEWER = Prepared(_viewer_query())
 _NOW = sa.bindparam("now", type_=memberships.c.added_at.type)
-_HELD = GRANT.select().where(
-    grants.c.securable_id.in_(sa.bindparam("objects", expanding=True)),
-    grants.c.principal.in_(sa.bindparam("principals", expanding=True)),
-    grants.c.tag_expression == "",
-    sa.or_(grants.c.expires_at.is_(None), grants.c.expires_at > sa.bindparam("now")),
+_HELD = Prepared(
+    GRANT.select().where(
+        grants.c.securable_id.in_(sa.bindparam("objects", expanding=True)),
+        grants.c.principal.in_(sa.bindparam("principals", expanding=True)),
+        grants.c.tag_expression == "",
+        sa.or_(grants.c.expires_at.is_(None), grants.c.expires_at > sa.bindparam("now")),
+    )
 )
-_TAGS = sa.select(
-    policy_tags.c.securable_id,
-    policy_tags.c.column_name,
-    policy_tags.c.name,
-    policy_tags.c.value,
-    policy_tags.c.mask,
-).where(policy_tags.c.securable_id.in_(sa.bindparam("objects", expanding=True)))
+_TAGS = Prepared(
+    sa.select(*(policy_tags.c[name] for name in _Tag._fields)).where(
+        policy_tags.c.securable_id.in_(sa.bindparam("objects", expanding=True))
+    )
+)
 _ABOVE = _above(sa.bindparam("principal", type_=sa.Text), _NOW)
-_MEMBERSHIPS_ABOVE = (
+_MEMBERSHIPS_ABOVE = Prepared(
     MEMBERSHIP.select()
     .join(_ABOVE, sa.and_(memberships.c.member == _ABOVE.c.principal, _lasting(_NOW)))
     .order_by(*memberships.primary_key)

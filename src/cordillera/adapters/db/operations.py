@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import audit_entries, lake
 from cordillera.adapters.db.session import Session
@@ -25,7 +26,8 @@ _CHAIN = (
     .values(position=sa.bindparam("place"), hash=sa.bindparam("link"))
 )
 
-_INSERT_AUDIT_ENTRY = sa.insert(audit_entries)
+_NOTED = ("at", "principal", "action", "object_kind", "object_name", "details", "trace_id")
+_INSERT_AUDIT_ENTRY = Prepared(sa.insert(audit_entries).inline(), _NOTED)
 
 
 class SqlLakeRow:
@@ -64,16 +66,8 @@ class SqlAuditRows:
         trace_id: str,
     ) -> None:
         """Add an entry."""
-        row = {
-            "at": at,
-            "principal": principal,
-            "action": action,
-            "object_kind": object_kind,
-            "object_name": object_name,
-            "details": details,
-            "trace_id": trace_id,
-        }
-        self._session.write(_INSERT_AUDIT_ENTRY, row)
+        row = (at, principal, action, object_kind, object_name, details, trace_id)
+        self._session.change(_INSERT_AUDIT_ENTRY, dict(zip(_NOTED, row, strict=True)))
 
     def page(self, *, object_name: str | None = None, before: int | None = None, limit: int) -> list[AuditEntry]:
         """Return entries newest first."""

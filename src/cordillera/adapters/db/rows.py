@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.session import Session
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class RowMap(Generic[T]):
     def __init__(self, kind: type[T], table: sa.Table, **elsewhere: sa.ColumnElement[Any]) -> None:
         self._kind = kind
         names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # T is a dataclass
-        self._stored = [name for name in names if name not in elsewhere]
+        self.stored = tuple(name for name in names if name not in elsewhere)
         self.columns: list[sa.ColumnElement[Any]] = [
             elsewhere[name] if name in elsewhere else table.c[name] for name in names
         ]
@@ -69,9 +70,13 @@ class RowMap(Generic[T]):
         """Return the rows of a query made by ``select``."""
         return [self.load(row) for row in session.read(query, parameters)]
 
+    def every(self, session: Session, query: Prepared, parameters: Mapping[str, Any]) -> list[T]:
+        """Return the rows of a prepared query made by ``select``."""
+        return [self.load(row) for row in session.rows(query, parameters)]
+
     def values(self, item: T) -> dict[str, Any]:
         """Return the columns of a value."""
-        return {name: getattr(item, name) for name in self._stored}
+        return {name: getattr(item, name) for name in self.stored}
 
 
 class Lookup(Generic[T]):
@@ -84,16 +89,16 @@ class Lookup(Generic[T]):
     """
 
     def __init__(self, rows: RowMap[T], statement: sa.Select[Any]) -> None:
-        self._rows, self._every, self._first = rows, statement, statement.limit(1)
+        self._rows, self._every, self._first = rows, Prepared(statement), Prepared(statement.limit(1))
 
     def __call__(self, session: Session, *values: object) -> T | None:
         """Return the first row, or None if there is none."""
-        found = session.read(self._first, _given(values))
+        found = session.rows(self._first, _given(values))
         return self._rows.load(found[0]) if found else None
 
     def every(self, session: Session, *values: object) -> list[T]:
         """Return all rows."""
-        return self._rows.all(session, self._every, _given(values))
+        return self._rows.every(session, self._every, _given(values))
 
 
 def _given(values: Sequence[object]) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -13,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cordillera.adapters.db.engine import Database
 from cordillera.adapters.db.failures import read_only_error, translate, translate_commit, translating
+from cordillera.adapters.db.prepared import Prepared, Values
 from cordillera.errors import CordilleraError
 
 Row = sa.Row[*tuple[Any, ...]]
@@ -38,7 +40,22 @@ class Session:
         self._database = database
         self._writable = writable
         self._failure: CordilleraError | None = None
+        self.locked: set[UUID] = set()
+        """Ids of the dataset versions whose rows the transaction has changed or locked."""
         self.is_postgres = connection.dialect.name == "postgresql"
+
+    def rows(self, prepared: Prepared, parameters: Mapping[str, Any]) -> list[Values]:
+        """Run a prepared query and return its rows."""
+        self.check()
+        with self.translated():
+            return prepared.run(self.connection, parameters)[0]
+
+    def change(self, prepared: Prepared, parameters: Mapping[str, Any]) -> int:
+        """Run a prepared statement that changes rows and return how many; see ``write``."""
+        self.check_writable()
+        self.check()
+        with self.translated():
+            return prepared.run(self.connection, parameters)[1]
 
     def read(self, statement: sa.Executable, parameters: Parameters | None = None) -> Sequence[Row]:
         """Run a query and return its rows."""
@@ -81,7 +98,7 @@ class Session:
 
     def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> bool:
         """Add a row unless one with the same unique values exists, also if another transaction is just adding it."""
-        return self.write(_insert_unless_there(table, self.is_postgres), values) == 1
+        return self.change(_insert_unless_there(table, self.is_postgres, tuple(values)), values) == 1
 
     def update_unique(self, statement: sa.Update) -> bool:
         """Run an UPDATE; False, with nothing changed, if it would make two rows alike that must not be."""
@@ -125,9 +142,9 @@ def _insert(table: sa.Table, is_postgres: bool) -> postgresql.Insert | sqlite.In
     return postgresql.insert(table) if is_postgres else sqlite.insert(table)
 
 
-@lru_cache
-def _insert_unless_there(table: sa.Table, is_postgres: bool) -> postgresql.Insert | sqlite.Insert:
-    return _insert(table, is_postgres).on_conflict_do_nothing()
+@lru_cache(256)
+def _insert_unless_there(table: sa.Table, is_postgres: bool, columns: tuple[str, ...]) -> Prepared:
+    return Prepared(_insert(table, is_postgres).on_conflict_do_nothing().inline(), columns)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap, chunks
 from cordillera.adapters.db.schema import commit_receipts, manifests, snapshots
 from cordillera.adapters.db.session import Session
@@ -24,7 +25,8 @@ SNAPSHOT = RowMap(Snapshot, snapshots)
 RECEIPT = RowMap(CommitReceipt, commit_receipts)
 
 _RECEIPT = RECEIPT.lookup(commit_receipts.c.dataset_version_id, commit_receipts.c.key)
-_INSERT_MANIFEST = sa.insert(manifests)
+_MANIFEST = ("dataset_version_id", "sequence_number", "document")
+_INSERT_MANIFEST = Prepared(sa.insert(manifests).inline(), _MANIFEST)
 _PUBLISH = (
     sa.update(snapshots)
     .where(
@@ -46,12 +48,8 @@ class SqlSnapshotRows:
         """Add a snapshot with its manifest."""
         if not self._session.insert_new(snapshots, SNAPSHOT.values(snapshot)):
             raise AlreadyExistsError(f"Snapshot {snapshot.sequence_number} of the dataset version exists already.")
-        row = {
-            "dataset_version_id": snapshot.dataset_version_id,
-            "sequence_number": snapshot.sequence_number,
-            "document": asdict(manifest),
-        }
-        self._session.write(_INSERT_MANIFEST, row)
+        row = (snapshot.dataset_version_id, snapshot.sequence_number, asdict(manifest))
+        self._session.change(_INSERT_MANIFEST, dict(zip(_MANIFEST, row, strict=True)))
 
     def get(self, version_id: UUID, sequence_number: int) -> Snapshot | None:
         """Return a snapshot by sequence number."""
