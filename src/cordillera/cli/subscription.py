@@ -152,7 +152,10 @@ def create(
     ] = "",
     days: Days = None,
     mode: Annotated[
-        SubscriptionMode, typer.Option("--mode", help="What the table holds: the rows as they are, or every change.")
+        SubscriptionMode,
+        typer.Option(
+            "--mode", help="What the table holds: the rows as they are, every change, or every state with its time."
+        ),
     ] = SubscriptionMode.MIRROR,
     trigger: Annotated[
         str, typer.Option("--trigger", help="Deliver at every commit, on completion, or by a cron expression in UTC.")

@@ -54,9 +54,9 @@ def change(
         found = lake.backend.subscription(id).subscription
         wished = wanted.applied_to(found)
         consequence = f"The subscription to {found.dataset} would change: {in_words(found, wished) or 'nothing'}."
-        lost = found.mode is SubscriptionMode.LOG is not wished.mode
+        lost = found.mode is not SubscriptionMode.MIRROR and found.mode is not wished.mode
         if lost:
-            consequence += f" The log in {found.target} would be lost."
+            consequence += f" The {found.mode} in {found.target} would be lost."
         if not (lost or dry_run) or go_ahead(consequence, dry_run=dry_run, yes=yes):
             show_change("Changed.", lake.backend.change_subscription(id, wanted, reason=reason))
 

@@ -25,6 +25,8 @@ _VERIFICATION: View = {
     "unexpected": "unexpected",
     "different": "different",
     "complete": "complete",
+    "keys_unsound": "keys_unsound",
+    "unsound": "unsound",
     "differences": "differences",
 }
 _REPAIR: View = {

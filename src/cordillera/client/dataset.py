@@ -153,7 +153,8 @@ class Dataset(
             cost_owner: Who pays for it; the consumer by default.
             days: For how long; by default until it is revoked.
             copy_at_end: What becomes of the table at the end: freeze or remove.
-            mode: What the table holds: mirror, the rows as they are; log, every change of them.
+            mode: What the table holds: mirror, the rows as they are; log, every change of them; history, every state of
+                them with the time for which it held.
             trigger: What deliveries wait for: commit, completion, or a cron expression in UTC. The first does not wait.
         """
         return self._backend.subscribe(

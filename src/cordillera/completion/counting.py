@@ -27,8 +27,8 @@ from cordillera.ports.engine import QueryEngine
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.completion import LABEL_FORMATS, WHOLE_LABEL, CompletionUnit
 from cordillera.spec.completion_rule import CompletionRule
+from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE
 from cordillera.spec.sql import literal, quote
-from cordillera.table.change_feed import CHANGE_TYPE, COMMIT_SEQUENCE_NUMBER
 
 _MOST_PARTITIONS = 100_000
 _TIMES = (DateType, TimestampType, TimestamptzType)
@@ -97,7 +97,7 @@ class PartitionCounter:
     def _changed(self, name: str, version: DatasetVersion, rule: CompletionRule, after: int) -> Count:
         feed = self._tables.change_feed(name, version, after=after, upto=version.sequence_number, net=False)
         weight = f"CASE WHEN {CHANGE_TYPE} IN ('insert', 'update_after') THEN 1 ELSE -1 END"
-        return self._grouped(name, version, rule, feed, weight=weight, sequence=COMMIT_SEQUENCE_NUMBER, whole=False)
+        return self._grouped(name, version, rule, feed, weight=weight, sequence=COMMIT_SEQUENCE, whole=False)
 
     def _grouped(
         self,

@@ -8,11 +8,14 @@ stored one is refused, so a repeated or outdated delivery changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 import pyarrow as pa
+
+from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, COMMITTED_AT
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,12 @@ class TargetTable:
         """Return the schema that delivered rows have."""
         return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
 
+    def ending_columns(self) -> tuple[TargetColumn, ...]:
+        """Return the columns of a history's endings: the dataset's key, and when the row of that key ended."""
+        by_name = {column.name: column for column in self.columns}
+        return (*(by_name[name] for name in self.key[:-1]), replace(by_name[VALID_TO], nullable=False))
 
-CHANGE_TYPE, COMMIT_SEQUENCE, COMMITTED_AT = "_change_type", "_commit_sequence_number", "_committed_at"
+
 # Ids that Iceberg reserves for columns of changes; no column of a dataset has them.
 CHANGE_COLUMNS = (
     TargetColumn(2147483543, CHANGE_TYPE, pa.string(), nullable=False, doc="insert, delete, update_before or _after"),
@@ -56,6 +63,13 @@ CHANGE_COLUMNS = (
 )
 """What the table of a log has behind the columns of its dataset. Where a row was updated, its image before comes first,
 and the one after it at once."""
+HISTORY_COLUMNS = (
+    TargetColumn(2147483542, COMMIT_SEQUENCE, pa.int64(), nullable=False, doc="the snapshot that made the row so"),
+    TargetColumn(2147483538, VALID_FROM, pa.timestamp("us", "UTC"), nullable=False, doc="when that was committed"),
+    TargetColumn(2147483537, VALID_TO, pa.timestamp("us", "UTC"), doc="until when it held, exclusive; NULL if it does"),
+    TargetColumn(2147483536, IS_CURRENT, pa.bool_(), nullable=False, doc="whether it holds"),
+)
+"""What the table of a history has behind the columns of its dataset. Its key is the dataset's and the commit."""
 
 RowReader = Callable[[], pa.RecordBatchReader]
 """Opens a fresh stream of record batches; a synchronizer may open it once or, after a failure, again."""
@@ -86,6 +100,8 @@ class Delivery:
         upserts: Rows to insert or to put in the place of the row of the same key; schema ``table.arrow_schema()``.
         deletes: Keys of rows to remove; schema: the key columns of the table, in key order. No key is in both streams.
         origin: Where the rows are from, if that is known.
+        endings: Of a history: keys whose current rows end, and when, in ``table.ending_columns()``; they end before
+            ``upserts`` come. None if the table is none. No key is twice in it.
     """
 
     subscription_id: UUID
@@ -97,6 +113,12 @@ class Delivery:
     deletes: RowReader
     repair: bool = False
     origin: Origin | None = None
+    endings: RowReader | None = None
+
+    def through(self, passed: Callable[[RowReader], RowReader]) -> Delivery:
+        """Return the same with all of its rows passed through something, such as a count of them."""
+        endings = None if self.endings is None else passed(self.endings)
+        return replace(self, upserts=passed(self.upserts), deletes=passed(self.deletes), endings=endings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +130,7 @@ class DeliveryResult:
         rows_deleted: Rows it took out, besides those that others were put in the place of.
         already_applied: Whether the target held all of it already.
         rows_updated: Of the rows put in, those in the place of a row of the same key; None if the target cannot tell.
+            A row of a history that ended counts as put in, in the place of itself.
             Results that differ in this alone are equal.
     """
 
@@ -135,6 +158,8 @@ class Capabilities:
     """How many deliveries it takes well at the same time, unless the target's settings say otherwise."""
     folds: bool = False
     """Whether the table of a log reads as the rows that the log tells of, so that those are compared with the lake."""
+    history: bool = False
+    """Whether it keeps histories: ends current rows, ``Delivery.endings``, in the transaction that brings new ones."""
 
 
 class Synchronizer(Protocol):

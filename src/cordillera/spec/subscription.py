@@ -79,6 +79,8 @@ class SubscriptionMode(StrEnum):
     """The rows as they are now."""
     LOG = "log"
     """Every change, one row for each image, which is never changed again."""
+    HISTORY = "history"
+    """Every state of the rows, each with the time for which it held."""
 
 
 class CopyAtEnd(StrEnum):
@@ -245,6 +247,8 @@ class Verification:
         complete: Whether these are all rows that differ; if so many do that not all were looked at, it is not.
         differences: Of a target that points at the lake's files, and has no checksums therefore: how its entry differs
             from one that points at that snapshot.
+        unsound: Of a history: up to five example keys whose times cannot be, as they overlap or do not end.
+        keys_unsound: How many there are.
         skips: What deliveries have left out, if the sides differ: it may be why.
     """
 
@@ -264,6 +268,8 @@ class Verification:
     columns: tuple[str, ...] = ()
     complete: bool = True
     differences: tuple[str, ...] = ()
+    unsound: tuple[str, ...] = ()
+    keys_unsound: int = 0
     skips: tuple[Skip, ...] = ()
 
     def in_words(self) -> str:
@@ -276,7 +282,10 @@ class Verification:
         words = ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
         columns = f" (in {', '.join(self.columns)})" if self.columns else ""
         rows = f"Rows that differ: {'' if self.complete else 'at least '}{words or 'some, but not any more'}{columns}."
-        return " ".join([rows, *(f"Skipped: {one.snapshots}, by {one.by}: {one.reason}." for one in self.skips)])
+        times = f"Keys whose times overlap or do not end: {self.keys_unsound:,}."
+        found = [rows] if words or not self.keys_unsound else []
+        found += [times] if self.keys_unsound else []
+        return " ".join([*found, *(f"Skipped: {one.snapshots}, by {one.by}: {one.reason}." for one in self.skips)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,10 +323,10 @@ def check_verified(mode: SubscriptionMode) -> None:
     Raises:
         NotAllowedError: If the target's table is a log.
     """
-    if mode is not SubscriptionMode.MIRROR:
+    if mode is SubscriptionMode.LOG:
         raise NotAllowedError(
             "A log of changes is not compared with the lake: it equals no snapshot.",
-            hint="Subscribe in mode mirror for a copy that is proven equal.",
+            hint="Subscribe in mode mirror or history for a copy that is proven equal.",
         )
 
 

@@ -41,7 +41,7 @@ class WishChange:
         Raises:
             LifecycleError: If it has ended, or waits for an approval.
             InvalidInputError: If there is no such mode or trigger.
-            NotAllowedError: If a log would go on with other columns or rows, or be verified.
+            NotAllowedError: If a log or a history would go on with other columns or rows, or a log be verified.
         """
         if subscription.state in ENDED or subscription.state is SubscriptionState.REQUESTED:
             raise LifecycleError(
@@ -57,10 +57,11 @@ class WishChange:
             "cost_owner": self.cost_owner,
         }
         wished = replace(subscription, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # each is of its field's type
-        if subscription.mode is wished.mode is SubscriptionMode.LOG and comes_anew(subscription, wished):
+        same_mode = subscription.mode is wished.mode
+        if same_mode and wished.mode is not SubscriptionMode.MIRROR and comes_anew(subscription, wished):
             raise NotAllowedError(
-                f"The log of {subscription.dataset} in {subscription.target} tells the changes of some columns and "
-                "rows; it cannot go on with others.",
+                f"The {wished.mode} of {subscription.dataset} in {subscription.target} tells the changes of some "
+                "columns and rows; it cannot go on with others.",
                 hint="Subscribe a second table, or change the mode as well, which puts a mirror in its place.",
             )
         if wished.verify_every_seconds is not None:

@@ -35,12 +35,14 @@ from cordillera.spec.subscription import (
     may_become,
 )
 from cordillera.spec.wish_change import comes_anew
-from cordillera.subscriptions.change_log import log_delivery, log_table
+from cordillera.subscriptions.change_log import log_delivery
 from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.measuring import Measured, count_rows
 from cordillera.subscriptions.moves import expire, move, tell
 from cordillera.subscriptions.pointing import Pointing
+from cordillera.subscriptions.row_history import history_delivery, kept_table
+from cordillera.subscriptions.service import check_mode
 from cordillera.subscriptions.skips import check_not_skipped, note_skipped, nothing
 
 
@@ -159,7 +161,8 @@ class DeliveryService:
         if cursor is None:
             self._step(followed, SubscriptionState.FIRST_SYNC)
         if cursor == followed.latest and not anew:
-            self._advance(followed, whole=mirrors and subscription.cursor_sequence is None)
+            compared = subscription.mode is not SubscriptionMode.LOG
+            self._advance(followed, whole=compared and subscription.cursor_sequence is None)
             return None
         result = None
         held = cursor.sequence_number if cursor else 0
@@ -195,28 +198,31 @@ class DeliveryService:
 
     def _skip(self, followed: Followed, cursor: Cursor, synchronizer: Synchronizer) -> DeliveryResult:
         """Move a target's cursor to a snapshot without the rows; schema changes travel all the same."""
-        mirrors = followed.subscription.mode is SubscriptionMode.MIRROR
         self._check_wanted(followed)
-        result = synchronizer.apply(nothing(followed, followed.table() if mirrors else log_table(followed), cursor))
+        result = synchronizer.apply(nothing(followed, kept_table(followed), cursor))
         self._advance(followed, passed=SkipState.SKIPPED)
         return result
 
     def _append(
         self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, shown: str
     ) -> DeliveryResult:
-        """Append to a log what has changed since; what it holds is never delivered anew, unless it was no log.
+        """Append to a log or a history what has changed since; what it holds is never delivered anew, unless it was
+        none.
 
         Raises:
-            NotAllowedError: If what may be shown of the rows is not what it was: the log tells what was shown before.
+            NotAllowedError: If what may be shown of the rows is not what it was: the table tells what was shown before;
+                or if the target cannot keep such a table.
         """
         subscription = followed.subscription
+        check_mode(subscription, synchronizer.capabilities)
         if cursor is not None and shown not in (ANEW, _fingerprint(followed)):
             raise NotAllowedError(
-                f"What is shown of {subscription.dataset} for this subscription has changed; its log in "
-                f"{subscription.target} tells what was shown before.",
-                hint="Revoke it, with --delete-rows if the log may not stay, and subscribe again.",
+                f"What is shown of {subscription.dataset} for this subscription has changed; its {subscription.mode} "
+                f"in {subscription.target} tells what was shown before.",
+                hint=f"Revoke it, with --delete-rows if the {subscription.mode} may not stay, and subscribe again.",
             )
-        delivery = log_delivery(self._tables, followed, cursor, anew=cursor is not None and shown == ANEW)
+        planned = log_delivery if subscription.mode is SubscriptionMode.LOG else history_delivery
+        delivery = planned(self._tables, followed, cursor, anew=cursor is not None and shown == ANEW)
         result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
         self._delivered(followed, delivery, result, taken)
         return result
@@ -395,7 +401,7 @@ class DeliveryService:
                 tx.subscriptions.settle_skips(found.id, SkipState.WAITING, passed, upto=reached)
             if whole:
                 tx.subscriptions.settle_skips(found.id, SkipState.SKIPPED, SkipState.MADE_GOOD, upto=reached)
-            if whole and found.mode is SubscriptionMode.MIRROR:
+            if whole and found.mode is not SubscriptionMode.LOG:
                 enqueue_verification(tx, followed.subscription, self._clock)
 
     def _note_copy(self, subscription: Subscription, action: str, told: str) -> None:

@@ -6,19 +6,27 @@ only the rows of buckets that differ are compared one by one. A target that comp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cordillera.ports.engine import QueryEngine, Relation
-from cordillera.ports.synchronizer import ChecksumTarget, Synchronizer, TargetTable
+from cordillera.ports.synchronizer import ChecksumTarget, TargetTable
 from cordillera.spec import sql
 from cordillera.spec.row_checksum import RowChecksum, buckets_for
 
 MOST_DIFFERENCES = 100_000
 """How many differing rows are told apart; where there are more, the rest is not looked at."""
+
+
+class ReadableTarget(Protocol):
+    """What rows of a target are read from: a synchronizer, or a part of what one reads."""
+
+    def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """Stream the table's rows; see ``Synchronizer.read_rows``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Comparer:
         engine: QueryEngine,
         table: TargetTable,
         lake_rows: Callable[[], pa.RecordBatchReader],
-        synchronizer: Synchronizer,
+        synchronizer: ReadableTarget,
     ) -> None:
         self._engine, self._table, self._lake_rows, self._synchronizer = engine, table, lake_rows, synchronizer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pyarrow as pa
 
@@ -43,7 +42,7 @@ class TargetLoad:
         if not limits.are_rates:
             return delivery
         pace = _Pace(limits, self.at_once(target), self._now, self._wait)
-        return replace(delivery, upserts=pace.of(delivery.upserts), deletes=pace.of(delivery.deletes))
+        return delivery.through(pace.of)
 
     def _by_kind(self, target: Target) -> int:
         if target.kind not in self._of_kinds:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -28,7 +27,7 @@ class Measured:
 
     def of(self, delivery: Delivery) -> Delivery:
         """Return a delivery whose rows are counted as they are sent."""
-        return replace(delivery, upserts=self._counted(delivery.upserts), deletes=self._counted(delivery.deletes))
+        return delivery.through(self._counted)
 
     def record(
         self,

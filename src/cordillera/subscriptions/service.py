@@ -22,6 +22,7 @@ from cordillera.errors import (
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.pointing import AnyTarget, ExternalSchemaTarget, PointingTarget
+from cordillera.ports.synchronizer import Capabilities
 from cordillera.spec.access import Privilege
 from cordillera.spec.access_request import AccessRequest
 from cordillera.spec.delivery_trigger import ON_COMMIT, checked_trigger
@@ -193,7 +194,8 @@ class SubscriptionService:
             cost_owner: Who pays for it; the consumer by default.
             days: For how long; by default until it is revoked, or the access that it waits for ends.
             copy_at_end: What becomes of the table at the end: freeze or remove.
-            mode: What the table holds: mirror, the rows as they are; log, every change of them.
+            mode: What the table holds: mirror, the rows as they are; log, every change of them; history, every state of
+                them with the time for which it held.
             trigger: What deliveries wait for: commit, completion, or a cron expression in UTC. The first does not wait.
 
         Raises:
@@ -202,9 +204,9 @@ class SubscriptionService:
             UnknownColumnError, InvalidExpressionError: If columns or filter do not fit the dataset.
             AccessDeniedError: If whoever acts may not read the dataset and says no purpose, or not write to the target;
                 or not use the dataset's files, at which the target points.
-            NotAllowedError: If the target cannot keep a log, or a log is to be verified; if it points at the lake's
-                files and cannot, or may not, show them all; if the dataset's policy tag ``residency`` does not allow
-                for the target.
+            NotAllowedError: If the target cannot keep a log or a history, or a log is to be verified; if it points at
+                the lake's files and cannot, or may not, show them all; if the dataset's policy tag ``residency`` does
+                not allow for the target.
         """
         check_texts("subscription to", dataset, consumer=consumer, purpose=purpose, cost_owner=cost_owner)
         check_verification_interval(verify_every_seconds)
@@ -324,11 +326,11 @@ class SubscriptionService:
 
     def _check_keeps(self, tx: Transaction, target: Target, subscription: Subscription, found: ResolvedDataset) -> None:
         """Make sure that a target can keep what is asked for; it is not connected to."""
-        logs = subscription.mode is SubscriptionMode.LOG
+        mirrors = subscription.mode is SubscriptionMode.MIRROR
         try:
             driver = self._synchronizers(target.kind, target.config)
         except (InvalidConfigurationError, MissingExtraError):
-            if logs:
+            if not mirrors:
                 raise
             return  # what it takes may be where deliveries are made, and nowhere else: those look at it again
         try:
@@ -337,11 +339,8 @@ class SubscriptionService:
                 self._lookup.require(tx, found.dataset, Privilege.EXTERNAL_USE, version=found.version)
                 schema = self._tables.load(found.version).schema
                 driver.check_pointable(subscription.target_table, found.version.location, schema)
-            elif logs and not driver.capabilities.merges:
-                raise NotAllowedError(
-                    f"The target {target.name} takes whole contents only, and cannot keep a log of changes.",
-                    hint="Use a target that takes single rows, such as PostgreSQL or DuckDB.",
-                )
+            else:
+                check_mode(subscription, driver.capabilities)
         finally:
             driver.close()
 
@@ -374,6 +373,25 @@ class SubscriptionService:
             )
         if row_filter:
             parse_row_filter(row_filter, schema)
+
+
+def check_mode(subscription: Subscription, able: Capabilities) -> None:
+    """Make sure that a target can keep what a subscription's mode asks for.
+
+    Raises:
+        NotAllowedError: If it cannot.
+    """
+    keeps = {
+        SubscriptionMode.MIRROR: True,
+        SubscriptionMode.LOG: able.merges,
+        SubscriptionMode.HISTORY: able.history,
+    }
+    if not keeps[subscription.mode]:
+        why = "keeps no time for which rows held" if able.merges else "takes whole contents only"
+        raise NotAllowedError(
+            f"The target {subscription.target} {why}, and cannot keep a {subscription.mode} of changes.",
+            hint="Use a target that takes single rows, such as PostgreSQL or DuckDB.",
+        )
 
 
 def _status(tx: Transaction, subscription: Subscription) -> SubscriptionStatus:

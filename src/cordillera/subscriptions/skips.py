@@ -1,7 +1,7 @@
 """Leaving out snapshots that a target cannot take or is not to have: asked for with a reason, and told ever after.
 
 The cursor passes them without their rows. A mirror differs from the lake then, which comparing it tells, until it is
-repaired or those rows change again; a log never tells what was left out.
+repaired or those rows change again; so does a history. A log never tells what was left out.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def note_skipped(tx: Transaction, subscription: Subscription, reached: int, cloc
             told = f"{one.snapshots} skipped, as {one.by} had said: {one.reason}"
             tx.subscriptions.note_change(subscription.id, subscription.state, current().principal, clock.now(), told)
     tx.subscriptions.settle_skips(subscription.id, SkipState.WAITING, SkipState.SKIPPED, upto=reached)
-    if subscription.mode is SubscriptionMode.MIRROR:
+    if subscription.mode is not SubscriptionMode.LOG:
         enqueue_verification(tx, subscription, clock)
 
 

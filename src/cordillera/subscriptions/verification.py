@@ -28,11 +28,19 @@ from cordillera.spec import sql
 from cordillera.spec.event import Topic
 from cordillera.spec.row_checksum import spell
 from cordillera.spec.skip import SkipState
-from cordillera.spec.subscription import Equality, Repair, Subscription, Verification, check_verified
-from cordillera.subscriptions.equality import Comparer, Comparison
+from cordillera.spec.subscription import (
+    Equality,
+    Repair,
+    Subscription,
+    SubscriptionMode,
+    Verification,
+    check_verified,
+)
+from cordillera.subscriptions.equality import Comparer, Comparison, ReadableTarget
 from cordillera.subscriptions.following import Followed, Following, typed
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.pointing import Pointing
+from cordillera.subscriptions.row_history import CurrentRows, find_unsound, history_repair, history_table
 
 _EXAMPLES = 5
 _ATTEMPTS = 3
@@ -145,8 +153,11 @@ class VerificationService:
         for _ in range(_ATTEMPTS):
             cursor = self._cursor(followed.subscription, synchronizer)
             comparison = self._comparison(followed.under_schema(cursor.schema_id), cursor, synchronizer)
-            if comparison.equal or synchronizer.read_cursor(followed.subscription.id) == cursor:
-                return comparison, _verification(followed.subscription.id, cursor, comparison), cursor
+            found = self._sound(
+                followed, cursor, _verification(followed.subscription.id, cursor, comparison), synchronizer
+            )
+            if found.equal or synchronizer.read_cursor(followed.subscription.id) == cursor:
+                return comparison, found, cursor
             followed = self._followed(followed.subscription.id)
         raise TargetUnreachableError(
             f"The target {followed.subscription.target} was delivered to while it was compared, again and again.",
@@ -155,11 +166,24 @@ class VerificationService:
 
     def _comparison(self, followed: Followed, cursor: Cursor, synchronizer: Synchronizer) -> Comparison:
         table = followed.table()
+        target: ReadableTarget = synchronizer
+        if followed.subscription.mode is SubscriptionMode.HISTORY:
+            target = CurrentRows(synchronizer, history_table(followed))
 
         def rows() -> pa.RecordBatchReader:
             return self._following.all_rows(followed, table, cursor.sequence_number)
 
-        return Comparer(self._engine, table, rows, synchronizer).compare()
+        return Comparer(self._engine, table, rows, target).compare()
+
+    def _sound(
+        self, followed: Followed, cursor: Cursor, found: Verification, synchronizer: Synchronizer
+    ) -> Verification:
+        """Return an outcome with what is wrong about the times of a history, if the target keeps one."""
+        if followed.subscription.mode is not SubscriptionMode.HISTORY:
+            return found
+        table = history_table(followed.under_schema(cursor.schema_id))
+        wrong = find_unsound(self._engine, synchronizer, table)
+        return replace(found, equal=found.equal and not wrong.keys, unsound=wrong.examples, keys_unsound=wrong.keys)
 
     def _cursor(self, subscription: Subscription, synchronizer: Synchronizer) -> Cursor:
         cursor = synchronizer.read_cursor(subscription.id)
@@ -197,12 +221,18 @@ class VerificationService:
         """Compare, and return the outcome, how the target differs in words, and the delivery that puts it right.
 
         What the target holds may not be readable as what it should be: its table or a column is gone, or another. Then
-        everything comes anew.
+        everything comes anew; but for a history, which nothing could bring again.
         """
         merges = synchronizer.capabilities.merges
         try:
             comparison, found, cursor = self._compared(followed, synchronizer)
         except TargetDriftError as error:
+            if followed.subscription.mode is SubscriptionMode.HISTORY:
+                raise TargetDriftError(
+                    f"{error.message} The history in {followed.subscription.target} cannot be repaired as it is.",
+                    hint="Put back what is missing, or begin it anew: change the subscription's mode to mirror, and to "
+                    "history again once that is delivered.",
+                ) from error
             cursor = self._cursor(followed.subscription, synchronizer)
             return None, error.message, self._delivery(followed, cursor, None)
         return found, found.in_words(), self._delivery(followed, cursor, comparison if merges else None)
@@ -213,7 +243,8 @@ class VerificationService:
         table = followed.table()
         keys = pa.schema([table.arrow_schema().field(name) for name in table.key])
         wanted = gone = None
-        if comparison is not None and comparison.complete:
+        keeps_history = followed.subscription.mode is SubscriptionMode.HISTORY
+        if comparison is not None and (comparison.complete or keeps_history):
             wanted = comparison.keys("missing", "different").cast(keys)
             gone = comparison.keys("unexpected").cast(keys)
 
@@ -224,6 +255,9 @@ class VerificationService:
             picked = f"SELECT l.* FROM lake AS l SEMI JOIN wanted AS w ON {sql.equal(table.key, 'l', 'w')}"
             return self._engine.query(picked, {"lake": rows, "wanted": wanted})
 
+        if keeps_history and wanted is not None:
+            keys_ended = pa.concat_tables([wanted, gone])
+            return history_repair(followed, cursor, typed(restored, table), keys_ended)
         return Delivery(
             followed.subscription.id,
             table,

@@ -27,6 +27,7 @@ def check_whole(subscription: Subscription, *, narrowed: bool) -> None:
         )
     if subscription.mode is not SubscriptionMode.MIRROR:
         raise NotAllowedError(
-            f"The target {subscription.target} points at the files of {subscription.dataset}: it cannot keep a log.",
+            f"The target {subscription.target} points at the files of {subscription.dataset}: it cannot keep a "
+            f"{subscription.mode}.",
             hint="Use a target that takes single rows, such as PostgreSQL or DuckDB.",
         )

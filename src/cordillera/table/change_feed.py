@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from pyiceberg.schema import Schema
 
 from cordillera.spec import sql
+from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, ChangeType
 from cordillera.spec.table_metadata import IcebergSnapshot
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
 from cordillera.table.difference import FileRows, SnapshotDifference, difference, without_carried_over
@@ -26,22 +26,7 @@ from cordillera.table.reader import ReadOptions
 from cordillera.table.row_view import ShownRows
 from cordillera.table.scan import Scan
 
-CHANGE_TYPE = "_change_type"
-COMMIT_SEQUENCE_NUMBER = "_commit_sequence_number"
 _SIDES = ("before", "after")
-
-
-class ChangeType(StrEnum):
-    """What a row of a change feed says."""
-
-    INSERT = "insert"
-    """A new row."""
-    UPDATE_BEFORE = "update_before"
-    """A row that changed, as it was; its image after follows at once."""
-    UPDATE_AFTER = "update_after"
-    """A row that changed, as it is now."""
-    DELETE = "delete"
-    """A row that is gone, as it was."""
 
 
 _TYPES = np.array(
@@ -74,7 +59,7 @@ class ChangeFeed:
             [
                 *(declared.field(name) for name in self._names()),
                 pa.field(CHANGE_TYPE, pa.string(), nullable=False),
-                pa.field(COMMIT_SEQUENCE_NUMBER, pa.int64(), nullable=False),
+                pa.field(COMMIT_SEQUENCE, pa.int64(), nullable=False),
             ]
         )
 

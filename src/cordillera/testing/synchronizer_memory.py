@@ -27,6 +27,7 @@ from cordillera.ports.synchronizer import (
     TargetTable,
 )
 from cordillera.spec.arrow_evolution import evolved
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class MemorySynchronizer:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Transactional, with every schema change; also of fields inside structs."""
-        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+        """Transactional, with every schema change, also of fields inside structs; it keeps histories."""
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}), history=True)
 
     def check(self) -> None:
         """Do nothing: memory is always reachable."""
@@ -67,8 +68,10 @@ class MemorySynchronizer:
                 return DeliveryResult(0, 0, already_applied=True)
             self._check_drift(kept, delivery)
             table = delivery.table
+            ended = _endings(delivery)
             upserts = _read(delivery.upserts, table.arrow_schema(), table)
             _refuse_duplicates(upserts, table)
+            closed = 0
             if kept is None or delivery.replace:
                 removed, updated = kept.rows.num_rows if kept else 0, 0
                 rows = upserts
@@ -77,11 +80,12 @@ class MemorySynchronizer:
                 deletes = _read(delivery.deletes, pa.schema([table.arrow_schema().field(n) for n in table.key]), table)
                 remaining = _without(stored, deletes, table.key)
                 removed = stored.num_rows - remaining.num_rows
+                remaining, closed = _ended(remaining, ended, table.key[:-1]) if ended else (remaining, 0)
                 others = _without(remaining, upserts.select(table.key), table.key)
                 updated = remaining.num_rows - others.num_rows
                 rows = pa.concat_tables([others, upserts])
             self._kept[delivery.subscription_id] = _Kept(table, delivery.to_cursor, rows)
-            return DeliveryResult(upserts.num_rows, removed, rows_updated=updated)
+            return DeliveryResult(upserts.num_rows + closed, removed, rows_updated=updated + closed)
 
     def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream the rows of the table of that name."""
@@ -174,6 +178,33 @@ def _without(rows: pa.Table, gone: pa.Table, key: Sequence[str]) -> pa.Table:
     names = [str(position) for position in range(len(key))]
     kept = numbered.join(_comparable(gone, key), names, join_type="left anti")
     return rows.take(kept.column("row"))
+
+
+def _endings(delivery: Delivery) -> pa.Table | None:
+    if delivery.endings is None:
+        return None
+    table = delivery.table
+    keyed = TargetTable(table.name, table.ending_columns(), table.key[:-1])
+    found = _read(delivery.endings, keyed.arrow_schema(), keyed)
+    _refuse_duplicates(found, keyed)
+    return found
+
+
+def _ended(rows: pa.Table, ended: pa.Table, key: Sequence[str]) -> tuple[pa.Table, int]:
+    """Return the rows of a history with those that are current ended whose keys are given, and how many those are."""
+    if not rows.num_rows or not ended.num_rows:
+        return rows, 0
+    numbered = _comparable(rows, key).append_column("row", pa.array(range(rows.num_rows), pa.int64()))
+    ends = _comparable(ended, key).append_column("to", ended.column(VALID_TO))
+    joined = numbered.join(ends, [str(n) for n in range(len(key))], join_type="left outer").sort_by("row")
+    closes = pc.and_(pc.is_valid(joined.column("to")), rows.column(IS_CURRENT))
+    since, to = rows.column(VALID_FROM), joined.column("to")
+    until = pc.if_else(closes, pc.if_else(pc.greater(since, to), since, to), rows.column(VALID_TO))
+    current = pc.and_(rows.column(IS_CURRENT), pc.invert(closes))
+    names = rows.schema.names
+    for name, column in ((VALID_TO, until), (IS_CURRENT, current)):
+        rows = rows.set_column(names.index(name), rows.schema.field(name), column)
+    return rows, pc.sum(closes).as_py()
 
 
 def _refuse_duplicates(rows: pa.Table, table: TargetTable) -> None:

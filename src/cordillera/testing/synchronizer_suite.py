@@ -49,6 +49,7 @@ from cordillera.testing.synchronizer_deliveries import (
     rows_of,
     spelled,
 )
+from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_schema_suite import SchemaChangeSuite
 from cordillera.testing.synchronizer_table_suite import TableSuite
 from cordillera.testing.synchronizer_value_suite import ValueSuite
@@ -70,6 +71,8 @@ class SynchronizerSuite(SchemaChangeSuite, ValueSuite, TableSuite):
     # --- deliveries -------------------------------------------------------------------------------------------------
 
     def test_first_delivery_creates_the_table_with_its_rows(self, synchronizer: Synchronizer) -> None:
+        told = "one that keeps histories is tested by HistorySuite as well, and no other"
+        assert synchronizer.capabilities.history == isinstance(self, HistorySuite), told
         result = synchronizer.apply(deliver(ORDERS, (None, 5), ORDER_ROWS))
         assert result == DeliveryResult(3, 0)
         assert synchronizer.read_cursor(OURS) == Cursor(5, 0)

@@ -93,6 +93,7 @@ def resume(request: Request, subscription_id: str) -> Response:
 def change(
     request: Request,
     subscription_id: str,
+    mode: Annotated[str | None, Form()] = None,
     trigger: Annotated[str, Form()] = "",
     columns: Annotated[str, Form()] = "",
     row_filter: Annotated[str, Form()] = "",
@@ -102,7 +103,7 @@ def change(
     """Change what a subscription is to; what cannot be comes back with why not."""
     lake, wanted = backend_of(request), _id(subscription_id)
     names = tuple(name.strip() for name in columns.split(",") if name.strip())
-    wishes = WishChange(None, trigger, names, row_filter.strip(), cost_owner.strip())
+    wishes = WishChange(mode, trigger, names, row_filter.strip(), cost_owner.strip())
     try:
         lake.change_subscription(wanted, wishes, reason=reason.strip())
     except (AccessDeniedError, InvalidInputError, LifecycleError, NotAllowedError) as error:
@@ -158,7 +159,7 @@ def _show(
         "problem": problem_of(problem),
         "can_pause": alters and may_become(one.state, SubscriptionState.PAUSED),
         "can_resume": alters and one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
-        "can_verify": alters and one.cursor_sequence is not None and one.state not in ENDED and one.mode == "mirror",
+        "can_verify": alters and one.cursor_sequence is not None and one.state not in ENDED and one.mode != "log",
         "can_skip": alters and one.cursor_sequence is not None and not status.in_step and one.state not in ENDED,
         "can_change": alters and one.state not in ENDED and one.state is not SubscriptionState.REQUESTED,
         "can_repair": alters and one.equality is Equality.DRIFTED and one.state not in ENDED,

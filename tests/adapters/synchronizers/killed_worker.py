@@ -15,7 +15,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from cordillera.adapters.synchronizers import build_synchronizer
-from cordillera.ports.synchronizer import Delivery, RowReader, Synchronizer, TargetColumn, TargetTable
+from cordillera.ports.synchronizer import (
+    HISTORY_COLUMNS,
+    Delivery,
+    RowReader,
+    Synchronizer,
+    TargetColumn,
+    TargetTable,
+)
+from cordillera.spec.row_changes import COMMIT_SEQUENCE
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 from cordillera.testing.synchronizer_deliveries import deliver
 
 BATCHES, ROWS, TEXT_LENGTH = 20, 500, 2_000  # 20 MB, so that part of it has been sent when the blow falls
@@ -23,6 +32,7 @@ BEFORE = TargetTable("many", (TargetColumn(1, "id", pa.int64(), False), TargetCo
 AFTER = replace(
     BEFORE, columns=(BEFORE.columns[0], replace(BEFORE.columns[1], name="words"), TargetColumn(3, "n", pa.int32()))
 )
+HISTORY = replace(BEFORE, columns=(*BEFORE.columns, *HISTORY_COLUMNS), key=("id", COMMIT_SEQUENCE))
 FIRST_ROWS = BATCHES * ROWS
 
 
@@ -57,6 +67,15 @@ def second(stage: str, pause: Callable[[], None] = lambda: None) -> Delivery:
     )
 
 
+def history(stage: str, pause: Callable[[], None] = lambda: None) -> Delivery:
+    """Begin a history with 10,000 rows; or let all of them end, with as many that hold since."""
+    if stage == "first history":
+        return deliver(HISTORY, (None, 1), _stream(HISTORY, 0, lambda: None))
+    ends = TargetTable("many", HISTORY.ending_columns(), ("id",))
+    made = deliver(HISTORY, (1, 2), _stream(HISTORY, 0, pause, commit=2))
+    return replace(made, endings=_stream(ends, 0, lambda: None, commit=2))
+
+
 def expected(table: TargetTable, start: int) -> list[dict[str, object]]:
     """Return the rows of a stream that begins with the id ``start``."""
     rows: list[dict[str, object]] = pa.Table.from_batches(_batches(table, start, BATCHES)).to_pylist()
@@ -69,9 +88,10 @@ def _stream(
     halfway: Callable[[], None],
     at_end: Callable[[], None] = lambda: None,
     count: int = BATCHES,
+    commit: int = 1,
 ) -> RowReader:
     def batches() -> Iterator[pa.RecordBatch]:
-        for number, batch in enumerate(_batches(table, start, count)):
+        for number, batch in enumerate(_batches(table, start, count, commit)):
             if number == count // 2:
                 halfway()
             yield batch
@@ -80,12 +100,18 @@ def _stream(
     return lambda: pa.RecordBatchReader.from_batches(table.arrow_schema(), batches())
 
 
-def _batches(table: TargetTable, start: int, count: int) -> Iterator[pa.RecordBatch]:
+def _batches(table: TargetTable, start: int, count: int, commit: int = 1) -> Iterator[pa.RecordBatch]:
     for number in range(count):
         ids = pa.array(range(start + number * ROWS, start + (number + 1) * ROWS), pa.int64())
         text = f"{table.columns[-1].name} {number} ".ljust(TEXT_LENGTH, ".")
-        columns = [ids, pa.array([text] * ROWS), pa.array([number] * ROWS, pa.int32())]
-        yield pa.record_batch(columns[: len(table.columns)], schema=table.arrow_schema())
+        at = pa.scalar(commit, pa.timestamp("us", "UTC"))
+        times = {COMMIT_SEQUENCE: pa.scalar(commit), VALID_FROM: at, VALID_TO: at, IS_CURRENT: pa.scalar(True)}
+        if table is HISTORY:
+            times[VALID_TO] = pa.scalar(None, at.type)
+        columns = {"id": ids, "text": pa.array([text] * ROWS), "words": pa.array([text] * ROWS)}
+        columns |= {"n": pa.array([number] * ROWS, pa.int32())}
+        columns |= {name: pa.repeat(value, ROWS) for name, value in times.items()}
+        yield pa.record_batch([columns[column.name] for column in table.columns], schema=table.arrow_schema())
 
 
 if __name__ == "__main__":
@@ -96,5 +122,8 @@ if __name__ == "__main__":
         if stage != "commit":  # there, the blow falls while the worker goes on
             time.sleep(600)
 
-    delivery = first(wait_to_be_killed) if stage == "first delivery" else second(stage, wait_to_be_killed)
+    if stage == "history":
+        delivery = history(stage, wait_to_be_killed)
+    else:
+        delivery = first(wait_to_be_killed) if stage == "first delivery" else second(stage, wait_to_be_killed)
     target(kind, location).apply(delivery)

@@ -39,12 +39,13 @@ from cordillera.testing.synchronizer_deliveries import (
     rows_of,
     spelled,
 )
+from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_suite import SynchronizerSuite
 
 ID = TargetColumn(1, "id", pa.int64(), nullable=False)
 
 
-class TestDuckDBSynchronizer(SynchronizerSuite):
+class TestDuckDBSynchronizer(SynchronizerSuite, HistorySuite):
     signed_zeros = False
 
     @pytest.fixture

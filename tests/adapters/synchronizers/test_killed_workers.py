@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 from tests.adapters.synchronizers import clickhouse_stand_in
 from tests.adapters.synchronizers import killed_worker as worker
@@ -58,6 +59,24 @@ def test_killed_delivery_changes_nothing_and_can_be_repeated(
     assert rows_of(target, worker.BEFORE) == spelled(worker.expected(worker.BEFORE, 0))
     assert not target.apply(worker.second(stage)).already_applied
     assert rows_of(target, worker.AFTER) == spelled(worker.expected(worker.AFTER, worker.FIRST_ROWS // 2))
+
+
+def test_a_worker_killed_between_the_rows_that_end_and_those_that_follow_leaves_the_history_as_it_was(
+    place: tuple[str, str], tmp_path: Path
+) -> None:
+    target = worker.target(*place)
+    target.apply(worker.history("first history"))
+
+    def counted() -> list[int]:
+        rows = target.read_rows(worker.HISTORY, ["id", "_is_current"]).read_all()
+        return [rows.num_rows, pc.sum(rows["_is_current"]).as_py(), len(rows["id"].unique())]
+
+    kill_in("history", place, tmp_path / "reached")
+    assert target.read_cursor(OURS) == Cursor(1, 0)
+    assert counted() == [worker.FIRST_ROWS] * 3
+    result = target.apply(worker.history("history"))
+    assert (result.rows_upserted, result.rows_updated) == (2 * worker.FIRST_ROWS, worker.FIRST_ROWS)
+    assert counted() == [2 * worker.FIRST_ROWS, worker.FIRST_ROWS, worker.FIRST_ROWS]
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1])

@@ -36,12 +36,13 @@ from cordillera.testing.synchronizer_deliveries import (
     rows_of,
     spelled,
 )
+from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_suite import SynchronizerSuite
 
 ID = TargetColumn(1, "id", pa.int64(), nullable=False)
 
 
-class TestPostgresSynchronizer(SynchronizerSuite):
+class TestPostgresSynchronizer(SynchronizerSuite, HistorySuite):
     @pytest.fixture
     def synchronizer(self, postgres_dsn: str) -> PostgresSynchronizer:
         return PostgresSynchronizer(postgres_dsn)

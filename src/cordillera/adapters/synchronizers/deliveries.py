@@ -140,6 +140,16 @@ def delete_batches(delivery: Delivery, batch_bytes: int = MAX_BATCH_BYTES) -> It
         yield batch
 
 
+def ending_batches(delivery: Delivery, batch_bytes: int = MAX_BATCH_BYTES) -> Iterator[pa.RecordBatch]:
+    """Stream the keys of a history's rows that end, and when, checked and in batches likewise; none of other tables."""
+    if delivery.endings is None:
+        return iter(())
+    table = delivery.table
+    ended = TargetTable(table.name, table.ending_columns(), table.key[:-1])
+    schema = ended.arrow_schema()
+    return _batches(delivery.endings, schema, set(schema.names), ended, batch_bytes)
+
+
 def _batches(
     rows: RowReader, schema: pa.Schema, required: set[str], table: TargetTable, batch_bytes: int
 ) -> Iterator[pa.RecordBatch]:

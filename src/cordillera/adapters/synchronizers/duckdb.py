@@ -43,6 +43,7 @@ from cordillera.adapters.synchronizers.deliveries import (
     check_kept_table,
     check_table,
     delete_batches,
+    ending_batches,
     evolution_to,
     is_due,
     read_columns,
@@ -105,7 +106,8 @@ class DuckDBSynchronizer:
     @property
     def capabilities(self) -> Capabilities:
         """Transactional, with every schema change; of nested fields too. The file is open in one process at a time."""
-        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}), deliveries_at_once=1)
+        changes = frozenset({"add", "rename", "widen", "drop", "optional"})
+        return Capabilities(True, changes, deliveries_at_once=1, history=True)
 
     def check(self) -> None:
         """Make sure that the file can be opened for writing, or created where there is none."""
@@ -281,11 +283,20 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
     columns, key = delivery.table.columns, delivery.table.key
     key_columns = [column for name in key for column in columns if column.name == name]
     gone = tables.stage(connection, "_cordillera_deletes", key_columns, (), delete_batches(delivery, BATCH_BYTES))
+    ended = _staged_endings(connection, delivery)
     fresh = tables.stage(connection, "_cordillera_upserts", columns, key, upsert_batches(delivery, BATCH_BYTES))
     tables.evolve(connection, table, evolution)  # before rows: DuckDB refuses to alter a table with rows deleted
     deleted = tables.delete(connection, table, key, gone) if gone is not None else 0
+    closed = tables.end(connection, table, key[:-1], ended) if ended is not None else 0
     upserted, updated = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else (0, 0)
-    return DeliveryResult(upserted, deleted, rows_updated=updated)
+    return DeliveryResult(upserted + closed, deleted, rows_updated=updated + closed)
+
+
+def _staged_endings(connection: Connection, delivery: Delivery) -> str | None:
+    if delivery.endings is None:
+        return None
+    columns, key = delivery.table.ending_columns(), delivery.table.key[:-1]
+    return tables.stage(connection, "_cordillera_endings", columns, key, ending_batches(delivery, BATCH_BYTES))
 
 
 def _anew(connection: Connection, table: TableName, evolution: Evolution | None, delivery: Delivery) -> DeliveryResult:

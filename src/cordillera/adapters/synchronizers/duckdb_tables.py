@@ -16,6 +16,7 @@ from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HI
 from cordillera.errors import DuplicateKeyError, InvalidNameError, TargetDriftError, TypeMismatchError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.counting import counted
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 Connection = duckdb.DuckDBPyConnection
 _DELIVERED = "_cordillera_delivered"
@@ -390,6 +391,20 @@ def delete(connection: Connection, table: TableName, key: Sequence[str], staging
     """Remove the rows whose keys were staged and return how many there were."""
     matches = " AND ".join(f"stored.{quoted(name)} = gone.{quoted(name)}" for name in key)
     return _number(connection, f"DELETE FROM {table.sql} AS stored USING {staging} AS gone WHERE {matches}")
+
+
+def end(connection: Connection, table: TableName, key: Sequence[str], staging: str) -> int:
+    """End the current rows of a history whose keys were staged, and return how many there were.
+
+    No row ends before it began, whatever clocks said.
+    """
+    matches = " AND ".join(f"stored.{quoted(name)} = ended.{quoted(name)}" for name in key)
+    to, current = quoted(VALID_TO), quoted(IS_CURRENT)
+    return _number(
+        connection,
+        f"UPDATE {table.sql} AS stored SET {to} = greatest(stored.{quoted(VALID_FROM)}, ended.{to}), {current} = false "
+        f"FROM {staging} AS ended WHERE {matches} AND stored.{current}",
+    )
 
 
 def upsert(

@@ -23,12 +23,10 @@ import pyarrow.compute as pc
 from cordillera.adapters.synchronizers.text import to_json
 from cordillera.ports.synchronizer import (
     CHANGE_COLUMNS,
-    CHANGE_TYPE,
-    COMMIT_SEQUENCE,
-    COMMITTED_AT,
     Origin,
     TargetTable,
 )
+from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, COMMITTED_AT
 
 PIECE_BYTES = 1024 * 1024
 """How much Arrow data is made into messages at once: their texts take several times as much for a moment."""

@@ -46,6 +46,7 @@ from cordillera.adapters.synchronizers.deliveries import (
     check_kept_table,
     check_table,
     delete_batches,
+    ending_batches,
     evolution_to,
     is_due,
     read_columns,
@@ -109,7 +110,7 @@ class PostgresSynchronizer:
     @property
     def capabilities(self) -> Capabilities:
         """Transactional, with every schema change; also of fields inside structs."""
-        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}), history=True)
 
     def check(self) -> None:
         """Connect and make sure that tables could be created, changing nothing."""
@@ -336,6 +337,7 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
     key_columns = [column for name in key for column in columns if column.name == name]
     deletes = iter(()) if delivery.replace else delete_batches(delivery)
     gone = tables.stage(connection, "_cordillera_deletes", key_columns, deletes)
+    ended = _staged_endings(connection, delivery)
     fresh = tables.stage(connection, "_cordillera_upserts", columns, upsert_batches(delivery))
     deleted = tables.empty(connection, table) if delivery.replace else 0
     if evolution is None:
@@ -346,8 +348,16 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
         tables.evolve(connection, table, evolution)
     if gone is not None:
         deleted = tables.delete(connection, table, key, gone)
+    closed = 0 if ended is None else tables.end(connection, table, key[:-1], ended)
     upserted, updated = tables.upsert(connection, table, columns, key, fresh) if fresh is not None else (0, 0)
-    return DeliveryResult(upserted, deleted, rows_updated=updated)
+    return DeliveryResult(upserted + closed, deleted, rows_updated=updated + closed)
+
+
+def _staged_endings(connection: Connection, delivery: Delivery) -> sql.Identifier | None:
+    if delivery.endings is None:
+        return None
+    columns = delivery.table.ending_columns()
+    return tables.stage(connection, "_cordillera_endings", columns, ending_batches(delivery))
 
 
 def _restore(connection: Connection, table: TableName, stored: StoredState, delivery: Delivery) -> DeliveryResult:

@@ -16,6 +16,7 @@ from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HI
 from cordillera.adapters.synchronizers.postgres_rows import select_expression, sql_type, to_csv
 from cordillera.errors import InvalidNameError, TargetDriftError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 MAX_IDENTIFIER_BYTES = 63
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -342,6 +343,26 @@ def delete(connection: Connection, table: TableName, key: Sequence[str], staging
     matches = [sql.SQL("stored.{0} = gone.{0}").format(sql.Identifier(name)) for name in key]
     statement = sql.SQL("DELETE FROM {} AS stored USING {} AS gone WHERE {}")
     return connection.execute(statement.format(table.sql, staging, sql.SQL(" AND ").join(matches))).rowcount
+
+
+def end(connection: Connection, table: TableName, key: Sequence[str], staging: sql.Identifier) -> int:
+    """End the current rows of a history whose keys were staged, and return how many there were.
+
+    No row ends before it began, whatever clocks said.
+    """
+    matches = [sql.SQL("stored.{0} = ended.{0}").format(sql.Identifier(name)) for name in key]
+    statement = sql.SQL(
+        "UPDATE {table} AS stored SET {to} = greatest(stored.{since}, ended.{to}), {current} = false "
+        "FROM {staging} AS ended WHERE {matches} AND stored.{current}"
+    ).format(
+        table=table.sql,
+        to=sql.Identifier(VALID_TO),
+        since=sql.Identifier(VALID_FROM),
+        current=sql.Identifier(IS_CURRENT),
+        staging=staging,
+        matches=sql.SQL(" AND ").join(matches),
+    )
+    return connection.execute(statement).rowcount
 
 
 def upsert(

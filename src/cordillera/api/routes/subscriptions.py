@@ -28,6 +28,7 @@ from cordillera.spec.subscription import (
 from cordillera.spec.wish_change import WishChange
 
 router = APIRouter(tags=["subscriptions"])
+_MODES = "mirror: the rows as they are; log: every change; history: every state, with the time for which it held."
 
 
 class NewTarget(BaseModel):
@@ -61,7 +62,7 @@ class NewSubscription(BaseModel):
     cost_owner: Text = Field("", description="Who pays for it; the consumer by default.")
     days: int | None = Field(None, description="For how long; null for until it is revoked.")
     copy_at_end: Text = Field(CopyAtEnd.FREEZE.value, description="The table at the end: freeze or remove.")
-    mode: Text = Field(SubscriptionMode.MIRROR.value, description="mirror: the rows as they are; log: every change.")
+    mode: Text = Field(SubscriptionMode.MIRROR.value, description=_MODES)
     trigger: Text = Field(
         ON_COMMIT,
         description="What deliveries wait for: commit, completion, or a cron expression of five fields, in UTC.",
@@ -83,7 +84,7 @@ class Renewal(BaseModel):
 class ChangedWishes(BaseModel):
     """What is to be otherwise about a subscription; null leaves it as it is."""
 
-    mode: Text | None = Field(None, description="mirror: the rows as they are; log: every change.")
+    mode: Text | None = Field(None, description=_MODES)
     trigger: Text | None = Field(None, description="commit, completion, or a cron expression of five fields, in UTC.")
     columns: list[Text] | None = Field(None, description="Columns wanted; an empty list for all.")
     row_filter: LongText | None = Field(None, description="SQL condition on the rows wanted; empty for all.")
