@@ -17,6 +17,7 @@ from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, InvalidInputError, InvalidNameError, SubscriptionNotFoundError
 from cordillera.server import create_server
 from cordillera.spec.access import Privilege
+from cordillera.spec.delivery_cost import CostQuery, CostsBy
 from cordillera.spec.subscription import Subscription, SubscriptionState
 from tests.access.reading import client_of
 
@@ -74,8 +75,12 @@ def house(app: Application, tmp_path: Path) -> House:
 def test_each_privilege_shows_and_allows_more(house: House) -> None:
     backend = house.lake.backend
     assert house.seen(house.helper) == []
-    with acting(house.helper), pytest.raises(SubscriptionNotFoundError):
-        backend.subscription_deliveries(house.id)
+    singly = CostQuery(by=CostsBy.SUBSCRIPTION, subscription_id=house.id)
+    with acting(house.helper):
+        with pytest.raises(SubscriptionNotFoundError):
+            backend.subscription_deliveries(house.id)
+        with pytest.raises(SubscriptionNotFoundError):
+            backend.delivery_costs(singly)
 
     house.lake.grant(house.helper, "discover", house.on)
     assert house.seen(house.helper) == [house.id]
@@ -85,12 +90,17 @@ def test_each_privilege_shows_and_allows_more(house: House) -> None:
         with pytest.raises(AccessDeniedError, match=f"read the subscription {house.id}") as refused:
             backend.subscription_deliveries(house.id)
         assert house.consumer in str(refused.value.hint)
+        assert backend.delivery_costs(CostQuery()) == []  # its costs are in no sum
+        with pytest.raises(AccessDeniedError, match=f"read the subscription {house.id}"):
+            backend.delivery_costs(singly)
 
     house.lake.grant(house.helper, "read", house.on)
     house.lake.grant(house.helper, "read", house.orders)  # else what errors say can quote rows that he may not see
     assert house.shown(house.helper).last_error == "the disk is full"
     with acting(house.helper):
         assert len(backend.subscription_deliveries(house.id)) == 1
+        assert [one.subscription_id for one in backend.delivery_costs(singly)] == [house.id]
+        assert sum(one.deliveries for one in backend.delivery_costs(CostQuery())) == 1
         with pytest.raises(AccessDeniedError, match="alter"):
             backend.pause_subscription(house.id)
         with pytest.raises(AccessDeniedError, match="alter"):

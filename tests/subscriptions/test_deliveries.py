@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,10 +11,13 @@ import pytest
 
 from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
 from cordillera.client import Lake
+from cordillera.client.backend import LakeBackend
 from cordillera.errors import SubscriptionNotFoundError, TargetUnreachableError
-from cordillera.metrics import ROWS_DELIVERED
+from cordillera.metrics import PAID_BYTES, ROWS_DELIVERED
+from cordillera.spec.delivery_cost import CostQuery, CostsBy, DeliveryCost, month_of
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
 from cordillera.spec.subscription import Subscription
+from cordillera.spec.wish_change import WishChange
 from tests.conftest import MovableClock
 
 
@@ -87,3 +91,43 @@ def test_figures_are_paged_and_the_oldest_go(timed_lake: Lake, made: Subscriptio
     assert timed_lake.backend.subscription_deliveries(made.id, page[-1].number, 2) == kept[2:4]
     with pytest.raises(SubscriptionNotFoundError):
         timed_lake.backend.subscription_deliveries(uuid4())
+    (cost,) = timed_lake.backend.delivery_costs(CostQuery())
+    assert (cost.deliveries, cost.rows) == (MOST_KEPT + 1, 100 * (MOST_KEPT + 1))
+    assert cost.bytes == first.bytes * (MOST_KEPT + 1)
+
+
+def test_costs_are_added_up_by_month_and_payer(timed_lake: Lake, made: Subscription, clock: MovableClock) -> None:
+    backend, orders = timed_lake.backend, timed_lake.dataset("a.orders")
+    month = month_of(clock.now())
+    orders.subscribe("copy", table="second", cost_owner="team:finance")
+    backend.change_subscription(made.id, WishChange(cost_owner="team:bi"))
+    orders.write([{"id": 1, "n": 1}], "upsert")
+    timed_lake.run_pending()
+    clock.advance(days=32)
+    orders.write([{"id": 1, "n": 2}, {"id": 2, "n": 2}], "upsert")
+    timed_lake.run_pending()
+    later = month_of(clock.now())
+    found = backend.delivery_costs(CostQuery(month))
+    assert [(one.month, one.cost_owner, one.deliveries, one.rows) for one in found] == [
+        (month, "team:bi", 1, 1),
+        (month, "team:finance", 2, 200),
+        (later, "team:bi", 1, 2),
+        (later, "team:finance", 1, 2),
+    ]
+    assert backend.delivery_costs(CostQuery(month), found[0].place, 2) == found[1:3]
+    assert backend.delivery_costs(CostQuery()) == found[2:]
+    assert backend.delivery_costs(CostQuery(month, month, cost_owner="team:bi")) == found[:1]
+    mine = backend.delivery_costs(CostQuery(month, by=CostsBy.SUBSCRIPTION, subscription_id=made.id))
+    assert [(one.month, one.cost_owner, one.rows) for one in mine] == [
+        (month, "team:bi", 1), (month, "team:finance", 100), (later, "team:bi", 2),
+    ]  # fmt: skip
+    assert {(one.dataset, one.target, one.subscription_id) for one in mine} == {("a.orders", "copy", made.id)}
+    assert mine == [one for one in _paged(backend, CostQuery(month, by=CostsBy.SUBSCRIPTION)) if one in mine]
+    assert PAID_BYTES.labels("team:bi")._value.get() >= sum(one.bytes for one in found if one.cost_owner == "team:bi")
+
+
+def _paged(backend: LakeBackend, asked: CostQuery) -> Iterator[DeliveryCost]:
+    after = ""
+    while page := backend.delivery_costs(asked, after, 1):
+        yield from page
+        after = page[-1].place

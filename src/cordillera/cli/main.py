@@ -43,6 +43,7 @@ from cordillera.cli import (
     snapshot,
     subscription,
     subscription_change,  # noqa: F401 - registers commands
+    subscription_costs,  # noqa: F401 - registers commands
     subscription_verification,  # noqa: F401 - registers commands
     target,
     token,

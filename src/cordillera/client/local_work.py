@@ -7,6 +7,7 @@ from uuid import UUID
 
 from cordillera.app import Application
 from cordillera.client.backend import RunCount
+from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.external_schema import ExternalSchema
@@ -124,6 +125,10 @@ class LocalWork:
     ) -> list[DeliveryRecord]:
         """Return a page of what a subscription's deliveries did and took, newest first."""
         return self.app.subscription_lives.deliveries(subscription_id, before=before, limit=limit)
+
+    def delivery_costs(self, asked: CostQuery, after: str = "", limit: int = 100) -> list[DeliveryCost]:
+        """Return a page of what deliveries cost whom, by month."""
+        return self.app.subscription_lives.costs(asked, after=after, limit=limit)
 
     def pause_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription:
         """Stop deliveries."""

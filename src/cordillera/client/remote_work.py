@@ -8,6 +8,7 @@ from uuid import UUID
 from cordillera.client.backend import RunCount
 from cordillera.client.connection import Connection, path
 from cordillera.codec import Page, to_plain
+from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.external_schema import ExternalSchema
@@ -132,6 +133,20 @@ class RemoteWork:
         """Return a page of what a subscription's deliveries did and took, newest first."""
         where = path("subscriptions", str(subscription_id), "deliveries")
         return self._server.get(Page[DeliveryRecord], where, before=before, limit=limit).items
+
+    def delivery_costs(self, asked: CostQuery, after: str = "", limit: int = 100) -> list[DeliveryCost]:
+        """Return a page of what deliveries cost whom, by month."""
+        return self._server.get(
+            Page[DeliveryCost],
+            path("delivery-costs"),
+            since=asked.since,
+            until=asked.until,
+            by=asked.by.value,
+            cost_owner=asked.cost_owner,
+            subscription_id=None if asked.subscription_id is None else str(asked.subscription_id),
+            after=after,
+            limit=limit,
+        ).items
 
     def pause_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription:
         """Stop deliveries."""

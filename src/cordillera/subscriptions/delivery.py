@@ -38,7 +38,7 @@ from cordillera.spec.wish_change import comes_anew
 from cordillera.subscriptions.change_log import log_delivery
 from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
-from cordillera.subscriptions.measuring import Measured, count_rows
+from cordillera.subscriptions.measuring import Measured, count_cost, count_rows
 from cordillera.subscriptions.moves import expire, move, tell
 from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.row_history import history_delivery, kept_table
@@ -394,6 +394,7 @@ class DeliveryService:
             )
             if record is not None:
                 tx.subscriptions.note_delivery(record)
+                count_cost(record)
             reached = followed.latest.sequence_number
             if passed is SkipState.SKIPPED:
                 note_skipped(tx, found, reached, self._clock)

@@ -12,6 +12,7 @@ from cordillera.errors import AccessDeniedError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
+from cordillera.spec.delivery_cost import CostQuery, DeliveryCost, month_of
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.subscription import (
     ENDED,
@@ -59,6 +60,22 @@ class SubscriptionLifecycle:
         with self._store.read() as tx:
             self._lookup.subscription(tx, subscription_id, Privilege.READ)
             return tx.subscriptions.deliveries(subscription_id, before=before, limit=page_limit(limit))
+
+    def costs(self, asked: CostQuery, *, after: str = "", limit: int = 100) -> list[DeliveryCost]:
+        """Return a page of what deliveries cost whom, by month, cost owner and subscription.
+
+        Whoever asks gets what those subscriptions cost that he may read; sums are of these.
+
+        Raises:
+            InvalidInputError: If ``after`` is no place in the list.
+            SubscriptionNotFoundError, AccessDeniedError: If one is asked for that he may not discover, or not read.
+        """
+        asked = replace(asked, since=asked.since or month_of(self._clock.now()))
+        with self._store.read() as tx:
+            if asked.subscription_id is not None:
+                self._lookup.subscription(tx, asked.subscription_id, Privilege.READ)
+            viewer = self._lookup.viewer(tx)
+            return tx.subscriptions.costs(asked, after=after, limit=page_limit(limit), viewer=viewer)
 
     def pause(self, subscription_id: UUID, reason: str = "") -> Subscription:
         """Stop deliveries; the cursor stays where it is."""

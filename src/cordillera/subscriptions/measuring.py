@@ -8,7 +8,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from cordillera.context import current
-from cordillera.metrics import ROWS_DELIVERED
+from cordillera.metrics import PAID_BYTES, PAID_ROWS, PAID_SECONDS, ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.synchronizer import Delivery, DeliveryResult, RowReader
 from cordillera.spec.delivery_record import DeliveryRecord
@@ -69,6 +69,13 @@ class Measured:
         for batch in reader:
             self._bytes += batch.nbytes
             yield batch
+
+
+def count_cost(record: DeliveryRecord) -> None:
+    """Count in the metrics what a delivery cost whoever pays for it."""
+    PAID_ROWS.labels(record.cost_owner).inc(record.rows_upserted + record.rows_deleted)
+    PAID_BYTES.labels(record.cost_owner).inc(record.bytes)
+    PAID_SECONDS.labels(record.cost_owner).inc(record.seconds)
 
 
 def count_rows(target: str, record: DeliveryRecord) -> None:

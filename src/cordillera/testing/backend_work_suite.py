@@ -39,6 +39,7 @@ from cordillera.errors import (
 )
 from cordillera.operations.doctor import Verdict
 from cordillera.spec.completion_rule import CompletionRule
+from cordillera.spec.delivery_cost import CostQuery, CostsBy, month_of
 from cordillera.spec.event import Topic
 from cordillera.spec.job_explanation import JobStatus
 from cordillera.spec.job_trigger import JobTrigger, Restatements
@@ -235,6 +236,13 @@ class WorkSuite(LakeSuite):
         first = backend.subscription_deliveries(made.id)[-1]
         assert (first.from_sequence, first.whole, first.cost_owner) == (None, True, made.cost_owner or made.consumer)
         assert backend.subscription_deliveries(made.id, before=first.number, limit=1) == []
+        singly = CostQuery(by=CostsBy.SUBSCRIPTION, cost_owner=first.cost_owner, subscription_id=made.id)
+        (cost,) = backend.delivery_costs(singly)
+        assert (cost.month, cost.dataset, cost.target) == (month_of(first.at), dataset, target)
+        assert (cost.deliveries, cost.bytes >= first.bytes) == (len(backend.subscription_deliveries(made.id)), True)
+        assert backend.delivery_costs(singly, cost.place) == []
+        with pytest.raises(InvalidInputError, match="no place"):
+            backend.delivery_costs(singly, "nowhere")
         assert backend.subscription_history(made.id, steps[2].number) == [steps[1], steps[0]]
         with pytest.raises(SubscriptionNotFoundError):
             backend.subscription_history(uuid4())

@@ -21,6 +21,7 @@ from cordillera.errors import (
     SubscriptionNotFoundError,
 )
 from cordillera.spec.access import Privilege, whole_principal
+from cordillera.spec.delivery_cost import CostQuery, CostsBy, DeliveryCost, month_from, month_of
 from cordillera.spec.subscription import ENDED, Equality, SubscriptionState, Verification, may_become
 from cordillera.spec.wish_change import WishChange
 from cordillera.web.dataset_views import lag
@@ -33,6 +34,7 @@ from cordillera.web.subscription_views import timeline
 _AUDIT_ENTRIES = 25
 _STEPS = 50
 _DELIVERIES = 40
+_MONTHS = 12
 
 router = PageRouter()
 
@@ -55,6 +57,25 @@ def subscriptions(request: Request, dataset: str = "", target: str = "", state: 
         "lags": [lag(status, now) for status in found.items],
     }
     return Page("Subscriptions", "subscriptions.html", data, section="subscriptions")
+
+
+@router.page("/subscriptions/costs")
+def costs(request: Request, month: str = "", by: str = "", paid_by: str = "", after: str = "") -> Page:
+    """Show what deliveries of a month cost whom."""
+    lake, now = backend_of(request), month_of(datetime.now(UTC))
+    shown = month or now
+    wanted = CostsBy.SUBSCRIPTION if by else CostsBy.PAYER
+    asked = CostQuery(shown, shown, wanted, paid_by)
+    found = slice_of(lambda limit: lake.delivery_costs(asked, after, limit), lambda one: one.place)
+    data = {
+        "costs": found,
+        "month": shown,
+        "before": month_from(shown, -1),
+        "next_month": month_from(shown, 1) if shown < now else "",
+        "by": by,
+        "paid_by": paid_by,
+    }
+    return Page("Costs of deliveries", "subscription_costs.html", data, section="subscriptions")
 
 
 @router.page("/subscriptions/{subscription_id}")
@@ -154,6 +175,7 @@ def _show(
         "lag": lag(status, now),
         "timeline": timeline(status, lake.subscription_history(wanted, limit=_STEPS), now),
         "deliveries": lake.subscription_deliveries(wanted, limit=_DELIVERIES) if reads else [],
+        "costs": _costs(lake, wanted) if reads else [],
         "verification": verification,
         "skips": status.skips,
         "problem": problem_of(problem),
@@ -167,6 +189,12 @@ def _show(
     }
     name, code = f"{one.dataset} → {one.target}", problem.status if problem else 200
     return Page(name, "subscription.html", data, code, section="subscriptions")
+
+
+def _costs(lake: LakeBackend, wanted: UUID) -> list[DeliveryCost]:
+    """Return what a subscription cost in the last months, newest first."""
+    since = month_from(month_of(datetime.now(UTC)), 1 - _MONTHS)
+    return lake.delivery_costs(CostQuery(since, by=CostsBy.SUBSCRIPTION, subscription_id=wanted))[::-1]
 
 
 def _snapshot(text: str) -> int:

@@ -17,6 +17,7 @@ from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer
 from cordillera.spec.access_request import RequestState
 from cordillera.spec.audit_chain import ChainLink
 from cordillera.spec.catalog import Lifecycle
+from cordillera.spec.delivery_cost import CostQuery, CostsBy
 from cordillera.spec.destination import DeliveryState
 from cordillera.spec.event import Event, Topic
 from cordillera.spec.event_filter import EventFilter
@@ -38,6 +39,7 @@ from cordillera.testing.metadata_samples import (
     view,
 )
 
+PLACE = "2026-11//a"
 ID = uuid4()
 VIEWER = Viewer(
     frozenset({"user:a", "role:b"}),
@@ -124,6 +126,10 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "subscriptions.lock": lambda tx: tx.subscriptions.lock(ID),
     "subscriptions.asked_by": lambda tx: tx.subscriptions.asked_by(ID),
     "subscriptions.deliveries": lambda tx: tx.subscriptions.deliveries(ID, before=9, limit=9),
+    "subscriptions.costs": lambda tx: tx.subscriptions.costs(CostQuery("2026-11", "2026-11"), after=PLACE, limit=9),
+    "subscriptions.costs of one": lambda tx: tx.subscriptions.costs(
+        CostQuery("2026-01", by=CostsBy.SUBSCRIPTION, subscription_id=ID), limit=9
+    ),
     "subscriptions.history": lambda tx: tx.subscriptions.history(ID, before=9, limit=9),
     "subscriptions.advance": lambda tx: tx.subscriptions.advance(ID, sequence_number=1, schema_id=1, rows=1, now=NOW),
     "jobs.get": lambda tx: tx.jobs.get("a"),

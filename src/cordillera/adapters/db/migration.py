@@ -64,6 +64,7 @@ REVISIONS = (
     "0068",
     "0065",
     "0066",
+    "0067",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -14,6 +14,7 @@ from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import (
     datasets,
     deliveries,
+    delivery_costs,
     memberships,
     skips,
     subscription_changes,
@@ -26,6 +27,7 @@ from cordillera.adapters.db.visibility import datasets_within, subscriptions_see
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
 from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.spec.access import USER, Privilege, SecurableKind, Viewer, grantable_on, implied_by
+from cordillera.spec.delivery_cost import CostQuery, CostsBy, DeliveryCost, month_of, read_place
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
 from cordillera.spec.skip import Skip, SkipState
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
@@ -221,6 +223,51 @@ class SqlSubscriptionRows:
         newest = sa.select(deliveries.c.number).where(mine).order_by(deliveries.c.number.desc())
         last = newest.offset(MOST_KEPT).limit(1).scalar_subquery()
         self._session.write(sa.delete(deliveries).where(mine, deliveries.c.number <= last))
+        self._add_cost(record)
+
+    def _add_cost(self, record: DeliveryRecord) -> None:
+        taken = {
+            "deliveries": 1,
+            "rows": record.rows_upserted + record.rows_deleted,
+            "bytes": record.bytes,
+            "seconds": record.seconds,
+        }
+        of = {"month": month_of(record.at), "cost_owner": record.cost_owner, "subscription_id": record.subscription_id}
+        insert = self._session.insert(delivery_costs)
+        sums = {name: delivery_costs.c[name] + insert.excluded[name] for name in taken}
+        self._session.write(insert.on_conflict_do_update(index_elements=list(of), set_=sums), {**of, **taken})
+
+    def costs(
+        self, asked: CostQuery, *, after: str = "", limit: int, viewer: Viewer | None = None
+    ) -> list[DeliveryCost]:
+        """Return costs by month, cost owner and subscription, behind the place ``after``."""
+        cost, whose = delivery_costs.c, subscriptions.c
+        singly = asked.by is CostsBy.SUBSCRIPTION
+        figures = [cost.deliveries, cost.rows, cost.bytes, cost.seconds]
+        sums = figures if singly else [sa.func.sum(figure) for figure in figures]
+        group: list[sa.ColumnElement[Any]] = [cost.month, cost.cost_owner, *([cost.subscription_id] if singly else [])]
+        named = [cost.subscription_id, datasets.c.full_name, whose.target] if singly else []
+        query = sa.select(cost.month, cost.cost_owner, *sums, *named).select_from(delivery_costs)
+        query = query.join(subscriptions, whose.id == cost.subscription_id)
+        query = query.join(datasets, datasets.c.id == whose.dataset_id).where(cost.month >= asked.since)
+        query = query.where(*subscriptions_seen(viewer, Privilege.READ))
+        if asked.until:
+            query = query.where(cost.month <= asked.until)
+        if asked.cost_owner:
+            query = query.where(cost.cost_owner == asked.cost_owner)
+        if asked.subscription_id is not None:
+            query = query.where(cost.subscription_id == asked.subscription_id)
+        if after:
+            month, owner, subscription_id = read_place(after)
+            place = (month, owner, *([subscription_id or _BEFORE_ALL] if singly else []))
+            query = query.where(sa.tuple_(*group) > place)
+        if not singly:
+            query = query.group_by(*group)
+        query = query.order_by(*group).limit(limit)
+        return [
+            DeliveryCost(row[0], row[1], int(row[2]), int(row[3]), int(row[4]), float(row[5]), *row[6:])
+            for row in self._session.read(query)
+        ]
 
     def deliveries(self, subscription_id: UUID, *, before: int | None = None, limit: int) -> list[DeliveryRecord]:
         """Return the figures of its deliveries, newest first."""

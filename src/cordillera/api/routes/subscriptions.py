@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import After, Backend, BeforeNumber, Limit, LongText, Text
 from cordillera.codec import Page, page
+from cordillera.spec.delivery_cost import CostQuery, CostsBy, DeliveryCost, parse_costs_by
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.external_schema import DEFAULT_ROLE, ExternalSchema
@@ -206,6 +207,22 @@ def show_deliveries(
 ) -> Page[DeliveryRecord]:
     """Rows, bytes, seconds, snapshots, attempt and worker of each delivery, newest first; the last 500 are kept."""
     return page(backend.subscription_deliveries(subscription_id, before, limit), limit, lambda one: one.number)
+
+
+@router.get("/delivery-costs", summary="Show what deliveries cost whom")
+def show_costs(
+    backend: Backend,
+    since: Annotated[Text, Query(description="The first month, as 2026-11; by default this one, in UTC.")] = "",
+    until: Annotated[Text, Query(description="The last month; by default there is no end.")] = "",
+    by: Annotated[Text, Query(description=f"What is added up: one of {', '.join(CostsBy)}.")] = CostsBy.PAYER.value,
+    cost_owner: Annotated[Text, Query(description="Only what this one pays for.")] = "",
+    subscription_id: Annotated[UUID | None, Query(description="Only those of one subscription.")] = None,
+    after: After = "",
+    limit: Limit = 100,
+) -> Page[DeliveryCost]:
+    """Deliveries, rows, bytes and seconds by month and cost owner, of subscriptions that the caller may read."""
+    asked = CostQuery(since, until, parse_costs_by(by), cost_owner, subscription_id)
+    return page(backend.delivery_costs(asked, after, limit), limit, lambda one: one.place)
 
 
 @router.post("/subscriptions/{subscription_id}/pause", summary="Pause a subscription")

@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from cordillera.spec.access import Privilege, SecurableKind, Viewer
+from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.skip import Skip, SkipState
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
@@ -118,10 +119,21 @@ class SubscriptionRows(Protocol):
         """Return its steps, newest first, behind ``before``."""
 
     def note_delivery(self, record: DeliveryRecord) -> None:
-        """Add a delivery's figures under the next number; of each subscription the last ``MOST_KEPT`` are kept."""
+        """Add a delivery's figures under the next number, and to the costs of its month.
+
+        Of each subscription the figures of the last ``MOST_KEPT`` deliveries are kept; costs are kept all.
+        """
 
     def deliveries(self, subscription_id: UUID, *, before: int | None = None, limit: int) -> list[DeliveryRecord]:
         """Return the figures of its deliveries, newest first, behind ``before``."""
+
+    def costs(
+        self, asked: CostQuery, *, after: str = "", limit: int, viewer: Viewer | None = None
+    ) -> list[DeliveryCost]:
+        """Return costs by month, cost owner and subscription, behind the place ``after``.
+
+        A viewer gets those of subscriptions that he may read; what others cost is in no sum that he gets.
+        """
 
     def add_skip(self, skip: Skip) -> None:
         """Add snapshots that deliveries leave out, under the next number."""

@@ -50,6 +50,7 @@ from cordillera.adapters.db.schema.operations import audit_entries, events, main
 from cordillera.adapters.db.schema.search import search_documents, search_tags, search_words
 from cordillera.adapters.db.schema.subscriptions import (
     deliveries,
+    delivery_costs,
     pointers,
     skips,
     subscription_changes,
@@ -76,6 +77,7 @@ __all__ = [
     "datasets",
     "deliveries",
     "deputies",
+    "delivery_costs",
     "destination_scopes",
     "destinations",
     "enclosing_namespaces",

@@ -112,6 +112,19 @@ deliveries = Table(
     sqlite_autoincrement=True,
 )
 
+delivery_costs = Table(
+    "delivery_costs",
+    metadata,
+    Column("month", Text, primary_key=True),
+    Column("cost_owner", Text, primary_key=True),
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id", ondelete="CASCADE"), primary_key=True),
+    Column("deliveries", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
+    index("ix_delivery_costs_subscription", "subscription_id", "month", "cost_owner"),
+)
+
 skips = Table(
     "skips",
     metadata,
