@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cordillera.errors import InvalidInputError
-from cordillera.spec.skip import Skip, Stretch, check_range, stretches
+from cordillera.spec.skip import Skip, Stretch, check_range, cut, stretches
 
 RANGES = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 4)), max_size=4)
 
@@ -37,6 +37,21 @@ def test_every_snapshot_is_delivered_or_left_out_as_it_was_said(
     assert at == latest
     delivered = [stretch.upto for stretch in way if not stretch.skipped]
     assert delivered == sorted(set(delivered))
+
+
+@given(RANGES, st.dictionaries(st.integers(1, 12), st.integers(0, 9)), st.integers(1, 12))
+def test_a_way_is_cut_at_commits_and_brings_no_more_than_it_may(
+    ranges: list[tuple[int, int]], sizes: dict[int, int], most: int
+) -> None:
+    way = stretches(0, 12, [skip(first, first + length) for first, length in ranges])
+    found, at = cut(way, 0, sizes, most), 0
+    assert [one for one in found if one in way] == list(way)
+    for stretch in found:
+        inside = {number: size for number, size in sizes.items() if at < number <= stretch.upto and size}
+        assert stretch.skipped or sum(inside.values()) <= most or len(inside) == 1
+        assert stretch in way or stretch.upto in sizes
+        at = stretch.upto
+    assert cut(way, 0, sizes, 999) == way
 
 
 def test_without_skips_there_is_one_delivery_even_of_nothing() -> None:

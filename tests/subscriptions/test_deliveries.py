@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,10 +15,12 @@ from cordillera.client import Lake
 from cordillera.client.backend import LakeBackend
 from cordillera.errors import SubscriptionNotFoundError, TargetUnreachableError
 from cordillera.metrics import PAID_BYTES, ROWS_DELIVERED
+from cordillera.ports.synchronizer import Delivery, DeliveryResult
 from cordillera.spec.delivery_cost import CostQuery, CostsBy, DeliveryCost, month_of
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
 from cordillera.spec.subscription import Subscription
 from cordillera.spec.wish_change import WishChange
+from cordillera.subscriptions import delivery
 from tests.conftest import MovableClock
 
 
@@ -58,6 +61,37 @@ def test_each_delivery_tells_what_it_did_and_took(timed_lake: Lake, made: Subscr
     assert second.seconds > 0
     assert second.worker.startswith("worker:")
     assert (second.cost_owner, second.at > first.at) == ("team:finance", True)
+
+
+def test_a_long_run_comes_in_parts_each_of_which_is_kept_if_the_next_one_fails(
+    timed_lake: Lake, tmp_path: Path, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "MOST_BYTES", 1)
+    timed_lake.create_namespace("a")
+    orders = timed_lake.create_dataset("a.orders", {"id": pa.int64(), "n": pa.int64()}, key=["id"])
+    orders.write([{"id": 1, "n": 0}], "append")
+    timed_lake.create_target("copy", "duckdb", path=str(tmp_path / "copy.duckdb"))
+    made = orders.subscribe("copy", mode="history")
+    timed_lake.run_pending()
+    for n in range(1, 5):
+        orders.write([{"id": 1, "n": n}, {"id": n + 1, "n": n}], "upsert")
+    applied = DuckDBSynchronizer.apply
+
+    def third_fails(target: DuckDBSynchronizer, planned: Delivery) -> DeliveryResult:
+        if planned.to_cursor.sequence_number == 4 and clock.now() < mended:
+            raise TargetUnreachableError("away")
+        return applied(target, planned)
+
+    monkeypatch.setattr(DuckDBSynchronizer, "apply", third_fails)
+    mended = clock.now() + timedelta(minutes=1)
+    timed_lake.run_pending()
+    assert timed_lake.backend.subscription(made.id).subscription.cursor_sequence == 3
+    clock.advance(minutes=5)
+    timed_lake.run_pending()
+    assert [(one.from_sequence, one.to_sequence) for one in figures(timed_lake, made)] == [
+        (4, 5), (3, 4), (2, 3), (1, 2), (None, 1),
+    ]  # fmt: skip
+    assert timed_lake.backend.verify_subscription(made.id).equal
 
 
 def test_attempts_that_failed_are_counted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -86,6 +86,30 @@ def stretches(held: int, latest: int, skips: Iterable[Skip]) -> tuple[Stretch, .
         at = last
     if at < latest or not found:
         found.append(Stretch(latest))
+    return tuple(found)
+
+
+def cut(way: Iterable[Stretch], held: int, sizes: Mapping[int, int], most: int) -> tuple[Stretch, ...]:
+    """Return a way with long stretches cut at commits, so that none that is delivered brings more than it may.
+
+    A commit that is larger by itself is a stretch of its own: what it changed appears at once.
+
+    Args:
+        way: From one snapshot to another.
+        held: Sequence number of the snapshot that it begins at.
+        sizes: How much the commits on it wrote, in bytes, by sequence number; it is cut at these only.
+        most: How much a stretch may bring, in bytes.
+    """
+    found: list[Stretch] = []
+    for stretch in way:
+        size, before = 0, held
+        for number in sorted(one for one in sizes if not stretch.skipped and held < one <= stretch.upto):
+            if size and size + sizes[number] > most:
+                found.append(Stretch(before))
+                size = 0
+            size, before = size + sizes[number], number
+        found.append(stretch)
+        held = stretch.upto
     return tuple(found)
 
 

@@ -25,7 +25,7 @@ from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.ports.pointing import PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec.delivery_record import DeliveryRecord
-from cordillera.spec.skip import Skip, SkipState, stretches
+from cordillera.spec.skip import Skip, SkipState, Stretch, cut, stretches
 from cordillera.spec.subscription import (
     DELIVERING,
     ENDED,
@@ -44,6 +44,9 @@ from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.row_history import history_delivery, kept_table
 from cordillera.subscriptions.service import check_mode
 from cordillera.subscriptions.skips import check_not_skipped, note_skipped, nothing
+
+MOST_BYTES = 1024**3
+"""How many bytes of files the commits of one delivery wrote, if there are several of them."""
 
 
 class DeliveryService:
@@ -165,10 +168,10 @@ class DeliveryService:
             self._advance(followed, whole=compared and subscription.cursor_sequence is None)
             return None
         result = None
-        held = cursor.sequence_number if cursor else 0
+        changes = synchronizer.capabilities.merges and not anew
         if anew or (mirrors and cursor is not None and not followed.can_follow_from(cursor)):
-            skips = []  # everything comes anew, which leaves nothing out
-        for stretch in stretches(held, followed.latest.sequence_number, skips):
+            skips, changes = [], False  # everything comes anew, which leaves nothing out
+        for stretch in _way(followed, cursor, skips, in_parts=changes):
             part = followed.upto(stretch.upto)
             if stretch.skipped and cursor is not None:
                 result = self._skip(part, cursor, synchronizer)
@@ -410,6 +413,18 @@ class DeliveryService:
             now = self._clock.now()
             tx.subscriptions.note_change(subscription.id, subscription.state, current().principal, now, told)
             tell(tx, subscription, now, action, told)
+
+
+def _way(followed: Followed, cursor: Cursor | None, skips: list[Skip], *, in_parts: bool) -> tuple[Stretch, ...]:
+    """Return how a target gets to where the dataset is: in one delivery, but for what is left out and for long runs.
+
+    A delivery is one transaction. What many commits wrote while a target was away would be a long one, which begins
+    from the start if anything goes wrong.
+    """
+    held = cursor.sequence_number if cursor else 0
+    way = stretches(held, followed.latest.sequence_number, skips)
+    sizes = followed.sizes() if in_parts and held else {}
+    return cut(way, held, sizes, MOST_BYTES) if held in sizes else way
 
 
 _STEPS = {SubscriptionState.PROVISIONING: "a worker has begun", SubscriptionState.FIRST_SYNC: "the first delivery"}

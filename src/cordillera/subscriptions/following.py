@@ -20,6 +20,7 @@ from cordillera.ports.synchronizer import Cursor, Delivery, Origin, RowReader, T
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import DatasetVersion
+from cordillera.spec.refs import ancestors
 from cordillera.spec.row_access import RowAccess, RowView
 from cordillera.spec.subscription import Subscription, Target
 from cordillera.spec.table_metadata import TableMetadata
@@ -66,6 +67,18 @@ class Followed:
     def upto(self, sequence_number: int) -> Followed:
         """Return the same with an earlier snapshot to be brought to, under the current schema."""
         return replace(self, version=replace(self.version, sequence_number=sequence_number))
+
+    def sizes(self) -> dict[int, int]:
+        """Return how much the commits wrote that led to the current snapshot, in bytes, by sequence number.
+
+        Those whose snapshots have expired are not among them; compactions count for nothing.
+        """
+        return {
+            one.sequence_number: 0
+            if one.summary.get("operation") == "replace"
+            else int(one.summary.get("added-files-size", 0))
+            for one in ancestors(self.metadata, self.metadata.current_snapshot_id)
+        }
 
     def under_schema(self, schema_id: int) -> Followed:
         """Return the same with an earlier schema in the place of the current one."""
