@@ -28,7 +28,7 @@ from redshift_connector.core import Connection
 from redshift_connector.cursor import Cursor
 
 from cordillera.adapters.storage import build_storage
-from cordillera.adapters.synchronizers.postgres_rows import to_csv
+from cordillera.adapters.synchronizers.postgres_binary import SIGNATURE, TRAILER, to_binary
 from cordillera.adapters.synchronizers.redshift import RedshiftSynchronizer
 from cordillera.adapters.synchronizers.redshift_session import Session
 from cordillera.adapters.synchronizers.redshift_statements import Layout
@@ -99,15 +99,17 @@ class StandInSession(Session):
         """Load the files of a manifest, as the server's own COPY reads them from its disk."""
         with tempfile.TemporaryDirectory(dir="/tmp") as folder:
             Path(folder).chmod(0o755)  # the server runs under another account
-            rows = Path(folder) / "rows.csv"
+            rows = Path(folder) / "rows"
             with rows.open("wb") as sink:
+                sink.write(SIGNATURE)
                 for entry in json.loads(self._storage.read(manifest))["entries"]:
                     with self._storage.open_input(entry["url"]) as source:
                         assert source.size() == entry["meta"]["content_length"]
                         for batch in pq.ParquetFile(source).iter_batches():
-                            sink.write(to_csv(batch))
+                            sink.write(to_binary(batch))
+                sink.write(TRAILER)
             rows.chmod(0o644)
-            return super()._execute(f"COPY {table} FROM '{rows}' (FORMAT csv)", None)
+            return super()._execute(f"COPY {table} FROM '{rows}' (FORMAT binary)", None)
 
 
 @contextmanager

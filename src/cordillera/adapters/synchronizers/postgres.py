@@ -2,9 +2,10 @@
 
 Every delivery is one transaction: schema changes, rows, and the row of ``_cordillera_cursors`` that says how far the
 table has followed. An advisory lock on the subscription makes a second worker wait, and then find the delivery applied.
-Rows stream through COPY into a temporary table and are merged from there; a first delivery is copied into the table
-itself. Readers see the table as it was until the transaction ends. They wait only where columns change, from the ALTER
-TABLE to the end of the transaction, and that is after all rows have arrived; widening a column rewrites the table.
+Rows stream through COPY, in its binary format, into a temporary table and are merged from there; a first delivery is
+copied into the table itself. The next batch is read and encoded while the server stores one. Readers see the table as
+it was until the transaction ends. They wait only where columns change, from the ALTER TABLE to the end of the
+transaction, and that is after all rows have arrived; widening a column rewrites the table.
 
 How values are kept; each comes back exactly:
 

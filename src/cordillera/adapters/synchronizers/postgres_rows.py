@@ -1,25 +1,15 @@
-"""Rows to and from PostgreSQL's COPY in CSV, whole columns at a time, and the table of types (see ``postgres``)."""
+"""Rows from PostgreSQL's COPY in CSV, whole columns at a time, and the table of types (see ``postgres``)."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from cordillera.adapters.synchronizers.columns import is_nested
-from cordillera.adapters.synchronizers.text import (
-    JsonReader,
-    from_hex,
-    refuse_nul,
-    to_hex,
-    to_json,
-    to_microseconds,
-)
-from cordillera.errors import TypeMismatchError
+from cordillera.adapters.synchronizers.text import JsonReader, from_hex
 from cordillera.ports.synchronizer import TargetColumn
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -35,12 +25,6 @@ _SQL_TYPES = {
     pa.uuid(): "uuid",
     pa.binary(): "bytea",
 }
-# Dates and times that Arrow and PostgreSQL spell alike; others are rare and take a longer way.
-_ORDINARY = (pa.scalar(date(1, 1, 1)), pa.scalar(date(9999, 12, 31)))
-_ORDINARY_INSTANTS = (
-    pa.scalar(datetime(1, 1, 1), pa.timestamp("us")),  # noqa: DTZ001 - compared with timestamps of any zone, in UTC
-    pa.scalar(datetime(9999, 12, 31, 23, 59, 59), pa.timestamp("us")),  # noqa: DTZ001 - likewise
-)
 
 
 def sql_type(kind: pa.DataType) -> str:
@@ -54,60 +38,6 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         return "timestamp with time zone" if kind.tz else "timestamp without time zone"
     return _SQL_TYPES[kind]
-
-
-# --- to PostgreSQL --------------------------------------------------------------------------------------------------
-
-
-def to_csv(batch: pa.RecordBatch) -> memoryview:
-    """Return a batch as CSV in which NULL is an empty field and every text is quoted.
-
-    Raises:
-        TypeMismatchError: Naming a column with a value that PostgreSQL cannot store.
-    """
-    names = batch.schema.names
-    encoded = [_encoded(column, name) for column, name in zip(batch.columns, names, strict=True)]
-    sink = pa.BufferOutputStream()
-    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
-    pyarrow.csv.write_csv(pa.RecordBatch.from_arrays(encoded, names), sink, options)
-    return memoryview(sink.getvalue())
-
-
-def _encoded(column: pa.Array, name: str) -> pa.Array:
-    kind = column.type
-    if is_nested(kind):
-        return to_json(column, name)
-    if pa.types.is_string(kind):
-        refuse_nul(column, name)
-    elif pa.types.is_timestamp(kind):
-        return _temporal(to_microseconds(column, name), name, *_ORDINARY_INSTANTS)
-    elif pa.types.is_date(kind):
-        return _temporal(column, name, *_ORDINARY)
-    elif isinstance(kind, pa.UuidType):
-        return to_hex(column)
-    elif pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return pc.binary_join_element_wise("\\x", to_hex(column), "")
-    return column
-
-
-def _temporal(column: pa.Array, name: str, low: pa.Scalar, high: pa.Scalar) -> pa.Array:
-    """Return dates or timestamps as they are where CSV spells them right, else as text PostgreSQL understands.
-
-    PostgreSQL has no year 0: the year before 1 is 1 BC.
-    """
-    plain = column.cast(low.type)
-    if pc.all(pc.and_(pc.greater_equal(plain, low), pc.less_equal(plain, high)), min_count=0).as_py():
-        return column
-    text = column.cast(pa.string())
-    if pc.any(pc.starts_with(text, "<")).as_py():  # how Arrow spells what is beyond its years -32767 to 32767
-        raise TypeMismatchError(f"Column {name!r} has a date that PostgreSQL cannot store.")
-    years = pc.year(plain)
-    before = pc.utf8_lpad(pc.subtract(1, years).cast(pa.string()), 4, "0")
-    rest = pc.replace_substring_regex(text, "^-?[0-9]+", "")
-    return pc.if_else(pc.less(years, 1), pc.binary_join_element_wise(before, rest, " BC", ""), text)
-
-
-# --- from PostgreSQL ------------------------------------------------------------------------------------------------
 
 
 def select_expression(kind: pa.DataType) -> str:

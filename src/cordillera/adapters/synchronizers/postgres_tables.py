@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,7 +14,8 @@ from psycopg import sql
 
 from cordillera.adapters.synchronizers.columns import Evolution, Retyping, field_pairs, is_nested
 from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HINT
-from cordillera.adapters.synchronizers.postgres_rows import select_expression, sql_type, to_csv
+from cordillera.adapters.synchronizers.postgres_binary import SIGNATURE, TRAILER, to_binary
+from cordillera.adapters.synchronizers.postgres_rows import select_expression, sql_type
 from cordillera.errors import InvalidNameError, TargetDriftError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
@@ -400,11 +402,16 @@ def _copy(
     columns: Sequence[TargetColumn],
     batches: Iterator[pa.RecordBatch],
 ) -> int:
+    """Copy rows into a table; while a batch is sent, and the server stores it, the next one is read and encoded."""
     names = _names([column.name for column in columns])
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(into, names)
     with connection.cursor() as cursor:
-        with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(into, names)) as copy:
-            for batch in batches:
-                copy.write(to_csv(batch))
+        with cursor.copy(statement) as copy, ThreadPoolExecutor(1, thread_name_prefix="cordillera-copy") as sender:
+            sending = sender.submit(copy.write, SIGNATURE)
+            for encoded in chain[bytes | memoryview](map(to_binary, batches), [TRAILER]):
+                sending.result()
+                sending = sender.submit(copy.write, encoded)
+            sending.result()
         return cursor.rowcount
 
 
