@@ -306,7 +306,9 @@ FAILURE = {
     "completion show": Case("sales.orders 2025-01-01", "is not complete", 3),
     "completion wait": Case("sales.orders 2025-01-01 --timeout 0", "did not become complete", 75),
     "target create": Case(
-        "wrong oracle host=h", "Kinds: clickhouse, duckdb, glue, iceberg, kafka, parquet, postgres, redshift, tsv", 2
+        "wrong oracle host=h",
+        "Kinds: clickhouse, duckdb, glue, iceberg, kafka, mariadb, parquet, postgres, redshift, tsv",
+        2,
     ),
     "target list": Case("--limit 0", "--limit", 2),
     "target show": Case("nowhere", "There is no target 'nowhere'", 3),

@@ -8,8 +8,8 @@ Subclass :class:`SynchronizerSuite` in a test module and provide the fixture ``s
             return MySynchronizer("an empty target")
 
 Set ``streams = False`` for a target that keeps rows in this process, ``signed_zeros = False`` for one that does not
-tell -0.0 from 0.0, ``longest_text`` for one that takes no long texts, and ``tells_removed = False`` for one that does
-not know which of the keys to remove it held.
+tell -0.0 from 0.0, ``odd_floats = False`` for one that refuses NaN and infinities, ``longest_text`` for one that takes
+no long texts, and ``tells_removed = False`` for one that does not know which of the keys to remove it held.
 """
 
 # ruff: noqa: D102 # tests are named by what they show

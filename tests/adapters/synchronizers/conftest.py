@@ -15,6 +15,7 @@ from tests.adapters.synchronizers import clickhouse_stand_in
 from tests.adapters.synchronizers.redshift_stand_in import StandIn, prepare_database, stand_in, stand_in_proxy
 from tests.rest_catalogs import RestCatalog, lake_catalog, seaweedfs_catalog
 from tests.servers import start_postgres
+from tests.servers_mariadb import MariaDB, start_mariadb
 
 if "CORDILLERA_TEST_REDSHIFT_HOST" not in os.environ:
     collect_ignore = ["test_redshift_cluster.py"]  # it needs a real cluster; CONTRIBUTING says how
@@ -66,6 +67,25 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clic
 def clickhouse(clickhouse_server: clickhouse_stand_in.StandIn) -> clickhouse_stand_in.StandIn:
     """The stand-in for ClickHouse with an empty database of its own."""
     return clickhouse_server.another_database()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDB]:
+    """A MariaDB server."""
+    # Not pytest's own temporary directory, as with PostgreSQL.
+    with (
+        tempfile.TemporaryDirectory(prefix="cordillera-mariadb-", dir="/tmp") as directory,
+        start_mariadb(Path(directory) / "server") as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def mariadb(mariadb_server: MariaDB) -> Iterator[MariaDB]:
+    """The server with an empty database of its own."""
+    made = mariadb_server.another_database()
+    yield made
+    mariadb_server.execute(f"DROP DATABASE {made.database}")
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,11 @@ def target(kind: str, location: str) -> Synchronizer:
         from cordillera.adapters.synchronizers.clickhouse_session import Place
 
         return ClickHouseSynchronizer(Place(*json.loads(location)), lambda: "hunter2")
+    if kind == "mariadb":
+        from cordillera.adapters.synchronizers.mariadb import MariaDBSynchronizer
+        from cordillera.adapters.synchronizers.mariadb_session import Place as Server
+
+        return MariaDBSynchronizer(Server(*json.loads(location)), lambda: "hunter2")
     return build_synchronizer(kind, {"dsn" if kind == "postgres" else "path": location})
 
 

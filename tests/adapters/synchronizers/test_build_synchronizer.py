@@ -35,7 +35,11 @@ def test_duckdb_target_is_built_from_its_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "config", "expected"),
     [
-        ("redis", {}, ["'redis'", "clickhouse, duckdb, glue, iceberg, kafka, parquet, postgres, redshift, tsv"]),
+        (
+            "redis",
+            {},
+            ["'redis'", "clickhouse, duckdb, glue, iceberg, kafka, mariadb, parquet, postgres, redshift, tsv"],
+        ),
         ("postgres", {}, ["'dsn' is missing", "optional: password_env, schema"]),
         ("postgres", {"dsn": ""}, ["'dsn' is missing"]),
         ("postgres", {"dsn": "dbname=a", "table": "x"}, ["'table' is unknown", "dsn"]),
@@ -217,6 +221,31 @@ def test_missing_client_of_clickhouse_names_the_extra(monkeypatch: pytest.Monkey
         build_synchronizer("clickhouse", {"url": "https://127.0.0.1:1"})
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"port": "0"}, "port '0'"),
+        ({"tls": "maybe"}, "tls 'maybe'"),
+        ({"password": "hunter2"}, "'password' is unknown"),
+        ({"ca_file": "ca.pem"}, "relative"),
+    ],
+)
+def test_settings_of_a_mariadb_target_that_cannot_work_are_refused(settings: dict[str, str], words: str) -> None:
+    usual = {"host": "db.example.com", "database": "mart", "user": "loader", "password_env": "MARIADB_PASSWORD"}
+    build_synchronizer("mariadb", usual)
+    with pytest.raises(InvalidConfigurationError, match=words) as caught:
+        build_synchronizer("mariadb", {**usual, **settings})
+    assert "hunter2" not in repr(caught.value)
+
+
+def test_missing_client_of_mariadb_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("cordillera.adapters.synchronizers.mariadb")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(MissingExtraError, match=r"cordillera\[mariadb\]"):
+        build_synchronizer("mariadb", {"host": "h", "database": "d", "user": "u", "password_env": "P"})
+
+
 # --- relative paths -------------------------------------------------------------------------------------------------
 
 
@@ -273,7 +302,7 @@ def test_a_package_adds_a_kind(installed: Callable[..., None], tmp_path: Path) -
         build_synchronizer("redis", {})
     assert (
         caught.value.hint
-        == "Kinds: abacus, clickhouse, duckdb, glue, iceberg, kafka, parquet, postgres, redshift, tsv."
+        == "Kinds: abacus, clickhouse, duckdb, glue, iceberg, kafka, mariadb, parquet, postgres, redshift, tsv."
     )
     with cordillera.create(tmp_path / "lake") as lake:
         assert lake.create_target("mine", "abacus", beads="10").kind == "abacus"

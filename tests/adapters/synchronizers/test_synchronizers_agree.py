@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from tests.adapters.synchronizers import clickhouse_stand_in
 from tests.adapters.synchronizers.redshift_stand_in import StandIn
+from tests.servers_mariadb import MariaDB
 
 from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
 from cordillera.adapters.synchronizers.postgres import PostgresSynchronizer
@@ -113,7 +114,12 @@ class RandomDataset:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_targets_agree_after_every_delivery(
-    seed: int, postgres_dsn: str, redshift: StandIn, clickhouse: clickhouse_stand_in.StandIn, tmp_path: Path
+    seed: int,
+    postgres_dsn: str,
+    redshift: StandIn,
+    clickhouse: clickhouse_stand_in.StandIn,
+    mariadb: MariaDB,
+    tmp_path: Path,
 ) -> None:
     targets: list[Synchronizer] = [
         MemorySynchronizer(),
@@ -124,6 +130,8 @@ def test_targets_agree_after_every_delivery(
         targets.append(redshift.target())
     if seed == 1:
         targets.append(clickhouse.target())
+    if seed in (2, 3):
+        targets.append(mariadb.target())
     dataset = RandomDataset(seed)
     step: tuple[Any, Any] = (None, (1, 0))
     for number in range(1, STEPS + 1):

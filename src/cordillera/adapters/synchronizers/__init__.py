@@ -26,6 +26,7 @@ _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 _TOKENS, _KEYS = ("token", "credential"), ("access_key", "secret_key")
 _MOST_EXPORTS, _MOST_PORTS = 1000, 65_536
 _STAGING = re.compile(r"s3://[a-z0-9.-]+(/[\w.=-]+)+/?", re.ASCII)
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _OF_ALL_KINDS = (RESIDENCY, *LIMITS)
 _FILE_SETTINGS = ("keep", "endpoint", "region", "access_key_env", "secret_key_env")
 
@@ -48,16 +49,18 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
     """Return what drives a configured target, without connecting.
 
     Args:
-        kind: ``postgres``, ``redshift``, ``clickhouse``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``, ``glue``,
-            ``kafka``, or one that an installed package adds.
+        kind: ``postgres``, ``redshift``, ``clickhouse``, ``mariadb``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``,
+            ``glue``, ``kafka``, or one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
             ``redshift``: ``host``, ``database``, ``user``, ``password_env`` (as above), ``staging``
             (``s3://bucket/folder``), ``iam_role`` (by which the cluster reads it: an ARN, or ``default``), ``port``
             (5439), ``schema``, ``distribution`` (``key``, ``even``, ``all``, ``auto``), ``sorting`` (``key``, ``auto``,
-            ``none``), and for the staging folder the same as ``parquet``. ``clickhouse``: ``url`` (``https://host:8443``),
-            ``user`` and ``database`` (``default`` where not given), ``password_env``. ``duckdb``: the whole ``path`` of
-            the file.
+            ``none``), and for the staging folder the same as ``parquet``. ``clickhouse``: ``url``
+            (``https://host:8443``), ``user`` and ``database`` (``default`` where not given), ``password_env``.
+            ``mariadb``: ``host``, ``database``, ``user``, ``password_env``, ``port`` (3306), ``tls`` (``verify`` or
+            ``off``, which it is on this machine where not given), ``ca_file``. ``duckdb``: the whole ``path`` of the
+            file.
             ``parquet`` and ``tsv``: ``root``, a folder's whole path or
             ``s3://bucket/folder``, ``keep`` (how many exports stay), and for S3 ``endpoint``, ``region`` and the names
             of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``. ``iceberg``: ``uri``
@@ -227,6 +230,24 @@ def _clickhouse(config: Mapping[str, str]) -> Synchronizer:
     return ClickHouseSynchronizer(place, lambda: "" if variable is None else read_secret(variable))
 
 
+def _mariadb(config: Mapping[str, str]) -> Synchronizer:
+    try:
+        from cordillera.adapters.synchronizers.mariadb import MariaDBSynchronizer
+        from cordillera.adapters.synchronizers.mariadb_session import Place
+    except ImportError as error:
+        raise MissingExtraError(
+            "A mariadb target needs the package PyMySQL.", hint="Run: pip install 'cordillera[mariadb]'"
+        ) from error
+    host, port, variable = config["host"], config.get("port", "3306"), config["password_env"]
+    if not port.isdigit() or not 0 < int(port) < _MOST_PORTS:
+        raise InvalidConfigurationError(f"A mariadb target cannot have the port {port[:20]!r}.", hint="Often: 3306.")
+    tls = config.get("tls", "off" if host in _THIS_MACHINE else "verify")
+    if tls not in ("verify", "off"):
+        raise InvalidConfigurationError(f"A mariadb target has no tls {tls[:20]!r}.", hint="Give verify or off.")
+    place = Place(host, int(port), config["user"], config["database"], tls == "verify", config.get("ca_file", ""))
+    return MariaDBSynchronizer(place, lambda: read_secret(variable))
+
+
 def _iceberg(config: Mapping[str, str]) -> Synchronizer:
     from cordillera.adapters.synchronizers.iceberg import IcebergSynchronizer
     from cordillera.adapters.synchronizers.iceberg_catalog import Access, RestCatalog
@@ -280,6 +301,9 @@ _KINDS = {
         _redshift,
     ),
     "clickhouse": _Kind(("url",), ("user", "password_env", "database"), _clickhouse),
+    "mariadb": _Kind(
+        ("host", "database", "user", "password_env"), ("port", "tls", "ca_file"), _mariadb, paths=("ca_file",)
+    ),
     "duckdb": _Kind(("path",), (), _duckdb, paths=("path",)),
     "iceberg": _Kind(
         ("uri", "namespace"),

@@ -35,7 +35,7 @@ _CONTROL = [chr(code) for code in range(0x20)]
 def to_hex(column: pa.Array) -> pa.Array:
     """Return binary, fixed or uuid values as strings of hexadecimal digits."""
     storage = column.storage if isinstance(column, pa.ExtensionArray) else column
-    offsets, data = _layout(storage.cast(pa.binary()))
+    offsets, data = layout(storage.cast(pa.binary()))
     digits = pa.py_buffer(data.hex().encode())
     text = _from_layout(pa.string(), pc.multiply_checked(offsets, pa.scalar(2, pa.int32())), digits)
     return pc.if_else(column.is_valid(), text, pa.scalar(None, pa.string()))
@@ -45,7 +45,7 @@ def from_hex(column: pa.Array, kind: pa.DataType) -> pa.Array:
     """Return strings of hexadecimal digits as values of a binary, fixed or uuid type."""
     storage = kind.storage_type if isinstance(kind, pa.UuidType) else kind
     fixed = pa.types.is_fixed_size_binary(storage)
-    offsets, digits = _layout(pc.fill_null(column, "00" * storage.byte_width) if fixed else column)
+    offsets, digits = layout(pc.fill_null(column, "00" * storage.byte_width) if fixed else column)
     data = pa.py_buffer(bytes.fromhex(digits.decode("ascii")))
     if fixed:
         values = pa.FixedSizeBinaryArray.from_buffers(storage, len(column), [None, data])
@@ -55,7 +55,7 @@ def from_hex(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, values) if isinstance(kind, pa.UuidType) else values
 
 
-def _layout(column: pa.Array) -> tuple[pa.Array, bytes]:
+def layout(column: pa.Array) -> tuple[pa.Array, bytes]:
     """Return the offsets, counted from 0, and the bytes of a binary or string array, which may be a slice."""
     if not len(column):
         return pa.array([0], pa.int32()), b""
@@ -98,6 +98,12 @@ def to_microseconds(column: pa.Array, name: str) -> pa.Array:
             f"Column {name!r} has timestamps finer than a microsecond, which this target cannot store.",
             hint="Round the column to microseconds.",
         ) from None
+
+
+def time_of_day(text: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return times of day that were written as ``23:59:59.999999``."""
+    instants = pc.binary_join_element_wise("1970-01-01T", text, "").cast(pa.timestamp("us"))
+    return instants.cast(pa.int64()).cast(kind)
 
 
 # --- nested values as JSON ------------------------------------------------------------------------------------------
@@ -287,8 +293,7 @@ def _leaf(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return from_hex(column, kind)
     if pa.types.is_time(kind):
-        instants = pc.binary_join_element_wise("1970-01-01T", column, "").cast(pa.timestamp("us"))
-        return instants.cast(pa.int64()).cast(kind)
+        return time_of_day(column, kind)
     if pa.types.is_floating(kind):
         return column.cast(kind, safe=False)
     return column.cast(kind)
