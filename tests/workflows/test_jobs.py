@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cordillera.adapters.db.workflows import SqlRunRows
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client import Lake
 from cordillera.errors import (
@@ -19,6 +20,7 @@ from cordillera.errors import (
     InvalidInputError,
     InvalidSqlError,
     JobNotFoundError,
+    MetadataStoreBusyError,
     NotAllowedError,
     StorageUnavailableError,
 )
@@ -173,6 +175,15 @@ def test_a_run_asked_for_twice_under_one_key_is_one(jobs: Lake) -> None:
     jobs.run_pending()
     assert states(jobs) == ["succeeded"] * 4
     assert [one.action for one in jobs.backend.audit(object_name="a.totals")].count("job.run") == 2
+
+
+def test_two_who_ask_for_a_run_at_the_same_moment_get_one(jobs: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    for side in ("left_side", "right_side"):
+        put(jobs, side, 1)
+    jobs.backend.run_job("a.totals", DAY)
+    monkeypatch.setattr(SqlRunRows, "page", lambda *_, **__: [])  # what the slower one sees of the faster
+    with pytest.raises(MetadataStoreBusyError, match=f"run of a.totals for {DAY} at the same moment"):
+        jobs.backend.run_job("a.totals", DAY)
 
 
 def test_a_run_asked_for_too_early_is_refused(jobs: Lake) -> None:

@@ -17,6 +17,7 @@ from cordillera.errors import (
     InvalidInputError,
     InvalidSqlError,
     JobNotFoundError,
+    MetadataStoreBusyError,
     NotAllowedError,
     RunNotFoundError,
     TerminalError,
@@ -169,6 +170,7 @@ class WorkflowService:
             InvalidPartitionError: If there is no such partition.
             AccessDeniedError: If whoever acts may not write what it writes.
             IdempotencyKeyReusedError: If the key was used for another partition.
+            MetadataStoreBusyError: If somebody else asked for the same partition at the same moment.
         """
         with self._store.write() as tx:
             job = self._existing(tx, name)
@@ -248,7 +250,11 @@ class WorkflowService:
         run = start_run(tx, job, label, states, self._clock, asked_as=run_id)
         if run is None:  # somebody who asked at the same time was faster
             run = tx.runs.get(run_id)
-            assert run is not None, "a run that is asked for is always new, or the same"
+            if run is None:
+                raise MetadataStoreBusyError(
+                    f"Somebody else asked for a run of {job.name} for {label} at the same moment.",
+                    hint="Ask again if there is to be another one.",
+                )
             return run
         Trail(tx, self._clock.now()).audit("job.run", "job", job.name, {"partition": label})
         return run

@@ -5,7 +5,7 @@ of the keys that came, puts in those that stay, and moves the cursor. DDL commit
 change, one ALTER TABLE changes them all before that transaction, and readers see the new columns a moment before the
 rows. A first delivery, and one that replaces everything, fills a table of its own that takes the name when it is whole.
 A lock by name keeps a second worker waiting, and the state is stored so that the death of a worker between any two
-statements leaves the table where its cursor says it is (docs/adr/0019, ``mariadb_state``).
+statements leaves the table where its cursor says it is (docs/adr/0021, ``mariadb_state``).
 
 How values are kept; each comes back exactly, but for the sign of -0.0, which MariaDB drops:
 
