@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cordillera
 from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.context import acting
@@ -23,27 +22,15 @@ from cordillera.spec.schema_evolution import AddColumn, RenameColumn
 from cordillera.spec.subscription import Subscription, SubscriptionState
 from cordillera.subscriptions.delivery import DeliveryService
 from tests.examples import examples
+from tests.subscriptions.copied import NAME, STEP, made_in, put
 
-NAME = "sales.orders"
 Change = tuple[int, str, int, int]
-
-
-def made_in(folder: Path) -> Lake:
-    lake = cordillera.create(folder / "lake")
-    lake.create_namespace("sales")
-    lake.create_dataset(NAME, {"id": pa.int64(), "amount": pa.int64()}, key=["id"])
-    lake.create_target("copy", "duckdb", path=str(folder / "copy.duckdb"))
-    return lake
 
 
 @pytest.fixture
 def sales(tmp_path: Path) -> Any:
     with made_in(tmp_path) as lake:
         yield lake
-
-
-def put(lake: Lake, amounts: dict[int, int]) -> None:
-    lake.dataset(NAME).write([{"id": i, "amount": amount} for i, amount in amounts.items()], "upsert")
 
 
 def logged(folder: Path, sql: str = "") -> list[Any]:
@@ -57,17 +44,6 @@ def sequence(lake: Lake) -> int:
 
 
 # --- against a model --------------------------------------------------------------------------------------------------
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("put"), st.dictionaries(st.integers(1, 4), st.integers(1, 3), min_size=1)),
-        st.tuples(st.just("delete"), st.integers(1, 4)),
-        st.just(("compact", None)),
-        st.just(("deliver", None)),
-    ),
-    min_size=3,
-    max_size=9,
-)
 
 
 def difference(before: dict[int, int], after: dict[int, int], number: int) -> list[Change]:
@@ -85,7 +61,7 @@ def difference(before: dict[int, int], after: dict[int, int], number: int) -> li
 
 
 @settings(max_examples=examples(5))
-@given(STEPS)
+@given(st.lists(STEP, min_size=3, max_size=9))
 def test_a_log_tells_what_a_model_tells(steps: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as name, made_in(Path(name)) as lake:
         put(lake, {1: 1, 2: 2})

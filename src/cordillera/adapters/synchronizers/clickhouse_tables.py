@@ -21,7 +21,7 @@ from cordillera.adapters.synchronizers.clickhouse_session import Session
 from cordillera.adapters.synchronizers.clickhouse_state import Held
 from cordillera.adapters.synchronizers.clickhouse_statements import TableName
 from cordillera.adapters.synchronizers.clickhouse_types import column_type, decode, encode, sent_schema
-from cordillera.adapters.synchronizers.columns import Evolution, is_nested, key_field_ids
+from cordillera.adapters.synchronizers.columns import Evolution, evolved_rows, is_nested, key_field_ids
 from cordillera.adapters.synchronizers.deliveries import (
     REPAIR_HINT,
     StoredState,
@@ -39,7 +39,6 @@ from cordillera.errors import (
     TargetUnreachableError,
 )
 from cordillera.ports.synchronizer import Delivery, DeliveryResult, TargetColumn, TargetTable
-from cordillera.spec.arrow_evolution import evolved
 
 MOST_PARTS = 50
 """How many parts a table may come to have before a delivery merges some of them."""
@@ -193,21 +192,9 @@ class Attempt:
 
     def _converted(self, stored: Sequence[TargetColumn]) -> Iterator[pa.RecordBatch]:
         """Stream the rows of the present table under the columns they are to have."""
-        places = {column.field_id: place for place, column in enumerate(stored)}
-        schema = self._wanted.arrow_schema()
         with JsonReader() as json_reader:
             for rows in self.session.stream(statements.select(self.table, stored)):
-                batch = decode(rows, stored, json_reader)
-                columns = [
-                    evolved(
-                        batch.column(places[column.field_id]), stored[places[column.field_id]].type, column.type,
-                        column.name,
-                    )
-                    if column.field_id in places
-                    else pa.nulls(batch.num_rows, column.type)
-                    for column in self._wanted.columns
-                ]  # fmt: skip
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                yield evolved_rows(decode(rows, stored, json_reader), stored, self._wanted)
 
     # --- rows -------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from cordillera.errors import CorruptDataError, IncompatibleSchemaError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec.arrow_evolution import evolved
 from cordillera.spec.arrow_types import FIELD_ID_KEY, field_id_of
 
 _PRIMITIVES = {
@@ -246,3 +247,25 @@ def _refuse_required(table: TargetTable, columns: Sequence[TargetColumn]) -> Non
             f"Rows already in table {table.name!r} have no value for the required column(s) {names}.",
             hint="Deliver the whole content anew.",
         )
+
+
+def evolved_rows(batch: pa.RecordBatch, stored: Sequence[TargetColumn], wanted: TargetTable) -> pa.RecordBatch:
+    """Return rows as they are stored under the columns they are to have; those that are new are NULL.
+
+    Args:
+        batch: The rows.
+        stored: Its columns, one for one.
+        wanted: The table whose columns are to be returned; they are matched by field id.
+
+    Raises:
+        IncompatibleSchemaError: If values would not stay what they are.
+    """
+    places = {column.field_id: place for place, column in enumerate(stored)}
+
+    def values(column: TargetColumn) -> pa.Array:
+        place = places.get(column.field_id)
+        if place is None:
+            return pa.nulls(batch.num_rows, column.type)
+        return evolved(batch.column(place), stored[place].type, column.type, column.name)
+
+    return pa.RecordBatch.from_arrays([values(column) for column in wanted.columns], schema=wanted.arrow_schema())

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cordillera.adapters.synchronizers import mariadb_state as state
 from cordillera.adapters.synchronizers import mariadb_statements as statements
-from cordillera.adapters.synchronizers.columns import Evolution, is_nested, key_field_ids
+from cordillera.adapters.synchronizers.columns import Evolution, evolved_rows, is_nested, key_field_ids
 from cordillera.adapters.synchronizers.deliveries import (
     REPAIR_HINT,
     StoredState,
@@ -30,7 +30,6 @@ from cordillera.adapters.synchronizers.mariadb_types import COLLATION, column_ty
 from cordillera.adapters.synchronizers.text import JsonReader
 from cordillera.errors import CordilleraError, CorruptDataError, TargetDriftError
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, TargetColumn, TargetTable
-from cordillera.spec.arrow_evolution import evolved
 
 TABLE_KIND = "BASE TABLE"
 _KEYS, _ROWS = f"{OWN_PREFIX}deletes", f"{OWN_PREFIX}upserts"
@@ -230,23 +229,11 @@ class Attempt:
 
     def _converted(self, stored: Sequence[TargetColumn]) -> Iterator[pa.RecordBatch]:
         """Stream the rows of the present table under the columns they are to have."""
-        places = {column.field_id: place for place, column in enumerate(stored)}
-        schema = self._wanted.arrow_schema()
         reading = self.session.another()
         try:
             with JsonReader() as json_reader:
                 for rows in reading.stream(statements.select(self.table, stored)):
-                    batch = decode(rows, stored, json_reader)
-                    columns = [
-                        evolved(
-                            batch.column(places[column.field_id]), stored[places[column.field_id]].type, column.type,
-                            column.name,
-                        )
-                        if column.field_id in places
-                        else pa.nulls(batch.num_rows, column.type)
-                        for column in self._wanted.columns
-                    ]  # fmt: skip
-                    yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                    yield evolved_rows(decode(rows, stored, json_reader), stored, self._wanted)
         finally:
             reading.close()
 

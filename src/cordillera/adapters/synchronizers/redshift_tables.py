@@ -9,7 +9,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from cordillera.adapters.synchronizers import redshift_statements as statements
-from cordillera.adapters.synchronizers.columns import Evolution, is_nested
+from cordillera.adapters.synchronizers.columns import Evolution, evolved_rows, is_nested
 from cordillera.adapters.synchronizers.deliveries import REPAIR_HINT, StoredState, evolution_to, restores
 from cordillera.adapters.synchronizers.redshift_session import Session
 from cordillera.adapters.synchronizers.redshift_staging import Attempt, Staged
@@ -18,7 +18,6 @@ from cordillera.adapters.synchronizers.redshift_types import catalog_type, decod
 from cordillera.adapters.synchronizers.text import JsonReader
 from cordillera.errors import CorruptDataError, DuplicateKeyError, TargetDriftError
 from cordillera.ports.synchronizer import Delivery, TargetColumn, TargetTable
-from cordillera.spec.arrow_evolution import evolved
 
 _MOVED = f"{OWN_PREFIX}moved"
 
@@ -191,21 +190,9 @@ class KeptTable:
 
     def _converted(self, stored: Sequence[TargetColumn]) -> Iterator[pa.RecordBatch]:
         """Stream the rows of the table as they are, under the columns they are to have."""
-        places = {column.field_id: place for place, column in enumerate(stored)}
-        types = {column.field_id: column.type for column in stored}
-        schema = self.wanted.arrow_schema()
         with JsonReader() as json_reader:
             for rows in self.session.stream(statements.select(self.name, stored)):
-                batch = decode(rows, stored, json_reader)
-                yield pa.RecordBatch.from_arrays(
-                    [
-                        evolved(batch.column(places[column.field_id]), types[column.field_id], column.type, column.name)
-                        if column.field_id in places
-                        else pa.nulls(batch.num_rows, column.type)
-                        for column in self.wanted.columns
-                    ],
-                    schema=schema,
-                )
+                yield evolved_rows(decode(rows, stored, json_reader), stored, self.wanted)
 
     def _describe(self, name: TableName, columns: Sequence[TargetColumn]) -> None:
         for column in columns:
