@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.adapters.synchronizers.clickhouse_stand_in import PASSWORD, USER, StandIn, start_stand_in
+from tests.adapters.synchronizers.through_a_lake import assert_proven_equal_and_repaired
 
 from cordillera.adapters.synchronizers import clickhouse_tables
 from cordillera.adapters.synchronizers.clickhouse import ClickHouseSynchronizer
@@ -28,7 +29,6 @@ from cordillera.errors import (
     TypeMismatchError,
 )
 from cordillera.ports.synchronizer import Cursor, Delivery, TargetColumn, TargetTable
-from cordillera.spec.subscription import Equality
 from cordillera.testing.synchronizer_deliveries import (
     ORDER_ROWS,
     ORDERS,
@@ -390,25 +390,11 @@ def test_a_subscription_is_delivered_proven_equal_and_repaired(
     timed_lake: Lake, clickhouse: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLICKHOUSE_PASSWORD", PASSWORD)
-    schema = pa.schema([("id", pa.int64()), ("region", pa.string()), ("amount", pa.float64())])
-    timed_lake.create_namespace("sales")
-    orders = timed_lake.create_dataset("sales.orders", schema, key=["id"])
-    orders.write([{"id": n, "region": f"r{n % 7}", "amount": n / 7} for n in range(200)], "append")
     settings = {"url": f"http://127.0.0.1:{clickhouse.port}", "user": USER, "database": clickhouse.database}
-    timed_lake.create_target("copy", "clickhouse", password_env="CLICKHOUSE_PASSWORD", **settings)
-    timed_lake.backend.check_target("copy")
-    made = orders.subscribe("copy")
-    timed_lake.run_pending()
-    assert timed_lake.backend.subscription(made.id).subscription.equality == Equality.EQUAL
-    orders.write([{"id": 3}], "delete")
-    timed_lake.run_pending()
-    before = clickhouse.execute("SELECT * FROM orders ORDER BY id")
-    assert len(before) == 199
-    clickhouse.execute("DELETE FROM orders WHERE id IN (5, 6)")
-    clickhouse.execute("ALTER TABLE orders UPDATE amount = nan WHERE id = 7 SETTINGS mutations_sync = 2")
-    clickhouse.execute("INSERT INTO orders VALUES (-1, NULL, NULL)")
-    found = timed_lake.backend.verify_subscription(made.id)
-    assert (found.rows_missing, found.rows_unexpected, found.rows_different) == (2, 1, 1)
-    repaired = timed_lake.backend.repair_subscription(made.id)
-    assert (repaired.rows_restored, repaired.rows_removed, repaired.verified.equal) == (3, 1, True)
-    assert clickhouse.execute("SELECT * FROM orders ORDER BY id") == before
+    spoilt = [
+        "DELETE FROM orders WHERE id IN (5, 6)",
+        "ALTER TABLE orders UPDATE amount = nan WHERE id = 7 SETTINGS mutations_sync = 2",
+        "INSERT INTO orders VALUES (-1, NULL, NULL)",
+    ]
+    settings |= {"password_env": "CLICKHOUSE_PASSWORD"}
+    assert_proven_equal_and_repaired(timed_lake, "clickhouse", settings, clickhouse.execute, spoilt)

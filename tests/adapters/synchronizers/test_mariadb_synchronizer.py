@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.adapters.synchronizers.through_a_lake import assert_proven_equal_and_repaired
 from tests.servers_mariadb import PASSWORD, USER, MariaDB
 
 from cordillera.adapters.synchronizers import mariadb as mariadb_module
@@ -30,7 +31,6 @@ from cordillera.errors import (
     TypeMismatchError,
 )
 from cordillera.ports.synchronizer import Cursor, Delivery, TargetColumn, TargetTable
-from cordillera.spec.subscription import Equality
 from cordillera.testing.synchronizer_deliveries import (
     ORDER_ROWS,
     ORDERS,
@@ -384,25 +384,11 @@ def test_a_subscription_is_delivered_proven_equal_and_repaired(
     timed_lake: Lake, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MARIADB_PASSWORD", PASSWORD)
-    schema = pa.schema([("id", pa.int64()), ("region", pa.string()), ("amount", pa.float64())])
-    timed_lake.create_namespace("sales")
-    orders = timed_lake.create_dataset("sales.orders", schema, key=["id"])
-    orders.write([{"id": n, "region": f"r{n % 7}", "amount": n / 7} for n in range(200)], "append")
     settings = {"host": "127.0.0.1", "port": str(mariadb.port), "user": USER, "database": mariadb.database}
-    timed_lake.create_target("copy", "mariadb", password_env="MARIADB_PASSWORD", **settings)
-    timed_lake.backend.check_target("copy")
-    made = orders.subscribe("copy")
-    timed_lake.run_pending()
-    assert timed_lake.backend.subscription(made.id).subscription.equality == Equality.EQUAL
-    orders.write([{"id": 3}], "delete")
-    timed_lake.run_pending()
-    before = mariadb.execute("SELECT * FROM orders ORDER BY id")
-    assert len(before) == 199
-    mariadb.execute("DELETE FROM orders WHERE id IN (5, 6)")
-    mariadb.execute("UPDATE orders SET amount = 0.1 WHERE id = 7")
-    mariadb.execute("INSERT INTO orders VALUES (-1, NULL, NULL)")
-    found = timed_lake.backend.verify_subscription(made.id)
-    assert (found.rows_missing, found.rows_unexpected, found.rows_different) == (2, 1, 1)
-    repaired = timed_lake.backend.repair_subscription(made.id)
-    assert (repaired.rows_restored, repaired.rows_removed, repaired.verified.equal) == (3, 1, True)
-    assert mariadb.execute("SELECT * FROM orders ORDER BY id") == before
+    spoilt = [
+        "DELETE FROM orders WHERE id IN (5, 6)",
+        "UPDATE orders SET amount = 0.1 WHERE id = 7",
+        "INSERT INTO orders VALUES (-1, NULL, NULL)",
+    ]
+    settings |= {"password_env": "MARIADB_PASSWORD"}
+    assert_proven_equal_and_repaired(timed_lake, "mariadb", settings, mariadb.execute, spoilt)
