@@ -9,8 +9,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 
@@ -34,6 +38,8 @@ AFTER = replace(
 )
 HISTORY = replace(BEFORE, columns=(*BEFORE.columns, *HISTORY_COLUMNS), key=("id", COMMIT_SEQUENCE))
 FIRST_ROWS = BATCHES * ROWS
+FEW = 2
+"""Batches of a history that is killed between statements: however many they are makes no difference."""
 
 
 def target(kind: str, location: str) -> Synchronizer:
@@ -72,13 +78,28 @@ def second(stage: str, pause: Callable[[], None] = lambda: None) -> Delivery:
     )
 
 
-def history(stage: str, pause: Callable[[], None] = lambda: None) -> Delivery:
-    """Begin a history with 10,000 rows; or let all of them end, with as many that hold since."""
-    if stage == "first history":
-        return deliver(HISTORY, (None, 1), _stream(HISTORY, 0, lambda: None))
+def history(commit: int, pause: Callable[[], None] = lambda: None, count: int = BATCHES) -> Delivery:
+    """Begin a history with 10,000 rows, or fewer; or let all of them end, with as many that hold since."""
+    if commit == 1:
+        return deliver(HISTORY, (None, 1), _stream(HISTORY, 0, lambda: None, count=count))
     ends = TargetTable("many", HISTORY.ending_columns(), ("id",))
-    made = deliver(HISTORY, (1, 2), _stream(HISTORY, 0, pause, commit=2))
-    return replace(made, endings=_stream(ends, 0, lambda: None, commit=2))
+    made = deliver(HISTORY, (1, 2), _stream(HISTORY, 0, pause, count=count, commit=2))
+    return replace(made, endings=_stream(ends, 0, lambda: None, count=count, commit=2))
+
+
+@contextmanager
+def stopping(kind: str, statement: str, pause: Callable[[], None]) -> Iterator[None]:
+    """Pause before a statement that begins so."""
+    session = import_module(f"cordillera.adapters.synchronizers.{kind}_session").Session
+    run = session.run
+
+    def watched(self: Any, text: str, *values: Any) -> Any:
+        if isinstance(text, str) and text.startswith(statement):
+            pause()
+        return run(self, text, *values)
+
+    with mock.patch.object(session, "run", watched):
+        yield
 
 
 def expected(table: TargetTable, start: int) -> list[dict[str, object]]:
@@ -128,7 +149,10 @@ if __name__ == "__main__":
             time.sleep(600)
 
     if stage == "history":
-        delivery = history(stage, wait_to_be_killed)
+        target(kind, location).apply(history(2, wait_to_be_killed))
+    elif stage.startswith("history before "):
+        with stopping(kind, stage.removeprefix("history before "), wait_to_be_killed):
+            target(kind, location).apply(history(2, count=FEW))
     else:
         delivery = first(wait_to_be_killed) if stage == "first delivery" else second(stage, wait_to_be_killed)
-    target(kind, location).apply(delivery)
+        target(kind, location).apply(delivery)

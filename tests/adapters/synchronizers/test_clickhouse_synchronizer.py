@@ -12,7 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.adapters.synchronizers.clickhouse_stand_in import PASSWORD, USER, StandIn, start_stand_in
-from tests.adapters.synchronizers.through_a_lake import assert_proven_equal_and_repaired
+from tests.adapters.synchronizers.through_a_lake import (
+    STATES,
+    assert_history_kept_and_repaired,
+    assert_proven_equal_and_repaired,
+)
 
 from cordillera.adapters.synchronizers import clickhouse_tables
 from cordillera.adapters.synchronizers.clickhouse import ClickHouseSynchronizer
@@ -39,6 +43,7 @@ from cordillera.testing.synchronizer_deliveries import (
     rows_of,
     spelled,
 )
+from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_suite import SynchronizerSuite
 
 
@@ -47,7 +52,7 @@ def target(clickhouse: StandIn) -> ClickHouseSynchronizer:
     return clickhouse.target()
 
 
-class TestClickHouseSynchronizerOnAStandIn(SynchronizerSuite):
+class TestClickHouseSynchronizerOnAStandIn(HistorySuite, SynchronizerSuite):
     longest_text = 1_000_000  # it takes longer ones, which take longer
 
     @pytest.fixture
@@ -389,12 +394,29 @@ def test_rows_that_are_lost_on_the_way_are_noticed(
 def test_a_subscription_is_delivered_proven_equal_and_repaired(
     timed_lake: Lake, clickhouse: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CLICKHOUSE_PASSWORD", PASSWORD)
-    settings = {"url": f"http://127.0.0.1:{clickhouse.port}", "user": USER, "database": clickhouse.database}
     spoilt = [
         "DELETE FROM orders WHERE id IN (5, 6)",
         "ALTER TABLE orders UPDATE amount = nan WHERE id = 7 SETTINGS mutations_sync = 2",
         "INSERT INTO orders VALUES (-1, NULL, NULL)",
     ]
-    settings |= {"password_env": "CLICKHOUSE_PASSWORD"}
+    settings = settings_of(clickhouse, monkeypatch)
     assert_proven_equal_and_repaired(timed_lake, "clickhouse", settings, clickhouse.execute, spoilt)
+
+
+def test_a_history_is_kept_proven_equal_and_repaired(
+    timed_lake: Lake, clickhouse: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = "ALTER TABLE orders UPDATE amount = 98 WHERE id = 1 AND _is_current SETTINGS mutations_sync = 2"
+    assert_history_kept_and_repaired(
+        timed_lake,
+        "clickhouse",
+        settings_of(clickhouse, monkeypatch),
+        lambda: clickhouse.execute(STATES),
+        lambda: clickhouse.execute(changed),
+    )
+
+
+def settings_of(clickhouse: StandIn, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", PASSWORD)
+    place = {"url": f"http://127.0.0.1:{clickhouse.port}", "user": USER, "database": clickhouse.database}
+    return {**place, "password_env": "CLICKHOUSE_PASSWORD"}

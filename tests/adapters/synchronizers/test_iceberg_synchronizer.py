@@ -20,6 +20,7 @@ from cordillera.errors import (
 )
 from cordillera.ports.synchronizer import Cursor, Origin, Synchronizer, TargetColumn, TargetTable
 from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, THEIRS, deliver, rows_of, spelled
+from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_suite import SynchronizerSuite
 
 
@@ -35,7 +36,7 @@ def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cordillera.table.data_writer.ROW_GROUP_BYTES", 4 * 1024 * 1024)
 
 
-class TestAnotherLake(SynchronizerSuite):
+class TestAnotherLake(HistorySuite, SynchronizerSuite):
     @pytest.fixture
     def synchronizer(self, lake_elsewhere: RestCatalog, monkeypatch: pytest.MonkeyPatch) -> Iterator[Synchronizer]:
         found = target(lake_elsewhere, monkeypatch)
@@ -43,7 +44,7 @@ class TestAnotherLake(SynchronizerSuite):
         found.close()
 
 
-class TestSeaweedFS(SynchronizerSuite):
+class TestSeaweedFS(HistorySuite, SynchronizerSuite):
     """With format version 2: its buckets for tables store no deletion vectors."""
 
     pytestmark = pytest.mark.long

@@ -65,19 +65,39 @@ def test_killed_delivery_changes_nothing_and_can_be_repeated(
 def test_a_worker_killed_between_the_rows_that_end_and_those_that_follow_leaves_the_history_as_it_was(
     place: tuple[str, str], tmp_path: Path
 ) -> None:
-    target = worker.target(*place)
-    target.apply(worker.history("first history"))
+    assert_killed_history_goes_on(place, "history", worker.BATCHES, tmp_path)
+
+
+BETWEEN = {  # what follows the statement that ends rows
+    "redshift": 'DELETE FROM "s',
+    "mariadb": "DELETE t",
+    "clickhouse": "EXCHANGE",
+}
+
+
+@pytest.mark.parametrize("kind", BETWEEN)
+def test_a_worker_killed_between_statements_that_end_rows_and_that_put_them_in_leaves_the_history_as_it_was(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    place = (kind, request.getfixturevalue(kind).location())
+    assert_killed_history_goes_on(place, f"history before {BETWEEN[kind]}", worker.FEW, tmp_path)
+
+
+def assert_killed_history_goes_on(place: tuple[str, str], stage: str, batches: int, tmp_path: Path) -> None:
+    target, rows = worker.target(*place), batches * worker.ROWS
+    target.apply(worker.history(1, count=batches))
 
     def counted() -> list[int]:
-        rows = target.read_rows(worker.HISTORY, ["id", "_is_current"]).read_all()
-        return [rows.num_rows, pc.sum(rows["_is_current"]).as_py(), len(rows["id"].unique())]
+        found = target.read_rows(worker.HISTORY, ["id", "_is_current"]).read_all()
+        return [found.num_rows, pc.sum(found["_is_current"]).as_py(), len(found["id"].unique())]
 
-    kill_in("history", place, tmp_path / "reached")
+    kill_in(stage, place, tmp_path / "reached")
     assert target.read_cursor(OURS) == Cursor(1, 0)
-    assert counted() == [worker.FIRST_ROWS] * 3
-    result = target.apply(worker.history("history"))
-    assert (result.rows_upserted, result.rows_updated) == (2 * worker.FIRST_ROWS, worker.FIRST_ROWS)
-    assert counted() == [2 * worker.FIRST_ROWS, worker.FIRST_ROWS, worker.FIRST_ROWS]
+    assert counted() == [rows] * 3
+    result = target.apply(worker.history(2, count=batches))
+    assert (result.rows_upserted, result.rows_updated) == (2 * rows, rows)
+    assert counted() == [2 * rows, rows, rows]
+    assert target.apply(worker.history(2, count=batches)).already_applied
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from tests.adapters.synchronizers.through_a_lake import assert_history_kept_and_repaired
 from tests.rest_catalogs import RestCatalog
 
 import cordillera
 from cordillera.client import Lake
+from cordillera.spec.row_changes import COMMIT_SEQUENCE
+from cordillera.spec.row_history import IS_CURRENT
 from cordillera.spec.schema_evolution import AddColumn
 
 
@@ -38,3 +44,25 @@ def test_a_copy_in_another_lake_is_proven_equal_and_repaired_row_by_row(
         assert (done.rows_restored, done.rows_removed, done.verified.equal) == (2, 1, True)
         rows = copy.scan().to_arrow().sort_by("id").to_pylist()
         assert rows == orders.scan().to_arrow().sort_by("id").to_pylist()
+
+
+def test_a_history_is_kept_in_another_lake(
+    lake: Lake, lake_elsewhere: RestCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in lake_elsewhere.secrets.items():
+        monkeypatch.setenv(name, value)
+    place = lake_elsewhere.new_namespace()
+    url = place["uri"].removesuffix("/iceberg")
+    with cordillera.connect(url, token=lake_elsewhere.secrets["ELSEWHERE_TOKEN"]) as other:
+        copy = other.dataset(f"{place['namespace']}.orders")
+        order = [("id", "ascending"), (COMMIT_SEQUENCE, "ascending")]
+
+        def states() -> list[Any]:
+            rows = copy.scan().to_arrow().sort_by(order).select(["id", "amount", COMMIT_SEQUENCE, IS_CURRENT])
+            return list(zip(*rows.to_pydict().values(), strict=True))
+
+        def spoil() -> None:
+            held = copy.scan().to_arrow().filter((pc.field("id") == 1) & pc.field(IS_CURRENT))
+            copy.write(held.set_column(1, held.schema.field("amount"), [[98]]), "upsert")
+
+        assert_history_kept_and_repaired(lake, "iceberg", place, states, spoil)

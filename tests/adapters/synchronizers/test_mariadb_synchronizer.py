@@ -13,7 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.adapters.synchronizers.through_a_lake import assert_proven_equal_and_repaired
+from tests.adapters.synchronizers.through_a_lake import (
+    STATES,
+    assert_history_kept_and_repaired,
+    assert_proven_equal_and_repaired,
+)
 from tests.servers_mariadb import PASSWORD, USER, MariaDB
 
 from cordillera.adapters.synchronizers import mariadb as mariadb_module
@@ -41,6 +45,7 @@ from cordillera.testing.synchronizer_deliveries import (
     rows_of,
     spelled,
 )
+from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_suite import SynchronizerSuite
 
 
@@ -49,7 +54,7 @@ def target(mariadb: MariaDB) -> MariaDBSynchronizer:
     return mariadb.target()
 
 
-class TestMariaDBSynchronizer(SynchronizerSuite):
+class TestMariaDBSynchronizer(HistorySuite, SynchronizerSuite):
     signed_zeros = False
     odd_floats = False
     longest_text = 1_000_000  # a server takes longer ones, up to its max_allowed_packet
@@ -383,12 +388,28 @@ def test_another_server_is_refused_and_an_old_prefix_is_no_version(version: str,
 def test_a_subscription_is_delivered_proven_equal_and_repaired(
     timed_lake: Lake, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MARIADB_PASSWORD", PASSWORD)
-    settings = {"host": "127.0.0.1", "port": str(mariadb.port), "user": USER, "database": mariadb.database}
     spoilt = [
         "DELETE FROM orders WHERE id IN (5, 6)",
         "UPDATE orders SET amount = 0.1 WHERE id = 7",
         "INSERT INTO orders VALUES (-1, NULL, NULL)",
     ]
-    settings |= {"password_env": "MARIADB_PASSWORD"}
+    settings = settings_of(mariadb, monkeypatch)
     assert_proven_equal_and_repaired(timed_lake, "mariadb", settings, mariadb.execute, spoilt)
+
+
+def test_a_history_is_kept_proven_equal_and_repaired(
+    timed_lake: Lake, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_history_kept_and_repaired(
+        timed_lake,
+        "mariadb",
+        settings_of(mariadb, monkeypatch),
+        lambda: mariadb.execute(STATES),
+        lambda: mariadb.execute("UPDATE orders SET amount = 98 WHERE id = 1 AND _is_current"),
+    )
+
+
+def settings_of(mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.setenv("MARIADB_PASSWORD", PASSWORD)
+    place = {"host": "127.0.0.1", "port": str(mariadb.port), "user": USER, "database": mariadb.database}
+    return {**place, "password_env": "MARIADB_PASSWORD"}

@@ -16,6 +16,7 @@ from cordillera.adapters.synchronizers import build_synchronizer
 from cordillera.adapters.synchronizers.redshift_session import Place, open_session
 from cordillera.adapters.synchronizers.redshift_types import MOST_TEXT_BYTES
 from cordillera.ports.synchronizer import Synchronizer
+from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_suite import SynchronizerSuite
 
 _VARIABLE = "CORDILLERA_TEST_REDSHIFT_{}"
@@ -35,7 +36,7 @@ def administer(statement: str) -> None:
         session.run(statement)
 
 
-class TestRedshiftCluster(SynchronizerSuite):
+class TestRedshiftCluster(HistorySuite, SynchronizerSuite):
     longest_text = MOST_TEXT_BYTES
 
     @pytest.fixture

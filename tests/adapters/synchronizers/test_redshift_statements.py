@@ -76,6 +76,7 @@ OTHERS = (
     statements.create_staging("_s", ORDERS.columns, ("id",), Layout("all")),
     statements.copy("_s", "s3://bucket/manifest.json", "default"),
     statements.delete(ORDERS_TABLE, "_s", EVERY_TYPE),
+    statements.end(ORDERS_TABLE, "_s", EVERY_TYPE),
     statements.repeated_key("_s", EVERY_TYPE),
     statements.grant(ORDERS_TABLE, Grant("SELECT", "ana", "user", True)),
     statements.grant(ORDERS_TABLE, Grant("DELETE", 'a"b', "role", False)),

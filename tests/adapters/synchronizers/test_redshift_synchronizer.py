@@ -32,6 +32,7 @@ from cordillera.errors import (
 )
 from cordillera.ports.synchronizer import Cursor, TargetColumn, TargetTable
 from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, THEIRS, deliver, rows_of, spelled
+from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_suite import SynchronizerSuite
 
 ID = TargetColumn(1, "id", pa.int64(), nullable=False)
@@ -43,7 +44,7 @@ def target(redshift: StandIn) -> RedshiftSynchronizer:
     return redshift.target()
 
 
-class TestRedshiftSynchronizer(SynchronizerSuite):
+class TestRedshiftSynchronizer(HistorySuite, SynchronizerSuite):
     longest_text = MOST_TEXT_BYTES
 
     @pytest.fixture

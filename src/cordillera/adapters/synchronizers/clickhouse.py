@@ -77,7 +77,7 @@ class ClickHouseSynchronizer:
     @property
     def capabilities(self) -> Capabilities:
         """Each delivery appears at once, with every schema change; also of fields inside structs."""
-        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}), history=True)
 
     def check(self) -> None:
         """Connect, and make sure that the database is there and its tables can exchange names."""

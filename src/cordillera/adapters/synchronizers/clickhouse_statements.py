@@ -11,6 +11,7 @@ import pyarrow as pa
 from cordillera.adapters.synchronizers.clickhouse_types import column_type
 from cordillera.errors import InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 OWN_PREFIX = "_cordillera_"
 MOST_TABLE_BYTES = 120
@@ -227,6 +228,25 @@ def delete(table: TableName, staged: Sequence[TableName], key: Sequence[TargetCo
     return f"DELETE FROM {table.sql} WHERE {' OR '.join(_among(key, keys) for keys in staged)}"
 
 
+def end(ended: TableName, table: TableName, endings: TableName, key: Sequence[TargetColumn]) -> str:
+    """Return what puts rows of a history into another table, as they are when they have ended; none before it began.
+
+    Args:
+        ended: Where they go, a table that is alike; of rows that it has, the key does not come again.
+        table: The history, whose current rows end.
+        endings: The keys of those rows, and when they end.
+        key: The history's key: the dataset's, and the commit.
+    """
+    since, to, entity = quote(VALID_FROM), quote(VALID_TO), key[:-1]
+    current = f"SELECT * FROM {table.sql} WHERE {quote(IS_CURRENT)} AND {_among(entity, endings)}"
+    matches = " AND ".join(f"{_key_value(column, 'h.')} = {_key_value(column, 'e.')}" for column in entity)
+    changed = f"greatest(h.{since}, e.{to}) AS {to}, false AS {quote(IS_CURRENT)}"
+    return (
+        f"INSERT INTO {ended.sql} SELECT h.* REPLACE ({changed}) "
+        f"FROM ({current} AND NOT {_among(key, ended)}) AS h INNER JOIN {endings.sql} AS e ON {matches}"
+    )
+
+
 def _among(key: Sequence[TargetColumn], keys: TableName) -> str:
     return f"({_identity(key)}) IN (SELECT {_identity(key)} FROM {keys.sql})"
 
@@ -235,9 +255,9 @@ def _identity(key: Sequence[TargetColumn]) -> str:
     return ", ".join(_key_value(column) for column in key)
 
 
-def _key_value(column: TargetColumn) -> str:
+def _key_value(column: TargetColumn, of: str = "") -> str:
     """Return what tells a key value from others: of floats the bits, since NaN is one key, and so are both zeros."""
-    value = quote(column.name)
+    value = f"{of}{quote(column.name)}"
     if not pa.types.is_floating(column.type):
         return value
     return f"reinterpretAsUInt64(if(isNaN({value}), CAST('nan', 'Float64'), toFloat64({value}) + 0.0))"

@@ -26,6 +26,7 @@ from cordillera.adapters.synchronizers.deliveries import (
     REPAIR_HINT,
     StoredState,
     delete_batches,
+    ending_batches,
     evolution_to,
     restores,
     upsert_batches,
@@ -199,10 +200,17 @@ class Attempt:
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def _merge(self) -> DeliveryResult:
-        """Remove the rows whose keys come, and take over those that come, which wait in a table that is alike."""
-        rows, keys = (self.fresh.beside(f"{self.fresh.name}_{what}") for what in ("rows", "keys"))
+        """Remove the rows whose keys come, and take over those that come, which wait in a table that is alike.
+
+        Rows of a history that end are among them, as they are from then on.
+        """
+        rows, keys, endings = (self.fresh.beside(f"{self.fresh.name}_{what}") for what in ("rows", "keys", "endings"))
         self.session.run(statements.create_like(rows, self.fresh))
-        upserted, gone = self._load_unique(rows), self._staged_keys(keys)
+        upserted = self._load_unique(rows)
+        gone = self._stage(keys, self._key, self._wanted.key, delete_batches(self.delivery))
+        if self._ends(endings):
+            self.session.run(statements.end(rows, self.fresh, endings, self._key))
+            upserted = self._count(statements.count(rows))
         updated = self._count(statements.count_matching(self.fresh, rows, self._key)) if upserted and self._key else 0
         deleted = self._count(statements.count_matching(self.fresh, keys, self._key)) if gone else 0
         staged = [table for table, found in ((rows, updated), (keys, deleted)) if found]
@@ -210,30 +218,49 @@ class Attempt:
             self.session.run(statements.delete(self.fresh, staged, self._key))
         if upserted:
             self.session.run(statements.take_over(self.fresh, rows))
-        for done in (rows, keys):
+        for done in (rows, keys, endings):
             self.session.run(statements.drop(done, at_once=True))
         parameters = {"database": self.fresh.database, "name": self.fresh.name}
         if self.session.rows(statements.PARTS, parameters)[0][0] > MOST_PARTS:
             self.session.run(statements.merge_parts(self.fresh))
         return DeliveryResult(upserted, deleted, rows_updated=updated)
 
-    def _staged_keys(self, keys: TableName) -> int:
-        """Load the keys of rows to remove and return how many there are."""
-        batches = delete_batches(self.delivery)
+    def _ends(self, endings: TableName) -> int:
+        """Load the keys whose rows end in a history, and when, and return how many there are."""
+        if self.delivery.endings is None:
+            return 0
+        columns, key = self._wanted.ending_columns(), self._wanted.key[:-1]
+        found = self._stage(endings, columns, key, ending_batches(self.delivery))
+        if found:
+            self._refuse_repeated(endings, self._key[:-1])
+        return found
+
+    def _stage(
+        self,
+        table: TableName,
+        columns: Sequence[TargetColumn],
+        key: Sequence[str],
+        batches: Iterator[pa.RecordBatch],
+    ) -> int:
+        """Load rows into a table of their own, made if there are any, and return how many there are."""
         first = next(batches, None)
         if first is None:
             return 0
-        self.session.run(statements.create(keys, self._key, self._wanted.key))
-        return self._load(keys, self._key, _chained(first, batches))
+        self.session.run(statements.create(table, columns, key))
+        return self._load(table, columns, _chained(first, batches))
 
     def _load_unique(self, table: TableName) -> int:
         """Load the rows that come, whose keys may come but once, and return how many there are."""
         loaded = self._load(table, self._wanted.columns, upsert_batches(self.delivery))
-        if loaded and self._key and self.session.rows(statements.repeated_key(table, self._key)):
+        if loaded and self._key:
+            self._refuse_repeated(table, self._key)
+        return loaded
+
+    def _refuse_repeated(self, table: TableName, key: Sequence[TargetColumn]) -> None:
+        if self.session.rows(statements.repeated_key(table, key)):
             raise DuplicateKeyError(
                 f"A key came twice in a delivery to the table {self.table}.", hint="Every key may come once."
             )
-        return loaded
 
     def _load(self, table: TableName, columns: Sequence[TargetColumn], batches: Iterator[pa.RecordBatch]) -> int:
         """Send rows to an empty table and return how many there were."""

@@ -130,7 +130,7 @@ class IcebergSynchronizer:
     @property
     def capabilities(self) -> Capabilities:
         """Transactional, with every schema change; also of fields inside structs, lists and maps."""
-        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}), history=True)
 
     def check(self) -> None:
         """Make sure that a table could be made: the catalog is asked to stage one, which stores nothing."""

@@ -15,26 +15,23 @@ from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
 from cordillera.adapters.synchronizers.deliveries import delete_batches, upsert_batches
+from cordillera.adapters.synchronizers.iceberg_history import write_ended
+from cordillera.adapters.synchronizers.iceberg_keys import find_rows, with_key
 from cordillera.adapters.synchronizers.iceberg_schema import stored_name
 from cordillera.errors import DuplicateKeyError
 from cordillera.ports.synchronizer import Delivery, DeliveryResult
 from cordillera.spec.arrow_types import cast_batch, cast_column
-from cordillera.spec.merge import KEY_PROPERTY
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import duplicate_keys
 from cordillera.table.content_file import ContentFile
 from cordillera.table.file_changes import build_changes, data_writer
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import Merge, positions_by_file
+from cordillera.table.merge import positions_by_file
 from cordillera.table.reader import ReadOptions
 from cordillera.table.snapshot_producer import FileChanges
 from cordillera.table.source_rows import SOURCE
 from cordillera.table.stored_keys import as_live
-from cordillera.table.tombstones import Tombstones
-
-_KEYS_BYTES = 64 * 1024 * 1024
-"""How many keys are looked for at once: enough that the stored ones are not read again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +53,7 @@ class DeliveredRows:
 
     def __init__(self, io: TableIO, metadata: TableMetadata, delivery: Delivery) -> None:
         key = [stored_name(name) for name in delivery.table.key]
-        ids = ",".join(str(metadata.schema.find_field(name).field_id) for name in key)
-        # Iceberg has no floats among identifier fields: only the delivery knows such a key.
-        self._metadata = metadata.with_changes(properties={**metadata.properties, KEY_PROPERTY: ids})
+        self._metadata = with_key(metadata, key)
         self._io, self._delivery, self._key = io, delivery, key
 
     def write(self) -> list[ContentFile]:
@@ -85,9 +80,11 @@ class DeliveredRows:
         removed: dict[LiveFile, BitMap64] = {}
         updated = self._find(self._keys_of(files), live, removed) if live and self._key else 0
         deleted = self._find(self._leaving(), live, removed)
+        ended = write_ended(self._io, self._metadata, self._delivery, live, removed) if self._delivery.endings else []
+        closed = sum(file.record_count for file in ended)
         built = build_changes(self._io, self._metadata, None, removed)
-        changes = replace(built, added=(*built.added, *files))
-        return ResolvedDelivery(changes, DeliveryResult(rows, deleted, rows_updated=updated))
+        changes = replace(built, added=(*built.added, *files, *ended))
+        return ResolvedDelivery(changes, DeliveryResult(rows + closed, deleted, rows_updated=updated + closed))
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
@@ -120,30 +117,13 @@ class DeliveredRows:
 
     def _find(self, keys: pa.RecordBatchReader, live: Sequence[LiveFile], removed: dict[LiveFile, BitMap64]) -> int:
         """Add the positions of stored rows that have one of the keys; return how many keys are stored."""
-        tombstones = Tombstones(self._io.storage, self._io.engine, self._metadata, self._io.clock.new_id)
-        merge = Merge(self._metadata, live, self._io, tombstones)
         hits = 0
-        for some in _gathered(keys):
-            numbered = some.append_column(SOURCE, pa.array(np.arange(some.num_rows, dtype=np.int64)))
-            candidates = merge.candidates(numbered)
-            matches = merge.match(numbered, candidates)
-            for file, positions in positions_by_file(matches, candidates).items():
+        for found in find_rows(self._io, self._metadata, live, keys):
+            for file, positions in positions_by_file(found.matches, found.files).items():
                 removed[file] = removed.get(file, BitMap64()) | positions
-            hits += len(np.unique(matches.column(SOURCE).to_numpy()))
+            hits += len(np.unique(found.matches.column(SOURCE).to_numpy()))
         return hits
 
     @property
     def _key_schema(self) -> Schema:
         return self._metadata.schema.select(*self._key)
-
-
-def _gathered(keys: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """Yield keys in tables of about ``_KEYS_BYTES``."""
-    pending: list[pa.RecordBatch] = []
-    for batch in keys:
-        pending.append(batch)
-        if sum(one.nbytes for one in pending) >= _KEYS_BYTES:
-            yield pa.Table.from_batches(pending)
-            pending = []
-    if pending:
-        yield pa.Table.from_batches(pending)

@@ -72,7 +72,7 @@ class MariaDBSynchronizer:
     @property
     def capabilities(self) -> Capabilities:
         """Transactional, with every schema change; also of fields inside structs."""
-        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}), history=True)
 
     def check(self) -> None:
         """Connect and make sure that tables could be made, changing nothing."""
@@ -82,7 +82,7 @@ class MariaDBSynchronizer:
                 raise InvalidConfigurationError(
                     f"{self._place}: the server takes no changes.", hint="Name the primary server."
                 )
-            session.run(statements.create_staging(self._default(_PROBE), probe.columns, probe))
+            session.run(statements.create_staging(self._default(_PROBE), probe.columns, (), probe))
 
     def read_cursor(self, subscription_id: UUID) -> Cursor | None:
         """Return the cursor stored in the target, or None before the first delivery."""

@@ -9,6 +9,7 @@ from cordillera.adapters.synchronizers.columns import Evolution
 from cordillera.adapters.synchronizers.mariadb_types import COLLATION, column_types, selected
 from cordillera.errors import InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 OWN_PREFIX = "_cordillera_"
 MARK = "Kept equal with a dataset by Cordillera: "
@@ -109,11 +110,11 @@ def create(table: TableName, wanted: TargetTable, mark: str) -> str:
     return f"CREATE TABLE {table.sql} ({_parts(wanted.columns, wanted.key)}) {_OPTIONS} {_comment(MARK + mark)}"
 
 
-def create_staging(table: TableName, columns: Sequence[TargetColumn], wanted: TargetTable) -> str:
+def create_staging(table: TableName, columns: Sequence[TargetColumn], key: Sequence[str], wanted: TargetTable) -> str:
     """Return what creates a table that ends with the connection, for some columns of one that is wanted."""
     types = column_types(wanted.columns, wanted.key)
     parts = [f"{quote(column.name)} {types[column.name]}" for column in columns]
-    parts += [f"PRIMARY KEY ({names(wanted.key)})"] if wanted.key else []
+    parts += [f"PRIMARY KEY ({names(key)})"] if key else []
     return f"CREATE TEMPORARY TABLE {table.sql} ({', '.join(parts)}) {_OPTIONS}"
 
 
@@ -201,8 +202,21 @@ def count(table: TableName) -> str:
 
 def delete(table: TableName, staged: TableName, key: Sequence[str]) -> str:
     """Return what removes the rows whose keys were staged. Those are looked up one by one, however large the table."""
+    return f"DELETE t FROM {_looked_up(table, staged, key)}"
+
+
+def end(table: TableName, staged: TableName, key: Sequence[str]) -> str:
+    """Return what ends the current rows of a history whose keys were staged; none ends before it began."""
+    to, since = quote(VALID_TO), quote(VALID_FROM)
+    return (
+        f"UPDATE {_looked_up(table, staged, key)} SET t.{to} = GREATEST(t.{since}, s.{to}), "
+        f"t.{quote(IS_CURRENT)} = FALSE WHERE t.{quote(IS_CURRENT)}"
+    )
+
+
+def _looked_up(table: TableName, staged: TableName, key: Sequence[str]) -> str:
     matches = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in key)
-    return f"DELETE t FROM {staged.sql} AS s STRAIGHT_JOIN {table.sql} AS t ON {matches}"
+    return f"{staged.sql} AS s STRAIGHT_JOIN {table.sql} AS t ON {matches}"
 
 
 def insert(table: TableName, staged: TableName, columns: Sequence[TargetColumn]) -> str:

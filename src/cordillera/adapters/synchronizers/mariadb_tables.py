@@ -19,6 +19,7 @@ from cordillera.adapters.synchronizers.deliveries import (
     REPAIR_HINT,
     StoredState,
     delete_batches,
+    ending_batches,
     evolution_to,
     restores,
     upsert_batches,
@@ -32,7 +33,7 @@ from cordillera.errors import CordilleraError, CorruptDataError, TargetDriftErro
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, TargetColumn, TargetTable
 
 TABLE_KIND = "BASE TABLE"
-_KEYS, _ROWS = f"{OWN_PREFIX}deletes", f"{OWN_PREFIX}upserts"
+_KEYS, _ENDINGS, _ROWS = (f"{OWN_PREFIX}{what}" for what in ("deletes", "endings", "upserts"))
 
 
 def check_present(session: Session, table: TableName, columns: Sequence[TargetColumn], key: Sequence[str]) -> None:
@@ -75,6 +76,15 @@ def _present(session: Session, table: TableName) -> list[tuple[str, ...]]:
     if not found:
         raise TargetDriftError(f"The table {table} is not in the target.", hint=REPAIR_HINT)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """Tables with what comes: keys of rows to remove, keys whose rows end in a history, rows; None without any."""
+
+    keys: TableName | None
+    endings: TableName | None
+    rows: TableName | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +148,7 @@ class Attempt:
 
     def _changed(self, held: Held, evolution: Evolution) -> DeliveryResult:
         """Change columns, if they change, and then rows together with the cursor."""
-        keys, rows = self._staged()
+        staged = self._staged()
         subscription_id, mark = self.delivery.subscription_id, held.mark
         if evolution != Evolution((), (), (), (), (), ()):
             mark = uuid4().hex
@@ -146,39 +156,46 @@ class Attempt:
             self.session.run(statements.alter(self.table, evolution, self._wanted, mark))
         with self.session.transaction():
             self.states.lock(subscription_id, mark, held.state.cursor)
-            result = self._merge(self.table, keys, rows)
+            result = self._merge(self.table, staged)
             self.states.settle(subscription_id, mark, self._next_state(self.delivery.to_cursor))
         return result
 
-    def _staged(self) -> tuple[TableName | None, TableName | None]:
-        """Load what comes into tables that end with the connection: the keys of rows to remove, and rows."""
-        keys = [column for name in self._wanted.key for column in self._wanted.columns if column.name == name]
-        gone = self._stage(self.table.beside(_KEYS), keys, delete_batches(self.delivery))
-        return gone, self._stage(self.table.beside(_ROWS), self._wanted.columns, upsert_batches(self.delivery))
+    def _staged(self) -> _Staged:
+        """Load what comes into tables that end with the connection."""
+        key, endings = self._wanted.key, None
+        keys = [column for name in key for column in self._wanted.columns if column.name == name]
+        gone = self._stage(_KEYS, keys, key, delete_batches(self.delivery))
+        if self.delivery.endings is not None:
+            ended = ending_batches(self.delivery)
+            endings = self._stage(_ENDINGS, self._wanted.ending_columns(), key[:-1], ended)
+        return _Staged(gone, endings, self._stage(_ROWS, self._wanted.columns, key, upsert_batches(self.delivery)))
 
     def _stage(
-        self, staging: TableName, columns: Sequence[TargetColumn], batches: Iterator[pa.RecordBatch]
+        self, name: str, columns: Sequence[TargetColumn], key: Sequence[str], batches: Iterator[pa.RecordBatch]
     ) -> TableName | None:
         first = next(batches, None)
         if first is None:
             return None
-        self.session.run(statements.create_staging(staging, columns, self._wanted))
+        staging = self.table.beside(name)
+        self.session.run(statements.create_staging(staging, columns, key, self._wanted))
         rest = _chained(first, batches)
         del first  # not held while its successors are sent
         self._load(staging, columns, rest)
         return staging
 
-    def _merge(self, table: TableName, keys: TableName | None, rows: TableName | None) -> DeliveryResult:
-        """Remove the rows whose keys come, and put in those that come.
+    def _merge(self, table: TableName, staged: _Staged) -> DeliveryResult:
+        """Remove the rows whose keys come, end those of a history that end, and put in those that come.
 
         A row that changes is removed and put in. ``ON DUPLICATE KEY UPDATE`` would take a unique index that somebody
         has added for the key, and write over another row.
         """
         key = self._wanted.key
-        deleted = self.session.run(statements.delete(table, keys, key)) if keys else 0
-        updated = self.session.run(statements.delete(table, rows, key)) if rows and key else 0
-        upserted = self.session.run(statements.insert(table, rows, self._wanted.columns)) if rows else 0
-        return DeliveryResult(upserted, deleted, rows_updated=updated)
+        run, rows = self.session.run, staged.rows
+        deleted = run(statements.delete(table, staged.keys, key)) if staged.keys else 0
+        closed = run(statements.end(table, staged.endings, key[:-1])) if staged.endings else 0
+        updated = run(statements.delete(table, rows, key)) if rows and key else 0
+        upserted = run(statements.insert(table, rows, self._wanted.columns)) if rows else 0
+        return DeliveryResult(upserted + closed, deleted, rows_updated=updated + closed)
 
     # --- another table in its place ---------------------------------------------------------------------------------
 
@@ -192,11 +209,11 @@ class Attempt:
 
     def _rebuilt(self, held: Held, evolution: Evolution) -> DeliveryResult:
         """Copy all rows by way of this process, which can change the fields inside nested values, and merge."""
-        keys, rows = self._staged()
+        staged = self._staged()
         with self._fresh(held, evolution, present=True) as fresh:
             self._load(fresh, self._wanted.columns, self._converted(held.state.columns))
             with self.session.transaction():
-                result = self._merge(fresh, keys, rows)
+                result = self._merge(fresh, staged)
         return result
 
     @contextmanager

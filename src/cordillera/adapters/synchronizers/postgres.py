@@ -357,8 +357,11 @@ def _next(connection: Connection, table: TableName, stored: StoredState, deliver
 def _staged_endings(connection: Connection, delivery: Delivery) -> sql.Identifier | None:
     if delivery.endings is None:
         return None
-    columns = delivery.table.ending_columns()
-    return tables.stage(connection, "_cordillera_endings", columns, ending_batches(delivery))
+    columns, name = delivery.table.ending_columns(), "_cordillera_endings"
+    staging = tables.stage(connection, name, columns, ending_batches(delivery))
+    if staging is not None:
+        tables.add_primary_key(connection, TableName("pg_temp", name), delivery.table.key[:-1])
+    return staging
 
 
 def _restore(connection: Connection, table: TableName, stored: StoredState, delivery: Delivery) -> DeliveryResult:

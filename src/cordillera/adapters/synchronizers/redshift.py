@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 import pyarrow as pa
@@ -43,6 +43,7 @@ from cordillera.adapters.synchronizers.deliveries import (
     check_kept_table,
     check_table,
     delete_batches,
+    ending_batches,
     is_due,
     read_columns,
     upsert_batches,
@@ -57,6 +58,7 @@ from cordillera.errors import InvalidConfigurationError
 from cordillera.ports.storage import Storage
 from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, TargetColumn, TargetTable
 
+_DELETES, _ENDINGS, _UPSERTS = (f"{statements.OWN_PREFIX}{what}" for what in ("deletes", "endings", "upserts"))
 _PROBE = (TargetColumn(1, "probe", pa.int64()),)
 
 
@@ -89,7 +91,7 @@ class RedshiftSynchronizer:
     @property
     def capabilities(self) -> Capabilities:
         """Transactional, with every schema change; also of fields inside structs."""
-        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}))
+        return Capabilities(True, frozenset({"add", "rename", "widen", "drop", "optional"}), history=True)
 
     def check(self) -> None:
         """Load a file by way of the staging folder into a staging table, which ends with the connection."""
@@ -120,13 +122,11 @@ class RedshiftSynchronizer:
         if not is_due(self._stored(delivery.subscription_id), delivery, str(table)):
             return DeliveryResult(0, 0, already_applied=True)
         with attempt(self._storage, delivery.subscription_id) as made:
-            gone, fresh = _staged(made, delivery)
+            arrived = _arrived(made, delivery)
             with self._session() as session:
-                return self._applied(session, table, delivery, gone, fresh)
+                return self._applied(session, table, delivery, arrived)
 
-    def _applied(
-        self, session: Session, table: TableName, delivery: Delivery, gone: Staged | None, fresh: Staged | None
-    ) -> DeliveryResult:
+    def _applied(self, session: Session, table: TableName, delivery: Delivery, arrived: _Arrived) -> DeliveryResult:
         """Bring staged rows into the table, in one transaction."""
         held = state.state_table(self._schema, delivery.subscription_id)
         state.prepare(session, held)
@@ -137,19 +137,16 @@ class RedshiftSynchronizer:
                 return DeliveryResult(0, 0, already_applied=True)
             wanted = folded_table(delivery.table)
             loader = self._loader(session)
-            keys = [column for name in wanted.key for column in wanted.columns if column.name == name]
-            loader.load("_cordillera_deletes", keys, wanted.key, gone)
-            loader.load("_cordillera_upserts", wanted.columns, wanted.key, fresh, unique=True)
+            _load(loader, wanted, arrived)
             kept = KeptTable(session, table, wanted, self._layout)
-            deleted = 0
             with attempt(self._storage, delivery.subscription_id) as moved:
                 deleted = kept.prepare(stored, replace(delivery, table=wanted), loader, moved)
-            if gone is not None:
-                deleted += kept.delete("_cordillera_deletes")
-            if fresh is not None:
-                kept.upsert("_cordillera_upserts", empty=delivery.replace)
+            deleted += kept.delete(_DELETES) if arrived.gone else 0
+            closed = kept.end(_ENDINGS) if arrived.ended else 0
+            updated = kept.upsert(_UPSERTS, empty=delivery.replace) if arrived.fresh else 0
             state.write(session, held, table, wanted, delivery.to_cursor)
-        return DeliveryResult(fresh.rows if fresh else 0, deleted)
+        upserted = arrived.fresh.rows if arrived.fresh else 0
+        return DeliveryResult(upserted + closed, deleted, rows_updated=updated + closed)
 
     def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream the table's rows; the connection is held until the stream ends or is closed."""
@@ -234,9 +231,32 @@ class RedshiftSynchronizer:
         return InvalidConfigurationError(f"The redshift target: {problem}.", hint=hint)
 
 
-def _staged(made: Attempt, delivery: Delivery) -> tuple[Staged | None, Staged | None]:
-    """Write a delivery's rows into the staging folder: the keys of those to remove, and those to insert or replace."""
-    columns, key = delivery.table.columns, delivery.table.key
-    keys = [column for name in key for column in columns if column.name == name]
-    gone = None if delivery.replace else made.stage("deletes", keys, key, delete_batches(delivery))
-    return gone, made.stage("upserts", columns, key, upsert_batches(delivery))
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A delivery in the staging folder: keys of rows to remove, keys whose rows end, rows to insert or replace."""
+
+    gone: Staged | None
+    ended: Staged | None
+    fresh: Staged | None
+
+
+def _arrived(made: Attempt, delivery: Delivery) -> _Arrived:
+    """Write a delivery's rows into the staging folder."""
+    table, gone, ended = delivery.table, None, None
+    if not delivery.replace:
+        gone = made.stage("deletes", _columns_of(table, table.key), table.key, delete_batches(delivery))
+    if delivery.endings is not None and not delivery.replace:
+        ended = made.stage("endings", table.ending_columns(), table.key[:-1], ending_batches(delivery))
+    return _Arrived(gone, ended, made.stage("upserts", table.columns, table.key, upsert_batches(delivery)))
+
+
+def _load(loader: Loader, wanted: TargetTable, arrived: _Arrived) -> None:
+    """Load a delivery into staging tables."""
+    loader.load(_DELETES, _columns_of(wanted, wanted.key), wanted.key, arrived.gone)
+    if arrived.ended is not None:
+        loader.load(_ENDINGS, wanted.ending_columns(), wanted.key[:-1], arrived.ended, unique=True)
+    loader.load(_UPSERTS, wanted.columns, wanted.key, arrived.fresh, unique=True)
+
+
+def _columns_of(table: TargetTable, names: Sequence[str]) -> list[TargetColumn]:
+    return [column for name in names for column in table.columns if column.name == name]

@@ -17,6 +17,7 @@ from cordillera.adapters.synchronizers.columns import Retyping
 from cordillera.adapters.synchronizers.redshift_types import has_text, loaded, selected, sql_type, staged_type
 from cordillera.errors import InvalidConfigurationError, InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 from cordillera.spec.sql import literal, quote
 
 OWN_PREFIX = "_cordillera_"
@@ -296,12 +297,26 @@ def repeated_key(staging: str, key: Sequence[TargetColumn]) -> str:
 def delete(table: TableName, staging: str, key: Sequence[TargetColumn]) -> str:
     """Return what removes the rows whose keys were staged."""
     gone = TableName("", staging)
-    matches = [
+    return f"DELETE FROM {table.sql} USING {gone.sql} WHERE {_joined(table, gone, key)}"
+
+
+def end(table: TableName, staging: str, key: Sequence[TargetColumn]) -> str:
+    """Return what ends the current rows of a history whose keys were staged; none ends before it began."""
+    ended = TableName("", staging)
+    to = f"GREATEST({table.of(VALID_FROM)}, {loaded(pa.timestamp('us', 'UTC')).format(ended.of(VALID_TO))})"
+    return (
+        f"UPDATE {table.sql} SET {quote(VALID_TO)} = {to}, {quote(IS_CURRENT)} = FALSE FROM {ended.sql} "
+        f"WHERE {_joined(table, ended, key)} AND {table.of(IS_CURRENT)}"
+    )
+
+
+def _joined(table: TableName, staged: TableName, key: Sequence[TargetColumn]) -> str:
+    """Return the condition for a row and a staged one to have the same key."""
+    return " AND ".join(
         match
         for column in key
-        for match in _matches(table.of(column.name), loaded(column.type).format(gone.of(column.name)), column.type)
-    ]
-    return f"DELETE FROM {table.sql} USING {gone.sql} WHERE {' AND '.join(matches)}"
+        for match in _matches(table.of(column.name), loaded(column.type).format(staged.of(column.name)), column.type)
+    )
 
 
 def _identity(value: str, kind: pa.DataType) -> list[str]:

@@ -204,11 +204,15 @@ class KeptTable:
         """Remove the rows whose keys were staged and return how many there were."""
         return self.session.run(statements.delete(self.name, staging, self._key()))
 
-    def upsert(self, staging: str, *, empty: bool) -> None:
-        """Insert staged rows, after removing those of their keys if there can be any."""
-        if not empty and self.wanted.key:
-            self.delete(staging)
+    def end(self, staging: str) -> int:
+        """End the current rows of a history whose keys were staged and return how many there were."""
+        return self.session.run(statements.end(self.name, staging, self._key()[:-1]))
+
+    def upsert(self, staging: str, *, empty: bool) -> int:
+        """Insert staged rows, after removing those of their keys if there can be any; return how many those were."""
+        updated = 0 if empty or not self.wanted.key else self.delete(staging)
         self.session.run(statements.insert(self.name, staging, self.wanted.columns))
+        return updated
 
     def _key(self) -> list[TargetColumn]:
         return [column for name in self.wanted.key for column in self.wanted.columns if column.name == name]
