@@ -122,6 +122,17 @@ def test_duplicates_in_a_batch(tmp_path: Path, sequence: str | None) -> None:
         table.write(Operation.UPSERT, tie)
 
 
+def test_only_keys_that_do_not_ascend_are_looked_at_again(tmp_path: Path) -> None:
+    table = LooseTable(tmp_path, pa.schema([("k", pa.int64()), ("v", pa.int64())]), key=("k",))
+    behind = [batch(pa.int64(), keys, 0) for keys in ([1, 2], [], [3, 4])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table.io.reader, "stream", lambda *_: pytest.fail("the rows are read again"))
+        table.write(Operation.REPLACE, pa.concat_tables(behind))
+    with pytest.raises(DuplicateKeyError, match="k=4"):
+        table.write(Operation.REPLACE, pa.concat_tables([*behind, batch(pa.int64(), [4, 5], 0)]))
+    assert stored(table).keys() == {"1", "2", "3", "4"}
+
+
 @pytest.mark.parametrize(
     ("rows", "error", "says"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,11 +36,13 @@ from cordillera.table.pruning import by_key_ranges, key_ranges
 from cordillera.table.reader import ReadOptions
 from cordillera.table.rewrite import PlacedRows
 from cordillera.table.source_rows import SOURCE, row_ids, rows_of, without
+from cordillera.table.threads import in_threads, taken
 from cordillera.table.tombstones import Tombstones
 
 _STORED_SEQUENCE = "_stored_sequence"
 _FEW_KEYS = 20_000
 _ROWS_A_JOIN, _BATCHES_A_JOIN = 100_000, 1_000
+_SEARCHES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +169,15 @@ class Merge:
         search, sources = IntegerSearch(numbers), keys.column(SOURCE).to_numpy()
         sequence = self._semantics.sequence
         kept = [FILE_INDEX, POSITION, ROW_ID, *([sequence] if sequence else [])]
-        found = []
-        for batch in stored:
+
+        def found(batch: pa.RecordBatch) -> pa.RecordBatch:
             rows, places = search.find(batch.column(self._semantics.key[0]))
-            if len(rows):
-                taken = batch.select(kept).take(pa.array(rows))
-                found.append(taken.append_column(SOURCE, pa.array(sources[places])))
+            return batch.select(kept).take(pa.array(rows)).append_column(SOURCE, pa.array(sources[places]))
+
         kinds = [*(stored.schema.field(name) for name in kept), pa.field(SOURCE, pa.int64())]
-        matches = pa.Table.from_batches(found, pa.schema(kinds)).combine_chunks()
+        with ThreadPoolExecutor(_SEARCHES, thread_name_prefix="cordillera-search") as pool:
+            batches = in_threads(pool, found, stored, _SEARCHES)
+            matches = pa.Table.from_batches(batches, pa.schema(kinds)).combine_chunks()
         result = matches.select([FILE_INDEX, POSITION, ROW_ID, SOURCE])
         return result.append_column(_STORED_SEQUENCE, matches.column(sequence)) if sequence else result
 
@@ -278,7 +282,7 @@ class Merge:
         order = np.lexsort((places.column(POSITION).to_numpy(), places.column(FILE_INDEX).to_numpy()))
         ordered = places.take(pa.array(order))
         at = rows_of(accepted, ordered.column(SOURCE))
-        rows = accepted.drop_columns([SOURCE]).take(at)
+        rows = taken(accepted.drop_columns([SOURCE]), at)
         files, positions = ordered.column(FILE_INDEX).to_numpy(), ordered.column(POSITION).to_numpy()
         starts = [*np.flatnonzero(np.r_[True, files[1:] != files[:-1]]), len(files)]
         return {
@@ -366,7 +370,7 @@ def in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
     """Return the rows sorted by key, so that statistics prune; unsorted where Arrow cannot sort a key's type."""
     numbers = key_integers(rows, key)
     if numbers is not None:
-        return rows.take(pa.array(np.argsort(numbers)))
+        return taken(rows, pa.array(np.argsort(numbers)))
     try:
         return rows.sort_by([(name, "ascending") for name in key])
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
@@ -389,9 +393,10 @@ def positions_by_file(matches: pa.Table, candidates: Sequence[LiveFile]) -> dict
     """Group matched positions by the live file they lie in."""
     if not matches.num_rows:
         return {}
-    ordered = matches.select([FILE_INDEX, POSITION]).sort_by(FILE_INDEX)
-    indexes = ordered.column(FILE_INDEX).to_numpy()
-    positions = ordered.column(POSITION).to_numpy()
+    indexes, positions = matches.column(FILE_INDEX).to_numpy(), matches.column(POSITION).to_numpy()
+    if (indexes[1:] < indexes[:-1]).any():
+        order = np.argsort(indexes)
+        indexes, positions = indexes[order], positions[order]
     starts = np.flatnonzero(np.r_[True, indexes[1:] != indexes[:-1]])
     groups = np.split(positions, starts[1:])
     return {candidates[indexes[start]]: bitmap_of(group) for start, group in zip(starts, groups, strict=True)}

@@ -6,11 +6,9 @@ sorted by. Row groups without a change, and in changed row groups the columns wi
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +37,9 @@ from cordillera.table.live_files import LiveFile
 from cordillera.table.parquet_assembly import ColumnChunk, ParquetAssembler, ParquetSource
 from cordillera.table.parquet_encoding import ParquetEncoding
 from cordillera.table.reader import ReadOptions
+from cordillera.table.threads import in_threads
 
 Positions = npt.NDArray[np.int64]
-T = TypeVar("T")
-U = TypeVar("U")
 _FILES_AT_A_TIME = 2
 _GROUPS_AT_A_TIME = 2
 _PLAIN_ENCODINGS = {"PLAIN", "PLAIN_DICTIONARY", "RLE", "RLE_DICTIONARY", "BIT_PACKED"}
@@ -254,22 +251,6 @@ class _Rewriter:
             if rows.num_rows:
                 writer.write_table(rows, row_group_size=rows.num_rows)
         return ParquetSource(pa.BufferReader(out.getvalue()))
-
-
-def in_threads(pool: Executor, work: Callable[[T], U], items: Iterable[T], ahead: int) -> Iterator[U]:
-    """Yield the results of work on items in their order, with the next few under way."""
-    running: deque[Future[U]] = deque()
-    try:
-        for item in items:
-            running.append(pool.submit(work, item))
-            if len(running) > ahead:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        for job in running:
-            job.cancel()
-        wait(running)  # nothing may be read after whoever called has closed it
 
 
 def _groups(source: ParquetSource, gone: Positions, placed: PlacedRows | None) -> Iterator[_Group]:

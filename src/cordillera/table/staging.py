@@ -10,6 +10,7 @@ import pyarrow as pa
 from cordillera.errors import InvalidInputError
 from cordillera.spec.arrow_types import cast_batch
 from cordillera.spec.expression import RowFilter
+from cordillera.spec.key_order import AscendingKeys
 from cordillera.spec.merge import Operation, check_allowed, check_columns
 from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.table_metadata import TableMetadata
@@ -154,8 +155,9 @@ class WriteStaging:
     def _write_unique(self, batches: Iterator[pa.RecordBatch], metadata: TableMetadata) -> list[ContentFile]:
         """Write data files in bounded memory, then make sure that no key repeats in them."""
         semantics, engine = metadata.semantics, self._io.engine
-        files = data_writer(self._io, metadata).write(batches)
-        if not semantics.key:
+        keys = AscendingKeys(semantics.key)
+        files = data_writer(self._io, metadata).write(keys.watch(batches))
+        if not semantics.key or keys.ascend:
             return files
         try:
             if not duplicate_keys(self._stream(files, metadata, semantics.key), semantics.key, engine).num_rows:

@@ -8,7 +8,6 @@ from itertools import chain
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cordillera.adapters.arrow_streams import read_by_duckdb
 from cordillera.adapters.synchronizers.columns import Evolution, field_pairs, is_nested
@@ -16,6 +15,7 @@ from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HI
 from cordillera.errors import DuplicateKeyError, InvalidNameError, TargetDriftError, TypeMismatchError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.counting import counted
+from cordillera.spec.key_order import AscendingKeys
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 Connection = duckdb.DuckDBPyConnection
@@ -279,8 +279,8 @@ def load(
     """
     names = _names([column.name for column in columns])
     schema = pa.schema([(column.name, _storable_type(column.type)) for column in columns])
-    keys, failures = _Keys(key), list[BaseException]()
-    stream = read_by_duckdb(schema, map(_storable, keys.of(batches)), failures)
+    keys, failures = AscendingKeys(key), list[BaseException]()
+    stream = read_by_duckdb(schema, map(_storable, keys.watch(batches)), failures)
     # As a capsule: of a reader, DuckDB would have Arrow read ahead, without bound.
     connection.register(_DELIVERED, stream.__arrow_c_stream__())
     try:
@@ -294,33 +294,6 @@ def load(
     if key and not keys.ascend:
         _refuse_duplicates(connection, into, key)
     return loaded
-
-
-class _Keys:
-    """The keys of rows that pass by: files of a lake are sorted by them, and where they ascend none comes twice.
-
-    Args:
-        key: The key columns; of more than one, the first alone has to ascend.
-    """
-
-    def __init__(self, key: Sequence[str]) -> None:
-        self._first = key[0] if key else None
-        self.ascend = self._first is not None
-        self._last: pa.Array | None = None
-
-    def of(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Let batches pass."""
-        for batch in batches:
-            self.ascend = self.ascend and self._ascend(batch.column(self._first))
-            yield batch
-
-    def _ascend(self, values: pa.Array) -> bool:
-        if isinstance(values, pa.ExtensionArray):
-            return False  # Arrow compares none of them
-        before, self._last = self._last, values[-1:]
-        if before is not None:
-            values = pa.concat_arrays([before, values])
-        return bool(pc.all(pc.less(values[:-1], values[1:]), min_count=0).as_py())
 
 
 def _refuse_duplicates(connection: Connection, table: str, key: Sequence[str]) -> None:

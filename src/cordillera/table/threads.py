@@ -1,0 +1,41 @@
+"""Work in a few threads: Arrow and NumPy let go of the interpreter while they work on rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import pyarrow as pa
+
+T = TypeVar("T")
+U = TypeVar("U")
+_THREADS = 2
+_FEW_ROWS = 10_000
+"""So few rows are gathered before other threads have begun to."""
+
+
+def in_threads(pool: Executor, work: Callable[[T], U], items: Iterable[T], ahead: int) -> Iterator[U]:
+    """Yield the results of work on items in their order, with the next few under way."""
+    running: deque[Future[U]] = deque()
+    try:
+        for item in items:
+            running.append(pool.submit(work, item))
+            if len(running) > ahead:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for job in running:
+            job.cancel()
+        wait(running)  # nothing may be read after whoever called has closed it
+
+
+def taken(rows: pa.Table, places: pa.Array) -> pa.Table:
+    """Return the rows at some places, in the order of these; columns are gathered at the same time."""
+    if len(places) <= _FEW_ROWS:
+        return rows.take(places)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="cordillera-take") as pool:
+        columns = list(pool.map(lambda column: column.take(places), rows.columns))
+    return pa.table(columns, schema=rows.schema)
