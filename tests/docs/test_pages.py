@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from psycopg import conninfo
 
+from tests.adapters.synchronizers.snowflake_stand_in import Snowflake, start_stand_in
 from tests.docs.conftest import Reader
 from tests.docs.markdown import ROOT, pages
 from tests.servers_glue import GlueEmulator
@@ -17,6 +18,7 @@ from tests.servers_s3 import S3Server
 _WITH_SERVERS = {
     "docs/how-to/ask-for-access.md",
     "docs/how-to/read-from-aws.md",
+    "docs/how-to/read-from-snowflake.md",
     "docs/how-to/replicate-to-another-lake.md",
     "docs/how-to/subscribe-postgresql.md",
     "docs/how-to/serve-a-lake.md",
@@ -76,6 +78,26 @@ def test_examples_with_glue(
         '"glue.region": "eu-central-1"': f'"glue.region": "eu-central-1", {glue}',
     }
     reader(ROOT / "docs/how-to/read-from-aws.md", replaced).follow()
+
+
+def test_examples_with_snowflake(
+    reader: Callable[..., Reader], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = f"s3://{s3_server.bucket}/snow"
+    with start_stand_in(Snowflake(root)) as snowflake:
+        monkeypatch.setenv("SNOWFLAKE_KEY", snowflake.pem)
+        settings = snowflake.settings
+        replaced = {
+            "s3://company-lake/snow": root,
+            "https://s3.example.com": s3_server.endpoint,
+            "the-access-key": s3_server.access_key,
+            "the-secret-key": s3_server.secret_key,
+            "account=company-analytics user=lake_loader": (
+                f"account={settings['account']} user={settings['user']} endpoint={settings['endpoint']}"
+            ),
+        }
+        reader(ROOT / "docs/how-to/read-from-snowflake.md", replaced).follow()
+        assert [table.comment.partition("\n")[0] for table in snowflake.account.tables.values()] == ["Orders of today."]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ files that are gone, and never shown what is not theirs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from cordillera.spec.commit import RemoveSnapshots, SetProperties
 from cordillera.spec.schema_evolution import AddColumn
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionStatus
 from cordillera.worker import Worker
+from tests.adapters.synchronizers.snowflake_stand_in import TOKEN, Snowflake, StandIn, start_stand_in
 from tests.servers_glue import REGION, GlueEmulator
 from tests.servers_s3 import S3Server
 
@@ -295,3 +297,50 @@ def test_a_frozen_entry_goes_when_its_dataset_is_deleted(pointed: Pointed) -> No
     pointed.lake.backend.delete_dataset(pointed.orders.name)
     pointed.work()
     assert pointed.emulator.tables(pointed.database) == []
+
+
+# --- Snowflake ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def snowflake(app: Application, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in whose external volume begins where the lake does, and which looks at the files it is told of."""
+
+    def read(location: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(app.storage.read(location))
+        return found
+
+    monkeypatch.setenv("SNOWFLAKE_TOKEN", TOKEN)
+    with start_stand_in(Snowflake(app.storage.root, read)) as made:
+        yield made
+
+
+def test_snowflake_reads_the_lakes_files_and_every_change_of_them(pointed: Pointed, snowflake: StandIn) -> None:
+    pointed.target = f"snowflake_{uuid4().hex[:8]}"
+    pointed.lake.create_target(pointed.target, "snowflake_iceberg", token_env="SNOWFLAKE_TOKEN", **snowflake.settings)
+    made = pointed.subscribe()
+    tables = snowflake.account.tables
+    first = tables["ANALYTICS", "LAKE", "ORDERS"].location
+    assert first == pointed.orders.metadata_location
+
+    pointed.write(4)
+    pointed.orders.evolve(AddColumn("total", pa.float64()))
+    pointed.work()
+    assert tables["ANALYTICS", "LAKE", "ORDERS"].location == pointed.orders.metadata_location != first
+    assert pointed.status(made).in_step
+    assert pointed.lake.backend.verify_subscription(made.id).equal
+
+    pointed.lake.backend.pause_subscription(made.id)
+    pointed.orders.write([{"id": 1}], "delete")
+    pointed.orders.expire_snapshots(older_than=timedelta(0), keep_last=1)
+    assert snowflake.account.read is not None
+    assert snowflake.account.read(tables["ANALYTICS", "LAKE", "ORDERS"].location)  # it is held
+    pointed.lake.backend.resume_subscription(made.id)
+    pointed.work()
+    assert tables["ANALYTICS", "LAKE", "ORDERS"].location == pointed.orders.metadata_location
+
+    with pytest.raises(NotAllowedError):
+        pointed.orders.subscribe(pointed.target, table="part", columns=["id"])
+    pointed.lake.backend.revoke_subscription(made.id, keep_rows=False)
+    pointed.work()
+    assert not tables

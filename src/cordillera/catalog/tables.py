@@ -24,7 +24,7 @@ from cordillera.spec.partitioning import describe_partitioning
 from cordillera.spec.refs import RefKind, commits_between, find_ref
 from cordillera.spec.row_access import RowAccess, RowView
 from cordillera.spec.sort_order import describe_sort_order
-from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
+from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata, metadata_number
 from cordillera.table.change_feed import ChangeFeed
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.io import TableIO
@@ -413,9 +413,3 @@ def rows_in(snapshot: IcebergSnapshot | None) -> int:
 
 def _total(snapshot: IcebergSnapshot | None, what: str) -> int:
     return int(snapshot.summary.get(f"total-{what}", 0)) if snapshot else 0
-
-
-def metadata_number(location: str) -> int:
-    """Return the number of a metadata file: of one table, a later file has a greater one."""
-    number = location.rsplit("/", 1)[-1].split("-", 1)[0]
-    return int(number) if number.isdigit() else 0

@@ -16,8 +16,8 @@ from cordillera.spec.external_schema import DEFAULT_ROLE
 
 app = typer.Typer(name="target", no_args_is_help=True, help="A configured destination, such as a PostgreSQL database.")
 _KIND_HELP = (
-    "postgres, redshift, clickhouse, mariadb, duckdb, iceberg, glue, kafka, parquet, tsv, or a kind that a package "
-    "adds."
+    "postgres, redshift, clickhouse, mariadb, duckdb, iceberg, glue, snowflake_iceberg, kafka, parquet, tsv, or a kind "
+    "that a package adds."
 )
 _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "owner", "created_at": "created_at"}
 
@@ -79,20 +79,27 @@ def check(name: TargetName) -> None:
     "external-schema",
     example=(
         "cordillera target external-schema athena lake --reader analysts "
-        "--iam-role arn:aws:iam::123456789012:role/spectrum"
+        "--iam-role arn:aws:iam::123456789012:role/spectrum\n"
+        "cordillera target external-schema snowflake --reader analysts "
+        "--iam-role arn:aws:iam::123456789012:role/snowflake"
     ),
 )
 def external_schema(
     name: TargetName,
-    schema: Annotated[str, typer.Argument(metavar="SCHEMA", help="What the schema is to be called in Redshift.")],
+    schema: Annotated[
+        str, typer.Argument(metavar="SCHEMA", help="What the schema is to be called in Redshift; Snowflake's is known.")
+    ] = "",
     iam_role: Annotated[
-        str, typer.Option("--iam-role", help="ARN of the role that reads; default is the warehouse's own.")
+        str, typer.Option("--iam-role", help="ARN of the role that reads; default is Redshift's own.")
     ] = DEFAULT_ROLE,
     readers: Annotated[
-        list[str] | None, typer.Option("--reader", help="A role of Redshift that may read it; may be given again.")
+        list[str] | None, typer.Option("--reader", help="A role there that may read it; may be given again.")
     ] = None,
 ) -> None:
-    """Print the SQL by which Amazon Redshift Spectrum reads what a glue target points at; nothing is executed."""
+    """Print the SQL by which a warehouse reads what a target points at; nothing is executed.
+
+    Amazon Redshift Spectrum reads what a glue target points at, Snowflake the tables of a snowflake_iceberg target.
+    """
     with open_lake() as lake:
         statements = lake.external_schema(name, schema, iam_role=iam_role, readers=readers or ())
     show_text("".join(f"{statement};\n" for statement in statements), statements)

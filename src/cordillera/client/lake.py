@@ -255,7 +255,8 @@ class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destina
 
         Args:
             name: What to call it.
-            kind: postgres, duckdb, iceberg, glue, parquet, tsv, or one that an installed package adds.
+            kind: postgres, redshift, clickhouse, mariadb, duckdb, iceberg, glue, snowflake_iceberg, kafka, parquet,
+                tsv, or one that an installed package adds.
             config: Its settings. A relative path of a DuckDB file counts from the working directory; a server takes
                 whole paths only.
 
@@ -266,15 +267,17 @@ class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destina
         return self.backend.create_target(name, kind, config)
 
     def external_schema(
-        self, target: str, name: str, *, iam_role: str = DEFAULT_ROLE, readers: Sequence[str] = ()
+        self, target: str, name: str = "", *, iam_role: str = DEFAULT_ROLE, readers: Sequence[str] = ()
     ) -> list[str]:
-        """Return the SQL by which Amazon Redshift Spectrum reads the tables that a glue target points at.
+        """Return the SQL by which a warehouse reads the tables that a target points at; nothing is executed.
+
+        Amazon Redshift Spectrum reads those of a glue target, Snowflake those of a snowflake_iceberg target.
 
         Args:
             target: The target.
-            name: What the external schema is to be called.
-            iam_role: ARN of the role that reads catalog and files; by default the warehouse's own.
-            readers: Roles of Redshift that may read it.
+            name: What the external schema is to be called in Redshift; Snowflake's is among the target's settings.
+            iam_role: ARN of the role that reads catalog and files; by default Redshift's own.
+            readers: Roles of the warehouse that may read it.
 
         Raises:
             NotAllowedError: If it is another kind of target.

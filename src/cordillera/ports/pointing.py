@@ -106,10 +106,10 @@ AnyTarget = Synchronizer | PointingTarget
 
 @runtime_checkable
 class ExternalSchemaTarget(Protocol):
-    """A target whose entries Amazon Redshift can read as tables of an external schema."""
+    """A target whose entries a warehouse can read as tables, once it has been told how."""
 
     def external_schema(self, wanted: ExternalSchema) -> tuple[str, ...]:
-        """Return the statements that make the schema in Redshift and let readers read it.
+        """Return the statements that make the schema in the warehouse and let readers read it.
 
         Raises:
             InvalidNameError, InvalidInputError: If a name or the role's ARN cannot be.

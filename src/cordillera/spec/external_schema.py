@@ -1,4 +1,4 @@
-"""The statements by which Amazon Redshift Spectrum reads a database of the Glue Data Catalog."""
+"""How warehouses are to show the tables that a target points at, and how Amazon Redshift Spectrum comes to do so."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class ExternalSchema:
     """How a warehouse is to show the tables that a target points at.
 
     Attributes:
-        name: What the schema is called there.
+        name: What the schema is called there; empty where the target's settings say so.
         iam_role: ARN of the role that reads catalog and files, or ``default`` for the warehouse's own.
         readers: Roles of the warehouse that may read it.
     """
 
-    name: str
+    name: str = ""
     iam_role: str = DEFAULT_ROLE
     readers: tuple[str, ...] = ()
 
@@ -49,22 +49,32 @@ def external_schema_statements(wanted: ExternalSchema, *, database: str, region:
                 f"{name[:60]!r} cannot be the name of a schema or role of Redshift here.",
                 hint="Use letters, digits and _, beginning with a letter, at most 127.",
             )
-    if wanted.iam_role != DEFAULT_ROLE and not _ROLE.fullmatch(wanted.iam_role):
-        raise InvalidInputError(
-            f"{wanted.iam_role[:120]!r} is no ARN of an IAM role.",
-            hint=f"Write it as arn:aws:iam::123456789012:role/NAME, or {DEFAULT_ROLE} for the warehouse's own.",
-        )
-    role = DEFAULT_ROLE if wanted.iam_role == DEFAULT_ROLE else _literal(wanted.iam_role)
+    role = DEFAULT_ROLE if wanted.iam_role == DEFAULT_ROLE else literal(check_role(wanted.iam_role))
     made = [
         f'CREATE EXTERNAL SCHEMA IF NOT EXISTS "{wanted.name}"',
         "FROM DATA CATALOG",
-        f"DATABASE {_literal(database)}",
+        f"DATABASE {literal(database)}",
     ]
-    made += [f"REGION {_literal(region)}"] if region else []
+    made += [f"REGION {literal(region)}"] if region else []
     made.append(f"IAM_ROLE {role}")
     usage = (f'GRANT USAGE ON SCHEMA "{wanted.name}" TO ROLE "{reader}"' for reader in wanted.readers)
     return ("\n".join(made), *usage)
 
 
-def _literal(text: str) -> str:
+def check_role(role: str) -> str:
+    """Return the ARN of an IAM role.
+
+    Raises:
+        InvalidInputError: If it is none.
+    """
+    if not _ROLE.fullmatch(role):
+        raise InvalidInputError(
+            f"{role[:120]!r} is no ARN of an IAM role.",
+            hint=f"Write it as arn:aws:iam::123456789012:role/NAME, or {DEFAULT_ROLE} for a warehouse's own.",
+        )
+    return role
+
+
+def literal(text: str) -> str:
+    """Return text as a string literal of warehouses in which a backslash escapes."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -257,5 +257,11 @@ class TableMetadata:
         )
 
 
+def metadata_number(location: str) -> int:
+    """Return the number of a metadata file: of one table, a later file has a greater one."""
+    number = location.rsplit("/", 1)[-1].split("-", 1)[0]
+    return int(number) if number.isdigit() else 0
+
+
 def _model_json(model: Schema | PartitionSpec) -> orjson.Fragment:
     return orjson.Fragment(model.model_dump_json().encode())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cordillera.catalog.leases import fenced_write
-from cordillera.catalog.tables import TableService, metadata_number, rows_in
+from cordillera.catalog.tables import TableService, rows_in
 from cordillera.errors import (
     CommitConflictError,
     CorruptDataError,
@@ -25,7 +25,7 @@ from cordillera.ports.pointing import Pointer, PointingTarget
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.held_file import HeldFile
 from cordillera.spec.subscription import Subscription, Verification
-from cordillera.spec.table_metadata import TableMetadata
+from cordillera.spec.table_metadata import TableMetadata, metadata_number
 from cordillera.subscriptions.following import Followed
 from cordillera.subscriptions.wholeness import check_whole
 

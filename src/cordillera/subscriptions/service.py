@@ -133,10 +133,10 @@ class SubscriptionService:
             synchronizer.close()
 
     def external_schema(self, name: str, wanted: ExternalSchema) -> tuple[str, ...]:
-        """Return the statements by which Amazon Redshift reads the tables that a target points at; none is executed.
+        """Return the statements by which a warehouse reads the tables that a target points at; none is executed.
 
         Raises:
-            NotAllowedError: If Redshift cannot read what the target keeps.
+            NotAllowedError: If no warehouse reads what the target keeps by an external schema.
             InvalidNameError, InvalidInputError: If a name or the IAM role cannot be.
         """
         with self._store.read() as tx:
@@ -148,7 +148,8 @@ class SubscriptionService:
         finally:
             driver.close()
         raise NotAllowedError(
-            f"Redshift has no external schemas of the {target.kind} target {name}.", hint="Use a glue target."
+            f"Warehouses have no external schemas of the {target.kind} target {name}.",
+            hint="Use a glue target for Redshift, or a snowflake_iceberg target.",
         )
 
     def delete_target(self, name: str) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID
 
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.types import (
     BinaryType,
@@ -41,17 +39,10 @@ from cordillera.errors import (
     InvalidConfigurationError,
     InvalidNameError,
     InvalidSchemaError,
-    NotAllowedError,
-    TargetDriftError,
     TargetUnreachableError,
 )
-from cordillera.ports.pointing import Pointer, PointingTarget
-from cordillera.ports.synchronizer import Origin
-from cordillera.spec.table_metadata import TableMetadata
-
-OURS, THEIRS = UUID(int=1), UUID(int=2)
-PLACE = "s3://bucket/sales/orders"
-FIRST = Schema(NestedField(1, "id", LongType(), True), NestedField(2, "name", StringType(), False, doc="who\nit is"))
+from cordillera.ports.pointing import PointingTarget
+from cordillera.testing.pointing_suite import COLUMNS, FOREIGN, OURS, PLACE, THEIRS, PointingSuite, location, pointer
 
 
 @pytest.fixture(autouse=True)
@@ -70,22 +61,18 @@ def glue(glue_emulator: GlueEmulator, database: str) -> GlueSynchronizer:
     return GlueSynchronizer(database, region=REGION, endpoint=glue_emulator.endpoint)
 
 
-def location(number: int) -> str:
-    return f"{PLACE}/metadata/{number:05d}-{UUID(int=number)}.metadata.json"
-
-
-def table(*schemas: Schema) -> TableMetadata:
-    numbered = tuple(Schema(*schema.fields, schema_id=number) for number, schema in enumerate(schemas))
-    return TableMetadata(3, str(UUID(int=9)), PLACE, 0, 0, 99, numbered, len(numbered) - 1, (PartitionSpec(),), 0, 999)
-
-
-def pointer(number: int, *schemas: Schema, whose: UUID = OURS, name: str = "orders", description: str = "") -> Pointer:
-    metadata = table(*(schemas or (FIRST,)))
-    return Pointer(whose, name, location(number), metadata, number, Origin("lima", "sales.orders"), description)
-
-
 def columns(entry: dict[str, Any]) -> dict[str, str]:
     return {column["Name"]: column["Type"] for column in entry["StorageDescriptor"]["Columns"]}
+
+
+class TestGlueSynchronizer(PointingSuite):
+    @pytest.fixture
+    def target(self, glue: GlueSynchronizer) -> GlueSynchronizer:
+        return glue
+
+    @pytest.fixture
+    def elsewhere(self, glue_emulator: GlueEmulator, database: str) -> Callable[[str, str], None]:
+        return lambda name, place: glue_emulator.point(database, name, place)
 
 
 # --- on the emulator ------------------------------------------------------------------------------------------------
@@ -145,21 +132,10 @@ def test_columns_that_are_gone_are_told_behind_those_there_are(
     glue: GlueSynchronizer, glue_emulator: GlueEmulator, database: str
 ) -> None:
     second = Schema(NestedField(1, "id", LongType(), True), NestedField(3, "total", DoubleType(), False))
-    glue.point(pointer(1, FIRST, second))
+    glue.point(pointer(1, COLUMNS, second))
     found = glue_emulator.table(database, "orders")["StorageDescriptor"]["Columns"]
     current = [(column["Name"], column["Parameters"]["iceberg.field.current"]) for column in found]
     assert current == [("id", "true"), ("total", "true"), ("name", "false")]
-
-
-def test_a_repeated_delivery_changes_nothing_and_an_earlier_one_does_not_go_back(
-    glue: GlueSynchronizer, glue_emulator: GlueEmulator, database: str
-) -> None:
-    assert glue.point(pointer(7))
-    assert glue.point(pointer(9))
-    before = glue_emulator.table(database, "orders")
-    assert not glue.point(pointer(9))
-    assert not glue.point(pointer(7))
-    assert glue_emulator.table(database, "orders") == before
 
 
 def test_whoever_is_overtaken_looks_again(glue: GlueSynchronizer, glue_emulator: GlueEmulator, database: str) -> None:
@@ -189,20 +165,14 @@ def test_whoever_is_overtaken_looks_again(glue: GlueSynchronizer, glue_emulator:
     assert glue.points_at(OURS, "orders") == location(10)
 
 
-def test_an_entry_that_others_pointed_elsewhere_is_left_until_it_is_repaired(
+def test_repairing_an_entry_leaves_what_others_noted_in_it(
     glue: GlueSynchronizer, glue_emulator: GlueEmulator, database: str
 ) -> None:
     glue.point(pointer(1))
-    glue_emulator.point(database, "orders", "s3://bucket/athena/00002.metadata.json", crawled="yes")
-    with pytest.raises(TargetDriftError, match=r"Somebody else pointed the table 'orders' .*athena/00002"):
-        glue.point(pointer(2))
-    assert glue.points_at(OURS, "orders") == "s3://bucket/athena/00002.metadata.json"
-    assert "it names the metadata file s3://bucket/athena/00002" in glue.differences(pointer(1))[0]
+    glue_emulator.point(database, "orders", FOREIGN, crawled="yes")
     assert glue.point(pointer(1), repair=True)
     parameters = glue_emulator.table(database, "orders")["Parameters"]
-    assert parameters["metadata_location"] == location(1)
-    assert parameters["crawled"] == "yes"  # what is others' own stays
-    assert glue.point(pointer(2))
+    assert (parameters["metadata_location"], parameters["crawled"]) == (location(1), "yes")
 
 
 def test_columns_and_descriptions_that_others_have_changed_are_put_right_by_the_next_delivery(
@@ -227,30 +197,6 @@ def test_columns_and_descriptions_that_others_have_changed_are_put_right_by_the_
     assert glue_emulator.table(database, "orders")["Description"] == "Orders."
 
 
-def test_a_table_of_somebody_else_is_left_untouched(
-    glue: GlueSynchronizer, glue_emulator: GlueEmulator, database: str
-) -> None:
-    glue.point(pointer(1, whose=THEIRS))
-    before = glue_emulator.table(database, "orders")
-    for repair in (False, True):
-        with pytest.raises(TargetDriftError, match="did not make"):
-            glue.point(pointer(2), repair=repair)
-    with pytest.raises(TargetDriftError, match="did not make"):
-        glue.differences(pointer(2))
-    glue.remove(OURS, "orders")
-    assert glue_emulator.table(database, "orders") == before
-
-
-def test_an_entry_is_removed_once_and_again(glue: GlueSynchronizer, glue_emulator: GlueEmulator, database: str) -> None:
-    glue.point(pointer(1))
-    glue.remove(OURS, "orders")
-    glue.remove(OURS, "orders")
-    assert glue_emulator.tables(database) == []
-    assert glue.points_at(OURS, "orders") is None
-    with pytest.raises(TargetDriftError, match="no table 'orders'"):
-        glue.differences(pointer(1))
-
-
 def test_a_check_finds_the_database_or_says_how_to_make_it(glue: GlueSynchronizer, glue_emulator: GlueEmulator) -> None:
     glue.check()
     elsewhere = GlueSynchronizer("nowhere", region=REGION, endpoint=glue_emulator.endpoint)
@@ -269,23 +215,11 @@ def test_a_catalog_that_cannot_be_reached_is_tried_again_later() -> None:
 # --- rules ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["Orders", "orders-2", "été", "", "o" * 256, "a.b", "x\n"])
-def test_names_that_glue_or_athena_do_not_take_are_refused(name: str) -> None:
+def test_names_that_athena_does_not_take_are_refused() -> None:
     with pytest.raises(InvalidNameError, match="cannot be called"):
-        GlueSynchronizer("lake").check_pointable(name, PLACE, FIRST)
-
-
-def test_columns_that_are_one_without_upper_case_are_refused() -> None:
-    both = Schema(NestedField(1, "Id", LongType(), True), NestedField(2, "id", LongType(), False))
-    with pytest.raises(InvalidSchemaError, match="'Id' and 'id' are one"):
-        GlueSynchronizer("lake").check_pointable("orders", PLACE, both)
+        GlueSynchronizer("lake").check_pointable("Orders", PLACE, COLUMNS)
     with pytest.raises(InvalidSchemaError, match="cannot be called"):
         GlueSynchronizer("lake").check_pointable("orders", PLACE, Schema(NestedField(1, "a\nb", LongType(), True)))
-
-
-def test_local_files_are_refused() -> None:
-    with pytest.raises(NotAllowedError, match="on S3 only"):
-        GlueSynchronizer("lake").check_pointable("orders", "file:///data/orders", FIRST)
 
 
 @pytest.mark.parametrize(
@@ -370,11 +304,11 @@ def test_whatever_comes_in_whatever_order_the_latest_file_stays(deliveries: list
 
 def test_glue_archives_a_table_version_when_columns_change_and_only_then() -> None:
     target = InMemory({}, iter(()))
-    second = Schema(*FIRST.fields, NestedField(3, "total", DoubleType(), False))
+    second = Schema(*COLUMNS.fields, NestedField(3, "total", DoubleType(), False))
     target.point(pointer(1))
     target.point(pointer(2))
-    target.point(pointer(3, FIRST, second))
-    target.point(pointer(4, FIRST, second))
+    target.point(pointer(3, COLUMNS, second))
+    target.point(pointer(4, COLUMNS, second))
     assert target.skipped == [True, False, True]
 
 

@@ -25,6 +25,7 @@ ENTRY_POINTS = "cordillera.synchronizers"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 _TOKENS, _KEYS = ("token", "credential"), ("access_key", "secret_key")
 _MOST_EXPORTS, _MOST_PORTS = 1000, 65_536
+_S3_ROOT = re.compile(r"s3://[a-z0-9.-]+(/[^/\s'\\]+)*", re.ASCII)
 _STAGING = re.compile(r"s3://[a-z0-9.-]+(/[\w.=-]+)+/?", re.ASCII)
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _OF_ALL_KINDS = (RESIDENCY, *LIMITS)
@@ -50,7 +51,7 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
 
     Args:
         kind: ``postgres``, ``redshift``, ``clickhouse``, ``mariadb``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``,
-            ``glue``, ``kafka``, or one that an installed package adds.
+            ``glue``, ``snowflake_iceberg``, ``kafka``, or one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
             ``redshift``: ``host``, ``database``, ``user``, ``password_env`` (as above), ``staging``
@@ -67,7 +68,11 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
             (what comes before ``/v1``), ``namespace``, ``warehouse``, ``token_env`` or ``credential_env`` (the names of
             environment variables with a bearer token, or with ``client_id:client_secret``), ``format_version``, and
             for files the same as ``parquet``, where the catalog gives out no credentials. ``glue``: ``database``,
-            ``region``, ``catalog_id`` (an account), ``endpoint``; credentials by AWS's usual chain. ``kafka``: see
+            ``region``, ``catalog_id`` (an account), ``endpoint``; credentials by AWS's usual chain.
+            ``snowflake_iceberg``: ``account``, ``user``, ``role``, ``database``, ``schema``, ``root`` (where the
+            external volume begins), ``private_key_env`` or ``token_env`` (the names of environment variables with a PEM
+            file, or with a programmatic access token), ``external_volume`` and ``catalog`` (``CORDILLERA`` where not
+            given), ``warehouse``, ``endpoint``. ``kafka``: see
             ``cordillera.adapters.synchronizers.kafka_settings``. All kinds:
             ``residency``, where the target keeps its data, and the limits of ``cordillera.spec.target_limits``.
 
@@ -278,6 +283,45 @@ def _glue(config: Mapping[str, str]) -> PointingTarget:
     return GlueSynchronizer(**config)
 
 
+def _snowflake_iceberg(config: Mapping[str, str]) -> PointingTarget:
+    from cordillera.adapters.synchronizers.snowflake_statements import Shelf, fold
+
+    try:
+        from cordillera.adapters.synchronizers import snowflake_session as sessions
+        from cordillera.adapters.synchronizers.snowflake_iceberg import SnowflakeIcebergSynchronizer
+    except ImportError as error:
+        raise MissingExtraError(
+            "A snowflake_iceberg target needs the package snowflake-connector-python.",
+            hint="Run: pip install 'cordillera[snowflake]'",
+        ) from error
+    ways = {"private_key_env": sessions.key_pair, "token_env": sessions.access_token}
+    given = [name for name in ways if name in config]
+    if len(given) != 1:
+        raise InvalidConfigurationError(
+            f"A snowflake_iceberg target needs one of {' and '.join(ways)}; it has {len(given)}.",
+            hint="Put the key or the token into an environment variable, and the variable's name into the setting.",
+        )
+    way, variable = ways[given[0]], config[given[0]]
+    root = config["root"].rstrip("/")
+    if not _S3_ROOT.fullmatch(root):
+        raise InvalidConfigurationError(
+            f"{config['root'][:100]!r} cannot be the root of a snowflake_iceberg target.",
+            hint="Give the root of the lake's storage, or a folder above or in it: s3://bucket/folder.",
+        )
+    role = fold(config["role"], "role")
+    optional = {name: config.get(name, "") for name in ("warehouse", "endpoint")}
+    account = sessions.Account(config["account"], config["user"], role, **optional)
+    shelf = Shelf(
+        database=fold(config["database"], "database"),
+        schema=fold(config["schema"], "schema"),
+        volume=fold(config.get("external_volume", "CORDILLERA"), "volume"),
+        catalog=fold(config.get("catalog", "CORDILLERA"), "catalog integration"),
+        root=root,
+        role=role,
+    )
+    return SnowflakeIcebergSynchronizer(account, lambda: way(read_secret(variable)), shelf)
+
+
 def _kafka(config: Mapping[str, str]) -> Synchronizer:
     from cordillera.adapters.synchronizers.kafka_settings import connection, topics
 
@@ -311,6 +355,11 @@ _KINDS = {
         _iceberg,
     ),
     "glue": _Kind(("database",), ("region", "catalog_id", "endpoint"), _glue),
+    "snowflake_iceberg": _Kind(
+        ("account", "user", "role", "database", "schema", "root"),
+        ("private_key_env", "token_env", "external_volume", "catalog", "warehouse", "endpoint"),
+        _snowflake_iceberg,
+    ),
     "kafka": _Kind(
         ("servers",),
         ("security", "mechanism", "user", "password_env", "ca_file", "partitions", "replication", "keep", "tombstones"),

@@ -42,11 +42,11 @@ class NewTarget(BaseModel):
 
 
 class WantedExternalSchema(BaseModel):
-    """How Redshift is to show the tables that a target points at."""
+    """How a warehouse is to show the tables that a target points at."""
 
-    name: Text = Field(description="What the external schema is to be called.")
-    iam_role: Text = Field(DEFAULT_ROLE, description="ARN of the role that reads; default for the warehouse's own.")
-    readers: list[Text] = Field([], description="Roles of Redshift that may read it.")
+    name: Text = Field("", description="What the external schema is to be called in Redshift; Snowflake's is known.")
+    iam_role: Text = Field(DEFAULT_ROLE, description="ARN of the role that reads; default for Redshift's own.")
+    readers: list[Text] = Field([], description="Roles of the warehouse that may read it.")
 
 
 class NewSubscription(BaseModel):
@@ -140,9 +140,9 @@ def check_target(backend: Backend, name: Text) -> None:
     backend.check_target(name)
 
 
-@router.post("/targets/{name}/external-schema", summary="Tell how Redshift reads a target")
+@router.post("/targets/{name}/external-schema", summary="Tell how a warehouse reads a target")
 def external_schema(backend: Backend, name: Text, wanted: WantedExternalSchema) -> list[str]:
-    """The statements by which Amazon Redshift Spectrum reads the tables that a target points at; none is executed."""
+    """The SQL by which Redshift Spectrum or Snowflake reads the tables that a target points at; none is executed."""
     schema = ExternalSchema(wanted.name, wanted.iam_role, tuple(wanted.readers))
     return backend.external_schema(name, schema)
 
