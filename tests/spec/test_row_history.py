@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.ports.engine import QueryEngine
 from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, COMMITTED_AT
-from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO, Folding, read_unsound, unsound
+from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO, Folding, count_unsound, read_unsound, unsound
 from tests.examples import examples
 
 IMAGE = pa.schema([("k", pa.float64()), ("region", pa.string()), ("v", pa.int64())])
@@ -193,3 +193,5 @@ def test_times_that_cannot_be_are_found(engine: QueryEngine, times: list[tuple[A
     rows = pa.Table.from_pylist([*wrong, *sound], KEPT)
     found = read_unsound(engine.table(unsound(rows.schema, ("k", "region")), {"history": rows}))
     assert (found.keys, found.examples) == (1, ("(1.0, wrong)",))
+    (counted,) = engine.table(count_unsound("history", "k, region"), {"history": rows}).to_pylist()
+    assert list(counted.values()) == [1]

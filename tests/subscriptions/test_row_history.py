@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cordillera.adapters.synchronizers.postgres import PostgresSynchronizer
 from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.errors import NotAllowedError, TargetDriftError
@@ -223,6 +224,25 @@ def test_postgresql_keeps_a_history(sales: Lake, postgres_database: str) -> None
     assert sales.backend.verify_subscription(made.id).equal
     record = sales.backend.subscription_deliveries(made.id)[0]
     assert (record.rows_inserted, record.rows_updated, record.rows_deleted) == (2, 2, 0)
+
+
+def test_a_target_that_computes_sends_no_row_of_a_history_that_is_as_it_should_be(
+    sales: Lake, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sales.create_target("warehouse", "postgres", dsn=postgres_database)
+    put(sales, {1: 10, 2: 20})
+    made = sales.dataset(NAME).subscribe("warehouse", mode="history")
+    sales.run_pending()
+    put(sales, {1: 11})
+    sales.run_pending()
+    with monkeypatch.context() as deaf:
+        deaf.setattr(PostgresSynchronizer, "_read", lambda *_: 1 / 0)
+        assert sales.backend.verify_subscription(made.id).equal
+    with psycopg.connect(postgres_database) as connection:
+        connection.execute("UPDATE orders SET amount = 9 WHERE id = 2")
+        connection.execute("UPDATE orders SET _valid_to = now() + INTERVAL '1 day' WHERE NOT _is_current")
+    found = sales.backend.verify_subscription(made.id)
+    assert (found.different, found.unsound, found.rows_target) == (("(2)",), ("(1)",), 2)
 
 
 def test_what_a_history_is_not_for_is_refused(sales: Lake, tmp_path: Path) -> None:

@@ -39,11 +39,19 @@ class TargetColumn:
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
-    """The table a subscription keeps: its name in the target, columns in order, and key columns by name."""
+    """The table a subscription keeps.
+
+    Attributes:
+        name: In the target.
+        columns: In order.
+        key: The names of key columns.
+        current: Of a history, only the rows that hold: what is read or summed, not what is delivered.
+    """
 
     name: str
     columns: tuple[TargetColumn, ...]
     key: tuple[str, ...]
+    current: bool = False
 
     def arrow_schema(self) -> pa.Schema:
         """Return the schema that delivered rows have."""
@@ -53,6 +61,13 @@ class TargetTable:
         """Return the columns of a history's endings: the dataset's key, and when the row of that key ended."""
         by_name = {column.name: column for column in self.columns}
         return (*(by_name[name] for name in self.key[:-1]), replace(by_name[VALID_TO], nullable=False))
+
+    def compared(self) -> TargetTable:
+        """Return the columns and the key that are compared with the lake: of current rows, those of the dataset."""
+        if not self.current:
+            return self
+        told = {column.field_id for column in HISTORY_COLUMNS}
+        return replace(self, columns=tuple(c for c in self.columns if c.field_id not in told), key=self.key[:-1])
 
 
 # Ids that Iceberg reserves for columns of changes; no column of a dataset has them.
@@ -194,6 +209,8 @@ class Synchronizer(Protocol):
     def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream the table's rows as they are in the target, in the Arrow types of ``table``, in no order.
 
+        Of a history whose ``table.current`` is set, only those that hold.
+
         Raises:
             TargetDriftError: If the table or a column is not there.
         """
@@ -216,7 +233,8 @@ class ChecksumTarget(Protocol):
         """Return the rows and the sum of digests of each bucket that has rows.
 
         Args:
-            table: The table as it was delivered; its key decides which bucket a row belongs to.
+            table: The table as it was delivered. ``table.compared()`` has the columns that are summed, and the key,
+                which decides which bucket a row belongs to.
             buckets: How many buckets; with one, it has the number 0.
 
         Returns:
@@ -227,4 +245,16 @@ class ChecksumTarget(Protocol):
         """
 
     def read_buckets(self, table: TargetTable, buckets: int, chosen: Sequence[int]) -> pa.RecordBatchReader:
-        """Stream the rows of some buckets, as ``read_rows`` does all."""
+        """Stream the compared columns of the rows of some buckets, as ``read_rows`` does all."""
+
+
+@runtime_checkable
+class HistoryTarget(Protocol):
+    """A synchronizer whose target looks itself for times of a history that cannot be. Others need not."""
+
+    def count_unsound(self, table: TargetTable) -> int:
+        """Return how many rows of a history ``cordillera.spec.row_history.count_unsound`` counts.
+
+        Raises:
+            TargetDriftError: If the table or a column is not there.
+        """

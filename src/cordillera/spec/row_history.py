@@ -6,7 +6,7 @@ exclusive. A key has one current row, or none while it is deleted. Everything is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from cordillera.spec import sql
 from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, COMMITTED_AT, ChangeType
 
 VALID_FROM, VALID_TO, IS_CURRENT = "_valid_from", "_valid_to", "_is_current"
-_NEXT, _FROM = sql.quote("_cdl_next"), sql.quote(VALID_FROM)
+_NEXT, _FROM = "_cdl_next", sql.quote(VALID_FROM)
 _TO, _CURRENT = sql.quote(VALID_TO), sql.quote(IS_CURRENT)
 _AT, _SEQUENCE = sql.quote(COMMITTED_AT), sql.quote(COMMIT_SEQUENCE)
 _EXAMPLES = 5
@@ -91,11 +91,40 @@ def unsound(schema: pa.Schema, key: Sequence[str]) -> str:
     """
     by = f"PARTITION BY {sql.sort_terms(key, schema, 'h')} ORDER BY h.{_SEQUENCE}"
     return (
-        f"WITH followed AS (SELECT h.*, lead(h.{_FROM}) OVER ({by}) AS {_NEXT} FROM history h), "
-        f"wrong AS (SELECT DISTINCT row({sql.columns(key)})::VARCHAR AS spelling FROM followed WHERE {_FROM} IS NULL "
-        f"OR {_CURRENT} IS DISTINCT FROM ({_TO} IS NULL) OR {_TO} < {_FROM} "
-        f"OR ({_NEXT} IS NOT NULL AND ({_TO} IS NULL OR {_TO} > {_NEXT}))) "
+        f"WITH followed AS (SELECT h.*, lead(h.{_FROM}) OVER ({by}) AS {sql.quote(_NEXT)} FROM history h), "
+        f"wrong AS (SELECT DISTINCT row({sql.columns(key)})::VARCHAR AS spelling FROM followed "
+        f"WHERE {_wrong(sql.quote)}) "
         f"SELECT spelling, count(*) OVER () AS keys FROM wrong ORDER BY spelling LIMIT {_EXAMPLES}"
+    )
+
+
+def count_unsound(
+    source: str,
+    partition: str,
+    quoted: Callable[[str], str] = sql.quote,
+    following: str = "LEAD({value}) OVER ({window})",
+) -> str:
+    """Return the query for the number of rows whose times cannot be, or not with those of the next, for any engine.
+
+    Args:
+        source: The history, as the engine names it.
+        partition: What makes rows those of one key, as the engine compares them.
+        quoted: Quotes names as the engine does.
+        following: How the engine says a column's value in the next row of a ``window``, NULL in the last.
+    """
+    window = f"PARTITION BY {partition} ORDER BY {quoted(COMMIT_SEQUENCE)}"
+    columns = ", ".join(quoted(name) for name in (VALID_FROM, VALID_TO, IS_CURRENT))
+    following = following.format(value=quoted(VALID_FROM), window=window)
+    followed = f"SELECT {columns}, {following} AS {quoted(_NEXT)} FROM {source}"
+    return f"SELECT COUNT(*) FROM ({followed}) AS followed WHERE {_wrong(quoted)}"
+
+
+def _wrong(quoted: Callable[[str], str]) -> str:
+    """Return the condition, in words that all engines have, for the times of a row and the next to be wrong."""
+    since, to, current, following = (quoted(name) for name in (VALID_FROM, VALID_TO, IS_CURRENT, _NEXT))
+    return (
+        f"{since} IS NULL OR {current} IS NULL OR ({current} AND {to} IS NOT NULL) OR (NOT {current} AND {to} IS NULL) "
+        f"OR {to} < {since} OR ({following} IS NOT NULL AND ({to} IS NULL OR {to} > {following}))"
     )
 
 

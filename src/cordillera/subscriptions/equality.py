@@ -6,27 +6,19 @@ only the rows of buckets that differ are compared one by one. A target that comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cordillera.ports.engine import QueryEngine, Relation
-from cordillera.ports.synchronizer import ChecksumTarget, TargetTable
+from cordillera.ports.synchronizer import ChecksumTarget, Synchronizer, TargetTable
 from cordillera.spec import sql
 from cordillera.spec.row_checksum import RowChecksum, buckets_for
 
 MOST_DIFFERENCES = 100_000
 """How many differing rows are told apart; where there are more, the rest is not looked at."""
-
-
-class ReadableTarget(Protocol):
-    """What rows of a target are read from: a synchronizer, or a part of what one reads."""
-
-    def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """Stream the table's rows; see ``Synchronizer.read_rows``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +74,7 @@ class Comparer:
 
     Args:
         engine: Computes the lake's sums, and the target's where that cannot.
-        table: The table.
+        table: What is compared: the table, or its current rows.
         lake_rows: Opens the rows of the lake.
         synchronizer: Reads the target.
     """
@@ -92,9 +84,10 @@ class Comparer:
         engine: QueryEngine,
         table: TargetTable,
         lake_rows: Callable[[], pa.RecordBatchReader],
-        synchronizer: ReadableTarget,
+        synchronizer: Synchronizer,
     ) -> None:
-        self._engine, self._table, self._lake_rows, self._synchronizer = engine, table, lake_rows, synchronizer
+        self._engine, self._lake_rows, self._synchronizer = engine, lake_rows, synchronizer
+        self._kept, self._table = table, table.compared()
 
     def compare(self) -> Comparison:
         """Compare: by one sum a side if they are equal, else down to the rows."""
@@ -114,7 +107,7 @@ class Comparer:
     def _target_sums(self, buckets: int) -> pa.Table | None:
         if not isinstance(self._synchronizer, ChecksumTarget):
             return None
-        return self._synchronizer.checksums(self._table, buckets)
+        return self._synchronizer.checksums(self._kept, buckets)
 
     def _sums(self, checksum: RowChecksum, rows: Relation, buckets: int) -> pa.Table:
         return self._engine.table(checksum.sums("side", buckets), {"side": rows})
@@ -123,7 +116,7 @@ class Comparer:
         return _in_types_of(self._lake_rows(), self._table)
 
     def _target_rows(self) -> pa.RecordBatchReader:
-        return _in_types_of(self._synchronizer.read_rows(self._table), self._table)
+        return _in_types_of(self._synchronizer.read_rows(self._kept), self._table)
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
@@ -140,7 +133,7 @@ class Comparer:
         )
         if isinstance(self._synchronizer, ChecksumTarget) and checksum.agreed:
             numbers = chosen["bucket"].to_pylist()
-            target = _in_types_of(self._synchronizer.read_buckets(self._table, count, numbers), self._table)
+            target = _in_types_of(self._synchronizer.read_buckets(self._kept, count, numbers), self._table)
         else:
             target = self._target_rows()
         relations = {"lake": self._lake(), "target": target, "chosen": chosen}

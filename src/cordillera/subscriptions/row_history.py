@@ -6,7 +6,7 @@ target ends the rows that are current there, in the transaction that brings the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,7 @@ from cordillera.ports.synchronizer import (
     HISTORY_COLUMNS,
     Cursor,
     Delivery,
+    HistoryTarget,
     RowReader,
     Synchronizer,
     TargetTable,
@@ -51,6 +52,17 @@ def history_table(followed: Followed) -> TargetTable:
         AccessDeniedError, NotAllowedError: As ``widened_table`` does.
     """
     return widened_table(followed, HISTORY_COLUMNS, (COMMIT_SEQUENCE,))
+
+
+def compared_table(followed: Followed) -> TargetTable:
+    """Return what of a kept table is compared with the lake: of a history the rows that hold, else what a mirror has.
+
+    Raises:
+        AccessDeniedError, NotAllowedError: As ``history_table`` does.
+    """
+    if followed.subscription.mode is not SubscriptionMode.HISTORY:
+        return followed.table()
+    return replace(history_table(followed), current=True)
 
 
 def history_delivery(
@@ -147,36 +159,14 @@ def history_repair(followed: Followed, cursor: Cursor, rows: RowReader, keys: pa
     )
 
 
-class CurrentRows:
-    """The rows of a history that hold, read like those of a mirror.
-
-    Args:
-        synchronizer: Reads the history.
-        table: How its table looks.
-    """
-
-    def __init__(self, synchronizer: Synchronizer, table: TargetTable) -> None:
-        self._synchronizer, self._table = synchronizer, table
-
-    def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """Stream the columns of the mirror's ``table``, or some of them.
-
-        Raises:
-            TargetDriftError: If the table or a column is not there.
-        """
-        wanted = table.arrow_schema()
-        schema = wanted if columns is None else pa.schema([wanted.field(name) for name in columns])
-        reader = self._synchronizer.read_rows(self._table)
-        batches = (batch.filter(batch.column(IS_CURRENT)).select(schema.names).cast(schema) for batch in reader)
-        return pa.RecordBatchReader.from_batches(schema, batches)
-
-
 def find_unsound(engine: QueryEngine, synchronizer: Synchronizer, table: TargetTable) -> Unsound:
-    """Look for keys of a history whose times cannot be.
+    """Look for keys of a history whose times cannot be; in its rows, unless the target says that there are none.
 
     Raises:
         TargetDriftError: If the table or a column is not there.
     """
+    if isinstance(synchronizer, HistoryTarget) and not synchronizer.count_unsound(table):
+        return Unsound(0, ())
     key = table.key[:-1]
     rows = synchronizer.read_rows(table, [*table.key, VALID_FROM, VALID_TO, IS_CURRENT])
     return read_unsound(engine.table(unsound(rows.schema, key), {"history": rows}))

@@ -36,11 +36,11 @@ from cordillera.spec.subscription import (
     Verification,
     check_verified,
 )
-from cordillera.subscriptions.equality import Comparer, Comparison, ReadableTarget
+from cordillera.subscriptions.equality import Comparer, Comparison
 from cordillera.subscriptions.following import Followed, Following, typed
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.pointing import Pointing
-from cordillera.subscriptions.row_history import CurrentRows, find_unsound, history_repair, history_table
+from cordillera.subscriptions.row_history import compared_table, find_unsound, history_repair, history_table
 
 _EXAMPLES = 5
 _ATTEMPTS = 3
@@ -166,14 +166,11 @@ class VerificationService:
 
     def _comparison(self, followed: Followed, cursor: Cursor, synchronizer: Synchronizer) -> Comparison:
         table = followed.table()
-        target: ReadableTarget = synchronizer
-        if followed.subscription.mode is SubscriptionMode.HISTORY:
-            target = CurrentRows(synchronizer, history_table(followed))
 
         def rows() -> pa.RecordBatchReader:
             return self._following.all_rows(followed, table, cursor.sequence_number)
 
-        return Comparer(self._engine, table, rows, target).compare()
+        return Comparer(self._engine, compared_table(followed), rows, synchronizer).compare()
 
     def _sound(
         self, followed: Followed, cursor: Cursor, found: Verification, synchronizer: Synchronizer

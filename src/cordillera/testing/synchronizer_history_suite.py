@@ -18,9 +18,11 @@ import pytest
 from cordillera.errors import DuplicateKeyError, StorageUnavailableError, TargetDriftError
 from cordillera.ports.synchronizer import (
     HISTORY_COLUMNS,
+    ChecksumTarget,
     Cursor,
     Delivery,
     DeliveryResult,
+    HistoryTarget,
     Synchronizer,
     TargetColumn,
     TargetTable,
@@ -31,6 +33,7 @@ from cordillera.testing.synchronizer_deliveries import (
     APPLIED_ALREADY,
     ORDERS,
     OURS,
+    THEIRS,
     breaking,
     deliver,
     reader_of,
@@ -137,6 +140,37 @@ class HistorySuite:
         with pytest.raises(DuplicateKeyError):
             synchronizer.apply(history((1, 3), [], twice))
         assert rows_of(synchronizer, KEPT) == told([state(1, "Ana", 1), state(2, "Bo", 1)])
+
+    def test_current_rows_are_read_and_summed_like_those_of_a_mirror(self, synchronizer: Synchronizer) -> None:
+        held = [state(n, f"Ana {n}", 1 + n % 2) for n in range(40)]
+        ended = [state(n, "Bo", 1, 2) for n in range(60) if n % 2]
+        synchronizer.apply(history((None, 2), [*held, *ended], {}))
+        mirror = TargetTable("mirrored", KEPT.columns[:2], KEPT.key[:-1])
+        rows = [{"id": row["id"], "customer": row["customer"]} for row in held]
+        synchronizer.apply(deliver(mirror, (None, 2), rows, subscription_id=THEIRS))
+        current = replace(KEPT, current=True)
+        assert rows_of(synchronizer, current) == told(held)
+        assert rows_of(synchronizer, current, ["id", "customer"]) == spelled(rows)
+        if isinstance(synchronizer, ChecksumTarget):
+            for buckets in (1, 8):
+                sums = [synchronizer.checksums(table, buckets) for table in (current, mirror)]
+                assert all(spelled(one) == spelled(sums[0]) for one in sums if one is not None), buckets
+            picked = [synchronizer.read_buckets(table, 8, [1, 5]).read_all() for table in (current, mirror)]
+            assert 0 < picked[0].num_rows < len(rows)
+            assert spelled(picked[0]) == spelled(picked[1])
+
+    def test_times_that_cannot_be_are_counted_by_a_target_that_looks_for_them(self, synchronizer: Synchronizer) -> None:
+        sound = [state(1, "a", 1, 4), state(1, "b", 5, 5), state(1, "c", 6), state(2, "only", 3)]
+        synchronizer.apply(history((None, 6), sound, {}))
+        if not isinstance(synchronizer, HistoryTarget):
+            return
+        assert synchronizer.count_unsound(KEPT) == 0
+        overlapping = [state(3, "a", 1, 5), state(3, "b", 4)]
+        both_current = [state(4, "a", 1), state(4, "b", 2)]
+        contradictory = [{**state(5, "a", 1), IS_CURRENT: False}, {**state(6, "a", 1, 2), IS_CURRENT: True}]
+        wrong = [*overlapping, *both_current, *contradictory, state(7, "backwards", 4, 3)]
+        synchronizer.apply(history((6, 7), wrong, {}))
+        assert synchronizer.count_unsound(KEPT) == 5
 
     def test_no_row_of_a_history_ends_before_it_began(self, synchronizer: Synchronizer) -> None:
         synchronizer.apply(history((None, 5), [state(1, "Ana", 5)], {}))

@@ -98,7 +98,8 @@ class MemorySynchronizer:
         if missing:
             raise TargetDriftError(f"The table {table.name!r} has no column {missing[0]!r}.")
         schema = pa.schema([table.arrow_schema().field(name) for name in wanted])
-        return found[0].select(wanted).cast(schema).to_reader()
+        rows = found[0].filter(found[0].column(IS_CURRENT)) if table.current else found[0]
+        return rows.select(wanted).cast(schema).to_reader()
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
         """Forget a subscription and, unless ``keep_rows``, its table."""

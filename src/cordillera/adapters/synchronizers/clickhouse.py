@@ -117,17 +117,17 @@ class ClickHouseSynchronizer:
         wanted = read_columns(table, columns)
         located = statements.locate(table, self._place.database)
         check_columns(self._session(), located, {c.name: column_type(c, table.key) for c in wanted})
-        return self._reader(located, wanted)
+        return self._reader(located, wanted, statements.held(table))
 
     def checksums(self, table: TargetTable, buckets: int) -> pa.Table | None:
         """Return sums of digests that ClickHouse computes; None for tables with nested columns."""
         check_table(table)
-        if not sums.computable(table.columns):
+        located, compared = statements.locate(table, self._place.database), table.compared()
+        if not sums.computable(compared.columns):
             return None
-        located, key = statements.locate(table, self._place.database), read_columns(table, table.key)
         session = self._session()
         check_columns(session, located, {c.name: column_type(c, table.key) for c in table.columns})
-        found = session.rows(sums.sums(located, table.columns, key, buckets))
+        found = session.rows(sums.sums(located, compared, buckets))
         numbers, rows, totals = zip(*found, strict=True) if found else ((), (), ())
         return pa.table(
             {
@@ -139,9 +139,17 @@ class ClickHouseSynchronizer:
 
     def read_buckets(self, table: TargetTable, buckets: int, chosen: Sequence[int]) -> pa.RecordBatchReader:
         """Stream the rows of some buckets, which ClickHouse picks."""
-        numbers = ", ".join(map(str, chosen)) or "NULL"
-        condition = f"{sums.bucket(read_columns(table, table.key), buckets)} IN ({numbers})"
-        return self._reader(statements.locate(table, self._place.database), table.columns, condition)
+        compared, numbers = table.compared(), ", ".join(map(str, chosen)) or "NULL"
+        condition = f"{sums.bucket(read_columns(compared, compared.key), buckets)} IN ({numbers})"
+        located = statements.locate(table, self._place.database)
+        return self._reader(located, compared.columns, statements.held(table), condition)
+
+    def count_unsound(self, table: TargetTable) -> int:
+        """Return how many rows of a history have times that cannot be, as ClickHouse finds."""
+        session, located = self._session(), statements.locate(table, self._place.database)
+        check_columns(session, located, {c.name: column_type(c, table.key) for c in table.columns})
+        query = statements.count_unsound(located, read_columns(table, table.key[:-1]))
+        return int(session.rows(query)[0][0])
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
         """Remove the subscription's state, what its attempts left and, unless ``keep_rows``, the table it kept."""
@@ -181,11 +189,11 @@ class ClickHouseSynchronizer:
         with turn:
             yield
 
-    def _reader(self, table: TableName, columns: Sequence[TargetColumn], condition: str = "") -> pa.RecordBatchReader:
+    def _reader(self, table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> pa.RecordBatchReader:
         schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
-        return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, condition))
+        return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, *conditions))
 
-    def _read(self, table: TableName, columns: Sequence[TargetColumn], condition: str) -> Iterator[pa.RecordBatch]:
+    def _read(self, table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> Iterator[pa.RecordBatch]:
         with JsonReader() as json_reader:
-            for batch in self._session().stream(statements.select(table, columns, condition)):
+            for batch in self._session().stream(statements.select(table, columns, *conditions)):
                 yield decode(batch, columns, json_reader)

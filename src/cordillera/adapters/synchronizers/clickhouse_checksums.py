@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from cordillera.adapters.synchronizers.clickhouse_statements import TableName, quote
+from cordillera.adapters.synchronizers.clickhouse_statements import TableName, held, quote, where
 from cordillera.adapters.synchronizers.columns import is_nested
-from cordillera.ports.synchronizer import TargetColumn
+from cordillera.adapters.synchronizers.deliveries import read_columns
+from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_checksum import SEPARATOR
 
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
@@ -19,12 +20,12 @@ def computable(columns: Sequence[TargetColumn]) -> bool:
     return not any(is_nested(column.type) for column in columns)
 
 
-def sums(table: TableName, columns: Sequence[TargetColumn], key: Sequence[TargetColumn], buckets: int) -> str:
-    """Return the query for the rows and the sum of digests, as text, of each bucket of a table."""
-    digest = f"bitShiftRight({_leading(_row_text(columns), 64)}, 4)"
+def sums(table: TableName, compared: TargetTable, buckets: int) -> str:
+    """Return the query for the rows and the sum of digests, as text, of each bucket of what is compared."""
+    digest = f"bitShiftRight({_leading(_row_text(compared.columns), 64)}, 4)"
     return (
-        f"SELECT {bucket(key, buckets)} AS bucket, count(), toString(sum(toUInt128({digest}))) "
-        f"FROM {table.sql} GROUP BY bucket"
+        f"SELECT {bucket(read_columns(compared, compared.key), buckets)} AS bucket, count(), "
+        f"toString(sum(toUInt128({digest}))) FROM {table.sql}{where(held(compared))} GROUP BY bucket"
     )
 
 

@@ -11,12 +11,14 @@ import pyarrow as pa
 from cordillera.adapters.synchronizers.clickhouse_types import column_type
 from cordillera.errors import InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec import row_history
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 OWN_PREFIX = "_cordillera_"
 MOST_TABLE_BYTES = 120
 """ClickHouse makes file names of tables' names, in which most characters of other alphabets take three for a byte."""
 
+_FOLLOWING = "leadInFrame(toNullable({value})) OVER ({window} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)"
 _WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _SYSTEM_COLUMNS = frozenset({"_row_exists", "_block_number", "_block_offset"})
 
@@ -272,10 +274,25 @@ def copy(table: TableName, source: TableName, kept: Sequence[tuple[str, str]]) -
     return f"INSERT INTO {insertion(table, [new for _, new in kept])} SELECT {values} FROM {source.sql}"
 
 
-def select(table: TableName, columns: Sequence[TargetColumn], condition: str = "") -> str:
-    """Return the query for some columns of the rows that satisfy a condition."""
-    where = f" WHERE {condition}" if condition else ""
-    return f"SELECT {names([column.name for column in columns])} FROM {table.sql}{where}"
+def select(table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> str:
+    """Return the query for some columns of the rows that satisfy conditions."""
+    return f"SELECT {names([column.name for column in columns])} FROM {table.sql}{where(*conditions)}"
+
+
+def held(table: TargetTable) -> str:
+    """Return the condition for the rows of a table that are asked for; empty for all."""
+    return quote(IS_CURRENT) if table.current else ""
+
+
+def where(*conditions: str) -> str:
+    """Return the clause for rows that satisfy all conditions; empty ones say nothing."""
+    told = " AND ".join(filter(None, conditions))
+    return f" WHERE {told}" if told else ""
+
+
+def count_unsound(table: TableName, key: Sequence[TargetColumn]) -> str:
+    """Return the query for the number of rows of a history whose times cannot be."""
+    return row_history.count_unsound(table.sql, _identity(key), quote, _FOLLOWING)
 
 
 def uuids(values: Sequence[UUID]) -> str:

@@ -161,7 +161,14 @@ class DuckDBSynchronizer:
             if columns is None:  # a table that is to be as it should in all
                 tables.check_takes_rows(connection, opened, wanted)
         schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in wanted])
-        return pa.RecordBatchReader.from_batches(schema, self._read(located, wanted, schema))
+        return pa.RecordBatchReader.from_batches(schema, self._read(located, wanted, schema, tables.held(table)))
+
+    def count_unsound(self, table: TargetTable) -> int:
+        """Return how many rows of a history have times that cannot be."""
+        with self._connection() as connection:
+            located = tables.locate(table).opened(connection)
+            tables.check_present(connection, located, table.columns)
+            return tables.count_unsound(connection, located, table.key[:-1])
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
         """Remove the subscription's cursor and, unless ``keep_rows``, the table it kept."""
@@ -225,11 +232,15 @@ class DuckDBSynchronizer:
                 raise
             connection.commit()
 
-    def _read(self, table: TableName, columns: Sequence[TargetColumn], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _read(
+        self, table: TableName, columns: Sequence[TargetColumn], schema: pa.Schema, condition: str
+    ) -> Iterator[pa.RecordBatch]:
         names = ", ".join(tables.quoted(column.name) for column in columns)
         with self._connection() as connection:
             source = table.opened(connection).sql
-            found = connection.execute(f"SELECT {names} FROM {source}").to_arrow_reader(ROWS_PER_BATCH)
+            found = connection.execute(f"SELECT {names} FROM {source} WHERE {condition}").to_arrow_reader(
+                ROWS_PER_BATCH
+            )
             for batch in found:
                 arrays = [a if a.type == f.type else a.cast(f.type) for a, f in zip(batch.columns, schema, strict=True)]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)

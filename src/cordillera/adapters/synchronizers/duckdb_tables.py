@@ -14,6 +14,7 @@ from cordillera.adapters.synchronizers.columns import Evolution, field_pairs, is
 from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HINT
 from cordillera.errors import DuplicateKeyError, InvalidNameError, TargetDriftError, TypeMismatchError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec import row_history
 from cordillera.spec.counting import counted
 from cordillera.spec.key_order import AscendingKeys
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
@@ -378,6 +379,16 @@ def end(connection: Connection, table: TableName, key: Sequence[str], staging: s
         f"UPDATE {table.sql} AS stored SET {to} = greatest(stored.{quoted(VALID_FROM)}, ended.{to}), {current} = false "
         f"FROM {staging} AS ended WHERE {matches} AND stored.{current}",
     )
+
+
+def count_unsound(connection: Connection, table: TableName, key: Sequence[str]) -> int:
+    """Return how many rows of a history have times that cannot be."""
+    return _number(connection, row_history.count_unsound(table.sql, _names(key)))
+
+
+def held(table: TargetTable) -> str:
+    """Return the condition for the rows of a table that are asked for."""
+    return quoted(IS_CURRENT) if table.current else "true"
 
 
 def upsert(

@@ -75,6 +75,7 @@ from cordillera.spec.requirements import (
     AssertTableUuid,
     Requirement,
 )
+from cordillera.spec.row_history import IS_CURRENT
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.io import TableIO
 from cordillera.table.journal import Journal
@@ -177,7 +178,7 @@ class IcebergSynchronizer:
             if stored_name(column.name) not in present:
                 raise TargetDriftError(f"The table {name} in {self._catalog.name} has no column {column.name!r}.")
         schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in wanted])
-        return pa.RecordBatchReader.from_batches(schema, self._read(found, wanted, schema))
+        return pa.RecordBatchReader.from_batches(schema, self._read(found, wanted, schema, table))
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
         """Forget a subscription and, unless ``keep_rows``, drop its table."""
@@ -291,9 +292,15 @@ class IcebergSynchronizer:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def _read(self, found: LoadedTable, columns: Sequence[TargetColumn], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _read(
+        self, found: LoadedTable, columns: Sequence[TargetColumn], schema: pa.Schema, table: TargetTable
+    ) -> Iterator[pa.RecordBatch]:
         io, names = self._io(found), [stored_name(column.name) for column in columns]
-        options = ReadOptions(found.metadata.schema.select(*names))
+        stored = found.metadata.schema
+        options = ReadOptions(stored.select(*names))
+        if table.current:
+            held = (stored.select(IS_CURRENT), pa.array([True]))
+            options = ReadOptions(stored.select(*names, IS_CURRENT), values=[held])
         try:
             for batch in io.reader.stream(io.files.live(found.metadata.current_snapshot), options):
                 yield batch.select(names).rename_columns(schema.names).cast(schema)

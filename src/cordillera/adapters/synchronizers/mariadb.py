@@ -114,17 +114,17 @@ class MariaDBSynchronizer:
                 check_present(session, located, table.columns, table.key)
             else:
                 check_columns(session, located, {column.name: types[column.name] for column in wanted})
-        return self._reader(located, wanted)
+        return self._reader(located, wanted, statements.held(table))
 
     def checksums(self, table: TargetTable, buckets: int) -> pa.Table | None:
         """Return sums of digests that the server computes; None for tables with nested columns, or too long rows."""
         check_table(table)
-        if not sums.computable(table.columns):
+        located, compared = statements.locate(table, self._place.database), table.compared()
+        if not sums.computable(compared.columns):
             return None
-        located, key = statements.locate(table, self._place.database), read_columns(table, table.key)
         with self._session() as session:
             check_present(session, located, table.columns, table.key)
-            found = session.rows(sums.sums(located, table.columns, key, buckets))
+            found = session.rows(sums.sums(located, compared, buckets))
         numbers, rows, totals, digested = zip(*found, strict=True) if found else ((), (), (), ())
         if rows != digested:
             return None  # a row's text would be larger than what the server sends
@@ -134,9 +134,17 @@ class MariaDBSynchronizer:
 
     def read_buckets(self, table: TargetTable, buckets: int, chosen: Sequence[int]) -> pa.RecordBatchReader:
         """Stream the rows of some buckets, which the server picks."""
-        numbers = ", ".join(map(str, chosen)) or "NULL"
-        condition = f"{sums.bucket(read_columns(table, table.key), buckets)} IN ({numbers})"
-        return self._reader(statements.locate(table, self._place.database), table.columns, condition)
+        compared, numbers = table.compared(), ", ".join(map(str, chosen)) or "NULL"
+        condition = f"{sums.bucket(read_columns(compared, compared.key), buckets)} IN ({numbers})"
+        located = statements.locate(table, self._place.database)
+        return self._reader(located, compared.columns, statements.held(table), condition)
+
+    def count_unsound(self, table: TargetTable) -> int:
+        """Return how many rows of a history have times that cannot be, as the server finds."""
+        located = statements.locate(table, self._place.database)
+        with self._session() as session:
+            check_present(session, located, table.columns, table.key)
+            return int(session.rows(statements.count_unsound(located, table.key[:-1]))[0][0])
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
         """Remove the subscription's state, what deliveries left and, unless ``keep_rows``, the table it kept."""
@@ -183,12 +191,12 @@ class MariaDBSynchronizer:
                 hint="Try again later.",
             )
 
-    def _reader(self, table: TableName, columns: Sequence[TargetColumn], condition: str = "") -> pa.RecordBatchReader:
+    def _reader(self, table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> pa.RecordBatchReader:
         schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
-        return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, condition))
+        return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, *conditions))
 
-    def _read(self, table: TableName, columns: Sequence[TargetColumn], condition: str) -> Iterator[pa.RecordBatch]:
-        query = statements.select(table, columns, condition)
+    def _read(self, table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> Iterator[pa.RecordBatch]:
+        query = statements.select(table, columns, *conditions)
         with self._session() as session, JsonReader() as json_reader:
             for rows in session.stream(query):
                 yield decode(rows, columns, json_reader)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from cordillera.adapters.synchronizers.columns import is_nested
-from cordillera.adapters.synchronizers.mariadb_statements import TableName, quote
-from cordillera.ports.synchronizer import TargetColumn
+from cordillera.adapters.synchronizers.deliveries import read_columns
+from cordillera.adapters.synchronizers.mariadb_statements import TableName, held, quote, where
+from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_checksum import SEPARATOR
 
 _FIRST_DIGIT = 19  # of the first number of a point, behind its reference system, its byte order and its type
@@ -24,15 +25,18 @@ def computable(columns: Sequence[TargetColumn]) -> bool:
     return not any(is_nested(column.type) for column in columns)
 
 
-def sums(table: TableName, columns: Sequence[TargetColumn], key: Sequence[TargetColumn], buckets: int) -> str:
+def sums(table: TableName, compared: TargetTable, buckets: int) -> str:
     """Return the query for the rows, the sum of digests, and the number of digests of each bucket of a table.
+
+    Of a history it may be asked for the rows that hold.
 
     A row whose text is larger than what the server sends at once has no digest.
     """
-    digest = f"CAST(CONV(LEFT(MD5({_row_text(columns)}), 15), 16, 10) AS UNSIGNED)"
+    digest = f"CAST(CONV(LEFT(MD5({_row_text(compared.columns)}), 15), 16, 10) AS UNSIGNED)"
+    numbers, rows = bucket(read_columns(compared, compared.key), buckets), f"{table.sql}{where(held(compared))}"
     return (
         f"SELECT bucket, COUNT(*), COALESCE(SUM(digest), 0), COUNT(digest) FROM "
-        f"(SELECT {bucket(key, buckets)} AS bucket, {digest} AS digest FROM {table.sql}) AS digests GROUP BY bucket"
+        f"(SELECT {numbers} AS bucket, {digest} AS digest FROM {rows}) AS digests GROUP BY bucket"
     )
 
 

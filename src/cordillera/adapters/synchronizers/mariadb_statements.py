@@ -9,6 +9,7 @@ from cordillera.adapters.synchronizers.columns import Evolution
 from cordillera.adapters.synchronizers.mariadb_types import COLLATION, column_types, selected
 from cordillera.errors import InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec import row_history
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 OWN_PREFIX = "_cordillera_"
@@ -225,7 +226,23 @@ def insert(table: TableName, staged: TableName, columns: Sequence[TargetColumn])
     return f"INSERT INTO {table.sql} ({listed}) SELECT {listed} FROM {staged.sql}"
 
 
-def select(table: TableName, columns: Sequence[TargetColumn], condition: str = "") -> str:
-    """Return the query for some columns of the rows that satisfy a condition, whose rows ``decode`` understands."""
+def select(table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> str:
+    """Return the query for some columns of the rows that satisfy conditions, whose rows ``decode`` understands."""
     values = ", ".join(selected(quote(column.name), column.type) for column in columns)
-    return f"SELECT {values} FROM {table.sql}{f' WHERE {condition}' if condition else ''}"
+    return f"SELECT {values} FROM {table.sql}{where(*conditions)}"
+
+
+def held(table: TargetTable) -> str:
+    """Return the condition for the rows of a table that are asked for; empty for all."""
+    return quote(IS_CURRENT) if table.current else ""
+
+
+def where(*conditions: str) -> str:
+    """Return the clause for rows that satisfy all conditions; empty ones say nothing."""
+    told = " AND ".join(filter(None, conditions))
+    return f" WHERE {told}" if told else ""
+
+
+def count_unsound(table: TableName, key: Sequence[str]) -> str:
+    """Return the query for the number of rows of a history whose times cannot be."""
+    return row_history.count_unsound(table.sql, names(key), quote)

@@ -63,7 +63,6 @@ from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, Delive
 
 MINIMUM_SERVER_VERSION = 140000
 LOCK_TIMEOUT_MS = 30_000
-_EVERY_ROW = sql.SQL("true")
 _SETTINGS = f"""
     SELECT set_config('search_path', 'pg_catalog, pg_temp', true), set_config('TimeZone', 'UTC', true),
            set_config('DateStyle', 'ISO', true), set_config('extra_float_digits', '3', true),
@@ -168,25 +167,32 @@ class PostgresSynchronizer:
             tables.check_present(connection, located, wanted)
             if columns is None:  # a table that is to be as it should in all
                 tables.check_takes_rows(connection, located, wanted)
-        return self._reader(located, wanted)
+        return self._reader(located, wanted, tables.held(table))
 
     def checksums(self, table: TargetTable, buckets: int) -> pa.Table | None:
         """Return sums of digests that the server computes; None for tables with nested columns."""
         check_table(table)
-        located, key = tables.locate(table, self._schema), read_columns(table, table.key)
+        located, compared = tables.locate(table, self._schema), table.compared()
         with self._transaction() as connection:
             tables.check_present(connection, located, table.columns, keyed=bool(table.key))
             tables.check_takes_rows(connection, located, table.columns)
-            if not postgres_checksums.computable(connection, table.columns):
+            if not postgres_checksums.computable(connection, compared.columns):
                 return None
-            return postgres_checksums.sums(connection, located, table.columns, key, buckets)
+            return postgres_checksums.sums(connection, located, compared, buckets)
 
     def read_buckets(self, table: TargetTable, buckets: int, chosen: Sequence[int]) -> pa.RecordBatchReader:
         """Stream the rows of some buckets, which the server picks."""
+        located, compared = tables.locate(table, self._schema), table.compared()
+        bucket = postgres_checksums.bucket(read_columns(compared, compared.key), buckets)
+        condition = sql.SQL("{} AND {} = ANY({})").format(tables.held(table), bucket, sql.Literal(list(chosen)))
+        return self._reader(located, compared.columns, condition)
+
+    def count_unsound(self, table: TargetTable) -> int:
+        """Return how many rows of a history have times that cannot be, as the server finds."""
         located = tables.locate(table, self._schema)
-        bucket = postgres_checksums.bucket(read_columns(table, table.key), buckets)
-        condition = sql.SQL("{} = ANY({})").format(bucket, sql.Literal(list(chosen)))
-        return self._reader(located, table.columns, condition)
+        with self._transaction() as connection:
+            tables.check_present(connection, located, table.columns)
+            return tables.count_unsound(connection, located, table.key[:-1])
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
         """Remove the subscription's cursor and, unless ``keep_rows``, the table it kept."""
@@ -230,7 +236,7 @@ class PostgresSynchronizer:
             yield connection
 
     def _reader(
-        self, table: TableName, columns: Sequence[TargetColumn], condition: sql.Composable = _EVERY_ROW
+        self, table: TableName, columns: Sequence[TargetColumn], condition: sql.Composable
     ) -> pa.RecordBatchReader:
         schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
         return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, condition))

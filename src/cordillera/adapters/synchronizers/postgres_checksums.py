@@ -8,8 +8,9 @@ import pyarrow as pa
 from psycopg import sql
 
 from cordillera.adapters.synchronizers.columns import is_nested
-from cordillera.adapters.synchronizers.postgres_tables import Connection, TableName
-from cordillera.ports.synchronizer import TargetColumn
+from cordillera.adapters.synchronizers.deliveries import read_columns
+from cordillera.adapters.synchronizers.postgres_tables import Connection, TableName, held
+from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_checksum import SEPARATOR
 
 _MOST_ARGUMENTS = 48  # PostgreSQL passes at most a hundred to a function, and every column brings a separator along
@@ -20,12 +21,11 @@ def computable(connection: Connection, columns: Sequence[TargetColumn]) -> bool:
     return connection.info.parameter_status("server_encoding") == "UTF8" and not any(is_nested(c.type) for c in columns)
 
 
-def sums(
-    connection: Connection, table: TableName, columns: Sequence[TargetColumn], key: Sequence[TargetColumn], buckets: int
-) -> pa.Table:
-    """Return the rows and the sum of digests of each bucket of a table."""
-    statement = sql.SQL("SELECT {}, count(*), sum({}) FROM {} GROUP BY 1").format(
-        bucket(key, buckets), _digest(columns), table.sql
+def sums(connection: Connection, table: TableName, compared: TargetTable, buckets: int) -> pa.Table:
+    """Return the rows and the sum of digests of each bucket of a table, or of its rows that hold."""
+    key = read_columns(compared, compared.key)
+    statement = sql.SQL("SELECT {}, count(*), sum({}) FROM {} WHERE {} GROUP BY 1").format(
+        bucket(key, buckets), _digest(compared.columns), table.sql, held(compared)
     )
     found = connection.execute(statement).fetchall()
     numbers, rows, totals = zip(*found, strict=True) if found else ((), (), ())

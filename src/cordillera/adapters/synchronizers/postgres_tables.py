@@ -18,6 +18,7 @@ from cordillera.adapters.synchronizers.postgres_binary import SIGNATURE, TRAILER
 from cordillera.adapters.synchronizers.postgres_rows import select_expression, sql_type
 from cordillera.errors import InvalidNameError, TargetDriftError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec import row_history
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
 MAX_IDENTIFIER_BYTES = 63
@@ -365,6 +366,19 @@ def end(connection: Connection, table: TableName, key: Sequence[str], staging: s
         matches=sql.SQL(" AND ").join(matches),
     )
     return connection.execute(statement).rowcount
+
+
+def count_unsound(connection: Connection, table: TableName, key: Sequence[str]) -> int:
+    """Return how many rows of a history have times that cannot be."""
+    statement = row_history.count_unsound(table.sql.as_string(connection), _names(key).as_string(connection))
+    found = connection.execute(statement.encode()).fetchone()
+    assert found is not None, "an aggregate has a row"
+    return int(found[0])
+
+
+def held(table: TargetTable) -> sql.Composable:
+    """Return the condition for the rows of a table that are asked for."""
+    return sql.Identifier(IS_CURRENT) if table.current else sql.SQL("true")
 
 
 def upsert(

@@ -155,20 +155,20 @@ class RedshiftSynchronizer:
         located = statements.locate(table, self._schema)
         with self._session() as session, session.transaction():
             KeptTable(session, located, folded_table(table), self._layout).check_present(wanted)
-        return self._reader(located, wanted)
+        return self._reader(located, wanted, statements.held(table))
 
     def checksums(self, table: TargetTable, buckets: int) -> pa.Table | None:
         """Return sums of digests that Redshift computes; None for tables with floats, nested columns or long rows."""
         check_table(table)
         located, wanted = statements.locate(table, self._schema), folded_table(table)
-        if not sums.computable(table.columns):
+        compared = wanted.compared()
+        if not sums.computable(compared.columns):
             return None
-        key = read_columns(wanted, wanted.key)
         with self._session() as session, session.transaction():
             KeptTable(session, located, wanted, self._layout).check_present(wanted.columns)
-            if (session.rows(sums.longest(located, wanted.columns))[0][0] or 0) > MOST_TEXT_BYTES:
+            if (session.rows(sums.longest(located, compared))[0][0] or 0) > MOST_TEXT_BYTES:
                 return None
-            found = session.rows(sums.sums(located, wanted.columns, key, buckets))
+            found = session.rows(sums.sums(located, compared, buckets))
         numbers, rows, totals = zip(*found, strict=True) if found else ((), (), ())
         types = {"bucket": pa.int32(), "rows": pa.int64(), "total": pa.decimal128(38, 0)}
         values = zip((numbers, rows, totals), types.values(), strict=True)
@@ -176,10 +176,19 @@ class RedshiftSynchronizer:
 
     def read_buckets(self, table: TargetTable, buckets: int, chosen: Sequence[int]) -> pa.RecordBatchReader:
         """Stream the rows of some buckets, which Redshift picks."""
-        wanted = folded_table(table)
+        compared = folded_table(table).compared()
         numbers = ", ".join(map(str, chosen)) or "NULL"
-        condition = f"{sums.bucket(read_columns(wanted, wanted.key), buckets)} IN ({numbers})"
-        return self._reader(statements.locate(table, self._schema), table.columns, condition)
+        condition = f"{sums.bucket(read_columns(compared, compared.key), buckets)} IN ({numbers})"
+        located = statements.locate(table, self._schema)
+        return self._reader(located, table.compared().columns, statements.held(table), condition)
+
+    def count_unsound(self, table: TargetTable) -> int:
+        """Return how many rows of a history have times that cannot be, as Redshift finds."""
+        located, wanted = statements.locate(table, self._schema), folded_table(table)
+        with self._session() as session, session.transaction():
+            KeptTable(session, located, wanted, self._layout).check_present(wanted.columns)
+            query = statements.count_unsound(located, _columns_of(wanted, wanted.key[:-1]))
+            return int(session.rows(query)[0][0])
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:
         """Remove the subscription's state and, unless ``keep_rows``, the table it kept."""
@@ -216,13 +225,13 @@ class RedshiftSynchronizer:
     def _loader(self, session: Session) -> Loader:
         return Loader(session, self._role, self._layout)
 
-    def _reader(self, table: TableName, columns: Sequence[TargetColumn], condition: str = "") -> pa.RecordBatchReader:
+    def _reader(self, table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> pa.RecordBatchReader:
         schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in columns])
-        return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, condition))
+        return pa.RecordBatchReader.from_batches(schema, self._read(table, columns, *conditions))
 
-    def _read(self, table: TableName, columns: Sequence[TargetColumn], condition: str) -> Iterator[pa.RecordBatch]:
+    def _read(self, table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> Iterator[pa.RecordBatch]:
         folded = [replace(column, name=statements.fold(column.name)) for column in columns]
-        query = statements.select(table, folded, condition)
+        query = statements.select(table, folded, *conditions)
         with self._session() as session, session.transaction(), JsonReader() as json_reader:
             for rows in session.stream(query):
                 yield decode(rows, columns, json_reader)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from cordillera.adapters.synchronizers.columns import is_nested
-from cordillera.adapters.synchronizers.redshift_statements import TableName
+from cordillera.adapters.synchronizers.deliveries import read_columns
+from cordillera.adapters.synchronizers.redshift_statements import TableName, held, where
 from cordillera.adapters.synchronizers.redshift_types import microseconds
-from cordillera.ports.synchronizer import TargetColumn
+from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_checksum import SEPARATOR
 from cordillera.spec.sql import quote
 
@@ -26,21 +27,22 @@ def computable(columns: Sequence[TargetColumn]) -> bool:
     return not any(is_nested(column.type) or pa.types.is_floating(column.type) for column in columns)
 
 
-def longest(table: TableName, columns: Sequence[TargetColumn]) -> str:
+def longest(table: TableName, compared: TargetTable) -> str:
     """Return the query for an upper bound of the bytes of a row's text; NULL for a table without rows."""
-    parts = [str(_LONGEST_PLAIN * len(columns))]
-    for column in columns:
+    parts = [str(_LONGEST_PLAIN * len(compared.columns))]
+    for column in compared.columns:
         if pa.types.is_string(column.type):
             parts.append(f"COALESCE(OCTET_LENGTH({quote(column.name)}), 0)")
         elif _is_bytes(column.type):
             parts.append(f"2 * COALESCE(OCTET_LENGTH({quote(column.name)}), 0)")
-    return f"SELECT MAX({' + '.join(parts)}) FROM {table.sql}"
+    return f"SELECT MAX({' + '.join(parts)}) FROM {table.sql}{where(held(compared))}"
 
 
-def sums(table: TableName, columns: Sequence[TargetColumn], key: Sequence[TargetColumn], buckets: int) -> str:
-    """Return the query for the rows and the sum of digests of each bucket of a table."""
-    digest = f"STRTOL(LEFT(MD5({_row_text(columns)}), 15), 16)"
-    return f"SELECT {bucket(key, buckets)}, COUNT(*), SUM({digest}) FROM {table.sql} GROUP BY 1"
+def sums(table: TableName, compared: TargetTable, buckets: int) -> str:
+    """Return the query for the rows and the sum of digests of each bucket of a table, or of its rows that hold."""
+    digest = f"STRTOL(LEFT(MD5({_row_text(compared.columns)}), 15), 16)"
+    numbers = bucket(read_columns(compared, compared.key), buckets)
+    return f"SELECT {numbers}, COUNT(*), SUM({digest}) FROM {table.sql}{where(held(compared))} GROUP BY 1"
 
 
 def bucket(key: Sequence[TargetColumn], count: int) -> str:

@@ -17,6 +17,7 @@ from cordillera.adapters.synchronizers.columns import Retyping
 from cordillera.adapters.synchronizers.redshift_types import has_text, loaded, selected, sql_type, staged_type
 from cordillera.errors import InvalidConfigurationError, InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
+from cordillera.spec import row_history
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 from cordillera.spec.sql import literal, quote
 
@@ -353,10 +354,27 @@ def deep_copy(table: TableName, source: TableName, kept: Sequence[tuple[str, str
     return f"INSERT INTO {table.sql} ({names}) SELECT {', '.join(values)} FROM {source.sql}"
 
 
-def select(table: TableName, columns: Sequence[TargetColumn], condition: str = "") -> str:
-    """Return the query for some columns of the rows that satisfy a condition, whose rows ``decode`` understands."""
+def select(table: TableName, columns: Sequence[TargetColumn], *conditions: str) -> str:
+    """Return the query for some columns of the rows that satisfy conditions, whose rows ``decode`` understands."""
     values = [selected(column.type).format(quote(column.name)) for column in columns]
-    return f"SELECT {', '.join(values)} FROM {table.sql}{f' WHERE {condition}' if condition else ''}"
+    return f"SELECT {', '.join(values)} FROM {table.sql}{where(*conditions)}"
+
+
+def held(table: TargetTable) -> str:
+    """Return the condition for the rows of a table that are asked for; empty for all."""
+    return quote(IS_CURRENT) if table.current else ""
+
+
+def where(*conditions: str) -> str:
+    """Return the clause for rows that satisfy all conditions; empty ones say nothing."""
+    told = " AND ".join(filter(None, conditions))
+    return f" WHERE {told}" if told else ""
+
+
+def count_unsound(table: TableName, key: Sequence[TargetColumn]) -> str:
+    """Return the query for the number of rows of a history whose times cannot be."""
+    terms = [term for column in key for term in _identity(quote(column.name), column.type)]
+    return row_history.count_unsound(table.sql, ", ".join(terms))
 
 
 def _names(names: Sequence[str]) -> str:
