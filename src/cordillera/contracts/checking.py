@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cordillera.ports.engine import QueryEngine, Relation
+from cordillera.row_spool import RowSpool, held
 from cordillera.spec.contract import (
     MAX_EXAMPLES,
     AggregateRule,
@@ -31,7 +31,7 @@ _RELATION = "rows_to_check"
 class RowChecker:
     """Checks one write. Row rules are evaluated batch by batch, one pass for all of them.
 
-    Rules about the write as a whole need all of its rows: these are spooled to a temporary file as they pass.
+    Rules about the write as a whole need all of its rows: these are spooled as they pass.
 
     Args:
         engine: Evaluates rules.
@@ -63,20 +63,15 @@ class RowChecker:
         Raises:
             ContractViolationError: Behind the last batch, if a rule of severity error is broken; it names them all.
         """
-        with tempfile.TemporaryFile(prefix="cordillera-check-") as spool:
-            writer: pa.RecordBatchFileWriter | None = None
+        with RowSpool() as spool:
             for batch in batches:
                 self._check_rows(batch)
                 if self._batch_rules:
-                    writer = writer or pa.ipc.new_file(spool, batch.schema)
-                    writer.write_batch(batch)
+                    spool.add(batch)
                 yield batch
             found = self._row_violations()
-            if writer is not None:
-                writer.close()
-                spool.seek(0)
-                spooled = pa.ipc.open_file(spool).read_all()
-                found += aggregate_violations(self._engine, self._contract, self._batch_rules, spooled)
+            if (rows := spool.table()) is not None:
+                found += aggregate_violations(self._engine, self._contract, self._batch_rules, rows)
         self.found = found
         refuse_errors(self._dataset, found)
 
@@ -133,7 +128,7 @@ def aggregate_violations(
     """Return the aggregate rules that a set of rows breaks."""
     if not rules:
         return []
-    table = rows if isinstance(rows, pa.Table) else rows.read_all()
+    table = rows if isinstance(rows, pa.Table) else held(rows, rows.schema)
     values = engine.table(values_sql(rules, _RELATION), {_RELATION: table})
     found = [
         aggregate_violation(contract, rule, values.column(f"rule_{index}")[0].as_py())

@@ -8,9 +8,6 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-EVERY_ROW = "true"
-"""The condition that every row satisfies."""
-
 
 def quote(identifier: str) -> str:
     """Return an identifier quoted for DuckDB (and any SQL engine that follows the standard)."""

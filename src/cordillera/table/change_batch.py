@@ -14,6 +14,7 @@ from pyiceberg.schema import Schema
 
 from cordillera.errors import DuplicateKeyError, NullKeyError, UnknownColumnError
 from cordillera.ports.engine import QueryEngine
+from cordillera.row_spool import held
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import cast_column, to_arrow_schema
 from cordillera.spec.counting import counted
@@ -79,7 +80,7 @@ def conform_columns(reader: pa.RecordBatchReader, schema: Schema, semantics: Mer
         TypeMismatchError: If a value does not fit its column's type.
         NullKeyError: If a key or the sequence holds NULL.
     """
-    rows, declared = reader.read_all(), to_arrow_schema(schema)
+    rows, declared = held(reader, reader.schema), to_arrow_schema(schema)
     for index, name in enumerate(rows.column_names):
         if name not in declared.names:
             continue

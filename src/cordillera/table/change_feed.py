@@ -18,7 +18,6 @@ from pyiceberg.schema import Schema
 
 from cordillera.spec import sql
 from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, ChangeType
-from cordillera.spec.snapshot_summary import moves_rows
 from cordillera.spec.table_metadata import IcebergSnapshot
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
 from cordillera.table.difference import FileRows, SnapshotDifference, difference, without_carried_over
@@ -82,7 +81,7 @@ class ChangeFeed:
         def batches() -> Iterator[pa.RecordBatch]:
             before = self.earlier
             for snapshot in commits:
-                if not moves_rows(snapshot):
+                if snapshot.summary.get("operation") != "replace":
                     for batch in self._net(before, snapshot):
                         yield _with_sequence(batch, snapshot.sequence_number)
                 before = snapshot
@@ -184,7 +183,7 @@ class ChangeFeed:
 
     @property
     def _condition(self) -> str:
-        return self.scan.row_filter.sql if self.scan.row_filter else sql.EVERY_ROW
+        return self.scan.row_filter.sql if self.scan.row_filter else "true"
 
 
 @dataclass(frozen=True, slots=True)

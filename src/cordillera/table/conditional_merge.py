@@ -26,8 +26,9 @@ from cordillera.table.change_batch import conform_columns, one_row_per_key
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.io import TableIO
+from cordillera.table.key_order import in_key_order
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import Merge, MergeResult, in_key_order, positions_by_file
+from cordillera.table.merge import Merge, MergeResult, positions_by_file
 from cordillera.table.pruning import FilterPruner
 from cordillera.table.reader import ReadOptions
 from cordillera.table.source_rows import SOURCE, listed, only, row_ids, without
@@ -104,7 +105,7 @@ class ConditionalMerge:
         by_source = self._of_source(checked, rows, matches, candidates, alone.removed)
         tombstones = by_source.tombstones
         return MergeResult(
-            rows=in_key_order(pa.concat_tables([by_source.rows, alone.rows]), self._semantics.key),
+            rows=in_key_order(pa.concat_tables([by_source.rows, alone.rows]), self._semantics.key, self._engine),
             removed=by_source.removed,
             placed=by_source.placed,
             inserted=by_source.inserted,

@@ -21,8 +21,9 @@ from cordillera.spec.arrow_types import cast_column
 from cordillera.spec.merge import Aggregate, MergeSemantics
 from cordillera.spec.names import COLUMN_SET
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.table.key_order import in_key_order
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import Merge, MergeResult, in_key_order, positions_by_file
+from cordillera.table.merge import Merge, MergeResult, positions_by_file
 from cordillera.table.source_rows import SOURCE, row_ids
 from cordillera.table.tombstones import Tombstones
 
@@ -111,7 +112,7 @@ class FoldedMerge:
             [*folded.drop_columns([SOURCE]).columns, row_ids(folded.column(SOURCE), matches)], schema=schema
         )
         return MergeResult(
-            rows=in_key_order(complete, self._semantics.key),
+            rows=in_key_order(complete, self._semantics.key, self._engine),
             removed=positions_by_file(matches, found.candidates),
             inserted=keys.num_rows - updated,
             updated=updated,

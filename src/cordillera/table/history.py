@@ -27,8 +27,9 @@ from cordillera.table.content_file import ContentFile
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.io import TableIO
+from cordillera.table.key_order import in_key_order
 from cordillera.table.live_files import LiveFile
-from cordillera.table.merge import Merge, MergeResult, in_key_order, positions_by_file
+from cordillera.table.merge import Merge, MergeResult, positions_by_file
 from cordillera.table.pruning import FilterPruner, by_key_ranges, key_ranges
 from cordillera.table.reader import ReadOptions
 from cordillera.table.source_rows import SOURCE
@@ -261,7 +262,7 @@ class HistoryMerge:
         columns[ROW_ID] = stored.places.column(ROW_ID).take(places)
         rows = pa.table([columns[field.name].cast(field.type) for field in self._arrow], schema=self._arrow)
         return MergeResult(
-            rows=in_key_order(rows, self._metadata.semantics.key),
+            rows=in_key_order(rows, self._metadata.semantics.key, self._engine),
             removed=positions_by_file(updated, stored.candidates),
             inserted=pc.sum(is_new).as_py() or 0,
             updated=updated.num_rows,

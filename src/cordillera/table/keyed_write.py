@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from cordillera.errors import DuplicateKeyError
 from cordillera.ports.engine import QueryEngine
+from cordillera.row_spool import held
 from cordillera.spec.counting import counted
 from cordillera.spec.merge import MergeRule, MergeSemantics, Operation
 from cordillera.spec.table_metadata import TableMetadata
@@ -52,7 +53,7 @@ def staged_batch(
         DuplicateKeyError: If a key repeats, its rows differ, and nothing tells which is the later one.
     """
     semantics = metadata.semantics
-    batch = pa.Table.from_batches(batches, schema=batch_schema(metadata.schema, given, semantics))
+    batch = held(batches, batch_schema(metadata.schema, given, semantics))
     if operation is Operation.DELETE and semantics.history is None:
         return one_row_per_key(batch, replace(semantics, rule=MergeRule.LATEST_ROW_WINS), io.engine, dataset)
     if not computes_rows(operation, given, semantics) and semantics.rule is not MergeRule.FIRST_ROW_WINS:

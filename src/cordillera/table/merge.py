@@ -31,6 +31,7 @@ from cordillera.table.deletion_vector import bitmap_of
 from cordillera.table.file_changes import files_to_gather, files_to_rewrite
 from cordillera.table.integer_keys import Integers, IntegerSearch, key_integers, repeats
 from cordillera.table.io import TableIO
+from cordillera.table.key_order import in_key_order
 from cordillera.table.live_files import LiveFile
 from cordillera.table.pruning import by_key_ranges, key_ranges
 from cordillera.table.reader import ReadOptions
@@ -306,7 +307,7 @@ class Merge:
             else:
                 columns.append(pa.nulls(accepted.num_rows, arrow.type))
         rows = pa.table([*columns, row_ids(sources, matches)], schema=schema)
-        return in_key_order(rows, self._semantics.key)
+        return in_key_order(rows, self._semantics.key, self._engine)
 
     def _inserted(self, accepted: pa.Table, matches: pa.Table) -> pa.Table:
         """Return the rows of a partial update whose keys are not stored; what they leave out has its default."""
@@ -364,17 +365,6 @@ def _first_of_each_source(matches: pa.Table) -> pa.Table:
     ordered = matches.sort_by([(SOURCE, "ascending"), (ROW_ID, "ascending"), (FILE_INDEX, "ascending")])
     sources = ordered.column(SOURCE).to_numpy()
     return ordered.filter(pa.array(np.r_[True, sources[1:] != sources[:-1]]))
-
-
-def in_key_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Return the rows sorted by key, so that statistics prune; unsorted where Arrow cannot sort a key's type."""
-    numbers = key_integers(rows, key)
-    if numbers is not None:
-        return taken(rows, pa.array(np.argsort(numbers)))
-    try:
-        return rows.sort_by([(name, "ascending") for name in key])
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        return rows
 
 
 def _gathered(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:

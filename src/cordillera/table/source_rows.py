@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cordillera.row_spool import MOST_IN_MEMORY, held
 from cordillera.table.data_writer import ROW_ID
 
 SOURCE = "_source"
@@ -15,13 +16,23 @@ _NO_ROW_ID = np.iinfo(np.int64).max
 
 def without(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Return the rows whose ``_source`` is not among ``sources``."""
-    return rows.filter(pa.array(~listed(rows, sources))) if len(sources) else rows
+    return _filtered(rows, ~listed(rows, sources)) if len(sources) else rows
 
 
 def only(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Return the rows whose ``_source`` is among ``sources``."""
     wanted = listed(rows, sources)
-    return rows if wanted.all() else rows.filter(pa.array(wanted))
+    return rows if wanted.all() else _filtered(rows, wanted)
+
+
+def _filtered(rows: pa.Table, wanted: npt.NDArray[np.bool_]) -> pa.Table:
+    """Return some of the rows: of many in memory no second time."""
+    if rows.nbytes <= MOST_IN_MEMORY:
+        return rows.filter(pa.array(wanted))
+    batches = rows.to_batches()
+    ends = np.cumsum([batch.num_rows for batch in batches])
+    parts = np.split(wanted, ends[:-1])
+    return held((batch.filter(pa.array(part)) for batch, part in zip(batches, parts, strict=True)), rows.schema)
 
 
 def listed(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
