@@ -27,7 +27,7 @@ test: setup-dev browser $(PROVIDER)/node_modules/.installed ## Run every test (s
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-long: setup-dev ## Run the tests that take a minute or more each
-	@$(BIN)/python -m pytest -n 0 -m long
+	@$(BIN)/python -m pytest -n 0 -m long --timeout 3600
 
 test-fast: setup-dev ## Run the tests that need no server and no browser
 	@$(BIN)/python -m pytest -n 3 --dist worksteal tests/spec tests/table tests/contracts tests/catalog tests/completion tests/lineage tests/access

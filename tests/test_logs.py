@@ -23,7 +23,7 @@ def logging_as_before() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in ("alembic", "stamina"):
+    for name in ("alembic", "stamina", "snowflake"):
         logging.getLogger(name).setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
@@ -33,6 +33,13 @@ def logging_as_before() -> Iterator[None]:
 def test_commits_that_are_repeated_are_not_told(capsys: pytest.CaptureFixture[str], level: int) -> None:
     configure_logging(json=True, level=level)
     logging.getLogger("stamina").warning("stamina.retry_scheduled")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_connections_to_snowflake_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(json=True, level=logging.INFO)
+    logging.getLogger("snowflake.connector.connection").info("Snowflake Connector for Python Version: 4.8.1")
     assert capsys.readouterr().err == ""
 
 

@@ -72,6 +72,7 @@ def configure_logging(json: bool | None = None, level: int = logging.INFO) -> No
     root.setLevel(level)
     logging.getLogger("alembic").setLevel(max(level, logging.WARNING))  # it announces every look at the schema
     logging.getLogger("stamina").setLevel(max(level, logging.ERROR))  # a commit that lost a race is simply repeated
+    logging.getLogger("snowflake").setLevel(max(level, logging.WARNING))  # it announces every connection
 
 
 def add_context(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

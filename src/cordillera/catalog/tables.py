@@ -15,6 +15,7 @@ from cordillera.catalog.lake_keys import lake_key
 from cordillera.errors import SnapshotNotFoundError
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.scan_observer import ScanObserver
+from cordillera.spec import sql
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
 from cordillera.spec.expression import parse_row_filter
@@ -305,7 +306,7 @@ class TableService:
             earlier,
             later,
             columns,
-            condition.sql if condition else "true",
+            condition.sql if condition else sql.EVERY_ROW,
             condition.columns if condition else (),
             None if view is None else self.shown(name, view),
         )

@@ -52,11 +52,11 @@ from cordillera.spec.contract import (
 from cordillera.spec.counting import counted
 from cordillera.spec.merge import Operation
 from cordillera.spec.refs import ancestors
+from cordillera.spec.snapshot_summary import is_own
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.branching import SOURCE_SUMMARY
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.reader import ReadOptions
-from cordillera.table.snapshot_producer import is_own
 
 
 @dataclass(frozen=True, slots=True)

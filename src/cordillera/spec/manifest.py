@@ -27,6 +27,9 @@ class TableOperation(StrEnum):
 KEEPS_ROWS = frozenset({TableOperation.COMPACT, TableOperation.REWRITE_MANIFESTS})
 """Operations after which a table has the same rows and the same schema as before."""
 
+KEEPS_KEYS = KEEPS_ROWS | {Operation.APPEND, Operation.UPSERT, Operation.PARTIAL_UPDATE}
+"""Operations after which a table has every key that it had before."""
+
 AnyOperation: TypeAlias = Operation | TableOperation
 """What a snapshot can have come from."""
 

@@ -22,9 +22,7 @@ from cordillera.spec.access_tags import fulfils, parse_tag_expression
 from cordillera.spec.expression import RowFilter, parse_row_filter, with_columns_called
 from cordillera.spec.masks import Mask, by_leniency, masked, parse_mask, strictest
 from cordillera.spec.narrowed import Narrowed
-from cordillera.spec.sql import quote
-
-_EVERY_ROW = "true"
+from cordillera.spec.sql import EVERY_ROW, quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +195,7 @@ class RowView:
         expressions = {one.name: _expression(one, views) for one in shown}
         clear = frozenset(name for name, text in expressions.items() if text == quote(name))
         fields = [one if one.name in clear else _optional(one) for one in shown]
-        condition = _EVERY_ROW if every else _any_of(known)
+        condition = EVERY_ROW if every else _any_of(known)
         masks = [f"{one.field_id} {expressions.get(one.name)}" for one in schema.fields if one.name not in clear]
         return cls(
             Schema(*fields, schema_id=schema.schema_id),
@@ -226,7 +224,7 @@ class RowView:
         shown = [one.name for one in self.schema.fields]
         masked = tuple(name for name in shown if name not in self.clear)
         hidden = tuple(one.name for one in schema.fields if one.name not in shown)
-        found = Narrowed(dataset, self.condition != _EVERY_ROW, masked, hidden)
+        found = Narrowed(dataset, self.condition != EVERY_ROW, masked, hidden)
         return (found,) if found.filtered or masked or hidden else ()
 
     @property

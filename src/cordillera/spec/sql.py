@@ -8,6 +8,9 @@ from decimal import Decimal
 
 import pyarrow as pa
 
+EVERY_ROW = "true"
+"""The condition that every row satisfies."""
+
 
 def quote(identifier: str) -> str:
     """Return an identifier quoted for DuckDB (and any SQL engine that follows the standard)."""
@@ -50,9 +53,3 @@ def moment(value: int | str | date | Decimal) -> str:
 def literal(text: str) -> str:
     """Return text as a string literal."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def where(*conditions: str) -> str:
-    """Return the clause for rows that satisfy all conditions; empty ones say nothing."""
-    told = " AND ".join(filter(None, conditions))
-    return f" WHERE {told}" if told else ""

@@ -22,6 +22,7 @@ from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.refs import ancestors
 from cordillera.spec.row_access import RowAccess, RowView
+from cordillera.spec.snapshot_summary import moves_rows
 from cordillera.spec.subscription import Subscription, Target
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.subscriptions.load import TargetLoad
@@ -74,9 +75,7 @@ class Followed:
         Those whose snapshots have expired are not among them; compactions count for nothing.
         """
         return {
-            one.sequence_number: 0
-            if one.summary.get("operation") == "replace"
-            else int(one.summary.get("added-files-size", 0))
+            one.sequence_number: 0 if moves_rows(one) else int(one.summary.get("added-files-size", 0))
             for one in ancestors(self.metadata, self.metadata.current_snapshot_id)
         }
 

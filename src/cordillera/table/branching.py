@@ -12,6 +12,7 @@ from cordillera.spec.manifest import Manifest, TableOperation
 from cordillera.spec.merge import TOMBSTONES_PROPERTY
 from cordillera.spec.refs import ancestors
 from cordillera.spec.requirements import AssertProperty
+from cordillera.spec.snapshot_summary import OPERATION_SUMMARY
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.content_file import ContentFile
 from cordillera.table.describe import describe_changes, describe_files
@@ -19,7 +20,7 @@ from cordillera.table.file_changes import build_changes
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.prepared_write import PreparedWrite
-from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, ProducedSnapshot, SnapshotProducer
+from cordillera.table.snapshot_producer import FileChanges, ProducedSnapshot, SnapshotProducer
 from cordillera.table.tombstones import tombstones_as_of
 from cordillera.table.write import TableWriter
 

@@ -18,6 +18,7 @@ from pyiceberg.schema import Schema
 
 from cordillera.spec import sql
 from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, ChangeType
+from cordillera.spec.snapshot_summary import moves_rows
 from cordillera.spec.table_metadata import IcebergSnapshot
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
 from cordillera.table.difference import FileRows, SnapshotDifference, difference, without_carried_over
@@ -81,7 +82,7 @@ class ChangeFeed:
         def batches() -> Iterator[pa.RecordBatch]:
             before = self.earlier
             for snapshot in commits:
-                if snapshot.summary.get("operation") != "replace":
+                if not moves_rows(snapshot):
                     for batch in self._net(before, snapshot):
                         yield _with_sequence(batch, snapshot.sequence_number)
                 before = snapshot
@@ -183,7 +184,7 @@ class ChangeFeed:
 
     @property
     def _condition(self) -> str:
-        return self.scan.row_filter.sql if self.scan.row_filter else "true"
+        return self.scan.row_filter.sql if self.scan.row_filter else sql.EVERY_ROW
 
 
 @dataclass(frozen=True, slots=True)

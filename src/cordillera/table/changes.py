@@ -11,14 +11,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from cordillera.spec import sql
+from cordillera.spec.snapshot_summary import keys_stay
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
 from cordillera.table.difference import FileRows, difference
 from cordillera.table.io import TableIO
 from cordillera.table.reader import ReadOptions
 from cordillera.table.row_view import ShownRows
-
-_EVERY_ROW = "true"
 
 
 class SnapshotChanges:
@@ -42,11 +41,13 @@ class SnapshotChanges:
         before: IcebergSnapshot | None,
         after: IcebergSnapshot | None,
         columns: Sequence[str],
-        condition: str = _EVERY_ROW,
+        condition: str = sql.EVERY_ROW,
         condition_columns: Sequence[str] = (),
         shown: ShownRows | None = None,
     ) -> None:
         self._io, self._metadata, self._shown = io, metadata, shown
+        every_row = condition == sql.EVERY_ROW and (shown is None or shown.view.condition == sql.EVERY_ROW)
+        self._no_key_goes = every_row and keys_stay(metadata, before, after)
         self._difference = difference(io, metadata, before, after, by_row_id=not metadata.semantics.key)
         self._columns, self._condition, self._condition_columns = columns, condition, condition_columns
         self.key: tuple[str, ...] = metadata.semantics.key or (ROW_ID,)
@@ -54,8 +55,10 @@ class SnapshotChanges:
     def upserts(self) -> pa.RecordBatchReader:
         """Stream the rows that are new or changed, as they are now."""
         now = self._read(self._difference.after, [*self._columns, *self._condition_columns])
-        if not self._difference.before:
-            if self._condition == _EVERY_ROW:
+        # Rows move with their file: of one that stays, rows that are gone have not come anywhere else.
+        left = self._difference.before.whole_files
+        if not left:
+            if self._condition == sql.EVERY_ROW:
                 return self._cast(now, self._columns)
             query = f"SELECT {sql.columns(self._columns)} FROM now WHERE {self._condition}"
             return self._cast(self._io.engine.query(query, {"now": now}), self._columns)
@@ -66,11 +69,16 @@ class SnapshotChanges:
             f"ON now.{ROW_ID} = earlier.{ROW_ID} AND now.{LAST_UPDATED} = earlier.{LAST_UPDATED} "
             f"WHERE {self._condition}"
         )
-        earlier = self._stored(self._difference.before, [])
+        earlier = self._stored(left, [])
         return self._cast(self._io.engine.query(query, {"now": now, "earlier": earlier}), self._columns)
 
     def deletes(self) -> pa.RecordBatchReader:
-        """Stream the keys of rows that are gone, or no longer satisfy the condition."""
+        """Stream the keys of rows that are gone, or no longer satisfy the condition.
+
+        Where every row counts and no key can have gone, none is read.
+        """
+        if not self._difference.before or self._no_key_goes:
+            return self._arrow_schema(self.key).empty_table().to_reader()
         columns = [*self.key, *self._condition_columns]
         earlier = self._read(self._difference.before, columns)
         query = f"SELECT {sql.columns(self.key)} FROM earlier WHERE {self._condition}"
@@ -96,8 +104,11 @@ class SnapshotChanges:
         plain = [name for name in dict.fromkeys(columns) if name != ROW_ID]
         return rows.read(self._io, self._metadata.schema.select(*plain), (ROW_ID, LAST_UPDATED))
 
-    def _cast(self, result: pa.RecordBatchReader, names: Sequence[str]) -> pa.RecordBatchReader:
+    def _arrow_schema(self, names: Sequence[str]) -> pa.Schema:
         visible = self._metadata.schema if self._shown is None else self._shown.view.schema
         declared = ReadOptions(visible, (ROW_ID,)).arrow_schema()
-        schema = pa.schema([declared.field(name) for name in names])
+        return pa.schema([declared.field(name) for name in names])
+
+    def _cast(self, result: pa.RecordBatchReader, names: Sequence[str]) -> pa.RecordBatchReader:
+        schema = self._arrow_schema(names)
         return pa.RecordBatchReader.from_batches(schema, (batch.select(names).cast(schema) for batch in result))

@@ -15,6 +15,7 @@ from pyiceberg.schema import Schema
 from pyroaring import BitMap64
 
 from cordillera.spec import sql
+from cordillera.spec.snapshot_summary import moves_rows
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.data_file import FILE_INDEX, POSITION, MayContain
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
@@ -57,6 +58,11 @@ class FileRows:
         """How many rows there are."""
         whole = sum(live.live_rows for live in self.files if live.path not in self.positions)
         return whole + sum(map(len, self.positions.values()))
+
+    @property
+    def whole_files(self) -> FileRows:
+        """Those of files of which all rows are among them."""
+        return FileRows(tuple(live for live in self.files if live.path not in self.positions))
 
     def that(self, may_contain: MayContain) -> FileRows:
         """Return those of files that may hold rows of interest."""
@@ -167,7 +173,7 @@ def _moves(
     later = after
     while before is not None and later is not None and later.sequence_number > before.sequence_number:
         earlier = by_id.get(later.parent_snapshot_id) if later.parent_snapshot_id is not None else None
-        if earlier is not None and later.summary.get("operation") == "replace":
+        if earlier is not None and moves_rows(later):
             yield earlier, later
         later = earlier
 

@@ -17,6 +17,7 @@ from cordillera.errors import AccessDeniedError, InvalidInputError, NotAllowedEr
 from cordillera.spec import sql
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.object_uri import canonical, object_key
+from cordillera.spec.snapshot_summary import ENGINE_NAME, is_own, moves_rows
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.branching import SOURCE_SUMMARY
 from cordillera.table.change_batch import duplicate_keys
@@ -28,10 +29,8 @@ from cordillera.table.io import TableIO
 from cordillera.table.keyed_write import keys_stored
 from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
-from cordillera.table.snapshot_producer import ENGINE_NAME, is_own
 from cordillera.table.stored_keys import refuse_stored_keys
 
-_MOVES_ROWS = "replace"
 _Place = tuple[str, int | None]
 
 
@@ -82,7 +81,7 @@ class ExternalSnapshot:
     @cached_property
     def moves_rows(self) -> bool:
         """Whether it says that rows are in other files and are the same; ``check`` has found that true."""
-        return self._snapshot.summary.get("operation") == _MOVES_ROWS
+        return moves_rows(self._snapshot)
 
     @cached_property
     def manifest(self) -> Manifest:

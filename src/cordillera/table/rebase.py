@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, WriteMode
+from cordillera.spec.snapshot_summary import OPERATION_SUMMARY
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.describe import describe_changes
 from cordillera.table.difference import differing_files
@@ -22,7 +23,7 @@ from cordillera.table.file_changes import build_changes
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import Merge
 from cordillera.table.prepared_write import Basis, PreparedWrite, StagedWrite
-from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, SnapshotProducer
+from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
 from cordillera.table.source_rows import SOURCE
 from cordillera.table.tombstones import Tombstones
 from cordillera.table.write import TableWriter

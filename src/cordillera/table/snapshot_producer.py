@@ -16,6 +16,7 @@ from cordillera.ports.storage import Storage
 from cordillera.spec.commit import AddSnapshot, SetSnapshotRef, Update
 from cordillera.spec.merge import TOMBSTONES_PROPERTY
 from cordillera.spec.requirements import AssertDefaultSpecId, AssertRefSnapshot, AssertTableUuid, Requirement
+from cordillera.spec.snapshot_summary import ENGINE_NAME
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile, ManifestEntry, ManifestFile, Status
@@ -23,20 +24,11 @@ from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.manifest_encoding import encode_manifest, encode_manifest_list, partition_summaries
 from cordillera.table.manifests import DATA, DELETES
 
-ENGINE_NAME = "cordillera"
-OPERATION_SUMMARY = "cordillera.operation"
-"""Entry of a snapshot's summary that says which of Cordillera's operations made it."""
-
 _SMALL_MANIFEST_ENTRIES = 1_000
 _SMALL_MANIFESTS_TO_MERGE = 32
 MANIFEST_ENTRIES = 8_000
 """Most entries of a manifest that is written anew: some megabytes, as other engines make them."""
 _RETENTION = ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep")
-
-
-def is_own(snapshot: IcebergSnapshot) -> bool:
-    """Tell whether Cordillera wrote a snapshot; what other engines commit cannot call itself that."""
-    return snapshot.summary.get("engine-name") == ENGINE_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from cordillera.spec import sql
 from cordillera.spec.arrow_types import to_arrow_schema
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, MergeSemantics
 from cordillera.spec.refs import ancestors
+from cordillera.spec.snapshot_summary import is_own
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.change_batch import groups_plainly
 from cordillera.table.pruning import key_ranges
-from cordillera.table.snapshot_producer import is_own
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from cordillera.spec.expression import RowFilter
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, Operation
 from cordillera.spec.requirements import AssertCurrentSchemaId, AssertProperty, Requirement
+from cordillera.spec.snapshot_summary import OPERATION_SUMMARY
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.conditional_merge import ConditionalMerge
 from cordillera.table.content_file import ContentFile
@@ -34,7 +35,7 @@ from cordillera.table.partitions import RowsOfPartitions
 from cordillera.table.prepared_write import Basis, PreparedWrite, StagedWrite
 from cordillera.table.pruning import FilterCover, FilterPruner
 from cordillera.table.reader import ReadOptions
-from cordillera.table.snapshot_producer import OPERATION_SUMMARY, FileChanges, SnapshotProducer
+from cordillera.table.snapshot_producer import FileChanges, SnapshotProducer
 from cordillera.table.staging import WriteStaging
 from cordillera.table.stored_keys import as_live, refuse_stored_keys
 from cordillera.table.tombstones import Tombstones

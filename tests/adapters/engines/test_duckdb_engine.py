@@ -1,6 +1,9 @@
-"""Queries over Arrow data whose conditions DuckDB cannot hand down to its scan of Arrow."""
+"""Queries over Arrow data: conditions DuckDB cannot hand down to its scan, and streams, which it reads itself."""
 
 from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
@@ -33,4 +36,24 @@ def test_what_the_engine_does_not_have_is_said_once() -> None:
     engine = DuckDBEngine()
     with pytest.raises(InvalidSqlError, match="no_such_function"):
         engine.table("SELECT no_such_function(x) FROM rows", {"rows": ROWS})
+    engine.close()
+
+
+def test_a_stream_is_read_as_far_as_is_needed_and_closed() -> None:
+    engine, read, closed = DuckDBEngine(threads=1), list[int](), list[bool]()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for number in range(1000):
+                read.append(number)
+                yield pa.record_batch({"x": list(range(5000))})
+        finally:
+            closed.append(True)
+
+    stream = pa.RecordBatchReader.from_batches(pa.schema([("x", pa.int64())]), batches())
+    found = engine.query("SELECT x FROM rows LIMIT 3", {"rows": stream}).read_all()
+    del stream
+    gc.collect()
+    assert found.num_rows == 3
+    assert (len(read) < 10, closed) == (True, [True])
     engine.close()

@@ -118,10 +118,14 @@ def _run(
 def _register(cursor: duckdb.DuckDBPyConnection, name: str, relation: Relation, *, opaque: bool) -> None:
     """Make a relation known to a cursor.
 
-    DuckDB pushes plain comparisons into the Arrow scan, where NaN compares by other rules, and rows get lost. A
-    column with floats therefore passes through an expression that changes nothing, but cannot be pushed down; every
-    column where ``opaque``.
+    Of a stream DuckDB gets the bare capsule: into that it pushes nothing, and nobody reads ahead of it. A table may be
+    read more than once. There DuckDB pushes plain comparisons into the Arrow scan, where NaN compares by other rules,
+    and rows get lost. A column with floats therefore passes through an expression that changes nothing, but cannot be
+    pushed down; every column where ``opaque``.
     """
+    if isinstance(relation, pa.RecordBatchReader):
+        cursor.register(name, relation.__arrow_c_stream__())
+        return
     columns = [_opaque(field) if opaque else _shielded(field) for field in relation.schema]
     if columns == [quote(field.name) for field in relation.schema]:
         cursor.register(name, relation)
