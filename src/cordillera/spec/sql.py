@@ -53,3 +53,9 @@ def moment(value: int | str | date | Decimal) -> str:
 def literal(text: str) -> str:
     """Return text as a string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def where(*conditions: str) -> str:
+    """Return the clause for rows that satisfy all conditions; empty ones say nothing."""
+    told = " AND ".join(filter(None, conditions))
+    return f" WHERE {told}" if told else ""

@@ -12,11 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.adapters.synchronizers.clickhouse_stand_in import PASSWORD, USER, StandIn, start_stand_in
-from tests.adapters.synchronizers.through_a_lake import (
-    STATES,
-    assert_history_kept_and_repaired,
-    assert_proven_equal_and_repaired,
-)
+from tests.adapters.synchronizers.through_a_lake import assert_proven_equal_and_repaired
 
 from cordillera.adapters.synchronizers import clickhouse_tables
 from cordillera.adapters.synchronizers.clickhouse import ClickHouseSynchronizer
@@ -399,24 +395,7 @@ def test_a_subscription_is_delivered_proven_equal_and_repaired(
         "ALTER TABLE orders UPDATE amount = nan WHERE id = 7 SETTINGS mutations_sync = 2",
         "INSERT INTO orders VALUES (-1, NULL, NULL)",
     ]
-    settings = settings_of(clickhouse, monkeypatch)
-    assert_proven_equal_and_repaired(timed_lake, "clickhouse", settings, clickhouse.execute, spoilt)
-
-
-def test_a_history_is_kept_proven_equal_and_repaired(
-    timed_lake: Lake, clickhouse: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    changed = "ALTER TABLE orders UPDATE amount = 98 WHERE id = 1 AND _is_current SETTINGS mutations_sync = 2"
-    assert_history_kept_and_repaired(
-        timed_lake,
-        "clickhouse",
-        settings_of(clickhouse, monkeypatch),
-        lambda: clickhouse.execute(STATES),
-        lambda: clickhouse.execute(changed),
-    )
-
-
-def settings_of(clickhouse: StandIn, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setenv("CLICKHOUSE_PASSWORD", PASSWORD)
-    place = {"url": f"http://127.0.0.1:{clickhouse.port}", "user": USER, "database": clickhouse.database}
-    return {**place, "password_env": "CLICKHOUSE_PASSWORD"}
+    settings = {"url": f"http://127.0.0.1:{clickhouse.port}", "user": USER, "database": clickhouse.database}
+    settings |= {"password_env": "CLICKHOUSE_PASSWORD"}
+    assert_proven_equal_and_repaired(timed_lake, "clickhouse", settings, clickhouse.execute, spoilt)

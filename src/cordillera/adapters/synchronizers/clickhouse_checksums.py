@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from cordillera.adapters.synchronizers.clickhouse_statements import TableName, held, quote, where
+from cordillera.adapters.synchronizers.clickhouse_statements import TableName, held, quote
 from cordillera.adapters.synchronizers.columns import is_nested
 from cordillera.adapters.synchronizers.deliveries import read_columns
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_checksum import SEPARATOR
+from cordillera.spec.sql import where
 
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
 

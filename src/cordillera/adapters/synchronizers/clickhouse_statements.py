@@ -13,6 +13,7 @@ from cordillera.errors import InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec import row_history
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
+from cordillera.spec.sql import where
 
 OWN_PREFIX = "_cordillera_"
 MOST_TABLE_BYTES = 120
@@ -282,12 +283,6 @@ def select(table: TableName, columns: Sequence[TargetColumn], *conditions: str) 
 def held(table: TargetTable) -> str:
     """Return the condition for the rows of a table that are asked for; empty for all."""
     return quote(IS_CURRENT) if table.current else ""
-
-
-def where(*conditions: str) -> str:
-    """Return the clause for rows that satisfy all conditions; empty ones say nothing."""
-    told = " AND ".join(filter(None, conditions))
-    return f" WHERE {told}" if told else ""
 
 
 def count_unsound(table: TableName, key: Sequence[TargetColumn]) -> str:

@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from cordillera.adapters.synchronizers.columns import is_nested
 from cordillera.adapters.synchronizers.deliveries import read_columns
-from cordillera.adapters.synchronizers.mariadb_statements import TableName, held, quote, where
+from cordillera.adapters.synchronizers.mariadb_statements import TableName, held, quote
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_checksum import SEPARATOR
+from cordillera.spec.sql import where
 
 _FIRST_DIGIT = 19  # of the first number of a point, behind its reference system, its byte order and its type
 _SMALLEST_FLOAT, _FLOATS_BELOW = "POW(2, -126)", "POW(2, 149)"

@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from cordillera.adapters.synchronizers.columns import is_nested
 from cordillera.adapters.synchronizers.deliveries import read_columns
-from cordillera.adapters.synchronizers.redshift_statements import TableName, held, where
+from cordillera.adapters.synchronizers.redshift_statements import TableName, held
 from cordillera.adapters.synchronizers.redshift_types import microseconds
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_checksum import SEPARATOR
-from cordillera.spec.sql import quote
+from cordillera.spec.sql import quote, where
 
 _LONGEST_PLAIN = 45  # digits, sign and point of a decimal, and the separator
 _HALF = 2**60  # more microseconds than there are between 2000 and any year of four digits
