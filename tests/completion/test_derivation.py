@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -158,6 +159,21 @@ def test_upstream_partitions_have_to_be_complete(sales: Lake, orders: Dataset) -
     rates.complete("2026-01-02")
     sales.run_pending()
     assert revisions(orders) == {"2026-01-02": 1}
+
+
+def test_workdays_of_upstream_partitions_are_counted_on_the_own_calendar(sales: Lake, orders: Dataset) -> None:
+    rates = sales.create_dataset("sales.rates", {"day": pa.date32()}, completion_unit="day")
+    rule = CompletionRule(column="day", upstream={"sales.rates": "days since workday"})
+    with pytest.raises(InvalidInputError, match="counts workdays"):
+        orders.put_completion_rule(rule)
+    orders.put_completion_rule(replace(rule, workdays=("mon", "tue", "wed", "thu", "fri")))
+    for day in (3, 4):
+        rates.complete(f"2026-01-{day:02}")
+    sales.run_pending()
+    assert why(orders, "2026-01-05") == "waiting for sales.rates 2026-01-05"
+    rates.complete("2026-01-05")
+    sales.run_pending()
+    assert revisions(orders) == {"2026-01-05": 1}, "nothing is expected on Saturday and Sunday"
 
 
 def test_rules_that_are_set_later_count_what_is_there(sales: Lake, orders: Dataset) -> None:

@@ -22,30 +22,56 @@ CALENDARS = st.builds(
 MAPPINGS = st.sampled_from(
     ["same", "latest", "trailing 1 day", "trailing 7 days", "month of day", "days of month", "week of day",
      "days of week", "hours of day", "day of hour", "hours of month", "trailing 30 hours", "trailing 2 months",
-     "trailing 3 weeks", "1 day before", "5 days before", "2 months before", "30 hours before"]
+     "trailing 3 weeks", "1 day before", "5 days before", "2 months before", "30 hours before",
+     "trailing 3 workdays", "2 workdays before", "days since workday", "first day of month", "last workday of month",
+     "last day of week", "last hour of day"]
 ).map(parse_mapping)  # fmt: skip
 MOMENTS = st.datetimes(datetime(2012, 12, 1), datetime(2013, 3, 1))
 
 
-@given(MAPPINGS, MOMENTS, MOMENTS, CALENDARS)
+@given(MAPPINGS, MOMENTS, MOMENTS, CALENDARS, CALENDARS)
 def test_what_is_needed_and_what_is_served_are_one_relation(
-    mapping: PartitionMapping, one: datetime, other: datetime, calendar: Calendar
+    mapping: PartitionMapping, one: datetime, other: datetime, calendar: Calendar, own_calendar: Calendar
 ) -> None:
     own_unit = mapping.own_unit or CompletionUnit.DAY
     input_unit = mapping.input_unit or CompletionUnit.DAY
     own, given_ = label_at(own_unit, one), label_at(input_unit, other)
-    needed, served = mapping.needed(own, calendar), mapping.served(given_, calendar)
+    needed, served = mapping.needed(own, calendar, own_calendar), mapping.served(given_, calendar, own_calendar)
     assert (given_ in needed) == (own in served)
     assert needed == sorted(set(needed))
     assert served == sorted(set(served))
 
 
+def works(calendar: Calendar, day: date) -> bool:
+    return day.strftime("%a").lower() in calendar.workdays and str(day) not in calendar.holidays
+
+
 @given(DAYS, CALENDARS, st.integers(1, 9))
 def test_trailing_days_are_the_last_on_which_somebody_works(day: date, calendar: Calendar, count: int) -> None:
     earlier = (day - timedelta(days=back) for back in range(400))
-    expected = [str(one) for one in earlier if one.strftime("%a").lower() in calendar.workdays]
-    expected = [one for one in expected if one not in calendar.holidays][:count]
+    expected = [str(one) for one in earlier if works(calendar, one)][:count]
     assert parse_mapping(f"trailing {count} days").needed(str(day), calendar) == expected[::-1]
+
+
+@given(DAYS, CALENDARS, CALENDARS)
+def test_workdays_are_those_of_what_is_made(day: date, calendar: Calendar, own: Calendar) -> None:
+    earlier = [day - timedelta(days=back) for back in range(60)]
+    working = [str(one) for one in earlier[1:] if works(own, one)]
+    month = [date(day.year, day.month, 1) + timedelta(days=number) for number in range(31)]
+    within = [str(one) for one in month if one.month == day.month and works(own, one)]
+    assert parse_mapping("2 workdays before").needed(str(day), calendar, own) == working[1:2]
+    assert parse_mapping("first workday of month").needed(str(day)[:7], calendar, own) == within[:1]
+    assert parse_mapping("last workday of month").needed(str(day)[:7], calendar, own) == within[-1:]
+    since = [str(one) for one in sorted(earlier) if str(one) > working[0] and works(calendar, one)]
+    assert parse_mapping("days since workday").needed(str(day), calendar, own) == since
+
+
+@given(CALENDARS, CALENDARS)
+def test_each_day_of_an_input_falls_to_one_workday(calendar: Calendar, own: Calendar) -> None:
+    mapping, days = parse_mapping("days since workday"), [str(date(2013, 1, 1) + timedelta(days=n)) for n in range(40)]
+    for day in days:
+        workdays = [one for one in mapping.served(day, calendar, own) if own.includes(one)]
+        assert len(workdays) == (1 if calendar.includes(day) else 0)
 
 
 @given(MOMENTS, st.sampled_from(["hour", "day", "week", "month"]))
@@ -70,6 +96,12 @@ def test_labels_lie_where_they_say_and_sort_as_time_goes(moment: datetime, name:
         ("1 day before", "2013-03-01", ["2013-02-28"]),
         ("2 months before", "2013-01", ["2012-11"]),
         ("fixed 2013", "2013-02-09", ["2013"]),
+        ("1 workday before", "2013-02-09", ["2013-02-08"]),
+        ("trailing 2 workdays", "2013-02-09", ["2013-02-08", "2013-02-09"]),
+        ("days since workday", "2013-02-09", ["2013-02-09"]),
+        ("first workday of month", "2013-02", ["2013-02-01"]),
+        ("last day of month", "2013-02", ["2013-02-28"]),
+        ("last hour of day", "2013-02-09", ["2013-02-09T23"]),
     ],
 )
 def test_mappings_mean_what_they_say(text: str, label: str, needed: list[str]) -> None:
@@ -81,7 +113,8 @@ def test_mappings_mean_what_they_say(text: str, label: str, needed: list[str]) -
 
 @pytest.mark.parametrize("text", ["", "yesterday", "trailing 0 days", "trailing 9999 days", "day of month",
                                   "months of day", "month of week", "weeks of month", "day of day",
-                                  "0 days before", "1 day after", "fixed", "fixed  "])  # fmt: skip
+                                  "0 days before", "1 day after", "fixed", "fixed  ", "last month of day",
+                                  "last week of month", "workdays of month"])  # fmt: skip
 def test_what_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="no partition mapping"):
         parse_mapping(text)
@@ -103,6 +136,18 @@ def test_days_before_are_those_on_which_somebody_works() -> None:
     assert mapping.needed("2013-02-11", weekdays) == ["2013-02-08"]
     assert mapping.served("2013-02-08", weekdays) == ["2013-02-09", "2013-02-10", "2013-02-11"]
     assert mapping.served("2013-02-09", weekdays) == []
+
+
+def test_a_calendar_of_weekdays_maps_to_one_of_all_days() -> None:
+    bank = Calendar(workdays_of("mon-fri"), ("2013-02-11",))
+    assert parse_mapping("1 workday before").needed("2013-02-12", EVERY_DAY, bank) == ["2013-02-08"]
+    assert parse_mapping("last workday of month").needed("2013-03", EVERY_DAY, bank) == ["2013-03-29"]
+    since = parse_mapping("days since workday")
+    assert since.needed("2013-02-12", EVERY_DAY, bank) == [f"2013-02-{day:02}" for day in range(9, 13)]
+    assert since.served("2013-02-11", EVERY_DAY, bank) == ["2013-02-11", "2013-02-12"]
+    assert [bank.includes(label) for label in ("2013-02-11", "2013-02", "EU", "2013-02-09T10")] == [
+        False, True, True, False
+    ]  # fmt: skip
 
 
 def test_what_is_standing_is_the_same_for_all() -> None:

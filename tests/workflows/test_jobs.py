@@ -363,3 +363,41 @@ def test_a_completion_of_another_unit_stops_nobody(jobs: Lake) -> None:
     assert jobs.backend.waiting("a.trailing") == []
     with pytest.raises(InvalidInputError, match="cut by month"):
         jobs.backend.run_job("a.trailing", DAY)
+
+
+def test_a_job_runs_on_the_workdays_of_its_output(jobs: Lake) -> None:
+    trigger = JobTrigger({"a.left_side": "days since workday", "a.right_side": "1 workday before"})
+    with pytest.raises(InvalidInputError, match="no calendar"):
+        mapped(jobs, "bank", trigger)
+    weekdays = CompletionRule("day", workdays=("mon", "tue", "wed", "thu", "fri"), holidays=("2026-01-05",))
+    jobs.dataset("a.bank").put_completion_rule(weekdays)
+    jobs.create_job("a.bank", SQL, output_condition="day = $partition::DATE", trigger=trigger)
+    put(jobs, "right_side", 1, "2026-01-02")
+    for day in range(3, 6):
+        put(jobs, "left_side", 1, f"2026-01-{day:02}")
+    jobs.run_pending()
+    assert ran(jobs, "bank") == []
+    assert [one.partition for one in jobs.backend.waiting("a.bank")] == ["2026-01-06"], "Monday is a holiday"
+    put(jobs, "left_side", 1, "2026-01-06")
+    jobs.run_pending()
+    (run,) = jobs.backend.runs(job="a.bank")
+    assert run.partition == "2026-01-06"
+    assert sorted(run.input_revisions) == [
+        "a.left_side",
+        *(f"a.left_side 2026-01-0{day}" for day in (3, 4, 5)),
+        "a.right_side 2026-01-02",
+    ]
+    for ask in (jobs.backend.run_job, jobs.backend.explain_job):
+        with pytest.raises(NotAllowedError, match="not expected of"):
+            ask("a.bank", "2026-01-05")
+
+
+def test_a_standing_input_starts_nothing_for_what_has_become_a_holiday(jobs: Lake) -> None:
+    mapped(jobs, "standing", JobTrigger({"a.right_side": "latest"}))
+    for day in ("2026-01-01", "2026-01-02"):
+        put(jobs, "left_side", 1, day)
+    jobs.run_pending()
+    jobs.dataset("a.standing").put_completion_rule(CompletionRule("day", holidays=("2026-01-01",)))
+    put(jobs, "right_side", 5, "2025-12-01")
+    jobs.run_pending()
+    assert ran(jobs, "standing") == ["2026-01-02"]

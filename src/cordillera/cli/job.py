@@ -124,7 +124,8 @@ def create(
             "--mapping",
             metavar="DATASET=MAPPING",
             help="Which partitions of an input a run needs, if not the same: trailing 7 days, 1 day before, "
-            "month of day, days of month, latest, fixed LABEL.",
+            "month of day, days of month, last day of month, latest, fixed LABEL, or counted on the output's calendar: "
+            "1 workday before, days since workday.",
         ),
     ] = None,
     partitions: Annotated[

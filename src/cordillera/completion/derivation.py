@@ -7,7 +7,7 @@ killed, the next one goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,7 +25,6 @@ from cordillera.errors import AccessDeniedError, AlreadyExistsError, CommitConfl
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
-from cordillera.spec.calendar import Calendar
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.completion import Completion, CompletionUnit, begin_of, label_at
 from cordillera.spec.completion_rule import PartitionState, Reason, RuleInForce, Verdict, reasons, verdict
@@ -229,19 +228,19 @@ def missing_upstream(
                 lacking.append((name, ""))
             continue
         calendar = calendar_of(tx, version.id)
-        for label, others in missing_partitions(tx, version.id, mapping, calendar, partitions).items():
+        needed = {label: mapping.needed(label, calendar, found.rule.calendar) for label in partitions}
+        for label, others in missing_partitions(tx, version.id, mapping, needed).items():
             missing[label] += [(name, one) for one in others]
     return missing
 
 
 def missing_partitions(
-    tx: Transaction, version_id: UUID, mapping: PartitionMapping, calendar: Calendar, partitions: Sequence[str]
+    tx: Transaction, version_id: UUID, mapping: PartitionMapping, needed: Mapping[str, list[str]]
 ) -> dict[str, list[str]]:
-    """Return, for each of some partitions, those of an input that they need and that are not complete."""
+    """Return, for each of some partitions, those that it needs of an input and that are not complete."""
     if mapping.kind is MappingKind.LATEST:
         lacking = [] if tx.completions.page(version_id, None, 1) else ["latest"]
-        return dict.fromkeys(partitions, lacking)
-    needed = {label: mapping.needed(label, calendar) for label in partitions}
+        return dict.fromkeys(needed, lacking)
     every = sorted({one for some in needed.values() for one in some})
     complete = tx.completions.latest_of(version_id, every)
     return {label: [one for one in some if one not in complete] for label, some in needed.items()}

@@ -31,21 +31,21 @@ def on_upstream_completed(tx: Transaction, event: Event, clock: Clock) -> None:
 
 
 def _make_due(tx: Transaction, found: RuleInForce, event: Event) -> None:
-    calendar = calendar_of(tx, event.dataset_version_id)
+    calendar, own = calendar_of(tx, event.dataset_version_id), found.rule.calendar
     for name, mapping in found.rule.mappings.items():
         if parse_dataset_ref(name).full_name != event.dataset:
             continue
         label = str(event.payload["partition"])
         if mapping.concerned_by(label):
             tx.completion_rules.make_due(found.dataset_version_id)
-        labels = mapping.served(label, calendar)
+        labels = mapping.served(label, calendar, own)
         known = tx.completion_rules.states(found.dataset_version_id, labels)
         complete = tx.completions.latest_of(found.dataset_version_id, labels)
         tx.completion_rules.put_states(
             [
                 PartitionState(found.dataset_version_id, label)
                 for label in labels
-                if label not in known and label not in complete
+                if label not in known and label not in complete and own.includes(label)
             ]
         )
         for label, state in known.items():

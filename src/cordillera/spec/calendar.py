@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 
 from cordillera.errors import InvalidInputError
-from cordillera.spec.completion import CompletionUnit, begin_of, following, label_at
+from cordillera.spec.completion import CompletionUnit, begin_of, following, label_at, unit_of_time
 from cordillera.spec.counting import counted
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -55,6 +55,11 @@ class Calendar:
     def expects(self, unit: CompletionUnit, label: str) -> bool:
         """Tell whether a partition of a unit of time is expected."""
         return self._expected(unit, begin_of(unit, label))
+
+    def includes(self, label: str) -> bool:
+        """Tell whether a partition is expected; what is not cut by time always is."""
+        unit = unit_of_time(label)
+        return unit is None or self.expects(unit, label)
 
     def upto(self, unit: CompletionUnit, label: str, count: int) -> list[str]:
         """Return the last ``count`` expected partitions up to one, itself included if expected; oldest first.
@@ -104,6 +109,28 @@ class Calendar:
             begin = following(unit, begin)
             if not passed:
                 break
+        return found
+
+    def since(self, unit: CompletionUnit, label: str) -> list[str]:
+        """Return the partitions, expected or not, behind the last expected one before one, itself included.
+
+        There are none where the calendar pauses for more than a year.
+        """
+        before, end, found = self.before(unit, label, 1), begin_of(unit, label), list[str]()
+        moment = following(unit, begin_of(unit, before[0])) if before else following(unit, end)
+        while moment <= end:
+            found.append(label_at(unit, moment))
+            moment = following(unit, moment)
+        return found
+
+    def until_expected(self, unit: CompletionUnit, label: str) -> list[str]:
+        """Return the partitions since whose last expected one before them one lies: up to the next expected one."""
+        moment, found = begin_of(unit, label), list[str]()
+        while self.before(unit, label_at(unit, moment), 1):
+            found.append(label_at(unit, moment))
+            if self._expected(unit, moment):
+                break
+            moment = following(unit, moment)
         return found
 
     def between(self, unit: CompletionUnit, begin: datetime, end: datetime) -> Iterator[str]:

@@ -126,6 +126,11 @@ def is_label(unit: CompletionUnit, text: str) -> bool:
     return True
 
 
+def unit_of_time(label: str) -> CompletionUnit | None:
+    """Return the unit of time that a text is the canonical label of; None for any other text."""
+    return next((unit for unit in LABEL_FORMATS if is_label(unit, label)), None)
+
+
 def label_at(unit: CompletionUnit, moment: date) -> str:
     """Return the label of the partition of a unit of time that a moment lies in."""
     return moment.strftime(LABEL_FORMATS[unit])

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from cordillera.errors import InvalidInputError
-from cordillera.spec.calendar import Calendar
+from cordillera.spec.calendar import EVERY_DAY, Calendar
 from cordillera.spec.calendar import in_words as calendar_in_words
 from cordillera.spec.completion import LABEL_FORMATS, Completion, CompletionUnit, begin_of, following
 from cordillera.spec.counting import counted
@@ -109,6 +109,12 @@ class CompletionRule:
             raise InvalidInputError(
                 f"Partitions of {dataset} are cut by {unit}, not by time: they have no watermark and no calendar.",
                 hint="Use min_rows, announced or upstream.",
+            )
+        counted_on = next((name for name, one in self.mappings.items() if one.workdays), None)
+        if counted_on is not None and self.calendar == EVERY_DAY:
+            raise InvalidInputError(
+                f"The rule of {dataset} counts workdays for {counted_on}, and does not say which days they are.",
+                hint="Give workdays or holidays with it.",
             )
         self._check_numbers(dataset)
 

@@ -55,6 +55,11 @@ class JobTrigger:
         return not self.partitions or any(_matches(pattern, partition) for pattern in self.partitions)
 
     @property
+    def counts_workdays(self) -> bool:
+        """Whether it counts days on the job's own calendar."""
+        return any(mapping.workdays for mapping in self._mappings.values())
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels of all the partitions that concern the job; none if it cannot be said so."""
         return () if any(_RANGE in one or one.endswith(_REST) for one in self.partitions) else self.partitions

@@ -6,7 +6,9 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from cordillera.errors import RunNotFoundError
+from cordillera.client.backend import LakeBackend
+from cordillera.errors import AccessDeniedError, NotFoundError, RunNotFoundError
+from cordillera.spec.calendar import in_words
 from cordillera.spec.workflow import RunState
 from cordillera.web.home import tally_runs
 from cordillera.web.paging import slice_of, uuid_or_none
@@ -31,14 +33,25 @@ def job(request: Request, name: str) -> Page:
     """Show a job, what it waits for, and its last runs."""
     lake = backend_of(request)
     waiting = lake.waiting(name, _WAITING)
+    found = lake.job(name)
     data = {
-        "job": lake.job(name),
+        "job": found,
+        "calendar": _calendar(lake, found.output),
         "waiting": [lake.explain_job(name, one.partition) for one in waiting[:_EXPLAINED]],
         "more_waiting": [one.partition for one in waiting[_EXPLAINED:]],
         "runs": slice_of(lambda limit: lake.runs(job=name, limit=limit), lambda run: run.id, _RUNS_OF_JOB),
         "tally": tally_runs(lake, name),
     }
     return Page(name, "job.html", data, section="jobs")
+
+
+def _calendar(lake: LakeBackend, output: str) -> str:
+    """Return on which days the output of a job is expected; nothing for every day, or to who may not see it."""
+    try:
+        rule = lake.completion_rule(output)
+    except (AccessDeniedError, NotFoundError):
+        return ""
+    return in_words(rule.rule.calendar) if rule else ""
 
 
 @router.page("/runs")

@@ -14,7 +14,7 @@ from cordillera.spec.job_trigger import Restatements
 from cordillera.spec.names import parse_dataset_ref
 from cordillera.spec.readiness import MANUAL, InputState, Verdict, input_revisions, verdict
 from cordillera.spec.workflow import Job, Run, RunState
-from cordillera.workflows.inputs import calendar_of, input_states
+from cordillera.workflows.inputs import calendar_of, input_states, own_calendar
 
 RUN = "run"
 
@@ -32,7 +32,8 @@ def on_partition_completed(tx: Transaction, event: Event, clock: Clock) -> None:
     for job, partition in tx.jobs.standing_by(event.dataset, label):
         standing_by.setdefault(job.name, (job, []))[1].append(partition)
     for job, partitions in standing_by.values():
-        _look_at(tx, job, partitions, clock, event.trace_id)
+        own = own_calendar(tx, job)
+        _look_at(tx, job, list(filter(own.includes, partitions)), clock, event.trace_id)
 
 
 def _served(tx: Transaction, job: Job, event: Event, label: str) -> list[str]:
@@ -40,8 +41,9 @@ def _served(tx: Transaction, job: Job, event: Event, label: str) -> list[str]:
     version = tx.dataset_versions.get(event.dataset_version_id) if event.dataset_version_id else None
     calendar = calendar_of(tx, version) if version else EVERY_DAY
     mappings = [job.trigger.mapping(name) for name in job.inputs if parse_dataset_ref(name).full_name == event.dataset]
-    found = {partition for mapping in mappings for partition in mapping.served(label, calendar)}
-    return sorted(filter(job.trigger.concerns, found))
+    own = own_calendar(tx, job)
+    found = {partition for mapping in mappings for partition in mapping.served(label, calendar, own)}
+    return sorted(partition for partition in found if job.trigger.concerns(partition) and own.includes(partition))
 
 
 def _look_at(tx: Transaction, job: Job, partitions: Sequence[str], clock: Clock, trace_id: str) -> None:

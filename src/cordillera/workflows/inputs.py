@@ -19,6 +19,7 @@ from cordillera.spec.workflow import Job
 def input_states(tx: Transaction, job: Job, partitions: Sequence[str]) -> dict[str, list[InputState]]:
     """Return, for each of some partitions of a job, how its inputs stand, in the job's order."""
     states: dict[str, list[InputState]] = {partition: [] for partition in partitions}
+    own = own_calendar(tx, job) if job.trigger.counts_workdays else EVERY_DAY
     for name in job.inputs:
         mapping, found = job.trigger.mapping(name), meant(tx, name)
         if found is None:
@@ -27,7 +28,7 @@ def input_states(tx: Transaction, job: Job, partitions: Sequence[str]) -> dict[s
             continue
         dataset, version = found
         pinned = str(dataset.ref(version.number if version.number > 1 else None))
-        needed, complete = _needed(tx, version, mapping, partitions)
+        needed, complete = _needed(tx, version, own, mapping, partitions)
         for partition, labels in needed.items():
             have = {label: complete[label] for label in labels if label in complete}
             states[partition].append(InputState(name, pinned, mapping, tuple(labels), have))
@@ -36,7 +37,7 @@ def input_states(tx: Transaction, job: Job, partitions: Sequence[str]) -> dict[s
 
 def begun(tx: Transaction, job: Job, limit: int) -> set[str]:
     """Return partitions of a job that its inputs speak of, by the latest ``limit`` completions of each."""
-    found: set[str] = set()
+    found, own = set[str](), own_calendar(tx, job)
     for name in job.inputs:
         mapping, resolved = job.trigger.mapping(name), meant(tx, name)
         if mapping.standing or resolved is None:
@@ -44,10 +45,10 @@ def begun(tx: Transaction, job: Job, limit: int) -> set[str]:
         _, version = resolved
         calendar = calendar_of(tx, version)
         for completion in tx.completions.page(version.id, None, limit):
-            served = mapping.served(completion.partition, calendar)
+            served = mapping.served(completion.partition, calendar, own)
             trailing = mapping.kind is MappingKind.TRAILING
             found.update(label for label in served if not trailing or label == completion.partition)
-    return set(filter(job.trigger.concerns, found))
+    return {label for label in found if job.trigger.concerns(label) and own.includes(label)}
 
 
 def label_of(tx: Transaction, job: Job, partition: str) -> str:
@@ -56,7 +57,7 @@ def label_of(tx: Transaction, job: Job, partition: str) -> str:
     Raises:
         InvalidPartitionError: If there is none like it.
         InvalidInputError: If the job's inputs have changed so that they do not fit together any more.
-        NotAllowedError: If it does not concern the job.
+        NotAllowedError: If it does not concern the job, or is none that is expected of its output.
     """
     versions = {name: found[1] for name in job.inputs if (found := meant(tx, name)) is not None}
     units = {name: CompletionUnit(version.completion_unit) for name, version in versions.items()}
@@ -65,6 +66,11 @@ def label_of(tx: Transaction, job: Job, partition: str) -> str:
         raise NotAllowedError(
             f"{label} does not concern {job.name}, which runs for: {', '.join(job.trigger.partitions)}.",
             hint=f"See: cordillera job show {job.name}.",
+        )
+    if not own_calendar(tx, job).includes(label):
+        raise NotAllowedError(
+            f"{label} is not expected of {job.output}, so that {job.name}, which writes it, does not run for it.",
+            hint=f"See its calendar with: cordillera completion rule {job.output}.",
         )
     return label
 
@@ -87,8 +93,14 @@ def calendar_of(tx: Transaction, version: DatasetVersion) -> Calendar:
     return EVERY_DAY if found is None else found.rule.calendar
 
 
+def own_calendar(tx: Transaction, job: Job) -> Calendar:
+    """Return when partitions of a job are expected: those of its output are."""
+    found = meant(tx, job.output)
+    return EVERY_DAY if found is None else calendar_of(tx, found[1])
+
+
 def _needed(
-    tx: Transaction, version: DatasetVersion, mapping: PartitionMapping, partitions: Sequence[str]
+    tx: Transaction, version: DatasetVersion, own: Calendar, mapping: PartitionMapping, partitions: Sequence[str]
 ) -> tuple[dict[str, list[str]], Mapping[str, Completion]]:
     """Return what each partition needs of an input, and what of that is complete."""
     if mapping.kind is MappingKind.LATEST:
@@ -96,6 +108,6 @@ def _needed(
         label = next(iter(latest), LATEST)
         return {partition: [label] for partition in partitions}, latest
     calendar = calendar_of(tx, version)
-    needed = {partition: mapping.needed(partition, calendar) for partition in partitions}
+    needed = {partition: mapping.needed(partition, calendar, own) for partition in partitions}
     every = sorted({label for labels in needed.values() for label in labels})
     return needed, tx.completions.latest_of(version.id, every)

@@ -25,6 +25,7 @@ from cordillera.errors import (
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
+from cordillera.spec.calendar import EVERY_DAY
 from cordillera.spec.completion import CompletionUnit
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
@@ -35,7 +36,7 @@ from cordillera.spec.texts import check_texts
 from cordillera.spec.told_errors import told_error
 from cordillera.spec.workflow import Job, Run, RunState, Waiting
 from cordillera.workflows.handlers import start_run
-from cordillera.workflows.inputs import begun, input_states, label_of
+from cordillera.workflows.inputs import begun, calendar_of, input_states, label_of, meant
 
 _ANY_PARTITION = {"partition": "2000-01-01"}
 
@@ -289,9 +290,22 @@ class WorkflowService:
         self._catalog.dataset(output, Privilege.WRITE, Privilege.READ)
         read = {dataset: self._catalog.readable(dataset) for dataset in inputs}
         trigger.unit(name, {dataset: CompletionUnit(one.version.completion_unit) for dataset, one in read.items()})
+        self._check_calendar(name, output, trigger)
         self._lineage(sql)
         schema = self._queries.schema_of(parse_dataset_ref(output))
         parse_row_filter(bind_condition(condition, _ANY_PARTITION["partition"]), schema)
+
+    def _check_calendar(self, name: str, output: str, trigger: JobTrigger) -> None:
+        if not trigger.counts_workdays:
+            return
+        with self._store.read() as tx:
+            found = meant(tx, output)
+            if found is None or calendar_of(tx, found[1]) != EVERY_DAY:
+                return
+        raise InvalidInputError(
+            f"{name} counts workdays, and {output}, which it writes, has no calendar that says which days they are.",
+            hint=f"Set one: cordillera completion set-rule {output} --column DAY --workdays mon-fri --holidays FILE.",
+        )
 
     def _lineage(self, sql: str) -> dict[str, dict[DatasetRef, tuple[str, ...]]]:
         """Return, for each column of a query's result, the columns of datasets behind it, views seen through."""
