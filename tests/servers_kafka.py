@@ -119,7 +119,7 @@ def _batches(server: str, topic: str, partition: int) -> Iterator[tuple[int, int
 def _fetch(connection: socket.socket, topic: str, partition: int, position: int) -> bytes:
     """Return record batches (Fetch, version 4, of what is not committed too)."""
     name = topic.encode()
-    request = struct.pack(">hhih", 1, 4, 1, 4) + b"test" + struct.pack(">iiiib", -1, 10, 1, 50_000_000, 0)
+    request = struct.pack(">hhih", 1, 4, 1, 4) + b"test" + struct.pack(">iiiib", -1, 1, 1, 50_000_000, 0)
     request += struct.pack(">ih", 1, len(name)) + name + struct.pack(">iiqi", 1, partition, position, 50_000_000)
     connection.sendall(struct.pack(">i", len(request)) + request)
     answer = _exactly(connection, struct.unpack(">i", _exactly(connection, 4))[0])

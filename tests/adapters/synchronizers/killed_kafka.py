@@ -1,7 +1,8 @@
 """Deliveries to Kafka that are killed at every step they take there: run as a process by test_kafka_synchronizer.
 
 Each round forks: one process delivers and is killed by SIGKILL before its n-th step, which is after the one before it;
-another looks at what is left and repeats the delivery. Tells how many rounds there were.
+another looks at what is left and repeats the delivery. Tells how many steps there were. Rounds know nothing of one
+another and wait for the broker most of the time, so that several go on at once.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from uuid import UUID
 
 import pyarrow as pa
@@ -24,6 +28,7 @@ from cordillera.ports.synchronizer import Cursor, Delivery
 from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, deliver, reader_of, rows_of, spelled
 
 NEVER = 1000
+_LANES = 3
 
 
 class Steps:
@@ -103,14 +108,18 @@ def in_child(work: Callable[[], None]) -> int:
     """Do something in a process of its own, and return the status it ended with."""
     child = os.fork()
     if not child:
-        work()
-        os._exit(0)
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
     return os.waitpid(child, 0)[1]
 
 
-def rounds(server: str, first: bool) -> int:
-    """Kill one delivery after the other, each a step later, until one comes to its end."""
-    for number in range(NEVER):
+def rounds(server: str, first: bool, lane: int) -> int:
+    """Kill one delivery after the other, each as many steps later as there are lanes, until one comes to its end."""
+    for number in range(lane, NEVER, _LANES):
         if not first:
             assert in_child(partial(attempt, server, first, number, NEVER, begin=True)) == 0
         status = in_child(partial(attempt, server, first, number, number))
@@ -123,4 +132,6 @@ def rounds(server: str, first: bool) -> int:
 
 if __name__ == "__main__":
     spelled(reader_of(ORDERS.arrow_schema(), ORDER_ROWS)().read_all())  # what that imports, no process imports again
-    sys.stdout.write(f"{rounds(sys.argv[1], True)} {rounds(sys.argv[1], False)}")
+    with ProcessPoolExecutor(2 * _LANES, get_context("fork")) as pool:
+        ended = [[pool.submit(rounds, sys.argv[1], first, lane) for lane in range(_LANES)] for first in (True, False)]
+        sys.stdout.write(" ".join(str(min(one.result() for one in lanes)) for lanes in ended))
