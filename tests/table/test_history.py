@@ -141,10 +141,11 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @invariant()
     def table_equals_model(self) -> None:
-        found = {(entity_of(row), row["valid_from"]): row for row in self.table.rows().to_pylist()}
+        rows = self.table.rows().to_pylist()
+        found = {(entity_of(row), row["valid_from"]): row for row in rows}
         expected = {(who, v.start): v for who, entity in self.entities.items() for v in entity.versions.values()}
         assert found.keys() == expected.keys()
-        assert self.table.rows().num_rows == len(found)
+        assert len(rows) == len(found)
         for key, version in expected.items():
             row = found[key]
             assert (row["valid_to"], row["is_current"]) == (version.end, version.end is None), (key, row)
@@ -200,8 +201,8 @@ def spans(table: LooseTable) -> list[tuple[Any, ...]]:
 
 def test_the_order_of_arrival_makes_no_difference(tmp_path: Path) -> None:
     changes = [batch((1, 1, "Oslo")), batch((1, 5, "Rome")), batch((1, 8, "Kyiv")), batch((1, 12, "Lima"))]
-    orders = list(itertools.permutations(range(5)))
-    for number, order in enumerate(orders[:: len(orders) // examples(len(orders))]):
+    orders = [[(step * place + first) % 5 for place in range(5)] for step in range(1, 5) for first in range(5)]
+    for number, order in enumerate(orders):  # in these, every two changes stand at every two places once
         table = people(tmp_path / str(number))
         for step in order:
             if step < 4:

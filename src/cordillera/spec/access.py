@@ -298,9 +298,9 @@ class PolicyTag:
         return str(Securable(self.kind, self.securable_name))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Viewer:
-    """Somebody who asks, with what is the same for every object.
+    """Somebody who asks, with what is the same for every object. One asks once: no two are equal.
 
     Attributes:
         principals: Who that is, with all groups and roles.

@@ -5,7 +5,8 @@ The parts of a condition are sets found by the viewer's own grants; those of oth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -38,17 +39,20 @@ from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, pars
 from cordillera.spec.lineage import NodeKind
 
 Condition = sa.ColumnElement[bool]
-_ALL: tuple[Condition, ...] = ()
+Ways = tuple[Condition, ...]
+_once = lru_cache(maxsize=64)
+"""Conditions cannot change: one that stands in a query several times is made, and looked at by SQLAlchemy, once."""
+_ALL: Ways = ()
 
 
-def datasets_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> tuple[Condition, ...]:
+def datasets_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> Ways:
     """Return the condition on datasets that a viewer holds a privilege on; none if that is every dataset."""
     if viewer is None or viewer.sees_all(privilege):
         return _ALL
     return (sa.or_(*_datasets_held(viewer, privilege)),)
 
 
-def datasets_known(viewer: Viewer | None) -> tuple[Condition, ...]:
+def datasets_known(viewer: Viewer | None) -> Ways:
     """Return the condition on datasets that a viewer may discover, or a dataset version of."""
     seen = datasets_seen(viewer)
     if viewer is None or not seen:
@@ -58,7 +62,7 @@ def datasets_known(viewer: Viewer | None) -> tuple[Condition, ...]:
     return (sa.or_(*seen, datasets.c.id.in_(of)),)
 
 
-def versions_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def versions_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on dataset versions, joined with their datasets, that a viewer may discover."""
     seen = datasets_seen(viewer)
     if viewer is None or not seen:
@@ -67,7 +71,7 @@ def versions_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     return (sa.or_(*seen, dataset_versions.c.id.in_(granted)),)
 
 
-def namespaces_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def namespaces_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on namespaces that a viewer may discover, or sees a dataset of."""
     if viewer is None or viewer.sees_all(Privilege.DISCOVER):
         return _ALL
@@ -82,28 +86,28 @@ def namespaces_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     return (sa.or_(inside.exists(), *(namespaces.c.name.in_(names) for names in around)),)
 
 
-def views_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def views_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on views that a viewer may discover."""
     if viewer is None or viewer.sees_all(Privilege.DISCOVER):
         return _ALL
     return (sa.or_(*_views_held(viewer, Privilege.DISCOVER)),)
 
 
-def targets_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> tuple[Condition, ...]:
+def targets_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> Ways:
     """Return the condition on targets that a viewer holds a privilege on."""
     if viewer is None or viewer.sees_all(privilege):
         return _ALL
     return (sa.or_(*_targets_held(viewer, privilege)),)
 
 
-def subscriptions_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> tuple[Condition, ...]:
+def subscriptions_seen(viewer: Viewer | None, privilege: Privilege = Privilege.DISCOVER) -> Ways:
     """Return the condition on subscriptions, joined with their datasets, that a viewer holds a privilege on."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
     return (sa.or_(*_subscriptions_held(viewer, privilege)),)
 
 
-def jobs_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def jobs_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on jobs that are a viewer's, or of which he administers a dataset and may discover all."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
@@ -113,7 +117,7 @@ def jobs_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     return (sa.or_(*mine, sa.and_(administered, sa.not_(hidden))),)
 
 
-def edges_seen(viewer: Viewer | None, *, is_postgres: bool) -> tuple[Condition, ...]:
+def edges_seen(viewer: Viewer | None, *, is_postgres: bool) -> Ways:
     """Return the condition on edges of lineage that a viewer may see both ends of."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
@@ -136,7 +140,7 @@ def edges_seen(viewer: Viewer | None, *, is_postgres: bool) -> tuple[Condition, 
     )
 
 
-def events_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def events_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on events about datasets that a viewer may discover."""
     if viewer is None or viewer.sees_all(Privilege.DISCOVER):
         return _ALL
@@ -157,21 +161,21 @@ def events_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
     )
 
 
-def destinations_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def destinations_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on destinations that are a viewer's."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
     return (destinations.c.owner.in_(_owners(viewer)),)
 
 
-def grants_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def grants_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on grants that are a viewer's, or on what he administers."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
     return (sa.or_(grants.c.principal.in_(sorted(viewer.principals)), *_administered(viewer, grants)),)
 
 
-def requests_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def requests_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on access requests that are a viewer's, or that he or one he stands in for has a say in."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
@@ -188,12 +192,12 @@ def _say(viewer: Viewer) -> Condition:
     return sa.or_(access_requests.c.id.in_(named.correlate(None)), *_administered(viewer, access_requests))
 
 
-def _deputed(one: StandIn) -> tuple[Condition, ...]:
+def _deputed(one: StandIn) -> Ways:
     """Return the conditions on access requests that a deputy is concerned with: inside his object, not the owner's."""
     return access_requests.c.requester.not_in(sorted(one.viewer.principals)), *_inside(one, access_requests)
 
 
-def requests_waiting(viewer: Viewer | None) -> tuple[Condition, ...]:
+def requests_waiting(viewer: Viewer | None) -> Ways:
     """Return the condition on open access requests of others that wait for a viewer's approval."""
     if viewer is None:
         return _ALL
@@ -232,7 +236,7 @@ def proposals_waiting(viewer: Viewer | None) -> Condition:
     return sa.or_(row.id.in_(awaited.where(awaited_consumers.c.consumer.in_(_owners(viewer)))), *said)
 
 
-def deputies_seen(viewer: Viewer | None) -> tuple[Condition, ...]:
+def deputies_seen(viewer: Viewer | None) -> Ways:
     """Return the condition on deputies that are a viewer's, or that he is."""
     if viewer is None or viewer.sees_all(Privilege.ADMINISTER):
         return _ALL
@@ -285,7 +289,7 @@ def live(viewer: Viewer) -> Condition:
     return sa.or_(grants.c.expires_at.is_(None), grants.c.expires_at > viewer.now)
 
 
-def _inside(one: StandIn, table: sa.Table) -> tuple[Condition, ...]:
+def _inside(one: StandIn, table: sa.Table) -> Ways:
     """Return the condition on rows that are about something inside a deputy's object; none if that is the lake."""
     if one.kind is SecurableKind.LAKE:
         return _ALL
@@ -305,8 +309,9 @@ def _inside(one: StandIn, table: sa.Table) -> tuple[Condition, ...]:
 # --- what a viewer holds, each way by which he may ------------------------------------------------------------------
 
 
-def _datasets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
-    return [
+@_once
+def _datasets_held(viewer: Viewer, privilege: Privilege) -> Ways:
+    return (
         datasets.c.owner.in_(_owners(viewer)),
         datasets.c.id.in_(_granted(viewer, privilege, SecurableKind.DATASET)),
         datasets.c.namespace.in_(_each(namespaces.c.name, _namespaces_held(viewer, privilege))),
@@ -315,22 +320,24 @@ def _datasets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
             for grant in viewer.conditional
             if grant.privilege in sufficient_for(privilege)
         ),
-    ]
+    )
 
 
-def _views_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
-    return [
+@_once
+def _views_held(viewer: Viewer, privilege: Privilege) -> Ways:
+    return (
         views.c.owner.in_(_owners(viewer)),
         views.c.id.in_(_granted(viewer, privilege, SecurableKind.VIEW)),
         views.c.namespace.in_(_each(namespaces.c.name, _namespaces_held(viewer, privilege))),
-    ]
+    )
 
 
-def _namespaces_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
+@_once
+def _namespaces_held(viewer: Viewer, privilege: Privilege) -> Ways:
     outer = namespaces.alias("outer_namespaces")
     granted = _granted(viewer, privilege, SecurableKind.NAMESPACE)
     ways = (outer.c.owner.in_(_owners(viewer)), outer.c.id.in_(granted))
-    return [namespaces.c.name.in_(_names_within(outer, way)) for way in ways]
+    return tuple(namespaces.c.name.in_(_names_within(outer, way)) for way in ways)
 
 
 def _names_within(outer: sa.FromClause, which: Condition) -> sa.Select[Any]:
@@ -339,11 +346,13 @@ def _names_within(outer: sa.FromClause, which: Condition) -> sa.Select[Any]:
     return sa.select(nested.c.namespace).join(outer, outer.c.name == nested.c.outer).where(which).correlate(None)
 
 
-def _targets_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
-    return [targets.c.owner.in_(_owners(viewer)), targets.c.id.in_(_granted(viewer, privilege, SecurableKind.TARGET))]
+@_once
+def _targets_held(viewer: Viewer, privilege: Privilege) -> Ways:
+    return targets.c.owner.in_(_owners(viewer)), targets.c.id.in_(_granted(viewer, privilege, SecurableKind.TARGET))
 
 
-def _subscriptions_held(viewer: Viewer, privilege: Privilege) -> list[Condition]:
+@_once
+def _subscriptions_held(viewer: Viewer, privilege: Privilege) -> Ways:
     """Return the ways of subscriptions, joined with their datasets: a viewer's own; those of datasets that he
     administers; of datasets that he knows of, those that he was granted it on, or whose target he administers.
     """
@@ -354,15 +363,16 @@ def _subscriptions_held(viewer: Viewer, privilege: Privilege) -> list[Condition]
     seen = datasets_seen(viewer)
     known = sa.or_(*seen, version) if seen else sa.true()
     administered = _each(targets.c.name, _targets_held(viewer, Privilege.ADMINISTER))
-    return [
+    return (
         *mine,
         *datasets_seen(viewer, Privilege.ADMINISTER),
         sa.and_(subscriptions.c.id.in_(_granted(viewer, privilege, SecurableKind.SUBSCRIPTION)), known),
         sa.and_(subscriptions.c.target.in_(administered), known),
-    ]
+    )
 
 
-def _administered(viewer: Viewer, table: sa.Table) -> list[Condition]:
+@_once
+def _administered(viewer: Viewer, table: sa.Table) -> Ways:
     """Return the conditions on rows that are about an object, each for those that a viewer administers in one way."""
     version = dataset_versions.c
     of_mine = version.dataset_id.in_(_each(datasets.c.id, _datasets_held(viewer, Privilege.ADMINISTER)))
@@ -377,9 +387,10 @@ def _administered(viewer: Viewer, table: sa.Table) -> list[Condition]:
         SecurableKind.TARGET: _each(targets.c.id, _targets_held(viewer, Privilege.ADMINISTER)),
         SecurableKind.SUBSCRIPTION: sa.union_all(*(subscription.where(way).correlate(None) for way in ways)),
     }
-    return [sa.and_(table.c.kind == kind, table.c.securable_id.in_(ids)) for kind, ids in administered.items()]
+    return tuple(sa.and_(table.c.kind == kind, table.c.securable_id.in_(ids)) for kind, ids in administered.items())
 
 
+@_once
 def _granted(viewer: Viewer, privilege: Privilege, kind: SecurableKind) -> sa.Select[Any]:
     """Return the ids of the objects of a kind that a viewer was granted a privilege on."""
     granted = sa.select(grants.c.securable_id).where(
@@ -392,7 +403,7 @@ def _granted(viewer: Viewer, privilege: Privilege, kind: SecurableKind) -> sa.Se
     return granted.correlate(None)
 
 
-def _each(column: sa.ColumnElement[Any], ways: list[Condition]) -> sa.CompoundSelect[Any]:
+def _each(column: sa.ColumnElement[Any], ways: Sequence[Condition]) -> sa.CompoundSelect[Any]:
     """Return a column of the rows that satisfy any of some conditions, each found by its own index."""
     return sa.union_all(*(sa.select(column).where(way).correlate(None) for way in ways))
 

@@ -108,7 +108,7 @@ class Cluster:
             consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
             unread, heard_at = set(range(partitions)), time.monotonic()
             while unread:
-                found = consumer.consume(1, 0.05)  # whoever asks for more waits until he has them all, or the time is over
+                found = consumer.consume(1, 0.05)  # whoever asks for more waits for them all, or the time to be over
                 found += consumer.consume(_READ_AT_ONCE, 0) if found else []
                 if not found and time.monotonic() - heard_at > WAIT_S:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic} cannot be read"))
