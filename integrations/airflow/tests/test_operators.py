@@ -69,6 +69,35 @@ def test_a_job_is_run_and_waited_for(lake: LakeServer, report: str, more: str) -
     assert [one[0] for one in lake.completions(report)] == ["2026-01-31"]
 
 
+RETRIED = """
+from airflow.sdk import DAG
+from cordillera_airflow.operators import RunJobOperator
+
+def lose_the_first_answer(context, result):
+    if context["ti"].try_number == 1:
+        raise ConnectionError("lost")
+
+with DAG("{dag}", schedule=None):
+    RunJobOperator(
+        task_id="run", job="{job}", partition="{{{{ ds }}}}", poll_interval=0.1,
+        post_execute=lose_the_first_answer, retries=1, retry_delay=0.1,
+    )
+"""
+
+
+def test_a_task_that_is_tried_again_starts_one_run_and_one_that_is_cleared_another(
+    lake: LakeServer, report: str
+) -> None:
+    name = report.replace(".", "_")
+    dag = load_dag(name, RETRIED.format(dag=name, job=report))
+    found = run_dag(dag, DAY)["run"]
+    assert (found.state, found.try_number) == ("success", 2)
+    runs = lake.ask("GET", "/runs", job=report)["items"]
+    assert [one["id"] for one in runs] == [result_of(found)["id"]]
+    run_dag(dag, DAY)
+    assert len(lake.ask("GET", "/runs", job=report)["items"]) == 2
+
+
 def test_a_job_that_cannot_run_fails_the_task_with_the_reason(
     lake: LakeServer, report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from cordillera.spec.counting import counted
 
 if TYPE_CHECKING:
     from cordillera.client.contract_backend import ContractDetails, ContractRevision
+    from cordillera.spec.contract import Contract, LintFinding
 
 app = typer.Typer(
     name="contract", no_args_is_help=True, help="What a dataset promises: an ODCS document, enforced on every write."
@@ -36,12 +38,12 @@ _VIEW: View = {
     "put_at": "put_at",
 }
 _CHECKED: View = {
-    "name": "name",
-    "document_version": "document_version",
-    "status": "status",
-    "owner": "owner",
-    "object": "object_name",
-    "description": "description",
+    "name": "contract.name",
+    "document_version": "contract.document_version",
+    "status": "contract.status",
+    "owner": "contract.owner",
+    "object": "contract.object_name",
+    "description": "contract.description",
 }
 _COLUMNS: View = {"column": "name", "type": "logical_type", "required": "required", "description": "description"}
 _RULES: View = {"rule": "name", "severity": "severity", "description": "description"}
@@ -71,6 +73,15 @@ _SERVICE_LEVEL: View = {
     "summary": "summary",
 }
 _FINDINGS: View = {"line": number("line"), "path": "path", "severity": "severity", "message": "message", "hint": "hint"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A contract as a document states it, with what is not enforced, and what each rule grows with."""
+
+    contract: Contract
+    findings: Sequence[LintFinding]
+    costs: Mapping[str, str]
 
 
 @command(app, "put", example="cordillera contract put sales.orders orders.odcs.yaml")
@@ -118,11 +129,12 @@ def draft(name: DatasetName) -> None:
 @command(app, "check", example="cordillera contract check orders.odcs.yaml", place=Place.NOWHERE)
 def check(file: ContractFile) -> None:
     """Say all that is wrong with a contract, by line, or what would be enforced; it is not put in force."""
-    from cordillera.spec.contract import Severity, costs, key_of, lint_contract, parse_contract, stated_types
+    from cordillera.spec.contract import check_contract, parse_contract
 
     text = read_text(file)
-    findings = lint_contract(text)
-    if findings and findings[0].severity is Severity.ERROR:
+    found = check_contract(text)
+    findings = found.findings
+    if found.wrong:
         for finding in findings[1:]:
             warn(f"{finding.message} {finding.hint}".rstrip())
         raise InvalidContractError(
@@ -132,13 +144,12 @@ def check(file: ContractFile) -> None:
         )
     contract = parse_contract(text)
     rules = [*contract.row_rules, *contract.aggregate_rules]
-    known = costs(contract, stated_types(contract), key_of(contract))
-    rules_view: View = {**_RULES, "grows_with": lambda rule: known[rule.name]}
+    rules_view: View = {**_RULES, "grows_with": lambda rule: found.costs[rule.name]}
     parts = [Part("Columns", contract.columns, _COLUMNS), Part("Rules", rules, rules_view)]
     parts.append(Part("Not enforced", findings, _FINDINGS))
     announce(f"The contract is valid: {counted(len(contract.columns), 'column')}, {counted(len(rules), 'rule')}.")
-    _remark_costs(known)
-    show(contract, _CHECKED, parts)
+    _remark_costs(found.costs)
+    show(_Checked(contract, findings, found.costs), _CHECKED, parts)
 
 
 @command(app, "diff", example="cordillera contract diff sales.orders orders.odcs.yaml")

@@ -10,7 +10,7 @@ from cordillera.codec import Page, decode
 from cordillera.contracts.service import ContractInForce, Revision
 from cordillera.contracts.service_levels import ServiceLevelStatus
 from cordillera.spec.access import Privilege
-from cordillera.spec.contract import ContractChange, LintFinding, lint_contract
+from cordillera.spec.contract import ContractChange, ContractCheck, check_contract
 
 _YAML = "application/yaml"
 
@@ -32,9 +32,9 @@ class LocalContracts:
         """Return an ODCS document to begin a contract from."""
         return self.app.contracts.draft(self.app.catalog.dataset(name, Privilege.DISCOVER))
 
-    def check_contract(self, text: str) -> list[LintFinding]:
-        """Return all that is wrong with a document, or what of it would not be enforced."""
-        return lint_contract(text)
+    def check_contract(self, text: str) -> ContractCheck:
+        """Return all that is wrong with a document, or what of it would not be enforced, and what each rule costs."""
+        return check_contract(text)
 
     def diff_contract(self, name: str, text: str) -> list[ContractChange]:
         """Return what a document would change about the contract in force."""
@@ -68,10 +68,10 @@ class RemoteContracts:
         """Return an ODCS document to begin a contract from."""
         return self._server.request("GET", _address(name) + "/draft").decode()
 
-    def check_contract(self, text: str) -> list[LintFinding]:
-        """Return all that is wrong with a document, or what of it would not be enforced."""
+    def check_contract(self, text: str) -> ContractCheck:
+        """Return all that is wrong with a document, or what of it would not be enforced, and what each rule costs."""
         answer = self._server.request("POST", "/contracts/check", content=text.encode(), media_type=_YAML)
-        return decode(list[LintFinding], answer)
+        return decode(ContractCheck, answer)
 
     def diff_contract(self, name: str, text: str) -> list[ContractChange]:
         """Return what a document would change about the contract in force."""

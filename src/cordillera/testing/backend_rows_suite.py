@@ -251,10 +251,16 @@ class RowsSuite(LakeSuite):
 
     def test_all_that_is_wrong_in_a_document_is_told(self, backend: LakeBackend, dataset: str) -> None:
         draft = backend.draft_contract(dataset)
-        assert [one for one in backend.check_contract(draft) if one.severity is Severity.ERROR] == []
+        assert not backend.check_contract(draft).wrong
         broken = draft.replace("logicalType: string", "logicalType: text").replace("id:", "ident:", 1)
         found = backend.check_contract(broken)
-        assert len([one for one in found if one.line and one.severity is Severity.ERROR]) >= 2
+        assert len([one for one in found.findings if one.line and one.severity is Severity.ERROR]) >= 2
+        assert found.costs == {}
+
+    def test_what_checking_a_rule_costs_is_told_before_it_is_in_force(self, backend: LakeBackend, dataset: str) -> None:
+        rule = "quality: [{name: several, type: library, metric: rowCount, mustBeGreaterThan: 0}]"
+        draft = backend.draft_contract(dataset).replace("    properties:", f"    {rule}\n    properties:", 1)
+        assert backend.check_contract(draft).costs["several"] == backend.put_contract(dataset, draft).costs["several"]
 
     @pytest.mark.parametrize("end", ["\r\n", "\n\n", "", "\t# ☃"])
     def test_a_document_comes_back_byte_for_byte(self, backend: LakeBackend, dataset: str, end: str) -> None:

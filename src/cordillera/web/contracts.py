@@ -20,7 +20,7 @@ from cordillera.errors import (
     InvalidInputError,
     NotAllowedError,
 )
-from cordillera.spec.contract import Severity
+from cordillera.spec.contract import ContractCheck
 from cordillera.web.forms import number_of, problem_of
 from cordillera.web.links import link
 from cordillera.web.rendering import Page, PageRouter, backend_of
@@ -90,17 +90,15 @@ def _form(
     problem: CordilleraError | None = None,
 ) -> Page:
     """Return the form; where the document was checked, with what is wrong with it and what it would change."""
-    findings = lake.check_contract(text) if checked else []
-    wrong = any(one.severity is Severity.ERROR for one in findings)
+    found = lake.check_contract(text) if checked else ContractCheck(())
     present = _present(lake, name)
-    changes = lake.diff_contract(name, text) if checked and present and not wrong else []
+    changes = lake.diff_contract(name, text) if checked and present and not found.wrong else []
     data = {
         "name": name,
         "text": text,
         "checked": checked,
         "first": present is None,
-        "findings": findings,
-        "wrong": wrong,
+        "found": found,
         "changes": changes,
         "asks": any(one.breaks_consumers for one in changes),
         "reason": reason,

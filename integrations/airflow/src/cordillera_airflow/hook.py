@@ -82,9 +82,16 @@ class CordilleraHook(BaseHook):
         """Return the sequence number of a dataset's current snapshot."""
         return int(self._ask("GET", path("datasets", dataset))["version"]["sequence_number"])
 
-    def run_job(self, job: str, partition: str) -> dict[str, Any]:
-        """Start a run of a job for a partition, and return it."""
-        found: dict[str, Any] = self._ask("POST", path("jobs", job, "runs"), {"partition": partition})
+    def run_job(self, job: str, partition: str, *, idempotency_key: str | None = None) -> dict[str, Any]:
+        """Start a run of a job for a partition, and return it.
+
+        Args:
+            job: For example ``analytics.delays``.
+            partition: Its label.
+            idempotency_key: Asking again under the same key starts no other run, but returns the first.
+        """
+        headers = {} if idempotency_key is None else {"Idempotency-Key": quote(idempotency_key)}
+        found: dict[str, Any] = self._ask("POST", path("jobs", job, "runs"), {"partition": partition}, headers)
         return found
 
     def run(self, run_id: str) -> dict[str, Any]:

@@ -47,6 +47,9 @@ class CompletePartitionOperator(BaseOperator):
 class RunJobOperator(BaseOperator):
     """Runs a job of the lake for a partition, waits until the run has ended, and returns it.
 
+    A retry finds the run that the attempt before has started, unless that was superseded; a task that is cleared starts
+    another.
+
     Args:
         job: For example ``analytics.delays``. Templated.
         partition: The label to run it for. Templated.
@@ -76,8 +79,8 @@ class RunJobOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run it."""
         hook = CordilleraHook(self.cordillera_conn_id)
-        run = hook.run_job(self.job, self.partition)
-        self.log.info("Run %s of %s for %s has been started.", run["id"], self.job, self.partition)
+        run = self._started(hook, context)
+        self.log.info("Run %s of %s for %s is %s.", run["id"], self.job, self.partition, run["state"])
         if self.deferrable:
             trigger = RunTrigger(run["id"], self.cordillera_conn_id, self.poll_interval)
             self.defer(trigger=trigger, method_name="resume", timeout=self.execution_timeout)
@@ -92,6 +95,16 @@ class RunJobOperator(BaseOperator):
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on behind the trigger."""
         return self._succeeded(outcome(event))
+
+    def _started(self, hook: CordilleraHook, context: Context) -> dict[str, Any]:
+        """Return the run of this task, started now or by an attempt before this one."""
+        ti = context["ti"]
+        cleared = ti.max_tries - self.retries  # Airflow allows as many tries more each time that a task is cleared
+        key = f"airflow {ti.dag_id} {ti.task_id} {ti.run_id} {ti.map_index} {cleared}"
+        run = hook.run_job(self.job, self.partition, idempotency_key=f"{key} {self.partition}")
+        while run["state"] == "superseded":
+            run = hook.run_job(self.job, self.partition, idempotency_key=f"{key} {run['id']}")
+        return run
 
     def _succeeded(self, run: dict[str, Any]) -> dict[str, Any]:
         what = f"The run {run['id']} of {self.job} for {self.partition}"

@@ -12,7 +12,7 @@ from cordillera.api.uploads import Document, body
 from cordillera.client.contract_backend import ContractDetails, ContractRevision
 from cordillera.codec import Page, page
 from cordillera.contracts.service_levels import ServiceLevelStatus
-from cordillera.spec.contract import ContractChange, LintFinding
+from cordillera.spec.contract import ContractChange, ContractCheck
 
 YAML = "application/yaml"
 
@@ -26,8 +26,8 @@ _DOCUMENT: dict[int | str, dict[str, Any]] = {
 @router.post(
     "/contracts/check", summary="Check a contract", openapi_extra=body(YAML, description="An ODCS 3.1 document.")
 )
-def check_contract(backend: Backend, text: Document) -> list[LintFinding]:
-    """All that is wrong with a document, by line; where nothing is, what of it would not be enforced."""
+def check_contract(backend: Backend, text: Document) -> ContractCheck:
+    """All that is wrong with a document, by line; where nothing is, what is not enforced, and what each rule costs."""
     return backend.check_contract(text)
 
 

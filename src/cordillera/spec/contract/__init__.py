@@ -25,7 +25,7 @@ from cordillera.spec.contract.check import (
 from cordillera.spec.contract.compare import Problem, ProblemKind, schema_problems
 from cordillera.spec.contract.diff import contract_changes
 from cordillera.spec.contract.generate import to_document
-from cordillera.spec.contract.lint import LintFinding, lint_contract
+from cordillera.spec.contract.lint import ContractCheck, LintFinding, check_contract, lint_contract
 from cordillera.spec.contract.model import (
     AggregateRule,
     Availability,
@@ -59,6 +59,7 @@ __all__ = [
     "Compatibility",
     "Contract",
     "ContractChange",
+    "ContractCheck",
     "LintFinding",
     "Party",
     "Period",
@@ -75,6 +76,7 @@ __all__ = [
     "Unenforced",
     "Violation",
     "aggregate_violation",
+    "check_contract",
     "contract_changes",
     "costs",
     "count_sql",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cordillera.errors import InvalidContractError
 from cordillera.spec.contract.columns import read_columns
 from cordillera.spec.contract.document import Node, read_document
 from cordillera.spec.contract.entry import Subject
-from cordillera.spec.contract.model import Column, Severity
+from cordillera.spec.contract.model import Column, Severity, key_of
 from cordillera.spec.contract.parse import check_kind, choose_object, parse_contract, read_support, read_team
+from cordillera.spec.contract.partials import costs, stated_types
 from cordillera.spec.contract.quality import add_quality
 from cordillera.spec.contract.rules import RuleBook, Target
 from cordillera.spec.contract.service_level import read_service_level
@@ -30,6 +31,34 @@ class LintFinding:
     severity: Severity
     message: str
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContractCheck:
+    """What there is to say of a document by itself.
+
+    Attributes:
+        findings: All that is wrong, or where nothing is, what is stated and not enforced; by line.
+        costs: By rule, what checking it grows with: the change that is committed, or the table, and why. A dataset's
+            own types and key can make it less. Empty where something is wrong.
+    """
+
+    findings: tuple[LintFinding, ...]
+    costs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it can be no contract."""
+        return any(one.severity is Severity.ERROR for one in self.findings)
+
+
+def check_contract(text: str | bytes) -> ContractCheck:
+    """Return what is wrong with a document, or where nothing is, what would be enforced at what cost."""
+    found = ContractCheck(tuple(lint_contract(text)))
+    if found.wrong:
+        return found
+    contract = parse_contract(text)
+    return replace(found, costs=costs(contract, stated_types(contract), key_of(contract)))
 
 
 def lint_contract(text: str | bytes) -> list[LintFinding]:
