@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -85,6 +86,7 @@ def serve(
                 _log.warning("tokens travel unencrypted unless a proxy in front of this server speaks TLS", url=url)
             if not insecure_local:
                 _introduce(app, url)
+            gc.freeze()  # what is there by now stays: looking through it for garbage would stop every request for 0.1 s
             with running_workers(app, workers):
                 _log.info("serving", url=url, lake=app.lake().name, workers=workers)
                 with _signals_survived():

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from pyiceberg.schema import Schema
 
 from cordillera.errors import CommitConflictError, CorruptDataError, InvalidInputError, NotAllowedError
 from cordillera.spec.arrow_types import from_arrow_schema
@@ -191,3 +193,19 @@ def test_statistics_that_say_nothing_of_use_are_passed_over(odd: dict[str, objec
     assert newest is not None
     assert newest.path == "a"
     assert newest.columns(metadata) == ()  # of a column that is gone
+
+
+def test_what_was_found_out_about_a_table_is_not_kept_for_one_that_has_changed():
+    before = table()
+    assert before.semantics.key == ("id",)
+    before.to_json()
+    wider = from_arrow_schema(pa.schema([("id", pa.int64()), ("note", pa.string())]))
+    changes = (
+        {"schemas": (*before.schemas, Schema(*wider.fields, schema_id=7)), "current_schema_id": 7},
+        {"partition_specs": (parse_partitioning(("id",), SCHEMA),), "default_spec_id": 1},
+        {"properties": {"write.merge.mode": "copy-on-write"}},
+        {"last_sequence_number": 5},
+    )
+    for change in changes:
+        after, fresh = before.with_changes(**change), replace(before, **change)
+        assert (after.to_json(), after.semantics) == (fresh.to_json(), fresh.semantics)

@@ -153,12 +153,14 @@ class ExternalCommitService:
         target = target.needing(*_needed(change.updates, state))
         check(change.requirements, state)
         requirements: tuple[Requirement, ...] = (AssertTableUuid(state.table_uuid), *change.requirements)
+        request: CommitRequest | None = None
         for updates in steps(settled(change.updates, state)):
+            if request is not None:
+                state, requirements, key = apply(request.updates, state, self._tables.io.now_ms()), (), None
             check_numbers(target.name, state, updates)
             request = self.request(target.name, state, updates)
             request = replace(request, requirements=(*requirements, *request.requirements))
             yield target, replace(request, idempotency_key=key, request_hash=request_hash if key else "")
-            state, requirements, key = apply(request.updates, state, self._tables.io.now_ms()), (), None
 
     def request(self, name: str, metadata: TableMetadata, updates: Sequence[Update]) -> CommitRequest:
         """Return updates, with one new snapshot at most, as a request that may be committed.

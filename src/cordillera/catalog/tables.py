@@ -69,7 +69,7 @@ class TableService:
         self._store, self.io, self._observer = store, io, observer
         self.reporter = ScanReporter(io.files)
         self._loaded: LruCache[str, TableMetadata] = LruCache(_SNAPSHOTS, lambda metadata: len(metadata.snapshots) + 1)
-        self._encoded: LruCache[str, bytes] = LruCache(_ENCODED_BYTES, len)
+        self._encoded: LruCache[tuple[str, bool], bytes] = LruCache(_ENCODED_BYTES, len)
         self._encoder = MetadataEncoder()
 
     # --- metadata files ------------------------------------------------------------------------------------------
@@ -88,9 +88,19 @@ class TableService:
         location = version.metadata_location
         return self._loaded.get(location, lambda: TableMetadata.from_json(self.io.storage.read(location), location))
 
-    def encoded(self, version: DatasetVersion) -> bytes:
-        """Return the table metadata that a dataset version points at as JSON, the way engines get it."""
-        return self._encoded.get(version.metadata_location, lambda: self.load(version).to_json())
+    def encoded(self, version: DatasetVersion, *, named_only: bool = False) -> bytes:
+        """Return the table metadata that a dataset version points at as JSON, the way engines get it.
+
+        Args:
+            version: The dataset version.
+            named_only: Tell of no other snapshots than those that branches and tags name.
+        """
+
+        def encode() -> bytes:
+            metadata = self.load(version)
+            return (_with_named_snapshots(metadata) if named_only else metadata).to_json()
+
+        return self._encoded.get((version.metadata_location, named_only), encode)
 
     def write_metadata(self, metadata: TableMetadata, counter: int) -> str:
         """Write a metadata file and return its location. ``counter`` sorts the files of a table for the human eye."""
@@ -99,7 +109,7 @@ class TableService:
         self.io.storage.write(location, content)
         self._loaded.put(location, metadata)
         if ending == PLAIN:
-            self._encoded.put(location, content)
+            self._encoded.put((location, False), content)
         return location
 
     def write_successor(self, before: MetadataFile, after: TableMetadata) -> tuple[MetadataFile, tuple[str, ...]]:
@@ -117,7 +127,8 @@ class TableService:
         written = MetadataFile(self.write_metadata(metadata, counter), metadata)
         if before.metadata.metadata_log:  # who lost to ``before`` may still work with what was before it, nobody longer
             self._loaded.forget(str(before.metadata.metadata_log[-1]["metadata-file"]))
-        self._encoded.forget(before.location)
+        for named_only in (False, True):
+            self._encoded.forget((before.location, named_only))
         return written, tuple(str(old["metadata-file"]) for old in log[:removed])
 
     def forget_metadata(self, location: str) -> None:
@@ -369,6 +380,11 @@ class TableService:
         with self._store.read() as tx:
             found = tx.snapshots.at(version.id, last_moment(moment))
         return found.sequence_number if found else -1
+
+
+def _with_named_snapshots(metadata: TableMetadata) -> TableMetadata:
+    named = {ref["snapshot-id"] for ref in metadata.refs.values()}
+    return metadata.with_changes(snapshots=tuple(one for one in metadata.snapshots if one.snapshot_id in named))
 
 
 def columns_of(schema: Schema) -> tuple[Column, ...]:

@@ -262,7 +262,8 @@ class ContractService:
 
     def check(self, change: Change) -> Verdict:
         """Say which rules a commit breaks, and whether it is refused for that; a schema that breaks it is raised."""
-        document = None if change.keeps_columns_and_rows else self._document(change.version.id)
+        unconcerned = change.keeps_columns_and_rows or not change.version.contract_revision
+        document = None if unconcerned else self._document(change.version.id)
         if document is None:
             return Verdict()
         contract = self._parsed(document.text)

@@ -96,6 +96,7 @@ class DatasetVersion:
         rows: Live rows.
         bytes: Bytes of live data files.
         files: Live data files.
+        contract_revision: The contract in force; 0 without one.
     """
 
     id: UUID
@@ -118,6 +119,7 @@ class DatasetVersion:
     files: int
     created_at: datetime
     updated_at: datetime
+    contract_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ and a commit costs the same at ten thousand snapshots as at one. Fields this mod
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -142,6 +142,14 @@ class TableMetadata:
         """The merge semantics stored in the table's properties."""
         return MergeSemantics.of(self.schema, self.properties)
 
+    @cached_property
+    def _schemas_json(self) -> orjson.Fragment:
+        return _models_json(self.schemas)
+
+    @cached_property
+    def _specs_json(self) -> orjson.Fragment:
+        return _models_json(self.partition_specs)
+
     @property
     def write_mode(self) -> WriteMode:
         """How rows are taken out of files; format version 2 knows no deletion vectors."""
@@ -176,8 +184,12 @@ class TableMetadata:
         return next((s for s in reversed(self.snapshots) if s.sequence_number == sequence_number), None)
 
     def with_changes(self, **changes: Any) -> TableMetadata:
-        """Return a copy with fields replaced."""
-        return replace(self, **changes)
+        """Return a copy with fields replaced. What was found out from fields that stay is kept."""
+        made = replace(self, **changes)
+        for name, sources in _FOUND_FROM.items():
+            if name in self.__dict__ and sources.isdisjoint(changes):
+                made.__dict__[name] = self.__dict__[name]
+        return made
 
     def to_json(self) -> bytes:
         """Encode as a metadata file."""
@@ -195,9 +207,9 @@ class TableMetadata:
             "last-sequence-number": self.last_sequence_number,
             "last-updated-ms": self.last_updated_ms,
             "last-column-id": self.last_column_id,
-            "schemas": [_model_json(schema) for schema in self.schemas],
+            "schemas": self._schemas_json,
             "current-schema-id": self.current_schema_id,
-            "partition-specs": [_model_json(spec) for spec in self.partition_specs],
+            "partition-specs": self._specs_json,
             "default-spec-id": self.default_spec_id,
             "last-partition-id": self.last_partition_id,
             "sort-orders": list(self.sort_orders),
@@ -263,5 +275,13 @@ def metadata_number(location: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def _model_json(model: Schema | PartitionSpec) -> orjson.Fragment:
-    return orjson.Fragment(model.model_dump_json().encode())
+_FOUND_FROM = {
+    "semantics": frozenset({"schemas", "current_schema_id", "properties"}),
+    "_schemas_json": frozenset({"schemas"}),
+    "_specs_json": frozenset({"partition_specs"}),
+}
+"""What a table's metadata keeps once it was found out, and the fields that it follows from."""
+
+
+def _models_json(models: Sequence[Schema] | Sequence[PartitionSpec]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps([orjson.Fragment(model.model_dump_json()) for model in models]))

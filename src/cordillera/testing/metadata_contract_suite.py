@@ -34,11 +34,14 @@ class ContractSuite:
         ]
         with store.write() as tx:
             assert tx.contracts.current(version.id) is None
+            assert tx.dataset_versions.get(version.id) == version
+            assert version.contract_revision == 0
             for document in documents:
                 tx.contracts.insert(document)
             with pytest.raises(AlreadyExistsError, match="2"):
                 tx.contracts.insert(documents[1])
             assert tx.contracts.current(version.id) == documents[1]
+            assert tx.dataset_versions.page(version.dataset_id) == [replace(version, contract_revision=2)]
             assert tx.contracts.page(version.id) == documents[::-1]
             assert tx.contracts.page(version.id, limit=1) == documents[1:]
             assert tx.contracts.page(version.id, 2) == documents[:1]

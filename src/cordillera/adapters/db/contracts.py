@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import contracts, rule_partials
+from cordillera.adapters.db.schema import contracts, dataset_versions, rule_partials
 from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError
 from cordillera.ports.metadata.contracts import ContractDocument, KeptPartials
@@ -16,6 +16,12 @@ from cordillera.spec.table_metadata import IcebergSnapshot
 
 CONTRACT = RowMap(ContractDocument, contracts)
 PARTIALS = RowMap(KeptPartials, rule_partials)
+REVISION_IN_FORCE = (
+    sa.select(sa.func.coalesce(sa.func.max(contracts.c.revision), 0))
+    .where(contracts.c.dataset_version_id == dataset_versions.c.id)
+    .scalar_subquery()
+)
+"""Of a query for dataset versions: the revision of the contract in force; 0 without one."""
 
 _CURRENT = CONTRACT.lookup(contracts.c.dataset_version_id, order=[contracts.c.revision.desc()])
 _PARTIALS = PARTIALS.lookup(rule_partials.c.dataset_version_id)

@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db import search
+from cordillera.adapters.db.contracts import REVISION_IN_FORCE
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import dataset_columns, dataset_versions, reservations
@@ -16,7 +17,7 @@ from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError
 from cordillera.spec.catalog import Column, DatasetVersion, Lifecycle
 
-VERSION = RowMap(DatasetVersion, dataset_versions)
+VERSION = RowMap(DatasetVersion, dataset_versions, contract_revision=REVISION_IN_FORCE)
 COLUMN = RowMap(Column, dataset_columns)
 
 _FIXED = ("id", "dataset_id", "number", "location", "created_at")

@@ -15,6 +15,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from cordillera.adapters.db.groups import Groups
+from cordillera.adapters.db.prepared import execute_plainly
 from cordillera.adapters.db.types import dump_json
 from cordillera.errors import InvalidConfigurationError, MissingExtraError
 
@@ -131,7 +132,7 @@ def _forbid_writing(connection: sqlite3.Connection, _record: object) -> None:
 
 def _begin_with(statement: str) -> Any:
     def begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(statement)
+        execute_plainly(connection, statement)
 
     return begin
 

@@ -137,6 +137,17 @@ class _Form:
         return made
 
 
+def execute_plainly(connection: sa.Connection, text: str) -> None:
+    """Run a statement that has no parameters and gives back nothing."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(text)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _wrapped(error, text, connection) from error
+    finally:
+        cursor.close()
+
+
 def _wrapped(error: Any, text: str, connection: sa.Connection) -> BaseException:
     """Return a driver's error as SQLAlchemy's; where the connection is lost, those in the pool are not used either."""
     dialect = connection.dialect

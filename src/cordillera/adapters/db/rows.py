@@ -23,7 +23,7 @@ class RowMap(Generic[T]):
     Args:
         kind: The dataclass.
         table: Its table.
-        elsewhere: Fields that other tables hold, read by a join.
+        elsewhere: Fields that other tables hold, read by a join or a query within.
     """
 
     def __init__(self, kind: type[T], table: sa.Table, **elsewhere: sa.ColumnElement[Any]) -> None:

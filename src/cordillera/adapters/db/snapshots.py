@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -48,7 +47,7 @@ class SqlSnapshotRows:
         """Add a snapshot with its manifest."""
         if not self._session.insert_new(snapshots, SNAPSHOT.values(snapshot)):
             raise AlreadyExistsError(f"Snapshot {snapshot.sequence_number} of the dataset version exists already.")
-        row = (snapshot.dataset_version_id, snapshot.sequence_number, asdict(manifest))
+        row = (snapshot.dataset_version_id, snapshot.sequence_number, manifest)
         self._session.change(_INSERT_MANIFEST, dict(zip(_MANIFEST, row, strict=True)))
 
     def get(self, version_id: UUID, sequence_number: int) -> Snapshot | None:

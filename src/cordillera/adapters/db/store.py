@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from cordillera.adapters.db.access import SqlSigningKeyRows, SqlTokenRows
 from cordillera.adapters.db.access_requests import SqlAccessRequestRows, SqlApprovalRuleRows
@@ -60,45 +61,68 @@ from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
 
+T = TypeVar("T")
+
+
+class _Rows(Generic[T]):
+    """A group of rows of a transaction, made where it is used: of more than thirty, most transactions use one to six.
+
+    Args:
+        kind: Makes it for a session.
+    """
+
+    def __init__(self, kind: Callable[[Session], T]) -> None:
+        self._kind, self._name = kind, ""
+
+    def __set_name__(self, owner: type[SqlTransaction], name: str) -> None:
+        self._name = name
+
+    def __get__(self, transaction: SqlTransaction, owner: type[SqlTransaction]) -> T:
+        made = self._kind(transaction.session)
+        transaction.__dict__[self._name] = made  # found there from now on
+        return made
+
 
 class SqlTransaction:
     """See :class:`cordillera.ports.metadata.Transaction`."""
 
+    lake = _Rows[LakeRow](SqlLakeRow)
+    namespaces = _Rows[NamespaceRows](SqlNamespaceRows)
+    datasets = _Rows[DatasetRows](SqlDatasetRows)
+    dataset_versions = _Rows[DatasetVersionRows](SqlDatasetVersionRows)
+    views = _Rows[ViewRows](SqlViewRows)
+    snapshots = _Rows[SnapshotRows](SqlSnapshotRows)
+    search = _Rows[SearchRows](SqlSearchRows)
+    contracts = _Rows[ContractRows](SqlContractRows)
+    contract_proposals = _Rows[ContractProposalRows](SqlContractProposalRows)
+    candidates = _Rows[CandidateRows](SqlCandidateRows)
+    service_levels = _Rows[ServiceLevelRows](SqlServiceLevelRows)
+    completions = _Rows[CompletionRows](SqlCompletionRows)
+    completion_rules = _Rows[CompletionRuleRows](SqlCompletionRuleRows)
+    targets = _Rows[TargetRows](SqlTargetRows)
+    subscriptions = _Rows[SubscriptionRows](SqlSubscriptionRows)
+    pointers = _Rows[PointerRows](SqlPointerRows)
+    jobs = _Rows[JobRows](SqlJobRows)
+    runs = _Rows[RunRows](SqlRunRows)
+    lineage = _Rows[LineageRows](SqlLineageRows)
+    tokens = _Rows[TokenRows](SqlTokenRows)
+    signing_keys = _Rows[SigningKeyRows](SqlSigningKeyRows)
+    grants = _Rows[GrantRows](SqlGrantRows)
+    memberships = _Rows[MembershipRows](SqlMembershipRows)
+    policy_tags = _Rows[PolicyTagRows](SqlPolicyTagRows)
+    access_requests = _Rows[AccessRequestRows](SqlAccessRequestRows)
+    deputies = _Rows[DeputyRows](SqlDeputyRows)
+    approval_rules = _Rows[ApprovalRuleRows](SqlApprovalRuleRows)
+    events = _Rows[EventRows](SqlEventRows)
+    destinations = _Rows[DestinationRows](SqlDestinationRows)
+    event_deliveries = _Rows[EventDeliveryRows](SqlEventDeliveryRows)
+    audit = _Rows[AuditRows](SqlAuditRows)
+    tasks = _Rows[TaskRows](SqlTaskRows)
+    maintenance = _Rows[MaintenanceRows](SqlMaintenanceRows)
+    scans = _Rows[ScanRows](SqlScanRows)
+
     def __init__(self, session: Session) -> None:
-        self.lake: LakeRow = SqlLakeRow(session)
-        self.namespaces: NamespaceRows = SqlNamespaceRows(session)
-        self.datasets: DatasetRows = SqlDatasetRows(session)
-        self.dataset_versions: DatasetVersionRows = SqlDatasetVersionRows(session)
-        self.views: ViewRows = SqlViewRows(session)
-        self.snapshots: SnapshotRows = SqlSnapshotRows(session)
-        self.search: SearchRows = SqlSearchRows(session)
-        self.contracts: ContractRows = SqlContractRows(session)
-        self.contract_proposals: ContractProposalRows = SqlContractProposalRows(session)
-        self.candidates: CandidateRows = SqlCandidateRows(session)
-        self.service_levels: ServiceLevelRows = SqlServiceLevelRows(session)
-        self.completions: CompletionRows = SqlCompletionRows(session)
-        self.completion_rules: CompletionRuleRows = SqlCompletionRuleRows(session)
-        self.targets: TargetRows = SqlTargetRows(session)
-        self.subscriptions: SubscriptionRows = SqlSubscriptionRows(session)
-        self.pointers: PointerRows = SqlPointerRows(session)
-        self.jobs: JobRows = SqlJobRows(session)
-        self.runs: RunRows = SqlRunRows(session)
-        self.lineage: LineageRows = SqlLineageRows(session)
-        self.tokens: TokenRows = SqlTokenRows(session)
-        self.signing_keys: SigningKeyRows = SqlSigningKeyRows(session)
-        self.grants: GrantRows = SqlGrantRows(session)
-        self.memberships: MembershipRows = SqlMembershipRows(session)
-        self.policy_tags: PolicyTagRows = SqlPolicyTagRows(session)
-        self.access_requests: AccessRequestRows = SqlAccessRequestRows(session)
-        self.deputies: DeputyRows = SqlDeputyRows(session)
-        self.approval_rules: ApprovalRuleRows = SqlApprovalRuleRows(session)
-        self.events: EventRows = SqlEventRows(session)
-        self.destinations: DestinationRows = SqlDestinationRows(session)
-        self.event_deliveries: EventDeliveryRows = SqlEventDeliveryRows(session)
-        self.audit: AuditRows = SqlAuditRows(session)
-        self.tasks: TaskRows = SqlTaskRows(session)
-        self.maintenance: MaintenanceRows = SqlMaintenanceRows(session)
-        self.scans: ScanRows = SqlScanRows(session)
+        self.session = session
 
 
 class SqlMetadataStore:

@@ -133,8 +133,7 @@ class LocalStorage:
 
     def make_folder(self, prefix: str) -> None:
         """Create a directory."""
-        path = self._directory / folder_key(self._root, prefix)
-        self._check_inside(path, prefix)
+        path = self._inside(folder_key(self._root, prefix), prefix)
         with _translated(prefix):
             _make_directory(path)
 
@@ -148,27 +147,24 @@ class LocalStorage:
 
     def _files(self, prefix: str, wanted: Callable[[str], bool]) -> Iterator[_Found]:
         """Return the files under the folder ``prefix`` whose names are wanted."""
-        directory = self._directory / folder_key(self._root, prefix)
-        self._check_inside(directory, prefix)
-        return _walk(str(directory), wanted)
+        return _walk(str(self._inside(folder_key(self._root, prefix), prefix)), wanted)
 
     def _unfinished_path(self, uri: str) -> Path:
-        path = self._directory / unfinished_key(self._root, uri)
-        self._check_inside(path, uri)
-        return path
+        return self._inside(unfinished_key(self._root, uri), uri)
 
     def _path(self, uri: str) -> Path:
-        path = self._directory / object_key(self._root, uri)
-        self._check_inside(path, uri)
-        return path
+        return self._inside(object_key(self._root, uri), uri)
 
-    def _check_inside(self, path: Path, uri: str) -> None:
-        # The root itself may be, or lie behind, a link; below it no link may lead out. There hardly ever is one.
-        if not _has_link(str(self._directory), path.relative_to(self._directory).parts):
-            return
-        inside = os.path.realpath(self._directory)
-        if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
-            raise AccessDeniedError(f"{uri!r} is outside the storage root {self._root!r}: it follows a link out of it.")
+    def _inside(self, key: str, uri: str) -> Path:
+        """Return the path of a key. The root itself may be, or lie behind, a link; below it no link may lead out."""
+        path = self._directory / key
+        if _has_link(str(self._directory), key.split("/") if key else []):  # there hardly ever is one
+            inside = os.path.realpath(self._directory)
+            if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+                raise AccessDeniedError(
+                    f"{uri!r} is outside the storage root {self._root!r}: it follows a link out of it."
+                )
+        return path
 
     @contextmanager
     def _new_file(self, uri: str) -> Iterator[int]:

@@ -237,13 +237,7 @@ def _read(kind: Any, plain: dict[str, Any] | None, what: str) -> Any:
 def _loaded(
     lake: Application, found: ResolvedDataset, snapshots: Shown = "all", *, delegation: frozenset[str] = frozenset()
 ) -> Response:
-    if snapshots == "refs":
-        metadata = lake.tables.load(found.version)
-        named = {ref["snapshot-id"] for ref in metadata.refs.values()}
-        kept = tuple(one for one in metadata.snapshots if one.snapshot_id in named)
-        encoded = metadata.with_changes(snapshots=kept).to_json()
-    else:
-        encoded = lake.tables.encoded(found.version)
+    encoded = lake.tables.encoded(found.version, named_only=snapshots == "refs")
     location = found.version.metadata_location
     response = _answer(location, encoded, file_access(lake, found, delegation))
     response.headers["ETag"] = _tag(location, snapshots)
