@@ -287,6 +287,10 @@ class SubscriptionNotFoundError(NotFoundError):
     """The subscription does not exist."""
 
 
+class SkipNotFoundError(NotFoundError):
+    """The subscription leaves nothing out under the number."""
+
+
 class ContractProposalNotFoundError(NotFoundError):
     """There is no such proposal to change a contract."""
 

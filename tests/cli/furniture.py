@@ -13,6 +13,7 @@ import cordillera
 from cordillera.context import acting
 from cordillera.errors import ContractViolationError
 from cordillera.spec.completion_rule import CompletionRule
+from cordillera.spec.subscription import Subscription
 
 CONDITION = "day = CAST($partition AS DATE)"
 SELECT = "SELECT day, sum(total) AS total FROM sales.orders WHERE day = CAST($partition AS DATE) GROUP BY day"
@@ -45,6 +46,18 @@ class Furniture:
     dropped_metadata: str
     destination: str
     spare_destination: str
+
+
+def _leave_out(lake: cordillera.Lake) -> Subscription:
+    """Return a paused subscription that is to leave out a snapshot."""
+    late = lake.create_dataset("sales.late", ROWS.schema, key=["id"])
+    late.write(ROWS)
+    made = late.subscribe("analysts")
+    lake.run_pending()
+    lake.backend.pause_subscription(made.id)
+    late.write(ROWS.slice(0, 1), "upsert")
+    lake.backend.skip_snapshots(made.id, 2, reason="late")
+    return made
 
 
 def furnish(folder: Path) -> Furniture:
@@ -82,6 +95,7 @@ def furnish(folder: Path) -> Furniture:
         lake.backend.set_job_enabled("sales.spare", False)
         main = orders.subscribe("analysts", purpose="to see how sales are")
         spares = [orders.subscribe("analysts", table=f"spare_{number}") for number in range(3)]
+        spares.append(_leave_out(lake))
         token = lake.backend.create_token("spare")
         key = lake.rotate_lake_key("sign-in")
         lake.rotate_lake_key("sign-in")

@@ -12,7 +12,14 @@ import pytest
 
 from cordillera.client import Lake
 from cordillera.context import acting
-from cordillera.errors import InvalidInputError, LifecycleError, NotAllowedError, SubscriptionNotFoundError
+from cordillera.errors import (
+    CommitConflictError,
+    InvalidInputError,
+    LifecycleError,
+    NotAllowedError,
+    SkipNotFoundError,
+    SubscriptionNotFoundError,
+)
 from cordillera.spec.schema_evolution import AddColumn
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionState
 from cordillera.subscriptions.delivery import DeliveryService
@@ -141,6 +148,69 @@ def test_what_is_said_while_it_is_delivered_still_counts(
     sales.run_pending()
     sales.backend.app.deliveries.deliver(made.id)
     assert held(tmp_path) == [1]
+
+
+def test_a_skip_is_withdrawn_until_deliveries_have_come_to_it(sales: Lake, tmp_path: Path) -> None:
+    made = paused(sales)
+    put(sales, 3, 4)
+    skip, other = (sales.backend.skip_snapshots(made.id, one, first=one, reason="late") for one in (3, 4))
+    with pytest.raises(SkipNotFoundError, match="no skip 99"):
+        sales.backend.withdraw_skip(made.id, 99)
+    with acting("user:stranger"), pytest.raises(SubscriptionNotFoundError):
+        sales.backend.withdraw_skip(made.id, skip.number)
+    assert sales.backend.withdraw_skip(made.id, skip.number, reason="it was right").snapshots == "snapshot 3"
+    assert sales.backend.subscription(made.id).skips == (other,)
+    resumed(sales, made)
+    assert held(tmp_path) == [1, 3]
+    with pytest.raises(LifecycleError, match="It is too late"):
+        sales.backend.withdraw_skip(made.id, other.number)
+    told = [step.reason for step in sales.backend.subscription_history(made.id)]
+    assert "snapshot 3 not to be skipped any more: it was right" in told
+    audited = {entry.action: entry for entry in sales.backend.audit(object_name=str(made.id))}
+    assert audited["subscription.withdraw_skip"].details["reason"].endswith("it was right")
+
+
+def test_a_skip_that_is_withdrawn_just_before_the_target_passes_it_is_delivered(
+    sales: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = paused(sales)
+    put(sales, 3)
+    skip = sales.backend.skip_snapshots(made.id, 3, reason="late")
+    sales.backend.resume_subscription(made.id)
+    checked, withdrawn = DeliveryService._check_wanted, []
+
+    def check(self: DeliveryService, followed: Any) -> None:
+        if not withdrawn:
+            withdrawn.append(sales.backend.withdraw_skip(made.id, skip.number))
+        checked(self, followed)
+
+    monkeypatch.setattr(DeliveryService, "_check_wanted", check)
+    with pytest.raises(CommitConflictError, match="not to be skipped any more"):
+        sales.backend.app.deliveries.deliver(made.id)
+    sales.backend.app.deliveries.deliver(made.id)
+    assert held(tmp_path) == [1, 3]
+
+
+def test_a_skip_that_a_worker_died_in_is_not_withdrawn(
+    sales: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = paused(sales)
+    put(sales, 3)
+    skip = sales.backend.skip_snapshots(made.id, 3, reason="late")
+    sales.backend.resume_subscription(made.id)
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError  # the target has passed it, the lake does not know
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DeliveryService, "_advance", dies)
+        with pytest.raises(ZeroDivisionError):
+            sales.backend.app.deliveries.deliver(made.id)
+    with pytest.raises(LifecycleError, match="It is too late"):
+        sales.backend.withdraw_skip(made.id, skip.number)
+    sales.run_pending()
+    assert held(tmp_path) == [1]
+    assert [one.state for one in sales.backend.subscription(made.id).skips] == ["skipped"]
 
 
 def test_everything_anew_leaves_nothing_out(sales: Lake, tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ _DETAILS: View = {
     "created_at": "subscription.created_at",
 }
 SKIPS: View = {
+    "number": number("number"),
     "first": number("first_sequence"),
     "last": number("last_sequence"),
     "state": "state",

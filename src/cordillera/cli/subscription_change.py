@@ -93,3 +93,19 @@ def skip(
         if go_ahead(consequence, dry_run=dry_run, yes=yes):
             made = lake.backend.skip_snapshots(id, last, first=first, reason=reason)
             show_outcome(f"To be skipped: {made.snapshots}.", made, SKIPS, answer=made.state)
+
+
+@command(
+    app,
+    "withdraw-skip",
+    example="cordillera subscription withdraw-skip 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 4 --reason corrected",
+)
+def withdraw_skip(
+    id: SubscriptionId,
+    number: Annotated[int, typer.Argument(min=1, help="The number of the skip, as subscription show has it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why.", show_default=False)] = "",
+) -> None:
+    """Deliver all the same what was to be skipped, as long as deliveries have not come to it."""
+    with open_lake() as lake:
+        found = lake.backend.withdraw_skip(id, number, reason=reason)
+    show_outcome(f"Not to be skipped any more: {found.snapshots}.", found, SKIPS)

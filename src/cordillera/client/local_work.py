@@ -154,6 +154,10 @@ class LocalWork:
         """Leave out the changes of some snapshots."""
         return self.app.skips.skip(subscription_id, last, first=first, reason=reason)
 
+    def withdraw_skip(self, subscription_id: UUID, number: int, *, reason: str = "") -> Skip:
+        """Have what was to be left out delivered all the same."""
+        return self.app.skips.withdraw(subscription_id, number, reason=reason)
+
     def verify_subscription(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake by keyed checksum."""
         self.app.subscriptions.check_verifiable(subscription_id)

@@ -177,6 +177,11 @@ class RemoteWork:
         body = {"first": first, "last": last, "reason": reason}
         return self._server.post(Skip, path("subscriptions", str(subscription_id), "skip"), body)
 
+    def withdraw_skip(self, subscription_id: UUID, number: int, *, reason: str = "") -> Skip:
+        """Have what was to be left out delivered all the same."""
+        address = path("subscriptions", str(subscription_id), "skips", str(number), "withdraw")
+        return self._server.post(Skip, address, {"reason": reason})
+
     def verify_subscription(self, subscription_id: UUID) -> Verification:
         """Compare a target with the lake by keyed checksum."""
         return self._server.post(Verification, path("subscriptions", str(subscription_id), "verify"))

@@ -15,11 +15,17 @@ class SkipState(StrEnum):
     """What has become of a skip."""
 
     WAITING = "waiting"
-    """Deliveries have not come to its snapshots yet."""
+    """Deliveries have not come to its snapshots yet; it can be withdrawn."""
+    PASSING = "passing"
+    """A delivery is about to pass them, or has, without that being known yet."""
     SKIPPED = "skipped"
     """They have passed them: what those changed is not in the target."""
     MADE_GOOD = "made_good"
     """The target has it all the same: everything came anew, or it was repaired, and was found equal."""
+
+
+AHEAD = (SkipState.WAITING, SkipState.PASSING)
+"""The states of what lies ahead of a target, as far as is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.ports.pointing import PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec.delivery_record import DeliveryRecord
-from cordillera.spec.skip import Skip, SkipState, Stretch, cut, stretches
+from cordillera.spec.skip import AHEAD, Skip, SkipState, Stretch, cut, stretches
 from cordillera.spec.subscription import (
     DELIVERING,
     ENDED,
@@ -43,7 +43,7 @@ from cordillera.subscriptions.moves import expire, move, tell
 from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.row_history import history_delivery, kept_table
 from cordillera.subscriptions.service import check_mode
-from cordillera.subscriptions.skips import check_not_skipped, note_skipped, nothing
+from cordillera.subscriptions.skips import check_not_skipped, note_passing, note_skipped, nothing
 
 MOST_BYTES = 1024**3
 """How many bytes of files the commits of one delivery wrote, if there are several of them."""
@@ -202,6 +202,7 @@ class DeliveryService:
     def _skip(self, followed: Followed, cursor: Cursor, synchronizer: Synchronizer) -> DeliveryResult:
         """Move a target's cursor to a snapshot without the rows; schema changes travel all the same."""
         self._check_wanted(followed)
+        note_passing(self._store, followed, self._clock)
         result = synchronizer.apply(nothing(followed, kept_table(followed), cursor))
         self._advance(followed, passed=SkipState.SKIPPED)
         return result
@@ -297,7 +298,7 @@ class DeliveryService:
         """Return what is to be left out, having noted what the target has passed without that being known here."""
         subscription_id, held = followed.subscription.id, cursor.sequence_number if cursor else 0
         with self._store.read() as tx:
-            found = tx.subscriptions.skips(subscription_id, SkipState.WAITING)
+            found = tx.subscriptions.skips(subscription_id, *AHEAD)
         if any(one.last_sequence <= held for one in found):
             with fenced_write(self._store, self._clock.now()) as tx:
                 note_skipped(tx, followed.subscription, held, self._clock)
@@ -402,9 +403,9 @@ class DeliveryService:
             if passed is SkipState.SKIPPED:
                 note_skipped(tx, found, reached, self._clock)
             else:
-                tx.subscriptions.settle_skips(found.id, SkipState.WAITING, passed, upto=reached)
+                tx.subscriptions.settle_skips(found.id, AHEAD, passed, upto=reached)
             if whole:
-                tx.subscriptions.settle_skips(found.id, SkipState.SKIPPED, SkipState.MADE_GOOD, upto=reached)
+                tx.subscriptions.settle_skips(found.id, [SkipState.SKIPPED], SkipState.MADE_GOOD, upto=reached)
             if whole and found.mode is not SubscriptionMode.LOG:
                 enqueue_verification(tx, followed.subscription, self._clock)
 

@@ -29,7 +29,7 @@ from cordillera.spec.delivery_trigger import ON_COMMIT, checked_trigger
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.names import check_name
-from cordillera.spec.skip import SkipState
+from cordillera.spec.skip import AHEAD, SkipState
 from cordillera.spec.subscription import (
     CopyAtEnd,
     Subscription,
@@ -399,7 +399,7 @@ def _status(tx: Transaction, subscription: Subscription) -> SubscriptionStatus:
     version = tx.dataset_versions.get(subscription.dataset_version_id)
     latest = version.sequence_number if version else 0
     missed = tx.snapshots.following(subscription.dataset_version_id, subscription.cursor_sequence or 0)
-    skips = tx.subscriptions.skips(subscription.id, SkipState.WAITING, SkipState.SKIPPED)
+    skips = tx.subscriptions.skips(subscription.id, *AHEAD, SkipState.SKIPPED)
     return SubscriptionStatus(subscription, latest, missed.committed_at if missed else None, tuple(skips))
 
 

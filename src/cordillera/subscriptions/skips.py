@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.tables import TableService
 from cordillera.context import current
@@ -16,6 +17,7 @@ from cordillera.errors import (
     InvalidInputError,
     LifecycleError,
     NotAllowedError,
+    SkipNotFoundError,
     TargetNotFoundError,
 )
 from cordillera.ports.clock import Clock
@@ -25,7 +27,7 @@ from cordillera.ports.synchronizer import Cursor, Delivery, TargetTable
 from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.refs import ancestors
-from cordillera.spec.skip import Skip, SkipState, check_range
+from cordillera.spec.skip import AHEAD, Skip, SkipState, check_range
 from cordillera.spec.subscription import Subscription, SubscriptionMode
 from cordillera.spec.texts import check_texts
 from cordillera.subscriptions.following import Followed
@@ -82,7 +84,7 @@ class SkipService:
             self._check_skips(tx, found)
             held, now = found.cursor_sequence or 0, self._clock.now()
             begins = held + 1 if first is None else first
-            waiting = tx.subscriptions.skips(subscription_id, SkipState.WAITING)
+            waiting = tx.subscriptions.skips(subscription_id, *AHEAD)
             check_range(begins, last, held=held, latest=max(known, default=0), waiting=waiting)
             _check_known({*known, held}, found, begins - 1, last)
             tx.subscriptions.add_skip(
@@ -94,6 +96,41 @@ class SkipService:
             tell(tx, found, now, "skip", told)
             enqueue_delivery(tx, found, self._clock)
         return made
+
+    def withdraw(self, subscription_id: UUID, number: int, *, reason: str = "") -> Skip:
+        """Have deliveries bring all the same what they were to leave out, and return that.
+
+        Args:
+            subscription_id: Whose.
+            number: The number of the skip.
+            reason: Why.
+
+        Raises:
+            SubscriptionNotFoundError: If there is no such subscription that whoever acts may see.
+            AccessDeniedError: If he may not alter it.
+            SkipNotFoundError: If it leaves nothing out under that number.
+            LifecycleError: If deliveries have come to the snapshots.
+        """
+        check_texts("subscription", str(subscription_id), reason=reason)
+        with self._store.write() as tx:
+            found = self._lookup.subscription(tx, subscription_id, Privilege.ALTER, lock=True)
+            skips = {one.number: one for one in tx.subscriptions.skips(subscription_id)}
+            if number not in skips:
+                raise SkipNotFoundError(
+                    f"The subscription of {found.consumer} to {found.dataset} has no skip {number}.",
+                    hint=f"See: cordillera subscription show {subscription_id}.",
+                )
+            skip, now = skips[number], self._clock.now()
+            if not tx.subscriptions.remove_skip(number):
+                raise LifecycleError(
+                    f"It is too late: deliveries have come to {skip.snapshots} of {found.dataset}, and leave them out.",
+                    hint=f"What is missing in the target, a repair brings: cordillera subscription repair {found.id}.",
+                )
+            told = f"{skip.snapshots} not to be skipped any more" + (f": {reason.strip()}" if reason.strip() else "")
+            tx.subscriptions.note_change(found.id, found.state, current().principal, now, told)
+            tell(tx, found, now, "withdraw_skip", told)
+            enqueue_delivery(tx, found, self._clock)
+        return skip
 
     def _snapshots(self, tx: Transaction, subscription: Subscription) -> set[int]:
         """Return the sequence numbers of the commits that can be delivered up to."""
@@ -154,13 +191,30 @@ def nothing(followed: Followed, table: TargetTable, cursor: Cursor) -> Delivery:
     )
 
 
+def note_passing(store: MetadataStore, followed: Followed, clock: Clock) -> None:
+    """Note that a target is about to pass snapshots without their rows: from now on nobody can withdraw that.
+
+    Raises:
+        CommitConflictError: If somebody has, meanwhile.
+    """
+    subscription, reached = followed.subscription, followed.latest.sequence_number
+    with fenced_write(store, clock.now()) as tx:
+        tx.subscriptions.settle_skips(subscription.id, [SkipState.WAITING], SkipState.PASSING, upto=reached)
+        passing = tx.subscriptions.skips(subscription.id, SkipState.PASSING)
+        if not any(one.first_sequence <= reached <= one.last_sequence for one in passing):
+            raise CommitConflictError(
+                f"Snapshot {reached:,} of {subscription.dataset} is not to be skipped any more.",
+                hint="Nothing was delivered; the next delivery brings it.",
+            )
+
+
 def note_skipped(tx: Transaction, subscription: Subscription, reached: int, clock: Clock) -> None:
     """Note that a target has passed snapshots without their rows, and have it compared: it tells how it differs."""
-    for one in tx.subscriptions.skips(subscription.id, SkipState.WAITING):
+    for one in tx.subscriptions.skips(subscription.id, *AHEAD):
         if one.last_sequence <= reached:
             told = f"{one.snapshots} skipped, as {one.by} had said: {one.reason}"
             tx.subscriptions.note_change(subscription.id, subscription.state, current().principal, clock.now(), told)
-    tx.subscriptions.settle_skips(subscription.id, SkipState.WAITING, SkipState.SKIPPED, upto=reached)
+    tx.subscriptions.settle_skips(subscription.id, AHEAD, SkipState.SKIPPED, upto=reached)
     if subscription.mode is not SubscriptionMode.LOG:
         enqueue_verification(tx, subscription, clock)
 
@@ -173,7 +227,7 @@ def check_not_skipped(store: MetadataStore, followed: Followed, cursor: Cursor) 
     """
     subscription, reached = followed.subscription, followed.latest.sequence_number
     with store.read() as tx:
-        found = tx.subscriptions.skips(subscription.id, SkipState.WAITING)
+        found = tx.subscriptions.skips(subscription.id, *AHEAD)
     for one in found:
         if one.first_sequence <= reached and cursor.sequence_number < one.last_sequence:
             raise CommitConflictError(

@@ -286,7 +286,7 @@ class VerificationService:
         VERIFICATIONS.labels(equality).inc()
         with fenced_write(self._store, now) as tx:
             if equality is Equality.EQUAL:
-                tx.subscriptions.settle_skips(subscription.id, SkipState.SKIPPED, SkipState.MADE_GOOD, upto=sequence)
+                tx.subscriptions.settle_skips(subscription.id, [SkipState.SKIPPED], SkipState.MADE_GOOD, upto=sequence)
             if tx.subscriptions.note_verification(
                 subscription.id, equality, sequence_number=sequence, drift=drift, now=now
             ):

@@ -20,7 +20,7 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.job_trigger import JobTrigger
 from cordillera.spec.lineage import Edge, Node, NodeKind
-from cordillera.spec.skip import Skip, SkipState
+from cordillera.spec.skip import AHEAD, Skip, SkipState
 from cordillera.spec.subscription import ENDED, Equality, SubscriptionState
 from cordillera.spec.workflow import Job, RunState
 from cordillera.testing.metadata_samples import (
@@ -335,8 +335,8 @@ class WorkSuite:
                 tx.subscriptions.insert(one)
                 for first, last in ((4, 5), (8, 9)):
                     tx.subscriptions.add_skip(Skip(0, one.id, first, last, PRINCIPAL, NOW, "late"))
-            tx.subscriptions.settle_skips(copied.id, SkipState.WAITING, SkipState.SKIPPED, upto=8)
-            tx.subscriptions.settle_skips(copied.id, SkipState.MADE_GOOD, SkipState.WAITING, upto=9)
+            tx.subscriptions.settle_skips(copied.id, AHEAD, SkipState.SKIPPED, upto=8)
+            tx.subscriptions.settle_skips(copied.id, [SkipState.MADE_GOOD], SkipState.WAITING, upto=9)
         with store.read() as tx:
             found = tx.subscriptions.skips(copied.id)
             assert [(one.first_sequence, one.last_sequence, one.state) for one in found] == [

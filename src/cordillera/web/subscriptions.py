@@ -18,6 +18,7 @@ from cordillera.errors import (
     InvalidInputError,
     LifecycleError,
     NotAllowedError,
+    SkipNotFoundError,
     SubscriptionNotFoundError,
 )
 from cordillera.spec.access import Privilege, whole_principal
@@ -150,6 +151,17 @@ def skip(
     return _shown_anew(wanted)
 
 
+@router.page("/subscriptions/{subscription_id}/skips/{number}/withdraw", methods=("POST",))
+def withdraw_skip(request: Request, subscription_id: str, number: str) -> Page | Response:
+    """Deliver all the same what was to be left out; where that is too late, say so."""
+    lake, wanted = backend_of(request), _id(subscription_id)
+    try:
+        lake.withdraw_skip(wanted, _snapshot(number))
+    except (LifecycleError, SkipNotFoundError) as error:
+        return _show(lake, wanted, problem=error)
+    return _shown_anew(wanted)
+
+
 @router.page("/targets")
 def targets(request: Request, after: str = "") -> Page:
     """Show the targets."""
@@ -182,6 +194,7 @@ def _show(
         "can_pause": alters and may_become(one.state, SubscriptionState.PAUSED),
         "can_resume": alters and one.state in (SubscriptionState.PAUSED, SubscriptionState.FAILED),
         "can_verify": alters and one.cursor_sequence is not None and one.state not in ENDED and one.mode != "log",
+        "alters": alters,
         "can_skip": alters and one.cursor_sequence is not None and not status.in_step and one.state not in ENDED,
         "can_change": alters and one.state not in ENDED and one.state is not SubscriptionState.REQUESTED,
         "can_repair": alters and one.equality is Equality.DRIFTED and one.state not in ENDED,

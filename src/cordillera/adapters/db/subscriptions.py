@@ -289,11 +289,18 @@ class SqlSubscriptionRows:
             query = query.where(skips.c.state.in_(states))
         return SKIP.all(self._session, query.order_by(skips.c.number))
 
-    def settle_skips(self, subscription_id: UUID, before: SkipState, after: SkipState, *, upto: int) -> None:
+    def settle_skips(
+        self, subscription_id: UUID, before: Collection[SkipState], after: SkipState, *, upto: int
+    ) -> None:
         """Change the state of skips that end no later than a snapshot."""
         mine = skips.c
-        passed = (mine.subscription_id == subscription_id, mine.state == before, mine.last_sequence <= upto)
+        passed = (mine.subscription_id == subscription_id, mine.state.in_(before), mine.last_sequence <= upto)
         self._session.write(sa.update(skips).where(*passed).values(state=after))
+
+    def remove_skip(self, number: int) -> bool:
+        """Remove a skip that is waiting."""
+        gone = sa.delete(skips).where(skips.c.number == number, skips.c.state == SkipState.WAITING)
+        return self._session.write(gone) > 0
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from cordillera.api.parameters import After, Backend, BeforeNumber, Limit, LongText, Text
@@ -74,6 +74,9 @@ class Reason(BaseModel):
     """Why something is done."""
 
     reason: Text = ""
+
+
+SkipNumber = Annotated[int, Path(ge=1, lt=2**63, description="The number of the skip.")]
 
 
 class Renewal(BaseModel):
@@ -255,6 +258,12 @@ def change_subscription(backend: Backend, subscription_id: UUID, wanted: Changed
 def skip_snapshots(backend: Backend, subscription_id: UUID, wanted: SkippedRange) -> Skip:
     """Leave out the changes of some snapshots when deliveries come to them; who said so and why is told ever after."""
     return backend.skip_snapshots(subscription_id, wanted.last, first=wanted.first, reason=wanted.reason)
+
+
+@router.post("/subscriptions/{subscription_id}/skips/{number}/withdraw", summary="Withdraw a skip")
+def withdraw_skip(backend: Backend, subscription_id: UUID, number: SkipNumber, why: Reason | None = None) -> Skip:
+    """Deliver all the same what was to be left out, as long as deliveries have not come to it."""
+    return backend.withdraw_skip(subscription_id, number, reason=why.reason if why else "")
 
 
 @router.post("/subscriptions/{subscription_id}/revoke", summary="Revoke a subscription")

@@ -141,8 +141,13 @@ class SubscriptionRows(Protocol):
     def skips(self, subscription_id: UUID, *states: SkipState) -> list[Skip]:
         """Return what deliveries leave out, oldest first; of some states where any are given."""
 
-    def settle_skips(self, subscription_id: UUID, before: SkipState, after: SkipState, *, upto: int) -> None:
-        """Change the state of skips that stand in another and end no later than a snapshot."""
+    def settle_skips(
+        self, subscription_id: UUID, before: Collection[SkipState], after: SkipState, *, upto: int
+    ) -> None:
+        """Change the state of skips that stand in one of some others and end no later than a snapshot."""
+
+    def remove_skip(self, number: int) -> bool:
+        """Remove a skip that is waiting; return whether it was."""
 
     def entrust(self, subscription_id: UUID, on_behalf_of: str) -> None:
         """Change whose privileges deliveries need."""
