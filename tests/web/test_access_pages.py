@@ -139,6 +139,7 @@ def test_an_owner_sees_and_edits_deputies(person: Person) -> None:
     for wrong, problem in (
         ({"duty": []}, "No duty is ticked"),
         ({"days": "0"}, "for 0 days"),
+        ({"starts": "soon"}, "no day to begin on"),
         ({"deputy": OWNER}, "cannot stand in for himself"),
         ({"owner": BEN}, "may not administer the lake"),
     ):
@@ -156,3 +157,5 @@ def test_an_owner_sees_and_edits_deputies(person: Person) -> None:
     assert olga.post(end).status_code == 303
     assert "ended" in read(olga.get("/access/deputies").text).text
     assert olga.post("/access/deputies/nothing/end").status_code == 404
+    assert olga.post("/access/deputies/add", data={**form, "starts": "2099-01-01"}).status_code == 303
+    assert "on leave to come" in read(eve.get("/access/deputies").text).text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -41,6 +41,7 @@ def add(
     owner: Annotated[str, Form()] = "",
     duty: Annotated[Sequence[str], Form()] = (),
     on: Annotated[str, Form()] = "",
+    starts: Annotated[str, Form()] = "",
     days: Annotated[str, Form()] = "",
     reason: Annotated[str, Form()] = "",
 ) -> Page | Response:
@@ -49,12 +50,10 @@ def add(
     try:
         if not duty:
             raise InvalidInputError("No duty is ticked.", hint="Tick what the deputy may decide.")
-        ends_at = datetime.now(UTC) + timedelta(days=_checked_days(number_of(days, "days")))
-        lake.add_deputy(
-            WantedDeputy(
-                deputy.strip(), ends_at, owner.strip(), parse_duties(duty), on.strip() or "lake", reason=reason.strip()
-            )
-        )
+        starts_at = _day(starts.strip()) if starts.strip() else None
+        ends_at = (starts_at or datetime.now(UTC)) + timedelta(days=_checked_days(number_of(days, "days")))
+        place, why = on.strip() or "lake", reason.strip()
+        lake.add_deputy(WantedDeputy(deputy.strip(), ends_at, owner.strip(), parse_duties(duty), place, starts_at, why))
     except _REFUSED as error:
         return _show(lake, problem=error)
     return RedirectResponse(link(_ADDRESS), 303)
@@ -86,6 +85,13 @@ def _show(lake: LakeBackend, after: str = "", problem: CordilleraError | None = 
         "problem": problem_of(problem),
     }
     return Page("Deputies", "deputies.html", data, problem.status if problem else 200, section="access")
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        raise InvalidInputError(f"{text[:20]!r} is no day to begin on.", hint="Write it like 2026-01-31.") from None
 
 
 def _checked_days(days: int | None) -> int:
