@@ -202,7 +202,7 @@ class BranchService:
         earlier = self._tables.snapshot(target.name, target.version, to)
         if earlier is None:
             raise SnapshotNotFoundError(f"{name} has no snapshot yet to roll back to.", hint="Write rows first.")
-        if all(found.snapshot_id != earlier.snapshot_id for found in ancestors(metadata, metadata.current_snapshot_id)):
+        if not self._was_on_main(target, earlier):
             raise NotAllowedError(
                 f"Snapshot {earlier.sequence_number} of {name} was never on main.",
                 hint="Publish its branch, or cherry-pick it.",
@@ -214,6 +214,16 @@ class BranchService:
         return self._try(
             target, writer.rollback(metadata, earlier), CommitRequest(action="dataset.rollback", details=details)
         )
+
+    def _was_on_main(self, target: ResolvedDataset, snapshot: IcebergSnapshot) -> bool:
+        """Tell whether a snapshot was committed to main or published, which its table need not know any more.
+
+        There each snapshot names the one before it, and the chain ends at one that has expired, behind which tags may
+        keep others.
+        """
+        with self._store.read() as tx:
+            found = tx.snapshots.get(target.version.id, snapshot.sequence_number)
+        return found is not None and found.branch == MAIN_BRANCH
 
     def cherry_pick(self, name: str, sequence_number: int, *, branch: str = MAIN_BRANCH) -> CommitResult:
         """Do to a branch what a snapshot of another branch did to its own.

@@ -85,6 +85,14 @@ class PastSuite(WrittenLakeSuite):
         with pytest.raises(NotAllowedError, match="moved on"):
             backend.fast_forward(dataset, "main", "audit")
 
+    def test_a_rollback_goes_behind_snapshots_that_have_expired(self, backend: LakeBackend, dataset: str) -> None:
+        backend.create_ref(dataset, "release", "tag")
+        for number in (3, 4):
+            backend.write(dataset, orders(number), "append")
+        assert backend.expire_snapshots(dataset, older_than_hours=0, keep_last=1).snapshots == (2,)
+        assert backend.rollback(dataset, "release").snapshot_committed
+        assert sorted(notes(backend, dataset)) == [1, 2]
+
     # --- the format version --------------------------------------------------------------------------------------
 
     def test_an_upgrade_changes_no_file(
