@@ -48,7 +48,7 @@ SHOWN = {
     "target list": "target list",
     "target show": "target show analysts",
     "target check": "target check analysts",
-    "subscription list": "subscription list --target analysts",
+    "subscription list": "subscription list --target analysts --dataset sales.orders",
     "subscription show": "subscription show SUBSCRIPTION",
     "subscription verify": "subscription verify SUBSCRIPTION",
     "job list": "job list",

@@ -130,8 +130,8 @@ def test_the_table_is_not_there_or_may_not_be_read(app: Application, catalog: st
 def test_the_table_cannot_be_loaded(app: Application, catalog: str, token: str) -> None:
     location = app.catalog.dataset("sales.damaged").version.metadata_location
     app.storage.delete([location])
-    for kept in (app.tables._loaded, app.tables._encoded):
-        kept.forget(location)
+    app.tables._loaded.forget(location)
+    app.tables._encoded.forget((location, False))
     step, said = failing(EngineConfiguration(catalog, "sales.damaged", token))
     assert step == "load"
     assert "(500)" in said

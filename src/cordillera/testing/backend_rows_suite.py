@@ -259,7 +259,7 @@ class RowsSuite(LakeSuite):
 
     def test_what_checking_a_rule_costs_is_told_before_it_is_in_force(self, backend: LakeBackend, dataset: str) -> None:
         rule = "quality: [{name: several, type: library, metric: rowCount, mustBeGreaterThan: 0}]"
-        draft = backend.draft_contract(dataset).replace("    properties:", f"    {rule}\n    properties:", 1)
+        draft = backend.draft_contract(dataset).replace("  properties:", f"  {rule}\n  properties:", 1)
         assert backend.check_contract(draft).costs["several"] == backend.put_contract(dataset, draft).costs["several"]
 
     @pytest.mark.parametrize("end", ["\r\n", "\n\n", "", "\t# ☃"])

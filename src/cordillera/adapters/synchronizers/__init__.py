@@ -6,6 +6,7 @@ function that takes a target's settings and returns its synchronizer.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from cordillera.spec.residency import RESIDENCY, residency_of
 from cordillera.spec.target_limits import LIMITS, limits_of
 
 ENTRY_POINTS = "cordillera.synchronizers"
+_ALLOCATOR = "ARROW_DEFAULT_MEMORY_POOL"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 _TOKENS, _KEYS = ("token", "credential"), ("access_key", "secret_key")
 _MOST_EXPORTS, _MOST_PORTS = 1000, 65_536
@@ -286,6 +288,7 @@ def _glue(config: Mapping[str, str]) -> PointingTarget:
 def _snowflake_iceberg(config: Mapping[str, str]) -> PointingTarget:
     from cordillera.adapters.synchronizers.snowflake_statements import Shelf, fold
 
+    chosen = os.environ.get(_ALLOCATOR)
     try:
         from cordillera.adapters.synchronizers import snowflake_session as sessions
         from cordillera.adapters.synchronizers.snowflake_iceberg import SnowflakeIcebergSynchronizer
@@ -294,6 +297,8 @@ def _snowflake_iceberg(config: Mapping[str, str]) -> PointingTarget:
             "A snowflake_iceberg target needs the package snowflake-connector-python.",
             hint="Run: pip install 'cordillera[snowflake]'",
         ) from error
+    if chosen is None:
+        os.environ.pop(_ALLOCATOR, None)  # the connector sets it, and processes that are started later would heed it
     ways = {"private_key_env": sessions.key_pair, "token_env": sessions.access_token}
     given = [name for name in ways if name in config]
     if len(given) != 1:
