@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cordillera.errors import StorageFullError
 from cordillera.row_spool import RowSpool, held
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("note", pa.string()), ("who", pa.uuid())])
@@ -60,6 +61,13 @@ def test_the_file_has_no_name_and_goes_with_the_table(tmp_path: Path, monkeypatc
         assert list(tmp_path.iterdir()) == []
     assert table is not None
     assert table.column("id").to_pylist() == [1, 2]
+
+
+def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("r+b", buffering=0) as full, RowSpool(in_memory=0) as spool:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+        with pytest.raises(StorageFullError, match="No space left on device"):
+            spool.add(rows([1]))
 
 
 def test_no_rows_are_an_empty_table() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import IO
 
 import pyarrow as pa
 
+from cordillera.errors import StorageFullError
 from cordillera.spec.arrow_types import empty_table
 
 MOST_IN_MEMORY = 256 * 1024 * 1024
@@ -41,26 +42,33 @@ class RowSpool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held = []
-        self._open.close()
+        with suppress(OSError):  # all of it that anybody wants was written before
+            self._open.close()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Hold rows behind those before, which had the same columns.
 
         Raises:
-            OSError: If the folder for temporary files is full.
+            StorageFullError: If there is no room for temporary files.
         """
         self._held.append(batch)
         self._held_bytes += batch.nbytes
         if self._held_bytes > self._in_memory:
-            self._spill()
+            with _having_room():
+                self._spill()
 
     def table(self) -> pa.Table | None:
-        """Return all rows, None if none were added; they are there as long as the table is, the spool closed or not."""
+        """Return all rows, None if none were added; they are there as long as the table is, the spool closed or not.
+
+        Raises:
+            StorageFullError: If there is no room for temporary files.
+        """
         if self._file is None or self._writer is None:
             return pa.Table.from_batches(self._held) if self._held else None
-        self._spill()
-        self._writer.close()
-        self._file.flush()
+        with _having_room():
+            self._spill()
+            self._writer.close()
+            self._file.flush()
         mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
 
@@ -76,6 +84,18 @@ class RowSpool:
         self._held, self._held_bytes = [], 0
 
 
+@contextmanager
+def _having_room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFullError(
+            f"The rows do not fit into memory, and not into {tempfile.gettempdir()}, the folder for temporary files: "
+            f"{error}.",
+            hint="Make room there, name another folder in TMPDIR, or cut the rows into several writes.",
+        ) from error
+
+
 def held(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """Return rows as a table that takes little memory, however many they are.
 
@@ -84,7 +104,7 @@ def held(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         schema: Their columns.
 
     Raises:
-        OSError: If the folder for temporary files is full.
+        StorageFullError: If there is no room for temporary files.
     """
     with RowSpool() as spool:
         for batch in batches:
