@@ -66,7 +66,7 @@ from cordillera.contracts.proposals import ProposalService
 from cordillera.contracts.service import ContractService
 from cordillera.contracts.service_levels import ServiceLevelService
 from cordillera.destinations.delivery import EventDeliveryService
-from cordillera.destinations.handlers import RESEND, SEND, on_event
+from cordillera.destinations.handlers import RESEND, SEND, on_events
 from cordillera.destinations.service import DestinationService
 from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
 from cordillera.lineage.service import LineageService
@@ -118,14 +118,13 @@ from cordillera.workflows.explaining import JobExplanationService
 from cordillera.workflows.handlers import RUN, on_partition_completed
 from cordillera.workflows.service import WorkflowService
 
-_OWN_EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
+_EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
     Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed, on_rows_changed],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],
     Topic.DATASET_CHANGED: [on_dataset_changed],
     Topic.PARTITION_COMPLETED: [on_partition_completed, on_upstream_completed, on_dataset_completed],
     Topic.ACCESS_REQUEST_CHANGED: [on_access_request_changed],
 }
-_EVENT_HANDLERS = {topic: [*_OWN_EVENT_HANDLERS.get(topic, ()), on_event] for topic in Topic}
 
 
 class Application:
@@ -233,9 +232,11 @@ class Application:
             lookup,
             clock,
             _EVENT_HANDLERS,
+            [on_events],
             self._task_handlers(),
             LeaseTerms.of_seconds(settings.lease_seconds),
             load.at_once,
+            outward=[SEND],
         )
 
     def credential_vendor(self) -> CredentialVendor | None:

@@ -27,7 +27,7 @@ _PURGE_EVERY_SECONDS = 3600.0
 _CHAIN_EVERY_SECONDS = 1.0
 _LOOK_EVERY_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0
-"""How long a worker may be at a target before another one stands in for it."""
+"""How long a worker may be at a target or a destination before another one stands in for it."""
 _MOST_STAND_INS = 16
 
 
@@ -96,10 +96,10 @@ class Worker:
 
 
 class Crew:
-    """Workers in threads of this process: as many as were asked for, besides those whom a target keeps waiting.
+    """Workers in threads of this process: as many as were asked for, besides those who are kept waiting.
 
-    A target that hangs, or just takes long, holds up the workers that are at it. After a few seconds others stand in
-    for them, so that everything else goes on; they leave when the others are back.
+    A target or a destination that hangs, or just takes long, holds up the workers that are at it. After a few seconds
+    others stand in for them, so that everything else goes on; they leave when the others are back.
 
     Args:
         app: The lake.
@@ -142,7 +142,7 @@ class Crew:
                 thread.start()
 
     def _wanted(self) -> int:
-        return self._count + min(self._app.operations.on_targets_for(_PATIENCE_SECONDS), _MOST_STAND_INS)
+        return self._count + min(self._app.operations.outward_for(_PATIENCE_SECONDS), _MOST_STAND_INS)
 
     def _leaves(self, worker: Worker) -> bool:
         with self._guard:

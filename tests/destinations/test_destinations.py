@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from uuid import uuid4
 
 import pytest
 
+from cordillera import worker
 from cordillera.client import Lake
 from cordillera.context import acting
 from cordillera.errors import (
@@ -107,6 +109,29 @@ def test_one_destination_does_not_hold_back_another(lake: Lake, receiver: Receiv
     write(lake, "sales.orders", 1, 2)
     lake.run_pending()
     assert snapshots(receiver.received) == [1, 2]
+
+
+def test_a_destination_that_hangs_delays_no_other(
+    lake: Lake, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "_LOOK_EVERY_SECONDS", 0.01)
+    released, other = threading.Event(), threading.Event()
+
+    def answer(one: Received) -> int:
+        if one.event["subject"] == "sales.orders":
+            assert released.wait(60)
+        else:
+            other.set()
+        return 204
+
+    receiver.answer = answer
+    for dataset in ("sales.orders", "sales.returns"):
+        lake.create_destination("webhook", url=receiver.url, topics=[COMMITTED], within=[dataset])
+        write(lake, dataset, 1)
+    with worker.workers(lake.backend.app):
+        assert other.wait(60), "by the only worker that was asked for"
+        released.set()
 
 
 def test_what_nobody_takes_is_dead_in_the_end_and_can_be_replayed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -28,22 +28,32 @@ class Killed(BaseException):
 class Script:
     """A sender that is told what becomes of each attempt; at the end everything is taken."""
 
-    def __init__(self, fates: list[str]) -> None:
-        self.fates = fates
+    def __init__(self, fates: list[str], most: int) -> None:
+        self.fates, self.most = fates, most
         self.received: list[tuple[str, str]] = []
         """Event and id of everything that arrived, whether the lake learned of it or not."""
 
     def check(self, kind: DestinationKind, config: Mapping[str, str]) -> None: ...
 
-    def send(self, kind: DestinationKind, config: Mapping[str, str], message: Message) -> Attempt:
-        fate = self.fates.pop() if self.fates else "taken"
-        if fate == "killed before":
-            raise Killed
-        if fate in ("taken", "killed after"):
-            self.received.append((message.event["data"]["payload"]["event"], str(message.id)))
-        if fate == "killed after":
-            raise Killed
-        return {"taken": TAKEN, "refused": REFUSED, "unanswered": UNANSWERED}[fate]
+    def at_once(self, kind: DestinationKind) -> int:
+        return self.most
+
+    def send(self, kind: DestinationKind, config: Mapping[str, str], messages: Sequence[Message]) -> list[Attempt]:
+        assert 1 <= len(messages) <= self.most
+        assert len({message.stream for message in messages}) == len(messages)
+        attempts: list[Attempt] = []
+        for message in messages:
+            fate = self.fates.pop() if self.fates else "taken"
+            if fate == "full" and attempts:
+                return attempts
+            if fate == "killed before":
+                raise Killed
+            if fate in ("taken", "full", "killed after"):
+                self.received.append((message.event["data"]["payload"]["event"], str(message.id)))
+            if fate == "killed after":
+                raise Killed
+            attempts.append({"refused": REFUSED, "unanswered": UNANSWERED}.get(fate, TAKEN))
+        return attempts
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +81,21 @@ def happen(app: Application, happened: list[str]) -> dict[str, list[str]]:
     return model
 
 
-FATES = st.lists(st.sampled_from(["taken", "refused", "unanswered", "killed before", "killed after"]), max_size=12)
+FATES = st.lists(
+    st.sampled_from(["taken", "full", "refused", "unanswered", "killed before", "killed after"]), max_size=12
+)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(["a.x", "a.y", "b.z"]), min_size=1, max_size=8), FATES)
+@given(st.lists(st.sampled_from(["a.x", "a.y", "b.z"]), min_size=1, max_size=8), FATES, st.integers(1, 4))
 def test_each_dataset_is_told_in_order_and_nothing_is_lost(
-    app: Application, happened: list[str], fates: list[str]
+    app: Application, happened: list[str], fates: list[str], most: int
 ) -> None:
     made = app.destinations.create("webhook", {"url": "http://127.0.0.1:9/"})
     model = happen(app, happened)
     while app.operations.dispatch_events():
         pass
-    script, clock = Script(fates), app.clock
+    script, clock = Script(fates, most), app.clock
     assert isinstance(clock, MovableClock)
     service = EventDeliveryService(app.store, script, clock, lambda: 0.5)
     while waiting(app, made.destination.id):

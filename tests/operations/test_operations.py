@@ -41,7 +41,9 @@ def app_of(lake: Lake) -> Application:
 
 def service(lake: Lake, clock: MovableClock, handler: Handler) -> OperationsService:
     terms = LeaseTerms(timedelta(seconds=60), timedelta(seconds=1), timedelta(minutes=1))
-    return OperationsService(app_of(lake).store, Lookup(GrantAuthorizer(clock)), clock, {}, {"kind": handler}, terms)
+    return OperationsService(
+        app_of(lake).store, Lookup(GrantAuthorizer(clock)), clock, {}, [], {"kind": handler}, terms
+    )
 
 
 def enqueue(lake: Lake, clock: MovableClock) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
 from cordillera.ports.clock import Clock
@@ -15,17 +17,23 @@ SEND = "destination"
 RESEND = "destination_later"
 
 
-def on_event(tx: Transaction, event: Event, clock: Clock) -> None:
-    """Put an event in line for the destinations that want it, as far as those they are for may know of it."""
-    for destination in tx.destinations.wanting(event):
-        if tx.events.seen(event.number, viewer_of(tx, destination, clock.now())) is None:
-            continue
+def on_events(tx: Transaction, events: Sequence[Event], clock: Clock) -> None:
+    """Put events in line for the destinations that want them, as far as those they are for may know of them."""
+    streams = _Streams(tx)
+    for destination, wanted in tx.destinations.wanting(events):
         now = clock.now()
+        viewer = viewer_of(tx, destination, now)
+        known = wanted if viewer is None else tx.events.seen([event.number for event in wanted], viewer)
+        if not known:
+            continue
         tx.event_deliveries.insert(
-            EventDelivery(
-                clock.new_id(), destination.id, _stream(tx, event), event.number, event.topic, event.dataset,
-                DeliveryState.WAITING, 0, now, now, None, event.trace_id,
-            )
+            [
+                EventDelivery(
+                    clock.new_id(), destination.id, streams.of(event), event.number, event.topic, event.dataset,
+                    DeliveryState.WAITING, 0, now, now, None, event.trace_id,
+                )
+                for event in known
+            ]
         )  # fmt: skip
         enqueue_sending(tx, destination.id, clock)
 
@@ -48,9 +56,12 @@ def enqueue_sending(tx: Transaction, destination_id: UUID, clock: Clock, due_at:
     tx.tasks.enqueue(clock.new_id(), kind, key, payload, now=clock.now(), due_at=due_at, trace_id="")
 
 
-def _stream(tx: Transaction, event: Event) -> str:
-    """Return what an event is in order with: all that is about its dataset, however that is called later."""
-    version = tx.dataset_versions.get(event.dataset_version_id) if event.dataset_version_id is not None else None
-    if version is not None:
-        return str(version.dataset_id)
-    return event.dataset or event.topic
+class _Streams:
+    """What events are in order with: all that is about a dataset, however that is called later."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._version = cache(tx.dataset_versions.get)
+
+    def of(self, event: Event) -> str:
+        version = self._version(event.dataset_version_id) if event.dataset_version_id is not None else None
+        return str(version.dataset_id) if version is not None else event.dataset or event.topic

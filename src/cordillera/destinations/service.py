@@ -208,8 +208,7 @@ class DestinationService:
         with self._store.write() as tx:
             destination = self._existing(tx, destination_id, lock=True)
             dead = self._dead(tx, destination_id, delivery_id)
-            for one in dead:
-                tx.event_deliveries.update(revived(one, self._clock.now()))
+            tx.event_deliveries.update([revived(one, self._clock.now()) for one in dead])
             enqueue_sending(tx, destination_id, self._clock)
             self._audit(tx, "destination.replay", destination, deliveries=len(dead))
         return len(dead)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +26,8 @@ from cordillera.spec.subscription import Target
 
 EventHandler = Callable[[Transaction, Event, Clock], None]
 """Does its part in the transaction that marks the event handled, so it is done exactly once."""
+EventsHandler = Callable[[Transaction, Sequence[Event], Clock], None]
+"""Does so for all events that are handled in one transaction, behind the handlers of single events."""
 TaskHandler = Callable[[Mapping[str, Any]], None]
 """Does a task. Raises ``TransientError`` to be tried again, any other error to give up."""
 
@@ -69,9 +71,11 @@ class OperationsService:
         lookup: Knows who may see what.
         clock: Time and ids.
         event_handlers: Who handles which topic.
+        events_handlers: Who handles the events of all topics.
         task_handlers: Who does which kind of task.
         terms: Lease and retry times.
         at_once: Tells how many tasks may work on a target at the same time; None for any number.
+        outward: Kinds of tasks that wait for somebody outside to answer, besides those that work on a target.
     """
 
     def __init__(
@@ -80,14 +84,17 @@ class OperationsService:
         lookup: Lookup,
         clock: Clock,
         event_handlers: Mapping[Topic, Sequence[EventHandler]],
+        events_handlers: Sequence[EventsHandler],
         task_handlers: Mapping[str, TaskHandler],
         terms: LeaseTerms | None = None,
         at_once: Callable[[Target], int] | None = None,
+        outward: Collection[str] = (),
     ) -> None:
         self._store, self._lookup, self._clock = store, lookup, clock
-        self._event_handlers, self._task_handlers = event_handlers, task_handlers
-        self._terms, self._at_once = terms or LeaseTerms(), at_once
-        self._begun_on_targets: dict[UUID, float] = {}
+        self._event_handlers, self._events_handlers = event_handlers, events_handlers
+        self._task_handlers = task_handlers
+        self._terms, self._at_once, self._outward = terms or LeaseTerms(), at_once, outward
+        self._begun_outward: dict[UUID, float] = {}
 
     # --- events --------------------------------------------------------------------------------------------------
 
@@ -99,6 +106,8 @@ class OperationsService:
                 for handler in self._event_handlers.get(event.topic, ()):
                     handler(tx, event, self._clock)
             if events:
+                for handle_all in self._events_handlers:
+                    handle_all(tx, events, self._clock)
                 tx.events.mark_handled([event.number for event in events], self._clock.now())
         for event in events:
             EVENTS_HANDLED.labels(event.topic).inc()
@@ -198,19 +207,19 @@ class OperationsService:
         if task is None:
             return False
         lease = Lease(task.id, task.fencing_token)
-        if task.target:
-            self._begun_on_targets[task.id] = time.monotonic()
+        if task.target or task.kind in self._outward:
+            self._begun_outward[task.id] = time.monotonic()
         try:
             with acting(f"worker:{worker}", task.trace_id, lease, operator=True), self._heartbeat(lease):
                 self._perform(task, lease)
         finally:
-            self._begun_on_targets.pop(task.id, None)
+            self._begun_outward.pop(task.id, None)
         return True
 
-    def on_targets_for(self, seconds: float) -> int:
-        """Return how many tasks of this process have worked on a target for so many seconds or longer."""
+    def outward_for(self, seconds: float) -> int:
+        """Return how many tasks of this process have waited for targets and others for so many seconds or longer."""
         before = time.monotonic() - seconds
-        return sum(begun <= before for begun in list(self._begun_on_targets.values()))
+        return sum(begun <= before for begun in list(self._begun_outward.values()))
 
     def _perform(self, task: Task, lease: Lease) -> None:
         log = _log.bind(task=task.kind, key=task.key, trace_id=task.trace_id, attempt=task.attempts)

@@ -188,6 +188,11 @@ class Attempt:
     retry_after: timedelta | None = None
     failure: Failure = Failure.PASSING
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the receiver gave no answer that tells how it does."""
+        return bool(self.error) and self.status is None and self.failure is Failure.PASSING
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

@@ -292,7 +292,9 @@ def test_webhooks_of_an_older_database_are_destinations_with_what_is_on_its_way(
         assert (found.topics, found.within) == (("run.finished",), ("sales",))
         (head,) = tx.event_deliveries.heads(one, 9)
         assert (head.id, head.attempts) == (event, 2)
-        tx.event_deliveries.insert(replace(head, id=next_event))
+        tx.event_deliveries.insert([replace(head, id=next_event)])
+        tx.event_deliveries.update([replace(head, attempts=3), replace(head, id=next_event, error="no")])
+        assert [(one.id, one.error) for one in tx.event_deliveries.following([event])] == [(next_event, "no")]
         assert [waiting.id for waiting in tx.event_deliveries.page(one, limit=9)] == [next_event, event]
     store.close()
     ((kind, stored),) = _run(empty_url, "SELECT kind, payload FROM tasks")

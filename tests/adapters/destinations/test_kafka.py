@@ -53,9 +53,9 @@ def taken(config: dict[str, str], partitions: int, count: int) -> list[Taken]:
 def test_events_of_a_dataset_are_in_order_in_one_partition(broker: str) -> None:
     config, sender = topic(broker), KafkaSender(TRYING)
     sender.check(config)
-    sent = [message(number, stream) for number in range(4) for stream in ("orders", "returns", "orders")]
-    for one in sent:
-        assert sender.send(config, one).error == ""
+    sent = [message(number, stream) for number in range(6) for stream in ("orders", "returns")]
+    for number in range(0, len(sent), 2):
+        assert [one.error for one in sender.send(config, sent[number : number + 2])] == ["", ""]
     found = taken(config, 3, len(sent))
     for stream in ("orders", "returns"):
         of_it = [one for one in found if one.key() == stream.encode()]
@@ -68,23 +68,25 @@ def test_events_of_a_dataset_are_in_order_in_one_partition(broker: str) -> None:
 
 def test_where_nobody_answers_is_a_failure_that_may_pass() -> None:
     config = {"servers": "127.0.0.1:9", "security": "plaintext", "topic": "events"}
-    attempt = KafkaSender(TRYING, seconds=0.5).send(config, message(1))
+    (attempt,) = KafkaSender(TRYING, seconds=0.5).send(config, [message(1)])
     assert (attempt.status, attempt.failure) == (None, Failure.PASSING)
     assert "Connection refused" in attempt.error
 
 
-def test_what_is_too_large_is_dead_at_once(broker: str) -> None:
-    attempt = KafkaSender(TRYING).send(topic(broker, 1), message(1, text="x" * 2_000_000))
-    assert attempt.failure is Failure.EVENT
-    assert KafkaError(KafkaError.MSG_SIZE_TOO_LARGE).str() in attempt.error
+def test_what_is_too_large_is_dead_at_once_and_nothing_else(broker: str) -> None:
+    config, large = topic(broker, 1), message(2, "returns", text="x" * 2_000_000)
+    sent = KafkaSender(TRYING).send(config, [message(1), large, message(3, "people")])
+    assert [one.failure for one in sent] == [Failure.PASSING, Failure.EVENT, Failure.PASSING]
+    assert KafkaError(KafkaError.MSG_SIZE_TOO_LARGE).str() in sent[1].error
+    assert [one.key() for one in taken(config, 1, 2)] == [b"orders", b"people"]
 
 
 def test_a_password_is_read_when_it_is_needed_and_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"servers": "127.0.0.1:9", "topic": "events", "user": "lake", "password_env": "KAFKA_SECRET"}
     sender = KafkaSender(TRYING, seconds=0.5)
-    assert "'KAFKA_SECRET', which should hold a secret, is not set" in sender.send(config, message(1)).error
+    assert "'KAFKA_SECRET', which should hold a secret, is not set" in sender.send(config, [message(1)])[0].error
     monkeypatch.setenv("KAFKA_SECRET", "hush")
-    attempt = sender.send(config, message(1))
+    (attempt,) = sender.send(config, [message(1)])
     assert attempt.error
     assert "hush" not in repr((attempt, sender))
 
@@ -92,7 +94,7 @@ def test_a_password_is_read_when_it_is_needed_and_never_told(monkeypatch: pytest
 def test_names_that_lead_inside_are_not_called() -> None:
     config = {"servers": "kafka.example.com:9093", "topic": "events"}
     sender = KafkaSender(EndpointRules(), lambda _host, _port: ["93.184.216.34", "10.0.0.1"])
-    assert "inside a network" in sender.send(config, message(1)).error
+    assert "inside a network" in sender.send(config, [message(1)])[0].error
     with pytest.raises(InvalidInputError, match="inside a network"):
         sender.check({**config, "servers": "127.0.0.1:9093"})
     with pytest.raises(InvalidInputError, match="not encrypted"):

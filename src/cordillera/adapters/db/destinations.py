@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -39,6 +39,30 @@ _WITHIN = (
     .order_by(destinations.c.id)
 )
 _COUNTED = (DeliveryState.WAITING, DeliveryState.DEAD)
+_CHANGE = ("state", "attempts", "created_at", "due_at", "finished_at", "status", "error", "seconds")
+"""The fields of a delivery that are not the same for good."""
+_UPDATE = (
+    sa.update(event_deliveries)
+    .where(event_deliveries.c.id == sa.bindparam("mine"))
+    .values({name: sa.bindparam(f"new_{name}") for name in _CHANGE})
+)
+_before, _later = event_deliveries.alias("before"), event_deliveries.alias("later")
+_next_number = (
+    sa.select(sa.func.min(_later.c.number))
+    .where(
+        _later.c.destination_id == _before.c.destination_id,
+        _later.c.stream == _before.c.stream,
+        _later.c.number > _before.c.number,
+        sa.text("later.state = 'waiting'"),
+    )
+    .correlate(_before)
+    .scalar_subquery()
+)
+_FOLLOWING = DELIVERY.select().where(
+    event_deliveries.c.number.in_(
+        sa.select(_next_number).where(_before.c.id.in_(sa.bindparam("those", expanding=True)))
+    )
+)
 
 
 class SqlDestinationRows:
@@ -74,11 +98,12 @@ class SqlDestinationRows:
         query = sa.select(sa.func.count()).select_from(destinations).where(destinations.c.owner == owner)
         return int(self._session.scalar(query))
 
-    def wanting(self, event: Event) -> list[Destination]:
-        """Return the destinations whose filter an event passes."""
-        scopes = (_EVERYWHERE, *enclosing_names(event.dataset))
-        found = DESTINATION.all(self._session, _WITHIN, {"scopes": scopes})
-        return [destination for destination in found if destination.filter.wants(event.topic, event.dataset)]
+    def wanting(self, events: Sequence[Event]) -> list[tuple[Destination, list[Event]]]:
+        """Return the destinations whose filter any of the events passes, by id, each with those that pass."""
+        scopes = {_EVERYWHERE}.union(*(enclosing_names(dataset) for dataset in {event.dataset for event in events}))
+        found = DESTINATION.all(self._session, _WITHIN, {"scopes": sorted(scopes)})
+        wanted = ((one, [event for event in events if one.filter.wants(event.topic, event.dataset)]) for one in found)
+        return [(one, those) for one, those in wanted if those]
 
     def update(self, destination: Destination) -> None:
         """Store a destination's changed fields."""
@@ -101,22 +126,27 @@ class SqlEventDeliveryRows:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def insert(self, delivery: EventDelivery) -> None:
-        """Add a delivery behind all others of its stream."""
-        self._session.write(sa.insert(event_deliveries), DELIVERY.values(delivery))
+    def insert(self, deliveries: Sequence[EventDelivery]) -> None:
+        """Add deliveries, each behind all others of its stream."""
+        if deliveries:
+            self._session.write(sa.insert(event_deliveries), [DELIVERY.values(one) for one in deliveries])
 
     def get(self, delivery_id: UUID) -> EventDelivery | None:
         """Return a delivery."""
         return DELIVERY.one(self._session, DELIVERY.select().where(event_deliveries.c.id == delivery_id))
 
-    def update(self, delivery: EventDelivery) -> None:
-        """Store a delivery's changed fields."""
-        mine = event_deliveries.c.id == delivery.id
-        self._session.write(sa.update(event_deliveries).where(mine).values(DELIVERY.values(delivery)))
+    def update(self, deliveries: Sequence[EventDelivery]) -> None:
+        """Store the changed fields of deliveries."""
+        if deliveries:
+            changed = [
+                {"mine": one.id, **{f"new_{name}": getattr(one, name) for name in _CHANGE}} for one in deliveries
+            ]
+            self._session.write(_UPDATE, changed)
 
-    def delete(self, delivery_id: UUID) -> None:
-        """Remove a delivery."""
-        self._session.write(sa.delete(event_deliveries).where(event_deliveries.c.id == delivery_id))
+    def delete(self, delivery_ids: Sequence[UUID]) -> None:
+        """Remove deliveries."""
+        if delivery_ids:
+            self._session.write(sa.delete(event_deliveries).where(event_deliveries.c.id.in_(delivery_ids)))
 
     def heads(self, destination_id: UUID, limit: int) -> list[EventDelivery]:
         """Return the first waiting delivery of each stream, that which is due first first."""
@@ -130,11 +160,9 @@ class SqlEventDeliveryRows:
         query = DELIVERY.select().where(mine.c.destination_id == destination_id, _WAITING, first)
         return DELIVERY.all(self._session, query.order_by(mine.c.due_at, mine.c.number).limit(limit))
 
-    def next_of(self, destination_id: UUID, stream: str) -> EventDelivery | None:
-        """Return the first waiting delivery of a stream."""
-        mine = event_deliveries.c
-        query = DELIVERY.select().where(mine.destination_id == destination_id, mine.stream == stream, _WAITING)
-        return DELIVERY.one(self._session, query.order_by(mine.number))
+    def following(self, delivery_ids: Sequence[UUID]) -> list[EventDelivery]:
+        """Return of each delivery the waiting one that follows it in its stream, if there is one."""
+        return DELIVERY.all(self._session, _FOLLOWING, {"those": delivery_ids})
 
     def page(
         self,

@@ -82,9 +82,10 @@ class SqlEventRows:
         heads = self._lock_heads(limit)
         return [EVENT.load(row) for row in self._session.read(_behind(heads, limit))] if heads else []
 
-    def seen(self, number: int, viewer: Viewer | None) -> Event | None:
-        """Return an event, if it is about what a viewer may discover."""
-        return EVENT.one(self._session, EVENT.select().where(events.c.number == number, *events_seen(viewer)))
+    def seen(self, numbers: Sequence[int], viewer: Viewer | None) -> list[Event]:
+        """Return those of some events that are about what a viewer may discover, by number."""
+        query = EVENT.select().where(events.c.number.in_(numbers), *events_seen(viewer))
+        return EVENT.all(self._session, query.order_by(events.c.number))
 
     def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
         """Note that events have been handled, and give them their places.

@@ -14,7 +14,7 @@ No secret is among them: ``password_env`` names an environment variable, and for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -30,11 +30,14 @@ _LONGEST_SETTING = 2_000
 class KindSender(Protocol):
     """Sends to the destinations of one kind; see ``cordillera.ports.event_sender``."""
 
+    at_once: int
+    """How many messages may be sent at once."""
+
     def check(self, config: Mapping[str, str]) -> None:
         """Make sure that settings, all of which the kind has, name a place to send to."""
 
-    def send(self, config: Mapping[str, str], message: Message) -> Attempt:
-        """Send a message once."""
+    def send(self, config: Mapping[str, str], messages: Sequence[Message]) -> list[Attempt]:
+        """Send messages once each, together, or the first ones alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,13 @@ class KnownSenders:
             )
         self._of(kind).check(config)
 
-    def send(self, kind: DestinationKind, config: Mapping[str, str], message: Message) -> Attempt:
-        """Send a message once."""
-        return self._of(kind).send(config, message)
+    def at_once(self, kind: DestinationKind) -> int:
+        """Return how many messages may be sent to a destination of a kind at once."""
+        return self._of(kind).at_once
+
+    def send(self, kind: DestinationKind, config: Mapping[str, str], messages: Sequence[Message]) -> list[Attempt]:
+        """Send messages once each, together, or the first ones alone."""
+        return self._of(kind).send(config, messages)
 
 
 def _build(kind: DestinationKind, rules: EndpointRules) -> KindSender:

@@ -2,7 +2,10 @@
 
 To topics and queues goes the CloudEvent in its JSON form. Where they are FIFO, the group is what the event is in order
 with, and what AWS tells repetitions by is the event's source and id. A bus gets it as the detail of an event of its
-own, one to a request, so that an entry that fails is repeated alone.
+own.
+
+Ten go into a request, and the answer tells of each whether it was taken. Where a request is refused as a whole, one of
+them may be to blame, so the first goes alone then.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import boto3
@@ -25,7 +30,7 @@ from cordillera.spec.endpoint import EndpointRules
 SOURCE = "cordillera"
 """The source that EventBridge's rules know the lake's events by."""
 MOST_BYTES = 256 * 1024
-"""What every service takes in every region, with everything that goes along."""
+"""What every service takes in a request in every region, with everything that goes along."""
 
 _OF = "arn:aws[a-z-]*:{}:([a-z0-9-]+):[0-9]{{12}}:{}"
 _ARNS = {
@@ -41,6 +46,26 @@ _EXAMPLES = {
 }
 _GROUP = re.compile(r"[A-Za-z0-9._:/-]{1,128}", re.ASCII)
 _NOT_TEXT = "InvalidMessageContents"
+_BAD_REQUEST = 400
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A message as a request has it, and how many bytes AWS counts for it."""
+
+    parameters: Mapping[str, Any]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Why a message was not taken, and what that means; without an error it was."""
+
+    error: str = ""
+    failure: Failure = Failure.PASSING
+
+
+_UNTOLD = _Outcome("AWS's answer does not tell whether it was taken.")
 
 
 class AwsSender:
@@ -50,6 +75,8 @@ class AwsSender:
         kind: The kind.
         rules: What endpoints besides AWS's own may be sent to.
     """
+
+    at_once = 10
 
     def __init__(self, kind: DestinationKind, rules: EndpointRules) -> None:
         self._kind, self._rules = kind, rules
@@ -64,89 +91,130 @@ class AwsSender:
         if "endpoint" in config:
             self._rules.check_named(config["endpoint"])
 
-    def send(self, config: Mapping[str, str], message: Message) -> Attempt:
-        """Send a message once."""
-        began, status, error, failure = time.monotonic(), None, "", Failure.PASSING
+    def send(self, config: Mapping[str, str], messages: Sequence[Message]) -> list[Attempt]:
+        """Send messages once each in a request, as many of the first as it has room for."""
+        began, status = time.monotonic(), None
+        entries = _with_room([self._entry(config["arn"], message) for message in messages])
+        outcomes = {place: _too_large(entry) for place, entry in enumerate(entries) if entry.size > MOST_BYTES}
+        sent = [place for place in range(len(entries)) if place not in outcomes]
+        if sent:
+            status, of_each = self._attempt(config, [entries[place].parameters for place in sent])
+            if status == _BAD_REQUEST and len(sent) > 1:
+                return self.send(config, messages[:1])
+            outcomes |= zip(sent, of_each, strict=True)
+        seconds = time.monotonic() - began
+        return [Attempt(status, one.error, seconds, failure=one.failure) for _, one in sorted(outcomes.items())]
+
+    def _attempt(
+        self, config: Mapping[str, str], entries: Sequence[Mapping[str, Any]]
+    ) -> tuple[int | None, list[_Outcome]]:
+        """Return the status of the answer, and what came of each entry."""
+        status = None
         try:
             self.check(config)
-            status, error = self._ask(config, message)
-        except InvalidInputError as refused:
-            error = refused.message
-        except _TooLargeError as large:
-            error, failure = str(large), Failure.EVENT
+            answer = self._ask(config["arn"], config.get("endpoint"), entries)
+            tell = _told_by_bus if self._kind is DestinationKind.EVENTBRIDGE else _told
+            return answer["ResponseMetadata"]["HTTPStatusCode"], tell(answer, len(entries))
+        except InvalidInputError as wrong:
+            outcome = _Outcome(wrong.message)
         except (NoCredentialsError, PartialCredentialsError) as missing:
-            error = f"The lake has no credentials for AWS: {missing}."
+            outcome = _Outcome(f"The lake has no credentials for AWS: {missing}.")
         except BotoCoreError as lost:
-            error = f"AWS cannot be reached: {lost}."
-        except ClientError as refused_there:
-            answer = refused_there.response
-            status, error = answer["ResponseMetadata"]["HTTPStatusCode"], _said(answer["Error"])
-            failure = Failure.EVENT if answer["Error"].get("Code") == _NOT_TEXT else failure
-        return Attempt(status, error, time.monotonic() - began, failure=failure)
+            outcome = _Outcome(f"AWS cannot be reached: {lost}.")
+        except ClientError as refused:
+            status, outcome = (
+                refused.response["ResponseMetadata"]["HTTPStatusCode"],
+                _refused(refused.response["Error"]),
+            )
+        return status, [outcome] * len(entries)
 
-    def _ask(self, config: Mapping[str, str], message: Message) -> tuple[int, str]:
-        """Return the status of the answer, and why the message was not taken all the same."""
-        arn, region = config["arn"], config["arn"].split(":")[3]
-        client = _client(_SERVICES.get(self._kind, self._kind), region, config.get("endpoint"))
+    def _ask(self, arn: str, endpoint: str | None, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the answer to a request with entries."""
+        region, account, name = arn.split(":")[3:]
+        client = _client(_SERVICES.get(self._kind, self._kind), region, endpoint)
+        numbered = [{"Id": str(place), **entry} for place, entry in enumerate(entries)]
+        answer: Mapping[str, Any]
         if self._kind is DestinationKind.EVENTBRIDGE:
-            answer = client.put_events(Entries=[_entry(arn, message)])
-            failed = answer["Entries"][0] if answer["FailedEntryCount"] else {}
-            error = _said({"Code": failed["ErrorCode"], "Message": failed.get("ErrorMessage", "")}) if failed else ""
-            return answer["ResponseMetadata"]["HTTPStatusCode"], error
-        parameters = _text_and_order(arn, message)
-        if self._kind is DestinationKind.SNS:
-            answer = client.publish(TopicArn=arn, Message=message.body.decode(), **parameters)
+            answer = client.put_events(Entries=entries)
+        elif self._kind is DestinationKind.SNS:
+            answer = client.publish_batch(TopicArn=arn, PublishBatchRequestEntries=numbered)
         else:
-            account, name = arn.split(":")[4:]
             queue = f"{client.meta.endpoint_url.rstrip('/')}/{account}/{name}"
-            answer = client.send_message(QueueUrl=queue, MessageBody=message.body.decode(), **parameters)
-        return answer["ResponseMetadata"]["HTTPStatusCode"], ""
+            answer = client.send_message_batch(QueueUrl=queue, Entries=numbered)
+        return answer
+
+    def _entry(self, arn: str, message: Message) -> _Entry:
+        if self._kind is DestinationKind.EVENTBRIDGE:
+            return _for_bus(arn, message)
+        return _with_order(arn, message, "Message" if self._kind is DestinationKind.SNS else "MessageBody")
 
 
-def _text_and_order(arn: str, message: Message) -> dict[str, Any]:
-    """Return what goes along with a body: attributes to filter by, and where order is kept, what it is kept by."""
+def _with_order(arn: str, message: Message, body: str) -> _Entry:
+    """Return a message with attributes to filter by, and where order is kept, with what it is kept by."""
+    text = message.body
     told = {name: str(message.event[name]) for name in ("type", "subject") if name in message.event}
-    _check_size(len(message.body) + sum(len(f"{name}String{value}".encode()) for name, value in told.items()))
+    size = len(text) + sum(len(f"{name}String{value}".encode()) for name, value in told.items())
     attributes = {name: {"DataType": "String", "StringValue": value} for name, value in told.items()}
-    if not arn.endswith(".fifo"):
-        return {"MessageAttributes": attributes}
-    return {
-        "MessageAttributes": attributes,
-        "MessageGroupId": _plain(message.stream),
-        "MessageDeduplicationId": _plain(f"{message.event['source']}/{message.event['id']}"),
-    }
+    parameters: dict[str, Any] = {body: text.decode(), "MessageAttributes": attributes}
+    if arn.endswith(".fifo"):
+        parameters["MessageGroupId"] = _plain(message.stream)
+        parameters["MessageDeduplicationId"] = _plain(f"{message.event['source']}/{message.event['id']}")
+    return _Entry(parameters, size)
 
 
-def _entry(arn: str, message: Message) -> dict[str, Any]:
-    event, detail = message.event, message.body.decode()
+def _for_bus(arn: str, message: Message) -> _Entry:
+    event, detail = message.event, message.body
     resources = [event["subject"]] if "subject" in event else []
-    _check_size(14 + len(SOURCE) + len(event["type"]) + len(message.body) + sum(len(r.encode()) for r in resources))
-    return {
+    size = 14 + len(SOURCE) + len(event["type"]) + len(detail) + sum(len(one.encode()) for one in resources)
+    parameters = {
         "EventBusName": arn,
         "Source": SOURCE,
         "DetailType": event["type"],
-        "Detail": detail,
+        "Detail": detail.decode(),
         "Resources": resources,
         "Time": event["time"],
     }
+    return _Entry(parameters, size)
 
 
-def _check_size(size: int) -> None:
-    if size > MOST_BYTES:
-        raise _TooLargeError(f"The event has {size:,} bytes, and AWS takes {MOST_BYTES:,}; look it up in the lake.")
+def _with_room(entries: Sequence[_Entry]) -> list[_Entry]:
+    """Return the first entries, as many as go into a request; one that goes into none takes no room."""
+    sizes = accumulate(entry.size if entry.size <= MOST_BYTES else 0 for entry in entries)
+    return [entry for entry, size in zip(entries, sizes, strict=True) if size <= MOST_BYTES]
 
 
-class _TooLargeError(Exception):
-    """AWS never takes an event as large as this."""
+def _told(answer: Mapping[str, Any], count: int) -> list[_Outcome]:
+    """Return what a queue or a topic answers of each entry."""
+    outcomes = {one["Id"]: _Outcome() for one in answer.get("Successful", ())}
+    outcomes |= {one["Id"]: _refused(one) for one in answer.get("Failed", ())}
+    return [outcomes.get(str(place), _UNTOLD) for place in range(count)]
+
+
+def _told_by_bus(answer: Mapping[str, Any], count: int) -> list[_Outcome]:
+    """Return what a bus answers of each entry, in their order."""
+    said = [
+        _refused({"Code": one["ErrorCode"], "Message": one.get("ErrorMessage", "")})
+        if "ErrorCode" in one
+        else _Outcome()
+        for one in answer["Entries"]
+    ]
+    return said if len(said) == count else [_UNTOLD] * count
+
+
+def _too_large(entry: _Entry) -> _Outcome:
+    told = f"The event has {entry.size:,} bytes, and AWS takes {MOST_BYTES:,}; look it up in the lake."
+    return _Outcome(told, Failure.EVENT)
+
+
+def _refused(error: Mapping[str, Any]) -> _Outcome:
+    code = error.get("Code")
+    failure = Failure.EVENT if code == _NOT_TEXT else Failure.PASSING
+    return _Outcome(f"AWS refused it: {code}: {str(error.get('Message', ''))[:500]}", failure)
 
 
 def _plain(text: str) -> str:
     """Return a text as AWS takes it for an id: as it is, or else its hash."""
     return text if _GROUP.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()
-
-
-def _said(error: Mapping[str, Any]) -> str:
-    return f"AWS refused it: {error.get('Code')}: {str(error.get('Message', ''))[:500]}"
 
 
 @cache

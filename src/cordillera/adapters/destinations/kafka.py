@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -54,6 +54,8 @@ class KafkaSender:
         seconds: How long one attempt may take.
     """
 
+    at_once = 100
+
     def __init__(self, rules: EndpointRules, resolver: Resolver = look_up, seconds: float = _SECONDS) -> None:
         self._rules, self._resolver, self._seconds = rules, resolver, seconds
         self._open: OrderedDict[tuple[tuple[str, str], ...], _Opened] = OrderedDict()
@@ -75,37 +77,37 @@ class KafkaSender:
         for url in _urls(config):
             self._rules.check_url(url)
 
-    def send(self, config: Mapping[str, str], message: Message) -> Attempt:
-        """Send a message once, and wait until all replicas in sync have it."""
-        began, failure = time.monotonic(), Failure.PASSING
+    def send(self, config: Mapping[str, str], messages: Sequence[Message]) -> list[Attempt]:
+        """Send messages once each, and wait until all replicas in sync have them."""
+        began = time.monotonic()
         try:
-            error = self._put(config, message)
-            said = "" if error is None else f"Kafka did not take it: {error.str()}."
-            failure = Failure.EVENT if error is not None and error.code() in _TOO_LARGE else failure
+            told = [_told(error) for error in self._put(config, messages)]
         except CordilleraError as refused:
-            said = refused.message
+            told = [(refused.message, Failure.PASSING)] * len(messages)
         except OSError as lost:
-            said = f"The brokers cannot be found: {lost.strerror or lost}."
-        return Attempt(None, said, time.monotonic() - began, failure=failure)
+            told = [(f"The brokers cannot be found: {lost.strerror or lost}.", Failure.PASSING)] * len(messages)
+        seconds = time.monotonic() - began
+        return [Attempt(None, said, seconds, failure=failure) for said, failure in told]
 
-    def _put(self, config: Mapping[str, str], message: Message) -> KafkaError | None:
-        """Return why a message was not taken; None if it was."""
+    def _put(self, config: Mapping[str, str], messages: Sequence[Message]) -> list[KafkaError | None]:
+        """Return of each message why it was not taken; None if it was."""
         opened = self._opened(config)
-        told: list[KafkaError | None] = []
-        try:
-            opened.producer.produce(
-                config["topic"], message.body, message.stream.encode(), headers=_HEADERS,
-                timestamp=int(message.at.timestamp() * 1000), on_delivery=lambda error, _: told.append(error),
-            )  # fmt: skip
-            opened.producer.flush(self._seconds + 1)
-        except KafkaException as refused:
-            told.append(refused.args[0])
-        error = told[0] if told else KafkaError(KafkaError._TIMED_OUT)
-        if error is not None:
+        told: dict[int, KafkaError | None] = {}
+        for place, message in enumerate(messages):
+            try:
+                opened.producer.produce(
+                    config["topic"], message.body, message.stream.encode(), headers=_HEADERS,
+                    timestamp=int(message.at.timestamp() * 1000), on_delivery=partial(_note, told, place),
+                )  # fmt: skip
+            except KafkaException as refused:
+                told[place] = refused.args[0]
+        opened.producer.flush(self._seconds + 1)
+        unheard = KafkaError(KafkaError._TIMED_OUT)
+        errors = [told.get(place, unheard) for place in range(len(messages))]
+        if any(errors):
             self._forget(config)
-            clearer = next((one for one in opened.heard if one.code() not in _VAGUE), error)
-            return clearer if error.code() in _VAGUE else error
-        return None
+        clearer = next((one for one in opened.heard if one.code() not in _VAGUE), None)
+        return [clearer or error if error is not None and error.code() in _VAGUE else error for error in errors]
 
     def _opened(self, config: Mapping[str, str]) -> _Opened:
         key = _key(config)
@@ -148,9 +150,21 @@ class KafkaSender:
             "topic.metadata.propagation.max.ms": min(5000, milliseconds),
             "partitioner": "murmur2_random",  # as Java's clients have it
             "linger.ms": 0,
+            "batch.num.messages": 1,  # a broker refuses batches as a whole; several are under way at once anyway
             **connection(config),
             **password,
         }
+
+
+def _note(told: dict[int, KafkaError | None], place: int, error: KafkaError | None, _: object) -> None:
+    told[place] = error
+
+
+def _told(error: KafkaError | None) -> tuple[str, Failure]:
+    """Return what is to be said of a message, and what it means."""
+    if error is None:
+        return "", Failure.PASSING
+    return f"Kafka did not take it: {error.str()}.", Failure.EVENT if error.code() in _TOO_LARGE else Failure.PASSING
 
 
 def _keep(heard: list[KafkaError], error: KafkaError) -> None:

@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
@@ -41,6 +41,8 @@ class WebhookSender:
         seconds: How long one attempt may take, from looking the host up to the head of the answer.
     """
 
+    at_once = 1
+
     def __init__(self, rules: EndpointRules, resolver: Resolver = look_up, seconds: float = _SECONDS) -> None:
         self._rules, self._resolver, self._seconds = rules, resolver, seconds
 
@@ -52,11 +54,12 @@ class WebhookSender:
         """Make sure that the URL is one to send to."""
         self._rules.check_url(config["url"])
 
-    def send(self, config: Mapping[str, str], message: Message) -> Attempt:
-        """Send a message once, with the headers that say who sends it."""
+    def send(self, config: Mapping[str, str], messages: Sequence[Message]) -> list[Attempt]:
+        """Send the first message once, with the headers that say who sends it."""
+        message = messages[0]
         body = message.body
         signed = signed_headers(str(message.id), message.at, body, message.secrets)
-        return self.post(config["url"], {"content-type": _CONTENT_TYPE, **signed}, body)
+        return [self.post(config["url"], {"content-type": _CONTENT_TYPE, **signed}, body)]
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Attempt:
         """Send a body once. An answer with a status from 200 to 299 is a success; nothing of its body is read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -27,8 +27,11 @@ class DestinationRows(Protocol):
     def count_of(self, owner: str) -> int:
         """Return how many destinations somebody owns."""
 
-    def wanting(self, event: Event) -> list[Destination]:
-        """Return the destinations whose filter an event passes, but for those that are disabled."""
+    def wanting(self, events: Sequence[Event]) -> list[tuple[Destination, list[Event]]]:
+        """Return the destinations whose filter any of the events passes, by id, each with those that pass.
+
+        Those that are disabled are not among them.
+        """
 
     def update(self, destination: Destination) -> None:
         """Store a destination's changed fields; its filter never changes."""
@@ -43,23 +46,23 @@ class DestinationRows(Protocol):
 class EventDeliveryRows(Protocol):
     """Events on their way to destinations. Those of one stream of a destination are in the order of their addition."""
 
-    def insert(self, delivery: EventDelivery) -> None:
-        """Add a delivery behind all others of its stream."""
+    def insert(self, deliveries: Sequence[EventDelivery]) -> None:
+        """Add deliveries, each behind all others of its stream."""
 
     def get(self, delivery_id: UUID) -> EventDelivery | None:
         """Return a delivery."""
 
-    def update(self, delivery: EventDelivery) -> None:
-        """Store a delivery's changed fields."""
+    def update(self, deliveries: Sequence[EventDelivery]) -> None:
+        """Store the changed fields of deliveries."""
 
-    def delete(self, delivery_id: UUID) -> None:
-        """Remove a delivery."""
+    def delete(self, delivery_ids: Sequence[UUID]) -> None:
+        """Remove deliveries."""
 
     def heads(self, destination_id: UUID, limit: int) -> list[EventDelivery]:
         """Return the first waiting delivery of each stream of a destination, that which is due first first."""
 
-    def next_of(self, destination_id: UUID, stream: str) -> EventDelivery | None:
-        """Return the first waiting delivery of a stream."""
+    def following(self, delivery_ids: Sequence[UUID]) -> list[EventDelivery]:
+        """Return of each delivery the waiting one that follows it in its stream, if there is one."""
 
     def page(
         self,

@@ -58,8 +58,8 @@ class EventRows(Protocol):
         so that the events of one dataset version are handled in order.
         """
 
-    def seen(self, number: int, viewer: Viewer | None) -> Event | None:
-        """Return an event, if it is about what a viewer may discover."""
+    def seen(self, numbers: Sequence[int], viewer: Viewer | None) -> list[Event]:
+        """Return those of some events that are about what a viewer may discover, by number."""
 
     def mark_handled(self, numbers: Sequence[int], now: datetime) -> None:
         """Note that events have been handled, and give them the next positions, in this order.
