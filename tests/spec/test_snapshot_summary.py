@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from cordillera.spec.manifest import TableOperation
 from cordillera.spec.merge import Operation
-from cordillera.spec.snapshot_summary import keys_stay
+from cordillera.spec.snapshot_summary import contract_mark, has_met, keys_stay
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from tests.spec.test_commit import snapshot, table
 
@@ -59,3 +60,20 @@ def test_keys_stay_where_nothing_takes_any(kinds: list[Kind]) -> None:
     assert keys_stay(metadata, None, last)
     assert not keys_stay(metadata, last, first), "what came later does not lead to what was before"
     assert not keys_stay(metadata.with_changes(snapshots=metadata.snapshots[1:]), first, last), "the first has expired"
+
+
+@pytest.mark.parametrize(
+    ("says", "met"),
+    [
+        ({**OURS, "cordillera.contract": contract_mark(UUID(int=1), 2)}, True),
+        ({**OURS, "cordillera.contract": contract_mark(UUID(int=1), 1)}, False),
+        ({**OURS, "cordillera.contract": contract_mark(UUID(int=2), 2)}, False),
+        ({"cordillera.contract": contract_mark(UUID(int=1), 2)}, False),
+        (OURS, False),
+        ({**OURS, "operation": "replace"}, True),
+    ],
+    ids=["the same", "an earlier one", "another dataset's", "another engine says so", "none", "moved rows"],
+)
+def test_rows_have_met_the_contract_that_ours_were_held_to(says: dict[str, str], met: bool) -> None:
+    assert has_met(replace(snapshot(1, None), summary=says), contract_mark(UUID(int=1), 2)) is met
+    assert contract_mark(UUID(int=1), 0) == ""

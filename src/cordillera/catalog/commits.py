@@ -296,13 +296,14 @@ class CommitService:
             }
 
     def _swap(self, tx: Transaction, plan: _Plan, file: MetadataFile, now: datetime) -> None:
-        """Move a dataset version's pointer, unless somebody else has moved it."""
+        """Move a dataset version's pointer, unless somebody else has moved it, or put a contract in force meanwhile."""
         schema_changed = file.metadata.current_schema_id != plan.before.metadata.current_schema_id
         columns = columns_of(file.metadata.schema) if schema_changed else None
         version = with_state(plan.target.version, file, now)
         if not tx.dataset_versions.swap(version, columns, expected_location=plan.before.location):
             raise CommitConflictError(
-                f"Another writer committed to {plan.target.name} first.", hint="Read it again and retry."
+                f"Another writer committed to {plan.target.name} first, or its contract has changed.",
+                hint="Read it again and retry.",
             )
 
     def _record(

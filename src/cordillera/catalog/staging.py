@@ -20,6 +20,7 @@ from cordillera.spec.access import Privilege
 from cordillera.spec.expression import RowFilter, parse_row_filter
 from cordillera.spec.merge import Operation, parse_operation
 from cordillera.spec.refs import on_branch
+from cordillera.spec.snapshot_summary import contract_mark
 from cordillera.spec.table_metadata import MAIN_BRANCH, TableMetadata
 from cordillera.table.keyed_write import stored_columns
 from cordillera.table.prepared_write import Inspector, StagedWrite
@@ -112,6 +113,13 @@ class StagingService:
         """Return a table as writers of a branch see it."""
         return on_branch(self._tables.load(target.version), branch, target.name)
 
+    def writer(self, target: ResolvedDataset) -> TableWriter:
+        """Return what writes to a dataset version. Rows are held to the contract that was in force when it was looked
+        up, or a newer one.
+        """
+        version = target.version
+        return TableWriter(self._tables.io, target.name, contract_mark(version.id, version.contract_revision))
+
     def current(self, target: ResolvedDataset) -> ResolvedDataset:
         """Return a dataset version as it is now, whatever it is called by now."""
         return self._catalog.present(target)
@@ -129,7 +137,7 @@ class StagingService:
         return RequestedWrite(
             target=target,
             metadata=metadata,
-            writer=TableWriter(self._tables.io, target.name),
+            writer=self.writer(target),
             asked=asked,
             operation=operation,
             where=_filter(asked, operation, target.name, metadata),

@@ -24,7 +24,6 @@ from cordillera.spec.merge import Operation
 from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.table_metadata import MAIN_BRANCH
 from cordillera.table.prepared_write import StagedWrite
-from cordillera.table.write import TableWriter
 
 _LOOKING = (Privilege.WRITE, Privilege.READ)
 """What a write needs that looks at the rows that are there, and tells of them."""
@@ -127,7 +126,7 @@ class WriteService:
             return replayed
         check_completes(target.name, completes, branch)
         columns = [field.name for field in metadata.schema.fields]
-        writer = TableWriter(self._tables.io, target.name)
+        writer = self._staging.writer(target)
         staged = writer.stage_merge(
             pa.RecordBatchReader.from_batches(rows.schema, digest.watch(iter(rows))) if digest else rows,
             clauses,
@@ -148,7 +147,7 @@ class WriteService:
         request = CommitRequest(
             idempotency_key=idempotency_key, request_hash=of_branch(f"delete where {where}", branch), branch=branch
         )
-        writer = TableWriter(self._tables.io, target.name)
+        writer = self._staging.writer(target)
         return self._commit(PendingWrite(target, writer, staged, metadata, request))
 
     def explain_write(
@@ -180,7 +179,7 @@ class WriteService:
         target = self._catalog.dataset(name, *_LOOKING)
         metadata = self._staging.view(target, branch)
         columns = [field.name for field in metadata.schema.fields]
-        writer = TableWriter(self._tables.io, target.name)
+        writer = self._staging.writer(target)
         inspect = self._staging.inspector(target, Operation.MERGE, columns)
         return writer.explain(writer.stage_merge(rows, clauses, metadata, inspect=inspect), metadata)
 
@@ -189,7 +188,7 @@ class WriteService:
         target = self._catalog.dataset(name, *_LOOKING)
         metadata = self._staging.view(target, branch)
         staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
-        return TableWriter(self._tables.io, target.name).explain(staged, metadata)
+        return self._staging.writer(target).explain(staged, metadata)
 
     def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> CommitResult:
         """Declare a partition complete as of the dataset's current snapshot; again restates it."""

@@ -52,9 +52,8 @@ from cordillera.spec.contract import (
 from cordillera.spec.counting import counted
 from cordillera.spec.merge import Operation
 from cordillera.spec.refs import ancestors
-from cordillera.spec.snapshot_summary import is_own
+from cordillera.spec.snapshot_summary import contract_mark, has_met, rolls_back
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
-from cordillera.table.branching import SOURCE_SUMMARY
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.reader import ReadOptions
 
@@ -271,7 +270,7 @@ class ContractService:
             self._check_schema(change, contract)
         try:
             found, partials = self._table_rules(change, contract)
-            found += self._broken_by_change(change, contract, document)
+            found += self._broken_by_change(change, contract, contract_mark(change.version.id, document.revision))
         except InvalidSqlError:
             if self._reads_all(change.dataset):
                 raise
@@ -300,11 +299,11 @@ class ContractService:
             kept = tx.contracts.partials(change.version.id)
         return TableRules(self._tables.io, self._engine, change, contract, kept).check(rules)
 
-    def _broken_by_change(self, change: Change, contract: Contract, document: ContractDocument) -> list[Violation]:
+    def _broken_by_change(self, change: Change, contract: Contract, mark: str) -> list[Violation]:
         """Return the rules that rows break which came or changed, as they are stored, whoever wrote them."""
         if change.after.current_snapshot_id == change.before.current_snapshot_id:
             return []
-        unseen = [one for one in _published(change) if not _has_met(one, change.after, document)]
+        unseen = [one for one in _published(change) if not has_met(one, mark)]
         return self._check_rows(change, contract, _rules_to_check(change, contract, unseen))
 
     def _check_rows(self, change: Change, contract: Contract, rules: _Rules) -> list[Violation]:
@@ -365,11 +364,12 @@ _Rules: TypeAlias = tuple[list[RowRule], list[AggregateRule]]
 def _rules_to_check(change: Change, contract: Contract, unseen: Sequence[IcebergSnapshot]) -> _Rules:
     """Return the rules that rows are held to on their way to readers.
 
-    Those that have not met the contract, of other engines or from before it was in force, are held to all of them.
-    Rows that have met it broke no error, and are looked at again for warnings, if there are any such rules.
+    Those that have not met the contract, of other engines or from before it was in force, are held to all of them, but
+    what is rolled back is no write. Rows that have met it broke no error, and are looked at again for warnings, if
+    there are any such rules.
     """
     given = {field.name for field in change.after.schema.fields}
-    foreign = not all(map(is_own, unseen))
+    written = not all(map(rolls_back, unseen))
     row_rules = [
         rule
         for rule in contract.row_rules
@@ -378,7 +378,7 @@ def _rules_to_check(change: Change, contract: Contract, unseen: Sequence[Iceberg
     batch_rules = [
         rule
         for rule in contract.aggregate_rules
-        if rule.scope is Scope.BATCH and (foreign or rule.severity is Severity.WARNING)
+        if rule.scope is Scope.BATCH and (written or rule.severity is Severity.WARNING)
     ]
     return row_rules, batch_rules
 
@@ -389,18 +389,6 @@ def _published(change: Change) -> Iterator[IcebergSnapshot]:
         if snapshot.snapshot_id == change.before.current_snapshot_id:
             break
         yield snapshot
-
-
-def _has_met(snapshot: IcebergSnapshot, metadata: TableMetadata, document: ContractDocument) -> bool:
-    """Tell whether the rows of a snapshot passed the contract on their way into files.
-
-    Those of our own writes since it is in force did. A copy of another snapshot has rows that were written with that.
-    """
-    origin: IcebergSnapshot | None = snapshot
-    if is_own(snapshot) and SOURCE_SUMMARY in snapshot.summary:
-        origin = metadata.snapshot_by_id(int(snapshot.summary[SOURCE_SUMMARY]))
-    since = document.put_at.timestamp() * 1000
-    return origin is not None and is_own(origin) and origin.timestamp_ms > since
 
 
 def _costs(contract: Contract, metadata: TableMetadata) -> dict[str, str]:

@@ -12,7 +12,7 @@ from cordillera.spec.manifest import Manifest, TableOperation
 from cordillera.spec.merge import TOMBSTONES_PROPERTY
 from cordillera.spec.refs import ancestors
 from cordillera.spec.requirements import AssertProperty
-from cordillera.spec.snapshot_summary import OPERATION_SUMMARY
+from cordillera.spec.snapshot_summary import CONTRACT_SUMMARY, OPERATION_SUMMARY, is_own
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.content_file import ContentFile
 from cordillera.table.describe import describe_changes, describe_files
@@ -104,8 +104,9 @@ class BranchWriter:
         TableWriter(self._io, self._dataset).refuse_stored_keys(added, metadata, others, gone)
         built = build_changes(self._io, metadata, None, gone)
         changes = replace(built, added=(*added, *built.added))
+        said = picked.summary if is_own(picked) else {}
         summary = {
-            OPERATION_SUMMARY: picked.summary.get(OPERATION_SUMMARY, ""),
+            **{name: said.get(name, "") for name in (OPERATION_SUMMARY, CONTRACT_SUMMARY)},
             SOURCE_SUMMARY: str(picked.snapshot_id),
             TOMBSTONES_PROPERTY: index or "",
         }

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, WriteMode
-from cordillera.spec.snapshot_summary import OPERATION_SUMMARY
+from cordillera.spec.snapshot_summary import CONTRACT_SUMMARY, OPERATION_SUMMARY
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.describe import describe_changes
 from cordillera.table.difference import differing_files
@@ -151,7 +151,7 @@ class Rebase:
         prepared, io, now, changes = self._prepared, self._io, self._now, basis.changes
         assert prepared.snapshot is not None, "what has a basis has a snapshot"
         said = prepared.snapshot.summary
-        summary = {name: said.get(name, "") for name in (OPERATION_SUMMARY, TOMBSTONES_PROPERTY)}
+        summary = {name: said.get(name, "") for name in (OPERATION_SUMMARY, CONTRACT_SUMMARY, TOMBSTONES_PROPERTY)}
         producer = SnapshotProducer(io.storage, io.files, now, io.clock.new_id, io.now_ms())
         produced = producer.produce(changes, summary)
         entries = describe_changes(changes, now)

@@ -33,11 +33,12 @@ class WriteStaging:
     Args:
         io: Access to the tables' files.
         dataset: The dataset's name, for error messages.
+        contract: The mark of the contract that rows are held to, for the snapshot's summary.
     """
 
-    def __init__(self, io: TableIO, dataset: str) -> None:
+    def __init__(self, io: TableIO, dataset: str, contract: str = "") -> None:
         self._journal = Journal(io.storage)
-        self._io, self._dataset = io.through(self._journal), dataset
+        self._io, self._dataset, self._contract = io.through(self._journal), dataset, contract
 
     @property
     def io(self) -> TableIO:

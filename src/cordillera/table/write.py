@@ -19,7 +19,7 @@ from cordillera.spec.expression import RowFilter
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import TOMBSTONES_PROPERTY, Operation
 from cordillera.spec.requirements import AssertCurrentSchemaId, AssertProperty, Requirement
-from cordillera.spec.snapshot_summary import OPERATION_SUMMARY
+from cordillera.spec.snapshot_summary import CONTRACT_SUMMARY, OPERATION_SUMMARY
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.conditional_merge import ConditionalMerge
 from cordillera.table.content_file import ContentFile
@@ -129,8 +129,8 @@ class TableWriter(WriteStaging):
         if resolved.changes:
             if resolved.removed is not None:
                 basis = Basis(metadata, resolved.changes, resolved.removed, tuple(requirements), tuple(updates), beside)
-            summary = {OPERATION_SUMMARY: staged.operation.value, TOMBSTONES_PROPERTY: index or ""}
-            produced = self._producer(metadata).produce(resolved.changes, summary)
+            said = {OPERATION_SUMMARY: staged.operation.value, CONTRACT_SUMMARY: self._contract}
+            produced = self._producer(metadata).produce(resolved.changes, {**said, TOMBSTONES_PROPERTY: index or ""})
             snapshot, written = produced.snapshot, [*written, *produced.written]
             requirements, updates = [*requirements, *produced.requirements], [*updates, *produced.updates]
         else:  # that no row changes follows from the rows there are; tombstones alone would miss rows that come

@@ -287,6 +287,16 @@ class CatalogSuite:
                 version, metadata_location="1.json", rows=1, lifecycle=Lifecycle.DEPRECATED
             )
 
+    def test_swap_needs_the_contract_to_be_the_same(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        after = replace(version, metadata_location="1.json")
+        with store.write() as tx:
+            tx.contracts.insert(ContractDocument(version.id, 1, "text", "user:ana", NOW))
+            assert not tx.dataset_versions.swap(after, None, expected_location=version.metadata_location)
+            held = replace(after, contract_revision=1)
+            assert tx.dataset_versions.swap(held, None, expected_location=version.metadata_location)
+            assert tx.dataset_versions.get(version.id) == held
+
     # --- snapshots --------------------------------------------------------------------------------------------------
 
     def test_snapshots_are_found_by_number_and_time(self, store: MetadataStore) -> None:

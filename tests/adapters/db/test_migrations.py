@@ -21,12 +21,22 @@ from alembic.script import ScriptDirectory
 from cordillera.adapters.db import migration, open_metadata_store
 from cordillera.adapters.db.catalog import DATASET
 from cordillera.adapters.db.contract_proposals import PROPOSAL
+from cordillera.adapters.db.contracts import CONTRACT
 from cordillera.adapters.db.dataset_versions import VERSION
 from cordillera.adapters.db.engine import open_database
-from cordillera.adapters.db.schema import contract_proposals, dataset_versions, datasets, metadata, namespaces
+from cordillera.adapters.db.schema import (
+    contract_proposals,
+    contracts,
+    dataset_versions,
+    datasets,
+    metadata,
+    namespaces,
+)
 from cordillera.adapters.db.session import open_session
 from cordillera.errors import AlreadyExistsError, CordilleraError, InvalidConfigurationError, SchemaTooNewError
+from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.access import Privilege
+from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.contract_proposal import ContractProposal, ProposalState
 from cordillera.spec.destination import DestinationKind
 from cordillera.spec.lake_key import KeyPurpose
@@ -241,19 +251,26 @@ def test_keys_of_an_older_database_go_on_signing(empty_url: str, revision: str) 
     store.close()
 
 
-def test_open_proposals_of_an_older_database_are_found_by_those_they_wait_for(empty_url: str) -> None:
-    _migrate_to(empty_url, "0033")
+def _add_version(connection: sa.Connection) -> DatasetVersion:
+    """Add a dataset version as databases had it before it told of its contract."""
     made = dataset()
     version = dataset_version(made.id)
+    columns = {"id": made.id, "name": "sales", "owner": "", "description": "", "created_at": NOW}
+    connection.execute(sa.insert(namespaces).values(columns).inline())
+    connection.execute(sa.insert(datasets).values({**DATASET.values(made), "full_name": made.full_name}))
+    stored = {name: value for name, value in VERSION.values(version).items() if name != "contract_revision"}
+    connection.execute(sa.insert(dataset_versions).values(stored))
+    return version
+
+
+def test_open_proposals_of_an_older_database_are_found_by_those_they_wait_for(empty_url: str) -> None:
+    _migrate_to(empty_url, "0033")
     asked = [{"consumer": "user:ana", "acknowledged_at": None}]
     asked += [{"consumer": "user:bob", "acknowledged_at": NOW.isoformat()}]
-    proposal = ContractProposal(UUID(int=1), version.id, 1, "", "", "", NOW, None, None, ProposalState.OPEN, ())
     database = open_database(empty_url)
     with database.writer.begin() as connection:
-        columns = {"id": made.id, "name": "sales", "owner": "", "description": "", "created_at": NOW}
-        connection.execute(sa.insert(namespaces).values(columns).inline())
-        connection.execute(sa.insert(datasets).values({**DATASET.values(made), "full_name": made.full_name}))
-        connection.execute(sa.insert(dataset_versions).values(VERSION.values(version)))
+        version = _add_version(connection)
+        proposal = ContractProposal(UUID(int=1), version.id, 1, "", "", "", NOW, None, None, ProposalState.OPEN, ())
         for number, state in enumerate(("open", "void")):
             row = {**PROPOSAL.values(proposal), "id": UUID(int=number), "state": state, "consumers": asked}
             connection.execute(sa.insert(contract_proposals).values(row))
@@ -262,6 +279,23 @@ def test_open_proposals_of_an_older_database_are_found_by_those_they_wait_for(em
     store.migrate()
     store.close()
     assert [row[0] for row in _run(empty_url, "SELECT consumer FROM awaited_consumers")] == ["user:ana"]
+
+
+@pytest.mark.parametrize("revisions", [0, 2])
+def test_dataset_versions_of_an_older_database_know_the_contract_in_force(empty_url: str, revisions: int) -> None:
+    _migrate_to(empty_url, "0067")
+    database = open_database(empty_url)
+    with database.writer.begin() as connection:
+        version = _add_version(connection)
+        for number in range(revisions):
+            document = ContractDocument(version.id, number + 1, "", "user:ana", NOW)
+            connection.execute(sa.insert(contracts).values(CONTRACT.values(document)))
+    database.close()
+    store = open_metadata_store(empty_url)
+    store.migrate()
+    with store.read() as tx:
+        assert tx.dataset_versions.get(version.id) == replace(version, contract_revision=revisions)
+    store.close()
 
 
 def test_webhooks_of_an_older_database_are_destinations_with_what_is_on_its_way(empty_url: str) -> None:

@@ -16,13 +16,6 @@ from cordillera.spec.table_metadata import IcebergSnapshot
 
 CONTRACT = RowMap(ContractDocument, contracts)
 PARTIALS = RowMap(KeptPartials, rule_partials)
-REVISION_IN_FORCE = (
-    sa.select(sa.func.coalesce(sa.func.max(contracts.c.revision), 0))
-    .where(contracts.c.dataset_version_id == dataset_versions.c.id)
-    .scalar_subquery()
-)
-"""Of a query for dataset versions: the revision of the contract in force; 0 without one."""
-
 _CURRENT = CONTRACT.lookup(contracts.c.dataset_version_id, order=[contracts.c.revision.desc()])
 _PARTIALS = PARTIALS.lookup(rule_partials.c.dataset_version_id)
 
@@ -34,9 +27,11 @@ class SqlContractRows:
         self._session = session
 
     def insert(self, document: ContractDocument) -> None:
-        """Add a revision."""
+        """Add a revision, which is in force from now on: a commit that was not held to it does not come through."""
         if not self._session.insert_new(contracts, CONTRACT.values(document)):
             raise AlreadyExistsError(f"Revision {document.revision} of the contract exists already.")
+        mine = dataset_versions.c.id == document.dataset_version_id
+        self._session.write(sa.update(dataset_versions).where(mine).values(contract_revision=document.revision))
 
     def current(self, version_id: UUID) -> ContractDocument | None:
         """Return the contract in force."""

@@ -9,7 +9,6 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db import search
-from cordillera.adapters.db.contracts import REVISION_IN_FORCE
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import dataset_columns, dataset_versions, reservations
@@ -17,11 +16,12 @@ from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError
 from cordillera.spec.catalog import Column, DatasetVersion, Lifecycle
 
-VERSION = RowMap(DatasetVersion, dataset_versions, contract_revision=REVISION_IN_FORCE)
+VERSION = RowMap(DatasetVersion, dataset_versions)
 COLUMN = RowMap(Column, dataset_columns)
 
 _FIXED = ("id", "dataset_id", "number", "location", "created_at")
-_LIFECYCLE = "lifecycle"
+_OF_THEIR_OWN = ("lifecycle", "contract_revision")
+"""What commits do not change, so that one which has read an older state does not bring it back."""
 
 _BY_ID = VERSION.lookup(dataset_versions.c.id)
 _OF_DATASET = Prepared(
@@ -31,8 +31,9 @@ _SWAP = Prepared(
     sa.update(dataset_versions).where(
         dataset_versions.c.id == sa.bindparam("swapped"),
         dataset_versions.c.metadata_location == sa.bindparam("expected_location"),
+        dataset_versions.c.contract_revision == sa.bindparam("expected_revision"),
     ),
-    [name for name in VERSION.stored if name not in (*_FIXED, _LIFECYCLE)],
+    [name for name in VERSION.stored if name not in (*_FIXED, *_OF_THEIR_OWN)],
 )
 _RESERVED_FOR = Prepared(
     sa.select(reservations.c.writer).where(
@@ -65,15 +66,16 @@ class SqlDatasetVersionRows:
         return VERSION.every(self._session, _OF_DATASET, {"dataset": dataset_id})
 
     def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
-        """Store a dataset version anew if its metadata location is still ``expected_location``.
+        """Store a dataset version anew if its metadata location is still ``expected_location``, and its contract too.
 
         The lifecycle stays what it is: only ``set_lifecycle`` changes it, so that a commit which has read an older one
         does not bring it back.
         """
         values = VERSION.values(version)
-        for name in (*_FIXED, _LIFECYCLE):
+        for name in (*_FIXED, *_OF_THEIR_OWN):
             del values[name]
-        values |= {"swapped": version.id, "expected_location": expected_location}
+        expected = {"expected_location": expected_location, "expected_revision": version.contract_revision}
+        values |= {"swapped": version.id, **expected}
         if self._session.change(_SWAP, values) != 1:
             return False
         self._session.locked.add(version.id)
@@ -107,7 +109,7 @@ class SqlDatasetVersionRows:
         if dataset_id is None:
             return
         search.lock_dataset(self._session, dataset_id)
-        values = {_LIFECYCLE: Lifecycle(lifecycle), "updated_at": now}
+        values = {"lifecycle": Lifecycle(lifecycle), "updated_at": now}
         self._session.write(sa.update(dataset_versions).where(mine).values(values))
         search.choose_version(self._session, dataset_id)
 

@@ -65,6 +65,7 @@ REVISIONS = (
     "0065",
     "0066",
     "0067",
+    "0074",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

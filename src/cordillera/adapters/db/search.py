@@ -8,7 +8,6 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from cordillera.adapters.db.contracts import REVISION_IN_FORCE
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import (
     dataset_columns,
@@ -36,7 +35,7 @@ FACETS = ("namespace", "owner", "tag", "lifecycle")
 _TOTAL = "total"
 
 _DATASET = RowMap(Dataset, datasets)
-_VERSION = RowMap(DatasetVersion, dataset_versions, contract_revision=REVISION_IN_FORCE)
+_VERSION = RowMap(DatasetVersion, dataset_versions)
 
 _document = search_documents.c
 

@@ -144,12 +144,13 @@ class DatasetVersionRows(Protocol):
         """Return the dataset versions of a dataset by number."""
 
     def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
-        """Store a dataset version anew if its metadata location is still ``expected_location``.
+        """Store a dataset version anew if its metadata location is still ``expected_location``, its contract the same.
 
-        One compare-and-swap decides every race between writers.
+        One compare-and-swap decides every race between writers, and between them and new contracts.
 
         Args:
-            version: The new state; id, dataset, number, location and ``created_at`` do not change.
+            version: The new state; id, dataset, number, location and ``created_at`` do not change, nor does the
+                lifecycle. ``contract_revision`` is what has to be in force now.
             columns: The new columns, or None where they stay.
             expected_location: What ``metadata_location`` has to be now.
 

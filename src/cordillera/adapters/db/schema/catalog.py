@@ -113,6 +113,7 @@ dataset_versions = Table(
     Column("files", BigInteger, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("contract_revision", Integer, nullable=False, server_default="0"),
     index("ix_dataset_versions_number", "dataset_id", "number", unique=True),
 )
 
