@@ -25,7 +25,7 @@ def http(url: str, token: str) -> Iterator[httpx2.Client]:
 
 @pytest.fixture
 def anonymous(url: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=url, trust_env=False) as client:
+    with httpx2.Client(base_url=url, trust_env=False, timeout=60) as client:
         yield client
 
 

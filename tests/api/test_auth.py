@@ -103,9 +103,9 @@ def test_the_hash_of_a_token_is_nobodys_business(http: httpx2.Client) -> None:
 
 
 def test_a_cookie_is_as_good_as_a_header_for_reading(url: str, token: str) -> None:
-    with httpx2.Client(base_url=url, cookies={COOKIE: token}, trust_env=False) as browser:
+    with httpx2.Client(base_url=url, cookies={COOKIE: token}, trust_env=False, timeout=60) as browser:
         assert browser.get("/api/v1/lake").status_code == 200
-    with httpx2.Client(base_url=url, cookies={COOKIE: "cdl_wrong"}, trust_env=False) as browser:
+    with httpx2.Client(base_url=url, cookies={COOKIE: "cdl_wrong"}, trust_env=False, timeout=60) as browser:
         shape_of(browser.get("/api/v1/lake"), 401, "authentication")
 
 
@@ -128,7 +128,7 @@ def test_only_this_servers_pages_may_change_things_with_a_cookie(
     url: str, token: str, headers: dict[str, str], allowed: bool
 ) -> None:
     sent = {name: value.format(url=url) for name, value in headers.items()}
-    with httpx2.Client(base_url=url, cookies={COOKIE: token}, headers=sent, trust_env=False) as browser:
+    with httpx2.Client(base_url=url, cookies={COOKIE: token}, headers=sent, trust_env=False, timeout=60) as browser:
         response = browser.delete("/api/v1/namespaces/nowhere")
     if allowed:
         shape_of(response, 404, "namespace_not_found")

@@ -229,7 +229,7 @@ def test_only_a_proxy_that_is_trusted_says_where_requests_come_from(tmp_path: Pa
         with (
             create_lake(tmp_path / str(number), trusted_proxies=trusted) as app,
             running_server(create_server(app)) as url,
-            httpx2.Client(base_url=url, trust_env=False) as client,
+            httpx2.Client(base_url=url, trust_env=False, timeout=60) as client,
         ):
             assert tries(client) == expected
 

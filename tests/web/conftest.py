@@ -49,7 +49,9 @@ def pages(url: str, token: str) -> Iterator[httpx2.Client]:
 @pytest.fixture
 def stranger(url: str) -> Iterator[httpx2.Client]:
     """Somebody who is not logged in."""
-    with httpx2.Client(base_url=url, headers={"Accept": "text/html", "Origin": url}, trust_env=False) as client:
+    with httpx2.Client(
+        base_url=url, headers={"Accept": "text/html", "Origin": url}, trust_env=False, timeout=60
+    ) as client:
         yield client
 
 

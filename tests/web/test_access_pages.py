@@ -41,7 +41,9 @@ def person(lake: Lake) -> Iterator[Person]:
         def client(principal: str) -> httpx2.Client:
             token = lake.backend.app.access.create_token(str(lake.backend.app.clock.new_id()), principal=principal)
             headers = {"Accept": "text/html", "Origin": url}
-            made = httpx2.Client(base_url=url, cookies={COOKIE: token.secret}, headers=headers, trust_env=False)
+            made = httpx2.Client(
+                base_url=url, cookies={COOKIE: token.secret}, headers=headers, trust_env=False, timeout=60
+            )
             return open_clients.enter_context(made)
 
         yield client

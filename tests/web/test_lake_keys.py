@@ -52,6 +52,8 @@ def test_what_cannot_be_is_said_on_the_page(pages: httpx2.Client, sample: Lake) 
 def test_it_is_for_those_who_administer_the_lake(url: str, sample: Lake) -> None:
     made = sample.backend.create_token("keys", principal="user:somebody")
     headers = {"Accept": "text/html", "Origin": url}
-    with httpx2.Client(base_url=url, cookies={COOKIE: made.secret}, headers=headers, trust_env=False) as client:
+    with httpx2.Client(
+        base_url=url, cookies={COOKIE: made.secret}, headers=headers, trust_env=False, timeout=60
+    ) as client:
         assert client.get("/lake/keys").status_code == 403
         assert client.post("/lake/keys/rotate", data={"purpose": "webhooks"}).status_code == 403

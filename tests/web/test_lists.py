@@ -31,7 +31,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
         server = create_server(lake.backend.app, insecure_local=True)
         with (
             running_server(server) as url,
-            httpx2.Client(base_url=url, headers={"Accept": "text/html"}, trust_env=False) as client,
+            httpx2.Client(base_url=url, headers={"Accept": "text/html"}, trust_env=False, timeout=60) as client,
         ):
             yield client
 
@@ -117,7 +117,7 @@ def test_an_empty_lake_says_how_to_begin(tmp_path: Path) -> None:
     with (
         cordillera.create(tmp_path / "lake") as lake,
         running_server(create_server(lake.backend.app, insecure_local=True)) as url,
-        httpx2.Client(base_url=url, headers={"Accept": "text/html"}, trust_env=False) as client,
+        httpx2.Client(base_url=url, headers={"Accept": "text/html"}, trust_env=False, timeout=60) as client,
     ):
         for path, command in {
             "/": "cordillera namespace create",

@@ -100,7 +100,7 @@ def test_another_sites_page_can_send_no_form(
     url: str, token: str, sample: Lake, path: str, headers: dict[str, str]
 ) -> None:
     before = sample.backend.dataset("weather.weather").dataset
-    with httpx2.Client(base_url=url, cookies={COOKIE: token}, trust_env=False) as browser:
+    with httpx2.Client(base_url=url, cookies={COOKIE: token}, trust_env=False, timeout=60) as browser:
         answer = browser.post(path, data={"description": "taken over", "token": token}, headers=headers)
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
@@ -108,14 +108,14 @@ def test_another_sites_page_can_send_no_form(
 
 
 def test_a_form_without_any_origin_is_refused(url: str, token: str) -> None:
-    with httpx2.Client(base_url=url, cookies={COOKIE: token}, trust_env=False) as browser:
+    with httpx2.Client(base_url=url, cookies={COOKIE: token}, trust_env=False, timeout=60) as browser:
         assert browser.post("/datasets/weather.weather/edit", data={}).status_code == 403
 
 
 def test_without_tokens_nobody_logs_out(sample: Lake) -> None:
     with (
         running_server(create_server(sample.backend.app, insecure_local=True)) as url,
-        httpx2.Client(base_url=url, headers={"Accept": "text/html"}, trust_env=False) as browser,
+        httpx2.Client(base_url=url, headers={"Accept": "text/html"}, trust_env=False, timeout=60) as browser,
     ):
         home = read(browser.get("/").text)
     assert "/search" in home.links

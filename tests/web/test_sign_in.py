@@ -95,7 +95,7 @@ def url(app: Application, issuer: str) -> Iterator[str]:
 
 @pytest.fixture
 def browser(url: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=url, headers=PAGE, trust_env=False) as browser:
+    with httpx2.Client(base_url=url, headers=PAGE, trust_env=False, timeout=60) as browser:
         yield browser
 
 
@@ -188,7 +188,7 @@ def test_groups_are_those_of_the_last_sign_in_and_end(app: Application, url: str
     app.roles.add("group:by-hand", "user:ben@example.com")
     principal = "user:ben@example.com"
     for login, groups in (("ben+a+b", {"a", "b"}), (f"ben+b+{'x' * 300}", {"b"}), ("ben", set()), ("ben+c", {"c"})):
-        with httpx2.Client(base_url=url, headers=PAGE, trust_env=False) as browser:
+        with httpx2.Client(base_url=url, headers=PAGE, trust_env=False, timeout=60) as browser:
             sign_in(browser, login)
         assert memberships(app, principal) == {f"group:{one}" for one in {*groups, "by-hand"}}
     clock.late = timedelta(hours=12, minutes=1)
@@ -225,7 +225,7 @@ def done_with(browser: httpx2.Client, back: str, **changes: str) -> httpx2.Respo
 
 def test_a_sign_in_is_completed_once_and_where_it_began(browser: httpx2.Client, url: str, app: Application) -> None:
     back = identified(browser, "carl")
-    with httpx2.Client(base_url=url, headers=PAGE, trust_env=False) as other:
+    with httpx2.Client(base_url=url, headers=PAGE, trust_env=False, timeout=60) as other:
         assert other.get(back).status_code == 401, "another browser, as with a link that was sent"
         other.cookies.set("cordillera_sign_in", "1.forged")
         assert other.get(back).status_code == 401
@@ -247,7 +247,7 @@ def test_a_state_is_not_exchanged_for_another(browser: httpx2.Client, url: str) 
         assert done_with(browser, back, **changes).status_code == 401
         assert COOKIE not in browser.cookies
         browser.cookies.set("cordillera_sign_in", kept)
-    with httpx2.Client(base_url=url, headers=PAGE, trust_env=False) as other:
+    with httpx2.Client(base_url=url, headers=PAGE, trust_env=False, timeout=60) as other:
         begun = urlsplit(other.get("/login/begin").headers["location"])
         state = parse_qs(begun.query)["state"][0]
         answer = done_with(other, back, state=state)
@@ -285,7 +285,7 @@ def test_a_public_client_needs_no_secret(tmp_path: Path, issuer: str, url: str, 
     told = {"oidc_issuer": issuer, "oidc_client_id": "public-lake", "oidc_scopes": "openid email"}
     with create_lake(tmp_path / "lake", **told) as public:
         begun = public.sign_in.begin(f"{url}/login/done")
-        with httpx2.Client(base_url=url, headers=PAGE, trust_env=False) as browser:
+        with httpx2.Client(base_url=url, headers=PAGE, trust_env=False, timeout=60) as browser:
             back = through_provider(browser, browser.get(begun.url), "gina")
         given = parse_qs(urlsplit(back).query)
         made = public.sign_in.complete(given["code"][0], given["state"][0], begun.state, f"{url}/login/done")

@@ -97,7 +97,8 @@ def look(server: str, first: bool, number: int) -> None:
     assert cursor in (delivery.from_cursor, delivery.to_cursor), cursor
     if cursor is not None:
         assert rows_of(target, delivery.table) == (spelled(ORDER_ROWS) if cursor == Cursor(1, 0) else after)
-    assert target.apply(delivery).already_applied == (cursor == delivery.to_cursor)
+    applied = target.apply(delivery).already_applied
+    assert applied or cursor != delivery.to_cursor  # a commit that Kafka was about to show may be seen only now
     assert target.read_cursor(delivery.subscription_id) == delivery.to_cursor
     assert rows_of(target, delivery.table) == after
     found = sum(batch.num_rows for batch in target._cluster.messages(delivery.table.name, 1))

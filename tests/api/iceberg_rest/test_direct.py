@@ -109,7 +109,7 @@ def reader(app: Application, name: str, url: str) -> Iterator[httpx2.Client]:
     app.grants.grant("user:reader", Privilege.READ, parse_securable(name), reason="test")
     token = app.access.create_token(f"reader of {name}", principal="user:reader").secret
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx2.Client(base_url=f"{url}/iceberg/v1", headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=f"{url}/iceberg/v1", headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -130,7 +130,7 @@ def denied(app: Application, name: str) -> int:
 def test_tokens_for_reading_change_nothing(url: str, app: Application, table: str, name: str) -> None:
     token = app.access.create_token(f"looks at {name}", principal="user:test", read_only=True).secret
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx2.Client(base_url=f"{url}/iceberg/v1", headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=f"{url}/iceberg/v1", headers=headers, trust_env=False, timeout=60) as client:
         assert "for reading" in same(client, "POST", table, json=SET).json()["error"]["message"]
 
 

@@ -30,7 +30,7 @@ def test_the_catalog_says_what_it_can_do(iceberg: httpx2.Client, app: Applicatio
 
 
 def test_callers_are_recognised(url: str) -> None:
-    with httpx2.Client(base_url=f"{url}/iceberg/v1", trust_env=False) as client:
+    with httpx2.Client(base_url=f"{url}/iceberg/v1", trust_env=False, timeout=60) as client:
         refused(client.get("/namespaces"), "NotAuthorizedException", 401)
 
 
