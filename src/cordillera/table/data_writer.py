@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 from uuid import UUID
@@ -82,12 +83,17 @@ def check_digits(spec: PartitionSpec, columns: Sequence[pa.Array]) -> None:
 def split_by_partition(
     spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch
 ) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
-    """Yield the rows of each partition that rows are of."""
-    if batch.num_rows == 0:
-        return
-    if not spec.fields:
+    """Yield the rows of each partition that rows are of, those of many rows in parts."""
+    if not spec.fields and batch.num_rows:
         yield (), batch
         return
+    for first in range(0, batch.num_rows, ROW_GROUP_ROWS):
+        yield from _split(spec, schema, batch.slice(first, ROW_GROUP_ROWS))
+
+
+def _split(
+    spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch
+) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
     columns = partition_columns(spec, schema, batch)
     check_digits(spec, columns)
     names = [str(index) for index in range(len(columns))]
@@ -97,8 +103,11 @@ def split_by_partition(
     if groups.num_rows == 1:
         yield next(partitions), batch
         return
-    for index, partition in enumerate(partitions):
-        yield partition, batch.take(groups.column("row_list")[index].values)
+    # One partition behind the other, taken at once: a column is gone through once, not once for each partition.
+    rows = groups.column("row_list").combine_chunks()
+    ordered = batch.take(rows.values)
+    for partition, (begin, end) in zip(partitions, pairwise(rows.offsets.to_pylist()), strict=True):
+        yield partition, pa.concat_batches([ordered.slice(begin, end - begin)])  # a copy keeps no others in memory
 
 
 def transformed(source_id: int, transform: Transform[Any, Any], schema: Schema, batch: pa.RecordBatch) -> pa.Array:
@@ -137,6 +146,7 @@ class _OpenFile:
     output: AbstractContextManager[pa.NativeFile] | None = None
     sink: HashingSink | None = None
     first: pa.Buffer | None = None
+    first_footer: pq.FileMetaData | None = None
     first_bytes: int = 0
     assembler: ParquetAssembler | None = None
     pending: list[pa.RecordBatch] = field(default_factory=list)
@@ -172,12 +182,13 @@ class _OpenFile:
         """Put rows behind the ones before."""
         self.encoding_bytes -= encoded_bytes
         if self.assembler is None and self.first is None:
-            self.first, self.first_bytes = part, ParquetSource(pa.BufferReader(part)).pages_size
+            self.first, self.first_footer = part, pq.read_metadata(pa.BufferReader(part))
+            self.first_bytes = _pages_size(self.first_footer)
             return
         if self.assembler is None:
             self.assembler = ParquetAssembler(self._opened(), ParquetSource(pa.BufferReader(self.first)))
             self._assemble(self.assembler, self.first)
-            self.first = None
+            self.first = self.first_footer = None
         self._assemble(self.assembler, part)
 
     def finish(self) -> pq.FileMetaData:
@@ -185,7 +196,7 @@ class _OpenFile:
         if self.assembler is not None:
             return self.assembler.close()
         self._opened().write(self.first)
-        return pq.read_metadata(pa.BufferReader(self.first))
+        return self.first_footer
 
     def _opened(self) -> HashingSink:
         self.output = self.storage.open_output(self.path)
@@ -196,6 +207,12 @@ class _OpenFile:
         source = ParquetSource(pa.BufferReader(part))
         for group in range(len(source.groups)):
             assembler.add_group(source.chunks(group), source.rows(group))
+
+
+def _pages_size(footer: pq.FileMetaData) -> int:
+    """Return the bytes of the pages of all columns: without page indexes and footer, which a file has once."""
+    groups = (footer.row_group(index) for index in range(footer.num_row_groups))
+    return sum(group.column(index).total_compressed_size for group in groups for index in range(group.num_columns))
 
 
 class HashingSink:

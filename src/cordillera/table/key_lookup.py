@@ -38,7 +38,7 @@ from cordillera.table.data_file import (
 from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
 from cordillera.table.deletion_vector import bitmap_of, positions_of
 from cordillera.table.live_files import LiveFile, LruCache, SnapshotFiles
-from cordillera.table.projection import file_columns, project
+from cordillera.table.projection import file_columns, project, project_column
 from cordillera.table.pruning import KeyRange
 from cordillera.table.reader import ReadOptions
 
@@ -83,6 +83,23 @@ class _Layout:
     groups: tuple[_RowGroup, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a lookup reads of every file: the columns, what is kept of them is found by, the schema of what it returns.
+
+    A file is read by field ids, but described by names; both are part of ``shape``.
+    """
+
+    columns: Schema
+    shape: tuple[tuple[int, str, str], ...]
+    result: pa.Schema
+
+    @classmethod
+    def of(cls, columns: Schema) -> _Wanted:
+        shape = tuple((field.field_id, field.name, str(field.field_type)) for field in columns.fields)
+        return cls(columns, shape, ReadOptions(columns, _METADATA).arrow_schema())
+
+
 _Found: TypeAlias = tuple[pa.RecordBatch, npt.NDArray[np.int64] | None]
 """Columns of a row group, and the numbers of the rows chosen; None for all."""
 _Choice: TypeAlias = Callable[[_Layout, _RowGroup, Callable[[], pa.RecordBatch]], _Found | None]
@@ -117,13 +134,13 @@ class KeyLookup:
         Raises:
             CorruptDataError: If a file is damaged.
         """
-        result = ReadOptions(schema, _METADATA).arrow_schema()
+        wanted = _Wanted.of(schema)
         batches = [
             batch
             for index, live in enumerate(live_files)
-            for batch in self._in_file(index, live, schema, partial(self._matching, live=live, keys=keys))
+            for batch in self._in_file(index, live, wanted, partial(self._matching, live=live, keys=keys))
         ]
-        return pa.Table.from_batches(batches, result)
+        return pa.Table.from_batches(batches, wanted.result)
 
     def fits(self, live_files: Sequence[LiveFile], schema: Schema) -> bool:
         """Tell whether columns of files can be kept in memory, with room for those of other tables."""
@@ -145,19 +162,19 @@ class KeyLookup:
         def all_rows(_: _Layout, group: _RowGroup, stored: Callable[[], pa.RecordBatch]) -> _Found | None:
             return (stored(), None) if may_contain(group.described) else None
 
+        wanted = _Wanted.of(schema)
         batches = (
-            batch for index, live in enumerate(live_files) for batch in self._in_file(index, live, schema, all_rows)
+            batch for index, live in enumerate(live_files) for batch in self._in_file(index, live, wanted, all_rows)
         )
-        return pa.RecordBatchReader.from_batches(ReadOptions(schema, _METADATA).arrow_schema(), batches)
+        return pa.RecordBatchReader.from_batches(wanted.result, batches)
 
-    def _in_file(self, index: int, live: LiveFile, schema: Schema, choose: _Choice) -> Iterator[pa.RecordBatch]:
+    def _in_file(self, index: int, live: LiveFile, wanted: _Wanted, choose: _Choice) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file that ``choose`` takes of each row group, without the deleted ones."""
-        # A file is read by field ids, but described by names; both are part of what is kept of it.
-        shape = tuple((field.field_id, field.name, str(field.field_type)) for field in schema.fields)
-        layout = self._layouts.get((live.path, shape), lambda: self._read_layout(live, schema))
-        result = ReadOptions(schema, _METADATA).arrow_schema()
+        shape, footer = wanted.shape, None  # of a file whose layout is known the footer need not be read
         with ExitStack() as stack:
-            opened = cache(lambda: stack.enter_context(self._opened(live, layout.footer)))
+            opened = cache(lambda: stack.enter_context(self._opened(live, footer)))
+            layout = self._layouts.get((live.path, shape), lambda: _layout(opened(), live, wanted.columns))
+            footer = layout.footer
             for group in layout.groups:
                 read = _reading(opened, live, layout, group)
                 found = choose(layout, group, partial(self._stored.get, (live.path, shape, group.index), read))
@@ -170,8 +187,8 @@ class KeyLookup:
                     taken = stored if whole else stored.take(pa.array(rows))
                     at = rows + group.first
                     metadata = (metadata_column(n, taken, live, layout.lineage, at, index) for n in _METADATA)
-                    arrays = [*project(taken, layout.columns, schema), *metadata]
-                    yield pa.RecordBatch.from_arrays(arrays, schema=result)
+                    arrays = [*project(taken, layout.columns, wanted.columns), *metadata]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=wanted.result)
 
     def _matching(
         self,
@@ -196,22 +213,6 @@ class KeyLookup:
         with named_when_corrupt(live), self._storage.open_input(live.path) as source:
             yield open_parquet(source, live, footer)
 
-    def _read_layout(self, live: LiveFile, schema: Schema) -> _Layout:
-        with self._opened(live) as parquet:
-            footer, stored = parquet.metadata, parquet.schema_arrow
-        columns = file_columns(stored, schema)
-        # A column stored under another name may be confused with a later column of that name: it does not prune.
-        same_name = Schema(*(field for field in schema.fields if columns.get(field.field_id) == field.name))
-        types = {field.name: field.type for field in stored}
-        groups, first = [], 0
-        for number in range(footer.num_row_groups):
-            described = row_group_as_file(footer, number, live, same_name)
-            found = filter_locations(footer, number, columns)
-            filters = {i: place for i, place in found.items() if is_filtered(schema.find_field(i), types[columns[i]])}
-            groups.append(_RowGroup(number, first, described, filters))
-            first += footer.row_group(number).num_rows
-        return _Layout(footer, columns, lineage_columns(stored), tuple(groups))
-
     def _may_hold(self, live: LiveFile, group: _RowGroup, wanted: Sequence[tuple[KeyRange, pa.Array]]) -> bool:
         """Tell whether the Bloom filters of a row group leave some of the values, in each key column."""
         for key, values in wanted:
@@ -233,6 +234,22 @@ class KeyLookup:
             return rows
         gone = positions_of(deleted & bitmap_of(pa.array(rows + group.first)))
         return rows[~np.isin(rows + group.first, gone)] if len(gone) else rows
+
+
+def _layout(parquet: pq.ParquetFile, live: LiveFile, schema: Schema) -> _Layout:
+    footer, stored = parquet.metadata, parquet.schema_arrow
+    columns = file_columns(stored, schema)
+    # A column stored under another name may be confused with a later column of that name: it does not prune.
+    same_name = Schema(*(field for field in schema.fields if columns.get(field.field_id) == field.name))
+    types = {field.name: field.type for field in stored}
+    groups, first = [], 0
+    for number in range(footer.num_row_groups):
+        described = row_group_as_file(footer, number, live, same_name)
+        found = filter_locations(footer, number, columns)
+        filters = {i: place for i, place in found.items() if is_filtered(schema.find_field(i), types[columns[i]])}
+        groups.append(_RowGroup(number, first, described, filters))
+        first += footer.row_group(number).num_rows
+    return _Layout(footer, columns, lineage_columns(stored), tuple(groups))
 
 
 def _reading(
@@ -259,7 +276,7 @@ def _matching(
     """
     rows = np.arange(stored.num_rows)
     for key, values in sorted(wanted, key=lambda one: one[0].share_of(one[1])):
-        (column,) = project(stored, columns, Schema(key.field))
+        column = project_column(stored, columns, key.field)
         if len(rows) < stored.num_rows:
             column = column.take(pa.array(rows))
         rows = rows[_among(column, values)]

@@ -114,11 +114,6 @@ class ParquetSource:
         rows: int = self.groups[group].value(_Group.NUM_ROWS)
         return rows
 
-    @property
-    def pages_size(self) -> int:
-        """Bytes of the pages of all columns: without page indexes and footer, which an assembled file has once."""
-        return sum(group.value(_Group.COMPRESSED) for group in self.groups)
-
     def read(self, offset: int, length: int) -> bytes:
         """Return a range of the file."""
         data: bytes = self._file.read_at(length, offset)

@@ -31,12 +31,13 @@ def project(batch: pa.RecordBatch, columns: dict[int, str], wanted: Schema) -> l
     Raises:
         CorruptDataError: If a column's stored type cannot be read as the wanted one.
     """
-    return [
-        _column(batch.column(columns[field.field_id]), field)
-        if field.field_id in columns
-        else _absent(field, batch.num_rows)
-        for field in wanted.fields
-    ]
+    return [project_column(batch, columns, field) for field in wanted.fields]
+
+
+def project_column(batch: pa.RecordBatch, columns: dict[int, str], wanted: NestedField) -> pa.Array:
+    """Return one column, as ``project`` does."""
+    name = columns.get(wanted.field_id)
+    return _absent(wanted, batch.num_rows) if name is None else _column(batch.column(name), wanted)
 
 
 def _column(values: pa.Array, field: NestedField) -> pa.Array:

@@ -1,0 +1,62 @@
+"""Rows are split by partition: each comes once, in its order, in memory of its partition alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pyarrow as pa
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import BucketTransform, IdentityTransform
+from pyiceberg.types import ListType, LongType, NestedField, StringType
+
+from cordillera.table.data_writer import split_by_partition
+from cordillera.table.parquet_encoding import ROW_GROUP_ROWS
+
+ROWS = ROW_GROUP_ROWS + 1_000
+SCHEMA = Schema(
+    NestedField(1, "number", LongType(), required=True),
+    NestedField(2, "region", StringType(), required=False),
+    NestedField(3, "tags", ListType(4, StringType(), element_required=False), required=False),
+)
+BY_REGION = PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "region"))
+
+
+def rows(regions: list[str | None]) -> pa.RecordBatch:
+    numbers = np.arange(ROWS)
+    chosen = pa.array(regions).take(pa.array(numbers % len(regions)))
+    tags = pa.array([["a", None], [], None] * (ROWS // 3 + 1), pa.list_(pa.string())).slice(0, ROWS)
+    return pa.record_batch([pa.array(numbers), chosen, tags], ["number", "region", "tags"])
+
+
+def test_each_row_comes_once_and_in_its_order_with_the_rows_of_its_partition() -> None:
+    given = rows(["north", None, "south"]).slice(5)
+    found = defaultdict(list)
+    for partition, part in split_by_partition(BY_REGION, SCHEMA, given):
+        found[partition].append(part)
+    assert set(found) == {("north",), (None,), ("south",)}
+    for (region,), parts in found.items():
+        wanted = [value == region for value in given.column("region").to_pylist()]
+        assert pa.Table.from_batches(parts).combine_chunks() == pa.table(given.filter(pa.array(wanted)))
+
+
+def test_rows_of_one_partition_keep_no_others_in_memory() -> None:
+    before = pa.total_allocated_bytes()
+    given = rows(["seldom", *["often"] * 99])
+    seldom = [part for partition, part in split_by_partition(BY_REGION, SCHEMA, given) if partition == ("seldom",)]
+    kept = sum(part.num_rows for part in seldom)
+    size = given.nbytes
+    del given
+    assert kept == -(-ROWS // 100)
+    assert pa.total_allocated_bytes() - before < size / 10
+
+
+def test_rows_of_an_unpartitioned_table_stay_together_and_no_rows_are_no_part() -> None:
+    given = rows(["north"])
+    assert list(split_by_partition(PartitionSpec(), SCHEMA, given)) == [((), given)]
+    by_bucket = PartitionSpec(PartitionField(1, 1000, BucketTransform(4), "bucket"))
+    assert [list(split_by_partition(spec, SCHEMA, given.slice(0, 0))) for spec in (PartitionSpec(), by_bucket)] == [
+        [],
+        [],
+    ]
