@@ -12,10 +12,10 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from cordillera.spec.maintenance import CompactionOptions, Strategy
 from cordillera.spec.merge import WriteMode
+from cordillera.spec.partition_values import transformed
 from cordillera.spec.sort_order import terms_of
 from cordillera.table.changes import SnapshotChanges
 from cordillera.table.compaction import Compactor
-from cordillera.table.data_writer import transformed
 from cordillera.table.live_files import LiveFile
 from cordillera.table.reader import ReadOptions
 from cordillera.table.row_order import row_order

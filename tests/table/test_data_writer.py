@@ -11,7 +11,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.transforms import BucketTransform, IdentityTransform
 from pyiceberg.types import ListType, LongType, NestedField, StringType
 
-from cordillera.table.data_writer import split_by_partition
+from cordillera.spec.partition_values import split_by_partition
 from cordillera.table.parquet_encoding import ROW_GROUP_ROWS
 
 ROWS = ROW_GROUP_ROWS + 1_000

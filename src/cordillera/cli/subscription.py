@@ -119,6 +119,7 @@ _DELIVERIES: View = {
     "inserted": "rows_inserted",
     "updated": "rows_updated",
     "deleted": "rows_deleted",
+    "partitions": "partitions",
     "bytes": "bytes",
     "seconds": "seconds",
     "attempt": "attempt",
@@ -269,7 +270,7 @@ def history(id: SubscriptionId, limit: Limit = DEFAULT_LIMIT, all: Everything = 
     app, "deliveries", example="cordillera subscription deliveries 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --limit 20"
 )
 def deliveries(id: SubscriptionId, limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
-    """Show what a subscription's deliveries did and took, newest first: rows, bytes, seconds, snapshots, attempt."""
+    """Show what a subscription's deliveries did and took, newest first: rows, partitions, bytes, seconds, attempt."""
     with open_lake() as lake:
         found = paged(
             lambda before, size: lake.backend.subscription_deliveries(id, before, size),

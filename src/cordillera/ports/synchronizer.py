@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from cordillera.spec.partition_layout import PartitionLayout
 from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, COMMITTED_AT
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 
@@ -46,12 +47,15 @@ class TargetTable:
         columns: In order.
         key: The names of key columns.
         current: Of a history, only the rows that hold: what is read or summed, not what is delivered.
+        layout: How the dataset is partitioned, as far as the columns tell; None if not at all. Targets whose
+            ``Capabilities.swaps`` is set lay their rows out by it.
     """
 
     name: str
     columns: tuple[TargetColumn, ...]
     key: tuple[str, ...]
     current: bool = False
+    layout: PartitionLayout | None = None
 
     def arrow_schema(self) -> pa.Schema:
         """Return the schema that delivered rows have."""
@@ -117,6 +121,8 @@ class Delivery:
         origin: Where the rows are from, if that is known.
         endings: Of a history: keys whose current rows end, and when, in ``table.ending_columns()``; they end before
             ``upserts`` come. None if the table is none. No key is twice in it.
+        swap: The partitions, by the folders of ``table.layout``, whose whole content the rows are: whatever the table
+            held of them goes away, and everything else stays. None if the delivery is of another kind.
     """
 
     subscription_id: UUID
@@ -129,6 +135,7 @@ class Delivery:
     repair: bool = False
     origin: Origin | None = None
     endings: RowReader | None = None
+    swap: frozenset[str] | None = None
 
     def through(self, passed: Callable[[RowReader], RowReader]) -> Delivery:
         """Return the same with all of its rows passed through something, such as a count of them."""
@@ -146,13 +153,16 @@ class DeliveryResult:
         already_applied: Whether the target held all of it already.
         rows_updated: Of the rows put in, those in the place of a row of the same key; None if the target cannot tell.
             A row of a history that ended counts as put in, in the place of itself.
-            Results that differ in this alone are equal.
+            Results that differ in this or the next alone are equal.
+        partitions: Of a delivery of partitions, how many it put anew or took out; None of others. One without any row
+            before and after does not count.
     """
 
     rows_upserted: int
     rows_deleted: int
     already_applied: bool = False
     rows_updated: int | None = field(default=None, compare=False)
+    partitions: int | None = field(default=None, compare=False)
 
 
 DELIVERIES_AT_ONCE = 4
@@ -169,6 +179,8 @@ class Capabilities:
     """Of ``add``, ``rename``, ``widen``, ``drop``, ``optional``."""
     merges: bool = True
     """Whether it takes single rows; if not, every delivery brings the whole content, ``replace`` set."""
+    swaps: bool = False
+    """Whether it takes whole partitions, ``Delivery.swap``, where it does not merge: all of them appear at once."""
     deliveries_at_once: int = DELIVERIES_AT_ONCE
     """How many deliveries it takes well at the same time, unless the target's settings say otherwise."""
     folds: bool = False
@@ -202,8 +214,9 @@ class Synchronizer(Protocol):
 
         Raises:
             TargetDriftError: If the target holds another cursor than ``from_cursor``, the table it should update is
-            gone,
-                or a table of that name exists that this subscription did not create.
+                gone, or a table of that name exists that this subscription did not create.
+            IncompatibleSchemaError: If the table cannot become what the delivery says with its rows in place, or is not
+                laid out as a delivery of partitions supposes: everything has to come then.
         """
 
     def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:

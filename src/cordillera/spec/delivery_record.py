@@ -28,6 +28,8 @@ class DeliveryRecord:
         attempt: Which one it was, with those that failed or were given up; 1 for the first.
         worker: Who made it.
         cost_owner: Who paid for it then.
+        partitions: How many partitions it put anew, or took out, of a target that takes whole ones; None if it was of
+            another kind.
     """
 
     number: int
@@ -44,6 +46,7 @@ class DeliveryRecord:
     worker: str
     cost_owner: str
     rows_updated: int | None = None
+    partitions: int | None = None
 
     @property
     def rows_inserted(self) -> int | None:

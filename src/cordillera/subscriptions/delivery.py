@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 from cordillera.catalog.leases import fenced_write
@@ -36,10 +37,11 @@ from cordillera.spec.subscription import (
 )
 from cordillera.spec.wish_change import comes_anew
 from cordillera.subscriptions.change_log import log_delivery
-from cordillera.subscriptions.following import Followed, Following, typed, watched
+from cordillera.subscriptions.following import Followed, Following, watched
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.measuring import Measured, count_cost, count_rows
 from cordillera.subscriptions.moves import expire, move, tell
+from cordillera.subscriptions.planning import Planner
 from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.row_history import history_delivery, kept_table
 from cordillera.subscriptions.service import check_mode
@@ -65,6 +67,7 @@ class DeliveryService:
     ) -> None:
         self._store, self._following, self._pointing = store, following, pointing
         self._tables, self._clock = tables, clock
+        self._planner = Planner(following, tables)
 
     def deliver(self, subscription_id: UUID) -> DeliveryResult | None:
         """Bring a subscription's target to the dataset's current snapshot.
@@ -187,14 +190,15 @@ class DeliveryService:
         if followed.subscription.mode is not SubscriptionMode.MIRROR:
             return self._append(followed, cursor, synchronizer, taken, shown=shown)
         anew = shown != _fingerprint(followed)
-        delivery = self._plan(followed, cursor, merges=synchronizer.capabilities.merges and not anew)
+        plan = self._planner.everything if anew else partial(self._planner.plan, synchronizer.capabilities)
+        delivery = plan(followed, cursor)
         try:
             result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
         except IncompatibleSchemaError:
             if delivery.replace:
                 raise
             # The target cannot change its table in place; what it would refuse of the old rows, it takes anew.
-            delivery = self._everything(followed, cursor)
+            delivery = self._planner.everything(followed, cursor)
             result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
         self._delivered(followed, delivery, result, taken)
         return result
@@ -244,50 +248,6 @@ class DeliveryService:
             BYTES_DELIVERED.labels(target).inc(record.bytes)
             DELIVERY_SECONDS.labels(target).observe(record.seconds)
         self._advance(followed, record, whole=delivery.replace)
-
-    def _plan(self, followed: Followed, cursor: Cursor | None, *, merges: bool) -> Delivery:
-        """Return the changes behind the target's cursor; everything, where they cannot be told or merged."""
-        if cursor is None or not merges or not followed.can_follow_from(cursor):
-            return self._everything(followed, cursor)
-        subscription, table = followed.subscription, followed.table()
-        names = [column.name for column in table.columns]
-        changes = self._tables.changes(
-            subscription.dataset,
-            followed.metadata,
-            cursor.sequence_number,
-            followed.version.sequence_number,
-            names,
-            subscription.row_filter,
-            followed.view(),
-        )
-        if changes is None:
-            return self._everything(followed, cursor)
-        return Delivery(
-            subscription.id,
-            table,
-            cursor,
-            followed.latest,
-            replace=False,
-            upserts=typed(changes.upserts, table),
-            deletes=changes.deletes,
-            origin=followed.origin,
-        )
-
-    def _everything(self, followed: Followed, cursor: Cursor | None) -> Delivery:
-        """Return a delivery that puts every row in the place of whatever the target holds."""
-        table = followed.table()
-        no_keys = table.arrow_schema().empty_table().select(list(table.key))
-        return Delivery(
-            followed.subscription.id,
-            table,
-            cursor,
-            followed.latest,
-            replace=True,
-            upserts=typed(lambda: self._following.all_rows(followed, table, followed.version.sequence_number), table),
-            deletes=no_keys.to_reader,
-            repair=cursor == followed.latest,
-            origin=followed.origin,
-        )
 
     def _shown(self, followed: Followed) -> str:
         """Return what was shown of the rows that the target holds; they may be shown otherwise by now."""

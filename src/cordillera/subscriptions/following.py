@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -20,6 +20,7 @@ from cordillera.ports.synchronizer import Cursor, Delivery, Origin, RowReader, T
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import DatasetVersion
+from cordillera.spec.partition_layout import PartitionLayout, Placed
 from cordillera.spec.refs import ancestors
 from cordillera.spec.row_access import RowAccess, RowView
 from cordillera.spec.snapshot_summary import moves_rows
@@ -134,15 +135,21 @@ class Followed:
             AccessDeniedError, NotAllowedError: As ``view`` does.
         """
         version, subscription, columns = self.version, self.subscription, self.columns()
+        layout = self._layout(columns)
         if version.key:
-            return TargetTable(subscription.target_table, columns, version.key)
+            return TargetTable(subscription.target_table, columns, version.key, layout=layout)
         if version.format_version < 3:
             raise NotAllowedError(
                 f"Rows of {subscription.dataset} cannot be followed: it has no key and, in format version 2, no ids.",
                 hint="Give the dataset a key, or create it with format version 3.",
             )
         row_id = TargetColumn(ROW_ID_FIELD_ID, ROW_ID, pa.int64(), nullable=False)
-        return TargetTable(subscription.target_table, (*columns, row_id), (ROW_ID,))
+        return TargetTable(subscription.target_table, (*columns, row_id), (ROW_ID,), layout=layout)
+
+    def _layout(self, columns: Sequence[TargetColumn]) -> PartitionLayout | None:
+        view = self.view()
+        shown = {column.field_id for column in columns if view is None or column.name in view.clear}
+        return PartitionLayout.of(self.metadata.partition_spec, self.metadata.schema, shown)
 
 
 class Following:
@@ -218,8 +225,13 @@ class Following:
             if dataset is not None:
                 self._lookup.require(tx, dataset, Privilege.EXTERNAL_USE, version=followed.version)
 
-    def all_rows(self, followed: Followed, table: TargetTable, sequence: int) -> pa.RecordBatchReader:
-        """Stream every row as of a snapshot, under the schema of ``followed``."""
+    def all_rows(
+        self, followed: Followed, table: TargetTable, sequence: int, swap: frozenset[str] | None = None
+    ) -> pa.RecordBatchReader:
+        """Stream every row as of a snapshot, under the schema of ``followed``, or every one of some partitions.
+
+        Where the table has a layout, rows of one folder come together, but for those of an earlier partitioning.
+        """
         names = [column.name for column in table.columns]
         subscription = followed.subscription
         changes = self._tables.changes(
@@ -230,7 +242,7 @@ class Following:
                 f"Snapshot {sequence} of {followed.subscription.dataset}, which the target holds, has expired.",
                 hint="Resume the subscription; the next delivery brings everything anew.",
             )
-        return changes.upserts()
+        return (changes if table.layout is None else changes.by_place(_places(table.layout, swap))).upserts()
 
     @contextmanager
     def connected(self, subscription: Subscription) -> Iterator[AnyTarget]:
@@ -252,6 +264,16 @@ class Following:
         if target is None:
             raise TargetNotFoundError(f"The target {subscription.target} of a subscription is gone.")
         return target
+
+
+def _places(layout: PartitionLayout, swap: frozenset[str] | None) -> Callable[[Placed], str | None]:
+    """Return what tells the folder of a file, and None of one that is not asked for."""
+
+    def place(file: Placed) -> str | None:
+        folder = layout.folder_of(file)
+        return folder or "" if swap is None else folder if folder in swap else None
+
+    return place
 
 
 def typed(rows: RowReader, table: TargetTable) -> RowReader:

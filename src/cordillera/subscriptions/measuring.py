@@ -56,6 +56,7 @@ class Measured:
             attempt=context.lease.fencing_token if context.lease else 1,  # each attempt raises it by one
             worker=context.principal,
             cost_owner=subscription.cost_owner or subscription.consumer,
+            partitions=result.partitions,
         )
 
     def _counted(self, rows: RowReader) -> RowReader:

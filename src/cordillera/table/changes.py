@@ -6,13 +6,16 @@ or changed, and keys that went. ``cordillera.table.change_feed`` has the form wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
 
 import pyarrow as pa
 
 from cordillera.spec import sql
 from cordillera.spec.snapshot_summary import keys_stay
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
+from cordillera.table.content_file import ContentFile
 from cordillera.table.data_writer import LAST_UPDATED, ROW_ID
 from cordillera.table.difference import FileRows, difference
 from cordillera.table.io import TableIO
@@ -51,6 +54,18 @@ class SnapshotChanges:
         self._difference = difference(io, metadata, before, after, by_row_id=not metadata.semantics.key)
         self._columns, self._condition, self._condition_columns = columns, condition, condition_columns
         self.key: tuple[str, ...] = metadata.semantics.key or (ROW_ID,)
+
+    def by_place(self, place: Callable[[ContentFile], str | None]) -> SnapshotChanges:
+        """Return the same with the files of the later snapshot in the order of their places; without a place, none.
+
+        Rows come in the order of their files.
+        """
+        chosen, after = copy(self), self._difference.after
+        placed = sorted((found, n) for n, live in enumerate(after.files) if (found := place(live.file)) is not None)
+        chosen._difference = replace(
+            self._difference, after=replace(after, files=tuple(after.files[n] for _, n in placed))
+        )
+        return chosen
 
     def upserts(self) -> pa.RecordBatchReader:
         """Stream the rows that are new or changed, as they are now."""

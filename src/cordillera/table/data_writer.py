@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 from uuid import UUID
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.transforms import Transform, TruncateTransform
 
-from cordillera.errors import InvalidInputError
 from cordillera.ports.storage import Storage
 from cordillera.spec.arrow_types import FIELD_ID_KEY, to_arrow_schema
+from cordillera.spec.partition_values import split_by_partition
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.parquet_assembly import ParquetAssembler, ParquetSource
@@ -56,69 +52,6 @@ def partition_path(spec: PartitionSpec, schema: Schema, partition: tuple[Any, ..
         text = part.transform.to_human_string(source[part.field_id], value)
         parts.append(f"{quote(part.name, safe='')}={quote(text, safe='')}")
     return "/".join(parts)
-
-
-def partition_columns(spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch) -> list[pa.Array]:
-    """Return the partition values of rows, a column for each field of the spec, as Iceberg holds them in memory."""
-    return [internal_form(transformed(part.source_id, part.transform, schema, batch)) for part in spec.fields]
-
-
-def check_digits(spec: PartitionSpec, columns: Sequence[pa.Array]) -> None:
-    """Refuse partition values that truncation, which goes down, has given a digit more: manifests cannot hold them.
-
-    Raises:
-        InvalidInputError: If there is such a decimal.
-    """
-    for part, column in zip(spec.fields, columns, strict=True):
-        kind = column.type
-        if isinstance(part.transform, TruncateTransform) and pa.types.is_decimal(kind):
-            least = pc.min(column).as_py()
-            if least is not None and least.adjusted() >= kind.precision - kind.scale:
-                raise InvalidInputError(
-                    f"The partition value {least} of {part.name!r} has more digits than {kind}.",
-                    hint="Widen the column that is truncated, or partition the dataset by something else.",
-                )
-
-
-def split_by_partition(
-    spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch
-) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
-    """Yield the rows of each partition that rows are of, those of many rows in parts."""
-    if not spec.fields and batch.num_rows:
-        yield (), batch
-        return
-    for first in range(0, batch.num_rows, ROW_GROUP_ROWS):
-        yield from _split(spec, schema, batch.slice(first, ROW_GROUP_ROWS))
-
-
-def _split(
-    spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch
-) -> Iterator[tuple[tuple[Any, ...], pa.RecordBatch]]:
-    columns = partition_columns(spec, schema, batch)
-    check_digits(spec, columns)
-    names = [str(index) for index in range(len(columns))]
-    numbered = pa.table([*columns, pa.array(np.arange(batch.num_rows))], names=[*names, "row"])
-    groups = numbered.group_by(names, use_threads=False).aggregate([("row", "list")])
-    partitions = zip(*(groups.column(name).to_pylist() for name in names), strict=True)
-    if groups.num_rows == 1:
-        yield next(partitions), batch
-        return
-    # One partition behind the other, taken at once: a column is gone through once, not once for each partition.
-    rows = groups.column("row_list").combine_chunks()
-    ordered = batch.take(rows.values)
-    for partition, (begin, end) in zip(partitions, pairwise(rows.offsets.to_pylist()), strict=True):
-        yield partition, pa.concat_batches([ordered.slice(begin, end - begin)])  # a copy keeps no others in memory
-
-
-def transformed(source_id: int, transform: Transform[Any, Any], schema: Schema, batch: pa.RecordBatch) -> pa.Array:
-    """Return what a transform makes of a column of rows, which may be a field of a struct."""
-    return transform.pyarrow_transform(schema.find_type(source_id))(column_by_id(source_id, schema, batch))
-
-
-def column_by_id(field_id: int, schema: Schema, batch: pa.RecordBatch) -> pa.Array:
-    """Return a column of rows, which may be a field of a struct."""
-    name, *nested = (schema.find_column_name(field_id) or "").split(".")
-    return pc.struct_field(batch.column(name), nested) if nested else batch.column(name)
 
 
 def data_file_path(location: str, spec: PartitionSpec, schema: Schema, partition: tuple[Any, ...], name: UUID) -> str:
@@ -390,19 +323,3 @@ class DataWriter:
                 if file.output is not None:
                     stack.push(file.output.__exit__)
             raise error
-
-
-def internal_form(values: pa.Array) -> pa.Array:
-    """Return partition values as Iceberg holds them in memory: dates and times as numbers since the epoch.
-
-    Zeros, which equal each other by our rules for keys, belong to one partition whatever their sign.
-    """
-    if isinstance(values.type, pa.UuidType):
-        return values.storage
-    if pa.types.is_floating(values.type):
-        return pc.add(values, pa.scalar(0.0, values.type))
-    if pa.types.is_date32(values.type):
-        return values.cast(pa.int32())
-    if pa.types.is_temporal(values.type):
-        return values.cast(pa.int64())
-    return values

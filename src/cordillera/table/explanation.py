@@ -14,11 +14,11 @@ from cordillera.ports.storage import Storage
 from cordillera.spec.explanation import FileAction, FileExplanation, reason
 from cordillera.spec.maintenance import DEFAULT_TARGET_FILE_SIZE, TARGET_FILE_SIZE_PROPERTY, TableCounters
 from cordillera.spec.merge import WriteMode
+from cordillera.spec.partition_values import split_by_partition
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.data_file import MayContain
-from cordillera.table.data_writer import split_by_partition
 from cordillera.table.file_changes import plan_changes
 from cordillera.table.io import TableIO
 from cordillera.table.key_lookup import KeyLookup

@@ -24,12 +24,12 @@ from pyiceberg.types import BinaryType, DoubleType, FixedType, FloatType, Nested
 
 from cordillera.errors import InvalidInputError
 from cordillera.spec.arrow_types import primitive, to_arrow_type
+from cordillera.spec.partition_values import column_by_id, internal_form, transformed
 from cordillera.spec.partitioning import columns_by_id
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import ContentFile
 from cordillera.table.data_file import named_when_corrupt, open_parquet
-from cordillera.table.data_writer import column_by_id, internal_form, transformed
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.partitions import comparable

@@ -23,10 +23,11 @@ from cordillera.errors import MissingKeyError
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import empty_table, to_arrow_schema
 from cordillera.spec.merge import MergeSemantics, Operation
+from cordillera.spec.partition_values import partition_columns
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import groups_plainly
 from cordillera.table.data_file import FILE_INDEX, POSITION
-from cordillera.table.data_writer import ROW_ID, partition_columns
+from cordillera.table.data_writer import ROW_ID
 from cordillera.table.deletion_vector import bitmap_of
 from cordillera.table.file_changes import files_to_gather, files_to_rewrite
 from cordillera.table.integer_keys import Integers, IntegerSearch, key_integers, repeats

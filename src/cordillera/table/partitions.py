@@ -14,10 +14,10 @@ from pyiceberg.types import DoubleType, FloatType, UUIDType
 from pyroaring import BitMap64
 
 from cordillera.spec.arrow_types import primitive
+from cordillera.spec.partition_values import partition_columns
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.content_file import ContentFile, ManifestFile
 from cordillera.table.data_file import FILE_INDEX, POSITION
-from cordillera.table.data_writer import partition_columns
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import positions_by_file

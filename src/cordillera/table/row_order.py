@@ -13,10 +13,10 @@ from pyiceberg.transforms import IdentityTransform
 
 from cordillera.ports.engine import QueryEngine
 from cordillera.spec import sql
+from cordillera.spec.partition_values import partition_columns, transformed
 from cordillera.spec.sort_order import SortTerm, terms_of
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import groups_plainly
-from cordillera.table.data_writer import partition_columns, transformed
 
 _COMPUTED = "_cordillera_order_"
 _GATHERED = 32 * 1024 * 1024

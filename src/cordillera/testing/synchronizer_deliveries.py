@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import NestedField, StringType
 
 from cordillera.errors import StorageUnavailableError
 from cordillera.ports.synchronizer import (
@@ -21,6 +26,7 @@ from cordillera.ports.synchronizer import (
     TargetTable,
 )
 from cordillera.spec.arrow_types import FIELD_ID_KEY
+from cordillera.spec.partition_layout import PartitionLayout
 
 OURS = UUID("00000000-0000-4000-8000-000000000001")
 THEIRS = UUID("00000000-0000-4000-8000-000000000002")
@@ -35,6 +41,15 @@ ORDERS = TargetTable(
     ),
     ("id",),
 )
+BY_CUSTOMER = replace(
+    ORDERS,
+    layout=PartitionLayout.of(
+        PartitionSpec(PartitionField(2, 1000, IdentityTransform(), "customer")),
+        Schema(NestedField(2, "customer", StringType())),
+        [2],
+    ),
+)
+"""The same, of a dataset that is partitioned by customer."""
 ORDER_ROWS: list[dict[str, Any]] = [
     {"id": 1, "customer": "Ana", "amount": Decimal("10.00")},
     {"id": 2, "customer": "", "amount": Decimal("-0.01")},
@@ -91,6 +106,11 @@ def deliver(
 def whole(table: TargetTable, step: Any, rows: Any = None, **more: Any) -> Delivery:
     """Return a delivery of everything."""
     return deliver(table, step, rows, replacing=True, **more)
+
+
+def swapped(table: TargetTable, step: Any, rows: Any, folders: Sequence[str]) -> Delivery:
+    """Return a delivery of everything in some partitions."""
+    return replace(deliver(table, step, rows, replacing=False), swap=frozenset(folders))
 
 
 def _cursor(at: int | tuple[int, int] | None) -> Cursor | None:

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,18 @@ from typing import Any
 from cordillera.adapters.storage.local import LocalStorage
 from cordillera.adapters.synchronizers.file_formats import FORMATS
 from cordillera.adapters.synchronizers.files import FilesSynchronizer
-from cordillera.ports.synchronizer import Cursor
-from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, reader_of, rows_of, spelled, whole
+from cordillera.ports.synchronizer import Delivery
+from cordillera.testing.synchronizer_deliveries import (
+    BY_CUSTOMER,
+    ORDER_ROWS,
+    ORDERS,
+    OURS,
+    reader_of,
+    rows_of,
+    spelled,
+    swapped,
+    whole,
+)
 
 NEVER = 1000
 
@@ -61,35 +72,57 @@ def in_child(work: Callable[[], None]) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def attempt(root: Path, fatal: int, first: bool) -> None:
-    exports = FilesSynchronizer(DeadlyStorage(str(root), fatal), FORMATS["parquet"], keep=1)
-    exports.apply(whole(ORDERS, (None, 1), ORDER_ROWS[:1]) if first else whole(ORDERS, (1, 2), ORDER_ROWS))
+@dataclass(frozen=True)
+class Scene:
+    """What a target holds, what is delivered to it, and what it holds then."""
+
+    before: list[dict[str, Any]] | None
+    delivery: Delivery
+    after: list[dict[str, Any]]
 
 
-def look(root: Path, first: bool) -> None:
+_ANEW = [{"id": 9, "customer": "Ana", "amount": None}]
+SCENES = {
+    "first": Scene(None, whole(ORDERS, (None, 1), ORDER_ROWS), ORDER_ROWS),
+    "whole": Scene(ORDER_ROWS[:1], whole(ORDERS, (1, 2), ORDER_ROWS), ORDER_ROWS),
+    "partitions": Scene(
+        ORDER_ROWS,
+        swapped(BY_CUSTOMER, (1, 2), _ANEW, ["customer=Ana", "customer="]),
+        [*_ANEW, ORDER_ROWS[2]],
+    ),
+}
+
+
+def exports(storage: LocalStorage) -> FilesSynchronizer:
+    return FilesSynchronizer(storage, FORMATS["parquet"], keep=1, by_partition=True)
+
+
+def attempt(root: Path, fatal: int, delivery: Delivery) -> None:
+    exports(DeadlyStorage(str(root), fatal)).apply(delivery)
+
+
+def look(root: Path, scene: Scene) -> None:
     """Whoever comes next finds the old or the new export whole, and completes the work."""
-    exports = FilesSynchronizer(LocalStorage(str(root)), FORMATS["parquet"], keep=1)
-    none, one, two = (None, []), (Cursor(1, 0), ORDER_ROWS[:1]), (Cursor(2, 0), ORDER_ROWS)
-    before, after = (none, one) if first else (one, two)
-    cursor = exports.read_cursor(OURS)
-    assert cursor in (before[0], after[0]), cursor
+    target, delivery = exports(LocalStorage(str(root))), scene.delivery
+    cursor = target.read_cursor(OURS)
+    assert cursor in (delivery.from_cursor, delivery.to_cursor), cursor
+    done = cursor == delivery.to_cursor
     if cursor is not None:
-        assert rows_of(exports, ORDERS) == spelled(after[1] if cursor == after[0] else before[1])
-    step = (None, 1) if first else (1, 2)
-    assert exports.apply(whole(ORDERS, step, after[1])).already_applied == (cursor == after[0])
-    assert exports.read_cursor(OURS) == after[0]
-    assert rows_of(exports, ORDERS) == spelled(after[1])
+        assert rows_of(target, delivery.table) == spelled(scene.after if done else scene.before or [])
+    assert target.apply(delivery).already_applied == done
+    assert target.read_cursor(OURS) == delivery.to_cursor
+    assert rows_of(target, delivery.table) == spelled(scene.after)
 
 
-def rounds(root: Path, first: bool) -> int:
+def rounds(root: Path, scene: Scene) -> int:
     """Kill one delivery after the other, each a step later, until one comes to its end."""
     for number in range(NEVER):
-        place = root / f"{first}-{number}"
-        if not first:
-            assert in_child(partial(attempt, place, NEVER, True)) == 0
-        status = in_child(partial(attempt, place, number, first))
+        place = root / str(number)
+        if scene.before is not None:
+            assert in_child(partial(attempt, place, NEVER, whole(scene.delivery.table, (None, 1), scene.before))) == 0
+        status = in_child(partial(attempt, place, number, scene.delivery))
         assert status in (0, signal.SIGKILL), status
-        assert in_child(partial(look, place, first)) == 0, number
+        assert in_child(partial(look, place, scene)) == 0, number
         if status == 0:
             return number
     raise AssertionError("An export that never ends.")
@@ -97,4 +130,4 @@ def rounds(root: Path, first: bool) -> int:
 
 if __name__ == "__main__":
     spelled(reader_of(ORDERS.arrow_schema(), ORDER_ROWS)().read_all())  # what that imports, no process imports again
-    sys.stdout.write(f"{rounds(Path(sys.argv[1]), True)} {rounds(Path(sys.argv[1]), False)}")
+    sys.stdout.write(" ".join(str(rounds(Path(sys.argv[1]) / name, scene)) for name, scene in SCENES.items()))

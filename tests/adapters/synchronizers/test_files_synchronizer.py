@@ -11,13 +11,30 @@ import pytest
 from tests.servers_s3 import S3Server
 
 from cordillera.adapters.storage import build_storage
-from cordillera.adapters.synchronizers import build_synchronizer, files
+from cordillera.adapters.synchronizers import build_synchronizer, file_parts, files
 from cordillera.adapters.synchronizers.file_formats import FORMATS
 from cordillera.adapters.synchronizers.files import FilesSynchronizer
-from cordillera.errors import InvalidConfigurationError, InvalidNameError, TargetDriftError, TypeMismatchError
-from cordillera.ports.synchronizer import Synchronizer, TargetColumn, TargetTable
-from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, rows_of, spelled, whole
+from cordillera.errors import (
+    InvalidConfigurationError,
+    InvalidNameError,
+    NotAllowedError,
+    TargetDriftError,
+    TypeMismatchError,
+)
+from cordillera.ports.synchronizer import Cursor, Synchronizer, TargetColumn, TargetTable
+from cordillera.testing.synchronizer_deliveries import (
+    BY_CUSTOMER,
+    ORDER_ROWS,
+    ORDERS,
+    OURS,
+    deliver,
+    rows_of,
+    spelled,
+    swapped,
+    whole,
+)
 from cordillera.testing.synchronizer_reload_suite import ReloadingSynchronizerSuite
+from cordillera.testing.synchronizer_swap_suite import SwappingSuite
 
 
 class TestFilesOnThisMachine(ReloadingSynchronizerSuite):
@@ -32,13 +49,20 @@ class TestTabSeparatedValues(ReloadingSynchronizerSuite):
         return build_synchronizer("tsv", {"root": str(tmp_path / "exports")})
 
 
-class TestFilesOnS3(ReloadingSynchronizerSuite):
+class TestPartitionsOnThisMachine(SwappingSuite):
+    @pytest.fixture(params=["parquet", "tsv"])
+    def synchronizer(self, tmp_path: Path, request: pytest.FixtureRequest) -> Synchronizer:
+        return build_synchronizer(request.param, {"root": str(tmp_path / "exports"), "layout": "partitions"})
+
+
+class TestFilesOnS3(SwappingSuite, ReloadingSynchronizerSuite):
     @pytest.fixture
     def synchronizer(self, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Synchronizer:
         monkeypatch.setenv("EXPORT_KEY", s3_server.access_key)
         monkeypatch.setenv("EXPORT_SECRET", s3_server.secret_key)
         settings = {"endpoint": s3_server.endpoint, "access_key_env": "EXPORT_KEY", "secret_key_env": "EXPORT_SECRET"}
-        return build_synchronizer("parquet", {"root": f"s3://{s3_server.bucket}/exports/{uuid4()}", **settings})
+        place = {"root": f"s3://{s3_server.bucket}/exports/{uuid4()}", "layout": "partitions"}
+        return build_synchronizer("parquet", {**place, **settings})
 
 
 @pytest.fixture
@@ -95,7 +119,7 @@ def test_tab_separated_values_are_what_readers_expect(tmp_path: Path) -> None:
 def test_large_exports_have_several_files(
     exports: FilesSynchronizer, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "PART_BYTES", 8 * 1024 * 1024)
+    monkeypatch.setattr(file_parts, "PART_BYTES", 8 * 1024 * 1024)
     amounts = pa.nulls(30_000, ORDERS.columns[2].type)
     columns = [pa.array(range(30_000), pa.int64()), pa.array(["x" * 900] * 30_000), amounts]
     rows = pa.table(columns, schema=ORDERS.arrow_schema())
@@ -122,6 +146,53 @@ def test_old_exports_go_and_so_do_files_of_attempts_a_day_old(
     exports.apply(whole(ORDERS, (5, 6), ORDER_ROWS))
     assert not lost.exists()
     assert rows_of(exports, ORDERS) == spelled(ORDER_ROWS)
+
+
+def test_partitions_that_stay_keep_their_files_as_long_as_an_export_names_them(root: Path) -> None:
+    exports = FilesSynchronizer(build_storage(str(root), {}), FORMATS["parquet"], keep=2, by_partition=True)
+    exports.apply(whole(BY_CUSTOMER, (None, 1), ORDER_ROWS))
+    first = {file["partition"]: file["uri"] for file in json.loads(markers(root)[0].read_text())["files"]}
+    assert "/customer=Ana/part-" in first["customer=Ana"]
+    for number in range(1, 4):
+        exports.apply(swapped(BY_CUSTOMER, (number, number + 1), ORDER_ROWS[:1], ["customer=Ana"]))
+        marker = json.loads(markers(root)[-1].read_text())
+        now = {file["partition"]: file["uri"] for file in marker["files"]}
+        assert {one for one in now if now[one] == first[one]} == set(first) - {"customer=Ana"}
+        manifest = json.loads(Path(marker["manifest"].removeprefix("file://")).read_text())
+        assert {entry["url"] for entry in manifest["entries"]} == set(now.values())
+    assert len(markers(root)) == 2
+    assert len(list(root.glob("orders/*/*/*/*.parquet"))) == 4  # two that stayed, Ana's of two exports
+    assert marker["rows"] == exports.read_rows(BY_CUSTOMER).read_all().num_rows == 3
+
+
+@pytest.mark.parametrize("harm", ["removed", "overwritten"])
+def test_no_export_is_made_of_files_that_somebody_touched(root: Path, harm: str) -> None:
+    exports = FilesSynchronizer(build_storage(str(root), {}), FORMATS["parquet"], by_partition=True)
+    exports.apply(whole(BY_CUSTOMER, (None, 1), ORDER_ROWS))
+    (part,) = root.glob("orders/*/*/customer=/*.parquet")
+    part.unlink()
+    if harm == "overwritten":
+        part.write_bytes(b"PAR1 and something else")
+    with pytest.raises(TargetDriftError, match="gone, or another"):
+        exports.apply(swapped(BY_CUSTOMER, (1, 2), ORDER_ROWS[:1], ["customer=Ana"]))
+    assert exports.read_cursor(OURS) == Cursor(1, 0)
+
+
+def test_partitions_that_come_mixed_are_written_in_bounded_numbers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_parts, "_MOST_OPEN", 2)
+    exports = FilesSynchronizer(build_storage(str(root), {}), FORMATS["parquet"], by_partition=True)
+    rows = [{"id": number, "customer": "abc"[number % 3], "amount": None} for number in range(9)]
+    pieces = [deliver(BY_CUSTOMER, (None, 1), rows[n : n + 1]).upserts().read_all() for n in range(9)]
+    monkeypatch.setattr(files, "upsert_batches", lambda _: (piece.to_batches()[0] for piece in pieces))
+    exports.apply(whole(BY_CUSTOMER, (None, 1), rows))
+    assert rows_of(exports, BY_CUSTOMER) == spelled(rows)
+
+
+def test_a_value_too_long_for_a_folder_is_told(root: Path) -> None:
+    exports = FilesSynchronizer(build_storage(str(root), {}), FORMATS["parquet"], by_partition=True)
+    with pytest.raises(NotAllowedError, match="too long"):
+        exports.apply(whole(BY_CUSTOMER, (None, 1), [{"id": 1, "customer": "x" * 300, "amount": None}]))
+    assert list(root.glob("orders/*/*/*/*")) == []
 
 
 @pytest.mark.parametrize("harm", ["removed", "overwritten"])
@@ -152,7 +223,9 @@ def test_names_that_mean_something_else_are_refused(exports: FilesSynchronizer, 
         exports.apply(whole(TargetTable(name, ORDERS.columns, ORDERS.key), (None, 1), []))
 
 
-@pytest.mark.parametrize("settings", [{"keep": "0"}, {"keep": "many"}, {"secret_key": "open"}, {"root": "exports"}])
+@pytest.mark.parametrize(
+    "settings", [{"keep": "0"}, {"keep": "many"}, {"secret_key": "open"}, {"root": "exports"}, {"layout": "flat"}]
+)
 def test_settings_that_cannot_be_are_refused(settings: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InvalidConfigurationError):
         build_synchronizer("parquet", {"root": str(tmp_path), **settings})

@@ -66,6 +66,7 @@ REVISIONS = (
     "0066",
     "0067",
     "0074",
+    "0071",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -31,6 +31,7 @@ _S3_ROOT = re.compile(r"s3://[a-z0-9.-]+(/[^/\s'\\]+)*", re.ASCII)
 _STAGING = re.compile(r"s3://[a-z0-9.-]+(/[\w.=-]+)+/?", re.ASCII)
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _OF_ALL_KINDS = (RESIDENCY, *LIMITS)
+_LAYOUTS = ("whole", "partitions")
 _FILE_SETTINGS = ("keep", "endpoint", "region", "access_key_env", "secret_key_env")
 
 
@@ -65,7 +66,8 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
             ``off``, which it is on this machine where not given), ``ca_file``. ``duckdb``: the whole ``path`` of the
             file.
             ``parquet`` and ``tsv``: ``root``, a folder's whole path or
-            ``s3://bucket/folder``, ``keep`` (how many exports stay), and for S3 ``endpoint``, ``region`` and the names
+            ``s3://bucket/folder``, ``keep`` (how many exports stay), ``layout`` (``whole``, or ``partitions`` for
+            folders by partition), and for S3 ``endpoint``, ``region`` and the names
             of environment variables that hold the keys: ``access_key_env``, ``secret_key_env``. ``iceberg``: ``uri``
             (what comes before ``/v1``), ``namespace``, ``warehouse``, ``token_env`` or ``credential_env`` (the names of
             environment variables with a bearer token, or with ``client_id:client_secret``), ``format_version``, and
@@ -179,7 +181,13 @@ def _files(kind: str, config: Mapping[str, str]) -> Synchronizer:
         raise InvalidConfigurationError(
             f"A {kind} target cannot keep {keep[:20]!r} exports.", hint=f"Give a number from 1 to {_MOST_EXPORTS}."
         )
-    return FilesSynchronizer(build_storage(config["root"], _storage_options(config)), FORMATS[kind], keep=int(keep))
+    layout = config.get("layout", "whole")
+    if layout not in _LAYOUTS:
+        raise InvalidConfigurationError(
+            f"A {kind} target has no layout {layout[:20]!r}.", hint=f"Give {' or '.join(_LAYOUTS)}."
+        )
+    storage = build_storage(config["root"], _storage_options(config))
+    return FilesSynchronizer(storage, FORMATS[kind], keep=int(keep), by_partition=layout == "partitions")
 
 
 def _storage_options(config: Mapping[str, str]) -> dict[str, str]:
@@ -371,5 +379,8 @@ _KINDS = {
         _kafka,
         paths=("ca_file",),
     ),
-    **{kind: _Kind(("root",), _FILE_SETTINGS, partial(_files, kind), paths=("root",)) for kind in ("parquet", "tsv")},
+    **{
+        kind: _Kind(("root",), ("layout", *_FILE_SETTINGS), partial(_files, kind), paths=("root",))
+        for kind in ("parquet", "tsv")
+    },
 }

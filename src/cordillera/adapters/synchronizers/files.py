@@ -1,6 +1,6 @@
 """Keeps exports of datasets as files, Parquet or tab-separated values, in a folder of this machine or in a bucket.
 
-Every delivery is one whole export; what is complete never changes. Of a table ``orders`` there is::
+Every delivery makes one complete export, which never changes. Of a table ``orders`` there is::
 
     orders/00000000000000000007-0000000001-0000/      of snapshot 7, under schema 1, revision 0
         3f2b…/part-00000.parquet …                    rows, in a folder of the attempt that wrote them
@@ -12,6 +12,10 @@ the same snapshot one succeeds, and finds the other's marker otherwise; a worker
 marker names. The newest marker is the cursor. Older exports are removed but for the newest few, and files of attempts
 that came to nothing after a day.
 
+Laid out by partitions, files are in folders of those, ``3f2b…/day=2013-01-01/part-00000.parquet``. A delivery writes
+the partitions that changed; for the others its marker names the files of earlier exports, which stay as long as a
+marker names them.
+
 ``_subscriptions/ID.json`` says which table a subscription keeps, ``orders/_owner.json`` whose the table is.
 """
 
@@ -20,10 +24,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import pyarrow as pa
@@ -38,22 +41,24 @@ from cordillera.adapters.synchronizers.deliveries import (
     upsert_batches,
 )
 from cordillera.adapters.synchronizers.file_formats import FileFormat
+from cordillera.adapters.synchronizers.file_parts import PartFiles
 from cordillera.errors import (
     AccessDeniedError,
     AlreadyExistsError,
     CorruptDataError,
+    IncompatibleSchemaError,
     InvalidNameError,
     NotAllowedError,
     TargetDriftError,
 )
 from cordillera.ports.storage import Storage
-from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, TargetTable
+from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, TargetColumn, TargetTable
+from cordillera.spec.partition_layout import PartitionLayout
 
 MARKER = "_SUCCESS"
-PART_BYTES = 256 * 1024 * 1024
-"""How much Arrow data goes into one file."""
-
 _ABANDONED_AFTER = timedelta(days=1)
+_File: TypeAlias = dict[str, Any]
+"""A file as a marker has it: ``uri``, ``rows``, ``bytes``, and of which partition it is."""
 _EXPORT = re.compile(r"(\d{20})-(\d{10})-(\d{4})")
 
 
@@ -74,18 +79,19 @@ class FilesSynchronizer:
         storage: Where to.
         form: What the files look like.
         keep: How many complete exports of a table stay.
+        by_partition: Whether exports are laid out by the partitions of datasets that have some.
     """
 
-    def __init__(self, storage: Storage, form: FileFormat, *, keep: int = 3) -> None:
-        self._storage, self._form, self._keep = storage, form, keep
+    def __init__(self, storage: Storage, form: FileFormat, *, keep: int = 3, by_partition: bool = False) -> None:
+        self._storage, self._form, self._keep, self._by_partition = storage, form, keep, by_partition
 
     def __repr__(self) -> str:
         return f"<FilesSynchronizer: {self._storage.root}>"
 
     @property
     def capabilities(self) -> Capabilities:
-        """Takes whole contents only; each of them appears at once."""
-        return Capabilities(transactional=True, merges=False)
+        """Takes whole contents, or whole partitions; each delivery appears at once."""
+        return Capabilities(transactional=True, merges=False, swaps=self._by_partition)
 
     def check(self) -> None:
         """Make sure that the storage can be written: an object is made and removed."""
@@ -103,7 +109,8 @@ class FilesSynchronizer:
         """Write an export, and then its marker; see the port.
 
         Raises:
-            NotAllowedError: If the delivery is not of the whole content.
+            NotAllowedError: If the delivery is of single rows.
+            IncompatibleSchemaError: If it is of partitions, and the newest export has other columns or another layout.
         """
         check_table(delivery.table)
         name = delivery.table.name
@@ -112,16 +119,16 @@ class FilesSynchronizer:
         stored = _state(kept, newest) if kept is not None and newest else None
         if not is_due(stored, delivery, name):
             return DeliveryResult(0, 0, already_applied=True)
-        if not delivery.replace:
-            raise NotAllowedError(f"Exports of {name!r} are written whole: single rows cannot be changed in them.")
+        stays, goes = self._carried_over(delivery, newest)
         self._claim(delivery.subscription_id, name, kept)
         same = newest is not None and newest.cursor == delivery.to_cursor
         folder = self._folder(name, delivery.to_cursor, newest.revision + 1 if newest and same else 0)
-        rows = self._export(delivery, folder)
-        if rows is None:
+        made = self._export(delivery, folder, stays)
+        if made is None:
             return DeliveryResult(0, 0, already_applied=True)
         self._tidy(name)
-        return DeliveryResult(rows, newest.marker["rows"] if newest else 0)
+        partitions = None if delivery.swap is None else len({file["partition"] for file in (*made, *goes)})
+        return DeliveryResult(_rows(made), _rows(goes), rows_updated=0, partitions=partitions)
 
     def read_rows(self, table: TargetTable, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream the rows of the newest export."""
@@ -222,11 +229,41 @@ class FilesSynchronizer:
         marker = self._read_json(f"{folders[-1]}/{MARKER}")
         return _Export(folders[-1], Cursor(sequence, schema), revision, marker)
 
-    def _export(self, delivery: Delivery, folder: str) -> int | None:
-        """Write the files and then the marker; None if another worker's marker was there first."""
-        attempt = f"{folder}/{uuid4()}"
-        files = list(self._write_parts(delivery, attempt))
-        rows: int = sum(file["rows"] for file in files)
+    def _carried_over(self, delivery: Delivery, newest: _Export | None) -> tuple[list[_File], list[_File]]:
+        """Return the files of the newest export that the next one has, too, and those that it has not."""
+        name, files = delivery.table.name, newest.marker["files"] if newest else []
+        if delivery.replace:
+            return [], files
+        if delivery.swap is None:
+            raise NotAllowedError(f"Single rows cannot be changed in exports of {name!r}.")
+        table, layout = delivery.table, self._layout(delivery.table)
+        if newest is None or layout is None or newest.marker.get("layout") != layout.in_words():
+            raise IncompatibleSchemaError(f"The newest export of {name!r} is not laid out by the same partitions.")
+        before = columns_from_json(newest.marker["columns"])
+        if list(map(_undescribed, before)) != list(map(_undescribed, table.columns)):
+            raise IncompatibleSchemaError(f"The newest export of {name!r} has other columns.")
+        stays = [file for file in files if file["partition"] not in delivery.swap]
+        there = {one.uri: one.size for one in self._storage.list(self._place(name))}
+        for file in stays:
+            if there.get(file["uri"]) != file["bytes"]:
+                raise TargetDriftError(
+                    f"The file {file['uri']} of an export is gone, or another.",
+                    hint="Repair the subscription, which writes a new export.",
+                )
+        return stays, [file for file in files if file["partition"] in delivery.swap]
+
+    def _layout(self, table: TargetTable) -> PartitionLayout | None:
+        return table.layout if self._by_partition else None
+
+    def _export(self, delivery: Delivery, folder: str, stays: list[_File]) -> list[_File] | None:
+        """Write the files and then the marker; None if another worker's marker was there first.
+
+        Returns:
+            The files written, which the new export has besides those that stay.
+        """
+        attempt, layout = f"{folder}/{uuid4()}", self._layout(delivery.table)
+        written = PartFiles(self._storage, self._form, attempt, delivery, layout).write(upsert_batches(delivery))
+        files = [*stays, *written]
         entries = [{"url": file["uri"], "mandatory": True, "meta": {"content_length": file["bytes"]}} for file in files]
         self._storage.write(f"{attempt}/manifest.json", json.dumps({"entries": entries}, indent=1).encode())
         marker = {
@@ -236,7 +273,8 @@ class FilesSynchronizer:
             "schema_id": delivery.to_cursor.schema_id,
             "columns": columns_to_json(delivery.table.columns),
             "key": list(key_field_ids(delivery.table)),
-            "rows": rows,
+            "layout": layout.in_words() if layout else [],
+            "rows": _rows(files),
             "manifest": f"{attempt}/manifest.json",
             "files": files,
             "finished_at": datetime.now(UTC).isoformat(),
@@ -244,25 +282,9 @@ class FilesSynchronizer:
         try:
             self._storage.write(f"{folder}/{MARKER}", json.dumps(marker, indent=1).encode())
         except AlreadyExistsError:
-            self._storage.delete([*(file["uri"] for file in files), f"{attempt}/manifest.json"])
+            self._storage.delete([*(file["uri"] for file in written), f"{attempt}/manifest.json"])
             return None
-        return rows
-
-    def _write_parts(self, delivery: Delivery, attempt: str) -> Iterator[dict[str, Any]]:
-        """Write the rows into files of about ``PART_BYTES``, at least one."""
-        batches = upsert_batches(delivery)
-        batch, number = next(batches, None), 0
-        while batch is not None or not number:
-            uri, rows, size = f"{attempt}/part-{number:05d}.{self._form.suffix}", 0, 0
-            with self._storage.open_output(uri) as sink:
-                with closing(self._form.writer(sink, delivery.table.arrow_schema())) as writer:
-                    while batch is not None and size < PART_BYTES:
-                        writer.write(batch)
-                        rows, size = rows + batch.num_rows, size + batch.nbytes
-                        batch = next(batches, None)
-                written = sink.tell()
-            yield {"uri": uri, "rows": rows, "bytes": written}
-            number += 1
+        return written
 
     def _read(self, export: _Export, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         stored = pa.schema([(column.name, column.type) for column in columns_from_json(export.marker["columns"])])
@@ -277,7 +299,10 @@ class FilesSynchronizer:
                 ) from None
 
     def _tidy(self, name: str) -> None:
-        """Remove exports that are too many, and files of attempts that came to nothing a day ago."""
+        """Remove exports that are too many, and files of attempts that came to nothing a day ago.
+
+        Files that an export which stays has, too, stay with it: exports after it have no others of earlier ones.
+        """
         surplus = self._exports(name)[: -self._keep]
         gone = datetime.now(UTC) - _ABANDONED_AFTER
         place, markers = self._place(name), [f"{folder}/{MARKER}" for folder in surplus]
@@ -292,11 +317,10 @@ class FilesSynchronizer:
         self._storage.delete(
             one.uri
             for one in list(self._storage.list(place))
-            if one.uri.startswith(inside)
-            or (
-                one.uri.endswith((f".{self._form.suffix}", "/manifest.json"))
-                and one.uri not in named
-                and one.modified_at < gone
+            if one.uri not in named
+            and (
+                one.uri.startswith(inside)
+                or (one.uri.endswith((f".{self._form.suffix}", "/manifest.json")) and one.modified_at < gone)
             )
         )
 
@@ -311,3 +335,11 @@ class FilesSynchronizer:
 def _state(name: str, newest: _Export) -> StoredState:
     columns = columns_from_json(newest.marker["columns"])
     return StoredState(name, newest.cursor, columns, tuple(newest.marker["key"]))
+
+
+def _rows(files: Sequence[_File]) -> int:
+    return sum(file["rows"] for file in files)
+
+
+def _undescribed(column: TargetColumn) -> TargetColumn:
+    return replace(column, doc=None)

@@ -108,6 +108,7 @@ deliveries = Table(
     Column("worker", Text, nullable=False),
     Column("cost_owner", Text, nullable=False),
     Column("rows_updated", BigInteger),
+    Column("partitions", BigInteger),
     index("ix_deliveries_subscription", "subscription_id", "number"),
     sqlite_autoincrement=True,
 )
