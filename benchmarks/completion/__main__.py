@@ -1,7 +1,7 @@
 """Measure completions and the jobs that wait for them, on SQLite and PostgreSQL: ``python -m benchmarks.completion``.
 
 For each database and number of jobs: first live, where a publisher calls partitions complete at a rate while worker
-processes handle that and execute the runs that follow; then a backlog, which is recorded while nobody works, and
+processes handle that and execute the runs that follow; then a backlog, which several record while nobody works, and is
 handled in ten parts, of which the last shows what the history costs.
 """
 
@@ -16,7 +16,7 @@ from benchmarks.contending import Record, run_contender
 from benchmarks.databases import DATABASES
 from benchmarks.reporting import RESULTS, write_report
 
-_PASSED_ON = ("events", "live", "rate", "workers", "datasets")
+_PASSED_ON = ("events", "live", "rate", "workers", "publishers", "datasets")
 
 
 def measure(options: argparse.Namespace) -> tuple[list[Record], list[str]]:
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=2_000, help="Completions while workers live; a tenth start runs.")
     parser.add_argument("--rate", type=float, default=50.0, help="So many a second.")
     parser.add_argument("--workers", type=int, default=1, help="Worker processes.")
+    parser.add_argument("--publishers", type=int, default=4, help="Threads that record the backlog.")
     parser.add_argument("--only", nargs="*", choices=DATABASES, default=list(DATABASES))
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "cordillera-bench")
     parser.add_argument("--json", type=Path, default=RESULTS / "completion.json")

@@ -11,6 +11,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from itertools import islice
@@ -75,11 +76,11 @@ class Case:
             }
         )  # fmt: skip
 
-    def backlog(self, events: int) -> None:
+    def backlog(self, events: int, publishers: int) -> None:
         """Call partitions complete while nobody works, then handle them all, in ten parts, and tell what each took."""
-        with open_lake(self._lake.folder) as app:
+        with open_lake(self._lake.folder) as app, ThreadPoolExecutor(publishers) as pool:
             wanted = list(islice(self._coming, events))
-            self._told("recorded", app, lambda: sum(self._call_complete(app, *one) for one in wanted))
+            self._told("recorded", app, lambda: sum(pool.map(lambda one: self._call_complete(app, *one), wanted)))
             for part in range(_PARTS):
                 self._told(f"handled, part {part + 1} of {_PARTS}", app, lambda: _handle(app, events // _PARTS))
             _handle(app, events)
@@ -201,6 +202,7 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=500)
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--publishers", type=int, default=4)
     parser.add_argument("--datasets", type=int, default=100)
     options = parse_contender(parser)
     configure_logging(level=logging.WARNING)
@@ -210,7 +212,7 @@ def main() -> None:
         case = Case(lake, database, Records(options.records))
         if options.live:
             case.live(options.live, options.rate, options.workers)
-        case.backlog(options.events)
+        case.backlog(options.events, options.publishers)
 
 
 if __name__ == "__main__":
