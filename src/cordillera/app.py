@@ -207,6 +207,7 @@ class Application:
             lookup,
             self.credential_vendor(),
             build_request_signer(settings.storage_root, settings.storage_options()),
+            self.scans,
             clock,
         )
         self.grants = GrantService(store, securables, self.authorizer, narrowing, clock)

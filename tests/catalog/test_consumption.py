@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 
 from cordillera.app import Application
 from cordillera.catalog.new_table import TableOptions
-from cordillera.catalog.trail import Trail
 from cordillera.client import Dataset, Lake
 from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, BreakingChangeError
-from cordillera.spec.consumer import Migration, consumers
+from cordillera.ports.credentials import StorageCredentials
+from cordillera.server import create_server
+from cordillera.spec.consumer import Consumer, Migration, Reads, consumers
 from cordillera.testing import metadata_samples as samples
+from tests.access.reading import client_of
 from tests.conftest import MovableClock
 
 SCHEMA = {"id": pa.int64(), "total": pa.int64()}
 NAMES = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.just(("job:x.y",)))
+READS = st.dictionaries(st.sampled_from(["a", "e"]), st.just(Reads("", 2, 9, samples.NOW)))
 
 
 @pytest.fixture
@@ -59,24 +62,26 @@ def end(orders: Dataset, lake: Lake, day: str) -> None:
     orders.override_proposal(orders.propose_contract(ends, reason="it is old").id, "everybody knows")
 
 
-@given(NAMES, NAMES, st.dictionaries(st.sampled_from(["a", "e"]), st.just(samples.NOW)))
-def test_everybody_is_told_of_once_by_what_he_uses(
-    old: dict[str, tuple[str]], new: dict[str, tuple[str]], reads: dict[str, object]
+@given(NAMES, NAMES, READS, READS)
+def test_everybody_is_told_of_once_by_what_he_uses_and_reads(
+    old: dict[str, tuple[str]], new: dict[str, tuple[str]], reads: dict[str, Reads], later: dict[str, Reads]
 ) -> None:
-    found = {one.consumer: one.migration for one in consumers(old, new, reads)}  # type: ignore[arg-type]  # one moment
-    assert found.keys() == old.keys() | new.keys() | reads.keys()
-    for name, state in found.items():
-        uses, moved = name in old or name in reads, name in new
-        assert state is (Migration.MOVED if not uses else Migration.BOTH if moved else Migration.NOT_STARTED)
-    assert {one.migration for one in consumers(old, None, {})} <= {None}
+    found = {one.consumer: one for one in consumers(old, new, reads, later)}
+    assert found.keys() == old.keys() | new.keys() | reads.keys() | later.keys()
+    for name, one in found.items():
+        uses, moved = name in old or name in reads, name in new or name in later
+        assert one.migration is (Migration.MOVED if not uses else Migration.BOTH if moved else Migration.NOT_STARTED)
+        assert (one.reads, one.last_read) == ((2, samples.NOW) if name in reads else (0, None))
+    assert {one.migration for one in consumers(old, None, reads, {})} <= {None}
 
 
 def test_consumers_are_told_with_how_far_they_have_moved(
     timed_lake: Lake, orders: Dataset, app: Application, clock: MovableClock
 ) -> None:
-    for person, write in (("user:eve", False), ("user:pub", True)):
-        with app.store.write() as tx, acting(person):
-            Trail(tx, clock.now()).audit("credentials.vend", "dataset", "sales.orders_v1", {"write": write})
+    timed_lake.grant("user:eve", "read", "sales.orders")
+    with acting("user:eve"):
+        orders.scan().to_arrow()
+    app.scans.flush()
     found = orders.consumers()
     assert (found.dataset, found.successor) == ("sales.orders_v1", "sales.orders_v2")
     assert {one.consumer: str(one.migration) for one in found.consumers} == {
@@ -124,3 +129,59 @@ def test_an_end_of_life_takes_back_what_was_promised_for_longer(timed_lake: Lake
     orders.put_contract(draft)
     [change] = orders.diff_contract(f"{draft}slaProperties: [{{property: endOfLife, value: '2026-03-01'}}]\n")
     assert (change.element, change.breaks_consumers) == ("service_level.end_of_life", True)
+
+
+class Vendor:
+    """Stands in for STS."""
+
+    def vend(self, prefix: str, holder: str, *, write: bool) -> StorageCredentials:
+        return StorageCredentials(prefix, "key", "secret", "token", samples.NOW + timedelta(hours=1))
+
+
+def test_reads_by_every_way_through_the_server_are_counted_by_who_reads(
+    timed_lake: Lake, app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed_lake.create_namespace("sales")
+    people = timed_lake.create_dataset("sales.people", SCHEMA)
+    people.write(pa.table({"id": [1, 2], "total": [3, 4]}))
+    for person, privilege in (("ana", "read"), ("ana", "external_use"), ("bob", "discover"), ("pub", "write")):
+        timed_lake.grant(f"user:{person}", privilege, "sales.people")
+    timed_lake.grant("user:pub", "read", "sales.people")
+    timed_lake.grant("user:pub", "external_use", "sales.people")
+    monkeypatch.setattr(app.credentials, "_vendor", Vendor())
+    server, table = create_server(app), "/iceberg/v1/namespaces/sales/tables/people"
+    ana, pub = (client_of(server, app, f"user:{name}") for name in ("ana", "pub"))
+    vended = {"X-Iceberg-Access-Delegation": "vended-credentials"}
+    for answer in (
+        ana.get("/api/v1/datasets/sales.people/rows"),
+        ana.get("/api/v1/datasets/sales.people/changes"),
+        ana.post("/api/v1/query", json={"sql": "SELECT count(total) FROM sales.people"}),
+        ana.post(f"{table}/plan", json={}),
+        ana.get(table, headers=vended),
+        ana.get(table),  # which shows no row
+        pub.get(table, headers=vended),  # who may be about to write
+    ):
+        assert answer.status_code == 200, answer.text
+    people.scan().to_arrow()  # by whoever runs the lake
+    app.scans.flush()
+    size = timed_lake.backend.dataset("sales.people").version.bytes
+    (told,) = people.consumers().consumers
+    assert told == Consumer("user:ana", (), (), 5, 3 * size, told.last_read, None, None)
+    for person, seen in (("user:ana", ["user:ana"]), ("user:bob", [])):
+        with acting(person):
+            assert [one.consumer for one in people.consumers().consumers] == seen
+
+
+def test_what_a_worker_reads_for_a_job_is_told_by_the_job(timed_lake: Lake, app: Application) -> None:
+    timed_lake.create_namespace("sales", owner="user:ana")
+    timed_lake.grant("user:ana", "create", "namespace:sales")
+    with acting("user:ana"):
+        for name in ("people", "summary"):
+            timed_lake.create_dataset(f"sales.{name}", SCHEMA, completion_unit="day")
+        timed_lake.create_job("sales.summary", "SELECT * FROM sales.people", output_condition="id > 0")
+        timed_lake.dataset("sales.people").write(pa.table({"id": [1], "total": [3]}), completes="2026-01-01")
+    timed_lake.run_pending()
+    app.scans.flush()
+    assert timed_lake.dataset("sales.summary").scan().to_arrow().num_rows == 1
+    (told,) = timed_lake.dataset("sales.people").consumers().consumers
+    assert (told.consumer, told.uses, told.reads) == ("user:ana", ("job:sales.summary",), 0)

@@ -9,6 +9,7 @@ from cordillera.errors import AccessDeniedError, InvalidInputError
 from cordillera.ports.clock import Clock
 from cordillera.ports.credentials import CredentialVendor, RequestSigner, SignedRequest, StorageCredentials
 from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.scan_observer import ScanObserver
 from cordillera.spec.access import Privilege
 from cordillera.spec.names import parse_dataset_ref
 from cordillera.spec.s3_request import S3Request
@@ -26,6 +27,7 @@ class CredentialService:
         lookup: Knows who may do what.
         vendor: Makes them; None where the storage has none to make.
         signer: Signs requests of those that have none; None where there is nothing to sign.
+        observer: Is told who gets a way to read files.
         clock: Time.
     """
 
@@ -35,17 +37,22 @@ class CredentialService:
         lookup: Lookup,
         vendor: CredentialVendor | None,
         signer: RequestSigner | None,
+        observer: ScanObserver,
         clock: Clock,
     ) -> None:
-        self._store, self._lookup, self._clock = store, lookup, clock
+        self._store, self._lookup, self._observer, self._clock = store, lookup, observer, clock
         self._vendor, self._signer = vendor, signer
 
-    def can_sign(self, target: ResolvedDataset) -> bool:
-        """Tell whether requests for a table's files are signed for whoever asks."""
+    def offer_signing(self, target: ResolvedDataset) -> bool:
+        """Tell whether requests for a table's files are signed for whoever asks, who will make some if so."""
         if self._signer is None:
             return False
         with self._store.read() as tx:
-            return self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id), target.version) >= _NEEDED
+            held = self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id), target.version)
+        if not held >= _NEEDED:
+            return False
+        self._note_read(target, held)
+        return True
 
     def sign(self, target: ResolvedDataset, request: S3Request) -> SignedRequest:
         """Return a request for a table's files with a signature by which the storage answers it.
@@ -84,7 +91,10 @@ class CredentialService:
         """
         with self._store.read() as tx:
             held = self._lookup.held(tx, tx.datasets.get_by_id(target.dataset.id), target.version)
-        return self._vend(target.pinned_name, target.version.location, held)
+        made = self._vend(target.pinned_name, target.version.location, held)
+        if made is not None:
+            self._note_read(target, held)
+        return made
 
     def for_staged(self, name: str, location: str) -> StorageCredentials | None:
         """Return credentials for the place of a table to come: whoever may create it may do it all.
@@ -100,6 +110,11 @@ class CredentialService:
             namespace = self._lookup.namespace(tx, parse_dataset_ref(name).namespace, Privilege.CREATE)
             held = self._lookup.authorizer.on_namespace(tx, namespace)
         return self._vend(name, location, held | {Privilege.READ, Privilege.WRITE})
+
+    def _note_read(self, target: ResolvedDataset, held: frozenset[Privilege]) -> None:
+        """Take note of a read, where nothing else can be meant by asking for a way to the files."""
+        if not _may_write(held):
+            self._observer.read(target.version.id)
 
     def _vend(self, name: str, location: str, held: frozenset[Privilege]) -> StorageCredentials | None:
         if self._vendor is None or not held >= _NEEDED:

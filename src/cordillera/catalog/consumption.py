@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from cordillera.catalog.consumers import consumers_of
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.spec.access import Privilege
+from cordillera.spec.access import Privilege, whole_principal
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
-from cordillera.spec.consumer import Consumers, consumers
+from cordillera.spec.consumer import Consumers, Reads, consumers
 from cordillera.spec.contract import ServiceLevel, parse_contract
 from cordillera.spec.names import parse_dataset_ref
 
 OF_LATE = timedelta(days=30)
 """For how long somebody who has read a dataset version's files counts as one who reads them."""
-_MOST_ENTRIES = 1_000
+_MOST_READERS = 1_000
 
 
 class ConsumptionService:
     """Tells who relies on dataset versions.
 
     Args:
-        store: Knows subscriptions, jobs and who was given credentials.
+        store: Knows subscriptions, jobs and who has read what.
         lookup: Finds what whoever asks may see.
         clock: Time.
     """
@@ -47,22 +47,27 @@ class ConsumptionService:
             next_one = _successor(target.version, self._lookup.versions(tx, ref))
             successor = None if next_one is None else replace(target, version=next_one)
             later = None if successor is None else consumers_of(tx, successor)
-            found = consumers(consumers_of(tx, target), later, self._reads(tx, target))
-            if Privilege.ADMINISTER not in self._lookup.held(tx, target.dataset, target.version):
-                found = tuple(one for one in found if self._lookup.authorizer.acts_for(tx, one.consumer))
+            among = self._those_shown(tx, target)
+            reads = self._reads(tx, target, among)
+            later_reads = {} if successor is None else self._reads(tx, successor, among)
+            found = consumers(consumers_of(tx, target), later, reads, later_reads)
+            if among is not None:
+                found = tuple(one for one in found if whole_principal(one.consumer) in among)
             level = _promised(tx, target)
         named = successor.pinned_name if successor else ""
         return Consumers(target.pinned_name, named, _text(level.end), _text(level.end_of_life), found)
 
-    def _reads(self, tx: Transaction, target: ResolvedDataset) -> Mapping[str, datetime]:
-        """Return who got credentials of late to read the files, and nothing more, each with when that was last."""
-        since, reads = self._clock.now() - OF_LATE, dict[str, datetime]()
-        for entry in tx.audit.page(object_name=target.pinned_name, limit=_MOST_ENTRIES):
-            if entry.at < since:
-                break
-            if entry.action == "credentials.vend" and not entry.details.get("write"):
-                reads.setdefault(entry.principal, entry.at)
-        return reads
+    def _those_shown(self, tx: Transaction, target: ResolvedDataset) -> frozenset[str] | None:
+        """Return the consumers that whoever asks is told of; None for all."""
+        if Privilege.ADMINISTER in self._lookup.held(tx, target.dataset, target.version):
+            return None
+        viewer = self._lookup.viewer(tx)
+        return None if viewer is None else viewer.principals
+
+    def _reads(self, tx: Transaction, target: ResolvedDataset, among: frozenset[str] | None) -> Mapping[str, Reads]:
+        """Return what of a dataset version was read of late by whom, of very many by those who did last."""
+        since = (self._clock.now() - OF_LATE).date()
+        return {one.principal: one for one in tx.reads.totals(target.version.id, since, _MOST_READERS, among)}
 
 
 def _successor(version: DatasetVersion, versions: list[DatasetVersion]) -> DatasetVersion | None:

@@ -360,6 +360,7 @@ class TableService:
         row_filter = parse_row_filter(where, visible, told) if where else None
         scan = Scan(metadata, later, schema, check_selection(columns, visible, name), row_filter)
         feed = ChangeFeed(self.io, scan, earlier, None if view is None else self.shown(name, view))
+        self._observer.read(version.id)
         found = feed.net() if net else feed.commit_by_commit(commits_between(metadata, earlier, later, name))
         return found if view is None else marked(found, view.narrowed(name, schema))
 

@@ -19,7 +19,10 @@ _CONSUMERS: View = {
     "migration": "migration",
     "uses": "uses",
     "successor_uses": "successor_uses",
+    "reads": "reads",
+    "bytes_read": "bytes_read",
     "last_read": "last_read",
+    "successor_last_read": "successor_last_read",
 }
 
 

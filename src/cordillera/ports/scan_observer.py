@@ -14,3 +14,6 @@ class ScanObserver(Protocol):
 
     def scanned(self, version_id: UUID, report: Callable[[], ScanReport]) -> None:
         """Take note of a scan of a dataset version. Costs it next to nothing, and never fails; ``report`` may."""
+
+    def read(self, version_id: UUID) -> None:
+        """Take note that whoever acts reads a dataset version in another way; likewise."""

@@ -1,4 +1,4 @@
-"""What a metadata store must promise of scan statistics, as tests."""
+"""What a metadata store must promise of scan statistics and of who reads, as tests."""
 
 # ruff: noqa: D102 # tests are named by what they show
 
@@ -9,6 +9,7 @@ from threading import Barrier, Thread
 from uuid import uuid4
 
 from cordillera.ports.metadata import MetadataStore
+from cordillera.spec.consumer import Reads
 from cordillera.spec.scan_statistics import ALL_COLUMNS, ColumnScans, ColumnUse
 from cordillera.testing.metadata_samples import NOW, stored_dataset
 
@@ -20,7 +21,26 @@ _EQUAL = ColumnScans(7, ColumnUse.EQUALITY, 1, 1, 10, 1, 2**39, 2**35, values=4)
 
 
 class ScanSuite:
-    """Sums over scans."""
+    """Sums over scans and reads."""
+
+    def test_reads_add_up_by_principal_and_the_latest_come_first(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        dataset, other = stored_dataset(store, "sales.other")
+        earlier = NOW - timedelta(hours=1)
+        ana, bob = Reads("user:ana", 2, 2**40, NOW), Reads("user:bob", 1, 7, earlier)
+        for day, reads in ((YESTERDAY, [ana]), (TODAY, [bob, ana]), (TODAY, [Reads("user:ana", 1, 0, earlier)])):
+            with store.write() as tx:
+                tx.reads.add(day, {version.id: reads, other.id: [bob], uuid4(): [ana]})
+        both = Reads("user:ana", 5, 2**41, NOW)
+        with store.write() as tx:
+            assert tx.reads.totals(version.id, YESTERDAY, 9) == [both, bob]
+            assert tx.reads.totals(version.id, YESTERDAY, 1) == [both]
+            assert tx.reads.totals(version.id, TODAY, 9, {"user:ana", "user:x"}) == [Reads("user:ana", 3, 2**40, NOW)]
+            assert tx.reads.totals(version.id, TODAY, 9, ()) == []
+            assert tx.reads.forget(TODAY) == 2
+            tx.datasets.purge(dataset.id)
+            assert tx.reads.totals(other.id, YESTERDAY, 9) == []
+            assert [one.reads for one in tx.reads.totals(version.id, YESTERDAY, 9)] == [3, 1]
 
     def test_scan_statistics_add_up_over_calls_and_days(self, store: MetadataStore) -> None:
         _, version = stored_dataset(store)

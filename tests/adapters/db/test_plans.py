@@ -246,6 +246,9 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "tasks.fail": lambda tx: tx.tasks.fail(ID, 1, error=""),
     "tasks.page": lambda tx: tx.tasks.page(after=ID, limit=9),
     "scans.totals": lambda tx: tx.scans.totals(ID, NOW.date()),
+    "reads.totals": lambda tx: tx.reads.totals(ID, NOW.date(), 9),
+    "reads.totals among some": lambda tx: tx.reads.totals(ID, NOW.date(), 9, {"user:a"}),
+    "reads.forget": lambda tx: tx.reads.forget(NOW.date()),
     "scans.forget": lambda tx: tx.scans.forget(NOW.date()),
     "tasks.page of a state": lambda tx: tx.tasks.page(state="failed", after=ID, limit=9),
 }
@@ -265,6 +268,8 @@ SORTED = {
     "jobs.writing",
     "dataset_versions.set_lifecycle",
     "scans.totals",
+    "reads.totals",
+    "reads.totals among some",
     "destinations.page of a viewer",  # of whom each has fifty at most
     "events.unhandled",  # of the oldest, ten times as many as are wanted
     "events.unhandled of none",

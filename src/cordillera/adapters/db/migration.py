@@ -67,6 +67,7 @@ REVISIONS = (
     "0067",
     "0074",
     "0071",
+    "0073",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

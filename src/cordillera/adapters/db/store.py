@@ -25,7 +25,7 @@ from cordillera.adapters.db.maintenance import SqlMaintenanceRows
 from cordillera.adapters.db.migration import check_schema, migrate
 from cordillera.adapters.db.operations import SqlAuditRows, SqlLakeRow
 from cordillera.adapters.db.pointers import SqlPointerRows
-from cordillera.adapters.db.scans import SqlScanRows
+from cordillera.adapters.db.scans import SqlReadRows, SqlScanRows
 from cordillera.adapters.db.search import SqlSearchRows
 from cordillera.adapters.db.service_levels import SqlServiceLevelRows
 from cordillera.adapters.db.session import Session, open_joined_session, open_session
@@ -56,7 +56,7 @@ from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
 from cordillera.ports.metadata.pointers import PointerRows
-from cordillera.ports.metadata.scans import ScanRows
+from cordillera.ports.metadata.scans import ReadRows, ScanRows
 from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
@@ -120,6 +120,7 @@ class SqlTransaction:
     tasks = _Rows[TaskRows](SqlTaskRows)
     maintenance = _Rows[MaintenanceRows](SqlMaintenanceRows)
     scans = _Rows[ScanRows](SqlScanRows)
+    reads = _Rows[ReadRows](SqlReadRows)
 
     def __init__(self, session: Session) -> None:
         self.session = session

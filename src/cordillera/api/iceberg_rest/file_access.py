@@ -90,7 +90,7 @@ def file_access(lake: Application, found: ResolvedDataset, delegation: frozenset
     address = f"v1/namespaces/{levels}/tables/{table}"
     if made is not None:
         return _with_credential(lake, made, {"client.refresh-credentials-endpoint": f"{address}/credentials"})
-    if _SIGNED in delegation and lake.credentials.can_sign(found):
+    if _SIGNED in delegation and lake.credentials.offer_signing(found):
         signing = {"s3.remote-signing-enabled": "true", "s3.signer": "S3V4RestSigner"}
         signing |= {"signer.endpoint": f"{address}/sign", "s3.signer.endpoint": f"{address}/sign"}
         return {"config": {**_reachable(lake), **signing}}

@@ -30,7 +30,7 @@ from cordillera.ports.metadata.lineage import LineageRows
 from cordillera.ports.metadata.maintenance import MaintenanceRows
 from cordillera.ports.metadata.operations import AuditRows, EventRows, LakeRow, TaskRows
 from cordillera.ports.metadata.pointers import PointerRows
-from cordillera.ports.metadata.scans import ScanRows
+from cordillera.ports.metadata.scans import ReadRows, ScanRows
 from cordillera.ports.metadata.service_levels import ServiceLevelRows
 from cordillera.ports.metadata.subscriptions import SubscriptionRows, TargetRows
 from cordillera.ports.metadata.workflows import JobRows, RunRows
@@ -73,6 +73,7 @@ class Transaction(Protocol):
     tasks: TaskRows
     maintenance: MaintenanceRows
     scans: ScanRows
+    reads: ReadRows
 
 
 class MetadataStore(Protocol):

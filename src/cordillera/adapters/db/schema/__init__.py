@@ -46,7 +46,14 @@ from cordillera.adapters.db.schema.contracts import (
     service_levels,
 )
 from cordillera.adapters.db.schema.destinations import destination_scopes, destinations, event_deliveries
-from cordillera.adapters.db.schema.operations import audit_entries, events, maintenance_runs, scan_statistics, tasks
+from cordillera.adapters.db.schema.operations import (
+    audit_entries,
+    events,
+    maintenance_runs,
+    reads,
+    scan_statistics,
+    tasks,
+)
 from cordillera.adapters.db.schema.search import search_documents, search_tags, search_words
 from cordillera.adapters.db.schema.subscriptions import (
     deliveries,
@@ -98,6 +105,7 @@ __all__ = [
     "partition_states",
     "pointers",
     "policy_tags",
+    "reads",
     "reservations",
     "rule_partials",
     "run_totals",

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, Table, Text, Uuid
 
 from cordillera.adapters.db.schema.base import index, metadata, version_key
-from cordillera.adapters.db.types import Choice, Json, Number, UtcDateTime
+from cordillera.adapters.db.types import Choice, Json, Name, Number, UtcDateTime
 from cordillera.spec.event import Topic
 from cordillera.spec.maintenance import MaintenanceTask
 from cordillera.spec.scan_statistics import MEASURES, ColumnUse
@@ -100,4 +100,16 @@ scan_statistics = Table(
     Column("use", Choice(ColumnUse), primary_key=True),
     *(Column(name, Float if name == "fraction" else BigInteger, nullable=False) for name in MEASURES),
     index("ix_scan_statistics_day", "day"),
+)
+
+reads = Table(
+    "reads",
+    metadata,
+    version_key(),
+    Column("day", sa.Date, primary_key=True),
+    Column("principal", Name, primary_key=True),
+    Column("reads", BigInteger, nullable=False),
+    Column("bytes_read", BigInteger, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    index("ix_reads_day", "day"),
 )
