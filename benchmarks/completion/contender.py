@@ -164,7 +164,7 @@ def _runs(app: Application) -> Iterator[Run]:
 
 
 def _wait_until_handled(app: Application) -> None:
-    _wait_while(app.operations.has_events, "the events were not handled")
+    _wait_while(lambda: app.operations.waiting().events, "the events were not handled")
 
 
 def _wait_until_finished(app: Application, runs: int) -> None:

@@ -66,8 +66,9 @@ class Worker:
     def step(self) -> bool:
         """Handle waiting events and do one task; False if there was nothing to do."""
         operations = self._app.operations
-        handled = operations.dispatch_events() if operations.has_events() else 0
-        performed = operations.perform_task(self._name)
+        waiting = operations.waiting()
+        handled = operations.dispatch_events() if waiting.events else 0
+        performed = (waiting.tasks or handled > 0) and operations.perform_task(self._name)
         if time.monotonic() >= self._chain_due:
             self._app.audit.chain()
             self._app.service_levels.follow_up()

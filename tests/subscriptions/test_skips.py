@@ -139,10 +139,10 @@ def test_what_is_said_while_it_is_delivered_still_counts(
     sales.backend.resume_subscription(made.id)
     checked, said = DeliveryService._check_wanted, []
 
-    def check(self: DeliveryService, followed: Any) -> None:
+    def check(self: DeliveryService, *details: Any) -> None:
         if not said:
             said.append(sales.backend.skip_snapshots(made.id, 3, reason="stop"))
-        checked(self, followed)
+        checked(self, *details)
 
     monkeypatch.setattr(DeliveryService, "_check_wanted", check)
     sales.run_pending()
@@ -179,10 +179,10 @@ def test_a_skip_that_is_withdrawn_just_before_the_target_passes_it_is_delivered(
     sales.backend.resume_subscription(made.id)
     checked, withdrawn = DeliveryService._check_wanted, []
 
-    def check(self: DeliveryService, followed: Any) -> None:
+    def check(self: DeliveryService, *details: Any) -> None:
         if not withdrawn:
             withdrawn.append(sales.backend.withdraw_skip(made.id, skip.number))
-        checked(self, followed)
+        checked(self, *details)
 
     monkeypatch.setattr(DeliveryService, "_check_wanted", check)
     with pytest.raises(CommitConflictError, match="not to be skipped any more"):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -17,6 +15,7 @@ from cordillera.catalog.lookup import Lookup
 from cordillera.context import Lease, acting
 from cordillera.errors import CordilleraError, InvalidInputError, LeaseLostError, TransientError
 from cordillera.metrics import EVENTS_HANDLED, TASK_SECONDS, TASKS
+from cordillera.operations.heartbeat import Heartbeat
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
@@ -63,6 +62,13 @@ class FollowedEvents:
     position: int
 
 
+class Waiting(NamedTuple):
+    """Whether events wait to be handled, and tasks to be done."""
+
+    events: bool
+    tasks: bool
+
+
 class OperationsService:
     """Dispatches events and executes tasks.
 
@@ -94,6 +100,7 @@ class OperationsService:
         self._event_handlers, self._events_handlers = event_handlers, events_handlers
         self._task_handlers = task_handlers
         self._terms, self._at_once, self._outward = terms or LeaseTerms(), at_once, outward
+        self._heartbeat = Heartbeat(store, clock, self._terms.lease)
         self._begun_outward: dict[UUID, float] = {}
 
     # --- events --------------------------------------------------------------------------------------------------
@@ -113,10 +120,10 @@ class OperationsService:
             EVENTS_HANDLED.labels(event.topic).inc()
         return len(events)
 
-    def has_events(self) -> bool:
-        """Tell, without locking anything, whether events wait."""
+    def waiting(self) -> Waiting:
+        """Tell, without locking anything, what waits to be done."""
         with self._store.read() as tx:
-            return tx.events.any_unhandled()
+            return Waiting(tx.events.any_unhandled(), tx.tasks.oldest_due(self._clock.now()) is not None)
 
     def events(self, *, dataset: str | None = None, before: int | None = None, limit: int = 100) -> list[Event]:
         """Return a page of events, newest first, about datasets that whoever asks may discover."""
@@ -192,10 +199,6 @@ class OperationsService:
     def perform_task(self, worker: str) -> bool:
         """Lease the task that has been due for longest, and do it; False if none is due."""
         now = self._clock.now()
-        with self._store.read() as tx:
-            due = tx.tasks.oldest_due(now)
-        if due is None:
-            return False
         with self._store.write() as tx:
             task = tx.tasks.lease(
                 worker,
@@ -210,7 +213,7 @@ class OperationsService:
         if task.target or task.kind in self._outward:
             self._begun_outward[task.id] = time.monotonic()
         try:
-            with acting(f"worker:{worker}", task.trace_id, lease, operator=True), self._heartbeat(lease):
+            with acting(f"worker:{worker}", task.trace_id, lease, operator=True), self._heartbeat.of(lease):
                 self._perform(task, lease)
         finally:
             self._begun_outward.pop(task.id, None)
@@ -257,29 +260,3 @@ class OperationsService:
     def _give_up(self, task: Task, lease: Lease, error: str) -> None:
         with self._store.write() as tx:
             tx.tasks.fail(task.id, lease.fencing_token, error=error)
-
-    @contextmanager
-    def _heartbeat(self, lease: Lease) -> Iterator[None]:
-        """Prolong the lease while the block runs, so that only a worker that stands still loses it."""
-        stopped = threading.Event()
-
-        def beat() -> None:
-            while not stopped.wait(self._terms.lease.total_seconds() / 3):
-                now = self._clock.now()
-                try:
-                    with self._store.write() as tx:
-                        kept = tx.tasks.extend(
-                            lease.task_id, lease.fencing_token, now=now, until=now + self._terms.lease
-                        )
-                except TransientError:
-                    continue  # the next beat may come through before the lease ends
-                if not kept:
-                    return
-
-        thread = threading.Thread(target=beat, name="cordillera-heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stopped.set()
-            thread.join()

@@ -89,9 +89,9 @@ class DeliveryService:
             return None
         try:
             self._step(followed, SubscriptionState.PROVISIONING)
-            followed = self._following.as_shown(followed)
-            self._following.check_allowed(followed)
-            with self._following.connected(followed.subscription) as driver:
+            with self._store.read() as tx:
+                followed = self._following.admitted(tx, followed)
+            with self._following.connected(followed) as driver:
                 if isinstance(driver, PointingTarget):
                     return self._point(followed, driver)
                 return self._bring_up(followed, driver)
@@ -121,7 +121,7 @@ class DeliveryService:
         one = followed.subscription
         table = f"the table {one.target_table} in {one.target}"
         try:
-            with self._following.connected(one) as driver:
+            with self._following.connected(followed) as driver:
                 if not isinstance(driver, PointingTarget):
                     driver.drop(subscription_id, followed.table(), keep_rows=keep_rows)
                 elif not keep_rows:
@@ -160,8 +160,7 @@ class DeliveryService:
             return None
         taken = Measured(self._clock.now())
         cursor = synchronizer.read_cursor(subscription.id)
-        shown = self._shown(followed)
-        anew = shown != _fingerprint(followed)
+        anew = followed.held_rows != _fingerprint(followed)
         mirrors = subscription.mode is SubscriptionMode.MIRROR
         skips = self._waiting_skips(followed, cursor)
         if cursor is None:
@@ -179,17 +178,17 @@ class DeliveryService:
             if stretch.skipped and cursor is not None:
                 result = self._skip(part, cursor, synchronizer)
             else:
-                result = self._bring(part, cursor, synchronizer, taken, shown=shown)
+                result = self._bring(part, cursor, synchronizer, taken)
             cursor, taken = part.latest, Measured(self._clock.now())
         return result
 
     def _bring(
-        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, shown: str
+        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured
     ) -> DeliveryResult:
         """Deliver what takes a target from its cursor to a snapshot, by what was shown of the rows it holds."""
         if followed.subscription.mode is not SubscriptionMode.MIRROR:
-            return self._append(followed, cursor, synchronizer, taken, shown=shown)
-        anew = shown != _fingerprint(followed)
+            return self._append(followed, cursor, synchronizer, taken)
+        anew = followed.held_rows != _fingerprint(followed)
         plan = self._planner.everything if anew else partial(self._planner.plan, synchronizer.capabilities)
         delivery = plan(followed, cursor)
         try:
@@ -212,7 +211,7 @@ class DeliveryService:
         return result
 
     def _append(
-        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured, *, shown: str
+        self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured
     ) -> DeliveryResult:
         """Append to a log or a history what has changed since; what it holds is never delivered anew, unless it was
         none.
@@ -221,7 +220,7 @@ class DeliveryService:
             NotAllowedError: If what may be shown of the rows is not what it was: the table tells what was shown before;
                 or if the target cannot keep such a table.
         """
-        subscription = followed.subscription
+        subscription, shown = followed.subscription, followed.held_rows
         check_mode(subscription, synchronizer.capabilities)
         if cursor is not None and shown not in (ANEW, _fingerprint(followed)):
             raise NotAllowedError(
@@ -249,60 +248,55 @@ class DeliveryService:
             DELIVERY_SECONDS.labels(target).observe(record.seconds)
         self._advance(followed, record, whole=delivery.replace)
 
-    def _shown(self, followed: Followed) -> str:
-        """Return what was shown of the rows that the target holds; they may be shown otherwise by now."""
-        with self._store.read() as tx:
-            return tx.subscriptions.shown(followed.subscription.id)
-
     def _waiting_skips(self, followed: Followed, cursor: Cursor | None) -> list[Skip]:
         """Return what is to be left out, having noted what the target has passed without that being known here."""
-        subscription_id, held = followed.subscription.id, cursor.sequence_number if cursor else 0
-        with self._store.read() as tx:
-            found = tx.subscriptions.skips(subscription_id, *AHEAD)
-        if any(one.last_sequence <= held for one in found):
+        held = cursor.sequence_number if cursor else 0
+        if any(one.last_sequence <= held for one in followed.skips):
             with fenced_write(self._store, self._clock.now()) as tx:
                 note_skipped(tx, followed.subscription, held, self._clock)
-        return [one for one in found if one.last_sequence > held]
+        return [one for one in followed.skips if one.last_sequence > held]
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
     def _watched(self, delivery: Delivery, followed: Followed) -> Delivery:
         """Return the same at the target's pace; it breaks off once it is not wanted, last before its end."""
 
-        def check() -> None:
-            self._check_wanted(followed)
-            if delivery.from_cursor is not None and not delivery.replace:
-                check_not_skipped(self._store, followed, delivery.from_cursor)
+        follows_on = delivery.from_cursor if not delivery.replace else None
+        paced = self._following.paced(delivery, followed)
+        return replace(paced, upserts=watched(paced.upserts, lambda: self._check_wanted(followed, follows_on)))
 
-        paced = self._following.paced(delivery, followed.subscription)
-        return replace(paced, upserts=watched(paced.upserts, check))
-
-    def _check_wanted(self, followed: Followed) -> None:
+    def _check_wanted(self, followed: Followed, follows_on: Cursor | None = None) -> None:
         """Make sure that a delivery under way may be completed.
+
+        Args:
+            followed: What was followed when it began.
+            follows_on: Where the changes begin that it brings, which might be skipped by now; None for no changes.
 
         Raises:
             DeliveryStoppedError: If the subscription was stopped meanwhile.
             AccessDeniedError: If whoever asked for it may not read the dataset, or not write to the target, any more.
-            CommitConflictError: If he is shown something else by now.
+            CommitConflictError: If he is shown something else by now, or changes are to be skipped.
         """
         with self._store.read() as tx:
             found = tx.subscriptions.get(followed.subscription.id)
-        if found is None or found.state not in DELIVERING or found.is_over(self._clock.now()):
-            raise DeliveryStoppedError(
-                f"The subscription to {followed.subscription.dataset} was stopped during a delivery.",
-                hint="Nothing of it was delivered.",
-            )
-        if comes_anew(found, followed.subscription):
-            raise CommitConflictError(
-                f"What is wished of {found.dataset} in {found.target} changed during a delivery.",
-                hint="Nothing was delivered; the next delivery brings what is wished for now.",
-            )
-        if _fingerprint(self._following.as_shown(replace(followed, subscription=found))) != _fingerprint(followed):
-            raise CommitConflictError(
-                f"What {found.on_behalf_of} is shown of {found.dataset} changed during a delivery.",
-                hint="Nothing was delivered; the next delivery follows what is shown now.",
-            )
-        self._following.check_allowed(replace(followed, subscription=found))
+            if found is None or found.state not in DELIVERING or found.is_over(self._clock.now()):
+                raise DeliveryStoppedError(
+                    f"The subscription to {followed.subscription.dataset} was stopped during a delivery.",
+                    hint="Nothing of it was delivered.",
+                )
+            if comes_anew(found, followed.subscription):
+                raise CommitConflictError(
+                    f"What is wished of {found.dataset} in {found.target} changed during a delivery.",
+                    hint="Nothing was delivered; the next delivery brings what is wished for now.",
+                )
+            by_now = self._following.admitted(tx, replace(followed, subscription=found))
+            if _fingerprint(by_now) != _fingerprint(followed):
+                raise CommitConflictError(
+                    f"What {found.on_behalf_of} is shown of {found.dataset} changed during a delivery.",
+                    hint="Nothing was delivered; the next delivery follows what is shown now.",
+                )
+            if follows_on is not None:
+                check_not_skipped(tx, followed, follows_on)
 
     # --- noting --------------------------------------------------------------------------------------------------
 

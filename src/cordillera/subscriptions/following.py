@@ -14,15 +14,16 @@ from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.tables import TableService
 from cordillera.context import acting
 from cordillera.errors import NotAllowedError, SnapshotNotFoundError, TargetNotFoundError
-from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.pointing import AnyTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, Origin, RowReader, TargetColumn, TargetTable
 from cordillera.spec.access import Privilege
 from cordillera.spec.arrow_types import to_arrow_field
-from cordillera.spec.catalog import DatasetVersion
+from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.partition_layout import PartitionLayout, Placed
 from cordillera.spec.refs import ancestors
 from cordillera.spec.row_access import RowAccess, RowView
+from cordillera.spec.skip import AHEAD, Skip
 from cordillera.spec.snapshot_summary import moves_rows
 from cordillera.spec.subscription import Subscription, Target
 from cordillera.spec.table_metadata import TableMetadata
@@ -39,6 +40,9 @@ class Followed:
     """A subscription with the state of what it follows.
 
     Attributes:
+        target: Where it is delivered; None if that is gone.
+        held_rows: What was shown of the rows that the target holds, when it got them.
+        skips: What deliveries are to leave out.
         lake: The lake's name.
         rows: What is shown of the rows to whoever asked for it; None for all.
     """
@@ -46,6 +50,9 @@ class Followed:
     subscription: Subscription
     version: DatasetVersion
     metadata: TableMetadata
+    target: Target | None
+    held_rows: str
+    skips: tuple[Skip, ...]
     lake: str = ""
     rows: RowAccess | None = None
 
@@ -180,10 +187,13 @@ class Following:
         with self._store.read() as tx:
             subscription = tx.subscriptions.get(subscription_id)
             version = tx.dataset_versions.get(subscription.dataset_version_id) if subscription else None
-            lake = tx.lake.get()
-        if subscription is None or version is None:
-            return None
-        return Followed(subscription, version, self._tables.load(version), lake.name if lake else "")
+            if subscription is None or version is None:
+                return None
+            target, lake = tx.targets.get(subscription.target), tx.lake.get()
+            held_rows = tx.subscriptions.shown(subscription_id)
+            skips = tuple(tx.subscriptions.skips(subscription_id, *AHEAD))
+        metadata = self._tables.load(version)
+        return Followed(subscription, version, metadata, target, held_rows, skips, lake.name if lake else "")
 
     def as_shown(self, followed: Followed) -> Followed:
         """Return the same with what whoever asked for the subscription is shown of the rows, by now.
@@ -193,26 +203,30 @@ class Following:
         """
         with acting(followed.subscription.on_behalf_of or None), self._store.read() as tx:
             dataset = tx.datasets.get_by_id(followed.subscription.dataset_id)
-            return (
-                followed
-                if dataset is None
-                else replace(followed, rows=self._lookup.rows(tx, dataset, followed.version))
-            )
+            return self._shown(tx, followed, dataset)
 
-    def check_allowed(self, followed: Followed) -> None:
-        """Make sure that whoever asked for a subscription may still write to the target, and rows still be kept there.
+    def admitted(self, tx: Transaction, followed: Followed) -> Followed:
+        """Return the same as ``as_shown``, having made sure that whoever asked for the subscription may still write to
+        the target, and rows still be kept there.
 
         Raises:
-            AccessDeniedError: If he may not.
+            AccessDeniedError: If he may not, or may not read any rows.
             NotAllowedError: If the dataset's policy tag ``residency`` does not allow for the target.
         """
         subscription = followed.subscription
-        with acting(subscription.on_behalf_of or None), self._store.read() as tx:
-            self._lookup.target(tx, subscription.target, Privilege.WRITE)
+        with acting(subscription.on_behalf_of or None):
             dataset = tx.datasets.get_by_id(subscription.dataset_id)
+            shown = self._shown(tx, followed, dataset)
+            self._lookup.target(tx, subscription.target, Privilege.WRITE)
         if dataset is not None:
-            columns = [column.name for column in followed.columns()]
-            self._residency.check(dataset, subscription.target, columns)
+            columns = [column.name for column in shown.columns()]
+            self._residency.check(tx, dataset, subscription.target, columns)
+        return shown
+
+    def _shown(self, tx: Transaction, followed: Followed, dataset: Dataset | None) -> Followed:
+        if dataset is None:
+            return followed
+        return replace(followed, rows=self._lookup.rows(tx, dataset, followed.version))
 
     def check_files(self, followed: Followed) -> None:
         """Make sure that whoever asked for a subscription may have the dataset's files used from outside.
@@ -245,25 +259,28 @@ class Following:
         return (changes if table.layout is None else changes.by_place(_places(table.layout, swap))).upserts()
 
     @contextmanager
-    def connected(self, subscription: Subscription) -> Iterator[AnyTarget]:
-        """Connect to a subscription's target for the length of the block."""
-        target = self._target(subscription)
+    def connected(self, followed: Followed) -> Iterator[AnyTarget]:
+        """Connect to a subscription's target for the length of the block.
+
+        Raises:
+            TargetNotFoundError: If it is gone.
+        """
+        target = _target(followed)
         driver = self._synchronizers(target.kind, target.config)
         try:
             yield driver
         finally:
             driver.close()
 
-    def paced(self, delivery: Delivery, subscription: Subscription) -> Delivery:
+    def paced(self, delivery: Delivery, followed: Followed) -> Delivery:
         """Return a delivery that is no faster than the settings of a subscription's target allow."""
-        return self._load.paced(delivery, self._target(subscription))
+        return self._load.paced(delivery, _target(followed))
 
-    def _target(self, subscription: Subscription) -> Target:
-        with self._store.read() as tx:
-            target = tx.targets.get(subscription.target)
-        if target is None:
-            raise TargetNotFoundError(f"The target {subscription.target} of a subscription is gone.")
-        return target
+
+def _target(followed: Followed) -> Target:
+    if followed.target is None:
+        raise TargetNotFoundError(f"The target {followed.subscription.target} of a subscription is gone.")
+    return followed.target
 
 
 def _places(layout: PartitionLayout, swap: frozenset[str] | None) -> Callable[[Placed], str | None]:

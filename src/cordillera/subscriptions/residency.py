@@ -16,29 +16,34 @@ class ResidencyRules:
     """Refuses targets that keep their data where a dataset's must not be, and has it in the audit log.
 
     Args:
-        store: Keeps policy tags and targets.
+        store: Keeps the audit log.
         clock: Time.
     """
 
     def __init__(self, store: MetadataStore, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
-    def check(self, dataset: Dataset, target: str, columns: Collection[str]) -> None:
+    def check(self, tx: Transaction, dataset: Dataset, target: str, columns: Collection[str]) -> None:
         """Make sure that columns of a dataset may be kept in a target.
+
+        Args:
+            tx: Tells what holds; opened for reading, as a refusal is noted in a transaction of its own.
+            dataset: Whose columns.
+            target: The target's name.
+            columns: Their names.
 
         Raises:
             NotAllowedError: If the policy tag ``residency`` of the dataset, or of one of the columns, does not name the
                 target's residency.
         """
-        with self._store.read() as tx:
-            found = tx.targets.get(target)
-            kept_in = residency_of(found.config) if found is not None else ""
-            rule = violated(_tags(tx, dataset), kept_in, columns)
+        found = tx.targets.get(target)
+        kept_in = residency_of(found.config) if found is not None else ""
+        rule = violated(_tags(tx, dataset), kept_in, columns)
         if rule is None:
             return
         details = {"target": target, "target_residency": kept_in, "residency": rule.allowed, "column": rule.column}
-        with self._store.write() as tx:
-            Trail(tx, self._clock.now()).audit("subscription.refuse", "dataset", dataset.full_name, details)
+        with self._store.write() as noting:
+            Trail(noting, self._clock.now()).audit("subscription.refuse", "dataset", dataset.full_name, details)
         what = f"the column {rule.column!r} of {dataset.full_name}" if rule.column else dataset.full_name
         where = f"keeps its data in {kept_in!r}" if kept_in else "does not say where it keeps its data"
         raise NotAllowedError(

@@ -213,7 +213,8 @@ class SubscriptionService:
         check_verification_interval(verify_every_seconds)
         found, asks = self._wanted(dataset, purpose)
         self._check_wishes(found, columns, row_filter)
-        self._residency.check(found.dataset, target, self._delivered(found, columns))
+        with self._store.read() as tx:
+            self._residency.check(tx, found.dataset, target, self._delivered(found, columns))
         now, fate, kept = self._clock.now(), parse_copy_at_end(copy_at_end), parse_mode(mode)
         if verify_every_seconds is not None:
             check_verified(kept)
@@ -305,7 +306,8 @@ class SubscriptionService:
             UnknownColumnError, InvalidExpressionError, AccessDeniedError, NotAllowedError: As for ``subscribe``.
         """
         self._check_wishes(found, subscription.columns, subscription.row_filter)
-        self._residency.check(found.dataset, subscription.target, self._delivered(found, subscription.columns))
+        with self._store.read() as tx:
+            self._residency.check(tx, found.dataset, subscription.target, self._delivered(found, subscription.columns))
         with self._store.read() as tx:
             target = self._lookup.target(tx, subscription.target, Privilege.WRITE)
             self._check_keeps(tx, target, subscription, found)

@@ -219,16 +219,14 @@ def note_skipped(tx: Transaction, subscription: Subscription, reached: int, cloc
         enqueue_verification(tx, subscription, clock)
 
 
-def check_not_skipped(store: MetadataStore, followed: Followed, cursor: Cursor) -> None:
+def check_not_skipped(tx: Transaction, followed: Followed, cursor: Cursor) -> None:
     """Make sure that nobody has said meanwhile that what is delivered is to be left out.
 
     Raises:
         CommitConflictError: If somebody has.
     """
     subscription, reached = followed.subscription, followed.latest.sequence_number
-    with store.read() as tx:
-        found = tx.subscriptions.skips(subscription.id, *AHEAD)
-    for one in found:
+    for one in tx.subscriptions.skips(subscription.id, *AHEAD):
         if one.first_sequence <= reached and cursor.sequence_number < one.last_sequence:
             raise CommitConflictError(
                 f"{one.by} has said that {one.snapshots} of {subscription.dataset} are to be skipped, while they were "

@@ -75,7 +75,7 @@ class VerificationService:
             NotAllowedError: If it keeps a log, which equals no snapshot, and which does not fold into rows.
         """
         followed = self._followed(subscription_id)
-        with self._following.connected(followed.subscription) as driver:
+        with self._following.connected(followed) as driver:
             _check_comparable(followed, driver)
             return self._verified(followed, driver)
 
@@ -98,15 +98,16 @@ class VerificationService:
                 "no longer kept like the dataset.",
                 hint="Subscribe again.",
             )
-        self._following.check_allowed(followed)
-        with self._following.connected(subscription) as driver:
+        with self._store.read() as tx:
+            followed = self._following.admitted(tx, followed)
+        with self._following.connected(followed) as driver:
             _check_comparable(followed, driver)
             if isinstance(driver, PointingTarget):
                 return self._pointed_right(followed, driver)
             found, drift, delivery = self._found(followed, driver)
             done = DeliveryResult(0, 0)
             if drift:
-                done = driver.apply(self._following.paced(delivery, subscription))
+                done = driver.apply(self._following.paced(delivery, followed))
                 self._audit(subscription, drift, done)
             verified = self._verified(followed, driver)
         return Repair(found, done.rows_upserted, done.rows_deleted, verified)

@@ -6,7 +6,7 @@ or changed, and keys that went. ``cordillera.table.change_feed`` has the form wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -21,6 +21,8 @@ from cordillera.table.difference import FileRows, difference
 from cordillera.table.io import TableIO
 from cordillera.table.reader import ReadOptions
 from cordillera.table.row_view import ShownRows
+
+_KEPT_BYTES = 65_536
 
 
 class SnapshotChanges:
@@ -54,6 +56,13 @@ class SnapshotChanges:
         self._difference = difference(io, metadata, before, after, by_row_id=not metadata.semantics.key)
         self._columns, self._condition, self._condition_columns = columns, condition, condition_columns
         self.key: tuple[str, ...] = metadata.semantics.key or (ROW_ID,)
+        self._kept: list[pa.RecordBatch] | None = None
+
+    @property
+    def weight(self) -> int:
+        """About how many kilobytes it takes in memory."""
+        files = len(self._difference.before.files) + len(self._difference.after.files)
+        return 1 + _KEPT_BYTES // 1024 + files + len(self._metadata.snapshots)
 
     def by_place(self, place: Callable[[ContentFile], str | None]) -> SnapshotChanges:
         """Return the same with the files of the later snapshot in the order of their places; without a place, none.
@@ -61,6 +70,7 @@ class SnapshotChanges:
         Rows come in the order of their files.
         """
         chosen, after = copy(self), self._difference.after
+        chosen._kept = None
         placed = sorted((found, n) for n, live in enumerate(after.files) if (found := place(live.file)) is not None)
         chosen._difference = replace(
             self._difference, after=replace(after, files=tuple(after.files[n] for _, n in placed))
@@ -68,7 +78,22 @@ class SnapshotChanges:
         return chosen
 
     def upserts(self) -> pa.RecordBatchReader:
-        """Stream the rows that are new or changed, as they are now."""
+        """Stream the rows that are new or changed, as they are now. Few of them are read once, however often it is."""
+        schema = self._arrow_schema(self._columns)
+        return pa.RecordBatchReader.from_batches(schema, self._read_once() if self._kept is None else self._kept)
+
+    def _read_once(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of upserts, and keep them if they are small."""
+        kept: list[pa.RecordBatch] = []
+        size = 0
+        for batch in self._upserts():
+            size += batch.get_total_buffer_size()
+            kept = [*kept, batch] if size <= _KEPT_BYTES else []
+            yield batch
+        if size <= _KEPT_BYTES:
+            self._kept = kept
+
+    def _upserts(self) -> pa.RecordBatchReader:
         now = self._read(self._difference.after, [*self._columns, *self._condition_columns])
         # Rows move with their file: of one that stays, rows that are gone have not come anywhere else.
         left = self._difference.before.whole_files

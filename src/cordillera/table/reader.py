@@ -82,6 +82,9 @@ class FileReader:
 
     def _batches(self, live_files: Sequence[LiveFile], options: ReadOptions) -> Iterator[pa.RecordBatch]:
         """Read small files ahead in threads; a file of several row groups is streamed, to bound memory."""
+        if len(live_files) == 1:  # to start threads takes longer than to read what a small commit wrote
+            yield from self.read(live_files[0], options)
+            return
         ahead: deque[Future[list[pa.RecordBatch]] | int] = deque()
         pending = iter(enumerate(live_files))
         with ThreadPoolExecutor(self._threads, thread_name_prefix="cordillera-read") as pool:

@@ -24,13 +24,14 @@ _WAITING = events.c.handled_at.is_(None)
 _LOOKED_AT = 10
 """The first events of dataset versions are looked for among so many times as many as are wanted."""
 _POSITION_LOCK = 0x45564E54  # any number that no other lock has
-_LAST = sa.select(sa.func.max(events.c.position))
+_LAST = Prepared(sa.select(sa.func.max(events.c.position)))
+_OLDEST = Prepared(EVENT.select().where(_WAITING).order_by(events.c.number).limit(sa.bindparam("most")))
 _MARK = (
     sa.update(events)
     .where(events.c.number == sa.bindparam("handled"), _WAITING)
     .values(handled_at=sa.bindparam("now"), position=sa.bindparam("place"))
 )
-_ANY = sa.select(sa.literal(1)).select_from(events).where(_WAITING).limit(1)
+_ANY = Prepared(sa.select(events.c.number).where(_WAITING).limit(1))
 _TOLD = ("topic", "at", "principal", "trace_id", "dataset", "dataset_version_id", "payload")
 _INSERT = Prepared(sa.insert(events).returning(events.c.number), _TOLD)
 _LOCK = Prepared(
@@ -78,7 +79,7 @@ class SqlEventRows:
         """Return the oldest events that are not handled, locked for this transaction."""
         self._session.check_writable()
         if not self._session.is_postgres:  # the transaction is the only one that writes
-            return EVENT.all(self._session, EVENT.select().where(_WAITING).order_by(events.c.number).limit(limit))
+            return EVENT.every(self._session, _OLDEST, {"most": limit})
         heads = self._lock_heads(limit)
         return [EVENT.load(row) for row in self._session.read(_behind(heads, limit))] if heads else []
 
@@ -103,7 +104,7 @@ class SqlEventRows:
 
     def last_position(self) -> int:
         """Return the position of the last event that was handled; 0 if none was."""
-        return int(self._session.scalar(_LAST) or 0)
+        return int(self._session.rows(_LAST, {})[0][0] or 0)
 
     def follow(
         self, wanted: EventFilter, after: int, upto: int, limit: int, viewer: Viewer | None = None
@@ -134,7 +135,7 @@ class SqlEventRows:
 
     def any_unhandled(self) -> bool:
         """Tell whether events wait."""
-        return self._session.scalar(_ANY) is not None
+        return bool(self._session.rows(_ANY, {}))
 
     def _lock_heads(self, limit: int) -> Sequence[Row]:
         """Lock the first waiting event of each dataset version, passing over those that others have locked.

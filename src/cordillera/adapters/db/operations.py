@@ -26,6 +26,7 @@ _CHAIN = (
     .values(position=sa.bindparam("place"), hash=sa.bindparam("link"))
 )
 
+_LAKE = LAKE.lookup()
 _NOTED = ("at", "principal", "action", "object_kind", "object_name", "details", "trace_id")
 _INSERT_AUDIT_ENTRY = Prepared(sa.insert(audit_entries).inline(), _NOTED)
 
@@ -38,7 +39,7 @@ class SqlLakeRow:
 
     def get(self) -> LakeInfo | None:
         """Return the lake."""
-        return LAKE.one(self._session, LAKE.select())
+        return _LAKE(self._session)
 
     def put(self, info: LakeInfo) -> None:
         """Describe the lake."""

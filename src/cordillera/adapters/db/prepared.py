@@ -83,7 +83,7 @@ class Prepared:
             else:
                 fixed[name] = convert(bind.effective_value) if convert else bind.effective_value
         order = None if compiled.positiontup is None else tuple(compiled.positiontup)
-        kinds = [one["type"].dialect_impl(dialect).result_processor(dialect, None) for one in described]
+        kinds = [_reading(one["type"], dialect) for one in described]
         converts = tuple((place, convert) for place, convert in enumerate(kinds) if convert is not None)
         return _Form(compiled.string, tuple(given), fixed, order, converts, bool(described))
 
@@ -135,6 +135,11 @@ class _Form:
                 values[place] = convert(values[place])
             made.append(tuple(values))
         return made
+
+
+def _reading(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> _Convert | None:
+    """Return what makes values of a column's type; floats are what every driver gives, and need no asking."""
+    return None if isinstance(kind, sa.Float) else kind.dialect_impl(dialect).result_processor(dialect, None)
 
 
 def execute_plainly(connection: sa.Connection, text: str) -> None:

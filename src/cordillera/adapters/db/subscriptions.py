@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cordillera.adapters.db.grants import forget_securable
-from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.prepared import Prepared
+from cordillera.adapters.db.rows import Lookup, RowMap
 from cordillera.adapters.db.schema import (
     datasets,
     deliveries,
@@ -60,7 +63,7 @@ class SqlTargetRows:
 
     def get(self, name: str) -> Target | None:
         """Return a target by name."""
-        return TARGET.one(self._session, TARGET.select().where(targets.c.name == name))
+        return _TARGET(self._session, name)
 
     def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Target]:
         """Return targets by name behind ``after``, those that a viewer may discover."""
@@ -101,14 +104,12 @@ class SqlSubscriptionRows:
 
     def get(self, subscription_id: UUID) -> Subscription | None:
         """Return a subscription by id."""
-        query = select_subscriptions().where(subscriptions.c.id == subscription_id)
-        return SUBSCRIPTION.one(self._session, query)
+        return _BY_ID(self._session, subscription_id)
 
     def lock(self, subscription_id: UUID) -> Subscription | None:
         """Return the same, locked."""
-        mine = subscriptions.c.id == subscription_id
-        self._session.lock(sa.select(subscriptions.c.id).where(mine).with_for_update())
-        return self.get(subscription_id)
+        self._session.check_writable()
+        return _LOCKED(self._session, subscription_id)
 
     def held(self, viewer: Viewer | None, subscription_ids: Collection[UUID]) -> Mapping[UUID, frozenset[Privilege]]:
         """Return, by id, the privileges that a viewer holds on subscriptions that he may discover."""
@@ -158,7 +159,7 @@ class SqlSubscriptionRows:
     def following(self, version_id: UUID, trigger: str, *, after: UUID | None = None, limit: int) -> list[Subscription]:
         """Return subscriptions that follow a dataset version, take deliveries, and wait for a trigger, by id."""
         given = {"version": version_id, "trigger": trigger, "after": after or _BEFORE_ALL, "most": limit}
-        return SUBSCRIPTION.all(self._session, _FOLLOWING, given)
+        return SUBSCRIPTION.every(self._session, _FOLLOWING, given)
 
     def entrusted(
         self,
@@ -217,25 +218,12 @@ class SqlSubscriptionRows:
     def note_delivery(self, record: DeliveryRecord) -> None:
         """Add a delivery's figures, and forget those of deliveries long ago."""
         values = DELIVERY.values(record)
-        del values["number"]
-        self._session.write(sa.insert(deliveries).values(values).inline())
-        mine = deliveries.c.subscription_id == record.subscription_id
-        newest = sa.select(deliveries.c.number).where(mine).order_by(deliveries.c.number.desc())
-        last = newest.offset(MOST_KEPT).limit(1).scalar_subquery()
-        self._session.write(sa.delete(deliveries).where(mine, deliveries.c.number <= last))
-        self._add_cost(record)
-
-    def _add_cost(self, record: DeliveryRecord) -> None:
-        taken = {
-            "deliveries": 1,
-            "rows": record.rows_upserted + record.rows_deleted,
-            "bytes": record.bytes,
-            "seconds": record.seconds,
-        }
-        of = {"month": month_of(record.at), "cost_owner": record.cost_owner, "subscription_id": record.subscription_id}
-        insert = self._session.insert(delivery_costs)
-        sums = {name: delivery_costs.c[name] + insert.excluded[name] for name in taken}
-        self._session.write(insert.on_conflict_do_update(index_elements=list(of), set_=sums), {**of, **taken})
+        self._session.change(_INSERT_DELIVERY, {name: values[name] for name in _NOTED})
+        self._session.change(_FORGET_DELIVERIES, {"of": record.subscription_id})
+        taken = (1, record.rows_upserted + record.rows_deleted, record.bytes, record.seconds)
+        of = (month_of(record.at), record.cost_owner, record.subscription_id)
+        cost = dict(zip((*_COST_OF, *_TAKEN), (*of, *taken), strict=True))
+        self._session.change(_add_cost(self._session.is_postgres), cost)
 
     def costs(
         self, asked: CostQuery, *, after: str = "", limit: int, viewer: Viewer | None = None
@@ -284,18 +272,13 @@ class SqlSubscriptionRows:
 
     def skips(self, subscription_id: UUID, *states: SkipState) -> list[Skip]:
         """Return what deliveries leave out, oldest first."""
-        query = SKIP.select().where(skips.c.subscription_id == subscription_id)
-        if states:
-            query = query.where(skips.c.state.in_(states))
-        return SKIP.all(self._session, query.order_by(skips.c.number))
+        return SKIP.every(self._session, _SKIPS, {"of": subscription_id, "states": states or tuple(SkipState)})
 
     def settle_skips(
         self, subscription_id: UUID, before: Collection[SkipState], after: SkipState, *, upto: int
     ) -> None:
         """Change the state of skips that end no later than a snapshot."""
-        mine = skips.c
-        passed = (mine.subscription_id == subscription_id, mine.state.in_(before), mine.last_sequence <= upto)
-        self._session.write(sa.update(skips).where(*passed).values(state=after))
+        self._session.change(_settle(tuple(before)), {"of": subscription_id, "upto": upto, "state": after})
 
     def remove_skip(self, number: int) -> bool:
         """Remove a skip that is waiting."""
@@ -314,32 +297,15 @@ class SqlSubscriptionRows:
 
     def shown(self, subscription_id: UUID) -> str:
         """Return what was shown of the rows that a target holds."""
-        query = sa.select(subscriptions.c.shown).where(subscriptions.c.id == subscription_id)
-        return str(self._session.scalar(query) or "")
+        found = self._session.rows(_SHOWN, {"of": subscription_id})
+        return str(found[0][0]) if found else ""
 
     def advance(
         self, subscription_id: UUID, *, sequence_number: int, schema_id: int, rows: int, now: datetime, shown: str = ""
     ) -> None:
         """Note a delivery; where the target stands is noted in any state."""
-        mine = subscriptions.c
-        changed = (
-            sa.update(subscriptions)
-            .where(
-                mine.id == subscription_id,
-                sa.or_(mine.cursor_sequence.is_(None), mine.cursor_sequence <= sequence_number),
-            )
-            .values(
-                cursor_sequence=sequence_number,
-                cursor_schema_id=schema_id,
-                rows_delivered=mine.rows_delivered + rows,
-                delivered_at=now,
-                last_error="",
-                error_code="",
-                updated_at=now,
-                shown=shown,
-            )
-        )
-        self._session.write(changed)
+        reached = {"sequence": sequence_number, "schema_id": schema_id, "rows": rows, "now": now, "shown_by_now": shown}
+        self._session.change(_ADVANCE, {"advanced": subscription_id, **reached})
 
     def set_verification_interval(self, subscription_id: UUID, seconds: int | None) -> None:
         """Change how often a target is verified."""
@@ -384,7 +350,11 @@ def select_subscriptions() -> sa.Select[Any]:
 
 
 _BEFORE_ALL = UUID(int=0)
-_FOLLOWING = (
+_TARGET = TARGET.lookup(targets.c.name)
+_ONE = select_subscriptions().where(subscriptions.c.id == sa.bindparam("given_0"))
+_BY_ID, _LOCKED = Lookup(SUBSCRIPTION, _ONE), Lookup(SUBSCRIPTION, _ONE.with_for_update(of=subscriptions))
+_SHOWN = Prepared(sa.select(subscriptions.c.shown).where(subscriptions.c.id == sa.bindparam("of")))
+_FOLLOWING = Prepared(
     select_subscriptions()
     .where(
         subscriptions.c.dataset_version_id == sa.bindparam("version"),
@@ -395,3 +365,49 @@ _FOLLOWING = (
     .order_by(subscriptions.c.id)
     .limit(sa.bindparam("most"))
 )
+_REACHED: sa.BindParameter[int] = sa.bindparam("sequence", type_=subscriptions.c.cursor_sequence.type)
+_NOW: sa.BindParameter[datetime] = sa.bindparam("now", type_=subscriptions.c.updated_at.type)
+_ADVANCE = Prepared(
+    sa.update(subscriptions)
+    .where(
+        subscriptions.c.id == sa.bindparam("advanced"),
+        sa.or_(subscriptions.c.cursor_sequence.is_(None), subscriptions.c.cursor_sequence <= _REACHED),
+    )
+    .values(
+        cursor_sequence=_REACHED,
+        cursor_schema_id=sa.bindparam("schema_id"),
+        rows_delivered=subscriptions.c.rows_delivered + sa.bindparam("rows"),
+        delivered_at=_NOW,
+        last_error="",
+        error_code="",
+        updated_at=_NOW,
+        shown=sa.bindparam("shown_by_now"),
+    )
+)
+_SKIPS = Prepared(
+    SKIP.select()
+    .where(skips.c.subscription_id == sa.bindparam("of"), skips.c.state.in_(sa.bindparam("states", expanding=True)))
+    .order_by(skips.c.number)
+)
+_NOTED = [name for name in DELIVERY.stored if name != "number"]
+_INSERT_DELIVERY = Prepared(sa.insert(deliveries).inline(), _NOTED)
+_OF_ONE = deliveries.c.subscription_id == sa.bindparam("of")
+_LAST_KEPT = sa.select(deliveries.c.number).where(_OF_ONE).order_by(deliveries.c.number.desc()).offset(MOST_KEPT)
+_FORGET_DELIVERIES = Prepared(
+    sa.delete(deliveries).where(_OF_ONE, deliveries.c.number <= _LAST_KEPT.limit(1).scalar_subquery())
+)
+_COST_OF, _TAKEN = ("month", "cost_owner", "subscription_id"), ("deliveries", "rows", "bytes", "seconds")
+
+
+@lru_cache
+def _add_cost(is_postgres: bool) -> Prepared:
+    insert = postgresql.insert(delivery_costs) if is_postgres else sqlite.insert(delivery_costs)
+    sums = {name: delivery_costs.c[name] + insert.excluded[name] for name in _TAKEN}
+    return Prepared(insert.on_conflict_do_update(index_elements=_COST_OF, set_=sums), [*_COST_OF, *_TAKEN])
+
+
+@lru_cache
+def _settle(before: tuple[SkipState, ...]) -> Prepared:
+    passed = (skips.c.subscription_id == sa.bindparam("of"), skips.c.last_sequence <= sa.bindparam("upto"))
+    of_these = sa.or_(*(skips.c.state == one for one in before))
+    return Prepared(sa.update(skips).where(*passed, of_these), ["state"])
