@@ -9,7 +9,7 @@ PROVIDER := tests/identity_provider
 AIRFLOW := integrations/airflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark test-airflow check format lock setup setup-dev setup-spark setup-airflow browser bench-engine bench-merge bench-commits bench-catalog bench-verify bench-completion bench-delivery clean
+.PHONY: help demo demo-clean serve test test-long test-fast test-pyiceberg test-spark test-airflow check format lock setup setup-dev setup-spark setup-airflow setup-snowflake browser bench-engine bench-merge bench-commits bench-catalog bench-verify bench-completion bench-delivery clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +23,10 @@ demo-clean: setup ## Remove the demo's lake and its PostgreSQL server
 serve: setup ## Serve the demo's lake: API, web pages and workers on loopback
 	@$(BIN)/cordillera serve --lake $(DEMO_LAKE) --port $(PORT)
 
-test: setup-dev browser $(PROVIDER)/node_modules/.installed ## Run every test (servers are started from packages, nothing is left running)
+test: setup-dev setup-snowflake browser $(PROVIDER)/node_modules/.installed ## Run every test (servers are started from packages, nothing is left running)
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
-test-long: setup-dev ## Run the tests that take a minute or more each
+test-long: setup-dev setup-snowflake ## Run the tests that take a minute or more each
 	@$(BIN)/python -m pytest -n 0 -m long --timeout 3600
 
 test-fast: setup-dev ## Run the tests that need no server and no browser
@@ -88,6 +88,7 @@ setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 setup-spark: $(VENV)/spark/.installed
 setup-airflow: $(VENV)/airflow/.installed
+setup-snowflake: $(VENV)/snowflake/.installed
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Cordillera needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
@@ -115,6 +116,12 @@ $(VENV)/airflow/.installed: lock/airflow.txt $(AIRFLOW)/pyproject.toml | $(UV)
 	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/airflow
 	@$(UV) pip install --quiet --python $(VENV)/airflow/bin/python --require-hashes --requirement lock/airflow.txt
 	@$(UV) pip install --quiet --python $(VENV)/airflow/bin/python --no-deps --editable $(AIRFLOW)
+	@touch $@
+
+# fakesnow, which emulates Snowflake, pins releases of DuckDB and sqlglot that are not ours.
+$(VENV)/snowflake/.installed: lock/snowflake.txt | $(UV)
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)/snowflake
+	@$(UV) pip install --quiet --python $(VENV)/snowflake/bin/python --require-hashes --requirement lock/snowflake.txt
 	@touch $@
 
 $(PROVIDER)/node_modules/.installed: $(PROVIDER)/package-lock.json $(VENV)/.installed-dev

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Resolves the dependencies into universal, hashed lock files: what the demo needs, what developers need on top,
-# what benchmarks compare with, what PyIceberg's own tests import, and Spark and Airflow, which have environments of their own.
+# what benchmarks compare with, what PyIceberg's own tests import, and Spark, Airflow and an emulator of Snowflake, which have
+# environments of their own.
 # They are uv's requirement locks rather than uv.lock, which would write a registry's host into the repository
 # (docs/adr/0003-lock-files.md).
 set -euo pipefail
@@ -11,4 +12,5 @@ options=(--quiet --universal --python-version 3.11 --generate-hashes --no-emit-i
 .venv/bin/uv pip compile "${options[@]}" pyproject.toml --group bench -c lock/dev.txt -o lock/bench.txt
 .venv/bin/uv pip compile "${options[@]}" pyproject.toml --group pyiceberg-tests -c lock/dev.txt -o lock/pyiceberg-tests.txt
 .venv/bin/uv pip compile "${options[@]}" --group spark -o lock/spark.txt
+.venv/bin/uv pip compile "${options[@]}" --group snowflake-emulator -o lock/snowflake.txt
 .venv/bin/uv pip compile "${options[@]}" --group integrations/airflow/pyproject.toml:test -o lock/airflow.txt

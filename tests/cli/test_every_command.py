@@ -308,7 +308,8 @@ FAILURE = {
     "completion wait": Case("sales.orders 2025-01-01 --timeout 0", "did not become complete", 75),
     "target create": Case(
         "wrong oracle host=h",
-        "Kinds: clickhouse, duckdb, glue, iceberg, kafka, mariadb, parquet, postgres, redshift, snowflake_iceberg, tsv",
+        "Kinds: clickhouse, duckdb, glue, iceberg, kafka, mariadb, parquet, postgres, redshift, snowflake, "
+        "snowflake_iceberg, tsv",
         2,
     ),
     "target list": Case("--limit 0", "--limit", 2),

@@ -16,8 +16,8 @@ from cordillera.spec.external_schema import DEFAULT_ROLE
 
 app = typer.Typer(name="target", no_args_is_help=True, help="A configured destination, such as a PostgreSQL database.")
 _KIND_HELP = (
-    "postgres, redshift, clickhouse, mariadb, duckdb, iceberg, glue, snowflake_iceberg, kafka, parquet, tsv, or a kind "
-    "that a package adds."
+    "postgres, redshift, clickhouse, mariadb, duckdb, iceberg, glue, snowflake_iceberg, snowflake, kafka, parquet, "
+    "tsv, or a kind that a package adds."
 )
 _VIEW: View = {"name": "name", "kind": "kind", "config": "config", "owner": "owner", "created_at": "created_at"}
 

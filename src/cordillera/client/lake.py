@@ -255,8 +255,8 @@ class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destina
 
         Args:
             name: What to call it.
-            kind: postgres, redshift, clickhouse, mariadb, duckdb, iceberg, glue, snowflake_iceberg, kafka, parquet,
-                tsv, or one that an installed package adds.
+            kind: postgres, redshift, clickhouse, mariadb, duckdb, iceberg, glue, snowflake_iceberg, snowflake, kafka,
+                parquet, tsv, or one that an installed package adds.
             config: Its settings. A relative path of a DuckDB file counts from the working directory; a server takes
                 whole paths only.
 

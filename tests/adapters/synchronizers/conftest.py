@@ -16,6 +16,7 @@ from tests.adapters.synchronizers.redshift_stand_in import StandIn, prepare_data
 from tests.rest_catalogs import RestCatalog, lake_catalog, seaweedfs_catalog
 from tests.servers import start_postgres
 from tests.servers_mariadb import MariaDB, start_mariadb
+from tests.servers_snowflake import Snowflake, start_snowflake
 
 collect_ignore = []  # what needs a real cluster or account; CONTRIBUTING says how
 if "CORDILLERA_TEST_REDSHIFT_HOST" not in os.environ:
@@ -89,6 +90,19 @@ def mariadb(mariadb_server: MariaDB) -> Iterator[MariaDB]:
     made = mariadb_server.another_database()
     yield made
     mariadb_server.execute(f"DROP DATABASE {made.database}")
+
+
+@pytest.fixture(scope="session")
+def snowflake_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snowflake]:
+    """An emulator of Snowflake."""
+    with start_snowflake(tmp_path_factory.mktemp("snowflake")) as server:
+        yield server
+
+
+@pytest.fixture
+def snowflake(snowflake_server: Snowflake) -> Snowflake:
+    """The emulator with an empty schema of its own."""
+    return snowflake_server.another_schema()
 
 
 @pytest.fixture(scope="session")

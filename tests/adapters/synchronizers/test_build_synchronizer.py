@@ -40,7 +40,8 @@ def test_duckdb_target_is_built_from_its_settings(tmp_path: Path) -> None:
             {},
             [
                 "'redis'",
-                "clickhouse, duckdb, glue, iceberg, kafka, mariadb, parquet, postgres, redshift, snowflake_iceberg,",
+                "clickhouse, duckdb, glue, iceberg, kafka, mariadb, parquet, postgres, redshift, snowflake,",
+                "snowflake_iceberg,",
             ],
         ),
         ("postgres", {}, ["'dsn' is missing", "optional: password_env, schema"]),
@@ -247,6 +248,38 @@ def test_missing_client_of_mariadb_names_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "pymysql", None)
     with pytest.raises(MissingExtraError, match=r"cordillera\[mariadb\]"):
         build_synchronizer("mariadb", {"host": "h", "database": "d", "user": "u", "password_env": "P"})
+
+
+# --- native tables of Snowflake -------------------------------------------------------------------------------------
+
+SNOWFLAKE = {"account": "company-lab", "user": "loader", "role": "loader", "database": "analytics"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "private_key_env and token_env; it has 0"),
+        ({"private_key_env": "K", "token_env": "T"}, "it has 2"),
+        ({"token_env": "T", "account": "a/b"}, "no account"),
+        ({"token_env": "T", "endpoint": "http://example.com"}, "unencrypted"),
+        ({"token_env": "T", "root": "s3://b"}, "'root' is unknown"),
+        ({"token_env": "T", "warehouse": "w", "database": ""}, "'database' is missing"),
+    ],
+)
+def test_settings_of_a_snowflake_target_that_cannot_work_are_refused(settings: dict[str, str], words: str) -> None:
+    made = build_synchronizer("snowflake", {**SNOWFLAKE, "token_env": "T", "schema": "mart", "warehouse": "w"})
+    assert repr(made) == "<SnowflakeSynchronizer: ANALYTICS.MART>"
+    assert repr(build_synchronizer("snowflake", {**SNOWFLAKE, "private_key_env": "K"})).endswith("ANALYTICS.PUBLIC>")
+    with pytest.raises(InvalidConfigurationError, match=words):
+        build_synchronizer("snowflake", {**SNOWFLAKE, **settings})
+
+
+def test_missing_connector_of_snowflake_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("cordillera.adapters.synchronizers.snowflake")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "snowflake", None)
+    with pytest.raises(MissingExtraError, match=r"cordillera\[snowflake\]"):
+        build_synchronizer("snowflake", {**SNOWFLAKE, "token_env": "T"})
 
 
 # --- relative paths -------------------------------------------------------------------------------------------------

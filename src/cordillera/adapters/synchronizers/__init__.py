@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cordillera.adapters.secrets import read_secret
 from cordillera.errors import InvalidConfigurationError, MissingExtraError
@@ -21,6 +22,9 @@ from cordillera.ports.synchronizer import Synchronizer
 from cordillera.spec.local_path import is_relative, whole_path
 from cordillera.spec.residency import RESIDENCY, residency_of
 from cordillera.spec.target_limits import LIMITS, limits_of
+
+if TYPE_CHECKING:
+    from cordillera.adapters.synchronizers.snowflake_session import Account, Credentials
 
 ENTRY_POINTS = "cordillera.synchronizers"
 _ALLOCATOR = "ARROW_DEFAULT_MEMORY_POOL"
@@ -54,7 +58,7 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
 
     Args:
         kind: ``postgres``, ``redshift``, ``clickhouse``, ``mariadb``, ``duckdb``, ``parquet``, ``tsv``, ``iceberg``,
-            ``glue``, ``snowflake_iceberg``, ``kafka``, or one that an installed package adds.
+            ``glue``, ``snowflake_iceberg``, ``snowflake``, ``kafka``, or one that an installed package adds.
         config: Its settings. ``postgres``: ``dsn`` (without a password), ``password_env`` (the name of an environment
             variable that holds it, read when a connection is opened), ``schema`` (``public`` where not given).
             ``redshift``: ``host``, ``database``, ``user``, ``password_env`` (as above), ``staging``
@@ -76,7 +80,9 @@ def build_synchronizer(kind: str, config: Mapping[str, str]) -> AnyTarget:
             ``snowflake_iceberg``: ``account``, ``user``, ``role``, ``database``, ``schema``, ``root`` (where the
             external volume begins), ``private_key_env`` or ``token_env`` (the names of environment variables with a PEM
             file, or with a programmatic access token), ``external_volume`` and ``catalog`` (``CORDILLERA`` where not
-            given), ``warehouse``, ``endpoint``. ``kafka``: see
+            given), ``warehouse``, ``endpoint``. ``snowflake``: ``account``, ``user``, ``role``, ``database``,
+            ``schema`` (``PUBLIC`` where not given), and the secret, ``warehouse`` and ``endpoint`` as that. ``kafka``:
+            see
             ``cordillera.adapters.synchronizers.kafka_settings``. All kinds:
             ``residency``, where the target keeps its data, and the limits of ``cordillera.spec.target_limits``.
 
@@ -293,46 +299,64 @@ def _glue(config: Mapping[str, str]) -> PointingTarget:
     return GlueSynchronizer(**config)
 
 
-def _snowflake_iceberg(config: Mapping[str, str]) -> PointingTarget:
-    from cordillera.adapters.synchronizers.snowflake_statements import Shelf, fold
+def _snowflake_login(kind: str, config: Mapping[str, str]) -> tuple[Account, Credentials]:
+    """Return which account of Snowflake a target is in, and how it logs in there."""
+    from cordillera.adapters.synchronizers.snowflake_statements import fold
 
     chosen = os.environ.get(_ALLOCATOR)
     try:
-        from cordillera.adapters.synchronizers import snowflake_session as sessions
-        from cordillera.adapters.synchronizers.snowflake_iceberg import SnowflakeIcebergSynchronizer
+        from cordillera.adapters.synchronizers.snowflake_session import Account, access_token, key_pair
     except ImportError as error:
         raise MissingExtraError(
-            "A snowflake_iceberg target needs the package snowflake-connector-python.",
+            f"A {kind} target needs the package snowflake-connector-python.",
             hint="Run: pip install 'cordillera[snowflake]'",
         ) from error
     if chosen is None:
         os.environ.pop(_ALLOCATOR, None)  # the connector sets it, and processes that are started later would heed it
-    ways = {"private_key_env": sessions.key_pair, "token_env": sessions.access_token}
+    ways = {"private_key_env": key_pair, "token_env": access_token}
     given = [name for name in ways if name in config]
     if len(given) != 1:
         raise InvalidConfigurationError(
-            f"A snowflake_iceberg target needs one of {' and '.join(ways)}; it has {len(given)}.",
+            f"A {kind} target needs one of {' and '.join(ways)}; it has {len(given)}.",
             hint="Put the key or the token into an environment variable, and the variable's name into the setting.",
         )
     way, variable = ways[given[0]], config[given[0]]
+    optional = {name: config.get(name, "") for name in ("warehouse", "endpoint")}
+    account = Account(config["account"], config["user"], fold(config["role"], "role"), **optional)
+    return account, lambda: way(read_secret(variable))
+
+
+def _snowflake_iceberg(config: Mapping[str, str]) -> PointingTarget:
+    from cordillera.adapters.synchronizers.snowflake_statements import Shelf, fold
+
+    account, credentials = _snowflake_login("snowflake_iceberg", config)
+    from cordillera.adapters.synchronizers.snowflake_iceberg import SnowflakeIcebergSynchronizer
+
     root = config["root"].rstrip("/")
     if not _S3_ROOT.fullmatch(root):
         raise InvalidConfigurationError(
             f"{config['root'][:100]!r} cannot be the root of a snowflake_iceberg target.",
             hint="Give the root of the lake's storage, or a folder above or in it: s3://bucket/folder.",
         )
-    role = fold(config["role"], "role")
-    optional = {name: config.get(name, "") for name in ("warehouse", "endpoint")}
-    account = sessions.Account(config["account"], config["user"], role, **optional)
     shelf = Shelf(
         database=fold(config["database"], "database"),
         schema=fold(config["schema"], "schema"),
         volume=fold(config.get("external_volume", "CORDILLERA"), "volume"),
         catalog=fold(config.get("catalog", "CORDILLERA"), "catalog integration"),
         root=root,
-        role=role,
+        role=account.role,
     )
-    return SnowflakeIcebergSynchronizer(account, lambda: way(read_secret(variable)), shelf)
+    return SnowflakeIcebergSynchronizer(account, credentials, shelf)
+
+
+def _snowflake(config: Mapping[str, str]) -> Synchronizer:
+    from cordillera.adapters.synchronizers.snowflake_statements import fold
+
+    account, credentials = _snowflake_login("snowflake", config)
+    from cordillera.adapters.synchronizers.snowflake import SnowflakeSynchronizer
+
+    database, schema = fold(config["database"], "database"), fold(config.get("schema", "PUBLIC"), "schema")
+    return SnowflakeSynchronizer(account, credentials, database, schema)
 
 
 def _kafka(config: Mapping[str, str]) -> Synchronizer:
@@ -372,6 +396,11 @@ _KINDS = {
         ("account", "user", "role", "database", "schema", "root"),
         ("private_key_env", "token_env", "external_volume", "catalog", "warehouse", "endpoint"),
         _snowflake_iceberg,
+    ),
+    "snowflake": _Kind(
+        ("account", "user", "role", "database"),
+        ("schema", "private_key_env", "token_env", "warehouse", "endpoint"),
+        _snowflake,
     ),
     "kafka": _Kind(
         ("servers",),

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from cordillera.adapters.synchronizers import clickhouse_statements as statements
 from cordillera.adapters.synchronizers.clickhouse_session import Session
-from cordillera.adapters.synchronizers.clickhouse_statements import OWN_PREFIX, TableName
+from cordillera.adapters.synchronizers.clickhouse_statements import TableName
 from cordillera.adapters.synchronizers.columns import columns_from_json, columns_to_json
-from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, StoredState
+from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, OWN_PREFIX, StoredState
 from cordillera.ports.synchronizer import Cursor
 
 _SCHEMA = pa.schema(

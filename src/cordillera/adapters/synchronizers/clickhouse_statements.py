@@ -9,13 +9,13 @@ from uuid import UUID
 import pyarrow as pa
 
 from cordillera.adapters.synchronizers.clickhouse_types import column_type
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX
 from cordillera.errors import InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec import row_history
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 from cordillera.spec.sql import where
 
-OWN_PREFIX = "_cordillera_"
 MOST_TABLE_BYTES = 120
 """ClickHouse makes file names of tables' names, in which most characters of other alphabets take three for a byte."""
 

@@ -19,7 +19,9 @@ from cordillera.errors import (
 )
 from cordillera.ports.synchronizer import Cursor, Delivery, RowReader, TargetColumn, TargetTable
 
-CURSOR_TABLE = "_cordillera_cursors"
+OWN_PREFIX = "_cordillera_"
+"""What the names of tables begin with that deliveries make for themselves."""
+CURSOR_TABLE = f"{OWN_PREFIX}cursors"
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """How much Arrow data is sent at once: little enough to encode, enough that targets do not drown in small pieces."""
 REPAIR_HINT = "Have it put right with: cordillera subscription repair; what was delivered before comes anew."

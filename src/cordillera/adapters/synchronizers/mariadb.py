@@ -36,7 +36,7 @@ import pyarrow as pa
 from cordillera.adapters.synchronizers import mariadb_checksums as sums
 from cordillera.adapters.synchronizers import mariadb_state as state
 from cordillera.adapters.synchronizers import mariadb_statements as statements
-from cordillera.adapters.synchronizers.deliveries import check_kept_table, check_table, is_due, read_columns
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX, check_kept_table, check_table, is_due, read_columns
 from cordillera.adapters.synchronizers.mariadb_session import LOCK_TIMEOUT_S, Place, Session, open_session
 from cordillera.adapters.synchronizers.mariadb_state import States
 from cordillera.adapters.synchronizers.mariadb_statements import TableName
@@ -46,7 +46,7 @@ from cordillera.adapters.synchronizers.text import JsonReader
 from cordillera.errors import InvalidConfigurationError, TargetUnreachableError
 from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, TargetColumn, TargetTable
 
-_PROBE = f"{statements.OWN_PREFIX}probe"
+_PROBE = f"{OWN_PREFIX}probe"
 
 
 class MariaDBSynchronizer:
@@ -184,7 +184,7 @@ class MariaDBSynchronizer:
     def _take_lock(self, session: Session, subscription_id: UUID) -> None:
         """Be the only one who delivers for a subscription until the connection ends."""
         of = md5(f"{self._place.database} {subscription_id}".encode(), usedforsecurity=False).hexdigest()
-        ((got,),) = session.rows("SELECT GET_LOCK(%s, %s)", [f"{statements.OWN_PREFIX}{of}", LOCK_TIMEOUT_S])
+        ((got,),) = session.rows("SELECT GET_LOCK(%s, %s)", [f"{OWN_PREFIX}{of}", LOCK_TIMEOUT_S])
         if got != "1":
             raise TargetUnreachableError(
                 f"{self._place}: another worker delivers for the subscription {subscription_id}, and has the lock.",

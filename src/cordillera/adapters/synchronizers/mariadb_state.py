@@ -14,9 +14,9 @@ from uuid import UUID
 
 from cordillera.adapters.synchronizers import mariadb_statements as statements
 from cordillera.adapters.synchronizers.columns import columns_from_json, columns_to_json
-from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, StoredState
+from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, OWN_PREFIX, StoredState
 from cordillera.adapters.synchronizers.mariadb_session import Session
-from cordillera.adapters.synchronizers.mariadb_statements import MARK, OWN_PREFIX, TableName
+from cordillera.adapters.synchronizers.mariadb_statements import MARK, TableName
 from cordillera.errors import TargetUnreachableError
 from cordillera.ports.synchronizer import Cursor
 

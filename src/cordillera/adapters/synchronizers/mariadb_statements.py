@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cordillera.adapters.synchronizers.columns import Evolution
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX
 from cordillera.adapters.synchronizers.mariadb_types import COLLATION, column_types, selected
 from cordillera.errors import InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
@@ -13,7 +14,6 @@ from cordillera.spec import row_history
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 from cordillera.spec.sql import where
 
-OWN_PREFIX = "_cordillera_"
 MARK = "Kept equal with a dataset by Cordillera: "
 """What the comment of a table that is kept says; behind it, a mark tells which state it has (see ``mariadb_state``)."""
 _MOST_CHARACTERS, _MOST_COMMENT = 64, 1024

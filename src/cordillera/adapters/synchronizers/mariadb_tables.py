@@ -16,6 +16,7 @@ from cordillera.adapters.synchronizers import mariadb_state as state
 from cordillera.adapters.synchronizers import mariadb_statements as statements
 from cordillera.adapters.synchronizers.columns import Evolution, evolved_rows, is_nested, key_field_ids
 from cordillera.adapters.synchronizers.deliveries import (
+    OWN_PREFIX,
     REPAIR_HINT,
     StoredState,
     delete_batches,
@@ -26,7 +27,7 @@ from cordillera.adapters.synchronizers.deliveries import (
 )
 from cordillera.adapters.synchronizers.mariadb_session import Session
 from cordillera.adapters.synchronizers.mariadb_state import Held, States
-from cordillera.adapters.synchronizers.mariadb_statements import OWN_PREFIX, TableName
+from cordillera.adapters.synchronizers.mariadb_statements import TableName
 from cordillera.adapters.synchronizers.mariadb_types import COLLATION, column_types, decode, insertions, is_text
 from cordillera.adapters.synchronizers.text import JsonReader
 from cordillera.errors import CordilleraError, CorruptDataError, TargetDriftError

@@ -39,6 +39,7 @@ from cordillera.adapters.synchronizers import redshift_checksums as sums
 from cordillera.adapters.synchronizers import redshift_state as state
 from cordillera.adapters.synchronizers import redshift_statements as statements
 from cordillera.adapters.synchronizers.deliveries import (
+    OWN_PREFIX,
     StoredState,
     check_kept_table,
     check_table,
@@ -58,7 +59,7 @@ from cordillera.errors import InvalidConfigurationError
 from cordillera.ports.storage import Storage
 from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, TargetColumn, TargetTable
 
-_DELETES, _ENDINGS, _UPSERTS = (f"{statements.OWN_PREFIX}{what}" for what in ("deletes", "endings", "upserts"))
+_DELETES, _ENDINGS, _UPSERTS = (f"{OWN_PREFIX}{what}" for what in ("deletes", "endings", "upserts"))
 _PROBE = (TargetColumn(1, "probe", pa.int64()),)
 
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from cordillera.adapters.synchronizers.columns import columns_from_json, columns_to_json, key_field_ids
-from cordillera.adapters.synchronizers.deliveries import StoredState
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX, StoredState
 from cordillera.adapters.synchronizers.redshift_session import Session
-from cordillera.adapters.synchronizers.redshift_statements import EXISTS, OWN_PREFIX, TableName
+from cordillera.adapters.synchronizers.redshift_statements import EXISTS, TableName
 from cordillera.errors import DuplicateKeyError, TargetDriftError
 from cordillera.ports.synchronizer import Cursor, TargetTable
 

@@ -14,6 +14,7 @@ from string import ascii_lowercase, ascii_uppercase
 import pyarrow as pa
 
 from cordillera.adapters.synchronizers.columns import Retyping
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX
 from cordillera.adapters.synchronizers.redshift_types import has_text, loaded, selected, sql_type, staged_type
 from cordillera.errors import InvalidConfigurationError, InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
@@ -21,7 +22,6 @@ from cordillera.spec import row_history
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
 from cordillera.spec.sql import literal, quote, where
 
-OWN_PREFIX = "_cordillera_"
 MAX_IDENTIFIER_BYTES = 127
 DISTRIBUTIONS, SORTINGS = ("key", "even", "all", "auto"), ("key", "auto", "none")
 

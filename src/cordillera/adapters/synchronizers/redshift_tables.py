@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from cordillera.adapters.synchronizers import redshift_statements as statements
 from cordillera.adapters.synchronizers.columns import Evolution, evolved_rows, is_nested
-from cordillera.adapters.synchronizers.deliveries import REPAIR_HINT, StoredState, evolution_to, restores
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX, REPAIR_HINT, StoredState, evolution_to, restores
 from cordillera.adapters.synchronizers.redshift_session import Session
 from cordillera.adapters.synchronizers.redshift_staging import Attempt, Staged
-from cordillera.adapters.synchronizers.redshift_statements import OWN_PREFIX, Grant, Layout, TableName
+from cordillera.adapters.synchronizers.redshift_statements import Grant, Layout, TableName
 from cordillera.adapters.synchronizers.redshift_types import catalog_type, decode, sql_type
 from cordillera.adapters.synchronizers.text import JsonReader
 from cordillera.errors import CorruptDataError, DuplicateKeyError, TargetDriftError

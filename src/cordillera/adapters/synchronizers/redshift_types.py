@@ -16,21 +16,21 @@ from cordillera.adapters.synchronizers.columns import is_nested, nested_fields
 from cordillera.adapters.synchronizers.text import (
     JsonReader,
     from_hex,
+    refuse_larger,
     refuse_nul,
     refuse_odd_years,
-    to_hex,
     to_json,
     to_microseconds,
+    too_large,
+    uuid_text,
 )
-from cordillera.errors import TypeMismatchError
 from cordillera.ports.synchronizer import TargetColumn
 
 MOST_TEXT_BYTES = 65_535
 MOST_ROW_BYTES = 4 * 1024 * 1024
 """The largest row that COPY takes, and so the largest binary or nested value."""
 
-_SHOWN_KEY = 100
-_UUID_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+_HERE = "Amazon Redshift"
 _UTC_MICROS = pa.timestamp("us", "UTC")
 _SQL_TYPES = {
     pa.bool_(): "BOOLEAN",
@@ -137,7 +137,7 @@ def encode(batch: pa.RecordBatch, key: Sequence[str]) -> pa.RecordBatch:
     encoded = [_encoded(column, name) for column, name in zip(batch.columns, names, strict=True)]
     for column, name in zip(encoded, names, strict=True):
         if pa.types.is_binary(column.type):
-            _refuse_larger(pc.binary_length(column), MOST_ROW_BYTES, name, batch, key)
+            refuse_larger(pc.binary_length(column), MOST_ROW_BYTES, batch, name, key, _HERE)
     return pa.RecordBatch.from_arrays(encoded, names)
 
 
@@ -148,8 +148,7 @@ def _encoded(column: pa.Array, name: str) -> pa.Array:
     if pa.types.is_string(kind):
         refuse_nul(column, name)
     elif isinstance(kind, pa.UuidType):
-        digits = to_hex(column)
-        return pc.binary_join_element_wise(*(pc.utf8_slice_codeunits(digits, *at) for at in _UUID_GROUPS), "-")
+        return uuid_text(column)
     elif _is_bytes(kind):
         return column.cast(pa.binary())
     elif pa.types.is_time(kind):
@@ -168,9 +167,9 @@ def _refuse_long(column: pa.Array, name: str, batch: pa.RecordBatch, key: Sequen
     kind = column.type
     if pa.types.is_string(kind):
         if len(column) == batch.num_rows:
-            _refuse_larger(pc.binary_length(column), MOST_TEXT_BYTES, name, batch, key)
+            refuse_larger(pc.binary_length(column), MOST_TEXT_BYTES, batch, name, key, _HERE)
         elif (pc.max(pc.binary_length(column)).as_py() or 0) > MOST_TEXT_BYTES:
-            raise _too_large(name, MOST_TEXT_BYTES, "")
+            raise too_large(name, MOST_TEXT_BYTES, "", _HERE)
     elif is_nested(kind):
         if pa.types.is_map(kind):
             column = column.cast(pa.list_(pa.struct(nested_fields(kind))))
@@ -179,21 +178,6 @@ def _refuse_long(column: pa.Array, name: str, batch: pa.RecordBatch, key: Sequen
                 _refuse_long(child, f"{name}.{field.name}", batch, key)
         else:
             _refuse_long(column.flatten(), name, batch, key)
-
-
-def _refuse_larger(lengths: pa.Array, most: int, name: str, batch: pa.RecordBatch, key: Sequence[str]) -> None:
-    if (pc.max(lengths).as_py() or 0) > most:
-        row = batch.slice(pc.index(pc.greater(lengths, most), True).as_py(), 1)
-        found = ", ".join(f"{part}={row.column(part)[0]}" for part in key)
-        raise _too_large(name, most, found[:_SHOWN_KEY])
-
-
-def _too_large(name: str, most: int, key: str) -> TypeMismatchError:
-    return TypeMismatchError(
-        f"Column {name!r} has a value of more than {most:,} bytes{f' in the row {key}' if key else ''}, which Amazon "
-        "Redshift cannot store.",
-        hint="Shorten it at the source, or leave the column out of the subscription.",
-    )
 
 
 # --- from Redshift --------------------------------------------------------------------------------------------------

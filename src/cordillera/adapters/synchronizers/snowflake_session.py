@@ -6,19 +6,40 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from snowflake import connector
 from snowflake.connector import errors
 from snowflake.connector.cursor import DictCursor
 
+from cordillera.adapters.synchronizers.deliveries import REPAIR_HINT
 from cordillera.adapters.synchronizers.iceberg_catalog import is_this_machine
-from cordillera.errors import InvalidConfigurationError, TargetUnreachableError
+from cordillera.errors import (
+    CordilleraError,
+    InvalidConfigurationError,
+    NotAllowedError,
+    TargetDriftError,
+    TargetUnreachableError,
+    TypeMismatchError,
+)
 
 LOGIN_TIMEOUT_S, STATEMENT_TIMEOUT_S = 30, 300
+LOCK_TIMEOUT_S = 30
+FETCH_ROWS = 16_384
+_PARAMETERS = {  # what statements mean is no matter of an account's settings
+    "QUERY_TAG": "cordillera",
+    "CLIENT_TELEMETRY_ENABLED": False,
+    "TIMEZONE": "UTC",
+    "LOCK_TIMEOUT": LOCK_TIMEOUT_S,
+    "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
+    "DATE_INPUT_FORMAT": "AUTO",
+    "TIME_INPUT_FORMAT": "AUTO",
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+}
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _PORTS = {"https": 443, "http": 80}
 
@@ -37,6 +58,41 @@ class RefusedError(Exception):
     def __init__(self, number: int, told: str) -> None:
         super().__init__(number, told)
         self.number, self.told = number, told
+
+
+_NUMBERS: dict[type[CordilleraError], frozenset[int]] = {
+    # No warehouse that runs, no right, a suspended account, no current database or schema.
+    InvalidConfigurationError: frozenset({606, 3001, 390913, 90105, 90106, 90073}),
+    # Waiting for a lock, cancelled, timed out; a transaction that has been ended, too many that wait.
+    TargetUnreachableError: frozenset({604, 625, 628, 630, 8501, 90090}),
+    # There already, or not there; no such column; a column that is there already.
+    TargetDriftError: frozenset({904, 1430, 2002, 2003, 2043, 2040}),
+}
+_VALUES = range(100_000, 101_000)
+"""Snowflake's errors about values, whose words quote them."""
+_MEANING_HINTS: dict[type[CordilleraError], str] = {
+    InvalidConfigurationError: "Check the rights of the target's role, and its warehouse.",
+    TargetDriftError: REPAIR_HINT,
+    TypeMismatchError: "Leave the column out of the subscription, or deliver the whole content anew.",
+    NotAllowedError: "Remove what restricts the table in Snowflake.",
+}
+
+
+def meaning_of(refused: RefusedError, at: str) -> CordilleraError:
+    """Return what it means to a synchronizer of native tables that Snowflake refuses a statement.
+
+    Args:
+        refused: What Snowflake said.
+        at: What the target is called.
+    """
+    if refused.number in _VALUES:
+        return TypeMismatchError(
+            f"{at}: a value does not fit into its column (error {refused.number:06d}).",
+            hint=_MEANING_HINTS[TypeMismatchError],
+        )
+    kind = next((kind for kind, numbers in _NUMBERS.items() if refused.number in numbers), NotAllowedError)
+    told = " ".join(refused.told[:500].split())
+    return kind(f"{at}: {told} (error {refused.number:06d}).", hint=_MEANING_HINTS.get(kind, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +147,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A connection whose statements are each by themselves.
+    """A connection whose statements are each by themselves, but for those of a ``transaction``.
+
+    All of its methods raise ``RefusedError`` if Snowflake does not do what is asked for, and ``TargetUnreachableError``
+    if it cannot be reached any more.
 
     Attributes:
         connection: The connector's.
@@ -101,16 +160,44 @@ class Session:
     connection: connector.SnowflakeConnection
     account: Account
 
-    def rows(self, statement: str) -> list[dict[str, Any]]:
-        """Run a statement and return the rows of its answer, by the names of their columns.
+    def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Run a statement with bound values (``?``) and return the rows of its answer, by the names of their columns.
 
-        Raises:
-            RefusedError: If Snowflake does not do it.
-            TargetUnreachableError: If it cannot be reached any more.
+        It is given up after some minutes.
         """
         with _translated(self.account), self.connection.cursor(DictCursor) as cursor:
-            cursor.execute(statement, timeout=STATEMENT_TIMEOUT_S)
+            cursor.execute(statement, values or None, timeout=STATEMENT_TIMEOUT_S)
             return [dict(row) for row in cursor.fetchall()]
+
+    def run(self, statement: str, *values: Any) -> int:
+        """Run a statement with bound values, however long it takes, and return how many rows it changed."""
+        with _translated(self.account), self.connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.rowcount or 0
+
+    def put(self, statement: str, file: IO[bytes]) -> None:
+        """Send a file to a stage."""
+        with _translated(self.account), self.connection.cursor() as cursor:
+            cursor.execute(statement, file_stream=file)
+
+    def stream(self, query: str) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query some at a time, in the types that the connector gives them."""
+        with _translated(self.account), self.connection.cursor() as cursor:
+            cursor.execute(query)
+            for part in cursor.fetch_arrow_batches():
+                yield from part.to_batches(max_chunksize=FETCH_ROWS)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block does when it ends, or undo it if it fails. No statement of DDL may be in it."""
+        self.run("BEGIN")
+        try:
+            yield
+        except BaseException:
+            with suppress(RefusedError, TargetUnreachableError):  # a session that ends undoes it too
+                self.run("ROLLBACK")
+            raise
+        self.run("COMMIT")
 
     def close(self) -> None:
         """End the connection."""
@@ -141,8 +228,13 @@ def access_token(token: str) -> dict[str, Any]:
     return {"authenticator": "PROGRAMMATIC_ACCESS_TOKEN", "token": token}
 
 
-def open_session(account: Account, credentials: Credentials) -> Session:
+def open_session(account: Account, credentials: Credentials, schema: tuple[str, str] | None = None) -> Session:
     """Connect.
+
+    Args:
+        account: Where Snowflake is, and who asks.
+        credentials: What that one shows.
+        schema: The database and the schema in which names are looked for that say neither.
 
     Raises:
         TargetUnreachableError: If there is nobody.
@@ -157,9 +249,12 @@ def open_session(account: Account, credentials: Credentials) -> Session:
                 user=account.user,
                 role=account.role,
                 warehouse=account.warehouse or None,
+                **({} if schema is None else {"database": schema[0], "schema": schema[1]}),
                 login_timeout=LOGIN_TIMEOUT_S,
                 network_timeout=STATEMENT_TIMEOUT_S,
-                session_parameters={"QUERY_TAG": "cordillera", "CLIENT_TELEMETRY_ENABLED": False},
+                session_parameters=_PARAMETERS,
+                paramstyle="qmark",
+                arrow_number_to_decimal=True,
                 log_imported_packages_in_telemetry=False,
                 platform_detection_timeout_seconds=0.0,  # it would ask the cloud's metadata service who we are
             )

@@ -16,6 +16,7 @@ back exactly:
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -26,6 +27,7 @@ from cordillera.adapters.synchronizers.columns import is_nested
 from cordillera.errors import TypeMismatchError
 
 _UUID_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+_SHOWN_KEY = 100
 _CONTROL = [chr(code) for code in range(0x20)]
 
 
@@ -53,6 +55,12 @@ def from_hex(column: pa.Array, kind: pa.DataType) -> pa.Array:
         values = _from_layout(storage, pc.divide(offsets, pa.scalar(2, pa.int32())), data)
     values = pc.if_else(column.is_valid(), values, pa.scalar(None, storage))
     return pa.ExtensionArray.from_storage(kind, values) if isinstance(kind, pa.UuidType) else values
+
+
+def uuid_text(column: pa.Array) -> pa.Array:
+    """Return uuids as text of 8-4-4-4-12 hexadecimal digits."""
+    digits = to_hex(column)
+    return pc.binary_join_element_wise(*(pc.utf8_slice_codeunits(digits, *at) for at in _UUID_GROUPS), "-")
 
 
 def layout(column: pa.Array) -> tuple[pa.Array, bytes]:
@@ -83,6 +91,35 @@ def refuse_nul(column: pa.Array, name: str) -> None:
             f"Column {name!r} has text with a NUL character, which this target cannot store.",
             hint="Remove the character at the source, or keep the column as binary.",
         )
+
+
+def refuse_larger(lengths: pa.Array, most: int, batch: pa.RecordBatch, name: str, key: Sequence[str], at: str) -> None:
+    """Refuse values of more bytes than a target takes.
+
+    Args:
+        lengths: How many bytes each value has.
+        most: How many it may have.
+        batch: The rows, one for each value.
+        name: The column, for errors.
+        key: The names of the key columns, for errors.
+        at: What the target is called.
+
+    Raises:
+        TypeMismatchError: Naming the column, and the key of the row where there is one.
+    """
+    if (pc.max(lengths).as_py() or 0) > most:
+        row = batch.slice(pc.index(pc.greater(lengths, most), True).as_py(), 1)
+        found = ", ".join(f"{part}={row.column(part)[0]}" for part in key)
+        raise too_large(name, most, found[:_SHOWN_KEY], at)
+
+
+def too_large(name: str, most: int, key: str, at: str) -> TypeMismatchError:
+    """Return the error for a value of more bytes than a target takes; see ``refuse_larger``."""
+    return TypeMismatchError(
+        f"Column {name!r} has a value of more than {most:,} bytes{f' in the row {key}' if key else ''}, which {at} "
+        "cannot store.",
+        hint="Shorten it at the source, or leave the column out of the subscription.",
+    )
 
 
 def to_microseconds(column: pa.Array, name: str) -> pa.Array:
@@ -183,8 +220,7 @@ def _plain_text(column: pa.Array, name: str) -> pa.Array:
     """Return the text of uuid, binary, decimal, date and time values."""
     kind = column.type
     if isinstance(kind, pa.UuidType):
-        digits = to_hex(column)
-        return pc.binary_join_element_wise(*(pc.utf8_slice_codeunits(digits, *at) for at in _UUID_GROUPS), "-")
+        return uuid_text(column)
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return to_hex(column)
     if pa.types.is_timestamp(kind):
