@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from cordillera.errors import (
     NotAllowedError,
     NotFoundError,
 )
+from cordillera.server import create_server
 from cordillera.spec.access_request import AccessRequest, RequestState
 from cordillera.spec.contract_proposal import ProposalState
 from cordillera.spec.deputy import Deputy
+from tests.access.reading import client_of
 from tests.conftest import MovableClock
 from tests.contracts.test_proposals import without
 
@@ -264,3 +266,69 @@ def test_a_deputy_acknowledges_changes_of_contracts(house: House, tmp_path: Path
     assert (asked.acknowledged_by, asked.deputy_of) == (BEN, PIA)
     [told] = [one for one in house.lake.backend.audit(limit=20) if one.action == "contract.acknowledge"]
     assert (told.principal, told.details["deputy_of"]) == (BEN, [PIA])
+
+
+def test_a_deputy_overrides_and_withdraws_what_the_owner_has_proposed(house: House, tmp_path: Path) -> None:
+    house.lake.create_target("files", "duckdb", path=str(tmp_path / "t.db"))
+    for on in ("read", "namespace:sales"), ("write", "target:files"):
+        house.lake.grant(PIA, *on)
+    orders = house.lake.dataset("sales.orders")
+    orders.put_contract(house.lake.backend.draft_contract(orders.name))
+    with acting(PIA):
+        orders.subscribe("files", purpose="x")
+    with acting(OLGA):
+        made = orders.propose_contract(without(orders, "note"), reason="never filled")
+
+    server = create_server(house.app)
+    house.clock.moment = datetime.now(UTC)  # which is when pages are shown
+
+    def refused(who: str = BEN) -> None:
+        for decide in (orders.override_proposal, orders.withdraw_proposal):
+            with acting(who), pytest.raises(AccessDeniedError):
+                decide(made.id, "no")
+
+    refused()
+    house.name(duties=["contract_proposals"])
+    house.name(on="sales.prices")
+    house.name(by=PIA, duties=["contract_overrides"])
+    refused()
+    with acting(BEN):
+        assert orders.contract_proposals()[0].consumers == (), "he is told of nobody whom he does not decide about"
+    house.name(on="namespace:sales", duties=["contract_overrides"])
+    house.name(CARL, by=BEN)
+    house.lake.grant(CARL, "discover", "lake")
+    refused(CARL)
+    for who, decides in ((BEN, True), (CARL, False), (PIA, False)):
+        shown = client_of(server, house.app, who).get("/datasets/sales.orders?tab=contract").text
+        assert "never filled" in shown
+        assert ("Override consumers" in shown) is decides
+    with acting(BEN):
+        assert [one.consumer for one in orders.contract_proposals()[0].consumers] == [PIA]
+        assert orders.withdraw_proposal(made.id, "not now").state is ProposalState.WITHDRAWN
+        with pytest.raises(AccessDeniedError):
+            orders.propose_contract(without(orders, "note"), reason="again")
+    with acting(OLGA):
+        made = orders.propose_contract(without(orders, "note"), reason="again")
+    with acting(BEN):
+        done = orders.override_proposal(made.id, "a legal order")
+    assert (done.state, done.outcome) == (ProposalState.IN_FORCE, f"Overridden for {OLGA}: a legal order")
+    told = {one.action: one for one in house.lake.backend.audit(limit=20) if one.principal == BEN}
+    for action in ("contract.withdraw", "contract.override", "contract.take_effect", "contract.put"):
+        assert told[action].details["deputy_of"] == [OLGA], action
+
+
+def test_nobody_overrides_as_a_deputy_what_he_has_proposed(house: House, tmp_path: Path) -> None:
+    house.lake.create_target("files", "duckdb", path=str(tmp_path / "t.db"))
+    orders = house.lake.dataset("sales.orders")
+    orders.put_contract(house.lake.backend.draft_contract(orders.name))
+    for on in ("read", "namespace:sales"), ("write", "target:files"):
+        house.lake.grant(PIA, *on)
+    with acting(PIA):
+        orders.subscribe("files", purpose="x")
+    house.lake.grant(BEN, "administer", "sales.orders")
+    with acting(BEN):
+        made = orders.propose_contract(without(orders, "note"), reason="never filled")
+    house.lake.revoke(BEN, "administer", "sales.orders")
+    house.name()
+    with acting(BEN), pytest.raises(AccessDeniedError):
+        orders.override_proposal(made.id, "it is mine")

@@ -9,7 +9,7 @@ from uuid import UUID
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import Transaction
-from cordillera.spec.access import Grant, Privilege, SecurableKind, StandIn, Viewer, whole_principal
+from cordillera.spec.access import LAKE_ID, Grant, Privilege, SecurableKind, StandIn, Viewer, whole_principal
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
 from cordillera.spec.catalog import Dataset, DatasetVersion, Namespace, View
 from cordillera.spec.deputy import Duty
@@ -49,6 +49,16 @@ class GrantAuthorizer:
         owners = {owner: self.viewer_of(tx, owner) for owner in {one.owner for one in found}}
         stands_in = tuple(StandIn(one.owner, owners[one.owner], one.kind, one.securable_id) for one in found)
         return replace(viewer, stands_in=stands_in)
+
+    def deputed(self, tx: Transaction, duty: Duty, dataset: Dataset, needed: Privilege) -> tuple[str, ...]:
+        """Return the owners in whose place whoever acts decides in a duty about a dataset, as far as they may."""
+        viewer = self.viewer_for(tx, duty)
+        if viewer is None or not viewer.stands_in:
+            return ()
+        within = {LAKE_ID, dataset.id, *(one.id for one in tx.namespaces.with_parents(dataset.namespace))}
+        inside = {one.owner: one.viewer for one in viewer.stands_in if one.on in within}
+        held = {name: self.held_on_dataset(tx, owner, dataset, dataset.namespace) for name, owner in inside.items()}
+        return tuple(sorted(name for name, privileges in held.items() if needed in privileges))
 
     def viewer_of(self, tx: Transaction, principal: str) -> Viewer:
         """Return somebody as a viewer, whoever acts."""

@@ -50,7 +50,9 @@ def add(
     ] = "",
     duty: Annotated[
         list[str] | None,
-        typer.Option("--duty", help="access_requests or contract_proposals; may be given several times. All."),
+        typer.Option(
+            "--duty", help="access_requests, contract_proposals or contract_overrides; may be given several times. All."
+        ),
     ] = None,
     on: Annotated[
         str, typer.Option("--on", metavar="OBJECT", help="About what is inside namespace:NAME or NAMESPACE.DATASET.")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from cordillera.app import Application
-from cordillera.catalog.lookup import ResolvedDataset
 from cordillera.client.backend import LakeBackend
 from cordillera.client.connection import Connection, path
 from cordillera.codec import Page
@@ -21,7 +20,9 @@ class LocalContractProposals:
 
     def propose_contract(self, name: str, text: str, *, reason: str, days: int | None = None) -> ContractProposal:
         """Ask those whom a document breaks whether it may take effect."""
-        return self.app.proposals.propose(self._administered(name), text, reason=reason, days=days)
+        return self.app.proposals.propose(
+            self.app.catalog.dataset(name, Privilege.ADMINISTER), text, reason=reason, days=days
+        )
 
     def contract_proposals(self, name: str, before: UUID | None = None, limit: int = 100) -> list[ContractProposal]:
         """Return a page of proposals, newest first."""
@@ -38,14 +39,11 @@ class LocalContractProposals:
 
     def override_proposal(self, name: str, proposal_id: UUID, reason: str) -> ContractProposal:
         """Put a proposal in force without waiting any longer."""
-        return self.app.proposals.override(self._administered(name), proposal_id, reason)
+        return self.app.proposals.override(self.app.catalog.dataset(name, Privilege.DISCOVER), proposal_id, reason)
 
     def withdraw_proposal(self, name: str, proposal_id: UUID, reason: str = "") -> ContractProposal:
         """Take a proposal back."""
-        return self.app.proposals.withdraw(self._administered(name), proposal_id, reason)
-
-    def _administered(self, name: str) -> ResolvedDataset:
-        return self.app.catalog.dataset(name, Privilege.ADMINISTER)
+        return self.app.proposals.withdraw(self.app.catalog.dataset(name, Privilege.DISCOVER), proposal_id, reason)
 
 
 class RemoteContractProposals:

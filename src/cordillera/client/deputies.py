@@ -77,7 +77,7 @@ class Deputies:
             deputy: Who.
             ends_at: Until when; a time with its zone, in a year at most.
             owner: For whom; for you by default.
-            duties: access_requests, contract_proposals; all by default.
+            duties: access_requests, contract_proposals, contract_overrides; all by default.
             on: The object inside of which: ``namespace:sales`` or ``sales.orders``; by default everything.
             starts_at: From when; from now on by default.
             reason: Why.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -131,19 +131,23 @@ class ProposalService:
         """Put a proposal in force without waiting any longer.
 
         Raises:
+            AccessDeniedError: If whoever acts neither administers the dataset, nor is a deputy of somebody who does.
             ContractProposalNotFoundError: If there is none.
             NotAllowedError: If it is not open.
             InvalidInputError: If there is no reason.
         """
         if not reason.strip():
             raise InvalidInputError("To override consumers needs a reason.", hint="It is kept in the audit log.")
-        self._change(target, proposal_id, "override", reason, lambda _tx, proposal, _now: proposal)
-        return self._take_effect(target, proposal_id, f"Overridden: {reason}", asking=False)
+        with self._deciding(target, proposal_id):
+            self._change(target, proposal_id, "override", reason, lambda _tx, proposal, _now: proposal)
+            whose = f" for {' and '.join(owners)}" if (owners := current().deputy_of) else ""
+            return self._take_effect(target, proposal_id, f"Overridden{whose}: {reason}", asking=False)
 
     def withdraw(self, target: ResolvedDataset, proposal_id: UUID, reason: str = "") -> ContractProposal:
         """Take a proposal back.
 
         Raises:
+            AccessDeniedError: If whoever acts neither administers the dataset, nor is a deputy of somebody who does.
             ContractProposalNotFoundError: If there is none.
             NotAllowedError: If it is not open.
         """
@@ -151,7 +155,8 @@ class ProposalService:
         def withdrawn(_: Transaction, proposal: ContractProposal, now: datetime) -> ContractProposal:
             return rules.ended(proposal, ProposalState.WITHDRAWN, current().principal, now, reason)
 
-        return self._change(target, proposal_id, "withdraw", reason, withdrawn)
+        with self._deciding(target, proposal_id):
+            return self._change(target, proposal_id, "withdraw", reason, withdrawn)
 
     def follow_up(self) -> int:
         """Put in force what nobody has to be waited for any more; return how many proposals there were to look at."""
@@ -166,6 +171,27 @@ class ProposalService:
         return len(found)
 
     # --- parts ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _deciding(self, target: ResolvedDataset, proposal_id: UUID) -> Iterator[None]:
+        """Run the block as who administers the dataset, or as the deputy of those who do.
+
+        As a deputy nobody decides about what he has proposed himself.
+        """
+        with self._store.read() as tx:
+            owners: tuple[str, ...] = ()
+            if Privilege.ADMINISTER not in self._lookup.held(tx, target.dataset, target.version):
+                proposal = tx.contract_proposals.get(proposal_id)
+                if proposal is None or not self._lookup.authorizer.acts_for(tx, proposal.proposed_by):
+                    owners = self._deputed(tx, target)
+                if not owners:
+                    self._lookup.require(tx, target.dataset, Privilege.ADMINISTER, version=target.version)
+        with acting(deputy_of=owners):
+            yield
+
+    def _deputed(self, tx: Transaction, target: ResolvedDataset) -> tuple[str, ...]:
+        duty = Duty.CONTRACT_OVERRIDES
+        return self._lookup.authorizer.deputed(tx, duty, target.dataset, Privilege.ADMINISTER)
 
     def _take_effect(
         self, target: ResolvedDataset, proposal_id: UUID, outcome: str, *, asking: bool = True
@@ -234,8 +260,9 @@ class ProposalService:
         return ResolvedDataset(dataset, version)
 
     def _shown(self, tx: Transaction, target: ResolvedDataset, proposal: ContractProposal) -> ContractProposal:
-        """Return a proposal as whoever acts may see it: who relies on a dataset is for those who administer it."""
-        if Privilege.ADMINISTER in self._lookup.held(tx, target.dataset):
+        """Return a proposal as whoever acts may see it: who relies on a dataset is for those who administer it, and for
+        deputies who decide in their place."""
+        if Privilege.ADMINISTER in self._lookup.held(tx, target.dataset) or self._deputed(tx, target):
             return proposal
         return self._of_mine(tx, self._viewer(tx), proposal)
 

@@ -26,6 +26,10 @@ class Authorizer(Protocol):
     def viewer_for(self, tx: Transaction, duty: Duty) -> Viewer | None:
         """Return who asks, with the owners in whose place he decides in a duty; None for the operator."""
 
+    def deputed(self, tx: Transaction, duty: Duty, dataset: Dataset, needed: Privilege) -> tuple[str, ...]:
+        """Return the owners in whose place whoever acts decides in a duty about a dataset on which they hold, by
+        themselves, the privilege that this takes; none for the operator, who needs nobody's."""
+
     def acts_for(self, tx: Transaction, owner: str) -> bool:
         """Tell whether whoever acts is an owner, or is in the group or role that is."""
 

@@ -27,6 +27,9 @@ class Duty(StrEnum):
     """Approve or refuse access requests, and so the subscriptions that wait for one."""
     CONTRACT_PROPOSALS = "contract_proposals"
     """Acknowledge changes of contracts that the owner's subscriptions and jobs rely on."""
+    CONTRACT_OVERRIDES = "contract_overrides"
+    """Put proposed changes of contracts that the owner administers in force without waiting any longer, or withdraw
+    them: the owner's own proposals too, as he could do so himself."""
 
 
 @dataclass(frozen=True, slots=True)

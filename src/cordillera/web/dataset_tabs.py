@@ -141,6 +141,7 @@ def _layout(visit: Visit) -> dict[str, Any]:
 def _contract(visit: Visit) -> dict[str, Any]:
     newest = visit.lake.contract_proposals(visit.name, limit=1) if visit.contract else []
     proposals = [one for one in newest if one.state is ProposalState.OPEN]
+    speaks_for, decides_as_deputy = _say(visit, proposals)
     return {
         "contract": visit.contract,
         "put_at": datetime.fromisoformat(visit.contract.put_at) if visit.contract else None,
@@ -150,9 +151,9 @@ def _contract(visit: Visit) -> dict[str, Any]:
         "rules": views.rule_rows(visit.parsed, visit.contract.costs) if visit.parsed and visit.contract else (),
         "proposals": proposals,
         "candidates": _candidates(visit),
-        "speaks_for": _speaks_for(visit, proposals),
+        "speaks_for": speaks_for,
         "edits": _may(visit, Privilege.ALTER),
-        "decides": _may(visit, Privilege.ADMINISTER),
+        "decides": decides_as_deputy or _may(visit, Privilege.ADMINISTER),
         "revisions": slice_of(
             lambda limit: visit.lake.contract_revisions(
                 visit.name, number_or_none(visit.query.get("before", "")), limit
@@ -286,13 +287,17 @@ def _held(lake: LakeBackend, on: str, wanted: Sequence[Privilege]) -> list[Privi
     return [one for one in wanted if lake.explain_access(me, one, on).allowed]
 
 
-def _speaks_for(visit: Visit, proposals: Sequence[ContractProposal]) -> bool:
-    """Tell whether whoever looks can acknowledge the open proposal for one whom it waits for."""
-    waiting = {one.id for one in proposals if one.waiting_for}
+def _say(visit: Visit, proposals: Sequence[ContractProposal]) -> tuple[bool, bool]:
+    """Tell whether whoever looks can acknowledge the open proposal for one whom it waits for, and override others.
+
+    Others than those whom he speaks for he is told of only if he may override them.
+    """
+    waiting = {one.id: set(one.waiting_for) for one in proposals if one.waiting_for}
     if not waiting or current().operator:
-        return bool(waiting)
-    mine = {one.proposal.id for one in visit.lake.awaited_proposals(limit=_MOST_AWAITED)}
-    return not waiting.isdisjoint(mine)
+        return bool(waiting), False
+    awaited = visit.lake.awaited_proposals(limit=_MOST_AWAITED)
+    mine = {one.proposal.id: set(one.proposal.waiting_for) for one in awaited}
+    return not waiting.keys().isdisjoint(mine), any(those - mine.get(one, set()) for one, those in waiting.items())
 
 
 def _may(visit: Visit, privilege: Privilege) -> bool:
