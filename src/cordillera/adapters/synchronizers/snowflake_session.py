@@ -33,6 +33,7 @@ FETCH_ROWS = 16_384
 _PARAMETERS = {  # what statements mean is no matter of an account's settings
     "QUERY_TAG": "cordillera",
     "CLIENT_TELEMETRY_ENABLED": False,
+    "AUTOCOMMIT": True,
     "TIMEZONE": "UTC",
     "LOCK_TIMEOUT": LOCK_TIMEOUT_S,
     "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
@@ -252,7 +253,7 @@ def open_session(account: Account, credentials: Credentials, schema: tuple[str, 
                 **({} if schema is None else {"database": schema[0], "schema": schema[1]}),
                 login_timeout=LOGIN_TIMEOUT_S,
                 network_timeout=STATEMENT_TIMEOUT_S,
-                session_parameters=_PARAMETERS,
+                session_parameters=dict(_PARAMETERS),  # the connector adds its own
                 paramstyle="qmark",
                 arrow_number_to_decimal=True,
                 log_imported_packages_in_telemetry=False,
