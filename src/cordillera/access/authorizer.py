@@ -115,12 +115,13 @@ class GrantAuthorizer:
         name = namespace.name if namespace else ""
         around = tx.namespaces.with_parents(name)
         granted = tx.grants.held(viewer, [one.id for one in around] or [_NOWHERE])
-        inside = tx.namespaces.is_seen(name, viewer)
-        if namespace is None:
-            return _NOTHING
+        if any(viewer.owns(one.owner) for one in around):
+            return _ALL
         held = viewer.on_lake | _privileges(granted)
-        owned = any(viewer.owns(one.owner) for one in around)
-        return _ALL if owned else held | {Privilege.DISCOVER} if inside else held
+        if namespace is not None and Privilege.DISCOVER in held:
+            return held
+        inside = tx.namespaces.is_seen(name, viewer)
+        return _NOTHING if namespace is None else held | {Privilege.DISCOVER} if inside else held
 
     def held_on_dataset(
         self, tx: Transaction, viewer: Viewer | None, dataset: Dataset | View | None, namespace: str
@@ -168,7 +169,8 @@ class GrantAuthorizer:
         around = tx.namespaces.with_parents(namespace)
         ids = (dataset.id if dataset else _NOWHERE, *(one.id for one in around))
         granted = tx.grants.held(viewer, (*(one.id for one in versions), *ids))
-        tags = tx.policy_tags.effective(ids)
+        asked = viewer.conditional or viewer.reading or granted  # else nothing depends on tags, however many there are
+        tags = tx.policy_tags.effective(ids) if asked else EffectiveTags()
         owned = dataset is not None and any(viewer.owns(one.owner) for one in (dataset, *around))
         fulfilled = [
             one

@@ -43,6 +43,14 @@ def postgres_url(shared_postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def own_postgres_url(postgres_server: str, shared_postgres_url: str) -> Iterator[str]:
+    """A database that no other test uses: what it knows of its tables stays, and plans follow from that."""
+    template = shared_postgres_url.partition("@/")[2].partition("?")[0]
+    with _database(postgres_server, f" TEMPLATE {template}") as url:
+        yield url
+
+
+@pytest.fixture
 def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     with _database(postgres_server) as url:
         yield url
@@ -71,10 +79,10 @@ def empty_url(request: pytest.FixtureRequest) -> str:
 
 
 @contextmanager
-def _database(server: str) -> Iterator[str]:
+def _database(server: str, made_from: str = "") -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
+        admin.execute(f"CREATE DATABASE {name}{made_from}")
         yield _url(server, name)
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

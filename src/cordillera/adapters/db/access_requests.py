@@ -10,11 +10,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.holdings import datasets_inside
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import access_approvers, access_requests, approval_rules, datasets, subscriptions
 from cordillera.adapters.db.session import Row, Session
 from cordillera.adapters.db.visibility import (
-    datasets_inside,
     name_seen,
     requests_seen,
     requests_waiting,

@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cordillera.adapters.db import search
+from cordillera.adapters.db.contents import datasets_in, first_seen, namespace_seen, namespaces_seen
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.names import free_name, hold_namespace, take_name
 from cordillera.adapters.db.prepared import Prepared
@@ -22,7 +23,7 @@ from cordillera.adapters.db.schema import (
     views,
 )
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import datasets_known, datasets_seen, namespaces_seen
+from cordillera.adapters.db.visibility import datasets_seen
 from cordillera.errors import AlreadyExistsError, NotEmptyError
 from cordillera.spec.access import Viewer
 from cordillera.spec.catalog import Dataset, Namespace
@@ -80,18 +81,19 @@ class SqlNamespaceRows:
         self, after: str, limit: int, *, parent: str | None = None, viewer: Viewer | None = None
     ) -> list[Namespace]:
         """Return namespaces by name behind ``after``, those that a viewer may see."""
-        query, name = NAMESPACE.select().where(*namespaces_seen(viewer)), namespaces.c.name
+        query, name, seen = NAMESPACE.select(), namespaces.c.name, namespaces_seen(viewer)
         if parent is not None:
             nested = enclosing_namespaces.c
-            query = query.join(enclosing_namespaces, nested.namespace == name)
-            query, name = query.where(nested.outer == parent, nested.distance == 1), nested.namespace
-        query = query.where(name > after).order_by(name)
-        return NAMESPACE.all(self._session, query.limit(limit))
+            directly = sa.and_(nested.namespace == namespaces.c.name, nested.outer == parent, nested.distance == 1)
+            if seen:  # they are found by what the viewer holds, and not among all that are within the parent
+                query = query.where(sa.select(nested.namespace).where(directly).exists())
+            else:
+                query, name = query.join(enclosing_namespaces, directly), nested.namespace
+        return NAMESPACE.all(self._session, query.where(name > after, *seen).order_by(name).limit(limit))
 
     def is_seen(self, name: str, viewer: Viewer) -> bool:
-        """Tell whether a viewer may discover a namespace, or something in it."""
-        query = sa.select(namespaces.c.id).where(namespaces.c.name == name, *namespaces_seen(viewer))
-        return bool(self._session.read(query))
+        """Tell whether a viewer may discover a namespace that is there, or something in it."""
+        return bool(self._session.scalar(sa.select(namespace_seen(viewer, name))))
 
     def update(self, namespace: Namespace) -> None:
         """Store a namespace's owner, description and properties anew."""
@@ -177,18 +179,16 @@ class SqlDatasetRows:
         Deleted datasets can share a name. All that share the last name of a page are on it, so a page of deleted
         ones can be longer than ``limit``: the next one begins behind that name.
         """
-        name = datasets.c.full_name
-        seen = datasets_seen(viewer) if deleted else datasets_known(viewer)
-        kept = DATASET.select().where(~_LIVE if deleted else _LIVE, *seen)
-        query = kept.where(name > after)
-        if namespace is not None:
-            query = query.where(datasets.c.namespace == namespace)
+        name, state = datasets.c.full_name, ~_LIVE if deleted else _LIVE
+        ways = datasets_in(namespace, viewer, deleted=deleted)
         order = (name, datasets.c.id) if deleted else (name,)
-        found = DATASET.all(self._session, query.order_by(*order).limit(limit))
+        found = first_seen(self._session, DATASET, ways, (state, name > after), order, limit)
         if deleted and found and len(found) == limit:
             last = found[-1]
-            namesakes = kept.where(name == last.full_name, datasets.c.id > last.id).order_by(datasets.c.id)
-            found += DATASET.all(self._session, namesakes)
+            namesakes = DATASET.select().where(name == last.full_name, datasets.c.id > last.id, state)
+            if ways:
+                namesakes = namesakes.where(sa.or_(*ways))
+            found += DATASET.all(self._session, namesakes.order_by(datasets.c.id))
         return found
 
     def update(self, dataset: Dataset) -> None:

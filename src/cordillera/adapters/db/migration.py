@@ -68,6 +68,7 @@ REVISIONS = (
     "0074",
     "0071",
     "0073",
+    "0069",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

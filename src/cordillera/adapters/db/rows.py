@@ -27,7 +27,7 @@ class RowMap(Generic[T]):
     """
 
     def __init__(self, kind: type[T], table: sa.Table, **elsewhere: sa.ColumnElement[Any]) -> None:
-        self._kind = kind
+        self._kind, self.table = kind, table
         names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # T is a dataclass
         self.stored = tuple(name for name in names if name not in elsewhere)
         self.columns: list[sa.ColumnElement[Any]] = [

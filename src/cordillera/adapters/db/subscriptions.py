@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cordillera.adapters.db.grants import forget_securable
+from cordillera.adapters.db.holdings import datasets_within
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import Lookup, RowMap
 from cordillera.adapters.db.schema import (
@@ -26,7 +27,7 @@ from cordillera.adapters.db.schema import (
 )
 from cordillera.adapters.db.schema.subscriptions import TAKES_DELIVERIES
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import datasets_within, subscriptions_seen, targets_seen
+from cordillera.adapters.db.visibility import subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
 from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.spec.access import USER, Privilege, SecurableKind, Viewer, grantable_on, implied_by

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.contents import first_seen, views_in
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.names import free_name, hold_namespace, take_name
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import views
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import views_seen
 from cordillera.spec.access import Viewer
 from cordillera.spec.catalog import View
 
@@ -48,10 +48,7 @@ class SqlViewRows:
     def page(self, namespace: str | None, after: str, limit: int, *, viewer: Viewer | None = None) -> list[View]:
         """Return views by full name behind ``after``, those that a viewer may discover."""
         name = views.c.full_name
-        query = VIEW.select().where(name > after, *views_seen(viewer))
-        if namespace is not None:
-            query = query.where(views.c.namespace == namespace)
-        return VIEW.all(self._session, query.order_by(name).limit(limit))
+        return first_seen(self._session, VIEW, views_in(namespace, viewer), (name > after,), (name,), limit)
 
     def swap(self, view: View, *, expected_location: str) -> bool:
         """Store a view's metadata location anew if it is still the expected one."""

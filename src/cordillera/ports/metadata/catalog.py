@@ -43,7 +43,7 @@ class NamespaceRows(Protocol):
         """
 
     def is_seen(self, name: str, viewer: Viewer) -> bool:
-        """Tell whether a viewer may discover a namespace, or something in it."""
+        """Tell whether a viewer may discover a namespace that is there, or something in it."""
 
     def update(self, namespace: Namespace) -> None:
         """Store a namespace's owner, description and properties anew."""

@@ -32,7 +32,7 @@ namespaces = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("properties", Json, nullable=False, server_default="{}"),
     index("ix_namespaces_name", "name", unique=True),
-    index("ix_namespaces_owner", "owner"),
+    index("ix_namespaces_owner", "owner", "name"),
 )
 
 enclosing_namespaces = Table(  # of each namespace: itself, those that it is within, and the lake, which has no name
@@ -59,7 +59,7 @@ datasets = Table(
     Column("deleted_at", UtcDateTime),
     Column("purge_after", UtcDateTime),
     index("ix_datasets_namespace", "namespace", "full_name", "id"),
-    index("ix_datasets_owner", "owner"),
+    index("ix_datasets_owner", "owner", "full_name", "namespace", "deleted_at"),
     index("ix_datasets_live_name", "full_name", unique=True, where="deleted_at IS NULL"),
     index("ix_datasets_deleted_name", "full_name", "id", where="deleted_at IS NOT NULL"),
     index("ix_datasets_purge", "purge_after", "id", where="deleted_at IS NOT NULL"),
@@ -77,7 +77,7 @@ views = Table(
     Column("metadata_location", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    index("ix_views_owner", "owner"),
+    index("ix_views_owner", "owner", "full_name", "namespace"),
     index("ix_views_namespace", "namespace", "full_name"),
     index("ix_views_full_name", "full_name", unique=True),
 )

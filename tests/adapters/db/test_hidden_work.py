@@ -1,0 +1,226 @@
+"""To refuse what somebody may not discover takes the same work whatever is hidden: counted, as no clock is exact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from cordillera.access.authorizer import GrantAuthorizer
+from cordillera.adapters.db.catalog import DATASET
+from cordillera.adapters.db.schema import datasets
+from cordillera.adapters.db.store import SqlMetadataStore
+from cordillera.catalog.lookup import Lookup
+from cordillera.context import acting
+from cordillera.errors import NotFoundError
+from cordillera.ports.metadata import Transaction
+from cordillera.spec.access import Grant, PolicyTag, Privilege, SecurableKind
+from cordillera.spec.names import parse_dataset_ref
+from cordillera.testing.metadata_samples import (
+    NOW,
+    add_dataset,
+    dataset,
+    namespace,
+    subscription,
+    target,
+    view,
+)
+
+OTHER, GUEST = "user:other", "user:guest"
+HIDDEN_SUBSCRIPTION = UUID(int=5)
+FEW, MANY, DATASETS = 3, 40, 1000
+"""How many objects are hidden of each kind the first time and the second, and then datasets in one namespace."""
+SLACK = {"sqlite": 10, "postgres": 200}
+"""By so much work may differ: by less than a step for each object; PostgreSQL looks through tables that are small."""
+
+
+class FixedClock:
+    def now(self) -> Any:
+        return NOW
+
+
+LOOKUP = Lookup(GrantAuthorizer(FixedClock()))
+LOOKUPS: dict[str, tuple[Callable[[Transaction, str], object], str, str]] = {
+    "a namespace": (LOOKUP.namespace, "big", "off"),
+    "a namespace within": (LOOKUP.namespace, "big.hidden", "big.absent"),
+    "a dataset": (lambda tx, name: LOOKUP.dataset(tx, parse_dataset_ref(name)), "big.hidden0", "off.hidden0"),
+    "a dataset version": (lambda tx, name: LOOKUP.resolve(tx, parse_dataset_ref(name)), "big.hidden0_v1", "off.no_v1"),
+    "a view": (lambda tx, name: LOOKUP.view(tx, parse_dataset_ref(name)), "big.view0", "off.view0"),
+    "a target": (LOOKUP.target, "target0", "nowhere"),
+    "a subscription": (
+        lambda tx, number: LOOKUP.subscription(tx, UUID(int=int(number))),
+        str(HIDDEN_SUBSCRIPTION.int),
+        "99",
+    ),
+}
+"""How to look something up, the name of one that is hidden, and of one that is not there."""
+
+LISTS: dict[str, Callable[[Transaction], list[str]]] = {
+    "namespaces": lambda tx: [one.name for one in tx.namespaces.page("", 9, viewer=LOOKUP.viewer(tx))],
+    "namespaces within none": lambda tx: [
+        one.name for one in tx.namespaces.page("", 9, parent="", viewer=LOOKUP.viewer(tx))
+    ],
+    "datasets": lambda tx: _names(tx.datasets.page(None, "", 9, viewer=LOOKUP.viewer(tx))),
+    "datasets of a namespace": lambda tx: _names(tx.datasets.page("open", "", 9, viewer=LOOKUP.viewer(tx))),
+    "deleted datasets": lambda tx: _names(tx.datasets.page("open", "", 9, deleted=True, viewer=LOOKUP.viewer(tx))),
+    "views": lambda tx: _names(tx.views.page(None, "", 9, viewer=LOOKUP.viewer(tx))),
+    "views of a namespace": lambda tx: _names(tx.views.page("open", "", 9, viewer=LOOKUP.viewer(tx))),
+    "targets": lambda tx: [one.name for one in tx.targets.page("", 9, viewer=LOOKUP.viewer(tx))],
+}
+
+
+def _names(found: Any) -> list[str]:
+    return [one.full_name for one in found]
+
+
+@pytest.fixture(params=["sqlite_url", "own_postgres_url"])
+def store(request: pytest.FixtureRequest) -> Iterator[SqlMetadataStore]:
+    store = _filled(str(request.getfixturevalue(request.param)))
+    yield store
+    store.close()
+
+
+def _filled(url: str) -> SqlMetadataStore:
+    store = SqlMetadataStore(url)
+    with store.write() as tx:
+        for name in ("big", "big.hidden", "open"):
+            tx.namespaces.insert(replace(namespace(name), owner=OTHER))
+        shown, _ = add_dataset(tx, "open.shown", owner=OTHER)
+        add_dataset(tx, "open.mine", owner=GUEST)
+        tx.grants.put(_grant(GUEST, shown.id))
+        hidden, version = add_dataset(tx, "big.hidden0", owner=OTHER)
+        tx.targets.insert(target())
+        tx.targets.insert(target("target0"))
+        tx.views.insert(view("big.view0"))
+        tx.subscriptions.insert(subscription(hidden, version, id=HIDDEN_SUBSCRIPTION, created_by=OTHER))
+    return store
+
+
+def _hide(store: SqlMetadataStore, numbers: range, datasets_besides: int = 0) -> None:
+    """Add, for each number, one object of each kind that somebody else has; and then many datasets to a namespace."""
+    with store.write() as tx:
+        hidden, shown = (one for one in tx.datasets.page(None, "", 9) if one.name in ("hidden0", "shown"))
+        (version,) = tx.dataset_versions.page(hidden.id)
+        made = [dataset(f"big.besides{number}", owner=OTHER) for number in range(datasets_besides)]
+        for number in numbers:
+            tx.namespaces.insert(replace(namespace(f"big.space{number}"), owner=OTHER))
+            tx.namespaces.insert(replace(namespace(f"space{number}"), owner=OTHER))
+            for space in ("big", "open", f"space{number}"):
+                made.append(dataset(f"{space}.hidden{number}", owner=OTHER))
+                made.append(dataset(f"{space}.gone{number}", owner=OTHER, deleted_at=NOW, purge_after=NOW))
+                tx.views.insert(view(f"{space}.view{number}"))
+            tx.targets.insert(target(f"target{number}"))
+            tx.subscriptions.insert(subscription(hidden, version, f"t{number}", created_by=OTHER))
+            tx.policy_tags.put(
+                PolicyTag(SecurableKind.DATASET, hidden.id, "", f"column{number}", "level", "high", OTHER, NOW)
+            )
+            for on in (hidden, shown):
+                tx.grants.put(_grant(f"user:{number}", on.id))
+        rows = [{**DATASET.values(one), "full_name": one.full_name} for one in made]
+        tx.session.connection.execute(sa.insert(datasets), rows)
+        if tx.session.is_postgres:
+            tx.session.write(sa.text("ANALYZE"))  # as it does by itself; SQLite does not
+
+
+def _grant(holder: str, dataset_id: UUID) -> Grant:
+    kind = SecurableKind.DATASET
+    return Grant(uuid4(), holder, Privilege.READ, kind, dataset_id, "", "", False, "", NOW, None, "")
+
+
+def _work(store: SqlMetadataStore, call: Callable[[Transaction], object]) -> int:
+    """Return the steps that SQLite makes for a call, or the rows that PostgreSQL touches for it."""
+    with store.read() as tx, acting(GUEST):
+        call(tx)  # what is put together once is there by now
+        count = _rows_touched if tx.session.is_postgres else _steps
+        return count(tx.session.connection, lambda: call(tx))
+
+
+def _steps(connection: sa.Connection, call: Callable[[], object]) -> int:
+    driver: Any = connection.connection.driver_connection
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    driver.set_progress_handler(step, 1)
+    try:
+        call()
+    finally:
+        driver.set_progress_handler(None, 0)
+    return steps
+
+
+def _rows_touched(connection: sa.Connection, call: Callable[[], object]) -> int:
+    made: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        made.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    try:
+        call()
+    finally:
+        event.remove(connection, "before_cursor_execute", note)
+    cursor = connection.connection.cursor()
+    cursor.execute("SET LOCAL enable_seqscan = off")  # which is faster while tables are small, as they are here
+    rows = 0
+    for statement, parameters in made:
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", parameters)
+        told = cursor.fetchone()[0]
+        rows += _rows_of((json.loads(told) if isinstance(told, str) else told)[0]["Plan"])
+    return rows
+
+
+def _rows_of(plan: dict[str, Any]) -> int:
+    mine = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+    return int(mine * plan["Actual Loops"]) + sum(map(_rows_of, plan.get("Plans", ())))
+
+
+def test_what_is_hidden_costs_what_is_not_there_however_much_of_it_there_is(store: SqlMetadataStore) -> None:
+    def refused(find: Callable[[Transaction, str], object], name: str) -> Callable[[Transaction], None]:
+        def call(tx: Transaction) -> None:
+            with pytest.raises(NotFoundError):
+                find(tx, name)
+
+        return call
+
+    def work() -> dict[str, tuple[int, int]]:
+        return {
+            what: (_work(store, refused(find, hidden)), _work(store, refused(find, absent)))
+            for what, (find, hidden, absent) in LOOKUPS.items()
+        }
+
+    _hide(store, range(1, FEW))
+    little = work()
+    _hide(store, range(FEW, MANY), DATASETS)
+    much, slack = work(), SLACK[store._database.reader.dialect.name.removesuffix("ql")]
+    for what, (hidden, absent) in much.items():
+        assert (hidden, absent) == pytest.approx(little[what], abs=slack), what
+        assert hidden <= 2.1 * absent + slack, what
+
+
+def test_lists_do_not_take_longer_for_what_is_not_in_them(sqlite_url: str) -> None:
+    store = _filled(sqlite_url)
+    with store.read() as tx, acting(GUEST):
+        assert {name: find(tx) for name, find in LISTS.items()} == {
+            "namespaces": ["open"],
+            "namespaces within none": ["open"],
+            "datasets": ["open.mine", "open.shown"],
+            "datasets of a namespace": ["open.mine", "open.shown"],
+            "deleted datasets": [],
+            "views": [],
+            "views of a namespace": [],
+            "targets": [],
+        }
+    _hide(store, range(1, FEW))
+    little = {name: _work(store, find) for name, find in LISTS.items()}
+    _hide(store, range(FEW, MANY), DATASETS)
+    assert {name: _work(store, find) for name, find in LISTS.items()} == pytest.approx(little, abs=SLACK["sqlite"])
+    store.close()
