@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-from cordillera.adapters.db.prepared import Prepared
+from cordillera.adapters.db.prepared import Prepared, Values
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import dataset_versions, events
-from cordillera.adapters.db.session import Row, Session
+from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import events_seen
 from cordillera.spec.access import Viewer
 from cordillera.spec.event import Event, Topic
@@ -32,6 +34,19 @@ _MARK = (
     .values(handled_at=sa.bindparam("now"), position=sa.bindparam("place"))
 )
 _ANY = Prepared(sa.select(events.c.number).where(_WAITING).limit(1))
+_BEHIND = Prepared(
+    EVENT.select()
+    .where(
+        _WAITING,
+        sa.or_(
+            events.c.number == sa.any_(sa.bindparam("numbers", type_=postgresql.ARRAY(sa.BigInteger))),
+            events.c.dataset_version_id == sa.any_(sa.bindparam("versions", type_=postgresql.ARRAY(sa.Uuid))),
+        ),
+    )
+    .order_by(events.c.number)
+    .limit(sa.bindparam("most"))
+)
+"""Locked events and those that follow them in their dataset versions, oldest first."""
 _TOLD = ("topic", "at", "principal", "trace_id", "dataset", "dataset_version_id", "payload")
 _INSERT = Prepared(sa.insert(events).returning(events.c.number), _TOLD)
 _LOCK = Prepared(
@@ -81,7 +96,11 @@ class SqlEventRows:
         if not self._session.is_postgres:  # the transaction is the only one that writes
             return EVENT.every(self._session, _OLDEST, {"most": limit})
         heads = self._lock_heads(limit)
-        return [EVENT.load(row) for row in self._session.read(_behind(heads, limit))] if heads else []
+        if not heads:
+            return []
+        numbers, versions = zip(*heads, strict=True)
+        mine = {"numbers": list(numbers), "versions": [one for one in versions if one is not None], "most": limit}
+        return EVENT.every(self._session, _BEHIND, mine)
 
     def seen(self, numbers: Sequence[int], viewer: Viewer | None) -> list[Event]:
         """Return those of some events that are about what a viewer may discover, by number."""
@@ -137,18 +156,26 @@ class SqlEventRows:
         """Tell whether events wait."""
         return bool(self._session.rows(_ANY, {}))
 
-    def _lock_heads(self, limit: int) -> Sequence[Row]:
+    def _lock_heads(self, limit: int) -> Sequence[Values]:
         """Lock the first waiting event of each dataset version, passing over those that others have locked.
 
         Whoever has the first has the dataset version: nobody takes a later event before the first is handled. They are
         looked for among the oldest events, and only if others have all of those, in every dataset version that waits.
         """
-        return self._lock_first(_heads_of_oldest(limit), limit) or self._lock_first(_heads_of_all(limit), limit)
+        of_oldest, of_all = _locking(limit)
+        return self._session.rows(of_oldest, {}) or self._session.rows(of_all, {})
 
-    def _lock_first(self, heads: sa.ColumnElement[bool], limit: int) -> Sequence[Row]:
+
+@lru_cache
+def _locking(limit: int) -> tuple[Prepared, Prepared]:
+    """Return what locks the first events of dataset versions: those among the oldest that wait, and those of all."""
+
+    def locking(heads: sa.ColumnElement[bool]) -> Prepared:
         query = sa.select(events.c.number, events.c.dataset_version_id).where(_WAITING, heads)
         query = query.order_by(events.c.number).limit(limit)
-        return self._session.write_rows(query.with_for_update(of=events, skip_locked=True))
+        return Prepared(query.with_for_update(of=events, skip_locked=True))
+
+    return locking(_heads_of_oldest(limit)), locking(_heads_of_all(limit))
 
 
 def _heads_of_oldest(limit: int) -> sa.ColumnElement[bool]:
@@ -174,11 +201,3 @@ def _heads_of_all(limit: int) -> sa.ColumnElement[bool]:
     heads = sa.select(head.scalar_subquery()).where(versions.c.id.is_not(None))
     others = sa.select(one.c.number).where(waits, version.is_(None)).order_by(one.c.number).limit(limit).subquery()
     return events.c.number.in_(sa.union_all(heads, sa.select(others.c.number)))
-
-
-def _behind(heads: Sequence[Row], limit: int) -> sa.Select[Any]:
-    """Return a query for locked events and those that follow them in their dataset versions, oldest first."""
-    versions = [head.dataset_version_id for head in heads if head.dataset_version_id is not None]
-    numbers = [head.number for head in heads]
-    mine = sa.or_(events.c.number.in_(numbers), events.c.dataset_version_id.in_(versions))
-    return EVENT.select().where(_WAITING, mine).order_by(events.c.number).limit(limit)
