@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from cordillera.client import Lake
 from cordillera.context import Lease
@@ -37,6 +40,13 @@ def leased(store: MetadataStore, clock: MovableClock, number: int) -> list[Lease
     return found
 
 
+def lease_end(store: MetadataStore) -> datetime:
+    with store.read() as tx:
+        (task,) = tx.tasks.page(limit=9)
+    assert task.lease_until is not None
+    return task.lease_until
+
+
 def test_one_thread_prolongs_every_lease_and_ends_when_there_is_none(timed_lake: Lake, clock: MovableClock) -> None:
     store = timed_lake.backend.app.store  # type: ignore[attr-defined]  # it is local
     leases, heartbeat, before = leased(store, clock, 3), Heartbeat(store, clock, LEASE), threading.active_count()
@@ -54,6 +64,26 @@ def test_one_thread_prolongs_every_lease_and_ends_when_there_is_none(timed_lake:
             clock.advance(seconds=0.02)  # less than the lease, more than half of it
             eventually(lambda: min(until()) > 0.02)
     eventually(lambda: threading.active_count() == before)
+
+
+def test_a_beat_that_fails_is_followed_by_others(
+    timed_lake: Lake, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = timed_lake.backend.app.store  # type: ignore[attr-defined]  # it is local
+    (lease,), write, failed = leased(store, clock, 1), store.write, []
+
+    def fails() -> Any:
+        if len(failed) < 2:
+            failed.append(1)
+            raise RuntimeError("a bug")
+        return write()
+
+    before = lease_end(store)
+    monkeypatch.setattr(store, "write", fails)
+    clock.advance(seconds=0.01)
+    with Heartbeat(store, clock, LEASE).of(lease):
+        eventually(lambda: lease_end(store) > before)
+    assert len(failed) == 2
 
 
 def test_a_lease_that_has_ended_is_not_prolonged(timed_lake: Lake, clock: MovableClock) -> None:

@@ -10,7 +10,6 @@ from datetime import timedelta
 import structlog
 
 from cordillera.context import Lease
-from cordillera.errors import CordilleraError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 
@@ -65,8 +64,8 @@ class Heartbeat:
         try:
             with self._store.write() as tx:
                 kept = tx.tasks.extend(lease.task_id, lease.fencing_token, now=now, until=now + self._lease)
-        except CordilleraError as error:  # the next beat may come through before the lease ends
-            _log.warning("lease not prolonged", error=str(error))
+        except Exception as error:  # whatever it is, other leases need the thread, and the next beat may come through
+            _log.warning("lease not prolonged", error=repr(error))
             return
         if not kept:
             with self._guard:
