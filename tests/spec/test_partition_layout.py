@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyiceberg.partitioning import PartitionSpec
 
 from cordillera.spec.arrow_types import from_arrow_schema, to_arrow_schema
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.partition_layout import NO_VALUE, PartitionLayout, plan_swap
 from cordillera.spec.partition_values import split_by_partition
 from cordillera.spec.partitioning import parse_partitioning
@@ -63,7 +64,8 @@ def test_a_target_whose_touched_partitions_come_anew_is_as_if_everything_had_com
     before, after = stored(earlier), stored(later)
     swap = plan_swap(layout, before ^ after, after)
     target, everything = laid_out(layout, earlier), laid_out(layout, later)
-    if swap is None:
+    if isinstance(swap, DeliveryReason):
+        assert swap is DeliveryReason.EVERY_PARTITION
         assert all(target.get(folder) != everything[folder] for folder in everything)
         return
     rows = frozenset(row for file in after if layout.folder_of(file) in swap for row in file.rows)
@@ -78,8 +80,12 @@ def test_everything_comes_where_files_are_of_an_earlier_partitioning() -> None:
     assert layout is not None
     a, b, old = File(0, ("a", 1), frozenset()), File(0, ("b", 1), frozenset()), File(7, (1,), frozenset())
     assert plan_swap(layout, [a], [a, b]) == {"origin=a"}
-    assert plan_swap(layout, [a, old], [a, b]) is None
-    assert plan_swap(layout, [a], [a, b, old]) is None
+    assert plan_swap(layout, [a, old], [a, b]) is DeliveryReason.EARLIER_PARTITIONING
+    assert plan_swap(layout, [a], [a, b, old]) is DeliveryReason.EARLIER_PARTITIONING
+
+
+def test_every_reason_is_told_in_words() -> None:
+    assert len({reason.in_words for reason in DeliveryReason}) == len(DeliveryReason)
 
 
 def test_nothing_of_a_partitioning_shows_that_is_not_delivered() -> None:

@@ -17,6 +17,7 @@ from cordillera.errors import SubscriptionNotFoundError, TargetUnreachableError
 from cordillera.metrics import PAID_BYTES, ROWS_DELIVERED
 from cordillera.ports.synchronizer import Delivery, DeliveryResult
 from cordillera.spec.delivery_cost import CostQuery, CostsBy, DeliveryCost, month_of
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
 from cordillera.spec.subscription import Subscription
 from cordillera.spec.wish_change import WishChange
@@ -53,6 +54,7 @@ def test_each_delivery_tells_what_it_did_and_took(timed_lake: Lake, made: Subscr
     assert (second.rows_upserted, second.rows_deleted) == (20, 5)
     assert (first.rows_inserted, first.rows_updated) == (100, 0)
     assert (second.rows_inserted, second.rows_updated) == (10, 10)
+    assert (first.why, second.why) == (DeliveryReason.FIRST, DeliveryReason.CHANGED_ROWS)
     counted = {
         change: ROWS_DELIVERED.labels("copy", change)._value.get() for change in ("inserted", "updated", "deleted")
     }

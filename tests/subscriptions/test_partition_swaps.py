@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import cordillera
 from cordillera.client import Lake
 from cordillera.context import acting
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.schema_evolution import AddColumn
 from cordillera.spec.subscription import Subscription, SubscriptionState
@@ -78,6 +79,8 @@ def test_a_delivery_writes_the_partitions_that_changed(sales: Lake, tmp_path: Pa
     put(sales, {3: 1, 5: 1})
     told = delivered(sales, made)
     assert (told.whole, told.partitions, told.rows_upserted, told.rows_deleted) == (False, 1, 2, 1)
+    assert told.why is DeliveryReason.CHANGED_PARTITIONS
+    assert sales.backend.subscription_deliveries(made.id)[-1].why is DeliveryReason.FIRST
     second = exported(tmp_path)
     assert {one for one in second if second[one] != first[one]} == {"at_day=2013-01-02"}
 
@@ -109,10 +112,10 @@ def test_another_partitioning_or_column_brings_everything_once_and_partitions_af
     made, orders = subscribed(sales), sales.dataset(NAME)
     orders.partition_by("month(at)")
     put(sales, {5: 1})
-    assert delivered(sales, made).whole  # files of both partitionings
+    assert delivered(sales, made).why is DeliveryReason.EARLIER_PARTITIONING
     assert set(exported(tmp_path)) == {"at_month=2013-01"}
     put(sales, {6: 40})
-    assert delivered(sales, made).whole  # the same, as long as the old ones are there
+    assert delivered(sales, made).why is DeliveryReason.EARLIER_PARTITIONING  # as long as its files are there
     orders.compact(rewrite_all=True)
     delivered(sales, made)
     put(sales, {7: 40})
@@ -120,13 +123,14 @@ def test_another_partitioning_or_column_brings_everything_once_and_partitions_af
     assert (told.whole, told.partitions) == (False, 1)
     orders.evolve(AddColumn("note", pa.string()))
     orders.delete_where("id = 7")
-    assert delivered(sales, made).whole
+    assert delivered(sales, made).why is DeliveryReason.TABLE_DIFFERS
 
 
 def test_a_change_of_every_partition_brings_everything(sales: Lake) -> None:
     made = subscribed(sales)
     put(sales, {1: 0, 3: 1, 4: 2})
-    assert delivered(sales, made).whole
+    told = delivered(sales, made)
+    assert (told.whole, told.why) == (True, DeliveryReason.EVERY_PARTITION)
 
 
 def test_targets_that_are_laid_out_whole_get_everything(sales: Lake, tmp_path: Path) -> None:
@@ -135,7 +139,7 @@ def test_targets_that_are_laid_out_whole_get_everything(sales: Lake, tmp_path: P
     sales.run_pending()
     put(sales, {3: 1})
     told = delivered(sales, made)
-    assert (told.whole, told.partitions) == (True, None)
+    assert (told.whole, told.partitions, told.why) == (True, None, DeliveryReason.TAKES_EVERYTHING)
 
 
 def test_folders_tell_nothing_that_is_not_shown(sales: Lake, tmp_path: Path) -> None:
@@ -154,7 +158,7 @@ def test_folders_tell_nothing_that_is_not_shown(sales: Lake, tmp_path: Path) -> 
     sales.grant(ANA, "read", NAME, row_filter="id < 4", masks={"region": "hash", "at": "null"})
     sales.run_pending()
     told = sales.backend.subscription_deliveries(made.id)[0]
-    assert told.whole
+    assert (told.whole, told.why) == (True, DeliveryReason.SHOWN_OTHERWISE)
 
 
 def test_a_damaged_export_is_told_and_repaired(sales: Lake, tmp_path: Path) -> None:

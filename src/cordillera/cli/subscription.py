@@ -120,6 +120,7 @@ _DELIVERIES: View = {
     "updated": "rows_updated",
     "deleted": "rows_deleted",
     "partitions": "partitions",
+    "why": "why",
     "bytes": "bytes",
     "seconds": "seconds",
     "attempt": "attempt",
@@ -270,7 +271,7 @@ def history(id: SubscriptionId, limit: Limit = DEFAULT_LIMIT, all: Everything = 
     app, "deliveries", example="cordillera subscription deliveries 0199a1c2-8f3e-7b2a-9c4d-5e6f708192a3 --limit 20"
 )
 def deliveries(id: SubscriptionId, limit: Limit = DEFAULT_LIMIT, all: Everything = False) -> None:
-    """Show what a subscription's deliveries did and took, newest first: rows, partitions, bytes, seconds, attempt."""
+    """Show what a subscription's deliveries did and took, newest first: rows, partitions, why, bytes, seconds."""
     with open_lake() as lake:
         found = paged(
             lambda before, size: lake.backend.subscription_deliveries(id, before, size),

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.partition_layout import PartitionLayout
 from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE, COMMITTED_AT
 from cordillera.spec.row_history import IS_CURRENT, VALID_FROM, VALID_TO
@@ -123,6 +124,7 @@ class Delivery:
             ``upserts`` come. None if the table is none. No key is twice in it.
         swap: The partitions, by the folders of ``table.layout``, whose whole content the rows are: whatever the table
             held of them goes away, and everything else stays. None if the delivery is of another kind.
+        why: What decided how it is made, if that is known; of no matter to targets.
     """
 
     subscription_id: UUID
@@ -136,6 +138,7 @@ class Delivery:
     origin: Origin | None = None
     endings: RowReader | None = None
     swap: frozenset[str] | None = None
+    why: DeliveryReason | None = None
 
     def through(self, passed: Callable[[RowReader], RowReader]) -> Delivery:
         """Return the same with all of its rows passed through something, such as a count of them."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from cordillera.spec.delivery_reason import DeliveryReason
+
 MOST_KEPT = 500
 """Of how many deliveries the figures of a subscription are kept; older ones go."""
 
@@ -30,6 +32,7 @@ class DeliveryRecord:
         cost_owner: Who paid for it then.
         partitions: How many partitions it put anew, or took out, of a target that takes whole ones; None if it was of
             another kind.
+        why: What decided what it brought; None where nothing was to be decided, and of deliveries long ago.
     """
 
     number: int
@@ -47,6 +50,7 @@ class DeliveryRecord:
     cost_owner: str
     rows_updated: int | None = None
     partitions: int | None = None
+    why: DeliveryReason | None = None
 
     @property
     def rows_inserted(self) -> int | None:

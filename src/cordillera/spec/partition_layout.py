@@ -19,6 +19,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.transforms import VoidTransform
 from pyiceberg.types import UUIDType
 
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.partition_values import split_by_partition
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -98,8 +99,10 @@ class PartitionLayout:
         return f"{quote(field.name, safe='')}={text}"
 
 
-def plan_swap(layout: PartitionLayout, changed: Iterable[Placed], live: Iterable[Placed]) -> frozenset[str] | None:
-    """Return the partitions that a change touches, by their folders; None if everything has to come.
+def plan_swap(
+    layout: PartitionLayout, changed: Iterable[Placed], live: Iterable[Placed]
+) -> frozenset[str] | DeliveryReason:
+    """Return the partitions that a change touches, by their folders, or why everything has to come.
 
     A row that moved from one partition to another changed a file of each. Everything has to come if the change
     touches every partition, which saves nothing and leaves nothing behind, and if there are files of an earlier
@@ -112,6 +115,8 @@ def plan_swap(layout: PartitionLayout, changed: Iterable[Placed], live: Iterable
     """
     touched = {layout.folder_of(file) for file in changed}
     there = {layout.folder_of(file) for file in live}
-    if None in touched | there or (there and there <= touched):
-        return None
+    if None in touched | there:
+        return DeliveryReason.EARLIER_PARTITIONING
+    if there and there <= touched:
+        return DeliveryReason.EVERY_PARTITION
     return frozenset(one for one in touched if one)

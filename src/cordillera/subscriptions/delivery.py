@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from uuid import UUID
 
 from cordillera.catalog.leases import fenced_write
@@ -25,6 +24,7 @@ from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.ports.pointing import PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.skip import AHEAD, Skip, SkipState, Stretch, cut, stretches
 from cordillera.spec.subscription import (
@@ -188,16 +188,17 @@ class DeliveryService:
         """Deliver what takes a target from its cursor to a snapshot, by what was shown of the rows it holds."""
         if followed.subscription.mode is not SubscriptionMode.MIRROR:
             return self._append(followed, cursor, synchronizer, taken)
-        anew = followed.held_rows != _fingerprint(followed)
-        plan = self._planner.everything if anew else partial(self._planner.plan, synchronizer.capabilities)
-        delivery = plan(followed, cursor)
+        if followed.held_rows != _fingerprint(followed) and cursor is not None:
+            delivery = self._planner.everything(followed, cursor, DeliveryReason.SHOWN_OTHERWISE)
+        else:
+            delivery = self._planner.plan(synchronizer.capabilities, followed, cursor)
         try:
             result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
         except IncompatibleSchemaError:
             if delivery.replace:
                 raise
             # The target cannot change its table in place; what it would refuse of the old rows, it takes anew.
-            delivery = self._planner.everything(followed, cursor)
+            delivery = self._planner.everything(followed, cursor, DeliveryReason.TABLE_DIFFERS)
             result = synchronizer.apply(taken.of(self._watched(delivery, followed)))
         self._delivered(followed, delivery, result, taken)
         return result
@@ -241,7 +242,13 @@ class DeliveryService:
             held = delivery.from_cursor.sequence_number if delivery.from_cursor else None
             reached = delivery.to_cursor.sequence_number
             record = taken.record(
-                followed.subscription, result, self._clock, held=held, reached=reached, whole=delivery.replace
+                followed.subscription,
+                result,
+                self._clock,
+                held=held,
+                reached=reached,
+                whole=delivery.replace,
+                why=delivery.why,
             )
             count_rows(target, record)
             BYTES_DELIVERED.labels(target).inc(record.bytes)

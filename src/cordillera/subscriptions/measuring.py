@@ -11,6 +11,7 @@ from cordillera.context import current
 from cordillera.metrics import PAID_BYTES, PAID_ROWS, PAID_SECONDS, ROWS_DELIVERED
 from cordillera.ports.clock import Clock
 from cordillera.ports.synchronizer import Delivery, DeliveryResult, RowReader
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.subscription import Subscription, SubscriptionMode
 
@@ -38,6 +39,7 @@ class Measured:
         held: int | None,
         reached: int,
         whole: bool,
+        why: DeliveryReason | None = None,
     ) -> DeliveryRecord:
         """Return the figures, now that a delivery is done that took a target from one snapshot to another."""
         context, now = current(), clock.now()
@@ -57,6 +59,7 @@ class Measured:
             worker=context.principal,
             cost_owner=subscription.cost_owner or subscription.consumer,
             partitions=result.partitions,
+            why=why,
         )
 
     def _counted(self, rows: RowReader) -> RowReader:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cordillera.catalog.tables import TableService
-from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, TargetTable
+from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.partition_layout import plan_swap
 from cordillera.subscriptions.following import Followed, Following, typed
 from cordillera.table.difference import differing_files
@@ -25,17 +26,20 @@ class Planner:
 
     def plan(self, able: Capabilities, followed: Followed, cursor: Cursor | None) -> Delivery:
         """Return what takes a target from its cursor to where the dataset is."""
-        planned = None
-        if cursor is not None and followed.can_follow_from(cursor):
-            if able.merges:
-                planned = self._changes(followed, cursor)
-            elif able.swaps:
-                planned = self._partitions(followed, cursor)
-        return planned or self.everything(followed, cursor)
+        if cursor is None:
+            return self.everything(followed, cursor, DeliveryReason.FIRST)
+        if not followed.can_follow_from(cursor):
+            return self.everything(followed, cursor, DeliveryReason.NOT_FOLLOWED)
+        if able.merges:
+            return self._changes(followed, cursor) or self.everything(followed, cursor, DeliveryReason.EXPIRED)
+        swap = self._swap(followed, cursor) if able.swaps else DeliveryReason.TAKES_EVERYTHING
+        if isinstance(swap, DeliveryReason):
+            return self.everything(followed, cursor, swap)
+        return self._whole(followed, cursor, DeliveryReason.CHANGED_PARTITIONS, swap)
 
-    def everything(self, followed: Followed, cursor: Cursor | None) -> Delivery:
+    def everything(self, followed: Followed, cursor: Cursor | None, why: DeliveryReason) -> Delivery:
         """Return a delivery that puts every row in the place of whatever the target holds."""
-        return self._whole(followed, followed.table(), cursor, None)
+        return self._whole(followed, cursor, why, None)
 
     def _changes(self, followed: Followed, cursor: Cursor) -> Delivery | None:
         """Return the rows that changed behind the target's cursor; None where they cannot be told."""
@@ -60,25 +64,27 @@ class Planner:
             upserts=typed(changes.upserts, table),
             deletes=changes.deletes,
             origin=followed.origin,
+            why=DeliveryReason.CHANGED_ROWS,
         )
 
-    def _partitions(self, followed: Followed, cursor: Cursor) -> Delivery | None:
-        """Return every row of the partitions that changed behind the target's cursor; None where that is no less."""
-        table, metadata, io = followed.table(), followed.metadata, self._tables.io
+    def _swap(self, followed: Followed, cursor: Cursor) -> frozenset[str] | DeliveryReason:
+        """Return the partitions that changed behind the target's cursor, or why everything has to come."""
+        layout, metadata, io = followed.table().layout, followed.metadata, self._tables.io
         sequences = cursor.sequence_number, followed.version.sequence_number
         before, after = (metadata.snapshot_by_sequence(one) if one else None for one in sequences)
-        if table.layout is None or before is None or after is None:
-            return None
+        if layout is None:
+            return DeliveryReason.NO_PARTITIONS
+        if before is None and cursor.sequence_number:
+            return DeliveryReason.EXPIRED
         differing = differing_files(io, metadata, before, after, by_row_id=not followed.version.key)
         changed = [live.file for live in (*differing.before, *differing.after)]
-        swap = plan_swap(table.layout, changed, [live.file for live in io.files.live(after)])
-        return None if swap is None else self._whole(followed, table, cursor, swap)
+        return plan_swap(layout, changed, [live.file for live in io.files.live(after)])
 
     def _whole(
-        self, followed: Followed, table: TargetTable, cursor: Cursor | None, swap: frozenset[str] | None
+        self, followed: Followed, cursor: Cursor | None, why: DeliveryReason, swap: frozenset[str] | None
     ) -> Delivery:
         """Return a delivery of every row, or of every row of some partitions."""
-        sequence = followed.version.sequence_number
+        table, sequence = followed.table(), followed.version.sequence_number
         return Delivery(
             followed.subscription.id,
             table,
@@ -90,4 +96,5 @@ class Planner:
             repair=swap is None and cursor == followed.latest,
             origin=followed.origin,
             swap=swap,
+            why=why,
         )

@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Integer, 
 
 from cordillera.adapters.db.schema.base import index, metadata
 from cordillera.adapters.db.types import Choice, Json, Name, Number, Texts, UtcDateTime
+from cordillera.spec.delivery_reason import DeliveryReason
 from cordillera.spec.skip import SkipState
 from cordillera.spec.subscription import DELIVERING, CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
 
@@ -109,6 +110,7 @@ deliveries = Table(
     Column("cost_owner", Text, nullable=False),
     Column("rows_updated", BigInteger),
     Column("partitions", BigInteger),
+    Column("why", Choice(DeliveryReason)),
     index("ix_deliveries_subscription", "subscription_id", "number"),
     sqlite_autoincrement=True,
 )

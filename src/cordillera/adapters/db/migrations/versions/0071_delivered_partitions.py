@@ -1,4 +1,4 @@
-"""Of deliveries that put partitions anew, how many."""
+"""Of deliveries that put partitions anew, how many; of all, why they brought what they did."""
 
 from __future__ import annotations
 
@@ -12,5 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; earlier deliveries were of another kind."""
+    """Add the columns; of earlier deliveries it is not known."""
     op.add_column("deliveries", sa.Column("partitions", sa.BigInteger()))
+    op.add_column("deliveries", sa.Column("why", sa.Text()))
