@@ -14,8 +14,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyiceberg.avro.file import AvroFile
+from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.schema import Schema
+from pyiceberg.typedef import Record
 
 from cordillera.spec.merge import Operation
 from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS
@@ -119,3 +122,19 @@ def test_what_is_remembered_is_what_would_be_read(tmp_path: Path, name: str, for
         assert remembered == stored
         for one in stored:
             assert table.io.files.entries(one) == fresh.entries(one)
+
+
+def test_several_columns_of_one_type_partition_a_table(tmp_path: Path) -> None:
+    kinds = {name: PARTITION_VALUES[name.rstrip("2")] for name in ("fixed", "fixed2", "decimal", "decimal2")}
+    schema = pa.schema([("id", pa.int64()), *((name, kind) for name, (kind, _) in kinds.items())])
+    table = LooseTable(tmp_path, schema, key=("id",), partitioning=tuple(kinds))
+    first, last = ([values[index] for _, values in kinds.values()] for index in (0, -1))
+    rows = [dict(zip(schema.names, (number, *row), strict=True)) for number, row in enumerate((first, last))]
+    table.write(Operation.APPEND, pa.Table.from_pylist(rows, schema=schema))
+    fresh = SnapshotFiles(table.io.storage, RowDeletes(table.io.storage, table.io.engine))
+    found = {live.file.partition for live in fresh.live(table.metadata.current_snapshot)}
+    assert found == {tuple(first), tuple(last)}
+    (manifest_file,) = fresh.manifests(table.metadata.current_snapshot)
+    read = PyArrowFileIO().new_input(manifest_file.manifest_path)
+    with AvroFile[Record](read) as entries_read:
+        assert len(list(entries_read)) == 2

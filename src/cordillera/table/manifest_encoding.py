@@ -81,14 +81,16 @@ def _partition_type(field: NestedField) -> Any:
 
 
 def _partition_schema(spec: PartitionSpec, schema: Schema) -> AvroSchema:
-    return {
-        "type": "record",
-        "name": "r102",
-        "fields": [
-            _field(part.field_id, part.name, _partition_type(part), optional=True)
-            for part in spec.partition_type(schema).fields
-        ],
-    }
+    fields: list[AvroSchema] = []
+    described: set[str] = set()
+    for part in spec.partition_type(schema).fields:
+        kind = _partition_type(part)
+        if isinstance(kind, dict) and "name" in kind:
+            if kind["name"] in described:  # Avro describes a name once, and PyIceberg reads no references to one
+                kind = {**kind, "name": f"{kind['name']}_{part.field_id}"}
+            described.add(kind["name"])
+        fields.append(_field(part.field_id, part.name, kind, optional=True))
+    return {"type": "record", "name": "r102", "fields": fields}
 
 
 def _entry_schema(partition: AvroSchema, format_version: int) -> AvroSchema:
