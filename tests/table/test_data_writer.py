@@ -1,18 +1,24 @@
-"""Rows are split by partition: each comes once, in its order, in memory of its partition alone."""
+"""Rows are split by partition: each comes once, in its order, in memory of its partition alone; files are finished
+several at a time, all of them or none."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import BucketTransform, IdentityTransform
 from pyiceberg.types import ListType, LongType, NestedField, StringType
 
+from cordillera.errors import StorageUnavailableError
 from cordillera.spec.partition_values import split_by_partition
-from cordillera.table.parquet_encoding import ROW_GROUP_ROWS
+from cordillera.table.data_writer import DataWriter, stored_schema
+from cordillera.table.parquet_encoding import ROW_GROUP_ROWS, ParquetEncoding
+from cordillera.testing.storage_memory import FaultyStorage, MemoryStorage
 
 ROWS = ROW_GROUP_ROWS + 1_000
 SCHEMA = Schema(
@@ -60,3 +66,23 @@ def test_rows_of_an_unpartitioned_table_stay_together_and_no_rows_are_no_part() 
         [],
         [],
     ]
+
+
+@pytest.mark.parametrize("fails_at", [1, 13, 30, None])
+def test_if_one_of_many_files_cannot_be_finished_none_remains(fails_at: int | None) -> None:
+    storage = MemoryStorage()
+    faulty = FaultyStorage(storage)
+    writer = DataWriter(faulty, "memory://lake/t", SCHEMA, BY_REGION, 1 << 20, ParquetEncoding({}, 3), uuid4)
+    given = rows([f"region {number}" for number in range(30)]).cast(stored_schema(SCHEMA, []))
+    if fails_at is not None:
+        faulty.fail_write(fails_at)
+        with pytest.raises(StorageUnavailableError, match="A failure was asked for"):
+            writer.write([given])
+        assert not list(storage.list(storage.root))
+        return
+    files = writer.write([given])
+    assert {file.partition for file in files} == {(f"region {number}",) for number in range(30)}
+    assert sum(file.record_count for file in files) == ROWS
+    assert {one.uri: one.size for one in storage.list(storage.root)} == {
+        file.file_path: file.file_size_in_bytes for file in files
+    }

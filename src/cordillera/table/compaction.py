@@ -116,10 +116,12 @@ class Compactor(CompactionPlanner):
     def _rows(self, group: RewriteGroup, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
         lineage = LINEAGE if metadata.format_version >= 3 else ()
         options = ReadOptions(metadata.schema, lineage)
-        rows = self._io.reader.stream(group.files, options)
         columns = self._columns(metadata)
+        if not columns and not self._in_table_order(metadata):
+            return self._io.reader.batches(group.files, replace(options, dictionaries=_kept_as_stored(metadata)))
+        rows = self._io.reader.stream(group.files, options)
         if not columns:
-            return iter(rows)  # which are sorted as they are written, if the table has a sort order
+            return iter(rows)  # which are sorted as they are written
         match self._options.strategy:
             case Strategy.SORT:
                 return self._sorted(rows, ", ".join(_sort_terms(columns, rows.schema)))
@@ -235,6 +237,13 @@ class Compactor(CompactionPlanner):
             schema=options.arrow_schema(),
         )
         return positions_by_file(found, new) if found.num_rows == len(wanted) else None
+
+
+def _kept_as_stored(metadata: TableMetadata) -> frozenset[str]:
+    """Return the columns whose values nobody looks at when rows move: all but those of the partitioning."""
+    sources = (metadata.schema.find_column_name(part.source_id) or "" for part in metadata.partition_spec.fields)
+    looked_at = {name.split(".")[0] for name in sources}
+    return frozenset(field.name for field in metadata.schema.fields if field.name not in looked_at)
 
 
 def _sort_terms(columns: Sequence[str], schema: pa.Schema) -> list[str]:

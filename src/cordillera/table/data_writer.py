@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from cordillera.spec.arrow_types import FIELD_ID_KEY, to_arrow_schema
 from cordillera.spec.partition_values import split_by_partition
 from cordillera.table.column_statistics import collect_statistics
 from cordillera.table.content_file import Content, ContentFile
+from cordillera.table.dictionaries import table_of, with_dictionaries
 from cordillera.table.parquet_assembly import ParquetAssembler, ParquetSource
 from cordillera.table.parquet_encoding import ROW_GROUP_ROWS, ParquetEncoding
 
@@ -40,6 +41,7 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 TARGET_FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 DEFAULT_TARGET_FILE_SIZE = 128 * 1024 * 1024
 _ENCODERS = 2
+_FINISHERS = 8
 _MAX_OPEN_FILES = 64
 _MAX_GATHERED_BYTES = 256 * 1024 * 1024
 
@@ -76,7 +78,7 @@ class _OpenFile:
     partition: tuple[Any, ...]
     schema: pa.Schema
     storage: Storage
-    output: AbstractContextManager[pa.NativeFile] | None = None
+    output: ExitStack = field(default_factory=ExitStack)
     sink: HashingSink | None = None
     first: pa.Buffer | None = None
     first_footer: pq.FileMetaData | None = None
@@ -106,7 +108,7 @@ class _OpenFile:
 
     def take_rows(self) -> pa.Table:
         """Take the gathered rows out, to be encoded."""
-        rows = pa.Table.from_batches(self.pending)
+        rows = table_of(self.pending)
         self.encoding_bytes += self.pending_bytes
         self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
         return rows
@@ -125,15 +127,15 @@ class _OpenFile:
         self._assemble(self.assembler, part)
 
     def finish(self) -> pq.FileMetaData:
-        """Write what is still to be written; return the footer."""
-        if self.assembler is not None:
-            return self.assembler.close()
-        self._opened().write(self.first)
-        return self.first_footer
+        """Write what is still to be written, and close the file: only then it is safe in storage; return the footer."""
+        with self.output:
+            if self.assembler is not None:
+                return self.assembler.close()
+            self._opened().write(self.first)
+            return self.first_footer
 
     def _opened(self) -> HashingSink:
-        self.output = self.storage.open_output(self.path)
-        self.sink = HashingSink(self.output.__enter__())
+        self.sink = HashingSink(self.output.enter_context(self.storage.open_output(self.path)))
         return self.sink
 
     def _assemble(self, assembler: ParquetAssembler, part: pa.Buffer | None) -> None:
@@ -175,7 +177,7 @@ class DataWriter:
     """Writes rows of one table as data files under unique names.
 
     Rows may carry the lineage columns ``_row_id`` and ``_last_updated_sequence_number`` behind the schema's own;
-    NULL there means "inherit from the commit".
+    NULL there means "inherit from the commit". Columns of texts or bytes may be dictionaries, in some batches.
 
     Args:
         storage: Where to write.
@@ -203,8 +205,9 @@ class DataWriter:
         self._schema, self._spec, self._target_size, self._encoding = schema, spec, target_size, encoding
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # in the order of their first rows
         self._unfinished: set[_OpenFile] = set()
-        self._written: list[ContentFile] = []
         self._encoders: Executor
+        self._finishers: Executor
+        self._finishing: list[Future[ContentFile]] = []
         self._queue: deque[tuple[_OpenFile, Future[pa.Buffer] | None, int]] = deque()
         """Parts being encoded, each with the size of its rows in memory; None where a file is to be finished."""
 
@@ -213,7 +216,10 @@ class DataWriter:
 
         On an error everything written so far is removed again, and the error goes on.
         """
-        with ThreadPoolExecutor(_ENCODERS, thread_name_prefix="cordillera-encode") as self._encoders:
+        with (
+            ThreadPoolExecutor(_ENCODERS, thread_name_prefix="cordillera-encode") as self._encoders,
+            ThreadPoolExecutor(_FINISHERS, thread_name_prefix="cordillera-finish") as self._finishers,
+        ):
             try:
                 for batch in self._order.sort(batches) if self._order else batches:
                     for partition, rows in split_by_partition(self._spec, self._schema, batch):
@@ -222,9 +228,9 @@ class DataWriter:
                 while self._open:
                     self._close(next(iter(self._open)))
                 self._drain(0)
+                return [job.result() for job in self._finishing]
             except BaseException as error:
                 self._abandon(error)
-        return self._written
 
     def _add(self, partition: tuple[Any, ...], rows: pa.RecordBatch) -> None:
         """Add rows to a file, and to the next one where they are more than the target size takes."""
@@ -255,7 +261,8 @@ class DataWriter:
     def _encode(self, file: _OpenFile) -> None:
         """Have the gathered rows of a file encoded in a thread."""
         size, rows, out = file.pending_bytes, file.take_rows(), pa.BufferOutputStream()
-        writer = self._encoding.writer(out, file.schema, rows)  # here, so that the first rows decide how, in any run
+        schema = with_dictionaries(file.schema, rows.schema.types)
+        writer = self._encoding.writer(out, schema, rows)  # here, so that the first rows decide how, in any run
 
         def encoded() -> pa.Buffer:
             with writer:
@@ -270,9 +277,14 @@ class DataWriter:
         while len(self._queue) > remaining:
             file, part, size = self._queue.popleft()
             if part is None:
-                self._finish(file)
+                self._unfinished.remove(file)
+                self._finishing.append(self._finishers.submit(self._finished, file))
+                if len(self._finishing) > _FINISHERS:
+                    self._finishing[-_FINISHERS - 1].result()  # no more than these are in memory
             else:
                 file.append(part.result(), size)
+                if file.first_footer is not None:
+                    self._encoding.learn(file.first_footer)
 
     def _make_room(self) -> None:
         """Close the oldest files, where too many have been begun or too many rows gather."""
@@ -292,24 +304,20 @@ class DataWriter:
             self._encode(file)
         self._queue.append((file, None, 0))
 
-    def _finish(self, file: _OpenFile) -> None:
+    def _finished(self, file: _OpenFile) -> ContentFile:
+        """Finish a file, in a thread: disks and object stores take a while, and as long for several at a time."""
         footer = file.finish()
-        self._unfinished.remove(file)
-        assert file.output is not None, "a file that is finished is open"
-        file.output.__exit__(None, None, None)
-        self._written.append(
-            ContentFile(
-                content=Content.DATA,
-                file_path=file.path,
-                file_format="PARQUET",
-                spec_id=self._spec.spec_id,
-                partition=file.partition,
-                record_count=footer.num_rows,
-                file_size_in_bytes=file.size,
-                sort_order_id=self._order.order_id if self._order else 0,
-                checksum=file.checksum,
-                **collect_statistics(footer, self._schema),
-            )
+        return ContentFile(
+            content=Content.DATA,
+            file_path=file.path,
+            file_format="PARQUET",
+            spec_id=self._spec.spec_id,
+            partition=file.partition,
+            record_count=footer.num_rows,
+            file_size_in_bytes=file.size,
+            sort_order_id=self._order.order_id if self._order else 0,
+            checksum=file.checksum,
+            **collect_statistics(footer, self._schema),
         )
 
     def _abandon(self, error: BaseException) -> NoReturn:
@@ -317,9 +325,10 @@ class DataWriter:
         for _, part, _ in self._queue:
             if part is not None:
                 part.cancel()
+        wait(self._finishing)
+        finished = [job.result().file_path for job in self._finishing if not job.exception()]
         with ExitStack() as stack:
-            stack.callback(self._storage.delete, [file.file_path for file in self._written])
+            stack.callback(self._storage.delete, finished)
             for file in self._unfinished:
-                if file.output is not None:
-                    stack.push(file.output.__exit__)
+                stack.push(file.output)
             raise error

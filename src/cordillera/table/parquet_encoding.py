@@ -18,6 +18,8 @@ _LEAST_SAMPLE = 1_000
 _SAMPLED_SHARE = 4
 """Of how many rows one is looked at: to look at all would cost as much as to write them."""
 _DISTINCT_SHARE = 0.2
+_LEAST_SAVING = 1 / 16
+"""Of a column's bytes: what compression has to take away to be worth its time, in writing and in each reading."""
 _INTEGER_DIGITS = 18
 """Digits up to which Iceberg stores a decimal as an integer (specification, "Parquet")."""
 
@@ -28,7 +30,7 @@ class ParquetEncoding:
     A dictionary is for columns whose values repeat: one of values that hardly do makes files larger, and costs most of
     the time it takes to write them. Other numbers and times are stored as differences (DELTA_BINARY_PACKED), which
     takes a quarter of the time and less room, but only in tables of version 3: engines that know no newer version
-    may not know that encoding either.
+    may not know that encoding either. Columns that are small by their encoding already are not compressed besides.
 
     What a full sample says of a column holds for all files that one of these opens.
 
@@ -40,6 +42,7 @@ class ParquetEncoding:
     def __init__(self, properties: Mapping[str, str], format_version: int) -> None:
         self._properties, self._packs = properties, format_version >= 3
         self._repeats: dict[str, bool] = {}
+        self._compresses: dict[str, bool] = {}
 
     def writer(
         self,
@@ -59,14 +62,31 @@ class ParquetEncoding:
         nested = [path for field in schema if pa.types.is_nested(field.type) for path in _leaf_paths(field)]
         packed = [f.name for f in flat if self._packs and f.name not in repeating and _is_packed(f.type)]
         filters = filter_options(self._properties, schema, min(sample.num_rows, ROW_GROUP_ROWS))
+        paths = [path for field in schema for path in _leaf_paths(field)]
+        compressed = [path for path in paths if self._compresses.get(path, True)]
         return pq.ParquetWriter(
-            sink, schema, compression="zstd", compression_level=1, coerce_timestamps="us", version="2.6",
+            sink, schema, coerce_timestamps="us", version="2.6",
+            compression={path: "zstd" if path in compressed else "none" for path in paths},
+            compression_level=dict.fromkeys(compressed, 1),
             store_schema=False, write_page_index=True, use_dictionary=[*repeating, *nested],
             column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED"),
             data_page_size=_PAGE_BYTES, bloom_filter_options=filters or None,
             store_decimal_as_integer=self._packs,
             write_page_checksum=True,  # most single wrong bits would decompress, to other values
         )  # fmt: skip
+
+    def learn(self, footer: pq.FileMetaData) -> None:
+        """Let what was written tell which columns compression makes enough smaller: the others go without from now on.
+
+        Args:
+            footer: Of a file that one of these has written.
+        """
+        group = footer.row_group(0)
+        if group.num_rows < _SAMPLE_ROWS:
+            return
+        for column in (group.column(index) for index in range(group.num_columns)):
+            most = column.total_uncompressed_size * (1 - _LEAST_SAVING)
+            self._compresses.setdefault(column.path_in_schema, column.total_compressed_size <= most)
 
     def _has_dictionary(self, declared: pa.Field, column: pa.Array | pa.ChunkedArray) -> bool:
         if pa.types.is_boolean(declared.type) or pa.types.is_dictionary(declared.type):

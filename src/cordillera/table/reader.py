@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -29,6 +29,7 @@ from cordillera.table.data_file import (
     row_group_as_file,
 )
 from cordillera.table.deletion_vector import positions_of
+from cordillera.table.dictionaries import dictionary_columns, with_dictionaries
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.projection import file_columns, project
 from cordillera.table.row_selection import RowSelection
@@ -47,6 +48,7 @@ class ReadOptions:
         the others. may_contain: Passes over row groups; a row group's statistics are given as a ``ContentFile``.
         deleted: Positions to leave out, by data file path, for files whose own deletes do not apply.
         only: The only positions to read, by data file path; deletes of such a file do not apply.
+        dictionaries: Columns of texts or bytes to give as the dictionaries that a file stores them as; ``batches`` can.
         values: Columns (schemas of one field) and the only values of interest in them: rows with another value in one
             of these columns are left out.
     """
@@ -57,6 +59,7 @@ class ReadOptions:
     deleted: Mapping[str, BitMap64] = field(default_factory=dict)
     values: Sequence[tuple[Schema, pa.Array]] = ()
     only: Mapping[str, BitMap64] = field(default_factory=dict)
+    dictionaries: Set[str] = frozenset()
 
     def arrow_schema(self) -> pa.Schema:
         """Return the schema of the batches that are read."""
@@ -78,10 +81,13 @@ class FileReader:
 
     def stream(self, live_files: Sequence[LiveFile], options: ReadOptions) -> pa.RecordBatchReader:
         """Stream the rows of many files, file by file in order; ``_file_index`` counts them from 0."""
-        return pa.RecordBatchReader.from_batches(options.arrow_schema(), self._batches(live_files, options))
+        return pa.RecordBatchReader.from_batches(options.arrow_schema(), self.batches(live_files, options))
 
-    def _batches(self, live_files: Sequence[LiveFile], options: ReadOptions) -> Iterator[pa.RecordBatch]:
-        """Read small files ahead in threads; a file of several row groups is streamed, to bound memory."""
+    def batches(self, live_files: Sequence[LiveFile], options: ReadOptions) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of many files as ``stream`` does; batches differ in which columns are dictionaries.
+
+        Small files are read ahead in threads; a file of several row groups is streamed, to bound memory.
+        """
         if len(live_files) == 1:  # to start threads takes longer than to read what a small commit wrote
             yield from self.read(live_files[0], options)
             return
@@ -123,6 +129,10 @@ class FileReader:
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
         selection = self._selection(live, options)
         schema = options.arrow_schema()
+        if options.dictionaries:
+            texts = {columns.get(f.field_id) for f in options.schema.fields if f.name in options.dictionaries}
+            stored_so = dictionary_columns(parquet.metadata, range(parquet.metadata.num_row_groups))
+            parquet = open_parquet(source, live, parquet.metadata, [name for name in stored_so if name in texts])
         for group, first in _row_groups(parquet, live, options, columns, selection):
             if not _may_hold_values(parquet, source, group, options, columns):
                 continue
@@ -137,7 +147,8 @@ class FileReader:
                     metadata_column(name, batch, live, lineage, positions, file_index)
                     for name in options.metadata_columns
                 ]
-                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+                kinds = [array.type for array in arrays]
+                yield pa.RecordBatch.from_arrays(arrays, schema=with_dictionaries(schema, kinds))
             check_complete(live, parquet.metadata, group, position - first)
 
     def _selection(self, live: LiveFile, options: ReadOptions) -> RowSelection | None:

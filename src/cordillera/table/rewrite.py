@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.schema import Schema
 from pyroaring import BitMap64
@@ -32,6 +31,7 @@ from cordillera.table.data_writer import (
     stored_schema,
 )
 from cordillera.table.deletion_vector import positions_of
+from cordillera.table.dictionaries import dictionary_columns, joined, plain, without_unused
 from cordillera.table.io import TableIO
 from cordillera.table.live_files import LiveFile
 from cordillera.table.parquet_assembly import ColumnChunk, ParquetAssembler, ParquetSource
@@ -42,7 +42,6 @@ from cordillera.table.threads import in_threads
 Positions = npt.NDArray[np.int64]
 _FILES_AT_A_TIME = 2
 _GROUPS_AT_A_TIME = 2
-_PLAIN_ENCODINGS = {"PLAIN", "PLAIN_DICTIONARY", "RLE", "RLE_DICTIONARY", "BIT_PACKED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ class _Rewriter:
             assembler = ParquetAssembler(sink, self._template)
 
             def made(group: _Group) -> _Made:
-                parquet = open_parquet(stored, live, known, _dictionaries(known, group.index))
+                parquet = open_parquet(stored, live, known, dictionary_columns(known, [group.index]))
                 return self._made(assembler, source, parquet, live, group)
 
             is_in_order = True
@@ -223,7 +222,7 @@ class _Rewriter:
         places = pa.array(group.placed)
         return all(
             name in self._same
-            or _plain(stored.column(name).take(places)).equals(group.new.column(name).combine_chunks())
+            or plain(stored.column(name).take(places)).equals(group.new.column(name).combine_chunks())
             for name in columns
         )
 
@@ -240,7 +239,7 @@ class _Rewriter:
             else:
                 new = stored.take(pa.array(group.placed))
             changes = len(new) or len(group.gone)
-            arrays.append(_without_unused(_joined(stored, new).take(kept)) if changes else stored)
+            arrays.append(without_unused(joined(stored, new).take(kept)) if changes else stored)
         fields = [self._stored.field(name).with_type(array.type) for name, array in zip(names, arrays, strict=True)]
         return pa.table(arrays, schema=pa.schema(fields))
 
@@ -250,7 +249,10 @@ class _Rewriter:
         with self._encoding.writer(out, rows.schema, rows) as writer:
             if rows.num_rows:
                 writer.write_table(rows, row_group_size=rows.num_rows)
-        return ParquetSource(pa.BufferReader(out.getvalue()))
+        encoded = out.getvalue()
+        if rows.num_rows:
+            self._encoding.learn(pq.read_metadata(pa.BufferReader(encoded)))
+        return ParquetSource(pa.BufferReader(encoded))
 
 
 def _groups(source: ParquetSource, gone: Positions, placed: PlacedRows | None) -> Iterator[_Group]:
@@ -266,47 +268,6 @@ def _groups(source: ParquetSource, gone: Positions, placed: PlacedRows | None) -
         if group.remaining:
             yield group
         first += rows
-
-
-def _dictionaries(footer: pq.FileMetaData, group: int) -> list[str]:
-    """Return the columns of texts or bytes that a row group stores as dictionaries which can be read as such."""
-    chunks = (footer.row_group(group).column(index) for index in range(footer.num_columns))
-    return [
-        chunk.path_in_schema
-        for chunk in chunks
-        if chunk.physical_type == "BYTE_ARRAY"
-        and "." not in chunk.path_in_schema
-        and chunk.has_dictionary_page
-        and _PLAIN_ENCODINGS.issuperset(chunk.encodings)
-    ]
-
-
-def _joined(stored: pa.Array, new: pa.Array) -> pa.Array:
-    """Return values behind others; a dictionary gets those that it lacks."""
-    if not pa.types.is_dictionary(stored.type):
-        return pa.concat_arrays([stored, new])
-    if pa.types.is_dictionary(new.type):
-        return pa.DictionaryArray.from_arrays(pa.concat_arrays([stored.indices, new.indices]), stored.dictionary)
-    lacking = pc.drop_null(new.filter(pc.invert(pc.is_in(new, value_set=stored.dictionary))))
-    dictionary = pa.concat_arrays([stored.dictionary, pc.unique(lacking)])
-    indices = pc.index_in(new, value_set=dictionary)
-    return pa.DictionaryArray.from_arrays(pa.concat_arrays([stored.indices, indices]), dictionary)
-
-
-def _without_unused(values: pa.Array) -> pa.Array:
-    """Take the values that no row has any more out of a dictionary: what was deleted must not stay in the file."""
-    if not pa.types.is_dictionary(values.type):
-        return values
-    used = np.zeros(len(values.dictionary), dtype=bool)
-    used[pc.drop_null(values.indices).to_numpy()] = True
-    if used.all():
-        return values
-    places = pa.array(np.cumsum(used) - 1, values.indices.type)
-    return pa.DictionaryArray.from_arrays(places.take(values.indices), values.dictionary.filter(pa.array(used)))
-
-
-def _plain(values: pa.Array) -> pa.Array:
-    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
 def _has_all(chunks: Mapping[str, ColumnChunk], assembler: ParquetAssembler, column: str) -> bool:
