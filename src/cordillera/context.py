@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import cache
 from uuid import UUID, uuid4
 
 
@@ -50,6 +51,7 @@ class RequestContext:
 _current: ContextVar[RequestContext | None] = ContextVar("cordillera_context", default=None)
 
 
+@cache
 def local_principal() -> str:
     """Return the operating-system user as a principal name, used by embedded lakes and the command line."""
     try:

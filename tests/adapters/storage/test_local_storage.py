@@ -104,8 +104,8 @@ def test_an_object_is_made_durable_before_it_is_visible(
         steps.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
-    def record_link(source: Path, target: Path) -> None:
-        steps.append(("link", target))
+    def record_link(source: str, target: str) -> None:
+        steps.append(("link", Path(target)))
         link(source, target)
 
     monkeypatch.setattr(os, "fsync", record_fsync)

@@ -18,6 +18,7 @@ from cordillera.adapters.db.prepared import Prepared, Values
 from cordillera.errors import CordilleraError
 
 Row = sa.Row[*tuple[Any, ...]]
+_FAILURES = (exc.SQLAlchemyError, CordilleraError, OverflowError, UnicodeEncodeError)
 _KEEP_ROWCOUNT = {"preserve_rowcount": True}  # of an INSERT it would be forgotten
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -46,16 +47,19 @@ class Session:
 
     def rows(self, prepared: Prepared, parameters: Mapping[str, Any]) -> list[Values]:
         """Run a prepared query and return its rows."""
-        self.check()
-        with self.translated():
-            return prepared.run(self.connection, parameters)[0]
+        return self._run(prepared, parameters)[0]
 
     def change(self, prepared: Prepared, parameters: Mapping[str, Any]) -> int:
         """Run a prepared statement that changes rows and return how many; see ``write``."""
         self.check_writable()
+        return self._run(prepared, parameters)[1]
+
+    def _run(self, prepared: Prepared, parameters: Mapping[str, Any]) -> tuple[list[Values], int]:
         self.check()
-        with self.translated():
-            return prepared.run(self.connection, parameters)[1]
+        try:
+            return prepared.run(self.connection, parameters)
+        except _FAILURES as error:  # as ``translated`` does, which is slow for what every request does a dozen times
+            raise self._failed(error) from error
 
     def read(self, statement: sa.Executable, parameters: Parameters | None = None) -> Sequence[Row]:
         """Run a query and return its rows."""
@@ -133,9 +137,12 @@ class Session:
             yield
         except let_pass:
             raise
-        except (exc.SQLAlchemyError, CordilleraError, OverflowError, UnicodeEncodeError) as error:
-            self._failure = translate(error, self._database)
-            raise self._failure from error
+        except _FAILURES as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> CordilleraError:
+        self._failure = translate(error, self._database)
+        return self._failure
 
 
 def _insert(table: sa.Table, is_postgres: bool) -> postgresql.Insert | sqlite.Insert:

@@ -55,6 +55,7 @@ class Choice(sa.types.TypeDecorator[StrEnum]):
     def __init__(self, *kinds: type[StrEnum]) -> None:
         super().__init__()
         self.kinds = kinds
+        self._members = {one.value: one for kind in kinds for one in kind}
 
     def process_bind_param(self, value: StrEnum | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
         """Return the value of a member."""
@@ -65,8 +66,8 @@ class Choice(sa.types.TypeDecorator[StrEnum]):
         return None if value is None else self._member(value)
 
     def _member(self, value: str) -> StrEnum:
-        found = next((kind for kind in self.kinds if value in list(kind)), self.kinds[0])
-        return found(value)
+        found = self._members.get(value)
+        return self.kinds[0](value) if found is None else found  # which says that it has none
 
 
 class Texts(sa.types.TypeDecorator[tuple[str, ...]]):

@@ -61,7 +61,7 @@ class LocalStorage:
     """
 
     def __init__(self, root: str) -> None:
-        self._directory = _root_directory(root)
+        self._directory = str(_root_directory(root))
         self._root = f"{SCHEME}://{self._directory}"
 
     @property
@@ -119,7 +119,7 @@ class LocalStorage:
         path = self._path(uri)
         try:
             with _translated(uri):
-                return stat.S_ISREG(path.stat().st_mode)
+                return stat.S_ISREG(os.stat(path).st_mode)
         except CorruptDataError:
             return False
 
@@ -147,18 +147,21 @@ class LocalStorage:
 
     def _files(self, prefix: str, wanted: Callable[[str], bool]) -> Iterator[_Found]:
         """Return the files under the folder ``prefix`` whose names are wanted."""
-        return _walk(str(self._inside(folder_key(self._root, prefix), prefix)), wanted)
+        return _walk(self._inside(folder_key(self._root, prefix), prefix), wanted)
 
-    def _unfinished_path(self, uri: str) -> Path:
+    def _unfinished_path(self, uri: str) -> str:
         return self._inside(unfinished_key(self._root, uri), uri)
 
-    def _path(self, uri: str) -> Path:
+    def _path(self, uri: str) -> str:
         return self._inside(object_key(self._root, uri), uri)
 
-    def _inside(self, key: str, uri: str) -> Path:
-        """Return the path of a key. The root itself may be, or lie behind, a link; below it no link may lead out."""
-        path = self._directory / key
-        if _has_link(str(self._directory), key.split("/") if key else []):  # there hardly ever is one
+    def _inside(self, key: str, uri: str) -> str:
+        """Return the path of a key. The root itself may be, or lie behind, a link; below it no link may lead out.
+
+        A text: every commit goes through here several times, and a ``Path`` takes longer than what is done with it.
+        """
+        path = f"{self._directory}/{key}" if key else self._directory
+        if _has_link(self._directory, key.split("/") if key else []):  # there hardly ever is one
             inside = os.path.realpath(self._directory)
             if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
                 raise AccessDeniedError(
@@ -170,21 +173,24 @@ class LocalStorage:
     def _new_file(self, uri: str) -> Iterator[int]:
         """Yield the descriptor of an unfinished file, which becomes the object when the block ends well."""
         path = self._path(uri)
-        unfinished = path.parent / f".tmp-{uuid4().hex}"
+        directory = os.path.dirname(path)
+        unfinished = f"{directory}/.tmp-{uuid4().hex}"
         with _translated(uri):
             if os.path.lexists(path):
-                raise FileExistsError(errno.EEXIST, "exists", str(path))
-            _make_directory(path.parent)
+                raise FileExistsError(errno.EEXIST, "exists", path)
+            _make_directory(directory)
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             yield descriptor
             with _translated(uri):
                 os.fsync(descriptor)
                 _publish(unfinished, path)
+        except BaseException:
+            with suppress(OSError):  # gone already, or invisible litter: no reason to hide the error that led here
+                os.unlink(unfinished)
+            raise
         finally:
             os.close(descriptor)
-            with suppress(OSError):  # gone already, or invisible litter: no reason to hide the error that led here
-                unfinished.unlink()
 
 
 def _has_link(top: str, names: Sequence[str]) -> bool:
@@ -215,11 +221,11 @@ def _root_directory(root: str) -> Path:
     return directory
 
 
-def _open_object(path: Path) -> int:
+def _open_object(path: str) -> int:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise IsADirectoryError(errno.EISDIR, "not a regular file", str(path))
+        raise IsADirectoryError(errno.EISDIR, "not a regular file", path)
     return descriptor
 
 
@@ -252,44 +258,48 @@ def _unfinished_object(found: _Found) -> UnfinishedObject:
     return UnfinishedObject(f"{SCHEME}://{path}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
-def _remove(files: Iterable[tuple[str, Path]]) -> None:
+def _remove(files: Iterable[tuple[str, str]]) -> None:
     """Remove files, durably; what is none, or is gone, is passed over."""
-    changed: set[Path] = set()
+    changed: set[str] = set()
     for uri, path in files:
         with _translated(uri), suppress(FileNotFoundError, NotADirectoryError):
-            if stat.S_ISREG(path.stat().st_mode):
-                path.unlink()
-                changed.add(path.parent)
+            if stat.S_ISREG(os.stat(path).st_mode):
+                os.unlink(path)
+                changed.add(os.path.dirname(path))
     for directory in changed:
-        with _translated(str(directory)), suppress(FileNotFoundError):
+        with _translated(directory), suppress(FileNotFoundError):
             _sync_directory(directory)
 
 
-def _publish(unfinished: Path, path: Path) -> None:
+def _publish(unfinished: str, path: str) -> None:
+    directory = os.path.dirname(path)
     try:
         os.link(unfinished, path)
     except OSError as error:
         if error.errno in _NO_LINKS:
             raise InvalidConfigurationError(
-                f"The file system of {str(path.parent)!r} has no hard links, which publishing needs.",
+                f"The file system of {directory!r} has no hard links, which publishing needs.",
                 hint="Put the storage root on another file system.",
             ) from error
         if isinstance(error, FileNotFoundError):
             raise StorageUnavailableError(
-                f"What had been written of {str(path)!r} was removed before it was done.", hint="Write it again."
+                f"What had been written of {path!r} was removed before it was done.", hint="Write it again."
             ) from error
         raise
     try:
-        unfinished.unlink()
-        _sync_directory(path.parent)
+        os.unlink(unfinished)
+        _sync_directory(directory)
     except OSError:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
         raise
 
 
-def _make_directory(directory: Path) -> None:
+def _make_directory(name: str) -> None:
     """Create a directory and those above it, each durably."""
-    missing = []
+    if os.path.isdir(name):  # as it mostly is
+        return
+    missing, directory = [], Path(name)
     while not directory.exists():
         missing.append(directory)
         directory = directory.parent
@@ -297,10 +307,10 @@ def _make_directory(directory: Path) -> None:
         raise FileExistsError(errno.EEXIST, "an object stands where a folder is needed", str(directory))
     for created in reversed(missing):
         created.mkdir(exist_ok=True)
-        _sync_directory(created.parent)
+        _sync_directory(str(created.parent))
 
 
-def _sync_directory(directory: Path) -> None:
+def _sync_directory(directory: str) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
