@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +20,7 @@ from cordillera.errors import (
     TargetUnreachableError,
     TypeMismatchError,
 )
-from cordillera.ports.synchronizer import Cursor, Origin, Synchronizer, TargetColumn, TargetTable
+from cordillera.ports.synchronizer import Cursor, DeliveryResult, Origin, Synchronizer, TargetColumn, TargetTable
 from cordillera.testing.synchronizer_deliveries import ORDER_ROWS, ORDERS, OURS, THEIRS, deliver, rows_of, spelled
 from cordillera.testing.synchronizer_history_suite import HistorySuite
 from cordillera.testing.synchronizer_suite import SynchronizerSuite
@@ -58,6 +60,20 @@ class TestSeaweedFS(HistorySuite, SynchronizerSuite):
     def test_every_type_comes_back_exactly(self, synchronizer: Synchronizer) -> None:
         with pytest.raises(TypeMismatchError, match="'timestamp_ns' has nanoseconds"):
             super().test_every_type_comes_back_exactly(synchronizer)
+
+    def test_concurrent_first_deliveries_apply_once(self, synchronizer: Synchronizer) -> None:
+        """Its catalog takes several commits that all require that the table is not there yet: each brings all rows."""
+        together = threading.Barrier(4)
+
+        def run(_: int) -> DeliveryResult:
+            together.wait(30)
+            return synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
+
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(run, range(4)))
+        assert not all(result.already_applied for result in results)
+        assert synchronizer.read_cursor(OURS) == Cursor(1, 0)
+        assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
 
 
 @pytest.fixture
