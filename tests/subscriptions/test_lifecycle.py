@@ -239,7 +239,7 @@ def interrupt(working: Lake, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
 
         return opened
 
-    monkeypatch.setattr("cordillera.subscriptions.delivery.typed", typed)
+    monkeypatch.setattr("cordillera.subscriptions.planning.typed", typed)
 
 
 def test_a_grant_that_is_revoked_stops_the_delivery_under_way(
