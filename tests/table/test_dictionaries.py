@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cordillera.spec.merge import Operation
 from cordillera.spec.schema_evolution import RenameColumn
-from cordillera.table.dictionaries import plain, table_of
+from cordillera.table.dictionaries import dictionary_columns, plain, table_of
 from tests.examples import examples
 from tests.table.harness import LooseTable
 
@@ -61,3 +61,21 @@ def test_compaction_by_partitions_of_texts(tmp_path: Path) -> None:
         table.write(Operation.APPEND, written(range(first, first + 100), "Bern"))
     assert table.compact()
     assert table.rows().sort_by("id") == written(range(200), "Bern")
+
+
+def test_where_a_writer_may_have_gone_over_to_plain_values_a_dictionary_is_not_small(tmp_path: Path) -> None:
+    many = [f"{number * 7919} of very many different texts" for number in range(60_000)]
+    rows = pa.table({"few": ["a", "b"] * 30_000, "many": many, "number": range(60_000)})
+    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=30_000)
+    footer = pq.read_metadata(tmp_path / "rows.parquet")
+    assert dictionary_columns(footer, range(2)) == ["few", "many"]
+    assert dictionary_columns(footer, range(2), small=True) == ["few"]
+
+
+def test_texts_are_as_they_were_where_rows_among_them_are_left_out(tmp_path: Path) -> None:
+    """Over several row groups, which are decoded while rows of others are left out."""
+    table = LooseTable(tmp_path, SCHEMA, key=("id",))
+    table.write(Operation.APPEND, written(range(250_000), "Bern"))
+    table.delete_where("id % 3 = 1 AND id < 240000")
+    kept = [number for number in range(250_000) if number % 3 != 1 or number >= 240_000]
+    assert table.rows().sort_by("id").equals(pa.table({"id": kept, "city": [f"Bern {n % 3}" for n in kept]}, SCHEMA))

@@ -10,15 +10,24 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 _PLAIN_ENCODINGS = {"PLAIN", "PLAIN_DICTIONARY", "RLE", "RLE_DICTIONARY", "BIT_PACKED"}
+_SMALL_BYTES = 32 * 1024
+"""Of a dictionary, compressed: writers begin with plain values when one has a megabyte or so."""
 
 
-def dictionary_columns(footer: pq.FileMetaData, groups: Iterable[int]) -> list[str]:
-    """Return the columns of texts or bytes that row groups all store as dictionaries which can be read as such."""
-    found = [_of_group(footer.row_group(group)) for group in groups]
+def dictionary_columns(footer: pq.FileMetaData, groups: Iterable[int], *, small: bool = False) -> list[str]:
+    """Return the columns of texts or bytes that row groups all store as dictionaries which can be read as such.
+
+    Args:
+        footer: Of the file.
+        groups: The row groups.
+        small: Only those whose dictionaries are small: in others, writers may have gone over to plain values after a
+            while, of which it takes four times as long to make a dictionary as to read them.
+    """
+    found = [_of_group(footer.row_group(group), small=small) for group in groups]
     return [name for name in found[0] if all(name in others for others in found[1:])] if found else []
 
 
-def _of_group(group: pq.RowGroupMetaData) -> list[str]:
+def _of_group(group: pq.RowGroupMetaData, *, small: bool) -> list[str]:
     chunks = (group.column(index) for index in range(group.num_columns))
     return [
         chunk.path_in_schema
@@ -27,6 +36,7 @@ def _of_group(group: pq.RowGroupMetaData) -> list[str]:
         and "." not in chunk.path_in_schema
         and chunk.has_dictionary_page
         and _PLAIN_ENCODINGS.issuperset(chunk.encodings)
+        and not (small and chunk.data_page_offset - chunk.dictionary_page_offset > _SMALL_BYTES)
     ]
 
 

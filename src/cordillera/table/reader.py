@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -29,10 +29,11 @@ from cordillera.table.data_file import (
     row_group_as_file,
 )
 from cordillera.table.deletion_vector import positions_of
-from cordillera.table.dictionaries import dictionary_columns, with_dictionaries
+from cordillera.table.dictionaries import dictionary_columns, plain, with_dictionaries
 from cordillera.table.live_files import LiveFile, SnapshotFiles
 from cordillera.table.projection import file_columns, project
 from cordillera.table.row_selection import RowSelection
+from cordillera.table.threads import in_threads
 
 _BATCH_ROWS = 122_880
 _PREFETCHED_FILES = 4
@@ -123,33 +124,35 @@ class FileReader:
     def _read(
         self, parquet: pq.ParquetFile, source: pa.NativeFile, live: LiveFile, options: ReadOptions, file_index: int
     ) -> Iterator[pa.RecordBatch]:
-        stored = parquet.schema_arrow
-        columns = file_columns(stored, options.schema)
-        lineage = lineage_columns(stored)
+        columns, lineage = file_columns(parquet.schema_arrow, options.schema), lineage_columns(parquet.schema_arrow)
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
-        selection = self._selection(live, options)
-        schema = options.arrow_schema()
-        if options.dictionaries:
-            texts = {columns.get(f.field_id) for f in options.schema.fields if f.name in options.dictionaries}
-            stored_so = dictionary_columns(parquet.metadata, range(parquet.metadata.num_row_groups))
-            parquet = open_parquet(source, live, parquet.metadata, [name for name in stored_so if name in texts])
-        for group, first in _row_groups(parquet, live, options, columns, selection):
-            if not _may_hold_values(parquet, source, group, options, columns):
-                continue
-            position = first
-            for stored_rows in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
-                batch, positions = _selected(stored_rows, columns, options, selection, position)
-                position += stored_rows.num_rows
-                if not batch.num_rows:
-                    continue
-                arrays = project(batch, columns, options.schema)
-                arrays += [
-                    metadata_column(name, batch, live, lineage, positions, file_index)
-                    for name in options.metadata_columns
-                ]
-                kinds = [array.type for array in arrays]
-                yield pa.RecordBatch.from_arrays(arrays, schema=with_dictionaries(schema, kinds))
-            check_complete(live, parquet.metadata, group, position - first)
+        selection, schema = self._selection(live, options), options.arrow_schema()
+        if names := _as_dictionaries(parquet, columns, options, selection):
+            parquet = open_parquet(source, live, parquet.metadata, names)
+
+        def made(stored: tuple[pa.RecordBatch, int]) -> pa.RecordBatch | None:
+            batch, positions = _selected(stored[0], columns, options, selection, stored[1])
+            if not batch.num_rows:
+                return None
+            arrays = [
+                array if field.name in options.dictionaries else plain(array)
+                for field, array in zip(options.schema.fields, project(batch, columns, options.schema), strict=True)
+            ]
+            arrays += [
+                metadata_column(name, batch, live, lineage, positions, file_index) for name in options.metadata_columns
+            ]
+            return pa.RecordBatch.from_arrays(
+                arrays, schema=with_dictionaries(schema, [array.type for array in arrays])
+            )
+
+        groups = list(_row_groups(parquet, live, options, columns, selection))
+        holding = (one for one in groups if _may_hold_values(parquet, source, one[0], options, columns))
+        batches = _stored_batches(parquet, live, holding, wanted)
+        if selection is None or len(groups) < 2:  # rows are left out while the next ones are decoded
+            yield from (batch for batch in map(made, batches) if batch is not None)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="cordillera-select") as pool:
+            yield from (batch for batch in in_threads(pool, made, batches, 1) if batch is not None)
 
     def _selection(self, live: LiveFile, options: ReadOptions) -> RowSelection | None:
         if (only := options.only.get(live.path)) is not None:
@@ -182,6 +185,18 @@ class FileReader:
         return pa.RecordBatch.from_arrays(arrays, names=options.arrow_schema().names)
 
 
+def _stored_batches(
+    parquet: pq.ParquetFile, live: LiveFile, groups: Iterable[tuple[int, int]], columns: Sequence[str]
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield the rows of row groups, deleted ones too, each batch with the position of its first row."""
+    for group, first in groups:
+        position = first
+        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
+            yield batch, position
+            position += batch.num_rows
+        check_complete(live, parquet.metadata, group, position - first)
+
+
 def _selected(
     batch: pa.RecordBatch,
     columns: dict[int, str],
@@ -195,11 +210,31 @@ def _selected(
     """
     mask = None if selection is None else selection.mask(first, batch.num_rows)
     for column, values in options.values:
-        found = pc.is_in(project(batch, columns, column)[0], value_set=values)
+        found = pc.is_in(plain(project(batch, columns, column)[0]), value_set=values)
         mask = found if mask is None else pc.and_(mask, found)
     if mask is None:
         return batch, np.arange(first, first + batch.num_rows)
     return batch.filter(mask), first + np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+
+
+def _as_dictionaries(
+    parquet: pq.ParquetFile, columns: dict[int, str], options: ReadOptions, selection: RowSelection | None
+) -> list[str]:
+    """Return the columns to read as dictionaries: those that are to stay such, and where rows are left out those of few
+    values, as it takes longer to leave out texts than their numbers.
+    """
+    if not options.dictionaries and selection is None:
+        return []
+    groups = range(parquet.metadata.num_row_groups)
+    asked = {columns.get(field.field_id) for field in options.schema.fields if field.name in options.dictionaries}
+    found = [name for name in dictionary_columns(parquet.metadata, groups) if name in asked] if asked else []
+    if selection is not None:
+        found += [
+            name
+            for name in dictionary_columns(parquet.metadata, groups, small=True)
+            if name not in asked and name in columns.values()
+        ]
+    return found
 
 
 def _row_groups(
