@@ -20,6 +20,7 @@ import structlog
 from cordillera.app import Application, open_lake
 from cordillera.errors import TransientError
 from cordillera.logs import configure_logging
+from cordillera.stop_signal import StopSignal
 
 _log = structlog.get_logger(__name__)
 _IDLE_SECONDS, _LONGEST_IDLE_SECONDS = 0.02, 0.5
@@ -187,16 +188,15 @@ def worker_process(path: Path) -> Iterator[None]:
 def _work(path: Path) -> None:
     """Work until told to stop, or until the process that started this one is gone."""
     configure_logging(level=logging.WARNING)
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent says when to stop
-    threading.Thread(target=_stop_when_orphaned, args=(stopped,), daemon=True).start()
-    with open_lake(path) as app, workers(app):
-        stopped.wait()
+    with StopSignal() as stop:
+        threading.Thread(target=_stop_when_orphaned, args=(stop,), daemon=True).start()
+        with open_lake(path) as app, workers(app):
+            stop.wait()
 
 
-def _stop_when_orphaned(stopped: threading.Event) -> None:
+def _stop_when_orphaned(stop: StopSignal) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker process is started by another"
     parent.join()
-    stopped.set()
+    stop.tell()

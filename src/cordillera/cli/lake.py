@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +18,7 @@ from cordillera.cli.session import configure_logging, lake_folder, open_lake
 from cordillera.cli.terminal import announce, go_ahead, warn
 from cordillera.errors import InvalidConfigurationError
 from cordillera.spec.counting import counted
+from cordillera.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from cordillera.client import Lake
@@ -112,15 +111,10 @@ def worker(
             steps = lake.run_pending()
             announce(f"Done: {counted(steps, 'step')}.")
             return
-        stopped = threading.Event()
-        before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-        try:
-            with lake.workers(count):
-                announce(f"{counted(count, 'worker')} for the lake in {lake_folder()}; Ctrl-C ends.")
-                stopped.wait()
-                announce("Ending when the tasks in hand are done.")
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with StopSignal() as stop, lake.workers(count):
+            announce(f"{counted(count, 'worker')} for the lake in {lake_folder()}; Ctrl-C ends.")
+            stop.wait()
+            announce("Ending when the tasks in hand are done.")
 
 
 @command(app, "migrate", example="cordillera migrate --lake ./lake", place=Place.FOLDER)

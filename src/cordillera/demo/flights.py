@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import shlex
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -242,9 +244,19 @@ def _summarise_runs(lake: Lake, console: Console) -> None:
 
 def _next_steps(path: Path) -> str:
     return f"""\
+{_activation()}\
   cordillera serve --lake {path}            pages and API on http://127.0.0.1:8470
   cordillera dataset show flights.flights --lake {path}
   cordillera sql --lake {path} \\
       "SELECT origin, sum(delayed) AS delayed FROM analytics.daily_delays GROUP BY origin"
   python -c 'import cordillera; print(cordillera.open("{path}").dataset("flights.flights"))'
 """
+
+
+def _activation() -> str:
+    """Return the line that puts ``cordillera`` on the path, where it is in an environment that is not active."""
+    script = Path(sys.prefix) / "bin" / "activate"
+    if shutil.which("cordillera") or not script.exists():
+        return ""
+    here = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
+    return f"  source {shlex.quote(str(here))}\n"

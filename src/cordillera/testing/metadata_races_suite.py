@@ -20,11 +20,13 @@ import pytest
 
 from cordillera.errors import AlreadyExistsError, InvalidInputError, NamespaceNotFoundError, NotEmptyError
 from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata.contracts import ContractDocument
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.event import Task
 from cordillera.spec.workflow import RunState
 from cordillera.testing.metadata_samples import (
     NOW,
+    PRINCIPAL,
     append_event,
     dataset,
     enqueue,
@@ -172,6 +174,24 @@ class RacesSuite:
                 stored = tx.dataset_versions.get(version.id)
             assert stored is not None
             assert stored.rows == won.index(True) + 1
+
+    def test_a_swap_that_waits_for_a_contract_to_be_put_in_force_fails(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+
+        def swap() -> bool:
+            after = replace(version, metadata_location="1.json")
+            with store.write() as tx:
+                return tx.dataset_versions.swap(after, None, expected_location=version.metadata_location)
+
+        with ThreadPoolExecutor(1) as threads:
+            with store.write() as tx:
+                tx.contracts.insert(ContractDocument(version.id, 1, "text", PRINCIPAL, NOW))
+                swapped = threads.submit(swap)
+                with pytest.raises(FutureTimeoutError):
+                    swapped.result(timeout=0.1)
+            assert not swapped.result(timeout=60), "what it commits was not held to the contract"
+        with store.read() as reading:
+            assert reading.dataset_versions.get(version.id) == replace(version, contract_revision=1)
 
     def test_of_many_writers_of_a_name_one_wins(self, store: MetadataStore) -> None:
         with store.write() as tx:

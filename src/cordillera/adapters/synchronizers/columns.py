@@ -53,6 +53,11 @@ def is_nested(kind: pa.DataType) -> bool:
     return bool(pa.types.is_struct(kind) or pa.types.is_list(kind) or pa.types.is_map(kind))
 
 
+def is_bytes(kind: pa.DataType) -> bool:
+    """Tell whether a type is one of binary values, of one length or of many; a UUID is none."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
 def nested_fields(kind: pa.DataType) -> list[pa.Field]:
     """Return the fields of a struct, the element of a list, or the key and value of a map."""
     if pa.types.is_struct(kind):

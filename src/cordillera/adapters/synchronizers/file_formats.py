@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from cordillera.adapters.synchronizers.columns import is_nested
+from cordillera.adapters.synchronizers.columns import is_bytes, is_nested
 from cordillera.adapters.synchronizers.text import JsonReader, from_hex, refuse_odd_years, to_hex, to_json
 
 _ROWS_PER_GROUP = 122_880
@@ -161,19 +161,18 @@ def _parsed(chunk: bytes, stored: pa.Schema, wanted: pa.Schema, names: list[str]
 
 
 def _written_type(kind: pa.DataType) -> pa.DataType:
-    return pa.string() if is_nested(kind) or _is_bytes(kind) else kind
+    return pa.string() if is_nested(kind) or _in_hex(kind) else kind
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
-    fixed = pa.types.is_fixed_size_binary(kind) or isinstance(kind, pa.UuidType)
-    return bool(fixed or pa.types.is_binary(kind))
+def _in_hex(kind: pa.DataType) -> bool:
+    return is_bytes(kind) or isinstance(kind, pa.UuidType)
 
 
 def _written(column: pa.Array, name: str) -> pa.Array:
     kind = column.type
     if is_nested(kind):
         return to_json(column, name)
-    if _is_bytes(kind):
+    if _in_hex(kind):
         return to_hex(column)
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         refuse_odd_years(column.cast(pa.string()), name)
@@ -183,7 +182,7 @@ def _written(column: pa.Array, name: str) -> pa.Array:
 def _read(column: pa.Array, field: pa.Field, json: JsonReader) -> pa.Array:
     if is_nested(field.type):
         return json.from_json(column, field.type, field.name)
-    return from_hex(column, field.type) if _is_bytes(field.type) else column.cast(field.type)
+    return from_hex(column, field.type) if _in_hex(field.type) else column.cast(field.type)
 
 
 FORMATS: dict[str, FileFormat] = {"parquet": Parquet(), "tsv": Tsv()}

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cordillera.adapters.synchronizers.columns import is_nested
+from cordillera.adapters.synchronizers.columns import is_bytes, is_nested
 from cordillera.adapters.synchronizers.text import (
     JsonReader,
     from_hex,
@@ -57,7 +57,7 @@ def sql_type(kind: pa.DataType) -> str:
         return f"decimal({kind.precision},{kind.scale})"
     if pa.types.is_timestamp(kind):
         return "datetime(6)"
-    if _is_bytes(kind):
+    if is_bytes(kind):
         fixed = pa.types.is_fixed_size_binary(kind) and kind.byte_width <= _MOST_BINARY
         return f"binary({kind.byte_width})" if fixed else "longblob"
     return _TYPES[kind]
@@ -82,10 +82,6 @@ def column_types(columns: Sequence[TargetColumn], key: Sequence[str]) -> dict[st
 def is_text(sql: str) -> bool:
     """Tell whether a MariaDB type is one of texts, which are compared by a collation."""
     return sql == "longtext" or sql.startswith("varchar")
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)) and not isinstance(kind, pa.UuidType)
 
 
 # --- to MariaDB -----------------------------------------------------------------------------------------------------
@@ -133,7 +129,7 @@ def _literal(column: pa.Array, name: str) -> pa.Array:
         text = column.cast(pa.int8()).cast(pa.string())
     elif pa.types.is_integer(kind):
         text = column.cast(pa.string())
-    elif _is_bytes(kind):
+    elif is_bytes(kind):
         text = pc.binary_join_element_wise("x'", to_hex(column), "'", "")
     else:
         text = pc.binary_join_element_wise("'", _quotable(column, name), "'", "")
@@ -187,7 +183,7 @@ def decode(rows: Sequence[Sequence[Any]], columns: Sequence[TargetColumn], json_
 
 def _decoded(values: Sequence[Any], column: TargetColumn, json_reader: JsonReader) -> pa.Array:
     kind = column.type
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return pa.array(values, kind)
     text = pa.array(values, pa.string())
     if is_nested(kind):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.csv
 
-from cordillera.adapters.synchronizers.columns import is_nested
+from cordillera.adapters.synchronizers.columns import is_bytes, is_nested
 from cordillera.adapters.synchronizers.text import JsonReader, from_hex
 from cordillera.ports.synchronizer import TargetColumn
 
@@ -108,20 +108,16 @@ def _wire_type(kind: pa.DataType) -> pa.DataType:
         return pa.int32()
     if pa.types.is_timestamp(kind) or pa.types.is_time(kind):
         return pa.int64()
-    if isinstance(kind, pa.UuidType) or is_nested(kind) or _is_bytes(kind):
+    if isinstance(kind, pa.UuidType) or is_nested(kind) or is_bytes(kind):
         return pa.string()
     return kind
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def _decoded(values: pa.Array, column: TargetColumn, json_reader: JsonReader) -> pa.Array:
     kind = column.type
     if is_nested(kind):
         return json_reader.from_json(values, kind, column.name)
-    if isinstance(kind, pa.UuidType) or _is_bytes(kind):
+    if isinstance(kind, pa.UuidType) or is_bytes(kind):
         return from_hex(values, kind)
     if pa.types.is_timestamp(kind):
         return values.cast(pa.timestamp("us", kind.tz)).cast(kind)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from cordillera.adapters.synchronizers.columns import is_nested
+from cordillera.adapters.synchronizers.columns import is_bytes, is_nested
 from cordillera.adapters.synchronizers.deliveries import read_columns
 from cordillera.adapters.synchronizers.redshift_statements import TableName, held
 from cordillera.adapters.synchronizers.redshift_types import microseconds
@@ -33,7 +33,7 @@ def longest(table: TableName, compared: TargetTable) -> str:
     for column in compared.columns:
         if pa.types.is_string(column.type):
             parts.append(f"COALESCE(OCTET_LENGTH({quote(column.name)}), 0)")
-        elif _is_bytes(column.type):
+        elif is_bytes(column.type):
             parts.append(f"2 * COALESCE(OCTET_LENGTH({quote(column.name)}), 0)")
     return f"SELECT MAX({' + '.join(parts)}) FROM {table.sql}{where(held(compared))}"
 
@@ -73,7 +73,7 @@ def _value_text(value: str, kind: pa.DataType) -> str:
         return f"CAST(OCTET_LENGTH({value}) AS VARCHAR(20)) || ':' || {value}"
     if isinstance(kind, pa.UuidType):
         return value
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return f"'x' || LOWER(TO_HEX({value}))"
     return f"CAST({value} AS VARCHAR(45))"
 
@@ -84,7 +84,3 @@ def _hexadecimal(number: str) -> str:
         f"CASE WHEN {number} < 0 THEN 'f' || LPAD(TO_HEX({number} + {_HALF}), 15, '0') "
         f"ELSE LPAD(TO_HEX({number}), 16, '0') END"
     )
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind))

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cordillera.adapters.synchronizers.columns import is_nested, nested_fields
+from cordillera.adapters.synchronizers.columns import is_bytes, is_nested, nested_fields
 from cordillera.adapters.synchronizers.text import (
     JsonReader,
     from_hex,
@@ -65,7 +65,7 @@ def sql_type(kind: pa.DataType) -> str:
         return "SUPER"
     if pa.types.is_decimal(kind):
         return f"DECIMAL({kind.precision},{kind.scale})"
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return _BINARY
     if pa.types.is_timestamp(kind):
         return "TIMESTAMPTZ" if kind.tz else "TIMESTAMP"
@@ -84,10 +84,6 @@ def catalog_type(name: str, modifier: int) -> str:
 def has_text(kind: pa.DataType) -> bool:
     """Tell whether a type is kept as text, whose comparison Redshift makes blind to blanks at the end."""
     return bool(pa.types.is_string(kind))
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 # --- to Redshift ----------------------------------------------------------------------------------------------------
@@ -117,7 +113,7 @@ def file_schema(columns: Sequence[TargetColumn]) -> pa.Schema:
 
 
 def _file_type(kind: pa.DataType) -> pa.DataType:
-    if is_nested(kind) or _is_bytes(kind):
+    if is_nested(kind) or is_bytes(kind):
         return pa.binary()
     if pa.types.is_timestamp(kind):
         return _UTC_MICROS  # the one form of a timestamp in Parquet that old and new readers take for one
@@ -149,7 +145,7 @@ def _encoded(column: pa.Array, name: str) -> pa.Array:
         refuse_nul(column, name)
     elif isinstance(kind, pa.UuidType):
         return uuid_text(column)
-    elif _is_bytes(kind):
+    elif is_bytes(kind):
         return column.cast(pa.binary())
     elif pa.types.is_time(kind):
         return column.cast(pa.string())
@@ -218,7 +214,7 @@ def _decoded(values: Sequence[Any], column: TargetColumn, json_reader: JsonReade
         )
     if isinstance(kind, pa.UuidType):
         return from_hex(pc.replace_substring(pa.array(values, pa.string()), "-", ""), kind)
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return from_hex(pa.array(values, pa.string()), kind)  # as the driver gives VARBYTE
     if pa.types.is_date(kind):
         return pa.array(values, pa.int32()).cast(kind)

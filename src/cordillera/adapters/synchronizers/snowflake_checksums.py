@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from cordillera.adapters.synchronizers.columns import is_nested
+from cordillera.adapters.synchronizers.columns import is_bytes, is_nested
 from cordillera.adapters.synchronizers.deliveries import read_columns
 from cordillera.adapters.synchronizers.snowflake_table_statements import TableName, held
-from cordillera.adapters.synchronizers.snowflake_types import EPOCH_DAY, MIDNIGHT, is_bytes
+from cordillera.adapters.synchronizers.snowflake_types import EPOCH_DAY, MIDNIGHT
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
 from cordillera.spec.row_checksum import SEPARATOR
 from cordillera.spec.sql import quote, where

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cordillera.adapters.synchronizers.columns import is_nested
+from cordillera.adapters.synchronizers.columns import is_bytes, is_nested
 from cordillera.adapters.synchronizers.text import (
     JsonReader,
     from_hex,
@@ -70,11 +70,6 @@ def catalog_type(kind: pa.DataType) -> str:
 def described_type(name: str, precision: int | None, scale: int | None) -> str:
     """Return the type of a column by what the information schema says of it."""
     return f"NUMBER({precision},{scale})" if name == "NUMBER" else name
-
-
-def is_bytes(kind: pa.DataType) -> bool:
-    """Tell whether a type is one of binary values."""
-    return bool(pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)) and not isinstance(kind, pa.UuidType)
 
 
 # --- to Snowflake ---------------------------------------------------------------------------------------------------
