@@ -12,6 +12,7 @@ from cordillera.spec.names import (
     check_name,
     check_namespace_name,
     enclosing_names,
+    innermost,
     parent_namespace,
     parse_dataset_ref,
 )
@@ -75,3 +76,11 @@ def test_any_text_is_a_reference_or_a_clear_error(text: str) -> None:
     except InvalidNameError:
         return
     assert str(ref) == text
+
+
+@given(levels=st.lists(st.lists(st.sampled_from(["a", "ab"]), max_size=3), min_size=2, max_size=2))
+def test_the_innermost_of_two_namespaces_is_the_one_within_the_other(levels: list[list[str]]) -> None:
+    one, other = levels
+    inner, outer = (one, other) if len(one) >= len(other) else (other, one)
+    expected = ".".join(inner) if inner[: len(outer)] == outer else None
+    assert innermost(".".join(one), ".".join(other)) == expected

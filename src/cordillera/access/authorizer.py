@@ -169,17 +169,20 @@ class GrantAuthorizer:
         around = tx.namespaces.with_parents(namespace)
         ids = (dataset.id if dataset else _NOWHERE, *(one.id for one in around))
         granted = tx.grants.held(viewer, (*(one.id for one in versions), *ids))
-        asked = viewer.conditional or viewer.reading or granted  # else nothing depends on tags, however many there are
-        tags = tx.policy_tags.effective(ids) if asked else EffectiveTags()
+        tags = tx.policy_tags.inherited(ids) if viewer.conditional else {}
         owned = dataset is not None and any(viewer.owns(one.owner) for one in (dataset, *around))
         fulfilled = [
             one
             for one in viewer.conditional
             if isinstance(dataset, Dataset)
             and (one.kind is SecurableKind.LAKE or one.securable_id in ids)
-            and fulfils(tags.dataset, parse_tag_expression(one.tag_expression))
+            and fulfils(tags, parse_tag_expression(one.tag_expression))
         ]
-        return _Reach(owned, (*granted, *fulfilled), tags)
+        asked = (
+            viewer.reading or granted or fulfilled
+        )  # else nothing depends on tags of columns, however many there are
+        every = tx.policy_tags.effective(ids) if asked else EffectiveTags()
+        return _Reach(owned, (*granted, *fulfilled), every)
 
     def held_on_target(self, tx: Transaction, viewer: Viewer | None, target: Target | None) -> frozenset[Privilege]:
         """Return the privileges that a viewer holds on a target."""

@@ -74,7 +74,7 @@ class PolicyTagService:
         """
         with self._store.write() as tx:
             found = self._administered(tx, on, "")
-            if not tx.policy_tags.delete(found.id, column, name):
+            if not tx.policy_tags.delete(on.kind, found.id, column, name):
                 where = f"The column {column!r} of {on}" if column else str(on)
                 raise NotFoundError(
                     f"{where} has no policy tag {name[:60]!r} of its own.",

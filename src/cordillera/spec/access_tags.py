@@ -7,7 +7,7 @@ the tag's value, not even ``<>`` or ``not in``; only ``is null``, and whatever i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -75,6 +75,15 @@ def parse_tag_expression(text: str) -> TagExpression:
             f"The tag expression has {len(text):,} characters.", hint=f"Use at most {MOST_CHARACTERS:,}."
         )
     return _Reader(text).whole()
+
+
+def inherited(levels: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the tags that count for something: its own, and those of what it is within that no nearer one overrides.
+
+    Args:
+        levels: Its own tags, and those of what it is within, the nearest first.
+    """
+    return {name: value for tags in reversed(levels) for name, value in tags.items()}
 
 
 def fulfils(tags: Mapping[str, str], expression: TagExpression) -> bool:

@@ -95,6 +95,15 @@ def enclosing_names(namespace: str) -> tuple[str, ...]:
     return tuple(".".join(levels[:count]) for count in range(len(levels), 0, -1))
 
 
+def innermost(one: str, other: str) -> str | None:
+    """Return, of two namespaces of which one is within the other, or is it, the inner one; None of others.
+
+    The empty name is that of the lake, which all are within.
+    """
+    inner, outer = (one, other) if len(one) >= len(other) else (other, one)
+    return inner if not outer or f"{inner}.".startswith(f"{outer}.") else None
+
+
 def check_dataset_name(value: str) -> str:
     """Return ``value`` if it can name a dataset; the suffix ``_v<number>`` is kept for dataset versions."""
     check_name(value, "dataset")

@@ -29,18 +29,24 @@ from cordillera.adapters.db.schema import (
     contracts,
     dataset_versions,
     datasets,
+    enclosing_namespaces,
     metadata,
     namespaces,
+    policy_tags,
 )
 from cordillera.adapters.db.session import open_session
+from cordillera.adapters.db.store import SqlMetadataStore
+from cordillera.adapters.db.tag_sets import tag_set_of
 from cordillera.errors import AlreadyExistsError, CordilleraError, InvalidConfigurationError, SchemaTooNewError
 from cordillera.ports.metadata.contracts import ContractDocument
-from cordillera.spec.access import Privilege
+from cordillera.spec.access import Privilege, SecurableKind
 from cordillera.spec.catalog import DatasetVersion
 from cordillera.spec.contract_proposal import ContractProposal, ProposalState
 from cordillera.spec.destination import DestinationKind
 from cordillera.spec.lake_key import KeyPurpose
+from cordillera.spec.names import enclosing_names
 from cordillera.testing.metadata_samples import NOW, dataset, dataset_version, view
+from tests.adapters.db.tagged import stored_tags
 
 pytestmark = pytest.mark.usefixtures("all_migrations")
 _FTS = "search_words"
@@ -279,6 +285,44 @@ def test_open_proposals_of_an_older_database_are_found_by_those_they_wait_for(em
     store.migrate()
     store.close()
     assert [row[0] for row in _run(empty_url, "SELECT consumer FROM awaited_consumers")] == ["user:ana"]
+
+
+def test_datasets_of_an_older_database_get_the_tags_that_count_for_them(empty_url: str) -> None:
+    _migrate_to(empty_url, "0021")
+    made = {name: dataset(name) for name in ("a.plain", "a.b.inside", "a.b.own", "c.none")}
+    tagged = {"a": {"level": "high", "zone": "eu"}, "a.b": {"level": 'it\'s "é"'}, "a.b.own": {"level": "low"}}
+    database = open_database(empty_url)
+    with database.writer.begin() as connection:
+        ids = {name: one.id for name, one in made.items()}
+        for name in ("a", "a.b", "c"):
+            ids[name] = uuid4()
+            space = {"id": ids[name], "name": name, "owner": "", "description": "", "created_at": NOW}
+            connection.execute(sa.insert(namespaces).values(space).inline())
+            for distance, outer in enumerate((*enclosing_names(name), "")):
+                around = {"namespace": name, "distance": distance, "outer": outer}
+                connection.execute(sa.insert(enclosing_namespaces).values(around))
+        for name, one in made.items():
+            connection.execute(sa.insert(datasets).values({**DATASET.values(one), "full_name": name}))
+        for on, tags in tagged.items():
+            kind = SecurableKind.DATASET if on in made else SecurableKind.NAMESPACE
+            for name, value in tags.items():
+                row = {"securable_id": ids[on], "kind": kind, "name": name, "value": value}
+                row |= {"column_name": "", "set_by": "", "set_at": NOW}
+                connection.execute(sa.insert(policy_tags).values(row).inline())
+    database.close()
+    store = SqlMetadataStore(empty_url)
+    store.migrate()
+    with store.write() as tx:
+        assert stored_tags(tx, made.values()) == {
+            "a.plain": {"level": "high", "zone": "eu"},
+            "a.b.inside": {"level": 'it\'s "é"', "zone": "eu"},
+            "a.b.own": {"level": "low", "zone": "eu"},
+            "c.none": {},
+        }
+        for one in made.values():
+            stands = tx.session.scalar(sa.select(datasets.c.tag_set).where(datasets.c.id == one.id))
+            assert stands == tag_set_of(tx.session, one.id, one.namespace)
+    store.close()
 
 
 @pytest.mark.parametrize("revisions", [0, 2])

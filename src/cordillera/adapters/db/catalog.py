@@ -23,6 +23,7 @@ from cordillera.adapters.db.schema import (
     views,
 )
 from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.tag_sets import hold_tags, tag_set_of
 from cordillera.adapters.db.visibility import datasets_seen
 from cordillera.errors import AlreadyExistsError, NotEmptyError
 from cordillera.spec.access import Viewer
@@ -132,10 +133,15 @@ class SqlDatasetRows:
 
     def insert(self, dataset: Dataset) -> None:
         """Add a dataset."""
+        hold_tags(self._session)
         hold_namespace(self._session, dataset.namespace)
         if dataset.deleted_at is None:
             take_name(self._session, dataset.full_name, dataset.id)
-        self._session.write(sa.insert(datasets).values({**DATASET.values(dataset), "full_name": dataset.full_name}))
+        derived = {
+            "full_name": dataset.full_name,
+            "tag_set": tag_set_of(self._session, dataset.id, dataset.namespace),
+        }
+        self._session.write(sa.insert(datasets).values({**DATASET.values(dataset), **derived}))
 
     def get(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name."""
@@ -144,8 +150,10 @@ class SqlDatasetRows:
     def lock(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name; nobody else changes it, or commits to it, before the transaction ends.
 
-        Its dataset versions come first, as in a commit, so that the two cannot wait for each other.
+        Its dataset versions come first, as in a commit, so that the two cannot wait for each other. Policy tags come
+        before them, for whoever changes those changes datasets, too.
         """
+        hold_tags(self._session)
         found = self.get(namespace, name)
         if found is None:
             return None
@@ -180,7 +188,7 @@ class SqlDatasetRows:
         ones can be longer than ``limit``: the next one begins behind that name.
         """
         name, state = datasets.c.full_name, ~_LIVE if deleted else _LIVE
-        ways = datasets_in(namespace, viewer, deleted=deleted)
+        ways = datasets_in(self._session, namespace, viewer, deleted=deleted)
         order = (name, datasets.c.id) if deleted else (name,)
         found = first_seen(self._session, DATASET, ways, (state, name > after), order, limit)
         if deleted and found and len(found) == limit:
@@ -193,6 +201,7 @@ class SqlDatasetRows:
 
     def update(self, dataset: Dataset) -> None:
         """Store a dataset anew."""
+        hold_tags(self._session)
         hold_namespace(self._session, dataset.namespace)
         if dataset.deleted_at is None:
             take_name(self._session, dataset.full_name, dataset.id)
@@ -202,6 +211,7 @@ class SqlDatasetRows:
             sa.update(datasets)
             .where(datasets.c.id == dataset.id)
             .values(
+                tag_set=tag_set_of(self._session, dataset.id, dataset.namespace),
                 namespace=dataset.namespace,
                 name=dataset.name,
                 full_name=dataset.full_name,

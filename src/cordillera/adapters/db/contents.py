@@ -6,22 +6,25 @@ takes the same work whatever is hidden. Names help: all that is within ``sales``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from cordillera.adapters.db.holdings import (
     Condition,
+    TaggedPart,
     Ways,
     datasets_by_version,
     datasets_given,
-    datasets_tagged,
     each,
     namespaces_given,
     namespaces_held,
     once,
+    tagged_parts,
     views_given,
+    within,
 )
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import datasets, enclosing_namespaces, namespaces, views
@@ -31,6 +34,10 @@ from cordillera.spec.names import enclosing_names
 
 T = TypeVar("T")
 
+_FEW = 20
+"""As many tag sets are looked through one after the other."""
+_BEHIND_ALL = "~"
+"""Comes behind every name."""
 _nested = enclosing_namespaces.c
 
 
@@ -43,11 +50,10 @@ def namespaces_seen(viewer: Viewer | None) -> Ways:
         *(sa.select(namespaces.c.name).where(way) for way in namespaces_held(viewer, Privilege.DISCOVER)),
         *(sa.select(datasets.c.namespace).where(_live(), way) for way in _datasets(viewer)),
         *(sa.select(views.c.namespace).where(way) for way in views_given(viewer, Privilege.DISCOVER)),
+        *(_namespaces_of(part) for part in tagged_parts(viewer, Privilege.DISCOVER)),
     )
     around = sa.select(_nested.outer).where(_nested.namespace.in_(sa.union_all(*named))).correlate(None)
-    tagged = sa.select(datasets.c.id).where(_live(), _within(datasets.c.full_name, namespaces.c.name))
-    ways = (tagged.where(way).correlate(namespaces) for way in datasets_tagged(viewer, Privilege.DISCOVER))
-    return (sa.or_(namespaces.c.name.in_(around), *(way.exists() for way in ways)),)
+    return (namespaces.c.name.in_(around),)
 
 
 def namespace_seen(viewer: Viewer, name: str) -> Condition:
@@ -55,24 +61,25 @@ def namespace_seen(viewer: Viewer, name: str) -> Condition:
     if viewer.sees_all(Privilege.DISCOVER):
         return sa.select(namespaces.c.id).where(namespaces.c.name == name).exists()
     held = namespaces_given(viewer, Privilege.DISCOVER)
-    inside = _within(datasets.c.full_name, name)
+    inside = within(datasets.c.full_name, name)
     found = (
         _if_held(viewer, name),
-        *(sa.select(namespaces.c.id).where(_within(namespaces.c.name, name), way) for way in held),
+        *(sa.select(namespaces.c.id).where(within(namespaces.c.name, name), way) for way in held),
         *(sa.select(datasets.c.id).where(_live(), inside, way) for way in _datasets(viewer)),
         *(
-            sa.select(views.c.id).where(_within(views.c.full_name, name), way)
+            sa.select(views.c.id).where(within(views.c.full_name, name), way)
             for way in views_given(viewer, Privilege.DISCOVER)
         ),
-        *(sa.select(datasets.c.id).where(_live(), inside, way) for way in datasets_tagged(viewer, Privilege.DISCOVER)),
+        *(_tag_sets_in(part) for part in tagged_parts(viewer, Privilege.DISCOVER, name)),
     )
     return sa.or_(*(one.correlate(None).exists() for one in found))
 
 
-def datasets_in(namespace: str | None, viewer: Viewer | None, *, deleted: bool) -> Ways:
+def datasets_in(session: Session, namespace: str | None, viewer: Viewer | None, *, deleted: bool) -> Ways:
     """Return the ways by which a viewer sees datasets.
 
     Args:
+        session: The transaction.
         namespace: The name of the namespace that they are directly in; None for any.
         viewer: Who sees them; None for whoever sees all.
         deleted: Whether it is about deleted ones, of which nobody sees single dataset versions.
@@ -80,7 +87,8 @@ def datasets_in(namespace: str | None, viewer: Viewer | None, *, deleted: bool) 
     if viewer is None or viewer.sees_all(Privilege.DISCOVER):
         return _everything_in(datasets, namespace)
     given = datasets_given(viewer, Privilege.DISCOVER) if deleted else _datasets(viewer)
-    return _ways_in(datasets, namespace, viewer, (*given, *datasets_tagged(viewer, Privilege.DISCOVER)))
+    tagged = tagged_parts(viewer, Privilege.DISCOVER, namespace or "")
+    return _ways_in(datasets, namespace, viewer, (*given, *(way for part in tagged for way in _by_tags(session, part))))
 
 
 def views_in(namespace: str | None, viewer: Viewer | None) -> Ways:
@@ -120,9 +128,57 @@ def _datasets(viewer: Viewer) -> Ways:
     return (*datasets_given(viewer, Privilege.DISCOVER), datasets_by_version(viewer))
 
 
-def _within(column: sa.ColumnElement[str], name: sa.ColumnElement[str] | str) -> Condition:
-    """Return the condition on the names of what is in a namespace, at whatever depth: as a range of an index."""
-    return sa.and_(column > name + ".", column < name + "/")  # of all characters "/" comes next
+def _by_tags(session: Session, part: TaggedPart) -> Iterator[Condition]:
+    """Yield a way for each tag set, by which its first datasets are found; or one for all, if there are many."""
+    sets = part.tag_sets.subquery()
+    found = [row.id for row in session.read(sa.select(sets.c.id).limit(_FEW + 1))]
+    some = (
+        [datasets.c.tag_set.in_(part.tag_sets)] if len(found) > _FEW else [datasets.c.tag_set == one for one in found]
+    )
+    yield from (sa.and_(part.inside, one) for one in some)
+
+
+def _tag_sets_in(part: TaggedPart) -> sa.Select[Any]:
+    """Return the query for the tag sets of which there are live datasets, looked for one set after the other."""
+    sets = part.tag_sets.offset(0).subquery().c
+    first = _first_of(part, sets.id, datasets.c.full_name, part.name and part.name + ".").correlate(sets.id.table)
+    return sa.select(sets.id).where(first.scalar_subquery().is_not(None))
+
+
+def _namespaces_of(part: TaggedPart) -> sa.Select[Any]:
+    """Return the names of the namespaces with datasets of some tag sets, by stepping from one to the next."""
+    name, sets = datasets.c.namespace, part.tag_sets.offset(0).subquery().c
+    first = _first_of(part, sets.id, name, part.name).correlate(sets.id.table)
+    step = sa.select(sets.id, first.scalar_subquery().label("namespace")).cte(recursive=True)
+    following = _first_of(part, step.c.id, name, part.name, step.c.namespace).correlate(step)
+    more = sa.select(step.c.id, following.scalar_subquery()).where(step.c.namespace.is_not(None))
+    steps = step.union_all(more)
+    return sa.select(steps.c.namespace).where(steps.c.namespace.is_not(None))
+
+
+def _first_of(
+    part: TaggedPart,
+    tag_set: sa.ColumnElement[UUID],
+    column: sa.ColumnElement[str],
+    begin: str,
+    after: sa.ColumnElement[str] | None = None,
+) -> sa.Select[Any]:
+    """Return the query for the first name in a column of live datasets of a tag set.
+
+    Rows are compared as such, so that both databases take the index that begins with the tag set: by its columns
+    PostgreSQL may take one by name, thinking that such a dataset will soon be met there.
+
+    Args:
+        part: Which datasets.
+        tag_set: Their tag set.
+        column: What is asked for.
+        begin: How names in a namespace begin; empty for any.
+        after: Behind which name.
+    """
+    mine = sa.tuple_(datasets.c.tag_set, column)
+    behind = mine >= sa.tuple_(tag_set, begin) if after is None else mine > sa.tuple_(tag_set, after)
+    before = mine < sa.tuple_(tag_set, part.name + "/" if part.name else _BEHIND_ALL)
+    return sa.select(column).where(_live(), behind, before, part.only).order_by(datasets.c.tag_set, column).limit(1)
 
 
 def _if_held(viewer: Viewer, name: str) -> sa.Select[Any]:
@@ -142,5 +198,5 @@ def _ways_in(table: sa.Table, namespace: str | None, viewer: Viewer, ways: Ways)
         return table.c.namespace.in_(each(namespaces.c.name, namespaces_held(viewer, Privilege.DISCOVER))), *ways
     everything = table.c.namespace == _if_held(viewer, namespace).scalar_subquery()
     # An expression has no index: rows are found by the other conditions, not among all that are in the namespace.
-    here = sa.and_(_within(table.c.full_name, namespace), table.c.namespace + "" == namespace)
+    here = sa.and_(within(table.c.full_name, namespace), table.c.namespace + "" == namespace)
     return everything, *(sa.and_(here, way) for way in ways)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -24,8 +24,10 @@ from cordillera.adapters.db.schema import (
     views,
 )
 from cordillera.adapters.db.session import Session
+from cordillera.adapters.db.tag_sets import change_tags, retag
 from cordillera.adapters.db.visibility import grants_seen, name_seen, version_names
 from cordillera.spec.access import Grant, Membership, PolicyTag, Privilege, SecurableKind, Viewer
+from cordillera.spec.access_tags import inherited
 from cordillera.spec.masks import Mask
 from cordillera.spec.row_access import EffectiveTags
 
@@ -187,6 +189,7 @@ class SqlPolicyTagRows:
 
     def put(self, tag: PolicyTag) -> None:
         """Set a tag, in the place of what was there."""
+        change_tags(self._session)
         insert = self._session.insert(policy_tags)
         row = {**POLICY_TAG.values(tag), "column_name": tag.column}
         put = insert.on_conflict_do_update(
@@ -194,23 +197,35 @@ class SqlPolicyTagRows:
             set_={name: insert.excluded[name] for name in ("value", "set_by", "set_at", "mask")},
         )
         self._session.write(put, row)
+        if not tag.column:
+            retag(self._session, tag.kind, tag.securable_id)
 
-    def delete(self, securable_id: UUID, column: str, name: str) -> bool:
+    def delete(self, kind: SecurableKind, securable_id: UUID, column: str, name: str) -> bool:
         """Remove a tag; False if there was none."""
+        change_tags(self._session)
         mine = (policy_tags.c.securable_id == securable_id, policy_tags.c.column_name == column)
-        return self._session.write(sa.delete(policy_tags).where(*mine, policy_tags.c.name == name)) == 1
+        if self._session.write(sa.delete(policy_tags).where(*mine, policy_tags.c.name == name)) == 0:
+            return False
+        if not column:
+            retag(self._session, kind, securable_id)
+        return True
 
     def of(self, kind: SecurableKind, securable_id: UUID) -> list[PolicyTag]:
         """Return an object's own tags, those of its columns too, by column and name."""
         query = POLICY_TAG.select().where(policy_tags.c.securable_id == securable_id, policy_tags.c.kind == kind)
         return POLICY_TAG.all(self._session, query.order_by(policy_tags.c.column_name, policy_tags.c.name))
 
+    def inherited(self, securable_ids: Sequence[UUID]) -> Mapping[str, str]:
+        """Return the tags that count for an object as a whole."""
+        levels: dict[UUID, dict[str, str]] = {one: {} for one in securable_ids}
+        for securable_id, name, value in self._session.rows(_WHOLE_TAGS, {"objects": securable_ids}):
+            levels[securable_id][name] = value
+        return inherited(list(levels.values()))
+
     def effective(self, securable_ids: Sequence[UUID]) -> EffectiveTags:
         """Return the tags that count for an object and its columns."""
         rows = [_Tag(*row) for row in self._session.rows(_TAGS, {"objects": securable_ids})]
-        nearness = {one: place for place, one in enumerate(securable_ids)}
-        whole = [row for row in rows if not row.column_name]
-        tags = {row.name: row.value for row in sorted(whole, key=lambda row: -nearness[row.securable_id])}
+        levels: dict[UUID, dict[str, str]] = {one: {} for one in securable_ids}
         columns: dict[str, dict[str, str]] = {}
         masks: dict[str, tuple[Mask, ...]] = {}
         for row in rows:
@@ -218,7 +233,9 @@ class SqlPolicyTagRows:
                 columns.setdefault(row.column_name, {})[row.name] = row.value
                 more = (Mask(row.mask),) if row.mask else ()
                 masks[row.column_name] = (*masks.get(row.column_name, ()), *more)
-        return EffectiveTags(tags, columns, masks)
+            else:
+                levels[row.securable_id][row.name] = row.value
+        return EffectiveTags(inherited(list(levels.values())), columns, masks)
 
 
 def _named_for(viewer: Viewer | None) -> sa.Select[Any]:
@@ -268,6 +285,11 @@ _HELD = Prepared(
 _TAGS = Prepared(
     sa.select(*(policy_tags.c[name] for name in _Tag._fields)).where(
         policy_tags.c.securable_id.in_(sa.bindparam("objects", expanding=True))
+    )
+)
+_WHOLE_TAGS = Prepared(
+    sa.select(policy_tags.c.securable_id, policy_tags.c.name, policy_tags.c.value).where(
+        policy_tags.c.securable_id.in_(sa.bindparam("objects", expanding=True)), policy_tags.c.column_name == ""
     )
 )
 _ABOVE = _above(sa.bindparam("principal", type_=sa.Text), _NOW)

@@ -1,12 +1,13 @@
 """What a viewer holds, as conditions on rows: a condition for each way by which he may hold something.
 
-Each way is found by the viewer's own grants or by what he owns; what others have does not make it longer to find. Only
-grants by tags are different: whether datasets fulfil a tag expression is found by looking at those datasets.
+Each way is found by the viewer's own grants, by what he owns, or by the tag sets that his grants by tags are about;
+what others have does not make it longer to find.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -19,13 +20,13 @@ from cordillera.adapters.db.schema import (
     enclosing_namespaces,
     grants,
     namespaces,
-    policy_tags,
     targets,
     views,
 )
-from cordillera.spec import access_tags
+from cordillera.adapters.db.tag_sets import fulfilling
 from cordillera.spec.access import Privilege, SecurableKind, Viewer, owners_among, sufficient_for
-from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, parse_tag_expression
+from cordillera.spec.access_tags import parse_tag_expression
+from cordillera.spec.names import innermost
 
 Condition = sa.ColumnElement[bool]
 Ways = tuple[Condition, ...]
@@ -47,13 +48,55 @@ def datasets_given(viewer: Viewer, privilege: Privilege) -> Ways:
 
 
 @once
-def datasets_tagged(viewer: Viewer, privilege: Privilege) -> Ways:
-    """Return the ways by which a viewer holds a privilege on datasets with certain policy tags."""
+def datasets_tagged(viewer: Viewer, privilege: Privilege, name: str = "") -> Ways:
+    """Return the ways by which a viewer holds a privilege on datasets by their policy tags; see ``tagged_parts``."""
     return tuple(
-        datasets_inside(grant.kind, grant.securable_id, grant.tag_expression)
-        for grant in viewer.conditional
-        if grant.privilege in sufficient_for(privilege)
+        sa.and_(one.inside, datasets.c.tag_set.in_(one.tag_sets)) for one in tagged_parts(viewer, privilege, name)
     )
+
+
+@dataclass(frozen=True)
+class TaggedPart:
+    """The datasets that a grant by tags is about.
+
+    Attributes:
+        name: The namespace that they are in or within; empty for any.
+        only: What is to be true of them besides.
+        tag_sets: The query for the tag sets of which they have one, each an ``id``.
+    """
+
+    name: str
+    only: Condition
+    tag_sets: sa.GenerativeSelect
+
+    @property
+    def inside(self) -> Condition:
+        """The condition on datasets, but for their tag sets."""
+        return sa.and_(within(datasets.c.full_name, self.name), self.only) if self.name else self.only
+
+
+@once
+def tagged_parts(viewer: Viewer, privilege: Privilege, name: str = "") -> tuple[TaggedPart, ...]:
+    """Return what the grants by tags are about that give a viewer a privilege.
+
+    Args:
+        viewer: The viewer.
+        privilege: The privilege.
+        name: The namespace that it is kept to, with what is within; empty for any.
+    """
+    parts = []
+    for grant in viewer.conditional:
+        spacious = grant.kind is SecurableKind.NAMESPACE
+        inner = innermost(grant.securable_name if spacious else "", name)
+        if grant.privilege in sufficient_for(privilege) and inner is not None:
+            only = sa.true() if spacious else datasets_within(grant.kind, grant.securable_id)
+            parts.append(TaggedPart(inner, only, fulfilling(parse_tag_expression(grant.tag_expression))))
+    return tuple(parts)
+
+
+def within(column: sa.ColumnElement[str], name: sa.ColumnElement[str] | str) -> Condition:
+    """Return the condition on the names of what is in a namespace, at whatever depth: as a range of an index."""
+    return sa.and_(column > name + ".", column < name + "/")  # of all characters "/" comes next
 
 
 @once
@@ -126,7 +169,8 @@ def each(column: sa.ColumnElement[Any], ways: Sequence[Condition]) -> sa.Compoun
 
 def datasets_inside(kind: SecurableKind, securable_id: UUID, tag_expression: str) -> Condition:
     """Return the condition on datasets inside an object, or the object itself, that fulfil a tag expression."""
-    return sa.and_(datasets_within(kind, securable_id), _fulfils(parse_tag_expression(tag_expression)))
+    tag_sets = fulfilling(parse_tag_expression(tag_expression))
+    return sa.and_(datasets_within(kind, securable_id), datasets.c.tag_set.in_(tag_sets))
 
 
 def datasets_within(kind: SecurableKind, securable_id: UUID) -> Condition:
@@ -154,33 +198,3 @@ def names_within(outer: sa.FromClause, which: Condition) -> sa.Select[Any]:
 
 def _given(table: sa.FromClause, viewer: Viewer, privilege: Privilege, kind: SecurableKind) -> Ways:
     return table.c.owner.in_(owners(viewer)), table.c.id.in_(granted(viewer, privilege, kind))
-
-
-def _fulfils(expression: TagExpression) -> Condition:
-    match expression:
-        case Among(name, values, wanted):
-            value = _tag(name)
-            return sa.and_(value.is_not(None), value.in_(values) if wanted else value.not_in(values))
-        case Missing(name, wanted):
-            return _tag(name).is_(None) if wanted else _tag(name).is_not(None)
-        case Not(part):
-            return sa.not_(_fulfils(part))
-        case access_tags.All(parts):
-            return sa.and_(*map(_fulfils, parts))
-        case access_tags.Any(parts):
-            return sa.or_(*map(_fulfils, parts))
-
-
-def _tag(name: str) -> sa.ColumnElement[str | None]:
-    """Return the value of a dataset's policy tag: its own, else that of the nearest namespace that has it."""
-    named = sa.select(policy_tags.c.value).where(policy_tags.c.column_name == "", policy_tags.c.name == name)
-    own = named.where(policy_tags.c.securable_id == datasets.c.id).correlate(datasets)
-    inherited = (
-        named.join(namespaces, namespaces.c.id == policy_tags.c.securable_id)
-        .join(enclosing_namespaces, enclosing_namespaces.c.outer == namespaces.c.name)
-        .where(enclosing_namespaces.c.namespace == datasets.c.namespace)
-        .order_by(enclosing_namespaces.c.distance)
-        .limit(1)
-        .correlate(datasets)
-    )
-    return sa.func.coalesce(own.scalar_subquery(), inherited.scalar_subquery())

@@ -69,6 +69,7 @@ REVISIONS = (
     "0071",
     "0073",
     "0069",
+    "0077",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -81,11 +81,14 @@ class PolicyTagRows(Protocol):
     def put(self, tag: PolicyTag) -> None:
         """Set a tag, in the place of what was there."""
 
-    def delete(self, securable_id: UUID, column: str, name: str) -> bool:
+    def delete(self, kind: SecurableKind, securable_id: UUID, column: str, name: str) -> bool:
         """Remove a tag; False if there was none."""
 
     def of(self, kind: SecurableKind, securable_id: UUID) -> list[PolicyTag]:
         """Return an object's own tags, those of its columns too, by column and name."""
+
+    def inherited(self, securable_ids: Sequence[UUID]) -> Mapping[str, str]:
+        """Return the tags that count for an object as a whole; see ``effective``."""
 
     def effective(self, securable_ids: Sequence[UUID]) -> EffectiveTags:
         """Return the tags that count for an object and its columns, with the masks that come with them.

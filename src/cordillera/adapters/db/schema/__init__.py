@@ -13,6 +13,8 @@ from cordillera.adapters.db.schema.access import (
     memberships,
     policy_tags,
     signing_keys,
+    tag_set_tags,
+    tag_sets,
     tokens,
 )
 from cordillera.adapters.db.schema.base import metadata
@@ -120,6 +122,8 @@ __all__ = [
     "snapshots",
     "subscription_changes",
     "subscriptions",
+    "tag_set_tags",
+    "tag_sets",
     "taken_names",
     "targets",
     "tasks",

@@ -110,6 +110,21 @@ policy_tags = Table(
     Column("mask", Text, nullable=False, server_default=sa.text("''")),
 )
 
+tag_sets = Table(  # the combinations of policy tags that datasets have, their own and those of their namespaces
+    "tag_sets",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+)
+
+tag_set_tags = Table(
+    "tag_set_tags",
+    metadata,
+    Column("tag_set", Uuid, ForeignKey("tag_sets.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("value", Name, nullable=False),
+    index("ix_tag_set_tags_value", "name", "value", "tag_set"),
+)
+
 access_requests = Table(
     "access_requests",
     metadata,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, Table, Text, Uuid
 
@@ -58,11 +60,15 @@ datasets = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("deleted_at", UtcDateTime),
     Column("purge_after", UtcDateTime),
+    Column("tag_set", Uuid, nullable=False, server_default=sa.text(f"'{UUID(int=0).hex}'")),
     index("ix_datasets_namespace", "namespace", "full_name", "id"),
     index("ix_datasets_owner", "owner", "full_name", "namespace", "deleted_at"),
     index("ix_datasets_live_name", "full_name", unique=True, where="deleted_at IS NULL"),
     index("ix_datasets_deleted_name", "full_name", "id", where="deleted_at IS NOT NULL"),
     index("ix_datasets_purge", "purge_after", "id", where="deleted_at IS NOT NULL"),
+    index("ix_datasets_tag_set", "tag_set", "full_name", where="deleted_at IS NULL"),
+    index("ix_datasets_tagged_namespace", "tag_set", "namespace", where="deleted_at IS NULL"),
+    index("ix_datasets_deleted_tag_set", "tag_set", "full_name", "id", where="deleted_at IS NOT NULL"),
 )
 
 views = Table(
