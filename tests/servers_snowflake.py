@@ -56,6 +56,11 @@ class Snowflake:
         with closing(self.open_session()) as session:
             return [tuple(row.values()) for row in session.rows(statement)]
 
+    def tables(self) -> list[str]:
+        """Return the names of the schema's tables."""
+        found = f"SELECT table_name FROM INFORMATION_SCHEMA.TABLES WHERE table_schema = '{self.schema}'"
+        return [str(row[0]) for row in self.execute(found)]
+
     def target(self) -> SnowflakeSynchronizer:
         """Return the synchronizer."""
         return SnowflakeSynchronizer(self.account, lambda: access_token("hunter2"), DATABASE, self.schema)

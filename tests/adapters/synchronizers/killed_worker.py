@@ -38,6 +38,10 @@ AFTER = replace(
 )
 HISTORY = replace(BEFORE, columns=(*BEFORE.columns, *HISTORY_COLUMNS), key=("id", COMMIT_SEQUENCE))
 FIRST_ROWS = BATCHES * ROWS
+REKEYED = replace(AFTER, key=("n", "id"))
+"""Another key: no table follows to it in place."""
+STEPS_OF = {"first": BEFORE, "merge": AFTER, "new key": REKEYED}
+"""What deliveries of few rows leave the table like."""
 FEW = 2
 """Batches of a history that is killed between statements: however many they are makes no difference."""
 
@@ -47,6 +51,10 @@ def target(kind: str, location: str) -> Synchronizer:
         from tests.adapters.synchronizers.redshift_stand_in import StandIn
 
         return StandIn(**json.loads(location)).target()
+    if kind == "snowflake":
+        from tests.servers_snowflake import Snowflake
+
+        return Snowflake(*json.loads(location)).target()
     if kind == "clickhouse":
         from cordillera.adapters.synchronizers.clickhouse import ClickHouseSynchronizer
         from cordillera.adapters.synchronizers.clickhouse_session import Place
@@ -78,6 +86,17 @@ def second(stage: str, pause: Callable[[], None] = lambda: None) -> Delivery:
     )
 
 
+def few(table: TargetTable) -> Delivery:
+    """Begin with some rows; or remove half of them and change the others; or, under another key, begin anew."""
+    if table is BEFORE:
+        return deliver(BEFORE, (None, 1), _stream(BEFORE, 0, lambda: None, count=FEW))
+    if table.key != BEFORE.key:
+        return deliver(table, (1, (2, 1)), _stream(table, 0, lambda: None, count=FEW), replacing=True)
+    keys = replace(BEFORE, columns=BEFORE.columns[:1])
+    gone = _stream(keys, 0, lambda: None, count=FEW // 2)
+    return deliver(table, (1, (2, 1)), _stream(table, ROWS, lambda: None, count=FEW), gone)
+
+
 def history(commit: int, pause: Callable[[], None] = lambda: None, count: int = BATCHES) -> Delivery:
     """Begin a history with 10,000 rows, or fewer; or let all of them end, with as many that hold since."""
     if commit == 1:
@@ -102,9 +121,9 @@ def stopping(kind: str, statement: str, pause: Callable[[], None]) -> Iterator[N
         yield
 
 
-def expected(table: TargetTable, start: int) -> list[dict[str, object]]:
+def expected(table: TargetTable, start: int, count: int = BATCHES) -> list[dict[str, object]]:
     """Return the rows of a stream that begins with the id ``start``."""
-    rows: list[dict[str, object]] = pa.Table.from_batches(_batches(table, start, BATCHES)).to_pylist()
+    rows: list[dict[str, object]] = pa.Table.from_batches(_batches(table, start, count)).to_pylist()
     return rows
 
 
@@ -150,9 +169,11 @@ if __name__ == "__main__":
 
     if stage == "history":
         target(kind, location).apply(history(2, wait_to_be_killed))
-    elif stage.startswith("history before "):
-        with stopping(kind, stage.removeprefix("history before "), wait_to_be_killed):
-            target(kind, location).apply(history(2, count=FEW))
+    elif " before " in stage:
+        what, _, statement = stage.partition(" before ")
+        made = history(2, count=FEW) if what == "history" else few(STEPS_OF[what])
+        with stopping(kind, statement, wait_to_be_killed):
+            target(kind, location).apply(made)
     else:
         delivery = first(wait_to_be_killed) if stage == "first delivery" else second(stage, wait_to_be_killed)
         target(kind, location).apply(delivery)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from tests.adapters.synchronizers import clickhouse_stand_in
 from tests.adapters.synchronizers import killed_worker as worker
 from tests.adapters.synchronizers.redshift_stand_in import StandIn
 from tests.servers_mariadb import MariaDB
+from tests.servers_snowflake import Snowflake
 
 from cordillera.ports.synchronizer import Cursor
 from cordillera.testing.synchronizer_deliveries import OURS, rows_of, spelled
@@ -98,6 +100,57 @@ def assert_killed_history_goes_on(place: tuple[str, str], stage: str, batches: i
     assert (result.rows_upserted, result.rows_updated) == (2 * rows, rows)
     assert counted() == [2 * rows, rows, rows]
     assert target.apply(worker.history(2, count=batches)).already_applied
+
+
+STEPS = [  # what is delivered, and the statement before which the worker dies
+    ("new key", "DROP TABLE"),
+    ("merge", "INSERT"),
+]
+MORE_STEPS = [
+    ("first", "CREATE TEMPORARY STAGE"),
+    ("first", "CREATE TABLE IF"),
+    ("first", "UPDATE"),
+    ("first", "CREATE TABLE"),
+    ("first", "INSERT"),
+    ("first", "ALTER TABLE"),
+    ("merge", "ALTER TABLE"),
+    ("merge", "BEGIN"),
+    ("merge", "DELETE"),
+    ("merge", "COMMIT"),
+    ("new key", "CREATE TABLE"),
+    ("new key", "CREATE OR REPLACE"),
+    ("new key", "INSERT"),
+    ("new key", "ALTER TABLE"),
+]
+
+
+@pytest.mark.parametrize(
+    ("what", "statement"), [*STEPS, *(pytest.param(*step, marks=pytest.mark.long) for step in MORE_STEPS)]
+)
+def test_worker_killed_at_a_step_of_snowflake_has_delivered_all_or_nothing(
+    what: str, statement: str, snowflake: Snowflake, tmp_path: Path
+) -> None:
+    """On an emulator, in a process of its own, which goes on when the worker has died."""
+    target, place = snowflake.target(), ("snowflake", json.dumps([snowflake.port, snowflake.schema]))
+    if what != "first":
+        target.apply(worker.few(worker.BEFORE))
+    kill_in(f"{what} before {statement}", place, tmp_path / "reached")
+    if what == "first":
+        assert target.read_cursor(OURS) is None
+    elif statement == "DROP TABLE":  # the new table has the name, and with it the cursor counts
+        assert target.read_cursor(OURS) == Cursor(2, 1)
+    else:
+        assert target.read_cursor(OURS) == Cursor(1, 0)
+        found = snowflake.execute('SELECT "id" FROM "many" ORDER BY 1')
+        assert found == [(n,) for n in range(worker.FEW * worker.ROWS)]
+    snowflake.execute("SELECT SYSTEM$ABORT_TRANSACTION(0)")  # as Snowflake does with one that nobody goes on with
+    table = worker.STEPS_OF[what]
+    delivery = worker.few(table)
+    assert target.apply(delivery).already_applied == (statement == "DROP TABLE")
+    assert target.read_cursor(OURS) == delivery.to_cursor
+    start = worker.ROWS if what == "merge" else 0
+    assert rows_of(target, table) == spelled(worker.expected(table, start, worker.FEW))
+    assert len(snowflake.tables()) == 2, "the table and its state"
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1])

@@ -94,7 +94,7 @@ def live(snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     target.drop(THEIRS, replace(KEPT, name="h"), keep_rows=False)
     assert snowflake.execute('SELECT "id" FROM "orders"') == [(5,)]
     plain = "\n".join(" ".join(statement.split()) + ";" for statement in told).replace(snowflake.schema, "MART")
-    return list(dict.fromkeys(re.sub(r"\b_?[0-9a-f]{32}\b|(?<=_cordillera_)[0-9a-f]{32}", "ID", plain).splitlines()))
+    return list(dict.fromkeys(re.sub(r"\b_?[0-9a-f]{32}\b|(?<=_)[0-9a-f]{32}", "ID", plain).splitlines()))
 
 
 OTHERS = (

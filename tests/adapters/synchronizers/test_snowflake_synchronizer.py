@@ -17,10 +17,11 @@ from tests.adapters.synchronizers.through_a_lake import (
 )
 from tests.servers_snowflake import Snowflake
 
-from cordillera.adapters.synchronizers import snowflake_session
+from cordillera.adapters.synchronizers import snowflake_session, snowflake_state
 from cordillera.adapters.synchronizers.snowflake import SnowflakeSynchronizer
-from cordillera.adapters.synchronizers.snowflake_session import Session
-from cordillera.adapters.synchronizers.snowflake_state import state_table
+from cordillera.adapters.synchronizers.snowflake_session import RefusedError, Session
+from cordillera.adapters.synchronizers.snowflake_state import Change, Held, Phase, States, next_state, state_table
+from cordillera.adapters.synchronizers.snowflake_table_statements import TableName
 from cordillera.client import Lake
 from cordillera.errors import (
     InvalidConfigurationError,
@@ -104,7 +105,7 @@ def test_what_readers_add_stays_and_tables_follow_in_place(snowflake: Snowflake,
         ),
         (
             """COMMENT ON TABLE "orders" IS 'cordillera.mark=00000000000000000000000000000000'""",
-            "made anew by a worker",
+            "another than the one",
         ),
     ],
 )
@@ -190,7 +191,8 @@ def test_whoever_dies_at_any_statement_is_followed_by_one_who_finishes(
     monkeypatch.setattr(Session, "run", cut)
     delivery, expected = made()
     for at in range(1, 60):
-        target, left = snowflake.another_schema().target(), 0
+        place, left = snowflake.another_schema(), 0
+        target = place.target()
         if delivery.from_cursor is not None:
             target.apply(_first()[0])
         left = at
@@ -202,9 +204,13 @@ def test_whoever_dies_at_any_statement_is_followed_by_one_who_finishes(
             break
         before = target.read_cursor(OURS)
         assert before in (delivery.from_cursor, delivery.to_cursor)
+        if made is _rekeyed:
+            ids = [row[0] for row in place.execute('SELECT "id" FROM "orders" ORDER BY 1')]
+            assert ids == ([1, 1] if before == delivery.to_cursor else [1, 2, 3]), "empty at no step"
         assert target.apply(delivery).already_applied == (before == delivery.to_cursor)
         assert rows_of(target, delivery.table) == spelled(expected), at
         assert target.read_cursor(OURS) == delivery.to_cursor
+        assert len(place.tables()) == 2, at
     assert cuts >= 8
 
 
@@ -235,6 +241,67 @@ def test_a_worker_that_is_overtaken_between_reading_and_changing_changes_nothing
     monkeypatch.setattr(Session, "run", overtaken)
     assert target.apply(delivery).already_applied
     assert rows_of(target, ORDERS) == spelled(ORDER_ROWS[1:])
+
+
+@pytest.mark.parametrize("statement", ["CREATE OR REPLACE", "INSERT INTO", "ALTER TABLE"])
+def test_a_new_table_that_another_worker_has_overtaken_does_not_take_the_name(
+    snowflake: Snowflake, target: SnowflakeSynchronizer, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    target.apply(_first()[0])
+    (delivery, rows), run, overtaking = _rekeyed(), Session.run, [True]
+
+    def overtaken(self: Session, text: str, *values: Any) -> int:
+        if text.startswith(statement) and overtaking:
+            overtaking.clear()
+            assert not snowflake.target().apply(delivery).already_applied
+            assert not snowflake.target().apply(deliver(REKEYED, ((2, 1), (3, 1)), [], [rows[0]])).already_applied
+        return run(self, text, *values)
+
+    monkeypatch.setattr(Session, "run", overtaken)
+    assert target.apply(delivery).already_applied
+    assert (rows_of(target, REKEYED), target.read_cursor(OURS)) == (spelled(rows[1:]), Cursor(3, 1))
+    assert len(snowflake.tables()) == 2
+
+
+def test_a_worker_follows_another_that_makes_a_table_and_gives_up_in_time(
+    snowflake: Snowflake, target: SnowflakeSynchronizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (delivery, rows), run, theirs = _first(), Session.run, [True]
+
+    def meanwhile(self: Session, text: str, *values: Any) -> int:
+        if text.startswith("CREATE TABLE IF") and theirs:
+            theirs.clear()
+            states = States(self, state_table("LAKE", snowflake.schema, OURS), f"{snowflake.schema}.orders")
+            state = next_state(TableName("LAKE", snowflake.schema, "orders"), BEFORE, delivery.to_cursor)
+            assert states.write(states.prepare(), Held(0, change=Change(Phase.MAKE, state, "0" * 32)))
+        return run(self, text, *values)
+
+    monkeypatch.setattr(Session, "run", meanwhile)
+    monkeypatch.setattr(snowflake_state, "LOCK_TIMEOUT_S", 1)
+    with pytest.raises(TargetUnreachableError, match="another worker is making the table"):
+        target.apply(delivery)
+    assert not target.apply(delivery).already_applied
+    assert rows_of(target, BEFORE) == spelled(rows)
+
+
+def test_a_new_table_that_cannot_be_filled_leaves_the_old_one_and_nothing_else(
+    snowflake: Snowflake, target: SnowflakeSynchronizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.apply(_first()[0])
+    run = Session.run
+
+    def refusing(self: Session, text: str, *values: Any) -> int:
+        if text.startswith("INSERT INTO"):
+            raise RefusedError(100038, "Numeric value 'secret' is not recognized")
+        return run(self, text, *values)
+
+    monkeypatch.setattr(Session, "run", refusing)
+    with pytest.raises(TypeMismatchError, match="does not fit"):
+        target.apply(_rekeyed()[0])
+    assert (rows_of(target, BEFORE), target.read_cursor(OURS)) == (spelled(BEFORE_ROWS), Cursor(1, 0))
+    assert len(snowflake.tables()) == 2
+    target.drop(OURS, BEFORE, keep_rows=True)
+    assert snowflake.tables() == ["orders"]
 
 
 # --- through a lake -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Rows are sent as Parquet files to a stage and loaded into staging tables by COPY
 transaction removes the rows of the keys that came, puts in those that stay, and moves the cursor. DDL commits by itself
 in Snowflake: so where columns change, they do before that transaction, and readers see the new columns a moment before
 the rows. What a worker had begun that died is gone on with by the next delivery (docs/adr/0024, ``snowflake_tables``).
+Where columns cannot follow, a table with the new rows takes the name of the old one (docs/adr/0025).
 
 How values are kept; each comes back exactly:
 
@@ -106,6 +107,8 @@ class SnowflakeSynchronizer:
         with self._session() as session:
             states = self._states(session, delivery.subscription_id, str(table))
             held = states.read()
+            if held is not None:
+                held = states.end(held) or states.prepare()
             if not is_due(held.state if held else None, delivery, str(table)):
                 return DeliveryResult(0, 0, already_applied=True)
             attempt = Attempt(session, states, table, delivery, arrive(session, delivery))
@@ -113,6 +116,9 @@ class SnowflakeSynchronizer:
             for _ in range(_ATTEMPTS):
                 if not is_due(held.state, delivery, str(table)):
                     return DeliveryResult(0, 0, already_applied=True)
+                if held.change is not None and held.change.makes:  # somebody else, since we began
+                    held = states.follow(held)
+                    continue
                 before = held.revision
                 try:
                     result = attempt.apply(held)
@@ -179,13 +185,13 @@ class SnowflakeSynchronizer:
             held = states.read()
             if held is None:
                 return
+            held = states.end(held) or states.prepare()
             if held.state is not None:
                 check_kept_table(held.state, subscription_id, str(located))
-            found = kind_and_mark(session, located)
-            made = held.mark or (held.change.mark if held.change else "")
-            ours = found is not None and found[0] == TABLE_KIND and (held.state is not None or found[1] == made)
-            if ours and not keep_rows:
-                session.run(statements.drop(located))
+                found = kind_and_mark(session, located)
+                if found is not None and found[0] == TABLE_KIND and not keep_rows:
+                    session.run(statements.drop(located))
+            states.sweep(located)
             session.run(statements.drop(states.table))
 
     def close(self) -> None:

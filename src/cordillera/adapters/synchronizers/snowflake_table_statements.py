@@ -106,6 +106,11 @@ def mark_in(comment: str) -> str | None:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
+def create_like(table: TableName, present: TableName) -> str:
+    """Return what creates an empty table with the columns of one that is there, and its privileges."""
+    return f"CREATE TABLE {table.sql} LIKE {present.sql} COPY GRANTS"
+
+
 def create(table: TableName, wanted: TargetTable, mark: str, *, instead: bool) -> str:
     """Return what creates an empty table; ``instead`` of one that is there, whose privileges it then gets."""
     parts = ", ".join(
@@ -115,6 +120,16 @@ def create(table: TableName, wanted: TargetTable, mark: str, *, instead: bool) -
     )
     head, grants = ("CREATE OR REPLACE TABLE", " COPY GRANTS") if instead else ("CREATE TABLE", "")
     return f"{head} {table.sql} ({parts}){grants} COMMENT = {literal(marked(mark))}"
+
+
+def swap(table: TableName, other: TableName) -> str:
+    """Return what lets two tables take each other's name at once, each with its rows and privileges."""
+    return f"ALTER TABLE {table.sql} SWAP WITH {other.sql}"
+
+
+def rename(table: TableName, to: TableName) -> str:
+    """Return what gives a table a name that nothing has."""
+    return f"ALTER TABLE {table.sql} RENAME TO {to.sql}"
 
 
 def drop(table: TableName) -> str:
@@ -165,6 +180,14 @@ def found_table(table: TableName) -> str:
     return (
         f'SELECT table_type AS "kind", comment AS "comment" FROM {table.catalog("TABLES")} '
         "WHERE table_schema = ? AND table_name = ?"
+    )
+
+
+def found_tables(table: TableName) -> str:
+    """Return the query, of a schema and what a name begins with, for the tables whose names do."""
+    return (
+        f'SELECT table_name AS "name" FROM {table.catalog("TABLES")} '
+        "WHERE table_schema = ? AND STARTSWITH(table_name, ?)"
     )
 
 

@@ -4,6 +4,10 @@ DDL commits by itself in Snowflake, and a change of columns takes several statem
 with how far it has got (``snowflake_state``): whoever delivers next goes on with what another has begun. Each of its
 statements leaves names by which the next one to do is found, because columns that change their names first get ones
 that nobody has.
+
+Where columns cannot follow, a new table is made under a name of its own, with all rows, and takes the name of the one
+that is there. How far it has followed was written down by its mark, and holds from the moment it has the name. Nobody
+goes on with the new table of another: it is ended, which tells whether it has taken the name.
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ from cordillera.adapters.synchronizers.columns import (
     Evolution,
     evolved_rows,
     is_nested,
-    key_field_ids,
     plan_evolution,
 )
 from cordillera.adapters.synchronizers.deliveries import (
@@ -32,10 +35,9 @@ from cordillera.adapters.synchronizers.deliveries import (
     restores,
     upsert_batches,
 )
-from cordillera.adapters.synchronizers.snowflake_session import RefusedError, Session
+from cordillera.adapters.synchronizers.snowflake_session import RefusedError, Session, meaning_of
 from cordillera.adapters.synchronizers.snowflake_staging import Staged, stage
 from cordillera.adapters.synchronizers.snowflake_state import (
-    EXISTS,
     Change,
     Held,
     Phase,
@@ -126,7 +128,7 @@ class Attempt:
             What was done; None if another worker has been faster, and what is remembered has to be looked at again.
         """
         begun = held.change
-        if held.state is None or (begun is not None and begun.phase is Phase.MAKE):
+        if held.state is None:
             return self._made(held)
         present: Held | None = held if begun is None else self._settled(held, held.state, begun)
         if present is None or present.state is None:
@@ -151,7 +153,7 @@ class Attempt:
         found = kind_and_mark(self.session, self.table)
         if found is not None and found[1] not in (None, held.mark):
             raise TargetDriftError(
-                f"The table {self.table} was made anew by a worker that another had overtaken.", hint=REPAIR_HINT
+                f"The table {self.table} is another than the one that this subscription made.", hint=REPAIR_HINT
             )
         if found is not None and found[0] != TABLE_KIND:
             raise TargetDriftError(f"{self.table} is a {found[0].lower()}, no table.", hint=REPAIR_HINT)
@@ -160,49 +162,58 @@ class Attempt:
     # --- a table that is made -----------------------------------------------------------------------------------------
 
     def _made(self, held: Held) -> DeliveryResult | None:
-        """Make an empty table, in the place of the one that is there, and fill it."""
+        """Make a new table with all rows, and let it take the name at once; until then readers see the present one."""
         found, deleted = kind_and_mark(self.session, self.table), 0
-        begun = held.change.mark if held.change is not None and held.change.phase is Phase.MAKE else ""
-        ours = found is not None and found[1] == begun != ""
-        if held.state is None and found is not None and not ours:
+        if found is not None:
+            self._check_replaced(held, found[0])
+            deleted = int(self.session.rows(statements.count(self.table))[0]["rows"])
+        state = next_state(self.table, self._wanted, self.delivery.to_cursor)
+        change = Change(Phase.MAKE, state, uuid4().hex)
+        announced = self.states.write(held, replace(held, change=change))
+        if announced is None:
+            return None
+        try:
+            done = self._swapped(announced, change, instead=found is not None)
+        except RefusedError as refused:
+            now = self.states.prepare()
+            if now.change is None or now.change.mark != change.mark or self.states.end(now) is None:
+                return None
+            raise meaning_of(refused, str(self.session.account)) from None
+        upserted = self.arrived.fresh.rows if self.arrived.fresh else 0
+        return DeliveryResult(upserted, deleted, rows_updated=0) if done else None
+
+    def _check_replaced(self, held: Held, kind: str) -> None:
+        """Make sure that what has the name may be replaced by a table."""
+        if held.state is None:
             raise TargetDriftError(
-                f"There is a {found[0].lower()} {self.table} in the target that this subscription did not create; it "
+                f"There is a {kind.lower()} {self.table} in the target that this subscription did not create; it "
                 "was left untouched.",
                 hint="Choose another table name for the subscription, or move that table away.",
             )
-        if held.state is not None and not self.delivery.replace:
+        if kind != TABLE_KIND:
             raise TargetDriftError(
-                f"The table {self.table} is being made anew, which a worker has begun and not ended.", hint=REPAIR_HINT
+                f"{self.table} is a {kind.lower()}, no table.", hint="Move it away; a repair then makes the table anew."
             )
-        if not ours or not self._fits():
-            first = held.state is None
-            if found is not None:
-                deleted = int(self.session.rows(statements.count(self.table))[0]["rows"])
-            announced: Held | None = held
-            if not (first and found is None and begun):  # else a worker has announced it, and not made it yet
-                change = Change(Phase.MAKE, self._wanted.columns, key_field_ids(self._wanted), uuid4().hex)
-                announced, begun = self.states.write(held, replace(held, change=change)), change.mark
-            if announced is None or not self._create(begun, instead=ours or not first):
-                return None
-            held = announced
-        result = self._merge(replace(held, mark=begun), empty=True)
-        return result and replace(result, rows_deleted=max(deleted, result.rows_deleted))
 
-    def _fits(self) -> bool:
-        try:
-            check_present(self.session, self.table, self._wanted.columns)
-        except TargetDriftError:
+    def _swapped(self, held: Held, change: Change, *, instead: bool) -> bool:
+        """Fill a new table and let it take the name, ``instead`` of a table that has it; False if overtaken."""
+        fresh, run = self.states.aside(self.table, change.mark), self.session.run
+        self.states.sweep(self.table)  # whose new tables are there, has been overtaken
+        if instead:
+            run(statements.create_like(fresh, self.table))  # it is to have the privileges from its first moment on
+        run(statements.create(fresh, self._wanted, change.mark, instead=instead))
+        if self.arrived.fresh:
+            run(statements.insert(fresh, self.arrived.fresh.table, self._wanted.columns))
+        whole = self.states.write(held, replace(held, change=replace(change, phase=Phase.SWAP)))
+        if whole is None:
+            run(statements.drop(fresh))
             return False
-        return True
-
-    def _create(self, mark: str, *, instead: bool) -> bool:
-        """Create the table; False if another worker has been faster."""
-        try:
-            self.session.run(statements.create(self.table, self._wanted, mark, instead=instead))
-        except RefusedError as refused:
-            if refused.number == EXISTS and not instead:
-                return False
-            raise
+        if instead:
+            run(statements.swap(self.table, fresh))
+            run(statements.drop(fresh))
+        else:
+            run(statements.rename(fresh, self.table))
+        self.states.write(whole, Held(whole.revision, change.state, change.mark))
         return True
 
     # --- columns that change ------------------------------------------------------------------------------------------
@@ -224,14 +235,16 @@ class Attempt:
                     "that is to be delivered.",
                     hint="Rename it, or drop it.",
                 )
-        change = Change(Phase.CLEAR, columns, state.key, held.mark)
+        settled = replace(state, columns=columns)  # columns are told apart by their ids, and so is the key
+        change = Change(Phase.CLEAR, settled, held.mark)
         announced = self.states.write(held, replace(held, change=change))
         return None if announced is None else self._settled(announced, state, change)
 
     def _settled(self, held: Held, state: StoredState, change: Change) -> Held | None:
         """Do what is left to do of a change of columns, and write down that it is done."""
-        names = {column.field_id: column.name for column in change.columns}
-        wanted = TargetTable(self._wanted.name, change.columns, tuple(names[field_id] for field_id in change.key))
+        columns = change.state.columns
+        names = {column.field_id: column.name for column in columns}
+        wanted = TargetTable(self._wanted.name, columns, tuple(names[field_id] for field_id in state.key))
         evolution = plan_evolution(state.columns, state.key, wanted)
         cleared: Held | None = held
         if change.phase is Phase.CLEAR:
@@ -239,9 +252,8 @@ class Attempt:
             cleared = self.states.write(held, replace(held, change=replace(change, phase=Phase.SETTLE)))
         if cleared is None:
             return None
-        self._settle(evolution, change.columns)
-        settled = next_state(self.table, wanted, state.cursor)
-        return self.states.write(cleared, replace(cleared, state=settled, change=None))
+        self._settle(evolution, columns)
+        return self.states.write(cleared, replace(cleared, state=change.state, change=None))
 
     def _clear(self, evolution: Evolution) -> None:
         present = {row["name"] for row in self._present()}
