@@ -27,6 +27,8 @@ from tests.servers_glue import GlueEmulator, start_glue
 from tests.servers_kafka import start_kafka
 from tests.servers_s3 import S3Server, start_seaweedfs
 
+pytest.register_assert_rewrite("cordillera.testing")  # what differs is told of the shipped suites' asserts, too
+
 # How long one example takes tells of the machine's load, not of the code. (CI's own profile has no deadline either.)
 if not os.environ.get("CI"):
     settings.register_profile("cordillera", deadline=None)

@@ -53,7 +53,9 @@ class RestCatalog:
 
     def ask(self, method: str, path: str, **further: Any) -> httpx2.Response:
         """Send a request as anybody may."""
-        return httpx2.request(method, f"{self.url}{path}", headers=self.headers(), trust_env=False, **further)
+        return httpx2.request(
+            method, f"{self.url}{path}", headers=self.headers(), trust_env=False, timeout=60, **further
+        )
 
 
 @contextmanager
@@ -95,9 +97,23 @@ def seaweedfs_catalog(folder: Path) -> Iterator[RestCatalog]:
             "WEED_SECRET_KEY": server.secret_key,
         }
         form = {"grant_type": "client_credentials", "client_id": server.access_key, "client_secret": server.secret_key}
-        answer = httpx2.post(f"{server.catalog}/v1/oauth/tokens", data=form, trust_env=False)
+        answer = _answered(
+            lambda: httpx2.post(f"{server.catalog}/v1/oauth/tokens", data=form, trust_env=False, timeout=60)
+        )
         headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
         yield RestCatalog(settings, environment, f"{server.catalog}/v1/{server.bucket}", lambda: headers)
+
+
+def _answered(ask: Callable[[], httpx2.Response]) -> httpx2.Response:
+    """Ask until somebody listens: SeaweedFS serves objects before it serves its catalog."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            return ask()
+        except httpx2.ConnectError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _wait(process: subprocess.Popen[bytes], catalog: RestCatalog, log: Path) -> None:

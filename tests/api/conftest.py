@@ -18,7 +18,7 @@ __all__ = ["app", "token", "url"]
 @pytest.fixture
 def http(url: str, token: str) -> Iterator[httpx2.Client]:
     with httpx2.Client(
-        base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+        base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
     ) as client:
         yield client
 

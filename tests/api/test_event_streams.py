@@ -83,7 +83,11 @@ def test_it_goes_on_where_it_was(served: Served, remote: Lake) -> None:
     assert again == found[1:]
     headers = {"Authorization": f"Bearer {served.token}", "Last-Event-ID": str(found[1].position)}
     answer = httpx2.get(
-        f"{served.url}/api/v1/events/stream", params={"idle_seconds": 0, "after": 0}, headers=headers, trust_env=False
+        f"{served.url}/api/v1/events/stream",
+        params={"idle_seconds": 0, "after": 0},
+        headers=headers,
+        trust_env=False,
+        timeout=60,
     )
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.text.startswith(f"retry: 1000\nid: {found[1].position}\n\n")
@@ -151,6 +155,7 @@ def _one_more(served: Served) -> None:
         params={"idle_seconds": 0},
         headers={"Authorization": f"Bearer {served.token}"},
         trust_env=False,
+        timeout=60,
     )
     if answer.status_code == 429:
         raise RateLimitedError(answer.json()["error"]["message"])

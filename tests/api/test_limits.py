@@ -218,20 +218,20 @@ def test_headers_do_not_say_who_somebody_is(anonymous: httpx2.Client, app: Appli
 
 
 def test_only_a_proxy_that_is_trusted_says_where_requests_come_from(tmp_path: Path) -> None:
-    def tries(client: httpx2.Client) -> int:
+    def refused(client: httpx2.Client) -> int:
         answers = (
             client.get("/api/v1/lake", headers={**bearer(f"cdl_{n:08}"), "X-Forwarded-For": f"198.51.100.{n}"})
             for n in range(120)
         )
         return sum(answer.status_code == 401 for answer in answers)
 
-    for number, (trusted, expected) in enumerate({"127.0.0.1": 120, "192.0.2.0/24": 100}.items()):
+    for number, (trusted, some) in enumerate({"127.0.0.1": [120], "192.0.2.0/24": range(100, 113)}.items()):
         with (
             create_lake(tmp_path / str(number), trusted_proxies=trusted) as app,
             running_server(create_server(app)) as url,
             httpx2.Client(base_url=url, trust_env=False, timeout=60) as client,
         ):
-            assert tries(client) == expected
+            assert refused(client) in some  # one more for every two seconds that it takes
 
 
 def test_proxies_have_addresses(tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_many_slow_clients_leave_room_for_others(url: str, token: str) -> None:
     try:
         for sock in slow:
             sock.sendall(f"{head}Content-Type: {ARROW_STREAM}\r\nContent-Length: 9000\r\n\r\nx".encode())
-        assert httpx2.get(f"{url}/api/v1/lake", headers=bearer(token), trust_env=False).status_code == 200
+        assert httpx2.get(f"{url}/api/v1/lake", headers=bearer(token), trust_env=False, timeout=60).status_code == 200
     finally:
         for sock in slow:
             sock.close()

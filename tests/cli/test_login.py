@@ -60,7 +60,7 @@ def browser_of(app: Application, url: str, days: int | None = 1, *, read_only: b
     name = f"browser {app.clock.new_id()}"
     made = app.access.create_token(name, principal="user:ana", days=days, read_only=read_only)
     headers = {"Accept": "text/html", "Origin": url}
-    return httpx2.Client(base_url=url, cookies={COOKIE: made.secret}, headers=headers, trust_env=False)
+    return httpx2.Client(base_url=url, cookies={COOKIE: made.secret}, headers=headers, trust_env=False, timeout=60)
 
 
 def let_in(browser: httpx2.Client, page: str) -> str:
@@ -102,8 +102,10 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
             assert back.startswith("http://127.0.0.1:")
             with suppress(httpx2.HTTPError):
                 wrong = re.sub("state=[^&]*", "state=x", back)
-                assert httpx2.get(wrong, trust_env=False).status_code == 404, "others know the port, not the state"
-            assert httpx2.get(back, trust_env=False).status_code == 200
+                assert httpx2.get(wrong, trust_env=False, timeout=60).status_code == 404, (
+                    "others know the port, not the state"
+                )
+            assert httpx2.get(back, trust_env=False, timeout=60).status_code == 200
 
         def open_page(page: str) -> bool:
             threads.append(Thread(target=visit, args=(page,)))
@@ -138,7 +140,10 @@ def test_commands_act_as_whoever_is_logged_in_until_he_logs_out(
         assert lake.whoami().principal == "user:ana", "Python uses it as well"
     assert cli("logout", "--url", url).code == 0
     assert saved_login(url) is None
-    assert httpx2.get(f"{url}/api/v1/session", headers=bearer(login.secret), trust_env=False).status_code == 401
+    assert (
+        httpx2.get(f"{url}/api/v1/session", headers=bearer(login.secret), trust_env=False, timeout=60).status_code
+        == 401
+    )
     again = cli("logout", "--url", url)
     assert (again.code, "You are not logged in" in again.err) == (3, True)
     actions = [(one.action, one.principal) for one in app.operations.audit()]
@@ -187,9 +192,11 @@ def test_a_session_may_do_no_more_than_the_browsers_and_ends_with_it(
     assert timedelta(hours=3) < login.expires_at - datetime.now(UTC) < timedelta(hours=4)
     with cordillera.connect(url) as lake:
         assert lake.whoami().read_only
-    made = httpx2.post(f"{url}/api/v1/tokens", json={"name": "x"}, headers=bearer(login.secret), trust_env=False)
+    made = httpx2.post(
+        f"{url}/api/v1/tokens", json={"name": "x"}, headers=bearer(login.secret), trust_env=False, timeout=60
+    )
     assert made.status_code == 403
-    ended = httpx2.post(f"{url}/api/v1/session/end", headers=bearer(login.secret), trust_env=False)
+    ended = httpx2.post(f"{url}/api/v1/session/end", headers=bearer(login.secret), trust_env=False, timeout=60)
     assert ended.status_code == 204, "who may change nothing may log out"
 
 

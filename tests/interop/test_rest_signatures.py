@@ -122,7 +122,9 @@ def send(url: str, key: SigningKey, method: str, path: str, body: bytes, /, **ch
     SigV4Auth(Credentials(key.access_key_id, key.secret_access_key), "execute-api", "local").add_auth(request)
     sent = {**dict(request.headers.items()), **{k: v for k, v in changes.items() if k not in ("path", "body")}}
     content = changes.get("body", body.decode())
-    return httpx2.request(method, f"{url}{changes.get('path', path)}", content=content, headers=sent, trust_env=False)
+    return httpx2.request(
+        method, f"{url}{changes.get('path', path)}", content=content, headers=sent, trust_env=False, timeout=60
+    )
 
 
 def test_what_was_signed_is_what_is_done(url: str, key: SigningKey) -> None:

@@ -237,7 +237,7 @@ def test_requests_are_signed_where_a_client_takes_no_credentials(
     headers = {"Authorization": f"Bearer {token}"}
     address = f"{server}/iceberg/v1/namespaces/sales/tables/people"
     asked = {**headers, "X-Iceberg-Access-Delegation": "remote-signing"}
-    answer = httpx2.get(address, headers=asked, trust_env=False).json()
+    answer = httpx2.get(address, headers=asked, trust_env=False, timeout=60).json()
     config = answer["config"]
     assert config["s3.remote-signing-enabled"] == "true"
     assert "s3.secret-access-key" not in config

@@ -33,7 +33,9 @@ def test_deliveries_say_why_they_brought_everything_anew(tmp_path: Path) -> None
         orders.partition_by("month(at)")
         put({4: 3})
         with running_server(create_server(lake.backend.app, insecure_local=True)) as url:
-            answer = httpx2.get(f"{url}/subscriptions/{made.id}", headers={"Accept": "text/html"}, trust_env=False)
+            answer = httpx2.get(
+                f"{url}/subscriptions/{made.id}", headers={"Accept": "text/html"}, trust_env=False, timeout=60
+            )
     told = read(answer.text).text
     newest, second, first = (
         told.index(words)

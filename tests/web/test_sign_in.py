@@ -169,7 +169,7 @@ def test_logging_out_ends_the_session(browser: httpx2.Client, app: Application) 
     browser.post("/logout", headers={"Sec-Fetch-Site": "same-origin"})
     assert COOKIE not in browser.cookies
     bearer = {"Authorization": f"Bearer {secret}"}
-    assert httpx2.get(f"{browser.base_url}/api/v1/lake", headers=bearer, trust_env=False).status_code == 401
+    assert httpx2.get(f"{browser.base_url}/api/v1/lake", headers=bearer, trust_env=False, timeout=60).status_code == 401
 
 
 def test_a_token_that_was_pasted_outlives_the_browser(browser: httpx2.Client, app: Application) -> None:

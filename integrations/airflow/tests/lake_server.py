@@ -47,7 +47,10 @@ class LakeServer:
         subprocess.run([PROGRAM, "init", folder / "lake"], check=True, capture_output=True)
         self.start()
         self.admin = httpx.Client(
-            base_url=f"{self.url}/api/v1", headers={"Authorization": f"Bearer {self.token}"}, trust_env=False
+            base_url=f"{self.url}/api/v1",
+            headers={"Authorization": f"Bearer {self.token}"},
+            trust_env=False,
+            timeout=60,
         )
 
     def start(self) -> None:
@@ -59,7 +62,7 @@ class LakeServer:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                httpx.get(f"{self.url}/health", trust_env=False)
+                httpx.get(f"{self.url}/health", trust_env=False, timeout=60)
                 break
             except httpx.TransportError:
                 assert self._server.poll() is None, log.read_text()

@@ -11,8 +11,6 @@ import pytest
 
 from tests.servers_s3 import S3Server, start_seaweedfs
 
-pytest.register_assert_rewrite("cordillera.testing.storage_suite")
-
 _ENDLESS_WRITER = """
 import json, sys, time
 from cordillera.adapters.storage import build_storage

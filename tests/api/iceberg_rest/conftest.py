@@ -120,7 +120,7 @@ def plain(update: Update, summary: dict[str, str]) -> Iterator[dict[str, Any]]:
 @pytest.fixture
 def iceberg(url: str, token: str) -> Iterator[httpx2.Client]:
     with httpx2.Client(
-        base_url=f"{url}/iceberg/v1", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+        base_url=f"{url}/iceberg/v1", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60
     ) as client:
         yield client
 
