@@ -14,6 +14,7 @@ POINTS = [
     "cordillera.table.write:TableWriter.stage:after",
     "cordillera.table.file_changes:data_writer:before",
     "cordillera.table.snapshot_producer:SnapshotProducer.produce:before",
+    "cordillera.table.snapshot_producer:SnapshotProducer._write_manifests:after",
     "cordillera.table.write:TableWriter.resolve:after",
     "cordillera.catalog.tables:TableService.write_successor:before",
     "cordillera.catalog.tables:TableService.write_successor:after",

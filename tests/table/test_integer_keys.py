@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cordillera.table.integer_keys import IntegerSearch, integers, key_integers, repeats
+from cordillera.table.integer_keys import IntegerSearch, IntegerSieve, integers, key_integers, repeats
 
 numbers = st.one_of(st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1))
 
@@ -28,6 +28,13 @@ def test_it_finds_each_stored_row_whose_key_is_sought(
     rows, places = IntegerSearch(np.array(sought, np.int64)).find(pa.array(stored, pa.int64()))
     expected = [(row, sought.index(key)) for row, key in enumerate(stored) if key is not None and key in sought]
     assert sorted(zip(rows.tolist(), places.tolist(), strict=True)) == expected
+
+
+@given(sought=st.lists(numbers, unique=True, min_size=1, max_size=40), stored=st.lists(numbers, max_size=40))
+def test_a_sieve_finds_the_numbers_that_are_sought(sought: list[int], stored: list[int]) -> None:
+    sieve = IntegerSieve(np.array(sorted(sought), np.int64))
+    found = sieve.among(np.array(stored, np.int64)).tolist()
+    assert found == [place for place, number in enumerate(stored) if number in sought]
 
 
 @given(st.lists(numbers, max_size=12))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,14 @@ def test_of_a_key_with_several_columns_each_value_counts(tmp_path: Path) -> None
     assert found(table, keys) == scanned(table, keys)
 
 
+def test_many_keys_of_a_type_that_is_stored_as_numbers(tmp_path: Path) -> None:
+    table = table_of(tmp_path, ("at", "id"))
+    table.write(Operation.APPEND, rows(range(0, ROWS, 3)))
+    keys = rows(range(0, ROWS, 1_500)).select(["at", "id"])
+    assert len(found(table, keys)) == 200
+    assert found(table, keys) == scanned(table, keys)
+
+
 def test_a_key_that_was_renamed_and_widened(tmp_path: Path) -> None:
     table = table_of(tmp_path)
     table.write(Operation.APPEND, rows(range(1000)))
@@ -101,6 +110,16 @@ def test_only_row_groups_that_may_hold_a_key_are_read_and_only_once(tmp_path: Pa
     keys = pa.table({"id": pa.array([3, ROWS - 3], pa.int32())})
     assert reads(table, lambda: found(table, keys)) == 2
     assert reads(table, lambda: found(table, keys)) == 0
+
+
+def test_what_the_manifest_does_not_tell_of_a_file_its_footer_does(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.write(Operation.APPEND, rows(range(1000)))
+    (live,) = table.io.files.live(table.metadata.current_snapshot)
+    silent = replace(live, data=replace(live.data, file=replace(live.file, lower_bounds={}, upper_bounds={})))
+    schema = table.metadata.schema.select("id")
+    ranges = key_ranges(pa.table({"id": pa.array([1000], pa.int32())}), schema, ["id"])
+    assert reads(table, lambda: table.io.keys.find([silent], schema, ranges)) == 0
 
 
 def test_what_is_kept_in_memory_is_bounded(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.avro.file import AvroFile
 from pyiceberg.io.pyarrow import PyArrowFileIO
@@ -82,6 +83,14 @@ def test_a_manifest_of_many_blocks_has_all_entries() -> None:
     data = encoded(many)
     assert len(list(fastavro.block_reader(io.BytesIO(data)))) > 1
     assert decode_manifest(data, manifest()) == tuple(many)
+
+
+@settings(max_examples=25)
+@given(content=st.lists(entries, max_size=4), row_id=longs)
+def test_entries_that_are_written_again_are_read_as_they_are_then(content: list[ManifestEntry], row_id: int) -> None:
+    encoded(content)
+    again = [replace(one, status=Status.EXISTING, file=replace(one.file, first_row_id=row_id)) for one in content]
+    assert decode_manifest(encoded(again), manifest()) == inherited(again, manifest())
 
 
 def test_version_2_has_no_fields_of_version_3() -> None:

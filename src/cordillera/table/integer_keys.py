@@ -14,6 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Integers = npt.NDArray[np.int64]
+_SLOTS_A_NUMBER = 16
+"""Of a sieve: of the numbers that are not sought at most one in so many is looked up in vain."""
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 divided by the golden ratio: neighbouring numbers get slots far apart (Fibonacci hashing)."""
 
 
 def integers(values: pa.Array | pa.ChunkedArray) -> Integers | None:
@@ -40,6 +44,36 @@ def repeats(numbers: Integers) -> bool:
     """Tell whether a number comes twice."""
     ordered = np.sort(numbers)
     return bool((ordered[1:] == ordered[:-1]).any())
+
+
+class IntegerSieve:
+    """Tells which of many stored numbers are among those that are sought.
+
+    Most are not, and fail by a table of hashes that fits into a core's cache; what is left is looked up.
+
+    Args:
+        sought: What is looked for, ascending; none comes twice.
+    """
+
+    def __init__(self, sought: Integers) -> None:
+        bits = max(len(sought) * _SLOTS_A_NUMBER, 2).bit_length()
+        self._sought, self._shift = sought, np.uint64(64 - bits)
+        self._table = np.zeros(1 << bits, dtype=bool)
+        self._table[self._slots(sought)] = True
+
+    def among(self, numbers: Integers) -> Integers:
+        """Return the places of the numbers that are sought."""
+        places = np.flatnonzero(self._table[self._slots(numbers)])
+        left = numbers[places]
+        at = np.minimum(np.searchsorted(self._sought, left), len(self._sought) - 1)
+        found: Integers = places[self._sought[at] == left]
+        return found
+
+    def _slots(self, numbers: Integers) -> npt.NDArray[np.uint64]:
+        """Return hashes: the upper bits of a product, which all bits of a number take part in."""
+        slots: npt.NDArray[np.uint64] = numbers.view(np.uint64) * _MULTIPLIER
+        slots >>= self._shift
+        return slots
 
 
 class IntegerSearch:

@@ -37,6 +37,7 @@ from cordillera.table.data_file import (
 )
 from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
 from cordillera.table.deletion_vector import bitmap_of, positions_of
+from cordillera.table.integer_keys import IntegerSieve, integers
 from cordillera.table.live_files import LiveFile, LruCache, SnapshotFiles
 from cordillera.table.projection import file_columns, project, project_column
 from cordillera.table.pruning import KeyRange
@@ -100,6 +101,29 @@ class _Wanted:
         return cls(columns, shape, ReadOptions(columns, _METADATA).arrow_schema())
 
 
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """The few values of a key column, and how stored ones are told apart from others, if they are whole numbers."""
+
+    range: KeyRange
+    sieve: IntegerSieve | None
+
+    @classmethod
+    def of(cls, key: KeyRange) -> _Sought:
+        numbers = integers(key.column) if len(key.values) > _COMPARED_SINGLY else None
+        return cls(key, None if numbers is None else IntegerSieve(numbers))
+
+    def among(self, column: pa.Array, values: pa.Array) -> npt.NDArray[np.int64]:
+        """Return the numbers of the rows of a column that hold one of those values that it may hold."""
+        if len(values) <= _COMPARED_SINGLY:
+            mask = reduce(pc.or_, (pc.equal(column, value) for value in values))
+        elif self.sieve is not None and column.type == values.type and (numbers := integers(column)) is not None:
+            return self.sieve.among(numbers)
+        else:
+            mask = pc.is_in(column, value_set=values)
+        return np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
+
+
 _Found: TypeAlias = tuple[pa.RecordBatch, npt.NDArray[np.int64] | None]
 """Columns of a row group, and the numbers of the rows chosen; None for all."""
 _Choice: TypeAlias = Callable[[_Layout, _RowGroup, Callable[[], pa.RecordBatch]], _Found | None]
@@ -134,11 +158,11 @@ class KeyLookup:
         Raises:
             CorruptDataError: If a file is damaged.
         """
-        wanted = _Wanted.of(schema)
+        wanted, sought = _Wanted.of(schema), [_Sought.of(key) for key in keys]
         batches = [
             batch
             for index, live in enumerate(live_files)
-            for batch in self._in_file(index, live, wanted, partial(self._matching, live=live, keys=keys))
+            for batch in self._in_file(index, live, wanted, partial(self._matching, live=live, keys=sought))
         ]
         return pa.Table.from_batches(batches, wanted.result)
 
@@ -197,10 +221,10 @@ class KeyLookup:
         stored: Callable[[], pa.RecordBatch],
         *,
         live: LiveFile,
-        keys: Sequence[KeyRange],
+        keys: Sequence[_Sought],
     ) -> _Found | None:
         """Choose the rows of a row group that hold one of the values of every key column."""
-        wanted = [(key, key.meeting(group.described)) for key in keys]
+        wanted = [(key, key.range.meeting(group.described)) for key in keys]
         if not all(len(values) for _, values in wanted):
             return None
         if group.filters and not self._may_hold(live, group, wanted):
@@ -213,10 +237,10 @@ class KeyLookup:
         with named_when_corrupt(live), self._storage.open_input(live.path) as source:
             yield open_parquet(source, live, footer)
 
-    def _may_hold(self, live: LiveFile, group: _RowGroup, wanted: Sequence[tuple[KeyRange, pa.Array]]) -> bool:
+    def _may_hold(self, live: LiveFile, group: _RowGroup, wanted: Sequence[tuple[_Sought, pa.Array]]) -> bool:
         """Tell whether the Bloom filters of a row group leave some of the values, in each key column."""
         for key, values in wanted:
-            place = group.filters.get(key.field.field_id)
+            place = group.filters.get(key.range.field.field_id)
             if place is None:
                 continue
             bloom = self._filters.get((live.path, place.offset), partial(self._read_filter, live, place))
@@ -241,15 +265,22 @@ def _layout(parquet: pq.ParquetFile, live: LiveFile, schema: Schema) -> _Layout:
     columns = file_columns(stored, schema)
     # A column stored under another name may be confused with a later column of that name: it does not prune.
     same_name = Schema(*(field for field in schema.fields if columns.get(field.field_id) == field.name))
-    types = {field.name: field.type for field in stored}
+    types = {field_id: stored.field(name).type for field_id, name in columns.items()}
     groups, first = [], 0
     for number in range(footer.num_row_groups):
-        described = row_group_as_file(footer, number, live, same_name)
         found = filter_locations(footer, number, columns)
-        filters = {i: place for i, place in found.items() if is_filtered(schema.find_field(i), types[columns[i]])}
-        groups.append(_RowGroup(number, first, described, filters))
+        filters = {i: place for i, place in found.items() if is_filtered(schema.find_field(i), types[i])}
+        groups.append(_RowGroup(number, first, _described(footer, number, live, same_name), filters))
         first += footer.row_group(number).num_rows
     return _Layout(footer, columns, lineage_columns(stored), tuple(groups))
+
+
+def _described(footer: pq.FileMetaData, group: int, live: LiveFile, schema: Schema) -> ContentFile:
+    """Describe a row group; its manifest describes the only one of a file, unless it leaves bounds of columns out."""
+    bounds = live.file.lower_bounds.keys() & live.file.upper_bounds.keys()
+    if footer.num_row_groups == 1 and bounds.issuperset(field.field_id for field in schema.fields):
+        return live.file
+    return row_group_as_file(footer, group, live, schema)
 
 
 def _reading(
@@ -268,34 +299,20 @@ def _reading(
 
 
 def _matching(
-    stored: pa.RecordBatch, columns: dict[int, str], wanted: Sequence[tuple[KeyRange, pa.Array]]
+    stored: pa.RecordBatch, columns: dict[int, str], wanted: Sequence[tuple[_Sought, pa.Array]]
 ) -> npt.NDArray[np.int64]:
     """Return the numbers of the rows that hold one of the values of every key column.
 
     The column that most rows fail by is looked at first, and the others in what remains.
     """
-    rows = np.arange(stored.num_rows)
-    for key, values in sorted(wanted, key=lambda one: one[0].share_of(one[1])):
-        column = project_column(stored, columns, key.field)
-        if len(rows) < stored.num_rows:
-            column = column.take(pa.array(rows))
-        rows = rows[_among(column, values)]
+    rows: npt.NDArray[np.int64] | None = None
+    for key, values in sorted(wanted, key=lambda one: one[0].range.share_of(one[1])):
+        column = project_column(stored, columns, key.range.field)
+        found = key.among(column if rows is None else column.take(pa.array(rows)), values)
+        rows = found if rows is None else rows[found]
         if not len(rows):
             break
-    return rows
-
-
-def _among(column: pa.Array, values: pa.Array) -> npt.NDArray[np.bool_]:
-    """Tell which values of a column are among others, of which none comes twice and which ascend."""
-    if len(values) <= _COMPARED_SINGLY:
-        mask = reduce(pc.or_, (pc.equal(column, value) for value in values))
-    elif pa.types.is_integer(column.type) and not column.null_count:
-        numbers, sought = column.to_numpy(), values.to_numpy()  # no table of hashes is made for each row group
-        at = np.minimum(np.searchsorted(sought, numbers), len(sought) - 1)
-        return np.asarray(sought[at] == numbers)
-    else:
-        mask = pc.is_in(column, value_set=values)
-    return np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
+    return np.arange(stored.num_rows) if rows is None else rows
 
 
 def _width(field: NestedField) -> int:

@@ -23,6 +23,7 @@ from pyiceberg.types import DecimalType, FixedType, NestedField
 
 from cordillera.spec.arrow_types import primitive
 from cordillera.table.content_file import ContentFile, ManifestEntry, ManifestFile
+from cordillera.table.live_files import LruCache
 from cordillera.table.manifests import DATA
 
 AvroSchema = dict[str, Any]
@@ -31,6 +32,8 @@ _NULL, _PRESENT, _END = b"\x00", b"\x02", b"\x00"
 """The branches of an optional value, and the end of an array."""
 _MARKER_BYTES = 16
 _BLOCK_BYTES = 256 * 1024
+_ENCODED_STATISTICS = 500_000
+"""How many values of column statistics are kept encoded, with what they were encoded from; about 100 bytes each."""
 _AVRO_TYPES: dict[str, Any] = {
     "boolean": "boolean",
     "int": "int",
@@ -245,12 +248,7 @@ def _entry(entry: ManifestEntry, prepared: _Prepared, format_version: int) -> by
         _partition(file.partition, prepared),
         _long(file.record_count),
         _long(file.file_size_in_bytes),
-        _items(file.column_sizes, _long),
-        _items(file.value_counts, _long),
-        _items(file.null_value_counts, _long),
-        _items(file.nan_value_counts, _long),
-        _items(file.lower_bounds, _binary),
-        _items(file.upper_bounds, _binary),
+        _statistics(file),
         _NULL,  # key_metadata
         _list_of(file.split_offsets),
         _list_of(file.equality_ids),
@@ -265,6 +263,39 @@ def _entry(entry: ManifestEntry, prepared: _Prepared, format_version: int) -> by
             _optional(file.content_size_in_bytes),
         ]
     return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _EncodedStatistics:
+    """The column statistics of a file as a manifest has them, and what they were encoded from."""
+
+    maps: tuple[Mapping[int, Any], ...]
+    data: bytes
+
+
+_encoded: LruCache[tuple[int, ...], _EncodedStatistics] = LruCache(
+    _ENCODED_STATISTICS, lambda one: sum(map(len, one.maps))
+)
+
+
+def _statistics(file: ContentFile) -> bytes:
+    """Encode the maps of column statistics, most of an entry; once, though its manifest is written again and again.
+
+    Entries that are written again share these maps, which never change. They are known by identity, and kept as long
+    as what is known of them.
+    """
+    maps = (
+        file.column_sizes, file.value_counts, file.null_value_counts, file.nan_value_counts,
+        file.lower_bounds, file.upper_bounds,
+    )  # fmt: skip
+    if not any(maps):
+        return _NULL * len(maps)
+    return _encoded.get(tuple(map(id, maps)), lambda: _EncodedStatistics(maps, _encode_statistics(maps))).data
+
+
+def _encode_statistics(maps: Sequence[Mapping[int, Any]]) -> bytes:
+    *numbers, lower, upper = maps
+    return b"".join([*(_items(one, _long) for one in numbers), _items(lower, _binary), _items(upper, _binary)])
 
 
 def _partition(values: Sequence[Any], prepared: _Prepared) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -28,6 +29,7 @@ _SMALL_MANIFEST_ENTRIES = 1_000
 _SMALL_MANIFESTS_TO_MERGE = 32
 MANIFEST_ENTRIES = 8_000
 """Most entries of a manifest that is written anew: some megabytes, as other engines make them."""
+_WRITERS = 8
 _RETENTION = ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep")
 
 
@@ -92,6 +94,7 @@ class SnapshotProducer:
         self._snapshot_id = new_id().int >> 65  # 63 bits: positive in every language
         self._sequence = metadata.last_sequence_number + 1
         self._written: list[str] = []
+        self._unwritten: list[tuple[str, bytes]] = []
         self._entries: dict[str, list[ManifestEntry]] = {}
         self._unneeded: list[ManifestEntry] = []
 
@@ -129,8 +132,10 @@ class SnapshotProducer:
         return AssertTableUuid(metadata.table_uuid), head, AssertDefaultSpecId(metadata.default_spec_id)
 
     def _write_list(self, manifests: list[ManifestFile]) -> str:
+        """Write the manifests that are still to be written, and then the list that refers to them."""
         parent = self._metadata.current_snapshot
         manifests = self._assign_row_ids(manifests)
+        self._write_manifests()
         path = self._path(f"snap-{self._snapshot_id}", "avro")
         self._storage.write(
             path,
@@ -162,7 +167,7 @@ class SnapshotProducer:
             content = DATA if file.content is Content.DATA else DELETES
             entry = ManifestEntry(Status.ADDED, self._snapshot_id, None, None, file)
             by_spec[content, file.spec_id].append(entry)
-        return [self._write_manifest(entries, content, spec) for (content, spec), entries in by_spec.items()]
+        return [self._new_manifest(entries, content, spec) for (content, spec), entries in by_spec.items()]
 
     def _unneeded_deletes(self, parent: IcebergSnapshot | None, changes: FileChanges) -> list[ManifestEntry]:
         """Return delete files that apply to no data file any more.
@@ -204,7 +209,7 @@ class SnapshotProducer:
             for entry in entries
             if entry.status is not Status.DELETED
         ]
-        return self._write_manifest(rewritten, manifest.content, manifest.partition_spec_id)
+        return self._new_manifest(rewritten, manifest.content, manifest.partition_spec_id)
 
     def _merge_small(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
         """Merge small manifests of one kind once there are many, so that planning reads few files."""
@@ -226,7 +231,7 @@ class SnapshotProducer:
                 if entry.status is not Status.DELETED
             ]
             if entries:
-                merged.append(self._write_manifest(entries, content, spec_id))
+                merged.append(self._new_manifest(entries, content, spec_id))
         return [*merged, *(m for m in manifests if m.manifest_path not in absorbed)]
 
     def _clustered(self, manifests: Sequence[ManifestFile]) -> list[ManifestFile]:
@@ -239,16 +244,15 @@ class SnapshotProducer:
         for (content, spec_id), entries in groups.items():
             entries.sort(key=lambda e: ([(v is None, 0 if v is None else v) for v in e.file.partition]))
             for first in range(0, len(entries), MANIFEST_ENTRIES):
-                clustered.append(self._write_manifest(entries[first : first + MANIFEST_ENTRIES], content, spec_id))
+                clustered.append(self._new_manifest(entries[first : first + MANIFEST_ENTRIES], content, spec_id))
         return clustered
 
-    def _write_manifest(self, entries: list[ManifestEntry], content: int, spec_id: int) -> ManifestFile:
+    def _new_manifest(self, entries: list[ManifestEntry], content: int, spec_id: int) -> ManifestFile:
         metadata = self._metadata
         spec = metadata.spec_by_id(spec_id)
         data = encode_manifest(entries, content, spec, metadata.schema, metadata.format_version)
         path = self._path(str(self._new_id()), "avro")
-        self._storage.write(path, data)
-        self._written.append(path)
+        self._unwritten.append((path, data))
         self._entries[path] = entries
         counts = {status: [e for e in entries if e.status is status] for status in Status}
         rows = {status: sum(e.file.record_count for e in found) for status, found in counts.items()}
@@ -271,6 +275,17 @@ class SnapshotProducer:
             deleted_rows_count=rows[Status.DELETED],
             partitions=partition_summaries([e.file for e in entries], spec, metadata.schema),
         )
+
+    def _write_manifests(self) -> None:
+        """Write the manifests of the snapshot, at the same time: each waits for the disk, or for an object store."""
+        paths, contents = [path for path, _ in self._unwritten], [data for _, data in self._unwritten]
+        if len(paths) > 1:
+            with ThreadPoolExecutor(min(len(paths), _WRITERS), thread_name_prefix="cordillera-manifest") as pool:
+                list(pool.map(self._storage.write, paths, contents))
+        else:
+            list(map(self._storage.write, paths, contents))
+        self._written += paths
+        self._unwritten = []
 
     def _assign_row_ids(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
         self._first_row_id = next_row_id = self._metadata.next_row_id or 0
