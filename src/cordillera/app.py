@@ -58,7 +58,7 @@ from cordillera.catalog.waking import WAKE
 from cordillera.catalog.writes import WriteService
 from cordillera.completion.counting import PartitionCounter
 from cordillera.completion.derivation import DerivationService
-from cordillera.completion.handlers import DERIVE, on_rows_changed, on_upstream_completed
+from cordillera.completion.handlers import DERIVE, on_rows_changed, on_upstreams_completed
 from cordillera.completion.rules import CompletionRuleService
 from cordillera.completion.service import CompletionService
 from cordillera.contracts.candidates import CandidateService
@@ -77,7 +77,14 @@ from cordillera.maintenance.service import MaintenanceService
 from cordillera.maintenance.statistics import StatisticsService
 from cordillera.operations.audit import AuditService
 from cordillera.operations.doctor import DoctorService
-from cordillera.operations.service import EventHandler, LeaseTerms, OperationsService, TaskHandler
+from cordillera.operations.service import (
+    EventHandler,
+    EventsHandler,
+    LeaseTerms,
+    OperationsService,
+    TaskHandler,
+    of_topic,
+)
 from cordillera.ports.clock import Clock, SystemClock
 from cordillera.ports.credentials import CredentialVendor
 from cordillera.ports.metadata.operations import LakeInfo
@@ -102,8 +109,8 @@ from cordillera.subscriptions.handlers import (
     VERIFY,
     WITHDRAW,
     on_dataset_changed,
-    on_dataset_completed,
     on_dataset_moved,
+    on_datasets_completed,
     on_time,
 )
 from cordillera.subscriptions.lifecycle import SubscriptionLifecycle
@@ -115,16 +122,20 @@ from cordillera.subscriptions.verification import VerificationService
 from cordillera.table.io import TableIO
 from cordillera.workflows.execution import RunService
 from cordillera.workflows.explaining import JobExplanationService
-from cordillera.workflows.handlers import RUN, on_partition_completed
+from cordillera.workflows.handlers import RUN, on_partitions_completed
 from cordillera.workflows.service import WorkflowService
 
 _EVENT_HANDLERS: Mapping[Topic, Sequence[EventHandler]] = {
     Topic.SNAPSHOT_COMMITTED: [on_dataset_moved, on_snapshot_committed, on_rows_changed],
     Topic.SCHEMA_CHANGED: [on_dataset_moved],
     Topic.DATASET_CHANGED: [on_dataset_changed],
-    Topic.PARTITION_COMPLETED: [on_partition_completed, on_upstream_completed, on_dataset_completed],
     Topic.ACCESS_REQUEST_CHANGED: [on_access_request_changed],
 }
+_ON_COMPLETION = (on_partitions_completed, on_upstreams_completed, on_datasets_completed)
+_EVENTS_HANDLERS: Sequence[EventsHandler] = [
+    *(of_topic(Topic.PARTITION_COMPLETED, handler) for handler in _ON_COMPLETION),
+    on_events,
+]
 
 
 class Application:
@@ -233,7 +244,7 @@ class Application:
             lookup,
             clock,
             _EVENT_HANDLERS,
-            [on_events],
+            _EVENTS_HANDLERS,
             self._task_handlers(),
             LeaseTerms.of_seconds(settings.lease_seconds),
             load.at_once,

@@ -53,3 +53,24 @@ def test_an_event_takes_the_same_statements_however_many_jobs_wait_for_others(la
     assert [run.partition for run in lake.backend.runs()] == ["r0"]
     assert taken[1] == taken[2]
     assert len(taken[1]) <= 9
+
+
+def test_events_that_are_handled_together_take_the_statements_of_one(lake: Lake) -> None:
+    app = lake.backend.app  # type: ignore[attr-defined]  # it is local
+    lake.create_namespace("a")
+    lake.create_dataset("a.orders", {"value": pa.int64()}, completion_unit="value")
+    lake.create_dataset("a.totals", {"region": pa.string(), "total": pa.int64()}, completion_unit="value")
+    app.workflows.create_job(
+        "a.totals", SQL, output_condition="region = $partition", trigger=JobTrigger(partitions=("r0",))
+    )
+    app.operations.dispatch_events()
+    taken = []
+    for labels in (["r1"], ["r2", "r3", "r4"], ["r5", "r5", "r0"]):
+        for label in labels:
+            lake.dataset("a.orders").complete(label)
+        with statements(lake) as found:
+            assert app.operations.dispatch_events() == len(labels)
+        taken.append([one for one in found if not one.startswith("BEGIN")])
+    assert taken[0] == taken[1]
+    assert [run.partition for run in lake.backend.runs()] == ["r0"]
+    assert len(taken[2]) <= len(taken[0]) + 14

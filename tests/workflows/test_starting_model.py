@@ -27,7 +27,7 @@ from cordillera.spec.job_trigger import JobTrigger, Restatements
 from cordillera.spec.workflow import Job, Run, RunState
 from cordillera.testing.metadata_samples import add_dataset, job
 from cordillera.workflows.execution import RunService
-from cordillera.workflows.handlers import on_partition_completed
+from cordillera.workflows.handlers import on_partitions_completed
 from tests.conftest import MovableClock
 
 FIRST = date(2026, 1, 1)
@@ -94,8 +94,7 @@ class Starting(RuleBasedStateMachine):
     def handle_events(self, limit: int, dies: bool) -> None:
         with self.dying(dies) as tx:
             found = tx.events.unhandled(limit)
-            for event in found:
-                on_partition_completed(tx, event, self.clock)
+            on_partitions_completed(tx, found, self.clock)
             tx.events.mark_handled([event.number for event in found], self.clock.now())
 
     @rule(which=st.integers(0, 1), day=st.sampled_from(DAYS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from cordillera.ports.clock import Clock
@@ -20,14 +21,18 @@ def on_rows_changed(tx: Transaction, event: Event, clock: Clock) -> None:
         enqueue_derivation(tx, event.dataset_version_id, clock, trace_id=event.trace_id)
 
 
-def on_upstream_completed(tx: Transaction, event: Event, clock: Clock) -> None:
-    """Have the partitions looked at that may have waited for one of another dataset."""
-    for version_id in tx.completion_rules.following(event.dataset):
+def on_upstreams_completed(tx: Transaction, events: Sequence[Event], clock: Clock) -> None:
+    """Have the partitions looked at that may have waited for some of other datasets."""
+    completed: dict[str, list[Event]] = {}
+    for event in events:
+        completed.setdefault(event.dataset, []).append(event)
+    for version_id, dataset in tx.completion_rules.following(list(completed)):
         found = tx.completion_rules.get(version_id, lock=True)
         if found is None:
             continue
-        _make_due(tx, found, event)
-        enqueue_derivation(tx, version_id, clock, trace_id=event.trace_id)
+        for event in completed[dataset]:
+            _make_due(tx, found, event)
+        enqueue_derivation(tx, version_id, clock, trace_id=completed[dataset][0].trace_id)
 
 
 def _make_due(tx: Transaction, found: RuleInForce, event: Event) -> None:

@@ -69,6 +69,16 @@ class Waiting(NamedTuple):
     tasks: bool
 
 
+def of_topic(topic: Topic, handler: EventsHandler) -> EventsHandler:
+    """Return a handler that is given only the events of a topic, if there are any."""
+
+    def handle(tx: Transaction, events: Sequence[Event], clock: Clock) -> None:
+        if found := [event for event in events if event.topic is topic]:
+            handler(tx, found, clock)
+
+    return handle
+
+
 class OperationsService:
     """Dispatches events and executes tasks.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -32,9 +32,11 @@ def on_dataset_moved(tx: Transaction, event: Event, clock: Clock) -> None:
     _wake(tx, event, clock, ON_COMMIT)
 
 
-def on_dataset_completed(tx: Transaction, event: Event, clock: Clock) -> None:
-    """The same, when a partition has become complete, for those that wait for that."""
-    _wake(tx, event, clock, ON_COMPLETION)
+def on_datasets_completed(tx: Transaction, events: Sequence[Event], clock: Clock) -> None:
+    """The same, when partitions have become complete, for those that wait for that."""
+    first = {event.dataset_version_id: event for event in reversed(events) if event.dataset_version_id is not None}
+    for version_id in sorted(tx.subscriptions.followed(list(first), ON_COMPLETION)):
+        _wake(tx, first[version_id], clock, ON_COMPLETION)
 
 
 def on_dataset_changed(tx: Transaction, event: Event, clock: Clock) -> None:

@@ -32,10 +32,10 @@ class CompletionSuite:
                 replace(found, dataset_version_id=other, rule=CompletionRule(upstream={"x.z": "same"}))
             )
             assert tx.completion_rules.get(one, lock=True) == found
-            assert tx.completion_rules.following("x.y") == [one]
-            assert tx.completion_rules.following("x.z") == [other]
+            assert tx.completion_rules.following(["x.y", "x.none"]) == [(one, "x.y")]
+            assert tx.completion_rules.following(["x.z"]) == [(other, "x.z")]
             tx.completion_rules.put(replace(found, rule=CompletionRule("day"), cursor_sequence=None))
-            assert tx.completion_rules.following("x.y") == []
+            assert tx.completion_rules.following(["x.y"]) == []
         with store.write() as tx:
             assert tx.completion_rules.get(one) == replace(found, rule=CompletionRule("day"), cursor_sequence=None)
             assert tx.completion_rules.remove(one)

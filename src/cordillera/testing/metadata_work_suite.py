@@ -16,7 +16,7 @@ from cordillera.errors import (
     NotEmptyError,
     TargetNotFoundError,
 )
-from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.job_trigger import JobTrigger
 from cordillera.spec.lineage import Edge, Node, NodeKind
@@ -239,9 +239,9 @@ class WorkSuite:
         other = job("sales.weekly", inputs=("sales.orders",))
         with store.write() as tx:
             tx.jobs.insert(other)
-            assert tx.jobs.concerned_by("sales.orders", "EU") == [daily, other]
-            assert tx.jobs.concerned_by("sales.customers", "EU") == [daily]
-            assert tx.jobs.concerned_by("sales.daily", "EU") == []
+            assert _concerned(tx, "sales.orders", "EU") == [daily, other]
+            assert _concerned(tx, "sales.customers", "EU") == [daily]
+            assert _concerned(tx, "sales.daily", "EU") == []
             assert tx.jobs.writing(["sales.daily", "sales.none"]) == [daily]
             changed = replace(
                 daily, inputs=("sales.orders", "sales.stores"), sql="SELECT 2", owner="x", description="y"
@@ -249,8 +249,8 @@ class WorkSuite:
             tx.jobs.update(changed)
             tx.jobs.update(replace(other, enabled=False))
             tx.jobs.update(job("sales.unknown"))
-            assert tx.jobs.concerned_by("sales.customers", "EU") == []
-            assert tx.jobs.concerned_by("sales.orders", "EU") == [changed]
+            assert _concerned(tx, "sales.customers", "EU") == []
+            assert _concerned(tx, "sales.orders", "EU") == [changed]
             assert tx.jobs.get("sales.daily") == changed
             assert tx.jobs.get("sales.unknown") is None
 
@@ -263,9 +263,9 @@ class WorkSuite:
             for one in (some, ranged, twice):
                 tx.jobs.insert(one)
             assert tx.jobs.get("sales.some") == some
-            assert tx.jobs.concerned_by("sales.orders", "EU") == [ranged, some, twice]
-            assert tx.jobs.concerned_by("sales.orders", "ASIA") == [ranged]
-            assert tx.jobs.concerned_by("sales.rates", "EU") == []
+            assert _concerned(tx, "sales.orders", "EU") == [ranged, some, twice]
+            assert _concerned(tx, "sales.orders", "ASIA") == [ranged]
+            assert _concerned(tx, "sales.rates", "EU") == []
             assert "sales.some" in tx.jobs.naming("sales.rates", 9)
 
     def test_partitions_stand_by_for_what_they_lack(self, store: MetadataStore, daily: Job) -> None:
@@ -275,17 +275,17 @@ class WorkSuite:
             tx.jobs.stand_by(daily.id, "b", {"sales.rates": "", "sales.plans": "B"})
             tx.jobs.stand_by(daily.id, "a", {"sales.rates": ""})
             tx.jobs.stand_by(other.id, "c", {"sales.plans": "B"})
-            assert tx.jobs.standing_by("sales.rates", "x") == [(daily, "a"), (daily, "b")]
-            assert tx.jobs.standing_by("sales.plans", "B") == [(daily, "b"), (other, "c")]
-            assert tx.jobs.standing_by("sales.plans", "C") == []
+            assert _standing(tx, "sales.rates", "x") == [(daily, "a"), (daily, "b")]
+            assert _standing(tx, "sales.plans", "B") == [(daily, "b"), (other, "c")]
+            assert _standing(tx, "sales.plans", "C") == []
             tx.jobs.stand_by(daily.id, "b", {"sales.plans": "B"})
             tx.jobs.update(replace(other, enabled=False))
-            assert tx.jobs.standing_by("sales.rates", "x") == [(daily, "a")]
-            assert tx.jobs.standing_by("sales.plans", "B") == [(daily, "b")]
+            assert _standing(tx, "sales.rates", "x") == [(daily, "a")]
+            assert _standing(tx, "sales.plans", "B") == [(daily, "b")]
             tx.jobs.stand_by(daily.id, "b", {})
-            assert tx.jobs.standing_by("sales.plans", "B") == []
+            assert _standing(tx, "sales.plans", "B") == []
             tx.jobs.delete("sales.daily")
-            assert tx.jobs.standing_by("sales.rates", "x") == []
+            assert _standing(tx, "sales.rates", "x") == []
 
     def test_a_run_is_rebased_on_a_state_that_no_other_has(self, store: MetadataStore, daily: Job) -> None:
         first, second = run(daily, revision=1), run(daily, revision=2)
@@ -357,7 +357,7 @@ class WorkSuite:
             tx.jobs.delete("sales.none")
             assert tx.jobs.get("sales.daily") is None
             assert tx.runs.get(mine.id) is None
-            assert tx.jobs.concerned_by("sales.customers", "EU") == [other]
+            assert _concerned(tx, "sales.customers", "EU") == [other]
             assert tx.runs.counts() == {("sales.other", RunState.FAILED): 1}
 
     # --- runs -------------------------------------------------------------------------------------------------------
@@ -499,3 +499,17 @@ class WorkSuite:
             assert tx.lineage.neighbours([hub], upstream=False, limit=3) == [Edge(hub, leaf) for leaf in leaves[:3]]
             assert len(tx.lineage.neighbours(leaves, upstream=True, limit=1)) == 700
             assert tx.lineage.degree([hub, *leaves], upstream=False)[hub] == 700
+
+
+def _concerned(tx: Transaction, dataset: str, label: str) -> list[Job]:
+    """Return the jobs that a completion concerns, asked for among others."""
+    found = tx.jobs.concerned_by([("sales.none", label), (dataset, label)])
+    assert all(completed == (dataset, label) for _, completed in found)
+    return list({job.id: job for job, _ in found}.values())
+
+
+def _standing(tx: Transaction, dataset: str, label: str) -> list[tuple[Job, str]]:
+    """Return the partitions that stand by for a completion, asked for among others."""
+    found = tx.jobs.standing_by([(dataset, label), ("sales.none", label)])
+    assert all(completed == (dataset, label) for _, (_, completed) in found)
+    return [(job, partition) for job, (partition, _) in found]

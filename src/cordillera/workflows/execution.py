@@ -21,7 +21,7 @@ from cordillera.spec.event import Topic
 from cordillera.spec.merge import Operation
 from cordillera.spec.readiness import rebased
 from cordillera.spec.workflow import Job, Run, RunState
-from cordillera.workflows.inputs import input_states
+from cordillera.workflows.inputs import Inputs
 from cordillera.workflows.service import bind_condition
 
 _MOST_UNFINISHED = 100
@@ -95,7 +95,7 @@ class RunService:
                 if other is not run:  # whoever executed it has died, or this task were not there
                     tx.runs.update(replace(other, state=RunState.SUPERSEDED, finished_at=now))
             if run.state is RunState.QUEUED:
-                states = input_states(tx, job, [partition])[partition]
+                states = Inputs(tx).states(job, [partition])[partition]
                 if any(state.missing for state in states):
                     return None
                 run = rebased(run, states)

@@ -29,7 +29,7 @@ from cordillera.spec.partition_mapping import MappingKind
 from cordillera.spec.readiness import InputState
 from cordillera.spec.service_level import predict
 from cordillera.spec.workflow import Job, Run
-from cordillera.workflows.inputs import begun, input_states, label_of
+from cordillera.workflows.inputs import Inputs
 from cordillera.workflows.service import WorkflowService
 
 _HISTORY = 100
@@ -72,8 +72,9 @@ class JobExplanationService:
         """
         job = self._workflows.job(name)
         with self._store.read() as tx:
-            label = label_of(tx, job, partition) if partition else _latest_waiting(tx, job)
-            states = input_states(tx, job, [label])[label]
+            own = Inputs(tx)
+            label = own.label_of(job, partition) if partition else _latest_waiting(own, job)
+            states = own.states(job, [label])[label]
         newest = next(iter(self._workflows.runs(job=name, partition=label, limit=1)), None)
         inputs = tuple(self._input(state) for state in states)
         status = _status(job, newest, states)
@@ -146,9 +147,9 @@ class JobExplanationService:
             yield made_by(name, next(iter(newest), None), now)
 
 
-def _latest_waiting(tx: Transaction, job: Job) -> str:
-    labels = sorted(begun(tx, job, _HISTORY), reverse=True)
-    for label, states in input_states(tx, job, labels[:_HISTORY]).items():
+def _latest_waiting(inputs: Inputs, job: Job) -> str:
+    labels = sorted(inputs.begun(job, _HISTORY), reverse=True)
+    for label, states in inputs.states(job, labels[:_HISTORY]).items():
         if any(state.missing for state in states):
             return label
     raise NotAllowedError(

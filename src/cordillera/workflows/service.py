@@ -36,7 +36,7 @@ from cordillera.spec.texts import check_texts
 from cordillera.spec.told_errors import told_error
 from cordillera.spec.workflow import Job, Run, RunState, Waiting
 from cordillera.workflows.handlers import start_run
-from cordillera.workflows.inputs import begun, calendar_of, input_states, label_of, meant
+from cordillera.workflows.inputs import Inputs
 
 _ANY_PARTITION = {"partition": "2000-01-01"}
 
@@ -176,7 +176,7 @@ class WorkflowService:
         with self._store.write() as tx:
             job = self._existing(tx, name)
             self._lookup.resolve(tx, parse_dataset_ref(job.output), Privilege.WRITE)
-            label = label_of(tx, job, partition)
+            label = Inputs(tx).label_of(job, partition)
             run_id = self._clock.new_id() if idempotency_key is None else uuid5(job.id, idempotency_key)
             run = tx.runs.get(run_id) or self._asked(tx, job, label, run_id)
         if run.partition != label:
@@ -221,14 +221,15 @@ class WorkflowService:
         """Return the partitions that some inputs of a job are complete for and others are not, latest first."""
         with self._store.read() as tx:
             job = self._existing(tx, name)
-            labels = sorted(begun(tx, job, limit), reverse=True)[:limit]
+            inputs = Inputs(tx)
+            labels = sorted(inputs.begun(job, limit), reverse=True)[:limit]
             return [
                 Waiting(
                     label,
                     tuple(one.dataset for one in states if not one.missing),
                     tuple(one.dataset for one in states if one.missing),
                 )
-                for label, states in input_states(tx, job, labels).items()
+                for label, states in inputs.states(job, labels).items()
                 if any(one.missing for one in states)
             ]
 
@@ -241,7 +242,7 @@ class WorkflowService:
         return found
 
     def _asked(self, tx: Transaction, job: Job, label: str, run_id: UUID) -> Run:
-        states = input_states(tx, job, [label])[label]
+        states = Inputs(tx).states(job, [label])[label]
         missing = [f"{one.dataset} {one.missing[0]}".strip() for one in states if one.missing]
         if missing:
             raise NotAllowedError(
@@ -299,8 +300,9 @@ class WorkflowService:
         if not trigger.counts_workdays:
             return
         with self._store.read() as tx:
-            found = meant(tx, output)
-            if found is None or calendar_of(tx, found[1]) != EVERY_DAY:
+            inputs = Inputs(tx)
+            found = inputs.meant(output)
+            if found is None or inputs.calendar_of(found[1].id) != EVERY_DAY:
                 return
         raise InvalidInputError(
             f"{name} counts workdays, and {output}, which it writes, has no calendar that says which days they are.",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.given import given
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap, chunks
 from cordillera.adapters.db.schema import completion_rules, completion_upstreams, partition_states
 from cordillera.adapters.db.session import Row, Session
@@ -21,11 +24,6 @@ STATE = RowMap(PartitionState, partition_states)
 _state = partition_states.c
 _rule = completion_rules.c
 # The conditions of the partial indexes; SQLite uses an index only if its condition is there as it stands.
-_FOLLOWING = (
-    sa.select(completion_upstreams.c.dataset_version_id)
-    .where(completion_upstreams.c.dataset == sa.bindparam("upstream"))
-    .order_by(completion_upstreams.c.dataset_version_id)
-)
 _OPEN, _DUE = sa.text("partition_states.open"), sa.text("partition_states.due")
 _BY_VERSION = RULE.select().where(_rule.dataset_version_id == sa.bindparam("version"))
 
@@ -73,9 +71,10 @@ class SqlCompletionRuleRows:
         forgotten = {"rows": 0, "totals": {}, "changed_sequence": 0, "open": True, "due": True}
         self._session.write(sa.update(partition_states).where(mine).values(forgotten))
 
-    def following(self, dataset: str) -> list[UUID]:
-        """Return the dataset versions whose rules name a dataset as upstream."""
-        return [row[0] for row in self._session.read(_FOLLOWING, {"upstream": dataset})]
+    def following(self, datasets: Sequence[str]) -> list[tuple[UUID, str]]:
+        """Return the dataset versions whose rules name datasets as upstream, each with one of those."""
+        query, upstream = _following(self._session.is_postgres), [[dataset] for dataset in datasets]
+        return [(version, dataset) for version, dataset in self._session.rows(query, {"upstream": upstream})]
 
     def states(self, version_id: UUID, partitions: Sequence[str]) -> dict[str, PartitionState]:
         """Return what is known of partitions; those of which nothing is are absent."""
@@ -114,6 +113,14 @@ class SqlCompletionRuleRows:
         if before is not None:
             query = query.where(_state.partition < before)
         return STATE.all(self._session, query.order_by(_state.partition.desc()).limit(limit))
+
+
+@lru_cache
+def _following(is_postgres: bool) -> Prepared:
+    """Return a query for the dataset versions that follow datasets; its parameter is ``upstream``."""
+    one, named = completion_upstreams.c, given("upstream", (sa.Text(),), is_postgres=is_postgres)
+    query = sa.select(one.dataset_version_id, one.dataset).join(named, one.dataset == named.c.one)
+    return Prepared(query.order_by(one.dataset_version_id, one.dataset))
 
 
 def _load(row: Row) -> RuleInForce:

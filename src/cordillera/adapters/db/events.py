@@ -11,6 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from cordillera.adapters.db.given import given
 from cordillera.adapters.db.prepared import Prepared, Values
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import dataset_versions, events
@@ -28,11 +29,6 @@ _LOOKED_AT = 10
 _POSITION_LOCK = 0x45564E54  # any number that no other lock has
 _LAST = Prepared(sa.select(sa.func.max(events.c.position)))
 _OLDEST = Prepared(EVENT.select().where(_WAITING).order_by(events.c.number).limit(sa.bindparam("most")))
-_MARK = (
-    sa.update(events)
-    .where(events.c.number == sa.bindparam("handled"), _WAITING)
-    .values(handled_at=sa.bindparam("now"), position=sa.bindparam("place"))
-)
 _ANY = Prepared(sa.select(events.c.number).where(_WAITING).limit(1))
 _BEHIND = Prepared(
     EVENT.select()
@@ -118,8 +114,8 @@ class SqlEventRows:
         if self._session.is_postgres:  # SQLite has one writer anyway
             self._session.write_rows(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSITION_LOCK})
         first = self.last_position() + 1
-        places = [{"handled": number, "place": first + place, "now": now} for place, number in enumerate(numbers)]
-        self._session.write(_MARK, places)
+        places = [(number, first + place) for place, number in enumerate(numbers)]
+        self._session.change(_mark(self._session.is_postgres), {"places": places, "now": now})
 
     def last_position(self) -> int:
         """Return the position of the last event that was handled; 0 if none was."""
@@ -164,6 +160,14 @@ class SqlEventRows:
         """
         of_oldest, of_all = _locking(limit)
         return self._session.rows(of_oldest, {}) or self._session.rows(of_all, {})
+
+
+@lru_cache
+def _mark(is_postgres: bool) -> Prepared:
+    """Return what notes that events have been handled, and their places."""
+    handled = given("places", (sa.BigInteger(), sa.BigInteger()), is_postgres=is_postgres).c
+    noted = sa.update(events).where(events.c.number == handled.one, _WAITING)
+    return Prepared(noted.values(handled_at=sa.bindparam("now", type_=events.c.handled_at.type), position=handled.two))
 
 
 @lru_cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cordillera.adapters.db.given import given
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.holdings import datasets_within
 from cordillera.adapters.db.prepared import Prepared
@@ -156,6 +157,11 @@ class SqlSubscriptionRows:
         if after is not None:
             query = query.where(subscriptions.c.id > after)
         return SUBSCRIPTION.all(self._session, query.order_by(subscriptions.c.id).limit(limit))
+
+    def followed(self, version_ids: Sequence[UUID], trigger: str) -> set[UUID]:
+        """Return those of some dataset versions that subscriptions follow and wait for a trigger of."""
+        asked = {"versions": [[one.hex] for one in version_ids], "trigger": trigger}
+        return {version_id for (version_id,) in self._session.rows(_followed(self._session.is_postgres), asked)}
 
     def following(self, version_id: UUID, trigger: str, *, after: UUID | None = None, limit: int) -> list[Subscription]:
         """Return subscriptions that follow a dataset version, take deliveries, and wait for a trigger, by id."""
@@ -366,6 +372,20 @@ _FOLLOWING = Prepared(
     .order_by(subscriptions.c.id)
     .limit(sa.bindparam("most"))
 )
+
+
+@lru_cache
+def _followed(is_postgres: bool) -> Prepared:
+    """Return a query for the dataset versions that are followed, of those in ``versions``."""
+    one, asked = subscriptions.c, given("versions", (subscriptions.c.dataset_version_id.type,), is_postgres=is_postgres)
+    follows = sa.exists(sa.literal(1)).where(
+        one.dataset_version_id == asked.c.one,
+        one.trigger == sa.bindparam("trigger"),
+        sa.text(f"subscriptions.{TAKES_DELIVERIES}"),
+    )
+    return Prepared(sa.select(asked.c.one).where(follows))
+
+
 _REACHED: sa.BindParameter[int] = sa.bindparam("sequence", type_=subscriptions.c.cursor_sequence.type)
 _NOW: sa.BindParameter[datetime] = sa.bindparam("now", type_=subscriptions.c.updated_at.type)
 _ADVANCE = Prepared(

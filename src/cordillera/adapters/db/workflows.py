@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -11,11 +12,14 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 
+from cordillera.adapters.db.given import given
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import job_inputs, job_waits, jobs, lineage_edges, run_totals, runs
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import jobs_seen
 from cordillera.errors import AlreadyExistsError, JobNotFoundError
+from cordillera.ports.metadata.workflows import Completed
 from cordillera.spec.access import Viewer
 from cordillera.spec.lineage import NodeKind
 from cordillera.spec.names import parse_dataset_ref
@@ -41,29 +45,38 @@ def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
     return query.with_for_update(of=jobs, key_share=True)
 
 
-# Asked for every event, so they are put together once.
-_LABEL = [sa.literal(""), sa.bindparam("label")]
-_CONCERNED = _locked(
-    JOB.select()
-    .where(
-        jobs.c.id.in_(
-            sa.select(job_inputs.c.job_id).where(
-                job_inputs.c.dataset == sa.bindparam("complete"),
-                job_inputs.c.partition.in_(_LABEL),
-                sa.not_(job_inputs.c.standing),
-            )
-        ),
-        jobs.c.enabled,
+# Asked for all events at once, and put together once.
+_COMPLETED = (sa.Text(), sa.Text())
+
+
+@lru_cache
+def _concerned(is_postgres: bool) -> Prepared:
+    """Return a query for the jobs that completions can start runs of; its parameter is ``complete``."""
+    complete, one = given("complete", _COMPLETED, is_postgres=is_postgres).c, job_inputs.c
+    query = (
+        JOB.select()
+        .add_columns(complete.one, complete.two)
+        .join(job_inputs, one.job_id == jobs.c.id)
+        .where(
+            one.dataset == complete.one, one.partition.in_(["", complete.two]), sa.not_(one.standing), jobs.c.enabled
+        )
     )
-    .order_by(jobs.c.name)
-)
-_STANDING_BY = _locked(
-    JOB.select()
-    .add_columns(job_waits.c.partition)
-    .join(job_waits, job_waits.c.job_id == jobs.c.id)
-    .where(job_waits.c.dataset == sa.bindparam("complete"), job_waits.c.needed.in_(_LABEL), jobs.c.enabled)
-    .order_by(jobs.c.name, job_waits.c.partition)
-)
+    return Prepared(_locked(query.order_by(jobs.c.name)))
+
+
+@lru_cache
+def _standing_by(is_postgres: bool) -> Prepared:
+    """Return a query for the partitions of jobs that stand by for completions; its parameter is ``complete``."""
+    complete, one = given("complete", _COMPLETED, is_postgres=is_postgres).c, job_waits.c
+    query = (
+        JOB.select()
+        .add_columns(one.partition, complete.one, complete.two)
+        .join(job_waits, one.job_id == jobs.c.id)
+        .where(one.dataset == complete.one, one.needed.in_(["", complete.two]), jobs.c.enabled)
+    )
+    return Prepared(_locked(query.order_by(jobs.c.name, one.partition)))
+
+
 _KEEP_JOB = sa.select(jobs.c.id).where(jobs.c.id == sa.bindparam("kept")).with_for_update(read=True, key_share=True)
 _SUPERSEDE = (
     sa.update(runs)
@@ -105,15 +118,17 @@ class SqlJobRows:
         query = JOB.select().where(jobs.c.name > after, *jobs_seen(viewer))
         return JOB.all(self._session, query.order_by(jobs.c.name).limit(limit))
 
-    def concerned_by(self, dataset: str, partition: str) -> list[Job]:
-        """Return the enabled jobs that a completion can start runs of, by name, locked for this transaction."""
-        rows = self._session.write_rows(_CONCERNED, {"complete": dataset, "label": partition})
-        return [JOB.load(row) for row in rows]
+    def concerned_by(self, completed: Sequence[Completed]) -> list[tuple[Job, Completed]]:
+        """Return the enabled jobs that completions can start runs of, by name, locked for this transaction."""
+        self._session.check_writable()
+        rows = self._session.rows(_concerned(self._session.is_postgres), {"complete": completed})
+        return [(JOB.load(job), (dataset, label)) for *job, dataset, label in rows]
 
-    def standing_by(self, dataset: str, partition: str) -> list[tuple[Job, str]]:
-        """Return the partitions of enabled jobs that stand by for a completion, the jobs locked likewise."""
-        rows = self._session.write_rows(_STANDING_BY, {"complete": dataset, "label": partition})
-        return [(JOB.load(row[:-1]), row[-1]) for row in rows]
+    def standing_by(self, completed: Sequence[Completed]) -> list[tuple[Job, tuple[str, Completed]]]:
+        """Return the partitions of enabled jobs that stand by for completions, the jobs locked likewise."""
+        self._session.check_writable()
+        rows = self._session.rows(_standing_by(self._session.is_postgres), {"complete": completed})
+        return [(JOB.load(job), (partition, (dataset, label))) for *job, partition, dataset, label in rows]
 
     def stand_by(self, job_id: UUID, partition: str, needed: Mapping[str, str]) -> None:
         """Note the standing inputs, and only those, that a partition waits for."""

@@ -44,8 +44,8 @@ class CompletionRuleRows(Protocol):
     def restart(self, version_id: UUID) -> None:
         """Forget what was counted; what was announced stays."""
 
-    def following(self, dataset: str) -> list[UUID]:
-        """Return the dataset versions whose rules name a dataset (full name) as upstream."""
+    def following(self, datasets: Sequence[str]) -> list[tuple[UUID, str]]:
+        """Return the dataset versions whose rules name datasets (full names) as upstream, by id, each with the name."""
 
     def states(self, version_id: UUID, partitions: Sequence[str]) -> dict[str, PartitionState]:
         """Return what is known of partitions; those of which nothing is are absent."""

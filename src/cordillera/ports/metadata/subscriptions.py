@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -70,6 +70,9 @@ class SubscriptionRows(Protocol):
 
         A viewer gets those that he may discover.
         """
+
+    def followed(self, version_ids: Sequence[UUID], trigger: str) -> set[UUID]:
+        """Return those of some dataset versions that have subscriptions that ``following`` returns."""
 
     def following(self, version_id: UUID, trigger: str, *, after: UUID | None = None, limit: int) -> list[Subscription]:
         """Return subscriptions that follow a dataset version, take deliveries, and wait for a trigger.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from cordillera.spec.access import Viewer
 from cordillera.spec.workflow import Job, Run, RunState
+
+Completed: TypeAlias = tuple[str, str]
+"""What has become complete: a dataset (full name), and the label of its partition."""
 
 
 class JobRows(Protocol):
@@ -30,19 +33,17 @@ class JobRows(Protocol):
     def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Job]:
         """Return jobs by name behind ``after``, those that a viewer may see."""
 
-    def concerned_by(self, dataset: str, partition: str) -> list[Job]:
-        """Return the enabled jobs that the completion of a partition can start runs of, by name.
+    def concerned_by(self, completed: Sequence[Completed]) -> list[tuple[Job, Completed]]:
+        """Return the enabled jobs that completions of partitions can start runs of, by name, each with what can.
 
         They are locked for this transaction: of two workers that handle completions of two inputs, the second sees what
         the first has decided.
-
-        Args:
-            dataset: Full name.
-            partition: The label of what is complete.
         """
 
-    def standing_by(self, dataset: str, partition: str) -> list[tuple[Job, str]]:
-        """Return the partitions of enabled jobs that stand by for the completion of a partition, locked likewise."""
+    def standing_by(self, completed: Sequence[Completed]) -> list[tuple[Job, tuple[str, Completed]]]:
+        """Return the partitions of enabled jobs that stand by for completions of partitions, each with what for; the
+        jobs are locked likewise.
+        """
 
     def stand_by(self, job_id: UUID, partition: str, needed: Mapping[str, str]) -> None:
         """Note the standing inputs that a partition waits for, in the place of those there were.

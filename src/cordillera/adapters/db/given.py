@@ -1,0 +1,32 @@
+"""Lists that a statement is given as a table: it is the same statement, and one, however many it asks about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.types import Json
+
+
+def given(name: str, kinds: Sequence[sa.types.TypeEngine[Any]], *, is_postgres: bool) -> sa.Subquery:
+    """Return the rows of a parameter as a table with columns ``one``, ``two`` …
+
+    Args:
+        name: The parameter: a list of rows, each a list of values that JSON has.
+        kinds: The types of the columns.
+        is_postgres: Whether it is for PostgreSQL; else for SQLite.
+    """
+    each = sa.func.jsonb_array_elements if is_postgres else sa.func.json_each
+    row = each(sa.bindparam(name, type_=Json)).table_valued("value").c.value
+    values = (
+        row.op("->>")(sa.literal_column(str(place)))
+        if is_postgres
+        else sa.func.json_extract(row, sa.literal_column(f"'$[{place}]'"))
+        for place in range(len(kinds))
+    )
+    columns = (
+        sa.cast(value, kind).label(label) for value, kind, label in zip(values, kinds, ("one", "two"), strict=False)
+    )
+    return sa.select(*columns).subquery()
