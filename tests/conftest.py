@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from hypothesis import settings
-from psycopg import sql
+from psycopg import conninfo, sql
 
 import cordillera
 from cordillera.adapters.db import migration, store
@@ -119,6 +119,13 @@ def postgres_database(postgres_server: str) -> Iterator[str]:
     yield postgres_server.replace("dbname=postgres", f"dbname={name}")
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def metadata_url(postgres_database: str) -> str:
+    """URL of an empty PostgreSQL database."""
+    parts = conninfo.conninfo_to_dict(postgres_database)
+    return f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}"
 
 
 @pytest.fixture(scope="session")

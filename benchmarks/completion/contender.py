@@ -105,8 +105,7 @@ class Case:
         )  # fmt: skip
 
     def _call_complete(self, app: Application, dataset: str, partition: str) -> int:
-        found = app.writes.complete(dataset, partition).completion
-        assert found is not None
+        [found] = app.declarations.complete(dataset, [partition])
         self._complete[dataset, partition] = found.declared_at
         return 1
 

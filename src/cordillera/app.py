@@ -38,6 +38,7 @@ from cordillera.arrow_memory import prefer_jemalloc
 from cordillera.catalog.branches import BranchService
 from cordillera.catalog.commits import CommitService
 from cordillera.catalog.consumption import ConsumptionService
+from cordillera.catalog.declarations import DeclarationService
 from cordillera.catalog.deletion import DeletionService
 from cordillera.catalog.evolution import EvolutionService
 from cordillera.catalog.external_commits import ExternalCommitService
@@ -175,6 +176,7 @@ class Application:
         self.candidates = CandidateService(store, tables, self.commits, engine, clock)
         staging = StagingService(catalog, tables, guards)
         self.writes = WriteService(store, catalog, tables, self.commits, staging)
+        self.declarations = DeclarationService(store, lookup, clock)
         self.evolution = EvolutionService(catalog, tables, self.commits)
         self.transactions = TransactionService(store, staging, self.commits, clock)
         self.external_commits = ExternalCommitService(store, catalog, tables, self.commits)

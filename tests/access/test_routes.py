@@ -143,6 +143,7 @@ ROUTES: dict[str, Needs] = {
     f"POST {API}/datasets/{{name}}/compact": dataset(A, json={}),
     f"GET {API}/datasets/{{name}}/completions": dataset(D),
     f"POST {API}/datasets/{{name}}/completions": dataset(W, json={"partition": "whole"}),
+    f"POST {API}/datasets/{{name}}/completions/batch": dataset(W, json={"partitions": ["whole"]}),
     f"GET {API}/datasets/{{name}}/completions/{{partition:path}}": dataset(D),
     f"GET {API}/datasets/{{name}}/completion-rule": dataset(D),
     f"PUT {API}/datasets/{{name}}/completion-rule": dataset(A, json={"min_rows": 1}),

@@ -120,7 +120,7 @@ SUCCESS = {
     "contract history": Case("sales.orders", "0.1.0"),
     "contract candidates": Case("sales.refused", "candidate-2"),
     "contract candidate": Case("sales.refused candidate-2", "which must be less than 2"),
-    "completion declare": Case("sales.orders 2026-01-29", "2026-01-29 of sales.orders is complete"),
+    "completion declare": Case("sales.orders 2026-01-28 2026-01-29", "2 partitions of sales.orders are complete"),
     "completion announce": Case("sales.orders 2026-01-29 --rows 7", "7 rows are announced for 2026-01-29"),
     "completion explain": Case("sales.orders 2026-01-31", "complete"),
     "completion list": Case("sales.orders", "2026-01-31"),

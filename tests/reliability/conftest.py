@@ -5,16 +5,8 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from psycopg import conninfo
 
 from tests.servers_s3 import S3Server
-
-
-@pytest.fixture
-def metadata_url(postgres_database: str) -> str:
-    """URL of an empty PostgreSQL database."""
-    parts = conninfo.conninfo_to_dict(postgres_database)
-    return f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}"
 
 
 @pytest.fixture

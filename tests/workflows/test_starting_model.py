@@ -81,7 +81,7 @@ class Starting(RuleBasedStateMachine):
         name, label = one
         self.revisions[one] = revision = self.revisions.get(one, 0) + 1
         with self.store.write() as tx:
-            tx.completions.insert(Completion(self.versions[name], label, revision, revision, "x", self.clock.now()))
+            tx.completions.insert([Completion(self.versions[name], label, revision, revision, "x", self.clock.now())])
             self.append(tx, name, label)
 
     @rule(one=st.sampled_from(PARTITIONS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -129,8 +129,8 @@ class CommitRecords:
             return None
         unit = CompletionUnit(self.version.completion_unit)
         label = partition_label(unit, self.request.completes, self.target.name)
-        completion, payload = declare(self.tx, self.version, label, self.context.principal, self.now)
-        self._event(Topic.PARTITION_COMPLETED, payload)
+        [completion] = declare(self.tx, self.version, [label], self.context.principal, self.now)
+        self._event(Topic.PARTITION_COMPLETED, completion_payload(completion))
         return completion
 
     def _schema_changed(self) -> None:
@@ -182,16 +182,23 @@ class CommitRecords:
 
 
 def declare(
-    tx: Transaction, version: DatasetVersion, label: str, declared_by: str, now: datetime
-) -> tuple[Completion, dict[str, Any]]:
-    """Write the next completion of a partition as of a dataset version's snapshot; return it, and what to tell of it.
+    tx: Transaction, version: DatasetVersion, labels: Sequence[str], declared_by: str, now: datetime
+) -> list[Completion]:
+    """Write the next completions of partitions as of a dataset version's snapshot, and return them in that order.
 
     Raises:
         AlreadyExistsError: If another transaction has just declared the same.
     """
-    earlier = tx.completions.latest(version.id, label)
-    revision, sequence = earlier.revision + 1 if earlier else 1, version.sequence_number
-    completion = Completion(version.id, label, revision, sequence, declared_by, now)
-    tx.completions.insert(completion)
+    tx.dataset_versions.lock(version.id)
+    earlier, sequence = tx.completions.latest_of(version.id, labels), version.sequence_number
+    revisions = {label: earlier[label].revision + 1 if label in earlier else 1 for label in labels}
+    made = [Completion(version.id, label, revisions[label], sequence, declared_by, now) for label in labels]
+    tx.completions.insert(made)
     tx.service_levels.look_again(version.id)
-    return completion, {"partition": label, "revision": revision, "sequence_number": sequence}
+    return made
+
+
+def completion_payload(completion: Completion) -> dict[str, Any]:
+    """Return what is told of a completion."""
+    one = completion
+    return {"partition": one.partition, "revision": one.revision, "sequence_number": one.sequence_number}

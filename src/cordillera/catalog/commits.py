@@ -44,6 +44,7 @@ from cordillera.metrics import COMMIT_SECONDS, COMMITS, CONFLICTS
 from cordillera.ports.clock import Clock
 from cordillera.ports.commit_guard import Change, CommitGuard, Verdict
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
 from cordillera.spec.commit import RemoveSnapshots, apply
@@ -151,7 +152,7 @@ class CommitService:
                 (by_version[target.version.id], result) for (target, _), result in zip(parts, replayed, strict=True)
             ]
         for target in by_version.values():
-            _check_writable(target)
+            check_writable(target)
         plans = [
             self._plan(target, [request for other, request in parts if other.version.id == version_id])
             for version_id, target in sorted(by_version.items())  # always in one order: no two transactions deadlock
@@ -244,11 +245,7 @@ class CommitService:
         receipt = tx.snapshots.receipt(version.id, request.idempotency_key)
         if receipt is None:
             return None
-        if request.request_hash and receipt.request_hash != request.request_hash:
-            raise IdempotencyKeyReusedError(
-                f"The idempotency key {request.idempotency_key!r} was used for a different write.",
-                hint="Use a fresh key for every write; repeat a key only with the same rows.",
-            )
+        check_request(receipt, request.idempotency_key, request.request_hash)
         completion = receipt.result.get("completed")
         return CommitResult(
             sequence_number=receipt.result["sequence_number"],
@@ -274,7 +271,7 @@ class CommitService:
         try:
             return self._publish(plans, written)
         except CommitInDoubtError as error:
-            raise _in_doubt(names, plans[0].steps[0].request.idempotency_key, error) from error
+            raise in_doubt(names, plans[0].steps[0].request.idempotency_key, error) from error
         except AlreadyExistsError as error:
             raise CommitConflictError(
                 f"Another writer committed to {names} first: {error.message}", hint="Read it again and retry."
@@ -365,6 +362,19 @@ class _Plan:
         return any(step.request.updates for step in self.steps)
 
 
+def check_request(receipt: CommitReceipt, key: str, request_hash: str) -> None:
+    """Refuse to take a request for the repetition of another; one without a hash is compared later.
+
+    Raises:
+        IdempotencyKeyReusedError: If they differ.
+    """
+    if request_hash and receipt.request_hash != request_hash:
+        raise IdempotencyKeyReusedError(
+            f"The idempotency key {key!r} was used for a different write.",
+            hint="Use a fresh key for every write; repeat a key only with the same rows.",
+        )
+
+
 def _all_replayed(results: Sequence[CommitResult | None]) -> list[CommitResult]:
     found = [result for result in results if result is not None]
     if len(found) < len(results):
@@ -375,7 +385,7 @@ def _all_replayed(results: Sequence[CommitResult | None]) -> list[CommitResult]:
     return found
 
 
-def _in_doubt(names: str, key: str | None, error: CommitInDoubtError) -> CommitInDoubtError:
+def in_doubt(names: str, key: str | None, error: CommitInDoubtError) -> CommitInDoubtError:
     """Return the error that says what may have been committed, and how to find out."""
     hint = (
         f"Repeat it under the same idempotency key, {key!r}: what was done is not done again."
@@ -416,7 +426,12 @@ def _changing(target: ResolvedDataset) -> ResolvedDataset:
     return target if _CHANGING.intersection(target.needed) else replace(target, needed=_MOST)
 
 
-def _check_writable(target: ResolvedDataset) -> None:
+def check_writable(target: ResolvedDataset) -> None:
+    """Refuse to change a dataset version that is retired.
+
+    Raises:
+        LifecycleError: If it is.
+    """
     if target.version.lifecycle is Lifecycle.RETIRED:
         raise LifecycleError(
             f"Dataset version {target.version.number} of {target.name} is retired and takes no more changes.",

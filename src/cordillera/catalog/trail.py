@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -51,6 +51,20 @@ class Trail:
             dataset=dataset,
             dataset_version_id=dataset_version_id,
             payload=payload,
+        )
+
+    def events(
+        self, topic: Topic, dataset: str, dataset_version_id: UUID, payloads: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Tell those who follow a dataset several things of one kind that happened to it together."""
+        self.tx.events.append_all(
+            topic,
+            at=self.now,
+            principal=self.context.principal,
+            trace_id=self.context.trace_id,
+            dataset=dataset,
+            dataset_version_id=dataset_version_id,
+            payloads=payloads,
         )
 
     def dataset_changed(

@@ -190,17 +190,6 @@ class WriteService:
         staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, metadata.schema))
         return self._staging.writer(target).explain(staged, metadata)
 
-    def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> CommitResult:
-        """Declare a partition complete as of the dataset's current snapshot; again restates it."""
-        request = CommitRequest(
-            completes=partition, idempotency_key=idempotency_key, request_hash=f"complete {partition}"
-        )
-        with self._commits.attempts(self._catalog.dataset(name, Privilege.WRITE).version.id) as attempts:
-            for attempt in attempts:
-                with attempt:
-                    result = self._commits.commit(self._catalog.dataset(name, Privilege.WRITE), request)
-        return result
-
     # --- helpers -------------------------------------------------------------------------------------------------
 
     def _commit(self, write: PendingWrite) -> CommitResult:

@@ -14,6 +14,7 @@ from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
 from cordillera.errors import InvalidInputError, NotFoundError
+from cordillera.spec.counting import counted
 
 app = typer.Typer(
     name="completion", no_args_is_help=True, help='"Partition P of this dataset is complete as of snapshot S".'
@@ -59,13 +60,31 @@ _VIEW: View = {
 }
 
 
-@command(app, "declare", example="cordillera completion declare sales.orders 2026-01-31")
-def declare(name: DatasetName, partition: Partition, idempotency_key: IdempotencyKey = None) -> None:
-    """Declare a partition complete as of the current snapshot; again restates it. Jobs that wait for it start."""
+@command(app, "declare", example="cordillera completion declare sales.orders 2026-01-30 2026-01-31")
+def declare(
+    name: DatasetName,
+    partitions: Annotated[
+        list[str],
+        typer.Argument(metavar="PARTITION...", help="Labels of up to 1,000 partitions, for example 2026-01-31."),
+    ],
+    idempotency_key: IdempotencyKey = None,
+) -> None:
+    """Declare partitions complete as of the current snapshot, all of them or none; again restates them.
+
+    Jobs that wait for them start. What several became is a list; what one became is an object.
+    """
     with open_lake() as lake:
-        made = lake.backend.complete(name, partition, idempotency_key=idempotency_key)
-    again = f", restated (revision {made.revision})" if made.restated else ""
-    show_outcome(f"{made.partition} of {name} is complete as of snapshot {made.sequence_number}{again}.", made, _VIEW)
+        made = lake.backend.complete_all(name, partitions, idempotency_key=idempotency_key)
+    first, restated = made[0], sum(one.restated for one in made)
+    if len(partitions) == 1:
+        again = f", restated (revision {first.revision})" if restated else ""
+        text = f"{first.partition} of {name} is complete as of snapshot {first.sequence_number}{again}."
+        show_outcome(text, first, _VIEW)
+        return
+    again = f", {restated:,} of them restated" if restated else ""
+    are = counted(len(made), f"partition of {name} is", f"partitions of {name} are")
+    announce(f"{are} complete as of snapshot {first.sequence_number}{again}.")
+    show_list(made, _VIEW, none="")
 
 
 @command(app, "list", example="cordillera completion list sales.orders --limit 10")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from time import monotonic
 
@@ -22,9 +22,13 @@ class LocalCompletions:
 
     def complete(self, name: str, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
         """Declare a partition complete."""
-        result = self.app.writes.complete(name, partition, idempotency_key=idempotency_key)
-        assert result.completion is not None, "a commit that completes a partition returns the completion"
-        return result.completion
+        return self.complete_all(name, [partition], idempotency_key=idempotency_key)[0]
+
+    def complete_all(
+        self, name: str, partitions: Sequence[str | date], *, idempotency_key: str | None = None
+    ) -> list[Completion]:
+        """Declare partitions complete together."""
+        return self.app.declarations.complete(name, partitions, idempotency_key=idempotency_key)
 
     def completion(self, name: str, partition: str | date) -> Completion | None:
         """Return the newest completion of a partition, or None."""
@@ -70,6 +74,14 @@ class RemoteCompletions:
         """Declare a partition complete."""
         body = {"partition": self._label(name, partition)}
         return self._server.post(Completion, path("datasets", name) + "/completions", body, key=idempotency_key)
+
+    def complete_all(
+        self, name: str, partitions: Sequence[str | date], *, idempotency_key: str | None = None
+    ) -> list[Completion]:
+        """Declare partitions complete together."""
+        body = {"partitions": self._labels(name, partitions)}
+        address = path("datasets", name) + "/completions/batch"
+        return self._server.post(Page[Completion], address, body, key=idempotency_key).items
 
     def completion(self, name: str, partition: str | date) -> Completion | None:
         """Return the newest completion of a partition, or None."""
@@ -131,7 +143,10 @@ class RemoteCompletions:
 
     def _label(self, name: str, partition: str | date) -> str:
         """Return the label of a partition; what label a date has depends on how the dataset is cut."""
-        if isinstance(partition, str):
-            return partition
-        version = self._server.get(DatasetDetails, path("datasets", name)).version
-        return partition_label(CompletionUnit(version.completion_unit), partition, name)
+        return self._labels(name, [partition])[0]
+
+    def _labels(self, name: str, partitions: Sequence[str | date]) -> list[str]:
+        if all(isinstance(partition, str) for partition in partitions):
+            return [str(partition) for partition in partitions]
+        unit = CompletionUnit(self._server.get(DatasetDetails, path("datasets", name)).version.completion_unit)
+        return [partition_label(unit, partition, name) for partition in partitions]

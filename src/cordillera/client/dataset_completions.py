@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from cordillera.client.backend import LakeBackend
@@ -19,6 +19,13 @@ class DatasetCompletions:
     def complete(self, partition: str | date, *, idempotency_key: str | None = None) -> Completion:
         """Declare a partition complete as of the current snapshot; again restates it."""
         return self._backend.complete(self.name, partition, idempotency_key=idempotency_key)
+
+    def complete_all(self, partitions: Sequence[str | date], *, idempotency_key: str | None = None) -> list[Completion]:
+        """Declare up to a thousand partitions complete as of the current snapshot, all of them or none.
+
+        It takes little longer than one does. A partition that is named twice is declared once.
+        """
+        return self._backend.complete_all(self.name, partitions, idempotency_key=idempotency_key)
 
     def completion(self, partition: str | date) -> Completion | None:
         """Return the newest completion of a partition, or None."""

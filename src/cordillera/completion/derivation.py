@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
-from cordillera.catalog.commit_records import declare
+from cordillera.catalog.commit_records import completion_payload, declare
 from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.trail import Trail
@@ -195,7 +195,8 @@ class DerivationService:
         if found is Verdict.COMPLETE:
             now = self._clock.now()
             as_of = replace(present.version, sequence_number=present.found.cursor_sequence or 0)
-            _, payload = declare(tx, as_of, state.partition, DECLARED_BY, now)
+            [completion] = declare(tx, as_of, [state.partition], DECLARED_BY, now)
+            payload = completion_payload(completion)
             name, trail = present.dataset.full_name, Trail(tx, now, replace(current(), principal=DECLARED_BY))
             trail.event(Topic.PARTITION_COMPLETED, name, present.version.id, payload)
             trail.audit("dataset.complete", "dataset", name, {"completed": state.partition, **payload})

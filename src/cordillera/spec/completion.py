@@ -37,6 +37,8 @@ LABEL_FORMATS = {
     CompletionUnit.MONTH: "%Y-%m",
 }
 """How labels are written, for the units of time; they sort as time goes."""
+MOST_AT_ONCE = 1000
+"""So many partitions can be declared complete in one call."""
 _VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 

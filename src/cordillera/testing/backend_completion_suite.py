@@ -13,13 +13,36 @@ from datetime import date
 import pytest
 
 from cordillera.client.backend import LakeBackend
-from cordillera.errors import DatasetNotFoundError, InvalidInputError, NotAllowedError
+from cordillera.errors import DatasetNotFoundError, IdempotencyKeyReusedError, InvalidInputError, NotAllowedError
 from cordillera.spec.completion_rule import CompletionRule, PartitionStatus, Unmet
 from cordillera.testing.backend_suite import LakeSuite, orders
 
 
 class CompletionSuite(LakeSuite):
-    """Completion rules."""
+    """Completions of several partitions, and completion rules."""
+
+    def test_partitions_are_complete_together_or_not_at_all(self, backend: LakeBackend, dataset: str) -> None:
+        backend.write(dataset, orders(1), "append")
+        asked: list[str | date] = ["2013-01-31", date(2013, 1, 30), "2013-01-31", "2013-01-29"]
+        made = backend.complete_all(dataset, asked, idempotency_key="jan")
+        assert [one.partition for one in made] == ["2013-01-31", "2013-01-30", "2013-01-29"]
+        assert {(one.revision, one.sequence_number) for one in made} == {(1, 1)}
+        assert backend.completions(dataset) == made
+        [again, other] = backend.complete_all(dataset, ["2013-01-30", "2013-02-01"])
+        assert (again.revision, again.restated, other.revision) == (2, True, 1)
+        repeated = backend.complete_all(dataset, [one.partition for one in made[::-1]], idempotency_key="jan")
+        assert repeated == made[::-1]
+        assert backend.complete(dataset, "2013-02-02", idempotency_key="one").revision == 1
+        assert backend.complete(dataset, "2013-02-02", idempotency_key="one").revision == 1
+        with pytest.raises(IdempotencyKeyReusedError, match="jan"):
+            backend.complete_all(dataset, ["2013-02-03"], idempotency_key="jan")
+        before = backend.completions(dataset)
+        for wrong in (["2013-02-04", "4.2.2013"], [], [f"2013-01-{number:04}" for number in range(1001)]):
+            with pytest.raises(InvalidInputError):
+                backend.complete_all(dataset, wrong)
+        assert backend.completions(dataset) == before
+        with pytest.raises(DatasetNotFoundError):
+            backend.complete_all("no.where", ["2013-01-31"])
 
     def test_a_rule_lives_its_life(self, backend: LakeBackend, dataset: str) -> None:
         assert backend.completion_rule(dataset) is None

@@ -185,7 +185,7 @@ class CatalogSuite:
         with store.write() as tx:
             tx.snapshots.insert(snapshot(version.id, 1), manifest())
             tx.snapshots.add_receipt(version.id, "key", CommitReceipt("hash", 1, {}), NOW)
-            tx.completions.insert(Completion(version.id, "2026-03-14", 1, 1, PRINCIPAL, NOW))
+            tx.completions.insert([Completion(version.id, "2026-03-14", 1, 1, PRINCIPAL, NOW)])
             tx.contracts.insert(ContractDocument(version.id, 1, "text", PRINCIPAL, NOW))
             tx.targets.insert(target())
             wish = subscription(made, version)

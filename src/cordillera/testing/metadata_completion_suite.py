@@ -79,9 +79,9 @@ class CompletionSuite:
         again = Completion(version.id, days[1], 2, 7, "user:ben", later(5))
         with store.write() as tx:
             for completion in [*first.values(), again, Completion(other.id, days[0], 1, 1, PRINCIPAL, NOW)]:
-                tx.completions.insert(completion)
+                tx.completions.insert([completion])
             with pytest.raises(AlreadyExistsError, match="2026-03-13"):
-                tx.completions.insert(replace(again, sequence_number=8))
+                tx.completions.insert([replace(again, sequence_number=8)])
         with store.read() as tx:
             assert tx.completions.latest(version.id, days[1]) == again
             assert tx.completions.latest(version.id, "2026-03-15") is None
@@ -99,7 +99,7 @@ class CompletionSuite:
         labels = ["Z", "a", "É", "_", "a b", "日本", "\N{GRINNING FACE}"]
         with store.write() as tx:
             for label in labels:
-                tx.completions.insert(Completion(version.id, label, 1, 1, PRINCIPAL, NOW))
+                tx.completions.insert([Completion(version.id, label, 1, 1, PRINCIPAL, NOW)])
             found = [completion.partition for completion in tx.completions.page(version.id, None, 9)]
         assert found == sorted(labels, reverse=True)
 
@@ -107,6 +107,8 @@ class CompletionSuite:
         _, version = stored_dataset(store)
         labels = [f"{number:05}" for number in range(1200)]
         with store.write() as tx:
-            for label in labels[::2]:
-                tx.completions.insert(Completion(version.id, label, 1, 1, PRINCIPAL, NOW))
+            tx.completions.insert([Completion(version.id, label, 1, 1, PRINCIPAL, NOW) for label in labels[::2]])
+            again = [Completion(version.id, label, 1, 1, PRINCIPAL, NOW) for label in ("new", labels[2])]
+            with pytest.raises(AlreadyExistsError, match=labels[2]):
+                tx.completions.insert(again)
             assert sorted(tx.completions.latest_of(version.id, labels)) == labels[::2]

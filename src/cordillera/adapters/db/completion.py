@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
-from cordillera.adapters.db.rows import RowMap, chunks
+from cordillera.adapters.db.given import given
+from cordillera.adapters.db.prepared import Prepared
+from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import completions, latest_completions
 from cordillera.adapters.db.session import Session
 from cordillera.errors import AlreadyExistsError
@@ -17,10 +21,34 @@ COMPLETION = RowMap(Completion, completions)
 LATEST = RowMap(Completion, latest_completions)
 
 _LATEST = LATEST.lookup(latest_completions.c.dataset_version_id, latest_completions.c.partition)
-_LATEST_OF = LATEST.select().where(
-    latest_completions.c.dataset_version_id == sa.bindparam("version"),
-    latest_completions.c.partition.in_(sa.bindparam("labels", expanding=True)),
-)
+
+
+@lru_cache
+def _latest_of(is_postgres: bool) -> Prepared:
+    """Return a query for the newest completions of partitions; its parameters are ``version`` and ``labels``."""
+    one, asked = latest_completions.c, given("labels", (sa.Text(),), is_postgres=is_postgres).c
+    query = LATEST.select().join(asked.one.table, one.partition == asked.one)
+    return Prepared(query.where(one.dataset_version_id == sa.bindparam("version")))
+
+
+_SHARED = ("dataset_version_id", "sequence_number", "declared_by", "declared_at")
+
+
+@lru_cache
+def _inserts(is_postgres: bool) -> tuple[Prepared, Prepared]:
+    """Return what adds completions, and what keeps the newest of each partition."""
+    declared = given("declared", (sa.Text(), sa.Integer()), is_postgres=is_postgres).c
+    shared = [sa.bindparam(name, type_=completions.c[name].type).label(name) for name in _SHARED]
+    rows = sa.select(*shared, declared.one, declared.two).where(sa.true())  # without WHERE, SQLite sees a JOIN … ON
+    insert = postgresql.insert if is_postgres else sqlite.insert
+    columns = [*_SHARED, "partition", "revision"]
+    newest = insert(latest_completions).from_select(columns, rows)
+    kept = newest.on_conflict_do_update(
+        index_elements=["dataset_version_id", "partition"],
+        set_={name: newest.excluded[name] for name in (*_SHARED[1:], "revision")},
+        where=latest_completions.c.revision < newest.excluded.revision,
+    )
+    return Prepared(insert(completions).from_select(columns, rows).on_conflict_do_nothing()), Prepared(kept)
 
 
 class SqlCompletionRows:
@@ -29,21 +57,16 @@ class SqlCompletionRows:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def insert(self, completion: Completion) -> None:
-        """Add a completion."""
-        row = COMPLETION.values(completion)
-        if not self._session.insert_new(completions, row):
-            raise AlreadyExistsError(
-                f"Revision {completion.revision} of partition {completion.partition!r} exists already."
-            )
-        insert = self._session.insert(latest_completions)
-        new = {name: insert.excluded[name] for name in row if name not in ("dataset_version_id", "partition")}
-        newest = insert.on_conflict_do_update(
-            index_elements=["dataset_version_id", "partition"],
-            set_=new,
-            where=latest_completions.c.revision < insert.excluded.revision,
-        )
-        self._session.write(newest, row)
+    def insert(self, completions: Sequence[Completion]) -> None:
+        """Add completions that were declared together."""
+        values = COMPLETION.values(completions[0])
+        row = {name: values[name] for name in _SHARED}
+        row["declared"] = [(completion.partition, completion.revision) for completion in completions]
+        new, newest = _inserts(self._session.is_postgres)
+        if self._session.change(new, row) != len(completions):
+            some = ", ".join(f"{one.partition!r} (revision {one.revision})" for one in completions[:5])
+            raise AlreadyExistsError(f"A partition has been declared complete meanwhile: {some}.")
+        self._session.change(newest, row)
 
     def latest(self, version_id: UUID, partition: str) -> Completion | None:
         """Return the newest completion of a partition."""
@@ -51,11 +74,9 @@ class SqlCompletionRows:
 
     def latest_of(self, version_id: UUID, partitions: Sequence[str]) -> dict[str, Completion]:
         """Return the newest completion of each of many partitions."""
-        found: dict[str, Completion] = {}
-        for some in chunks(partitions):
-            latest = LATEST.all(self._session, _LATEST_OF, {"version": version_id, "labels": some})
-            found |= {completion.partition: completion for completion in latest}
-        return found
+        asked = {"version": version_id, "labels": [[label] for label in partitions]}
+        latest = LATEST.every(self._session, _latest_of(self._session.is_postgres), asked)
+        return {completion.partition: completion for completion in latest}
 
     def page(self, version_id: UUID, before: str | None, limit: int) -> list[Completion]:
         """Return the newest completion of each partition, highest label first."""

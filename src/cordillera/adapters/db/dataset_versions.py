@@ -42,6 +42,21 @@ _RESERVED_FOR = Prepared(
 )
 
 
+_LOCK = Prepared(
+    sa.select(dataset_versions.c.id)
+    .where(dataset_versions.c.id == sa.bindparam("locked"))
+    .with_for_update(key_share=True)
+)
+
+
+def lock_version(session: Session, version_id: UUID) -> None:
+    """Lock a dataset version, as a commit to it does, for the rest of the transaction."""
+    if not session.is_postgres or version_id in session.locked:
+        return  # SQLite has one writer anyway
+    session.change(_LOCK, {"locked": version_id})
+    session.locked.add(version_id)
+
+
 class SqlDatasetVersionRows:
     """See :class:`cordillera.ports.metadata.catalog.DatasetVersionRows`."""
 
@@ -60,6 +75,10 @@ class SqlDatasetVersionRows:
     def get(self, version_id: UUID) -> DatasetVersion | None:
         """Return a dataset version by id."""
         return _BY_ID(self._session, version_id)
+
+    def lock(self, version_id: UUID) -> None:
+        """Keep others from committing to a dataset version until this transaction ends."""
+        lock_version(self._session, version_id)
 
     def page(self, dataset_id: UUID) -> list[DatasetVersion]:
         """Return the dataset versions of a dataset by number."""

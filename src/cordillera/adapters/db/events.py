@@ -11,10 +11,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from cordillera.adapters.db.given import given
+from cordillera.adapters.db.dataset_versions import lock_version
+from cordillera.adapters.db.given import each, given
 from cordillera.adapters.db.prepared import Prepared, Values
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import dataset_versions, events
+from cordillera.adapters.db.schema import events
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import events_seen
 from cordillera.spec.access import Viewer
@@ -43,13 +44,9 @@ _BEHIND = Prepared(
     .limit(sa.bindparam("most"))
 )
 """Locked events and those that follow them in their dataset versions, oldest first."""
-_TOLD = ("topic", "at", "principal", "trace_id", "dataset", "dataset_version_id", "payload")
+_SHARED = ("topic", "at", "principal", "trace_id", "dataset", "dataset_version_id")
+_TOLD = (*_SHARED, "payload")
 _INSERT = Prepared(sa.insert(events).returning(events.c.number), _TOLD)
-_LOCK = Prepared(
-    sa.select(dataset_versions.c.id)
-    .where(dataset_versions.c.id == sa.bindparam("locked"))
-    .with_for_update(key_share=True)
-)
 
 
 class SqlEventRows:
@@ -74,17 +71,28 @@ class SqlEventRows:
         It locks the dataset version, as ``swap`` does, so that the events of a dataset version are numbered in the
         order of their commits.
         """
-        self._lock(dataset_version_id)
+        if dataset_version_id is not None:
+            lock_version(self._session, dataset_version_id)
         row = (topic, at, principal, trace_id, dataset, dataset_version_id, payload)
         self._session.check_writable()
         return int(self._session.rows(_INSERT, dict(zip(_TOLD, row, strict=True)))[0][0])
 
-    def _lock(self, dataset_version_id: UUID | None) -> None:
-        session = self._session
-        if not session.is_postgres or dataset_version_id is None or dataset_version_id in session.locked:
-            return  # SQLite has one writer anyway
-        session.change(_LOCK, {"locked": dataset_version_id})
-        session.locked.add(dataset_version_id)
+    def append_all(
+        self,
+        topic: Topic,
+        *,
+        at: datetime,
+        principal: str,
+        trace_id: str,
+        dataset: str,
+        dataset_version_id: UUID,
+        payloads: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Add events that differ by what they tell."""
+        lock_version(self._session, dataset_version_id)
+        shared = (topic, at, principal, trace_id, dataset, dataset_version_id)
+        row = {**dict(zip(_SHARED, shared, strict=True)), "payloads": payloads}
+        self._session.change(_insert_all(self._session.is_postgres), row)
 
     def unhandled(self, limit: int) -> list[Event]:
         """Return the oldest events that are not handled, locked for this transaction."""
@@ -160,6 +168,14 @@ class SqlEventRows:
         """
         of_oldest, of_all = _locking(limit)
         return self._session.rows(of_oldest, {}) or self._session.rows(of_all, {})
+
+
+@lru_cache
+def _insert_all(is_postgres: bool) -> Prepared:
+    """Return what adds an event for each of some payloads."""
+    shared = [sa.bindparam(name, type_=events.c[name].type).label(name) for name in _SHARED]
+    query = sa.select(*shared, each("payloads", is_postgres=is_postgres))
+    return Prepared(sa.insert(events).from_select(_TOLD, query))
 
 
 @lru_cache

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import service_levels
 from cordillera.adapters.db.session import Row, Session
@@ -18,6 +19,11 @@ WATCH = RowMap(ServiceLevelWatch, service_levels)
 _AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 """Due by any clock, also by one that has been set back since."""
 _DUE = sa.text("service_levels.look_at IS NOT NULL")  # spelled like the condition of the partial index
+
+
+_LOOK_AGAIN = Prepared(
+    sa.update(service_levels).where(service_levels.c.dataset_version_id == sa.bindparam("again")), ["look_at"]
+)
 
 
 class SqlServiceLevelRows:
@@ -34,7 +40,7 @@ class SqlServiceLevelRows:
 
     def look_again(self, version_id: UUID) -> None:
         """Have a dataset version looked at, if it is watched."""
-        self._session.write(sa.update(service_levels).where(_is(version_id)).values(look_at=_AT_ONCE))
+        self._session.change(_LOOK_AGAIN, {"again": version_id, "look_at": _AT_ONCE})
 
     def get(self, version_id: UUID) -> ServiceLevelWatch | None:
         """Return what was found."""

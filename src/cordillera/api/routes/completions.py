@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from cordillera.api.parameters import Backend, IdempotencyKey, Limit, Name, Text
 from cordillera.codec import LONGEST_WAIT_SECONDS, Page, page
-from cordillera.spec.completion import Completion
+from cordillera.spec.completion import MOST_AT_ONCE, Completion
 from cordillera.spec.completion_rule import CompletionRule, PartitionExplanation, PartitionState, RuleInForce
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
@@ -26,6 +26,12 @@ class CompletedPartition(BaseModel):
     """A partition that has become complete."""
 
     partition: Text = Field(examples=["2013-01-31"])
+
+
+class CompletedPartitions(BaseModel):
+    """Partitions that have become complete together."""
+
+    partitions: list[Text] = Field(min_length=1, max_length=MOST_AT_ONCE, examples=[["2013-01-30", "2013-01-31"]])
 
 
 class Announcement(BaseModel, extra="forbid"):
@@ -54,6 +60,14 @@ def complete(
 ) -> Completion:
     """Declare a partition complete as of the current snapshot; doing so again restates it."""
     return backend.complete(name, completed.partition, idempotency_key=idempotency_key)
+
+
+@router.post("/completions/batch", status_code=201, summary="Declare partitions complete together")
+def complete_all(
+    backend: Backend, name: Name, completed: CompletedPartitions, idempotency_key: IdempotencyKey
+) -> Page[Completion]:
+    """Declare partitions complete as of the current snapshot, all of them or none; doing so again restates them."""
+    return Page(backend.complete_all(name, completed.partitions, idempotency_key=idempotency_key), None)
 
 
 @router.get("/completions/{partition:path}", summary="Show a completion")

@@ -143,6 +143,11 @@ class DatasetVersionRows(Protocol):
     def page(self, dataset_id: UUID) -> list[DatasetVersion]:
         """Return the dataset versions of a dataset by number."""
 
+    def lock(self, version_id: UUID) -> None:
+        """Keep others from committing to a dataset version, and from declaring partitions of it complete, until this
+        transaction ends.
+        """
+
     def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
         """Store a dataset version anew if its metadata location is still ``expected_location``, its contract the same.
 

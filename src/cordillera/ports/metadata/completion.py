@@ -13,8 +13,12 @@ from cordillera.spec.completion_rule import PartitionState, RuleInForce
 class CompletionRows(Protocol):
     """Completions of partitions, every revision kept."""
 
-    def insert(self, completion: Completion) -> None:
-        """Add a completion; raises ``AlreadyExistsError`` if the partition has that revision."""
+    def insert(self, completions: Sequence[Completion]) -> None:
+        """Add completions that were declared together: of one dataset version, as of one snapshot, by one, at one time.
+
+        Raises:
+            AlreadyExistsError: If a partition has its revision already.
+        """
 
     def latest(self, version_id: UUID, partition: str) -> Completion | None:
         """Return the newest completion of a partition."""

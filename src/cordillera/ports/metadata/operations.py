@@ -51,6 +51,19 @@ class EventRows(Protocol):
     ) -> int:
         """Add an event and return its number."""
 
+    def append_all(
+        self,
+        topic: Topic,
+        *,
+        at: datetime,
+        principal: str,
+        trace_id: str,
+        dataset: str,
+        dataset_version_id: UUID,
+        payloads: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Add events that differ by what they tell."""
+
     def unhandled(self, limit: int) -> list[Event]:
         """Return the oldest events that are not handled, locked for this transaction where others might take them too.
 
