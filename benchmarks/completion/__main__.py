@@ -1,8 +1,8 @@
 """Measure completions and the jobs that wait for them, on SQLite and PostgreSQL: ``python -m benchmarks.completion``.
 
 For each database and number of jobs: first live, where a publisher calls partitions complete at a rate while worker
-processes handle that and execute the runs that follow; then a backlog, which several record while nobody works, and is
-handled in ten parts, of which the last shows what the history costs.
+processes handle that and execute the runs that follow; then a backlog, which several record while nobody works, one at
+a time and then many in a call, and which is handled in ten parts, of which the last shows what the history costs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.contending import Record, run_contender
 from benchmarks.databases import DATABASES
 from benchmarks.reporting import RESULTS, write_report
 
-_PASSED_ON = ("events", "live", "rate", "workers", "publishers", "datasets")
+_PASSED_ON = ("events", "live", "rate", "workers", "publishers", "singly", "together", "datasets")
 
 
 def measure(options: argparse.Namespace) -> tuple[list[Record], list[str]]:
@@ -44,20 +44,22 @@ def show(records: list[Record]) -> None:
 
 
 def plot(records: list[Record], path: Path) -> None:
-    """Draw the CPU time of an event by the number of jobs, for the first and the last part of the backlog."""
+    """Draw the CPU time of an event by the number of jobs, for the first and the last part of the backlog; events that
+    are recorded are dotted.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in {record["database"]: None for record in records}:
-        for part, style in (("part 1 ", "-"), ("part 10 ", "--")):
-            found = [one for one in records if one["database"] == name and part in one["case"]]
+        for part, style in (("handled, part 1 ", "-"), ("handled, part 10 ", "--"), ("recorded one", ":")):
+            found = [one for one in records if one["database"] == name and one["case"].startswith(part)]
             used = [one["cpu_ms"] + one["server_cpu_ms"] for one in found]
             axes.plot([one["jobs"] for one in found], used, style, marker="o", label=f"{name}, {part.strip()}")
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("waiting jobs")
-    axes.set_ylabel("CPU ms for each event handled")
+    axes.set_ylabel("CPU ms for each event")
     axes.legend(fontsize=8)
     figure.savefig(path)
 
@@ -72,6 +74,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50.0, help="So many a second.")
     parser.add_argument("--workers", type=int, default=1, help="Worker processes.")
     parser.add_argument("--publishers", type=int, default=4, help="Threads that record the backlog.")
+    parser.add_argument("--singly", type=int, default=5_000, help="So many are recorded one at a time.")
+    parser.add_argument("--together", type=int, default=100, help="So many of a dataset at once are the others.")
     parser.add_argument("--only", nargs="*", choices=DATABASES, default=list(DATABASES))
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "cordillera-bench")
     parser.add_argument("--json", type=Path, default=RESULTS / "completion.json")
@@ -80,7 +84,9 @@ def main() -> None:
         parser.error(f"--datasets {options.datasets}: name a multiple of ten, at least twenty.")
     records, failed = measure(options)
     show(records)
-    write_report(options.json, records=records, failed=failed)
+    write_report(
+        options.json, parameters={name: getattr(options, name) for name in _PASSED_ON}, records=records, failed=failed
+    )
     plot(records, options.json.with_suffix(".svg"))
     if failed:
         sys.exit(f"Failed: {'; '.join(failed)}.")

@@ -10,7 +10,7 @@ import logging
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -18,7 +18,8 @@ from itertools import islice
 
 from sqlalchemy import event
 
-from benchmarks.completion.waiting import WaitingLake
+from benchmarks.completion.progress import Progress
+from benchmarks.completion.waiting import Call, WaitingLake, feed, label
 from benchmarks.contending import Record, Records, parse_contender
 from benchmarks.databases import DATABASES, Database
 from cordillera.adapters.db.store import SqlMetadataStore
@@ -29,6 +30,7 @@ from cordillera.worker import worker_process
 
 _PAGE, _PATIENCE_SECONDS = 500, 600.0
 _PARTS = 10
+_CALLS_AT_ONCE = 200
 
 
 class Case:
@@ -42,8 +44,9 @@ class Case:
 
     def __init__(self, lake: WaitingLake, database: Database, records: Records) -> None:
         self._lake, self._database, self._records = lake, database, records
-        self._coming = lake.completions()
         self._complete: dict[tuple[str, str], datetime] = {}
+        """When what jobs wait for was called complete; of the rest there may be more than memory holds."""
+        self._next_part = 0
 
     def live(self, events: int, rate: float, workers: int) -> None:
         """Call partitions complete at a rate while workers live, and tell how soon the runs are queued and begin."""
@@ -53,12 +56,13 @@ class Case:
             with ExitStack() as working:
                 for _ in range(workers):
                     working.enter_context(worker_process(self._lake.folder))
-                self._call_complete(app, *next(self._coming))
+                calls = self._calls(events + 1, 1)
+                self._call_complete(app, next(calls))
                 _wait_until_handled(app)  # the workers are there
                 begun = time.monotonic()
-                for number, (dataset, partition) in enumerate(islice(self._coming, events)):
+                for number, call in enumerate(calls):
                     time.sleep(max(0.0, begun + number / rate - time.monotonic()))
-                    self._call_complete(app, dataset, partition)
+                    self._call_complete(app, call)
                 recorded = time.monotonic() - begun
                 due = self._lake.due(set(self._complete))
                 _wait_until_finished(app, len(due))
@@ -76,16 +80,41 @@ class Case:
             }
         )  # fmt: skip
 
-    def backlog(self, events: int, publishers: int) -> None:
-        """Call partitions complete while nobody works, then handle them all, in ten parts, and tell what each took."""
+    def backlog(self, events: int, publishers: int, singly: int, together: int) -> None:
+        """Call partitions complete while nobody works, then handle them all, in ten parts, and tell what each took.
+
+        Args:
+            events: How many.
+            publishers: Threads that call them complete.
+            singly: So many of them one at a time.
+            together: Of the others so many of a dataset in one call.
+        """
         with open_lake(self._lake.folder) as app, ThreadPoolExecutor(publishers) as pool:
-            wanted = list(islice(self._coming, events))
-            self._told("recorded", app, lambda: sum(pool.map(lambda one: self._call_complete(app, *one), wanted)))
+            self._told("recorded one by one", app, lambda: self._record(app, pool, min(singly, events), 1))
+            several = max(0, events - singly) // _PARTS
             for part in range(_PARTS):
-                self._told(f"handled, part {part + 1} of {_PARTS}", app, lambda: _handle(app, events // _PARTS))
-            _handle(app, events)
-            due = self._lake.due(set(self._complete))
-            self._check(list(_runs(app)), due)
+                case = f"recorded {together} together, part {part + 1} of {_PARTS}"
+                self._told(case, app, lambda: self._record(app, pool, several, together))
+            waiting = min(singly, events) + several // together * together * _PARTS
+            for part in range(_PARTS):
+                self._told(f"handled, part {part + 1} of {_PARTS}", app, lambda: _handle(app, waiting // _PARTS))
+            _handle(app, waiting)
+            self._check(_runs(app), self._lake.due(set(self._complete)))
+
+    def _record(self, app: Application, pool: ThreadPoolExecutor, events: int, together: int) -> int:
+        """Call so many partitions complete; return how many those were."""
+        done, progress = 0, Progress("recorded", events)
+        calls = self._calls(events // together * together, together)
+        while some := list(islice(calls, _CALLS_AT_ONCE)):
+            done += sum(pool.map(lambda call: self._call_complete(app, call), some))
+            progress.tell(done)
+        return done
+
+    def _calls(self, events: int, together: int) -> Iterator[Call]:
+        """Return what to call complete next, from the first partition of which nothing is so far."""
+        first = self._next_part
+        self._next_part += -(-events // (self._lake.datasets * together)) * together
+        return islice(self._lake.calls(first, together), events // together)
 
     def _told(self, case: str, app: Application, work: Callable[[], int]) -> None:
         """Tell what some work took for each event; it returns how many those were."""
@@ -104,18 +133,21 @@ class Case:
             }
         )  # fmt: skip
 
-    def _call_complete(self, app: Application, dataset: str, partition: str) -> int:
-        [found] = app.declarations.complete(dataset, [partition])
-        self._complete[dataset, partition] = found.declared_at
-        return 1
+    def _call_complete(self, app: Application, call: Call) -> int:
+        made = app.declarations.complete(feed(call.dataset), [label(part) for part in call.parts])
+        for part, found in zip(call.parts, made, strict=True):
+            if self._lake.is_waited_for(call.dataset, part):
+                self._complete[feed(call.dataset), label(part)] = found.declared_at
+        return len(made)
 
-    def _check(self, runs: Sequence[Run], due: dict[str, tuple[tuple[str, str], ...]]) -> None:
+    def _check(self, runs: Iterable[Run], due: dict[str, tuple[tuple[str, str], ...]]) -> None:
         """Make sure that each job that has all that it waits for has one run, and no other has any."""
-        names = [run.job for run in runs]
-        assert len(names) == len(set(names)), "a job has run twice for one state of its inputs"
-        assert set(names) == set(due), "a job has not started, or one that waits has"
-        failed = [run for run in runs if run.error]
-        assert not failed, failed[0].error
+        names: set[str] = set()
+        for run in runs:
+            assert run.job not in names, f"{run.job} has run twice for one state of its inputs"
+            assert not run.error, run.error
+            names.add(run.job)
+        assert names == set(due), "a job has not started, or one that waits has"
 
     def _latencies(
         self, runs: Sequence[Run], due: dict[str, tuple[tuple[str, str], ...]]
@@ -149,9 +181,10 @@ def counted(app: Application) -> Iterator[list[int]]:
 
 def _handle(app: Application, events: int) -> int:
     """Handle so many events, as far as there are any, or a few more; return how many."""
-    done = 0
+    done, progress = 0, Progress("handled", events)
     while done < events and (handled := app.operations.dispatch_events()):
         done += handled
+        progress.tell(done)
     return done
 
 
@@ -202,6 +235,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--publishers", type=int, default=4)
+    parser.add_argument("--singly", type=int, default=5_000)
+    parser.add_argument("--together", type=int, default=100)
     parser.add_argument("--datasets", type=int, default=100)
     options = parse_contender(parser)
     configure_logging(level=logging.WARNING)
@@ -211,7 +246,7 @@ def main() -> None:
         case = Case(lake, database, Records(options.records))
         if options.live:
             case.live(options.live, options.rate, options.workers)
-        case.backlog(options.events, options.publishers)
+        case.backlog(options.events, options.publishers, options.singly, options.together)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 import cordillera
+from benchmarks.completion.progress import Progress
 from cordillera.app import Application
 from cordillera.spec.job_trigger import JobTrigger
 from cordillera.spec.workflow import Job
@@ -28,6 +29,19 @@ _SQL = f"""
 SELECT $partition AS part, '{_FIRST}' AS job, sum(a.value + b.value)::BIGINT AS value
 FROM feeds.one AS a JOIN feeds.other AS b USING (id)
 """
+
+
+@dataclass(frozen=True)
+class Call:
+    """Partitions of a dataset that are called complete at once.
+
+    Attributes:
+        dataset: Its number.
+        parts: Their numbers.
+    """
+
+    dataset: int
+    parts: range
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,9 @@ class WaitingLake:
             output="made.m0000",
             trigger=JobTrigger(partitions=(label(0),)),
         )
+        progress = Progress("jobs made", self.jobs)
         for start in range(0, self.jobs, _AT_ONCE):
+            progress.tell(start)
             with app.store.write() as tx:
                 for number in range(max(1, start), min(start + _AT_ONCE, self.jobs)):
                     tx.jobs.insert(self._job(app, made, number))
@@ -101,13 +117,19 @@ class WaitingLake:
         other = (one + EVERY * (1 + part % (self.datasets // EVERY - 1))) % self.datasets
         return one, other
 
-    def completions(self) -> Iterator[tuple[str, str]]:
-        """Yield datasets and partitions to call complete, partition by partition, the datasets in any order."""
-        generator, part = random.Random(1), 0
+    def is_waited_for(self, dataset: int, part: int) -> bool:
+        """Tell whether jobs wait for a partition of a dataset."""
+        return dataset % EVERY == part % EVERY and part * (self.datasets // EVERY) < self.jobs
+
+    def calls(self, first: int, together: int) -> Iterator[Call]:
+        """Yield what to call complete, from a partition on: so many partitions of each dataset, the datasets in any
+        order, then the next ones.
+        """
+        generator = random.Random(first)
         while True:
             for number in generator.sample(range(self.datasets), self.datasets):
-                yield feed(number), label(part)
-            part += 1
+                yield Call(number, range(first, first + together))
+            first += together
 
     def due(self, complete: set[tuple[str, str]]) -> dict[str, tuple[tuple[str, str], ...]]:
         """Return the names of the jobs that have all that they wait for, with that."""
