@@ -27,6 +27,8 @@ _IDLE_SECONDS, _LONGEST_IDLE_SECONDS = 0.02, 0.5
 _PURGE_EVERY_SECONDS = 3600.0
 _CHAIN_EVERY_SECONDS = 1.0
 _LOOK_EVERY_SECONDS = 0.5
+_TASKS_FOR_SECONDS = 0.05
+"""For so long a worker does one task after the other before it looks for events again, which then come together."""
 _PATIENCE_SECONDS = 2.0
 """How long a worker may be at a target or a destination before another one stands in for it."""
 _MOST_STAND_INS = 16
@@ -65,11 +67,12 @@ class Worker:
                 self._stopped.wait(idle)
 
     def step(self) -> bool:
-        """Handle waiting events and do one task; False if there was nothing to do."""
+        """Handle waiting events and do tasks for a moment, at least one; False if there was nothing to do."""
         operations = self._app.operations
         waiting = operations.waiting()
         handled = operations.dispatch_events() if waiting.events else 0
-        performed = (waiting.tasks or handled > 0) and operations.perform_task(self._name)
+        due = waiting.tasks or handled > 0
+        performed = due and operations.perform_tasks(self._name, self._for_a_moment())
         if time.monotonic() >= self._chain_due:
             self._app.audit.chain()
             self._app.service_levels.follow_up()
@@ -84,6 +87,11 @@ class Worker:
                 self._app.audit.export(self._app.settings.audit_dataset)
             self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
         return bool(handled) or performed
+
+    def _for_a_moment(self) -> Callable[[], bool]:
+        """Return what tells whether to do one more task before events are looked for again."""
+        end = time.monotonic() + _TASKS_FOR_SECONDS
+        return lambda: time.monotonic() < end and not self._stopped.is_set()
 
     def run_until_idle(self) -> int:
         """Work until nothing is due; return how many steps that took."""

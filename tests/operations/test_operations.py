@@ -14,12 +14,13 @@ import pytest
 
 from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.app import Application
+from cordillera.catalog.leases import last_write
 from cordillera.catalog.lookup import Lookup
 from cordillera.client import Lake
-from cordillera.context import Lease, acting
+from cordillera.context import Lease, acting, current
 from cordillera.errors import DatasetNotFoundError, LeaseLostError, NotAllowedError, TargetUnreachableError
 from cordillera.operations.doctor import Verdict
-from cordillera.operations.service import LeaseTerms, OperationsService
+from cordillera.operations.service import LeaseTerms, OperationsService, TaskHandler
 from tests.conftest import MovableClock
 
 
@@ -39,25 +40,88 @@ def app_of(lake: Lake) -> Application:
     return lake.backend.app
 
 
-def service(lake: Lake, clock: MovableClock, handler: Handler) -> OperationsService:
+def service(lake: Lake, clock: MovableClock, handler: TaskHandler) -> OperationsService:
     terms = LeaseTerms(timedelta(seconds=60), timedelta(seconds=1), timedelta(minutes=1))
     return OperationsService(
         app_of(lake).store, Lookup(GrantAuthorizer(clock)), clock, {}, [], {"kind": handler}, terms
     )
 
 
-def enqueue(lake: Lake, clock: MovableClock) -> None:
+def enqueue(lake: Lake, clock: MovableClock, key: str = "key") -> None:
     with app_of(lake).store.write() as tx:
-        tx.tasks.enqueue(uuid4(), "kind", "key", {"a": 1}, now=clock.now(), trace_id="t")
+        tx.tasks.enqueue(uuid4(), "kind", key, {"a": 1}, now=clock.now(), trace_id="t")
 
 
 def test_a_done_task_is_gone(timed_lake: Lake, clock: MovableClock) -> None:
     handler = Handler()
     operations = service(timed_lake, clock, handler)
     enqueue(timed_lake, clock)
-    assert operations.perform_task("w")
-    assert not operations.perform_task("w")
+    assert operations.perform_tasks("w")
+    assert not operations.perform_tasks("w")
     assert (handler.calls, operations.tasks()) == (1, [])
+
+
+def test_a_task_ends_with_the_last_that_is_written_for_it(timed_lake: Lake, clock: MovableClock) -> None:
+    store = app_of(timed_lake).store
+
+    def note(payload: Mapping[str, Any]) -> None:
+        with last_write(store, clock.now()) as tx:
+            tx.tasks.enqueue(uuid4(), "noted", "key", {}, now=clock.now(), trace_id="t")
+        assert [task.kind for task in operations.tasks()] == ["noted"]
+
+    operations = service(timed_lake, clock, note)
+    enqueue(timed_lake, clock)
+    assert operations.perform_tasks("w")
+    assert [task.kind for task in operations.tasks()] == ["noted"]
+
+
+def test_what_fails_while_the_last_is_written_is_neither_noted_nor_ended(timed_lake: Lake, clock: MovableClock) -> None:
+    store = app_of(timed_lake).store
+
+    def note(payload: Mapping[str, Any]) -> None:
+        with last_write(store, clock.now()) as tx:
+            tx.tasks.enqueue(uuid4(), "noted", "key", {}, now=clock.now(), trace_id="t")
+            raise TargetUnreachableError("away")
+
+    operations = service(timed_lake, clock, note)
+    enqueue(timed_lake, clock)
+    enqueue(timed_lake, clock, "other")
+    assert operations.perform_tasks("w", lambda: True)
+    found = {task.key: (task.kind, task.state, task.attempts) for task in operations.tasks()}
+    assert found == {"key": ("kind", "queued", 1), "other": ("kind", "queued", 0)}, "who fails goes on to nothing"
+
+
+def test_the_next_task_is_leased_as_the_one_before_ends(timed_lake: Lake, clock: MovableClock) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def look(payload: Mapping[str, Any]) -> None:
+        lease = current().lease
+        assert lease is not None
+        seen.append((str(lease.task_id), [str(task.id) for task in operations.tasks() if task.state == "running"]))
+
+    operations = service(timed_lake, clock, look)
+    for key in ("first", "second", "third"):
+        enqueue(timed_lake, clock, key)
+    asked = iter([True, False])
+    assert operations.perform_tasks("w", lambda: next(asked))
+    assert [running for _, running in seen] == [[mine] for mine, _ in seen], "one task at a time is in hand"
+    assert (len(seen), [task.state for task in operations.tasks()]) == (2, ["queued"])
+
+
+def test_a_task_whose_lease_has_ended_is_not_ended_and_nothing_is_noted(timed_lake: Lake, clock: MovableClock) -> None:
+    store = app_of(timed_lake).store
+
+    def stall(payload: Mapping[str, Any]) -> None:
+        clock.advance(seconds=61)
+        with last_write(store, clock.now()) as tx:
+            tx.tasks.enqueue(uuid4(), "noted", "key", {}, now=clock.now(), trace_id="t")
+
+    operations = service(timed_lake, clock, stall)
+    enqueue(timed_lake, clock)
+    enqueue(timed_lake, clock, "other")
+    assert operations.perform_tasks("w", lambda: True)
+    found = {task.key: (task.kind, task.state, task.attempts) for task in operations.tasks()}
+    assert found == {"key": ("kind", "running", 1), "other": ("kind", "queued", 0)}
 
 
 def test_passing_failures_are_retried_ever_later(timed_lake: Lake, clock: MovableClock) -> None:
@@ -66,7 +130,7 @@ def test_passing_failures_are_retried_ever_later(timed_lake: Lake, clock: Movabl
     enqueue(timed_lake, clock)
     pauses = []
     while operations.tasks():
-        while not operations.perform_task("w"):
+        while not operations.perform_tasks("w"):
             clock.advance(seconds=0.5)
         pauses.append(clock.moment)
     assert handler.calls == 4
@@ -79,10 +143,10 @@ def test_passing_failures_are_retried_ever_later(timed_lake: Lake, clock: Movabl
 def test_failures_that_no_retry_cures_are_kept_to_be_looked_at(timed_lake: Lake, clock: MovableClock) -> None:
     operations = service(timed_lake, clock, Handler(NotAllowedError("never")))
     enqueue(timed_lake, clock)
-    assert operations.perform_task("w")
+    assert operations.perform_tasks("w")
     (task,) = operations.tasks()
     assert (task.state, task.last_error) == ("failed", "never")
-    assert not operations.perform_task("w")
+    assert not operations.perform_tasks("w")
     findings = {finding.check: finding for finding in timed_lake.backend.examine()}
     assert findings["tasks"].verdict is Verdict.ERROR
 
@@ -92,7 +156,7 @@ def test_a_bug_does_not_end_the_worker(timed_lake: Lake, clock: MovableClock) ->
     operations = service(timed_lake, clock, handler)
     enqueue(timed_lake, clock)
     for _ in range(40):
-        operations.perform_task("w")
+        operations.perform_tasks("w")
         clock.advance(minutes=10)
     (task,) = operations.tasks()
     assert task.state == "failed"

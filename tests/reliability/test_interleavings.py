@@ -10,6 +10,7 @@ from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import duckdb
@@ -209,19 +210,27 @@ class Interleavings(RuleBasedStateMachine):
         for name in (KEYED, KEYLESS, FILTERED):
             self.lake.dataset(name).evolve(WidenColumn("amount", pa.int64()))
 
-    # --- what workers do, and what befalls them ------------------------------------------------------------------
-
-    @rule(steps=st.integers(1, 4))
-    def work(self, steps: int) -> None:
-        for _ in range(steps):
-            self.worker.step()
-
-    @rule(trouble=st.sampled_from(["unreachable", "crash before", "crash after", "stall"]), steps=st.integers(1, 4))
-    def work_with_trouble(self, trouble: str, steps: int) -> None:
-        self.trouble.kind = trouble
-        try:
+    def do(self, steps: int, together: bool) -> None:
+        """Take steps of a worker: of one task each, or of all that are due."""
+        with patch("cordillera.worker._TASKS_FOR_SECONDS", 60.0 if together else 0.0):
             for _ in range(steps):
                 self.worker.step()
+
+    # --- what workers do, and what befalls them ------------------------------------------------------------------
+
+    @rule(steps=st.integers(1, 4), together=st.booleans())
+    def work(self, steps: int, together: bool) -> None:
+        self.do(steps, together)
+
+    @rule(
+        trouble=st.sampled_from(["unreachable", "crash before", "crash after", "stall"]),
+        steps=st.integers(1, 4),
+        together=st.booleans(),
+    )
+    def work_with_trouble(self, trouble: str, steps: int, together: bool) -> None:
+        self.trouble.kind = trouble
+        try:
+            self.do(steps, together)
         except Crash:
             self.reopen()
         self.trouble.kind = ""
@@ -258,7 +267,7 @@ class Interleavings(RuleBasedStateMachine):
     def pause_and_resume(self) -> None:
         status, *_ = self.lake.backend.subscriptions()
         self.lake.backend.pause_subscription(status.subscription.id)
-        self.worker.step()
+        self.do(1, together=False)
         self.lake.backend.resume_subscription(status.subscription.id)
 
     # --- what must hold ------------------------------------------------------------------------------------------

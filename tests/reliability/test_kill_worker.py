@@ -34,6 +34,7 @@ POINTS = [
     f"{RUNS}.execute:after",
     f"{OPERATIONS}._perform:after",
     f"{OPERATIONS}._perform:after:2",
+    f"{OPERATIONS}._perform:before:2",  # leased as the one before it ended, and not begun
 ]
 
 

@@ -30,6 +30,7 @@ def watched(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     for engine in (database.reader, database.writer):
         event.listen(engine, "before_cursor_execute", lambda *_: done.append("statement"))
         event.listen(engine, "begin", lambda _: done.append("transaction"))
+    monkeypatch.setattr("cordillera.worker._TASKS_FOR_SECONDS", 60.0)  # however busy the machine is
     read = FileReader.read
 
     def reading(self: FileReader, *what: Any) -> Any:
@@ -48,8 +49,8 @@ def test_a_small_change_is_read_once_for_all_subscriptions(watched: tuple[Lake, 
     files, statements, transactions = (done.count(one) for one in ("file", "statement", "transaction"))
     assert all(one.in_step for one in lake.dataset(NAME).subscriptions())
     assert files == 1
-    assert statements <= 3 * 40
-    assert transactions <= 3 * 10
+    assert statements <= 3 * 38
+    assert transactions <= 3 * 7
 
 
 def test_commits_that_came_meanwhile_are_one_delivery(watched: tuple[Lake, list[str]]) -> None:
@@ -60,7 +61,7 @@ def test_commits_that_came_meanwhile_are_one_delivery(watched: tuple[Lake, list[
     lake.run_pending()
     files, transactions = (done.count(one) for one in ("file", "transaction"))
     assert files == 5
-    assert transactions <= 3 * 10
+    assert transactions <= 3 * 7
     for one in lake.dataset(NAME).subscriptions():
         first, *_ = lake.backend.subscription_deliveries(one.subscription.id)
         assert (one.in_step, first.from_sequence, first.to_sequence, first.rows_upserted) == (True, 1, 6, 5)

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 
 from cordillera.context import current
 from cordillera.errors import LeaseLostError
 from cordillera.ports.metadata import MetadataStore, Transaction
+
+
+@dataclass(slots=True)
+class TaskEnd:
+    """The end of the task in hand, which comes in the transaction that notes the last that was done for it.
+
+    A task is then noted and ended or neither, in one transaction where it took two.
+
+    Attributes:
+        then: What that transaction does last.
+        come: Whether it has been committed.
+    """
+
+    then: Callable[[Transaction], None]
+    come: bool = False
+
+
+_end: ContextVar[TaskEnd | None] = ContextVar("cordillera_task_end", default=None)
+
+
+@contextmanager
+def ending(then: Callable[[Transaction], None]) -> Iterator[TaskEnd]:
+    """Let the task that the block does under its lease end with a ``last_write``."""
+    end = TaskEnd(then)
+    reset = _end.set(end)
+    try:
+        yield end
+    finally:
+        _end.reset(reset)
 
 
 def check_lease(tx: Transaction, now: datetime) -> None:
@@ -35,3 +66,20 @@ def fenced_write(store: MetadataStore, now: datetime) -> Iterator[Transaction]:
     with store.write() as tx:
         check_lease(tx, now)
         yield tx
+
+
+@contextmanager
+def last_write(store: MetadataStore, now: datetime) -> Iterator[Transaction]:
+    """Open a transaction for the last that is written for the task in hand, if any, which ends with it.
+
+    Raises:
+        LeaseLostError: As ``fenced_write`` does.
+    """
+    lease, end = current().lease, _end.get()
+    with fenced_write(store, now) as tx:
+        yield tx
+        if lease is not None and end is not None:
+            tx.tasks.finish(lease.task_id, lease.fencing_token)
+            end.then(tx)
+    if end is not None:
+        end.come = True

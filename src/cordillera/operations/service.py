@@ -11,6 +11,7 @@ from uuid import UUID
 
 import structlog
 
+from cordillera.catalog.leases import TaskEnd, ending, last_write
 from cordillera.catalog.lookup import Lookup
 from cordillera.context import Lease, acting
 from cordillera.errors import CordilleraError, InvalidInputError, LeaseLostError, TransientError
@@ -28,7 +29,8 @@ EventHandler = Callable[[Transaction, Event, Clock], None]
 EventsHandler = Callable[[Transaction, Sequence[Event], Clock], None]
 """Does so for all events that are handled in one transaction, behind the handlers of single events."""
 TaskHandler = Callable[[Mapping[str, Any]], None]
-"""Does a task. Raises ``TransientError`` to be tried again, any other error to give up."""
+"""Does a task, which a ``last_write`` may end. Raises ``TransientError`` to be tried again, any other error to give
+up."""
 
 _log = structlog.get_logger(__name__)
 _EVENTS_AT_ONCE = 100
@@ -206,39 +208,60 @@ class OperationsService:
         with self._store.read() as tx:
             return tx.tasks.counts()
 
-    def perform_task(self, worker: str) -> bool:
-        """Lease the task that has been due for longest, and do it; False if none is due."""
-        now = self._clock.now()
+    def perform_tasks(self, worker: str, goes_on: Callable[[], bool] = lambda: False) -> bool:
+        """Lease the task that has been due for longest, and do it; False if none is due.
+
+        Args:
+            worker: Who leases it.
+            goes_on: Asked when a task is done whether to do the next one as well, which is leased in the transaction
+                that ends the one before.
+        """
         with self._store.write() as tx:
-            task = tx.tasks.lease(
-                worker,
-                now=now,
-                until=now + self._terms.lease,
-                kinds=tuple(self._task_handlers),
-                at_once=self._at_once,
-            )
+            task = self._lease(tx, worker)
         if task is None:
             return False
+        while task is not None:
+            task = self._perform_leased(task, worker, goes_on)
+        return True
+
+    def _lease(self, tx: Transaction, worker: str) -> Task | None:
+        now = self._clock.now()
+        return tx.tasks.lease(
+            worker, now=now, until=now + self._terms.lease, kinds=tuple(self._task_handlers), at_once=self._at_once
+        )
+
+    def _perform_leased(self, task: Task, worker: str, goes_on: Callable[[], bool]) -> Task | None:
+        """Do a task; return the one that was leased when it ended, if any."""
         lease = Lease(task.id, task.fencing_token)
+        following: Task | None = None
+
+        def then(tx: Transaction) -> None:
+            nonlocal following
+            following = self._lease(tx, worker) if goes_on() else None
+
         if task.target or task.kind in self._outward:
             self._begun_outward[task.id] = time.monotonic()
         try:
-            with acting(f"worker:{worker}", task.trace_id, lease, operator=True), self._heartbeat.of(lease):
-                self._perform(task, lease)
+            context = acting(f"worker:{worker}", task.trace_id, lease, operator=True)
+            with context, self._heartbeat.of(lease), ending(then) as end:
+                self._perform(task, lease, end)
         finally:
             self._begun_outward.pop(task.id, None)
-        return True
+        return following if end.come else None
 
     def outward_for(self, seconds: float) -> int:
         """Return how many tasks of this process have waited for targets and others for so many seconds or longer."""
         before = time.monotonic() - seconds
         return sum(begun <= before for begun in list(self._begun_outward.values()))
 
-    def _perform(self, task: Task, lease: Lease) -> None:
+    def _perform(self, task: Task, lease: Lease, end: TaskEnd) -> None:
         log = _log.bind(task=task.kind, key=task.key, trace_id=task.trace_id, attempt=task.attempts)
         try:
             with TASK_SECONDS.labels(task.kind).time():
                 self._task_handlers[task.kind](task.payload)
+            if not end.come:
+                with last_write(self._store, self._clock.now()):
+                    pass  # what there was to be noted has been
         except LeaseLostError as error:
             log.warning("lease lost", error=str(error))
             TASKS.labels(task.kind, "lost").inc()
@@ -255,8 +278,6 @@ class OperationsService:
             log.exception("task broke", error=repr(error))
             TASKS.labels(task.kind, "broken").inc()
         else:
-            with self._store.write() as tx:
-                tx.tasks.finish(task.id, lease.fencing_token)
             TASKS.labels(task.kind, "done").inc()
 
     def _retry(self, task: Task, lease: Lease, error: Exception) -> None:

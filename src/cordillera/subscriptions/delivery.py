@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
 
-from cordillera.catalog.leases import fenced_write
+from cordillera.catalog.leases import fenced_write, last_write
 from cordillera.catalog.tables import TableService
 from cordillera.context import current
 from cordillera.errors import (
@@ -331,7 +331,8 @@ class DeliveryService:
         whole: bool = False,
         passed: SkipState = SkipState.MADE_GOOD,
     ) -> None:
-        """Note a delivery, with its figures if they are known; one of the whole content is to be verified.
+        """Note a delivery, with its figures if they are known; one of the whole content is to be verified. The last
+        one's task ends with that.
 
         Args:
             followed: What was followed, and where to.
@@ -339,7 +340,8 @@ class DeliveryService:
             whole: Whether every row was brought.
             passed: What has become of snapshots that were to be left out, and lie behind the target by now.
         """
-        with fenced_write(self._store, self._clock.now()) as tx:
+        write = fenced_write if followed.goes_on else last_write
+        with write(self._store, self._clock.now()) as tx:
             found = tx.subscriptions.lock(followed.subscription.id)
             if found is None:
                 return

@@ -45,6 +45,7 @@ class Followed:
         skips: What deliveries are to leave out.
         lake: The lake's name.
         rows: What is shown of the rows to whoever asked for it; None for all.
+        goes_on: Whether the target is to be brought further afterwards.
     """
 
     subscription: Subscription
@@ -55,6 +56,7 @@ class Followed:
     skips: tuple[Skip, ...]
     lake: str = ""
     rows: RowAccess | None = None
+    goes_on: bool = False
 
     @property
     def origin(self) -> Origin:
@@ -74,8 +76,10 @@ class Followed:
         return bool(self.version.key) or not upgraded
 
     def upto(self, sequence_number: int) -> Followed:
-        """Return the same with an earlier snapshot to be brought to, under the current schema."""
-        return replace(self, version=replace(self.version, sequence_number=sequence_number))
+        """Return the same with a snapshot to be brought to first, under the current schema."""
+        if sequence_number == self.version.sequence_number:
+            return self
+        return replace(self, version=replace(self.version, sequence_number=sequence_number), goes_on=True)
 
     def sizes(self) -> dict[int, int]:
         """Return how much the commits wrote that led to the current snapshot, in bytes, by sequence number.
