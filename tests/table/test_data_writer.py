@@ -4,6 +4,7 @@ several at a time, all of them or none."""
 from __future__ import annotations
 
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import numpy as np
@@ -16,6 +17,7 @@ from pyiceberg.types import ListType, LongType, NestedField, StringType
 
 from cordillera.errors import StorageUnavailableError
 from cordillera.spec.partition_values import split_by_partition
+from cordillera.table.content_file import ContentFile
 from cordillera.table.data_writer import DataWriter, stored_schema
 from cordillera.table.parquet_encoding import ROW_GROUP_ROWS, ParquetEncoding
 from cordillera.testing.storage_memory import FaultyStorage, MemoryStorage
@@ -86,3 +88,24 @@ def test_if_one_of_many_files_cannot_be_finished_none_remains(fails_at: int | No
     assert {one.uri: one.size for one in storage.list(storage.root)} == {
         file.file_path: file.file_size_in_bytes for file in files
     }
+
+
+def test_what_a_small_commit_writes_is_one_file_for_which_no_thread_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda *_: pytest.fail("a thread was started"))
+    storage = MemoryStorage()
+    faulty = FaultyStorage(storage)
+    given = rows(["north"]).slice(0, 10).cast(stored_schema(SCHEMA, []))
+
+    def write() -> list[ContentFile]:
+        spec = PartitionSpec()
+        return DataWriter(faulty, "memory://lake/t", SCHEMA, spec, 1 << 20, ParquetEncoding({}, 3), uuid4).write(
+            [given]
+        )
+
+    faulty.fail_write(1)
+    with pytest.raises(StorageUnavailableError, match="A failure was asked for"):
+        write()
+    assert not list(storage.list(storage.root))
+    [file] = write()
+    assert file.record_count == 10
+    assert [(one.uri, one.size) for one in storage.list(storage.root)] == [(file.file_path, file.file_size_in_bytes)]

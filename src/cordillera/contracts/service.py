@@ -245,8 +245,10 @@ class ContractService:
         seen: Sequence[str] = (),
     ) -> RowInspector | None:
         """Return what checks the rows of a write; the work grows with the write, not with the table."""
+        if not version.contract_revision or operation is Operation.DELETE:
+            return None
         contract = self._contract(version.id)
-        if contract is None or operation is Operation.DELETE:
+        if contract is None:
             return None
         given = set(columns)
         row_rules = [rule for rule in contract.row_rules if given.issuperset(rule.columns)]

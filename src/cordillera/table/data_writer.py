@@ -25,6 +25,7 @@ from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.dictionaries import table_of, with_dictionaries
 from cordillera.table.parquet_assembly import ParquetAssembler, ParquetSource
 from cordillera.table.parquet_encoding import ROW_GROUP_ROWS, ParquetEncoding
+from cordillera.table.threads import AtOnce
 
 if TYPE_CHECKING:
     from cordillera.table.row_order import RowOrder
@@ -217,14 +218,17 @@ class DataWriter:
         On an error everything written so far is removed again, and the error goes on.
         """
         with (
-            ThreadPoolExecutor(_ENCODERS, thread_name_prefix="cordillera-encode") as self._encoders,
-            ThreadPoolExecutor(_FINISHERS, thread_name_prefix="cordillera-finish") as self._finishers,
+            ThreadPoolExecutor(_ENCODERS, thread_name_prefix="cordillera-encode") as encoders,
+            ThreadPoolExecutor(_FINISHERS, thread_name_prefix="cordillera-finish") as finishers,
         ):
+            self._encoders, self._finishers = encoders, finishers
             try:
                 for batch in self._order.sort(batches) if self._order else batches:
                     for partition, rows in split_by_partition(self._spec, self._schema, batch):
                         self._add(partition, rows)
                     self._make_room()
+                if len(self._open) == 1 and not self._queue and not self._finishing:
+                    self._encoders = self._finishers = AtOnce()
                 while self._open:
                     self._close(next(iter(self._open)))
                 self._drain(0)

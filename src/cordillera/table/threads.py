@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pyarrow as pa
 
+P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
 _THREADS = 2
 _FEW_ROWS = 10_000
 """So few rows are gathered before other threads have begun to."""
+
+
+class AtOnce(Executor):
+    """Does each job when it is given, for when nothing is to be done meanwhile: to start a thread takes a while."""
+
+    def submit(self, work: Callable[P, U], /, *args: P.args, **kwargs: P.kwargs) -> Future[U]:
+        """Do a job and return its result, or its error."""
+        done: Future[U] = Future()
+        try:
+            done.set_result(work(*args, **kwargs))
+        except BaseException as error:  # raised where the result is asked for, as a thread's is
+            done.set_exception(error)
+        return done
 
 
 def in_threads(pool: Executor, work: Callable[[T], U], items: Iterable[T], ahead: int) -> Iterator[U]:
