@@ -116,12 +116,20 @@ def sql_type(kind: pa.DataType) -> str:
 
 def present_columns(connection: Connection, table: TableName) -> dict[str, str] | None:
     """Return the SQL types by column name of the table or view of that name; None where there is none."""
-    found = connection.execute(
-        """SELECT column_name, data_type FROM duckdb_columns()
-           WHERE database_name = ? AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)""",
-        [table.catalog, table.schema, table.name],
-    ).fetchall()
-    return dict(found) or None
+    described = _described(connection, table)
+    return None if described is None else {name: kind for name, kind, *_ in described}
+
+
+def _described(connection: Connection, table: TableName) -> list[tuple[str, ...]] | None:
+    """Return what DuckDB says of each column: its name, type, whether it takes NULL, its key, and its default.
+
+    DESCRIBE looks at one table. The first look at ``duckdb_columns()`` binds all of DuckDB's own views, which took a
+    tenth of a small delivery.
+    """
+    try:
+        return connection.execute(f"DESCRIBE {table.sql}").fetchall()
+    except duckdb.CatalogException:  # there is none, or a view of what is no more, which takes no rows either
+        return None
 
 
 def check_present(connection: Connection, table: TableName, columns: Sequence[TargetColumn]) -> None:
@@ -157,13 +165,8 @@ def check_takes_rows(connection: Connection, table: TableName, columns: Sequence
 
 def _demanding(connection: Connection, table: TableName) -> list[str]:
     """Return the columns that rows without a value for them cannot be written to."""
-    found = connection.execute(
-        """SELECT column_name FROM duckdb_columns()
-           WHERE database_name = ? AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)
-                 AND NOT is_nullable AND column_default IS NULL""",
-        [table.catalog, table.schema, table.name],
-    )
-    return [name for (name,) in found.fetchall()]
+    described = _described(connection, table) or []
+    return [name for name, _, takes_null, _, default, *_ in described if takes_null == "NO" and default is None]
 
 
 def _spelled_types(connection: Connection, columns: Sequence[TargetColumn]) -> Sequence[str]:
