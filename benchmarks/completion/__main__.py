@@ -82,6 +82,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.datasets < 20 or options.datasets % 10:
         parser.error(f"--datasets {options.datasets}: name a multiple of ten, at least twenty.")
+    if not 0 <= options.singly <= options.events:
+        parser.error(f"--singly {options.singly}: name 0 to {options.events}, the events that there are.")
     records, failed = measure(options)
     show(records)
     write_report(

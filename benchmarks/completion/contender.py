@@ -30,7 +30,7 @@ from cordillera.worker import worker_process
 
 _PAGE, _PATIENCE_SECONDS = 500, 600.0
 _PARTS = 10
-_CALLS_AT_ONCE = 200
+_CALLS_AT_ONCE = 20
 
 
 class Case:
@@ -90,22 +90,21 @@ class Case:
             together: Of the others so many of a dataset in one call.
         """
         with open_lake(self._lake.folder) as app, ThreadPoolExecutor(publishers) as pool:
-            self._told("recorded one by one", app, lambda: self._record(app, pool, min(singly, events), 1))
-            several = max(0, events - singly) // _PARTS
+            self._told("recorded one by one", app, lambda: self._record(app, pool, self._calls(singly, 1), singly))
+            several = (events - singly) // _PARTS
+            calls = self._calls(several * _PARTS, together)
             for part in range(_PARTS):
                 case = f"recorded {together} together, part {part + 1} of {_PARTS}"
-                self._told(case, app, lambda: self._record(app, pool, several, together))
-            waiting = min(singly, events) + several // together * together * _PARTS
+                self._told(case, app, lambda: self._record(app, pool, calls, several))
             for part in range(_PARTS):
-                self._told(f"handled, part {part + 1} of {_PARTS}", app, lambda: _handle(app, waiting // _PARTS))
-            _handle(app, waiting)
+                self._told(f"handled, part {part + 1} of {_PARTS}", app, lambda: _handle(app, events // _PARTS))
+            _handle(app, events)
             self._check(_runs(app), self._lake.due(set(self._complete)))
 
-    def _record(self, app: Application, pool: ThreadPoolExecutor, events: int, together: int) -> int:
-        """Call so many partitions complete; return how many those were."""
+    def _record(self, app: Application, pool: ThreadPoolExecutor, calls: Iterator[Call], events: int) -> int:
+        """Call so many partitions complete, or a few more; return how many those were."""
         done, progress = 0, Progress("recorded", events)
-        calls = self._calls(events // together * together, together)
-        while some := list(islice(calls, _CALLS_AT_ONCE)):
+        while done < events and (some := list(islice(calls, _CALLS_AT_ONCE))):
             done += sum(pool.map(lambda call: self._call_complete(app, call), some))
             progress.tell(done)
         return done
