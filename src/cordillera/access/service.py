@@ -313,12 +313,14 @@ class AccessService:
     def _valid(self, secret: str) -> Token | None:
         """Return the API token that a secret is of, or that an access token stands for, as long as it is valid."""
         now = self._clock.now()
-        with self._store.read() as tx:
-            if secret.startswith(_PREFIX):
-                token = tx.tokens.by_hash(digest := _hash(secret))
-                if token is not None and token.hash != digest:  # it is the secret before
-                    token = token if token.previous_until is not None and token.previous_until > now else None
-            else:
+        if secret.startswith(_PREFIX):
+            digest = _hash(secret)
+            with self._store.read_once() as tx:
+                token = tx.tokens.by_hash(digest)
+            if token is not None and token.hash != digest:  # it is the secret before
+                token = token if token.previous_until is not None and token.previous_until > now else None
+        else:
+            with self._store.read() as tx:
                 keys = tx.signing_keys.usable(KeyPurpose.ACCESS_TOKENS, now)
                 token_id = Signer(keys, _lake_id(tx)).verified(secret, now) if keys else None
                 token = tx.tokens.get(token_id) if token_id is not None else None

@@ -29,7 +29,7 @@ from cordillera.spec.partitioning import parse_partitioning
 from cordillera.spec.schema_successor import check_columns_of
 from cordillera.spec.sort_order import parse_sort_order
 from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, UNSORTED, TableMetadata
-from cordillera.table.bloom_filter import check_filter_properties
+from cordillera.table.bloom_filter import FILTER_PROPERTIES, check_filter_properties
 from cordillera.table.metadata_encoding import compresses
 
 _SEQUENCE_TYPES = (IntegerType, LongType, DateType, TimestampType, TimestamptzType, DecimalType, StringType)
@@ -127,7 +127,8 @@ def check_external_properties(before: Mapping[str, str], after: Mapping[str, str
     if changed:
         _semantics(schema, after)
         _check_properties(after)
-        check_filter_properties(after, to_arrow_schema(schema))
+        if any(name.startswith(FILTER_PROPERTIES) for name in after):  # else the schema need not be Arrow's
+            check_filter_properties(after, to_arrow_schema(schema))
 
 
 def external_table(metadata: TableMetadata) -> TableMetadata:

@@ -31,6 +31,8 @@ from cordillera.table import thrift
 
 ENABLED = "write.parquet.bloom-filter-enabled.column."
 FALSE_POSITIVES = "write.parquet.bloom-filter-fpp.column."
+FILTER_PROPERTIES = (ENABLED, FALSE_POSITIVES)
+"""What table properties about Bloom filters begin with."""
 _DEFAULT_FALSE_POSITIVES = 0.01
 _NUM_BYTES = 1  # of BloomFilterHeader
 _PHYSICAL: dict[type[IcebergType], str] = {
@@ -76,7 +78,7 @@ def check_filter_properties(properties: Mapping[str, str], schema: pa.Schema) ->
     Raises:
         InvalidSchemaError: If a column does not exist or can have no filter, or a probability is none.
     """
-    for prefix in (ENABLED, FALSE_POSITIVES):
+    for prefix in FILTER_PROPERTIES:
         for column in (name.removeprefix(prefix) for name in properties if name.startswith(prefix)):
             if column not in schema.names:
                 raise InvalidSchemaError(

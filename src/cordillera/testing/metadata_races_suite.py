@@ -93,10 +93,11 @@ class RacesSuite:
         with store.read() as tx:
             assert [space.name for space in tx.namespaces.page("", 9)] == ["a", "b"]
 
-    def test_writing_in_a_transaction_for_reading_is_refused(self, store: MetadataStore) -> None:
+    @pytest.mark.parametrize("once", [False, True])
+    def test_writing_in_a_transaction_for_reading_is_refused(self, store: MetadataStore, once: bool) -> None:
         _, version = stored_dataset(store)
         writes: list[Callable[[], object]] = []
-        with store.read() as tx:
+        with store.read_once() if once else store.read() as tx:
             writes += [
                 lambda: tx.namespaces.insert(namespace("b")),
                 lambda: tx.namespaces.delete("sales"),

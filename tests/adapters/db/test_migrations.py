@@ -68,7 +68,7 @@ def _set_revision(url: str, revision: str) -> None:
 
 def _migrate_to(url: str, revision: str) -> None:
     database = open_database(url)
-    with open_session(database, writable=True) as session:
+    with open_session(database, database.writer) as session:
         config = migration._config()
         config.attributes["connection"] = session.connection
         command.upgrade(config, revision)

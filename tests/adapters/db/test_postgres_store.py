@@ -6,6 +6,7 @@ import pytest
 
 from cordillera.adapters.db import open_metadata_store
 from cordillera.ports.metadata import MetadataStore
+from cordillera.testing.metadata_samples import namespace
 from cordillera.testing.metadata_suite import MetadataSuite
 
 
@@ -15,3 +16,10 @@ class TestPostgresStore(MetadataSuite):
         store = open_metadata_store(postgres_url)
         yield store
         store.close()
+
+    def test_a_query_by_itself_sees_what_was_committed_before_it(self, store: MetadataStore) -> None:
+        with store.read_once() as asking:
+            assert asking.namespaces.get("sales") is None
+            with store.write() as tx:
+                tx.namespaces.insert(made := namespace("sales"))
+            assert asking.namespaces.get("sales") == made

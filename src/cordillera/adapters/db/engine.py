@@ -38,16 +38,18 @@ _COMMON: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database with an engine for reading and one for writing.
+    """A database with engines for reading and for writing.
 
     Attributes:
         label: What to call it in messages; without a password.
+        reader, inquirer, writer: For transactions that read, for single queries, for transactions that write.
         file: The file of an SQLite database; None on PostgreSQL.
         groups: Commits of several threads at once; None on PostgreSQL, which does so by itself.
     """
 
     label: str
     reader: sa.Engine
+    inquirer: sa.Engine
     writer: sa.Engine
     file: Path | None = None
     groups: Groups | None = None
@@ -96,7 +98,7 @@ def _open_sqlite(url: sa.URL) -> Database:
         event.listen(engine, "begin", _begin_with(begin))
     event.listen(reader, "connect", _forbid_writing)
     groups = Groups(writer, url.database, LOCK_TIMEOUT)
-    return Database(url.database, reader, writer, Path(url.database), groups)
+    return Database(url.database, reader, reader, writer, Path(url.database), groups)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -163,6 +165,7 @@ def _open_postgres(url: sa.URL) -> Database:
     return Database(
         f"{url.database} on {host}:{url.port or 5432}",
         reader=engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
+        inquirer=engine.execution_options(isolation_level="AUTOCOMMIT"),  # to begin and to end take as long as a query
         writer=engine.execution_options(isolation_level="READ COMMITTED"),
     )
 

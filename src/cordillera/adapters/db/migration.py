@@ -86,7 +86,7 @@ def migrate(database: Database) -> None:
     Raises:
         SchemaTooNewError: If a newer release has migrated the database already.
     """
-    with _alembic, open_session(database, writable=True) as session:
+    with _alembic, open_session(database, database.writer) as session:
         _wait_for_others(session)
         current = _revision(session)
         _check_known(current, database)
@@ -108,7 +108,7 @@ def check_schema(database: Database) -> None:
     """
     current = None
     if database.file is None or database.file.exists():  # connecting would make an empty file
-        with open_session(database, writable=False) as session:
+        with open_session(database, database.reader) as session:
             current = _revision(session)
     _check_known(current, database)
     if current != REVISIONS[-1]:

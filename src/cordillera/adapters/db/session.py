@@ -155,9 +155,14 @@ def _insert_unless_there(table: sa.Table, is_postgres: bool, columns: tuple[str,
 
 
 @contextmanager
-def open_session(database: Database, *, writable: bool) -> Iterator[Session]:
-    """Open a transaction for the length of the block, and commit it if the block ends without an error."""
-    engine = database.writer if writable else database.reader
+def open_session(database: Database, engine: sa.Engine) -> Iterator[Session]:
+    """Open a transaction for the length of the block, and commit it if the block ends without an error.
+
+    Args:
+        database: Whose it is.
+        engine: Which of the database's.
+    """
+    writable = engine is database.writer
     with translating(database.label):
         connection = engine.connect()
     try:
@@ -181,7 +186,7 @@ def open_session(database: Database, *, writable: bool) -> Iterator[Session]:
 def open_joined_session(database: Database) -> Iterator[Session]:
     """Open a transaction for writing that may be committed together with those of other threads."""
     if database.groups is None:
-        with open_session(database, writable=True) as session:
+        with open_session(database, database.writer) as session:
             yield session
         return
     with database.groups.member() as connection:

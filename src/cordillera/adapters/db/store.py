@@ -150,13 +150,19 @@ class SqlMetadataStore:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Open a transaction for reading one consistent state, which its first query fixes."""
-        with open_session(self._database, writable=False) as session:
+        with open_session(self._database, self._database.reader) as session:
+            yield SqlTransaction(session)
+
+    @contextmanager
+    def read_once(self) -> Iterator[Transaction]:
+        """Open for one query."""
+        with open_session(self._database, self._database.inquirer) as session:
             yield SqlTransaction(session)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Open a transaction for writing."""
-        with open_session(self._database, writable=True) as session:
+        with open_session(self._database, self._database.writer) as session:
             yield SqlTransaction(session)
 
     @contextmanager

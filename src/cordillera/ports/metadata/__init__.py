@@ -85,6 +85,11 @@ class MetadataStore(Protocol):
     def read(self) -> AbstractContextManager[Transaction]:
         """Open a transaction for reading one consistent state. Writing in it is an error."""
 
+    def read_once(self) -> AbstractContextManager[Transaction]:
+        """Open for one query, which need not wait for a transaction to begin and end: a second one may find a later
+        state than the first. Writing is an error.
+        """
+
     def write(self) -> AbstractContextManager[Transaction]:
         """Open a transaction for writing. An exception that leaves the block rolls everything back."""
 
