@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -68,6 +70,19 @@ def test_a_thousand_take_the_statements_of_two(lake: Lake) -> None:
             assert len(lake.dataset("a.orders").complete_all([f"{count} {n}" for n in range(count)])) == count
         taken.append(found)
     assert taken[0] == taken[1]
+
+
+def test_a_partition_is_found_by_index_however_many_its_dataset_has(lake: Lake) -> None:
+    prepare(lake)
+    with statements(lake) as found:
+        lake.dataset("a.orders").complete("r1")
+    [looked_up] = [one for one in found if one.startswith("SELECT latest_completions")]
+    database: Any = lake.backend.app.store._database  # type: ignore[attr-defined]  # it is local, on SQLite
+    with sqlite3.connect(database.file) as connection:
+        parameters = [None] * looked_up.count("?")
+        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {looked_up}", parameters).fetchall())
+    connection.close()
+    assert "(dataset_version_id=? AND partition=?)" in plan
 
 
 def test_one_decision_is_one_entry_for_auditors(lake: Lake) -> None:

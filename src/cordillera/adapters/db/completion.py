@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cordillera.adapters.db.given import given
+from cordillera.adapters.db.given import each, given
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import completions, latest_completions
@@ -26,9 +26,13 @@ _LATEST = LATEST.lookup(latest_completions.c.dataset_version_id, latest_completi
 @lru_cache
 def _latest_of(is_postgres: bool) -> Prepared:
     """Return a query for the newest completions of partitions; its parameters are ``version`` and ``labels``."""
-    one, asked = latest_completions.c, given("labels", (sa.Text(),), is_postgres=is_postgres).c
-    query = LATEST.select().join(asked.one.table, one.partition == asked.one)
-    return Prepared(query.where(one.dataset_version_id == sa.bindparam("version")))
+    one = latest_completions.c
+    # Not a JOIN, for which every partition of the dataset version might be looked for among those asked about.
+    if is_postgres:
+        asked = one.partition == sa.any_(sa.bindparam("labels", type_=postgresql.ARRAY(sa.Text)))
+    else:
+        asked = one.partition.in_(sa.select(each("labels", is_postgres=False)))
+    return Prepared(LATEST.select().where(one.dataset_version_id == sa.bindparam("version"), asked))
 
 
 _SHARED = ("dataset_version_id", "sequence_number", "declared_by", "declared_at")
@@ -74,7 +78,7 @@ class SqlCompletionRows:
 
     def latest_of(self, version_id: UUID, partitions: Sequence[str]) -> dict[str, Completion]:
         """Return the newest completion of each of many partitions."""
-        asked = {"version": version_id, "labels": [[label] for label in partitions]}
+        asked = {"version": version_id, "labels": list(partitions)}
         latest = LATEST.every(self._session, _latest_of(self._session.is_postgres), asked)
         return {completion.partition: completion for completion in latest}
 
