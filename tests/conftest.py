@@ -19,7 +19,7 @@ from psycopg import conninfo, sql
 import cordillera
 from cordillera.adapters.db import migration, store
 from cordillera.adapters.db.engine import Database, open_database
-from cordillera.app import create_lake
+from cordillera.app import Application, create_lake
 from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from tests.servers import start_postgres
@@ -33,6 +33,12 @@ pytest.register_assert_rewrite("cordillera.testing")  # what differs is told of 
 if not os.environ.get("CI"):
     settings.register_profile("cordillera", deadline=None)
     settings.load_profile("cordillera")
+
+
+def app_of(lake: Lake) -> Application:
+    """Return the services of a lake that is open in this process."""
+    assert isinstance(lake.backend, LocalBackend)
+    return lake.backend.app
 
 
 class MovableClock:

@@ -47,7 +47,7 @@ def test_a_worker_says_what_it_does_and_nothing_else(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     assert run_program("init", lake).code == 0
     done = run_program("worker", "--until-idle", "--lake", lake)
-    assert (done.code, done.out, done.err) == (0, "", "Done: 0 steps.\n")
+    assert (done.code, done.out, done.err) == (0, "", "Done: 0 events, 0 tasks.\n")
     done = run_program("migrate", "--lake", lake)
     assert (done.code, done.out) == (0, "")
     assert "Context impl" not in done.err

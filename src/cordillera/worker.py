@@ -20,6 +20,7 @@ import structlog
 from cordillera.app import Application, open_lake
 from cordillera.errors import TransientError
 from cordillera.logs import configure_logging
+from cordillera.spec.event import WorkDone
 from cordillera.stop_signal import StopSignal
 
 _log = structlog.get_logger(__name__)
@@ -58,7 +59,7 @@ class Worker:
         idle = _IDLE_SECONDS
         while not self._stopped.is_set() and not may_leave():
             try:
-                busy = self.step()
+                busy = any(self.step())
             except TransientError as error:
                 _log.warning("worker waits", error=str(error))
                 busy = False
@@ -66,13 +67,13 @@ class Worker:
             if not busy:
                 self._stopped.wait(idle)
 
-    def step(self) -> bool:
-        """Handle waiting events and do tasks for a moment, at least one; False if there was nothing to do."""
+    def step(self) -> WorkDone:
+        """Handle waiting events and do tasks for a moment, at least one if one is due."""
         operations = self._app.operations
         waiting = operations.waiting()
         handled = operations.dispatch_events() if waiting.events else 0
         due = waiting.tasks or handled > 0
-        performed = due and operations.perform_tasks(self._name, self._for_a_moment())
+        performed = operations.perform_tasks(self._name, self._for_a_moment()) if due else 0
         if time.monotonic() >= self._chain_due:
             self._app.audit.chain()
             self._app.service_levels.follow_up()
@@ -86,19 +87,19 @@ class Worker:
             if self._app.settings.audit_dataset:
                 self._app.audit.export(self._app.settings.audit_dataset)
             self._purge_due = time.monotonic() + _PURGE_EVERY_SECONDS
-        return bool(handled) or performed
+        return WorkDone(handled, performed)
 
     def _for_a_moment(self) -> Callable[[], bool]:
         """Return what tells whether to do one more task before events are looked for again."""
         end = time.monotonic() + _TASKS_FOR_SECONDS
         return lambda: time.monotonic() < end and not self._stopped.is_set()
 
-    def run_until_idle(self) -> int:
-        """Work until nothing is due; return how many steps that took."""
-        steps = 0
-        while self.step():
-            steps += 1
-        return steps
+    def run_until_idle(self) -> WorkDone:
+        """Work until nothing is due; return what was done."""
+        events = tasks = 0
+        while any(done := self.step()):
+            events, tasks = events + done.events, tasks + done.tasks
+        return WorkDone(events, tasks)
 
     def stop(self) -> None:
         """Stop after the task in hand."""

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from cordillera.app import Application
 from cordillera.catalog.new_table import TableOptions
 from cordillera.client import Dataset, Lake
-from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, BreakingChangeError
 from cordillera.ports.credentials import StorageCredentials
@@ -21,7 +20,7 @@ from cordillera.server import create_server
 from cordillera.spec.consumer import Consumer, Migration, Reads, consumers
 from cordillera.testing import metadata_samples as samples
 from tests.access.reading import client_of
-from tests.conftest import MovableClock
+from tests.conftest import MovableClock, app_of
 
 SCHEMA = {"id": pa.int64(), "total": pa.int64()}
 NAMES = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.just(("job:x.y",)))
@@ -30,8 +29,7 @@ READS = st.dictionaries(st.sampled_from(["a", "e"]), st.just(Reads("", 2, 9, sam
 
 @pytest.fixture
 def app(timed_lake: Lake) -> Application:
-    assert isinstance(timed_lake.backend, LocalBackend)
-    return timed_lake.backend.app
+    return app_of(timed_lake)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import cordillera
 from cordillera.client import Lake
-from cordillera.client.local import LocalBackend
+from tests.conftest import app_of
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("note", pa.string())])
 
@@ -60,8 +60,7 @@ def test_a_write_under_way_follows(lake: Lake) -> None:
 
 
 def test_files_of_a_dataset_renamed_meanwhile_are_no_orphans(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(lake.backend, LocalBackend)
-    storage, once = lake.backend.app.storage, [lambda: replaced_by_another(lake)]
+    storage, once = app_of(lake).storage, [lambda: replaced_by_another(lake)]
     list_files = storage.list
 
     def meanwhile(prefix: str) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, LifecycleError
 from cordillera.spec.event import Event, Topic
 from cordillera.spec.job_trigger import JobTrigger
+from tests.conftest import app_of
 from tests.workflows.test_costs import statements
 
 LABELS = [f"r{number}" for number in range(5)]
@@ -77,7 +78,7 @@ def test_a_partition_is_found_by_index_however_many_its_dataset_has(lake: Lake) 
     with statements(lake) as found:
         lake.dataset("a.orders").complete("r1")
     [looked_up] = [one for one in found if one.startswith("SELECT latest_completions")]
-    database: Any = lake.backend.app.store._database  # type: ignore[attr-defined]  # it is local, on SQLite
+    database: Any = app_of(lake).store._database
     with sqlite3.connect(database.file) as connection:
         parameters = [None] * looked_up.count("?")
         plan = str(connection.execute(f"EXPLAIN QUERY PLAN {looked_up}", parameters).fetchall())
@@ -94,7 +95,7 @@ def test_one_decision_is_one_entry_for_auditors(lake: Lake) -> None:
 
 def test_who_may_not_write_declares_nothing(lake: Lake) -> None:
     prepare(lake)
-    app = lake.backend.app  # type: ignore[attr-defined]  # it is local
+    app = app_of(lake)
     lake.grant("user:reader", "read", "a.orders")
     with acting("user:reader", operator=False), pytest.raises(AccessDeniedError, match="write"):
         app.declarations.complete("a.orders", LABELS)

@@ -11,19 +11,17 @@ import pytest
 from cordillera.app import Application
 from cordillera.catalog.requests import DatasetWrite
 from cordillera.client import Dataset, Lake
-from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import CandidateNotFoundError, ContractViolationError, SnapshotNotFoundError
 from cordillera.spec.candidate import MOST
 from cordillera.worker import Worker
-from tests.conftest import MovableClock
+from tests.conftest import MovableClock, app_of
 from tests.contracts.test_contracts import CONTRACT, batch
 
 
 @pytest.fixture
 def app(timed_lake: Lake) -> Application:
-    assert isinstance(timed_lake.backend, LocalBackend)
-    return timed_lake.backend.app
+    return app_of(timed_lake)
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from cordillera.app import Application
 from cordillera.catalog.requests import DatasetWrite
 from cordillera.client import Dataset, Lake
-from cordillera.client.local import LocalBackend
 from cordillera.contracts.service import ContractService
 from cordillera.errors import ContractViolationError
 from cordillera.ports.commit_guard import Change, Verdict
+from tests.conftest import app_of
 from tests.contracts.test_contracts import CONTRACT, batch
 
 LOOSE = CONTRACT.replace("minimum: 0", "minimum: -9")
@@ -31,8 +31,7 @@ LEAST = """\
 
 @pytest.fixture
 def app(lake: Lake) -> Application:
-    assert isinstance(lake.backend, LocalBackend)
-    return lake.backend.app
+    return app_of(lake)
 
 
 @pytest.fixture(params=["without a contract", "with another"])

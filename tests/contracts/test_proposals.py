@@ -13,7 +13,6 @@ from starlette.datastructures import QueryParams
 
 from cordillera.app import Application
 from cordillera.client import Dataset, Lake
-from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import (
     AccessDeniedError,
@@ -27,15 +26,14 @@ from cordillera.spec.contract_proposal import ProposalState
 from cordillera.spec.schema_evolution import DropColumn
 from cordillera.testing import metadata_samples as samples
 from cordillera.web.dataset_tabs import TABS, begin_visit
-from tests.conftest import MovableClock
+from tests.conftest import MovableClock, app_of
 
 SCHEMA = {"id": pa.int64(), "note": pa.string(), "total": pa.int64(), "day": pa.date32()}
 
 
 @pytest.fixture
 def app(timed_lake: Lake) -> Application:
-    assert isinstance(timed_lake.backend, LocalBackend)
-    return timed_lake.backend.app
+    return app_of(timed_lake)
 
 
 @pytest.fixture
@@ -51,8 +49,7 @@ def orders(timed_lake: Lake) -> Dataset:
 
 
 def _transaction(lake: Lake) -> Any:
-    assert isinstance(lake.backend, LocalBackend)
-    return lake.backend.app.store.write()
+    return app_of(lake).store.write()
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import pytest
 
 from cordillera.app import Application
 from cordillera.client import Dataset, Lake
-from cordillera.client.local import LocalBackend
 from cordillera.contracts.service_levels import ServiceLevelService
-from tests.conftest import MovableClock
+from tests.conftest import MovableClock, app_of
 
 PROMISE = "\nslaProperties:\n- {property: frequency, value: 1, unit: d}\n"
 
@@ -28,8 +27,7 @@ def orders(timed_lake: Lake) -> Dataset:
 
 @pytest.fixture
 def app(timed_lake: Lake) -> Application:
-    assert isinstance(timed_lake.backend, LocalBackend)
-    return timed_lake.backend.app
+    return app_of(timed_lake)
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ import pytest
 from cordillera.adapters.storage.local import LocalStorage
 from cordillera.app import Application
 from cordillera.client import Dataset, Lake
-from cordillera.client.local import LocalBackend
 from cordillera.contracts.table_rules import TableRules
 from cordillera.errors import CommitConflictError, ContractViolationError
 from cordillera.ports.commit_guard import Change
 from cordillera.ports.metadata.contracts import KeptPartials
 from cordillera.spec.contract import Scope, parse_contract
 from cordillera.spec.schema_evolution import AddColumn, DropColumn
+from tests.conftest import app_of
 
 COLUMNS = """
 apiVersion: v3.1.0
@@ -51,8 +51,7 @@ CONTRACT = COLUMNS + RULES
 
 @pytest.fixture
 def app(lake: Lake) -> Application:
-    assert isinstance(lake.backend, LocalBackend)
-    return lake.backend.app
+    return app_of(lake)
 
 
 def create(lake: Lake, contract: str = CONTRACT, **options: Any) -> Dataset:

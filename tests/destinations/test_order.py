@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cordillera.app import Application, create_lake
 from cordillera.destinations.delivery import EventDeliveryService
 from cordillera.spec.destination import Attempt, DestinationKind, Message
-from cordillera.spec.event import Topic
+from cordillera.spec.event import Circumstances, Topic
 from tests.conftest import MovableClock
 
 TAKEN, REFUSED, UNANSWERED = Attempt(200, "", 0.0), Attempt(500, "no", 0.0), Attempt(None, "nobody", 0.01)
@@ -69,15 +69,8 @@ def happen(app: Application, happened: list[str]) -> dict[str, list[str]]:
     with app.store.write() as tx:
         for number, dataset in enumerate(happened):
             model[dataset].append(f"{dataset} {number}")
-            tx.events.append(
-                Topic.RUN_FINISHED,
-                at=app.clock.now(),
-                principal="x",
-                trace_id="",
-                dataset=dataset,
-                dataset_version_id=None,
-                payload={"event": f"{dataset} {number}"},
-            )
+            told = Circumstances(Topic.RUN_FINISHED, app.clock.now(), "x", "", dataset, None)
+            tx.events.append(told, {"event": f"{dataset} {number}"})
     return model
 
 

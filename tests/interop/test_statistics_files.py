@@ -12,9 +12,9 @@ from pyiceberg.table.puffin import PuffinFile
 
 from cordillera.catalog.requests import CommitRequest
 from cordillera.client import Dataset, Lake
-from cordillera.client.local import LocalBackend
 from cordillera.spec.metadata_updates import SetStatistics
 from cordillera.table.puffin import Blob, encode_puffin
+from tests.conftest import app_of
 from tests.interop.engines import IN_PROCESS
 
 SCHEMA = pa.schema([("id", pa.int64()), ("place", pa.struct([("town", pa.string())])), ("day", pa.date32())])
@@ -62,8 +62,7 @@ def test_pyiceberg_and_datasketches_read_what_we_write(places: Dataset) -> None:
 
 
 def test_what_another_engine_counted_is_shown_and_continued(lake: Lake, places: Dataset) -> None:
-    assert isinstance(lake.backend, LocalBackend)
-    app, field_id = lake.backend.app, 1
+    app, field_id = app_of(lake), 1
     sketch = update_theta_sketch()
     for number in range(ROWS):
         sketch.update(number)

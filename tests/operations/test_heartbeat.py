@@ -12,11 +12,10 @@ from uuid import uuid4
 import pytest
 
 from cordillera.client import Lake
-from cordillera.client.local import LocalBackend
 from cordillera.context import Lease
 from cordillera.operations.heartbeat import Heartbeat
 from cordillera.ports.metadata import MetadataStore
-from tests.conftest import MovableClock
+from tests.conftest import MovableClock, app_of
 
 LEASE = timedelta(seconds=0.03)
 
@@ -31,8 +30,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 def store_of(lake: Lake) -> MetadataStore:
-    assert isinstance(lake.backend, LocalBackend)
-    return lake.backend.app.store
+    return app_of(lake).store
 
 
 def leased(store: MetadataStore, clock: MovableClock, number: int) -> list[Lease]:

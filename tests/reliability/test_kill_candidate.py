@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import cordillera
-from cordillera.client.local import LocalBackend
+from tests.conftest import app_of
 from tests.reliability.crash import ORDERS, new_lake, refused_upsert, rows
 from tests.reliability.processes import run_and_kill
 
@@ -43,8 +43,7 @@ def test_a_writer_killed_while_it_is_refused_leaves_a_whole_candidate_or_none(tm
         orders, kept = lake.dataset(ORDERS), POINTS[point]
         assert len(orders.candidates()) == len(orders.refs()) - 1 == kept
         assert bool(lake.backend.orphans(older_than_hours=0)) == (not kept)
-        assert isinstance(lake.backend, LocalBackend)
-        lake.backend.app.orphans.remove(timedelta(), dry_run=False, force=True)
+        app_of(lake).orphans.remove(timedelta(), dry_run=False, force=True)
         assert not lake.backend.orphans(older_than_hours=0)
         refused_upsert(lake)
         assert [orders.scan(as_of=one.branch).to_arrow().num_rows for one in orders.candidates()] == [150] * (1 + kept)

@@ -18,9 +18,9 @@ import cordillera
 from cordillera.adapters.db.engine import open_database
 from cordillera.adapters.db.schema import commit_receipts
 from cordillera.client import Dataset
-from cordillera.client.local import LocalBackend
 from cordillera.spec.manifest import TableOperation
 from cordillera.table.reachable import referenced_files
+from tests.conftest import app_of
 from tests.interop.engines import IN_PROCESS
 from tests.reliability.crash import new_lake
 from tests.reliability.processes import Running, started
@@ -137,8 +137,7 @@ def check_history(place: Path, begun: int) -> None:
         lake.remove_orphans(timedelta(0), dry_run=False, force=True)
         assert lake.remove_orphans(timedelta(0)).files == 0
         version, newest = dataset.details().version, history[max(history)]
-        assert isinstance(lake.backend, LocalBackend)
-        tables = lake.backend.app.tables
+        tables = app_of(lake).tables
         metadata = tables.load(version)
         named = {Path(urlsplit(uri).path) for uri in referenced_files(tables.io, metadata, version.metadata_location)}
         there = {path for path in Path(urlsplit(metadata.location).path).rglob("*") if path.is_file()}

@@ -13,6 +13,7 @@ from cordillera.client.lake import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.spec.subscription import SubscriptionState
+from tests.conftest import app_of
 
 FAILED, LIVE, PAUSED = SubscriptionState.FAILED, SubscriptionState.LIVE, SubscriptionState.PAUSED
 OTHER = "user:other"
@@ -99,7 +100,7 @@ def test_what_somebody_stopped_or_another_error_ended_does_not_go_on(lake: Lake)
     lake.backend.pause_subscription(one.id)
     lake.grant(one.reader, "alter", one.name)
     assert one.state() is PAUSED
-    app = lake.backend.app  # type: ignore[attr-defined]  # an embedded lake's
+    app = app_of(lake)
     with app.store.write() as tx:
         tx.subscriptions.set_state(one.id, FAILED, "gone", app.clock.now(), error_code="target_drift")
     lake.revoke(one.reader, "alter", one.name)

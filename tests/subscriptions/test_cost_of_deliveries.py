@@ -11,6 +11,7 @@ from sqlalchemy import event
 
 from cordillera.client import Lake
 from cordillera.table.reader import FileReader
+from tests.conftest import app_of
 
 NAME = "sales.orders"
 
@@ -26,7 +27,7 @@ def watched(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
         orders.subscribe(f"copy{number}")
     lake.run_pending()
     done: list[str] = []
-    database: Any = lake.backend.app.store._database  # type: ignore[attr-defined]  # it is local, on SQLite
+    database: Any = app_of(lake).store._database
     for engine in (database.reader, database.writer):
         event.listen(engine, "before_cursor_execute", lambda *_: done.append("statement"))
         event.listen(engine, "begin", lambda _: done.append("transaction"))

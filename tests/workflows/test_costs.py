@@ -13,6 +13,7 @@ from sqlalchemy import event
 
 from cordillera.client import Lake
 from cordillera.spec.job_trigger import JobTrigger
+from tests.conftest import app_of
 
 SQL = "SELECT $partition AS region, sum(value)::BIGINT AS total FROM a.orders"
 
@@ -20,7 +21,7 @@ SQL = "SELECT $partition AS region, sum(value)::BIGINT AS total FROM a.orders"
 @contextmanager
 def statements(lake: Lake) -> Iterator[list[str]]:
     """Gather the statements that the lake's database gets to write."""
-    writer: Any = lake.backend.app.store._database.writer  # type: ignore[attr-defined]  # it is local, on SQLite
+    writer: Any = app_of(lake).store._database.writer
     found: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -32,7 +33,7 @@ def statements(lake: Lake) -> Iterator[list[str]]:
 
 
 def test_an_event_takes_the_same_statements_however_many_jobs_wait_for_others(lake: Lake) -> None:
-    app = lake.backend.app  # type: ignore[attr-defined]  # it is local
+    app = app_of(lake)
     lake.create_namespace("a")
     lake.create_dataset("a.orders", {"value": pa.int64()}, completion_unit="value")
     lake.create_dataset("a.totals", {"region": pa.string(), "total": pa.int64()}, completion_unit="value")
@@ -56,7 +57,7 @@ def test_an_event_takes_the_same_statements_however_many_jobs_wait_for_others(la
 
 
 def test_events_that_are_handled_together_take_the_statements_of_one(lake: Lake) -> None:
-    app = lake.backend.app  # type: ignore[attr-defined]  # it is local
+    app = app_of(lake)
     lake.create_namespace("a")
     lake.create_dataset("a.orders", {"value": pa.int64()}, completion_unit="value")
     lake.create_dataset("a.totals", {"region": pa.string(), "total": pa.int64()}, completion_unit="value")

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from cordillera.adapters.db import open_metadata_store
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.completion import Completion
-from cordillera.spec.event import Topic
+from cordillera.spec.event import Circumstances, Topic
 from cordillera.spec.job_trigger import JobTrigger, Restatements
 from cordillera.spec.workflow import Job, Run, RunState
 from cordillera.testing.metadata_samples import add_dataset, job
@@ -147,15 +147,9 @@ class Starting(RuleBasedStateMachine):
     # --- helpers -----------------------------------------------------------------------------------------------------
 
     def append(self, tx: Transaction, name: str, label: str) -> None:
-        tx.events.append(
-            Topic.PARTITION_COMPLETED,
-            at=self.clock.now(),
-            principal="x",
-            trace_id="x",
-            dataset=f"{self.space}.{name}",
-            dataset_version_id=self.versions[name],
-            payload={"partition": label},
-        )
+        dataset, now = f"{self.space}.{name}", self.clock.now()
+        told = Circumstances(Topic.PARTITION_COMPLETED, now, "x", "x", dataset, self.versions[name])
+        tx.events.append(told, {"partition": label})
 
     @contextmanager
     def dying(self, dies: bool) -> Iterator[Transaction]:

@@ -11,7 +11,7 @@ from uuid import UUID
 from cordillera.context import RequestContext, current
 from cordillera.ports.metadata import Transaction
 from cordillera.spec.catalog import Dataset, DatasetVersion
-from cordillera.spec.event import Topic
+from cordillera.spec.event import Circumstances, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +43,20 @@ class Trail:
 
     def event(self, topic: Topic, dataset: str, dataset_version_id: UUID | None, payload: Mapping[str, Any]) -> None:
         """Tell those who follow a dataset what happened to it."""
-        self.tx.events.append(
-            topic,
-            at=self.now,
-            principal=self.context.principal,
-            trace_id=self.context.trace_id,
-            dataset=dataset,
-            dataset_version_id=dataset_version_id,
-            payload=payload,
-        )
+        self.tx.events.append(self._told(topic, dataset, dataset_version_id), payload)
 
     def events(
         self, topic: Topic, dataset: str, dataset_version_id: UUID, payloads: Sequence[Mapping[str, Any]]
     ) -> None:
         """Tell those who follow a dataset several things of one kind that happened to it together."""
-        self.tx.events.append_all(
-            topic,
-            at=self.now,
-            principal=self.context.principal,
-            trace_id=self.context.trace_id,
-            dataset=dataset,
-            dataset_version_id=dataset_version_id,
-            payloads=payloads,
-        )
+        self.tx.events.append_all(self._told(topic, dataset, dataset_version_id), payloads)
 
     def dataset_changed(
         self, dataset: Dataset, version: DatasetVersion, change: str, more: Mapping[str, Any] | None = None
     ) -> None:
         """Tell those who follow a dataset that something but its rows has changed."""
         self.event(Topic.DATASET_CHANGED, dataset.full_name, version.id, {"change": change, **(more or {})})
+
+    def _told(self, topic: Topic, dataset: str, dataset_version_id: UUID | None) -> Circumstances:
+        context = self.context
+        return Circumstances(topic, self.now, context.principal, context.trace_id, dataset, dataset_version_id)

@@ -108,8 +108,8 @@ def worker(
     configure_logging(talkative=True)
     with open_lake() as lake:
         if until_idle:
-            steps = lake.run_pending()
-            announce(f"Done: {counted(steps, 'step')}.")
+            done = lake.run_pending()
+            announce(f"Done: {counted(done.events, 'event')}, {counted(done.tasks, 'task')}.")
             return
         with StopSignal() as stop, lake.workers(count):
             announce(f"{counted(count, 'worker')} for the lake in {lake_folder()}; Ctrl-C ends.")

@@ -31,7 +31,7 @@ from cordillera.spec import catalog as catalog_spec
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
-from cordillera.spec.event import Event
+from cordillera.spec.event import Event, WorkDone
 from cordillera.spec.external_schema import DEFAULT_ROLE, ExternalSchema
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import Target
@@ -355,8 +355,8 @@ class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destina
         with workers(self._application(), count):
             yield
 
-    def run_pending(self) -> int:
-        """Do all background work that is due, and what follows from it; return the number of steps (embedded only)."""
+    def run_pending(self) -> WorkDone:
+        """Do all background work that is due, and what follows from it; return what was done (embedded only)."""
         from cordillera.worker import Worker
 
         return Worker(self._application()).run_until_idle()

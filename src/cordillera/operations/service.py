@@ -208,8 +208,8 @@ class OperationsService:
         with self._store.read() as tx:
             return tx.tasks.counts()
 
-    def perform_tasks(self, worker: str, goes_on: Callable[[], bool] = lambda: False) -> bool:
-        """Lease the task that has been due for longest, and do it; False if none is due.
+    def perform_tasks(self, worker: str, goes_on: Callable[[], bool] = lambda: False) -> int:
+        """Lease the task that has been due for longest, and do it; return how many were done, 0 if none is due.
 
         Args:
             worker: Who leases it.
@@ -218,11 +218,11 @@ class OperationsService:
         """
         with self._store.write() as tx:
             task = self._lease(tx, worker)
-        if task is None:
-            return False
+        performed = 0
         while task is not None:
             task = self._perform_leased(task, worker, goes_on)
-        return True
+            performed += 1
+        return performed
 
     def _lease(self, tx: Transaction, worker: str) -> Task | None:
         now = self._clock.now()

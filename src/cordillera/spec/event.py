@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from cordillera.spec.access import Privilege, Viewer
@@ -26,6 +26,27 @@ class Topic(StrEnum):
     SUBSCRIPTION_VERIFIED = "subscription.verified"
     RUN_FINISHED = "run.finished"
     ACCESS_REQUEST_CHANGED = "access_request.changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What events have in common that are told together.
+
+    Attributes:
+        topic: What kind of thing happened.
+        at: When.
+        principal: Who did it.
+        trace_id: Of what it was done for.
+        dataset: The name of the dataset it happened to; empty if to none.
+        dataset_version_id: The dataset version, if to one.
+    """
+
+    topic: Topic
+    at: datetime
+    principal: str
+    trace_id: str
+    dataset: str
+    dataset_version_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +134,10 @@ class Task:
     trace_id: str
     created_at: datetime
     target: str = ""
+
+
+class WorkDone(NamedTuple):
+    """How many events were handled and how many tasks were done, or at least tried."""
+
+    events: int
+    tasks: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,7 +17,7 @@ from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.spec.audit_chain import chained, problem_of
-from cordillera.spec.event import AuditEntry, Event, Task, Topic
+from cordillera.spec.event import AuditEntry, Circumstances, Event, Task, Topic
 from cordillera.spec.maintenance import MaintenanceRun, MaintenanceTask
 from cordillera.testing.metadata_samples import (
     NOW,
@@ -28,6 +29,7 @@ from cordillera.testing.metadata_samples import (
     namespace,
     numbered_id,
     stored_dataset,
+    told,
 )
 
 
@@ -88,13 +90,8 @@ class OperationsSuite:
         _, version = stored_dataset(store)
         with store.write() as tx:
             first = tx.events.append(
-                Topic.PARTITION_COMPLETED,
-                at=NOW,
-                principal=PRINCIPAL,
-                trace_id=TRACE,
-                dataset="sales.orders",
-                dataset_version_id=version.id,
-                payload={"partition": "2026-03-14", "rows": [1, 2.5, None, True, "ü"], "nested": {"a": {}}},
+                told(version.id, Topic.PARTITION_COMPLETED),
+                {"partition": "2026-03-14", "rows": [1, 2.5, None, True, "ü"], "nested": {"a": {}}},
             )
             others = [append_event(tx, version.id), append_event(tx)]
         assert first < others[0] < others[1]
@@ -121,6 +118,22 @@ class OperationsSuite:
             handled = {event.number: event.handled_at for event in tx.events.page(limit=9)}
         assert handled == {first: later(1), others[0]: None, others[1]: later(1)}
 
+    def test_events_told_together_are_as_those_told_one_by_one(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        payloads: list[dict[str, Any]] = [
+            {"partition": "ü'1", "nested": {"a": [1, 2.5, None, True]}},
+            {},
+            {"partition": "2"},
+        ]
+        with store.write() as tx:
+            for payload in payloads:
+                tx.events.append(told(version.id), payload)
+            tx.events.append_all(told(version.id), payloads)
+        with store.read() as tx:
+            found = tx.events.page(limit=9)[::-1]
+        assert [event.payload for event in found] == payloads * 2
+        assert [replace(event, number=0) for event in found[3:]] == [replace(event, number=0) for event in found[:3]]
+
     def test_an_event_is_handled_once(self, store: MetadataStore) -> None:
         with store.write() as tx:
             number = append_event(tx)
@@ -131,9 +144,7 @@ class OperationsSuite:
     def test_events_are_listed_newest_first(self, store: MetadataStore) -> None:
         with store.write() as tx:
             mine = [append_event(tx) for _ in range(4)]
-            other = tx.events.append(
-                Topic.RUN_FINISHED, at=NOW, principal="x", trace_id="", dataset="", dataset_version_id=None, payload={}
-            )
+            other = tx.events.append(Circumstances(Topic.RUN_FINISHED, NOW, "x", "", "", None), {})
         with store.read() as tx:
             assert [event.number for event in tx.events.page(limit=3)] == [other, *mine[:1:-1]]
             assert [event.number for event in tx.events.page(dataset="sales.orders", limit=2)] == mine[:1:-1]

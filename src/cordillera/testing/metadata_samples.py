@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Lifecycle, Namespace, Snapshot, View
-from cordillera.spec.event import Topic
+from cordillera.spec.event import Circumstances, Topic
 from cordillera.spec.manifest import FileContent, FileEntry, Manifest
 from cordillera.spec.merge import Operation, WriteMode
 from cordillera.spec.subscription import Subscription, SubscriptionState, Target
@@ -199,15 +199,12 @@ def stored_dataset(store: MetadataStore, full_name: str = "sales.orders") -> tup
 
 def append_event(tx: Transaction, version_id: UUID | None = None, **payload: Any) -> int:
     """Add an event and return its number."""
-    return tx.events.append(
-        Topic.SNAPSHOT_COMMITTED,
-        at=NOW,
-        principal=PRINCIPAL,
-        trace_id=TRACE,
-        dataset="sales.orders",
-        dataset_version_id=version_id,
-        payload=payload,
-    )
+    return tx.events.append(told(version_id), payload)
+
+
+def told(version_id: UUID | None = None, topic: Topic = Topic.SNAPSHOT_COMMITTED) -> Circumstances:
+    """Return what events share that happen to ``sales.orders``."""
+    return Circumstances(topic, NOW, PRINCIPAL, TRACE, "sales.orders", version_id)
 
 
 def enqueue(tx: Transaction, kind: str = "deliver", key: str = "a", *, now: datetime = NOW, **payload: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -107,9 +108,9 @@ class History:
             return SecurableKind.NAMESPACE, self.spaces[on]
         return SecurableKind.DATASET, self.made[on].id
 
-    def _change(self, number: int, **changes: object) -> None:
+    def _change(self, number: int, **changes: Any) -> None:
         if number in self.made:
-            self.made[number] = replace(self.made[number], **changes)  # type: ignore[arg-type]  # fields of it
+            self.made[number] = replace(self.made[number], **changes)
             self.tx.datasets.update(self.made[number])
 
 

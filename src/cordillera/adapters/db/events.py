@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -19,7 +19,7 @@ from cordillera.adapters.db.schema import events
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import events_seen
 from cordillera.spec.access import Viewer
-from cordillera.spec.event import Event, Topic
+from cordillera.spec.event import Circumstances, Event, Topic
 from cordillera.spec.event_filter import EventFilter
 
 EVENT = RowMap(Event, events)
@@ -44,7 +44,7 @@ _BEHIND = Prepared(
     .limit(sa.bindparam("most"))
 )
 """Locked events and those that follow them in their dataset versions, oldest first."""
-_SHARED = ("topic", "at", "principal", "trace_id", "dataset", "dataset_version_id")
+_SHARED = tuple(field.name for field in fields(Circumstances))
 _TOLD = (*_SHARED, "payload")
 _INSERT = Prepared(sa.insert(events).returning(events.c.number), _TOLD)
 
@@ -55,44 +55,24 @@ class SqlEventRows:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def append(
-        self,
-        topic: Topic,
-        *,
-        at: datetime,
-        principal: str,
-        trace_id: str,
-        dataset: str,
-        dataset_version_id: UUID | None,
-        payload: Mapping[str, Any],
-    ) -> int:
+    def append(self, told: Circumstances, payload: Mapping[str, Any]) -> int:
         """Add an event and return its number.
 
         It locks the dataset version, as ``swap`` does, so that the events of a dataset version are numbered in the
         order of their commits.
         """
-        if dataset_version_id is not None:
-            lock_version(self._session, dataset_version_id)
-        row = (topic, at, principal, trace_id, dataset, dataset_version_id, payload)
         self._session.check_writable()
-        return int(self._session.rows(_INSERT, dict(zip(_TOLD, row, strict=True)))[0][0])
+        return int(self._session.rows(_INSERT, {**self._locked(told), "payload": payload})[0][0])
 
-    def append_all(
-        self,
-        topic: Topic,
-        *,
-        at: datetime,
-        principal: str,
-        trace_id: str,
-        dataset: str,
-        dataset_version_id: UUID,
-        payloads: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Add events that differ by what they tell."""
-        lock_version(self._session, dataset_version_id)
-        shared = (topic, at, principal, trace_id, dataset, dataset_version_id)
-        row = {**dict(zip(_SHARED, shared, strict=True)), "payloads": payloads}
-        self._session.change(_insert_all(self._session.is_postgres), row)
+    def append_all(self, told: Circumstances, payloads: Sequence[Mapping[str, Any]]) -> None:
+        """Add events that differ by what they tell; see ``append``."""
+        self._session.change(_insert_all(self._session.is_postgres), {**self._locked(told), "payloads": payloads})
+
+    def _locked(self, told: Circumstances) -> dict[str, Any]:
+        """Return what events share as a row has it, once the dataset version is locked."""
+        if told.dataset_version_id is not None:
+            lock_version(self._session, told.dataset_version_id)
+        return {name: getattr(told, name) for name in _SHARED}
 
     def unhandled(self, limit: int) -> list[Event]:
         """Return the oldest events that are not handled, locked for this transaction."""

@@ -128,7 +128,7 @@ def _described(connection: Connection, table: TableName) -> list[tuple[str, ...]
     """
     try:
         return connection.execute(f"DESCRIBE {table.sql}").fetchall()
-    except duckdb.CatalogException:  # there is none, or a view of what is no more, which takes no rows either
+    except (duckdb.CatalogException, duckdb.BinderException):  # none, or a view of what is no more: it takes no rows
         return None
 
 

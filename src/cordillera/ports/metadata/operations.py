@@ -10,7 +10,7 @@ from uuid import UUID
 
 from cordillera.spec.access import Viewer
 from cordillera.spec.audit_chain import ChainLink
-from cordillera.spec.event import AuditEntry, Event, Task, Topic
+from cordillera.spec.event import AuditEntry, Circumstances, Event, Task
 from cordillera.spec.event_filter import EventFilter
 from cordillera.spec.subscription import Target
 
@@ -38,30 +38,10 @@ class LakeRow(Protocol):
 class EventRows(Protocol):
     """The outbox: events wait here until they are handled."""
 
-    def append(
-        self,
-        topic: Topic,
-        *,
-        at: datetime,
-        principal: str,
-        trace_id: str,
-        dataset: str,
-        dataset_version_id: UUID | None,
-        payload: Mapping[str, Any],
-    ) -> int:
+    def append(self, told: Circumstances, payload: Mapping[str, Any]) -> int:
         """Add an event and return its number."""
 
-    def append_all(
-        self,
-        topic: Topic,
-        *,
-        at: datetime,
-        principal: str,
-        trace_id: str,
-        dataset: str,
-        dataset_version_id: UUID,
-        payloads: Sequence[Mapping[str, Any]],
-    ) -> None:
+    def append_all(self, told: Circumstances, payloads: Sequence[Mapping[str, Any]]) -> None:
         """Add events that differ by what they tell."""
 
     def unhandled(self, limit: int) -> list[Event]:
