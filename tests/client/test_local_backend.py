@@ -22,6 +22,7 @@ from cordillera.testing.backend_past_suite import PastSuite
 from cordillera.testing.backend_rename_suite import RenameSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
 from cordillera.testing.backend_statistics_suite import StatisticsSuite
+from cordillera.testing.backend_subscription_suite import SubscriptionSuite
 from cordillera.testing.backend_transaction_suite import TransactionSuite
 from cordillera.testing.backend_view_suite import ViewSuite
 from cordillera.testing.backend_work_suite import WorkSuite
@@ -51,6 +52,10 @@ class TestLocalMerges(Local, MergeSuite):
 
 
 class TestLocalCompletions(Local, CompletionSuite):
+    pass
+
+
+class TestLocalSubscriptions(Local, SubscriptionSuite):
     pass
 
 

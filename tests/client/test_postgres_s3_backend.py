@@ -17,6 +17,7 @@ from cordillera.testing.backend_catalog_suite import CatalogSuite
 from cordillera.testing.backend_completion_suite import CompletionSuite
 from cordillera.testing.backend_past_suite import PastSuite
 from cordillera.testing.backend_rows_suite import RowsSuite
+from cordillera.testing.backend_subscription_suite import SubscriptionSuite
 from cordillera.testing.backend_work_suite import WorkSuite
 from cordillera.worker import Worker
 from tests.servers_s3 import S3Server
@@ -59,6 +60,10 @@ class TestProductionRows(Production, RowsSuite):
 
 
 class TestProductionCompletions(Production, CompletionSuite):
+    pass
+
+
+class TestProductionSubscriptions(Production, SubscriptionSuite):
     pass
 
 

@@ -11,8 +11,6 @@ from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import (
-    AccessExplanation,
-    AccessReason,
     Grant,
     Privilege,
     Securable,
@@ -22,6 +20,7 @@ from cordillera.spec.access import (
     sufficient_for,
     whole_principal,
 )
+from cordillera.spec.access_explanation import AccessExplanation, AccessReason
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
 from cordillera.spec.catalog import Dataset, Namespace
 from cordillera.spec.masks import Mask

@@ -19,7 +19,8 @@ from cordillera.errors import AuthenticationError, InvalidInputError, NotFoundEr
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.access import StoredKey, Token
-from cordillera.spec.access import Privilege, WhoAmI, whole_principal
+from cordillera.spec.access import Privilege, whole_principal
+from cordillera.spec.access_explanation import WhoAmI
 from cordillera.spec.lake_key import KeyPurpose
 from cordillera.spec.texts import check_texts
 

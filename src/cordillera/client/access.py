@@ -9,14 +9,8 @@ from uuid import UUID
 from cordillera.app import Application
 from cordillera.client.connection import Connection
 from cordillera.codec import Page
-from cordillera.spec.access import (
-    AccessExplanation,
-    Grant,
-    Membership,
-    PolicyTag,
-    parse_privilege,
-    parse_securable,
-)
+from cordillera.spec.access import Grant, Membership, PolicyTag, parse_privilege, parse_securable
+from cordillera.spec.access_explanation import AccessExplanation
 
 _ADDRESS = "/access"
 

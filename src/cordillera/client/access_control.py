@@ -7,7 +7,8 @@ from datetime import datetime
 from uuid import UUID
 
 from cordillera.client.backend import LakeBackend
-from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag, WhoAmI
+from cordillera.spec.access import Grant, Membership, PolicyTag
+from cordillera.spec.access_explanation import AccessExplanation, WhoAmI
 from cordillera.spec.lake_key import LakeKey
 
 

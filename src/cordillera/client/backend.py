@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Protocol
 from uuid import UUID
 
 import pyarrow as pa
 
-from cordillera.access.service import NewToken, SigningKey
 from cordillera.catalog.commits import CommitResult
 from cordillera.catalog.new_table import TableOptions
 from cordillera.catalog.requests import DatasetWrite
+from cordillera.client.access_backend import AccessBackend
 from cordillera.client.contract_backend import ContractBackend
 from cordillera.client.destination_backend import DestinationBackend
+from cordillera.client.subscription_backend import SubscriptionBackend
 from cordillera.maintenance.results import (
     CompactionResult,
     ExpiryResult,
@@ -31,10 +32,7 @@ from cordillera.maintenance.results import (
 )
 from cordillera.operations.audit import AuditExport
 from cordillera.operations.doctor import Finding
-from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
-from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag, WhoAmI
-from cordillera.spec.access_request import AccessRequest, ApprovalRule
 from cordillera.spec.advice import LayoutAdvice
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
@@ -42,16 +40,10 @@ from cordillera.spec.catalog import Column, Dataset, DatasetVersion, Namespace, 
 from cordillera.spec.completion import Completion
 from cordillera.spec.completion_rule import CompletionRule, PartitionExplanation, PartitionState, RuleInForce
 from cordillera.spec.consumer import Consumers
-from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
-from cordillera.spec.delivery_record import DeliveryRecord
-from cordillera.spec.delivery_trigger import ON_COMMIT
-from cordillera.spec.deputy import Deputy, WantedDeputy
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.explanation import WriteExplanation
-from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
-from cordillera.spec.lake_key import LakeKey
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.manifest import Manifest
@@ -59,20 +51,8 @@ from cordillera.spec.merge import MergeSemantics
 from cordillera.spec.merge_clauses import MergeClause
 from cordillera.spec.refs import DEFAULT_RETENTION, Ref, Retention
 from cordillera.spec.schema_evolution import SchemaChange
-from cordillera.spec.skip import Skip
 from cordillera.spec.statistics import ColumnStatistics
-from cordillera.spec.subscription import (
-    CopyAtEnd,
-    Repair,
-    Subscription,
-    SubscriptionChange,
-    SubscriptionMode,
-    SubscriptionStatus,
-    Target,
-    Verification,
-)
 from cordillera.spec.table_metadata import MAIN_BRANCH
-from cordillera.spec.wish_change import WishChange
 from cordillera.spec.workflow import Job, Run, Waiting
 
 
@@ -118,7 +98,7 @@ class RunCount:
     count: int
 
 
-class LakeBackend(ContractBackend, DestinationBackend, Protocol):
+class LakeBackend(AccessBackend, ContractBackend, DestinationBackend, SubscriptionBackend, Protocol):
     """A lake. Names are ``namespace.dataset``, or ``namespace.dataset_v2`` for one dataset version.
 
     Every method may raise ``CordilleraError`` of the kind that fits; lists are pages, continued behind their last item.
@@ -319,60 +299,6 @@ class LakeBackend(ContractBackend, DestinationBackend, Protocol):
         self, name: str, partition: str | date, rows: int, totals: Mapping[str, str] | None = None
     ) -> PartitionState: ...
 
-    # --- targets and subscriptions
-    def create_target(self, name: str, kind: str, config: Mapping[str, str], *, check: bool = True) -> Target: ...
-    def target(self, name: str) -> Target: ...
-    def targets(self, after: str = "", limit: int = 100) -> list[Target]: ...
-    def check_target(self, name: str) -> None: ...
-    def external_schema(self, target: str, wanted: ExternalSchema) -> list[str]: ...
-    def delete_target(self, name: str) -> None: ...
-    def subscribe(
-        self,
-        dataset: str,
-        target: str,
-        *,
-        table: str = "",
-        consumer: str = "",
-        purpose: str = "",
-        columns: Sequence[str] = (),
-        row_filter: str = "",
-        verify_every_seconds: int | None = None,
-        cost_owner: str = "",
-        days: int | None = None,
-        copy_at_end: str = CopyAtEnd.FREEZE,
-        mode: str = SubscriptionMode.MIRROR,
-        trigger: str = ON_COMMIT,
-    ) -> Subscription: ...
-    def subscription(self, subscription_id: UUID) -> SubscriptionStatus: ...
-    def subscriptions(
-        self,
-        *,
-        dataset: str | None = None,
-        target: str | None = None,
-        state: str | None = None,
-        after: UUID | None = None,
-        limit: int = 100,
-    ) -> list[SubscriptionStatus]: ...
-    def subscription_history(
-        self, subscription_id: UUID, before: int | None = None, limit: int = 100
-    ) -> list[SubscriptionChange]: ...
-    def subscription_deliveries(
-        self, subscription_id: UUID, before: int | None = None, limit: int = 100
-    ) -> list[DeliveryRecord]: ...
-    def delivery_costs(self, asked: CostQuery, after: str = "", limit: int = 100) -> list[DeliveryCost]: ...
-    def pause_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription: ...
-    def resume_subscription(self, subscription_id: UUID, *, reason: str = "") -> Subscription: ...
-    def renew_subscription(self, subscription_id: UUID, days: int | None) -> Subscription: ...
-    def change_subscription(self, subscription_id: UUID, wanted: WishChange, *, reason: str = "") -> Subscription: ...
-    def revoke_subscription(
-        self, subscription_id: UUID, *, keep_rows: bool = True, reason: str = ""
-    ) -> Subscription: ...
-    def skip_snapshots(self, subscription_id: UUID, last: int, *, first: int | None = None, reason: str) -> Skip: ...
-    def withdraw_skip(self, subscription_id: UUID, number: int, *, reason: str = "") -> Skip: ...
-    def verify_subscription(self, subscription_id: UUID) -> Verification: ...
-    def repair_subscription(self, subscription_id: UUID) -> Repair: ...
-    def schedule_verification(self, subscription_id: UUID, every_seconds: int | None) -> Subscription: ...
-
     # --- jobs and runs
     def create_job(
         self,
@@ -405,71 +331,7 @@ class LakeBackend(ContractBackend, DestinationBackend, Protocol):
     def waiting(self, job: str, limit: int = 50) -> list[Waiting]: ...
     def explain_job(self, name: str, partition: str | None = None) -> JobExplanation: ...
 
-    # --- access
-    def grant(
-        self,
-        principal: str,
-        privilege: str,
-        on: str,
-        *,
-        tags: str = "",
-        grant_option: bool = False,
-        expires_at: datetime | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> Grant: ...
-    def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None: ...
-    def grants(
-        self, *, on: str = "", principal: str = "", after: UUID | None = None, limit: int = 100
-    ) -> list[Grant]: ...
-    def holders(self, on: str, *, after: UUID | None = None, limit: int = 100) -> list[Grant]: ...
-    def explain_access(self, principal: str, privilege: str, on: str) -> AccessExplanation: ...
-    def add_member(self, role: str, member: str, *, expires_at: datetime | None = None) -> Membership: ...
-    def remove_member(self, role: str, member: str) -> None: ...
-    def members(self, role: str, after: str = "", limit: int = 100) -> list[Membership]: ...
-    def roles(self, after: str = "", limit: int = 100) -> list[str]: ...
-    def set_policy_tag(self, on: str, name: str, value: str, *, column: str = "", mask: str = "") -> PolicyTag: ...
-    def remove_policy_tag(self, on: str, name: str, *, column: str = "") -> None: ...
-    def policy_tags(self, on: str) -> list[PolicyTag]: ...
-
-    # --- access requests
-    def request_access(self, on: str, privileges: Sequence[str], *, purpose: str, days: int) -> AccessRequest: ...
-    def access_request(self, request_id: UUID) -> AccessRequest: ...
-    def access_requests(
-        self,
-        *,
-        on: str = "",
-        requester: str = "",
-        state: str = "",
-        waiting: bool = False,
-        before: UUID | None = None,
-        limit: int = 100,
-    ) -> list[AccessRequest]: ...
-    def approve_access(
-        self,
-        request_id: UUID,
-        *,
-        privileges: Sequence[str] = (),
-        days: int | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> AccessRequest: ...
-    def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest: ...
-    def withdraw_access_request(self, request_id: UUID, reason: str = "") -> AccessRequest: ...
-    def add_approver(self, tags: str, approver: str) -> ApprovalRule: ...
-    def remove_approver(self, tags: str, approver: str) -> None: ...
-    def approvers(self) -> list[ApprovalRule]: ...
-    def add_deputy(self, wanted: WantedDeputy) -> Deputy: ...
-    def end_deputy(self, deputy_id: UUID) -> Deputy: ...
-    def deputies(
-        self, *, owner: str = "", deputy: str = "", after: UUID | None = None, limit: int = 100
-    ) -> list[Deputy]: ...
-
-    # --- lineage, events, tasks, tokens
+    # --- lineage, events, tasks
     def lineage(self, node: Node, *, upstream: int = 1, downstream: int = 1) -> LineageGraph: ...
     def events(self, *, dataset: str | None = None, before: int | None = None, limit: int = 100) -> list[Event]: ...
     def follow_events(
@@ -486,14 +348,3 @@ class LakeBackend(ContractBackend, DestinationBackend, Protocol):
     def verify_audit(self, head: str = "", *, newest: int | None = None) -> AuditVerification: ...
     def export_audit(self, dataset: str = AUDIT_DATASET) -> AuditExport: ...
     def tasks(self, *, state: str | None = None, after: UUID | None = None, limit: int = 100) -> list[Task]: ...
-    def create_token(
-        self, name: str, *, principal: str = "", days: int | None = 90, read_only: bool = False
-    ) -> NewToken: ...
-    def tokens(self, after: UUID | None = None, limit: int = 100) -> list[Token]: ...
-    def revoke_token(self, token_id: UUID) -> None: ...
-    def rotate_token(self, token_id: UUID, *, keep_hours: int = 24) -> NewToken: ...
-    def signing_key(self, token_id: UUID) -> SigningKey: ...
-    def whoami(self) -> WhoAmI: ...
-    def lake_keys(self, after: UUID | None = None, limit: int = 100) -> list[LakeKey]: ...
-    def rotate_lake_key(self, purpose: str, *, keep_hours: int = 24) -> LakeKey: ...
-    def retire_lake_key(self, key_id: UUID) -> LakeKey: ...

@@ -36,7 +36,8 @@ from cordillera.operations.audit import AuditExport
 from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
-from cordillera.spec.access import Privilege, WhoAmI
+from cordillera.spec.access import Privilege
+from cordillera.spec.access_explanation import WhoAmI
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult

@@ -36,7 +36,7 @@ from cordillera.operations.doctor import Finding
 from cordillera.ports.metadata.access import Token
 from cordillera.ports.metadata.operations import LakeInfo
 from cordillera.schema_codec import schema_to_columns
-from cordillera.spec.access import WhoAmI
+from cordillera.spec.access_explanation import WhoAmI
 from cordillera.spec.as_of import AsOf, as_of_to_text
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Namespace, SearchResult

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -70,3 +71,8 @@ class LakeSuite:
     def dataset(self, backend: LakeBackend, namespace: str) -> str:
         """Return a dataset of orders with a key."""
         return make_orders(backend, namespace)
+
+    @pytest.fixture
+    def target(self, backend: LakeBackend, tmp_path: Path) -> str:
+        """Return a target: a DuckDB file."""
+        return backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name

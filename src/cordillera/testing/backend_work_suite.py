@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
-from pathlib import Path
 from uuid import UUID, uuid4
 
-import duckdb
 import pytest
 
 from cordillera.catalog.new_table import TableOptions
@@ -22,29 +20,20 @@ from cordillera.client.backend import LakeBackend
 from cordillera.errors import (
     AlreadyExistsError,
     ContractProposalNotFoundError,
-    InvalidConfigurationError,
     InvalidInputError,
-    InvalidNameError,
     InvalidPartitionError,
     InvalidSqlError,
     JobNotFoundError,
-    LifecycleError,
     NotAllowedError,
-    NotEmptyError,
     NotFoundError,
     RunNotFoundError,
-    SubscriptionNotFoundError,
-    TargetNotFoundError,
-    UnknownColumnError,
 )
 from cordillera.operations.doctor import Verdict
 from cordillera.spec.completion_rule import CompletionRule
-from cordillera.spec.delivery_cost import CostQuery, CostsBy, month_of
 from cordillera.spec.event import Topic
 from cordillera.spec.job_explanation import JobStatus
 from cordillera.spec.job_trigger import JobTrigger, Restatements
 from cordillera.spec.lineage import Node, NodeKind
-from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
 from cordillera.spec.workflow import RunState
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
@@ -52,12 +41,7 @@ COPY = "SELECT id, day, amount, 'seen' AS note FROM {source} WHERE day = CAST($p
 
 
 class WorkSuite(LakeSuite):
-    """Targets and subscriptions, jobs and runs, lineage, and what the lake keeps about itself."""
-
-    @pytest.fixture
-    def target(self, backend: LakeBackend, tmp_path: Path) -> str:
-        """Return a target: a DuckDB file."""
-        return backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name
+    """Jobs and runs, lineage, what the lake keeps about itself, and how much may be said."""
 
     @pytest.fixture
     def job(self, backend: LakeBackend, namespace: str, dataset: str) -> str:
@@ -65,240 +49,6 @@ class WorkSuite(LakeSuite):
         name = make_orders(backend, namespace, name="copied")
         sql = COPY.format(source=dataset)
         return backend.create_job(name, sql, output_condition="day = CAST($partition AS DATE)").name
-
-    # --- targets -------------------------------------------------------------------------------------------------
-
-    def test_a_target_lives_its_life(self, backend: LakeBackend, target: str, tmp_path: Path) -> None:
-        found = backend.target(target)
-        assert (found.name, found.kind, found.config) == (target, "duckdb", {"path": str(tmp_path / "t.duckdb")})
-        assert found in backend.targets(limit=1000)
-        assert found not in backend.targets(after=target)
-        backend.check_target(target)
-        backend.delete_target(target)
-        for operation in (backend.target, backend.check_target, backend.delete_target):
-            with pytest.raises(TargetNotFoundError, match=target):
-                operation(target)
-
-    def test_a_target_that_cannot_work_is_refused(self, backend: LakeBackend, target: str) -> None:
-        with pytest.raises(AlreadyExistsError):
-            backend.create_target(target, "duckdb", {"path": "/tmp/x"}, check=False)  # noqa: S108 - never opened
-        with pytest.raises(InvalidConfigurationError, match="abacus"):
-            backend.create_target("other", "abacus", {})
-        with pytest.raises(InvalidConfigurationError, match="colour"):
-            backend.create_target("other", "duckdb", {"path": "/tmp/x", "colour": "red"})  # noqa: S108 - never opened
-        with pytest.raises(InvalidNameError):
-            backend.create_target("No Name", "duckdb", {"path": "/tmp/x"})  # noqa: S108 - never opened
-        with pytest.raises(TargetNotFoundError):
-            backend.target("other")
-
-    # --- limits --------------------------------------------------------------------------------------------------
-
-    def test_what_is_too_long_is_refused_by_field(
-        self, backend: LakeBackend, namespace: str, dataset: str, target: str
-    ) -> None:
-        spaces, sets = partial(backend.update_namespace, namespace), partial(backend.update_dataset, dataset)
-        make_job = partial(backend.create_job, f"{namespace}.new", "SELECT 1", output_condition="true")
-        make_set = partial(backend.create_dataset, f"{namespace}.new", backend.schema(dataset), TableOptions())
-        attempts: list[tuple[Callable[..., object], str, object]] = [
-            (partial(backend.create_namespace, "toolong"), "owner", "o" * 201),
-            (partial(backend.create_namespace, "toolong"), "description", "d" * 10_001),
-            (spaces, "owner", "o" * 201),
-            (spaces, "description", "d" * 10_001),
-            (spaces, "properties", {f"p{number}": "" for number in range(101)}),
-            (spaces, "properties", {"p" * 256: ""}),
-            (spaces, "properties", {"p": "v" * 4_001}),
-            (spaces, "properties", {"comment": "x"}),
-            (spaces, "properties", {"": "x"}),
-            (make_set, "owner", "o" * 201),
-            (make_set, "description", "d" * 10_001),
-            (make_set, "tags", [f"t{number}" for number in range(51)]),
-            (sets, "owner", "o" * 201),
-            (sets, "description", "d" * 10_001),
-            (sets, "tags", [f"t{number}" for number in range(51)]),
-            (sets, "tags", ["t" * 101]),
-            (make_job, "owner", "o" * 201),
-            (make_job, "description", "d" * 10_001),
-            (partial(backend.subscribe, dataset, target), "purpose", "p" * 1_001),
-            (partial(backend.subscribe, dataset, target), "consumer", "c" * 201),
-            (partial(backend.subscribe, dataset, target), "cost_owner", "c" * 201),
-            (partial(backend.create_token, "new"), "principal", "p" * 201),
-        ]
-        before = backend.namespace(namespace), backend.dataset(dataset)
-        for attempt, field, text in attempts:
-            with pytest.raises(InvalidInputError) as caught:
-                attempt(**{field: text})
-            assert field.replace("_", " ").removesuffix("ies").removesuffix("s") in caught.value.message
-        assert (backend.namespace(namespace), backend.dataset(dataset)) == before
-        assert backend.subscriptions(dataset=dataset) == []
-
-    def test_as_much_as_may_be_said_is_kept(self, backend: LakeBackend, dataset: str) -> None:
-        tags = tuple(sorted(f"t{number:099}" for number in range(50)))
-        changed = backend.update_dataset(dataset, owner="o" * 200, description="d" * 10_000, tags=tags)
-        assert (changed.owner, changed.description, changed.tags) == ("o" * 200, "d" * 10_000, tags)
-        assert backend.dataset(dataset).dataset == changed
-
-    # --- subscriptions -------------------------------------------------------------------------------------------
-
-    def test_a_subscription_keeps_a_target_like_the_dataset(
-        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object], tmp_path: Path
-    ) -> None:
-        backend.write(dataset, orders(1, 2, note="a"), "append")
-        made = backend.subscribe(
-            dataset, target, table="mine", consumer="team:x", purpose="tests", columns=["note"], row_filter="id < 9"
-        )
-        assert (made.state, made.consumer, made.columns) == (SubscriptionState.APPROVED, "team:x", ("note",))
-        work()
-        backend.write(dataset, orders(2, 3, 9, note="b"), "upsert")
-        behind = backend.subscription(made.id)
-        assert (behind.subscription.state, behind.snapshots_behind, behind.in_step) == ("live", 1, False)
-        assert behind.behind_since is not None
-        work()
-        assert backend.subscription(made.id).in_step
-        verified = backend.verify_subscription(made.id)
-        assert (verified.equal, verified.rows_lake, verified.rows_target) == (True, 3, 3)
-        with duckdb.connect(str(tmp_path / "t.duckdb")) as connection:
-            assert connection.execute("SELECT id, note FROM mine ORDER BY id").fetchall() == [
-                (1, "a"),
-                (2, "b"),
-                (3, "b"),
-            ]
-
-    def test_a_target_is_verified_and_repaired(
-        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object], tmp_path: Path
-    ) -> None:
-        backend.write(dataset, orders(*range(20), note="a"), "append")
-        made = backend.subscribe(dataset, target, table="mine", verify_every_seconds=3600)
-        assert (made.equality, made.verified_at, made.verify_every_seconds) == (Equality.UNPROVEN, None, 3600)
-        work()
-        proven = backend.subscription(made.id).subscription
-        assert (proven.equality, proven.verified_sequence, proven.drift) == (Equality.EQUAL, 1, "")
-        with duckdb.connect(str(tmp_path / "t.duckdb")) as connection:
-            connection.execute("UPDATE mine SET note = 'theirs' WHERE id = 7; DELETE FROM mine WHERE id = 8")
-            connection.execute("INSERT INTO mine (id, note) VALUES (99, 'theirs')")
-        found = backend.verify_subscription(made.id)
-        assert (found.missing, found.unexpected, found.different) == (("(8)",), ("(99)",), ("(7)",))
-        assert (found.rows_missing, found.rows_unexpected, found.rows_different, found.columns) == (1, 1, 1, ("note",))
-        drifted = backend.subscription(made.id).subscription
-        assert drifted.equality is Equality.DRIFTED
-        assert drifted.drift == "Rows that differ: 1 missing, 1 unexpected, 1 different (in note)."
-        backend.verify_subscription(made.id)
-        repaired = backend.repair_subscription(made.id)
-        assert (repaired.rows_restored, repaired.rows_removed) == (2, 1)
-        assert repaired.found == found
-        assert repaired.verified.equal
-        mine = [event.payload for event in backend.events() if event.payload.get("subscription_id") == str(made.id)]
-        assert [payload["equality"] for payload in mine if "equality" in payload] == ["equal", "drifted", "equal"]
-        assert backend.schedule_verification(made.id, None).verify_every_seconds is None
-        assert backend.subscription(made.id).subscription.verify_every_seconds is None
-        for seconds in (0, 59, 10**9):
-            with pytest.raises(InvalidInputError, match="cannot be verified every"):
-                backend.schedule_verification(made.id, seconds)
-        backend.revoke_subscription(made.id)
-        with pytest.raises(LifecycleError):
-            backend.repair_subscription(made.id)
-
-    def test_a_subscription_goes_through_its_states(
-        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object]
-    ) -> None:
-        made = backend.subscribe(
-            dataset, target, purpose="tests", cost_owner="team:y", days=30, copy_at_end="remove", trigger="0 6 * * *"
-        )
-        assert (made.cost_owner, made.copy_at_end, made.trigger) == ("team:y", CopyAtEnd.REMOVE, "0 6 * * *")
-        assert made.expires_at == made.created_at + timedelta(days=30)
-        work()
-        assert backend.pause_subscription(made.id, reason="holidays").state is SubscriptionState.PAUSED
-        with pytest.raises(LifecycleError):
-            backend.pause_subscription(made.id)
-        assert backend.resume_subscription(made.id).state is SubscriptionState.LIVE
-        assert backend.renew_subscription(made.id, None).expires_at is None
-        renewed = backend.renew_subscription(made.id, 7).expires_at
-        assert renewed is not None
-        with pytest.raises(InvalidInputError):
-            backend.renew_subscription(made.id, 0)
-        with pytest.raises(NotEmptyError):
-            backend.delete_target(target)
-        assert backend.revoke_subscription(made.id, reason="done").state is SubscriptionState.REVOKED
-        work()
-        for operation in (backend.resume_subscription, partial(backend.renew_subscription, days=3)):
-            with pytest.raises(LifecycleError):
-                operation(made.id)
-        backend.delete_target(target)
-        steps = list(reversed(backend.subscription_history(made.id)))
-        assert [step.state for step in steps] == [
-            "requested", "approved", "provisioning", "first_sync", "live", "paused", "live", "live", "live", "revoked",
-            "revoked",
-        ]  # fmt: skip
-        told = [step.reason for step in steps]
-        assert (told[0], told[5], told[9]) == ("for tests", "holidays", "done")
-        assert told[10] == f"the table {made.target_table} in {target} was removed"
-        assert {step.by for step in steps if step.state in ("requested", "paused", "revoked")} >= {made.created_by}
-        assert backend.subscription_history(made.id, limit=2) == [steps[10], steps[9]]
-        first = backend.subscription_deliveries(made.id)[-1]
-        assert (first.from_sequence, first.whole, first.cost_owner) == (None, True, made.cost_owner or made.consumer)
-        assert backend.subscription_deliveries(made.id, before=first.number, limit=1) == []
-        singly = CostQuery(by=CostsBy.SUBSCRIPTION, cost_owner=first.cost_owner, subscription_id=made.id)
-        (cost,) = backend.delivery_costs(singly)
-        assert (cost.month, cost.dataset, cost.target) == (month_of(first.at), dataset, target)
-        assert (cost.deliveries, cost.bytes >= first.bytes) == (len(backend.subscription_deliveries(made.id)), True)
-        assert backend.delivery_costs(singly, cost.place) == []
-        with pytest.raises(InvalidInputError, match="no place"):
-            backend.delivery_costs(singly, "nowhere")
-        assert backend.subscription_history(made.id, steps[2].number) == [steps[1], steps[0]]
-        with pytest.raises(SubscriptionNotFoundError):
-            backend.subscription_history(uuid4())
-
-    def test_a_subscription_keeps_a_log(
-        self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object], tmp_path: Path
-    ) -> None:
-        backend.write(dataset, orders(1, note="a"), "append")
-        made = backend.subscribe(dataset, target, table="told", columns=["note"], mode="log")
-        assert (made.mode, made.trigger) == (SubscriptionMode.LOG, "commit")
-        work()
-        backend.write(dataset, orders(1, note="b"), "upsert")
-        work()
-        with duckdb.connect(str(tmp_path / "t.duckdb")) as connection:
-            assert connection.execute("SELECT _change_type, note FROM told ORDER BY ALL").fetchall() == [
-                ("insert", "a"),
-                ("update_after", "b"),
-                ("update_before", "a"),
-            ]
-        with pytest.raises(NotAllowedError, match="equals no snapshot"):
-            backend.verify_subscription(made.id)
-
-    def test_subscriptions_are_listed(self, backend: LakeBackend, dataset: str, target: str) -> None:
-        made = {backend.subscribe(dataset, target, table=f"t{index}").id for index in range(3)}
-        backend.pause_subscription(next(iter(made)))
-        first = backend.subscriptions(dataset=dataset, limit=2)
-        second = backend.subscriptions(dataset=dataset, after=first[-1].subscription.id)
-        assert {status.subscription.id for status in (*first, *second)} == made
-        assert len(backend.subscriptions(target=target)) == 3
-        assert len(backend.subscriptions(target=target, state="paused")) == 1
-        with pytest.raises(InvalidInputError, match="sleepy"):
-            backend.subscriptions(state="sleepy")
-
-    def test_a_subscription_that_cannot_be_is_refused(self, backend: LakeBackend, dataset: str, target: str) -> None:
-        backend.subscribe(dataset, target)
-        with pytest.raises(AlreadyExistsError):
-            backend.subscribe(dataset, target)
-        with pytest.raises(TargetNotFoundError):
-            backend.subscribe(dataset, "nowhere")
-        with pytest.raises(UnknownColumnError):
-            backend.subscribe(dataset, target, table="other", columns=["nope"])
-        with pytest.raises(InvalidInputError):
-            backend.subscribe(dataset, target, table="other", row_filter="id >")
-        for wrong in (
-            {"days": 0},
-            {"days": 99_999},
-            {"copy_at_end": "burn"},
-            {"mode": "diary"},
-            {"trigger": "now and then"},
-        ):
-            with pytest.raises(InvalidInputError):
-                backend.subscribe(dataset, target, table="other", **wrong)
-        unknown = uuid4()
-        for operation in (backend.subscription, backend.pause_subscription, backend.verify_subscription):
-            with pytest.raises(SubscriptionNotFoundError, match=str(unknown)):
-                operation(unknown)
 
     # --- jobs and runs -------------------------------------------------------------------------------------------
 
@@ -502,3 +252,49 @@ class WorkSuite(LakeSuite):
         assert findings["storage"].verdict is Verdict.OK
         assert backend.orphans() == []
         assert [orphan.uri for orphan in backend.orphans(older_than_hours=0)] == []
+
+    # --- limits --------------------------------------------------------------------------------------------------
+
+    def test_what_is_too_long_is_refused_by_field(
+        self, backend: LakeBackend, namespace: str, dataset: str, target: str
+    ) -> None:
+        spaces, sets = partial(backend.update_namespace, namespace), partial(backend.update_dataset, dataset)
+        make_job = partial(backend.create_job, f"{namespace}.new", "SELECT 1", output_condition="true")
+        make_set = partial(backend.create_dataset, f"{namespace}.new", backend.schema(dataset), TableOptions())
+        attempts: list[tuple[Callable[..., object], str, object]] = [
+            (partial(backend.create_namespace, "toolong"), "owner", "o" * 201),
+            (partial(backend.create_namespace, "toolong"), "description", "d" * 10_001),
+            (spaces, "owner", "o" * 201),
+            (spaces, "description", "d" * 10_001),
+            (spaces, "properties", {f"p{number}": "" for number in range(101)}),
+            (spaces, "properties", {"p" * 256: ""}),
+            (spaces, "properties", {"p": "v" * 4_001}),
+            (spaces, "properties", {"comment": "x"}),
+            (spaces, "properties", {"": "x"}),
+            (make_set, "owner", "o" * 201),
+            (make_set, "description", "d" * 10_001),
+            (make_set, "tags", [f"t{number}" for number in range(51)]),
+            (sets, "owner", "o" * 201),
+            (sets, "description", "d" * 10_001),
+            (sets, "tags", [f"t{number}" for number in range(51)]),
+            (sets, "tags", ["t" * 101]),
+            (make_job, "owner", "o" * 201),
+            (make_job, "description", "d" * 10_001),
+            (partial(backend.subscribe, dataset, target), "purpose", "p" * 1_001),
+            (partial(backend.subscribe, dataset, target), "consumer", "c" * 201),
+            (partial(backend.subscribe, dataset, target), "cost_owner", "c" * 201),
+            (partial(backend.create_token, "new"), "principal", "p" * 201),
+        ]
+        before = backend.namespace(namespace), backend.dataset(dataset)
+        for attempt, field, text in attempts:
+            with pytest.raises(InvalidInputError) as caught:
+                attempt(**{field: text})
+            assert field.replace("_", " ").removesuffix("ies").removesuffix("s") in caught.value.message
+        assert (backend.namespace(namespace), backend.dataset(dataset)) == before
+        assert backend.subscriptions(dataset=dataset) == []
+
+    def test_as_much_as_may_be_said_is_kept(self, backend: LakeBackend, dataset: str) -> None:
+        tags = tuple(sorted(f"t{number:099}" for number in range(50)))
+        changed = backend.update_dataset(dataset, owner="o" * 200, description="d" * 10_000, tags=tags)
+        assert (changed.owner, changed.description, changed.tags) == ("o" * 200, "d" * 10_000, tags)
+        assert backend.dataset(dataset).dataset == changed

@@ -26,6 +26,7 @@ from cordillera.testing.metadata_operations_suite import OperationsSuite
 from cordillera.testing.metadata_races_suite import RacesSuite
 from cordillera.testing.metadata_scan_suite import ScanSuite
 from cordillera.testing.metadata_search_suite import SearchSuite
+from cordillera.testing.metadata_subscription_suite import SubscriptionSuite
 from cordillera.testing.metadata_view_suite import ViewSuite
 from cordillera.testing.metadata_work_suite import WorkSuite
 
@@ -36,6 +37,7 @@ class MetadataSuite(
     ViewSuite,
     SearchSuite,
     CompletionSuite,
+    SubscriptionSuite,
     WorkSuite,
     OperationsSuite,
     LoadSuite,

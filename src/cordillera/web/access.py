@@ -22,14 +22,8 @@ from cordillera.errors import (
     NotAllowedError,
     NotFoundError,
 )
-from cordillera.spec.access import (
-    AccessExplanation,
-    Privilege,
-    SecurableKind,
-    grantable_on,
-    parse_securable,
-    whole_principal,
-)
+from cordillera.spec.access import Privilege, SecurableKind, grantable_on, parse_securable, whole_principal
+from cordillera.spec.access_explanation import AccessExplanation
 from cordillera.spec.access_request import AccessRequest, RequestState, ends_soon
 from cordillera.web.forms import number_of, problem_of
 from cordillera.web.links import link

@@ -11,7 +11,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from cordillera.api.parameters import After, Backend, Limit, Text
 from cordillera.codec import Page, page
-from cordillera.spec.access import AccessExplanation, Grant, Membership, PolicyTag
+from cordillera.spec.access import Grant, Membership, PolicyTag
+from cordillera.spec.access_explanation import AccessExplanation
 
 router = APIRouter(prefix="/access", tags=["access"])
 OBJECT_HELP = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET`, `target:NAME` or `subscription:ID`."

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from cordillera.access.service import NewToken
 from cordillera.api.auth import Caller, address_of, secret_of
 from cordillera.api.parameters import Backend, Text
-from cordillera.spec.access import WhoAmI
+from cordillera.spec.access_explanation import WhoAmI
 
 router = APIRouter(prefix="/session", tags=["tokens"])
 
