@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from tests.servers_s3 import free_ports
 
 from cordillera.adapters.synchronizers import build_synchronizer, kafka_cluster
 from cordillera.adapters.synchronizers.kafka import KafkaSynchronizer, TopicSettings
+from cordillera.adapters.synchronizers.kafka_cluster import Cluster
 from cordillera.errors import (
     IncompatibleSchemaError,
     InvalidConfigurationError,
@@ -118,6 +121,31 @@ def test_a_worker_that_lost_its_turn_can_commit_nothing_more(
     assert rows_of(target, ORDERS) == expected
     assert target.apply(deliver(ORDERS, (1, 2), [stale])) == APPLIED_ALREADY
     assert len(messages(target, "orders")) == 4
+
+
+def test_what_is_committed_is_waited_for_until_it_can_be_read(
+    target: KafkaSynchronizer, kafka_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers answer a commit before readers see it, which looks like a transaction that is open still."""
+    target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
+    with Cluster(kafka_server, {}).writer("slow") as writer:
+        writer.put("orders", b'{"id":7}', b"")
+        writer._settle()
+        paused = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: writer.commit())
+        monkeypatch.setattr(kafka_cluster, "time", paused)
+        with pytest.raises(TargetDriftError, match=r"of the key {\"id\":7}"):  # it was waited for, and seen
+            rows_of(target, ORDERS)
+
+
+def test_what_stays_open_is_not_waited_for(
+    target: KafkaSynchronizer, kafka_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))
+    monkeypatch.setattr(kafka_cluster, "SETTLE_S", 0.05)
+    with Cluster(kafka_server, {}).writer("open") as writer:
+        writer.put("orders", b'{"id":7}', b"{}")
+        writer._settle()
+        assert rows_of(target, ORDERS) == spelled(ORDER_ROWS)
 
 
 def test_a_cluster_that_is_not_there_is_told_of_and_delivered_to_when_it_is(

@@ -158,6 +158,7 @@ class KafkaSynchronizer:
             if column.field_id not in delivered:
                 raise TargetDriftError(f"The topic {topic!r} has no column {column.name!r}.")
         schema = pa.schema([pa.field(column.name, column.type, column.nullable) for column in wanted.columns])
+        self._cluster.await_commits(topic, partitions)
         return pa.RecordBatchReader.from_batches(schema, self._folded(wanted, kept, partitions, schema))
 
     def drop(self, subscription_id: UUID, table: TargetTable, *, keep_rows: bool) -> None:

@@ -12,9 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from cordillera.errors import CordilleraError, InvalidConfigurationError, TargetUnreachableError, TypeMismatchError
 
@@ -22,6 +21,8 @@ WAIT_S = 20.0
 """How long an answer of the cluster may take."""
 TRANSACTION_S = 900
 """How long a transaction may take: the most that brokers allow unless they are told otherwise."""
+SETTLE_S = 5.0
+"""How long it may take until what is committed can be read."""
 MESSAGES = pa.schema(
     [("partition", pa.int32()), ("position", pa.int64()), ("key", pa.binary()), ("value", pa.binary())]
 )
@@ -127,6 +128,22 @@ class Cluster:
                         [pa.array(values, kind) for values, kind in zip(columns, MESSAGES.types, strict=True)],
                         schema=MESSAGES,
                     )
+
+    def await_commits(self, topic: str, partitions: int) -> None:
+        """Wait until what is committed can be read: brokers answer before they have marked it so in every partition.
+
+        What looks the same is a transaction that is still open; it is waited for no longer than ``SETTLE_S``.
+        """
+        heard: list[KafkaError] = []
+        asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
+        with self.translated(heard):
+            admin = AdminClient(self._config(heard))
+            written, until = _ends(admin, asked, IsolationLevel.READ_UNCOMMITTED), time.monotonic() + SETTLE_S
+            while time.monotonic() < until:
+                readable = _ends(admin, asked, IsolationLevel.READ_COMMITTED)
+                if all(readable[number] >= end for number, end in written.items()):
+                    return
+                time.sleep(0.02)
 
     def append(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Write one message, outside any transaction, and wait until it is there."""
@@ -305,3 +322,9 @@ class Writer:
             if self._producer.flush(WAIT_S):
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         self._in_flight = 0
+
+
+def _ends(admin: AdminClient, asked: Mapping[TopicPartition, OffsetSpec], level: IsolationLevel) -> dict[int, int]:
+    """Return behind which offset each partition ends for readers of a level of isolation."""
+    answers = admin.list_offsets(dict(asked), isolation_level=level, request_timeout=WAIT_S)
+    return {place.partition: answer.result(WAIT_S).offset for place, answer in answers.items()}

@@ -146,6 +146,7 @@ class KafkaState:
         found: dict[str, str] = {}
         if not self._cluster.partitions(topic):
             return found
+        self._cluster.await_commits(topic, 1)
         for batch in self._cluster.messages(topic, 1):
             for key, value in zip(batch.column("key").to_pylist(), batch.column("value").to_pylist(), strict=True):
                 name = (key or b"").decode(errors="replace")
