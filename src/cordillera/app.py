@@ -197,7 +197,7 @@ class Application:
         self.subscriptions = SubscriptionService(store, lookup, catalog, tables, synchronizers, asks, clock)
         self.subscription_lives = SubscriptionLifecycle(store, lookup, clock)
         self.skips = SkipService(store, lookup, tables, synchronizers, clock)
-        self.subscription_changes = ChangeService(store, lookup, self.subscriptions, clock)
+        self.subscription_changes = ChangeService(store, lookup, tables, self.subscriptions, clock)
         load = TargetLoad(synchronizers)
         following = Following(store, lookup, tables, synchronizers, load)
         pointing = Pointing(store, tables, clock)

@@ -112,7 +112,7 @@ def _rows(
         upto=latest,
         schema=followed.metadata.schema,  # which may be newer than the snapshot
         columns=[name for name in names if name != ROW_ID],
-        where=followed.subscription.row_filter or None,
+        where=followed.wished().row_filter or None,
         net=cursor is None,
         rows=followed.rows,
     )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
+from cordillera.catalog.tables import TableService
 from cordillera.context import acting, current
 from cordillera.errors import AccessDeniedError, DatasetNotFoundError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.spec.access import Privilege
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.subscription import Subscription
 from cordillera.spec.texts import check_texts
 from cordillera.spec.wish_change import WishChange, comes_anew, in_words, widened
+from cordillera.spec.wish_names import wished_under
 from cordillera.subscriptions.handlers import enqueue_delivery, enqueue_next_time
 from cordillera.subscriptions.lifecycle import check_approves, check_following
 from cordillera.subscriptions.moves import note_flow, tell
@@ -27,12 +31,21 @@ class ChangeService:
     Args:
         store: Keeps them.
         lookup: Knows who may see and do what.
+        tables: Knows what columns are called.
         subscriptions: Knows what can be delivered to a target.
         clock: Time and ids.
     """
 
-    def __init__(self, store: MetadataStore, lookup: Lookup, subscriptions: SubscriptionService, clock: Clock) -> None:
-        self._store, self._lookup, self._subscriptions, self._clock = store, lookup, subscriptions, clock
+    def __init__(
+        self,
+        store: MetadataStore,
+        lookup: Lookup,
+        tables: TableService,
+        subscriptions: SubscriptionService,
+        clock: Clock,
+    ) -> None:
+        self._store, self._lookup, self._tables = store, lookup, tables
+        self._subscriptions, self._clock = subscriptions, clock
 
     def change(self, subscription_id: UUID, wanted: WishChange, reason: str = "") -> Subscription:
         """Change what a subscription is to. Other columns, rows or another mode let everything come anew, at once and
@@ -50,19 +63,31 @@ class ChangeService:
         """
         check_texts("subscription", str(subscription_id), reason=reason, cost_owner=wanted.cost_owner or "")
         with self._store.read() as tx:
-            found = self._lookup.subscription(tx, subscription_id, Privilege.ALTER)
+            stored = self._lookup.subscription(tx, subscription_id, Privilege.ALTER)
+            found = self._as_called(tx, stored)
             self._check_decides(tx, found, wanted.applied_to(found))
         wished = wanted.applied_to(found)
         if comes_anew(found, wished):
             with acting(found.on_behalf_of or None):  # what is delivered is what he is shown
                 self._subscriptions.check_possible(self._followed(found), wished)
         with self._store.write() as tx:
-            found = self._lookup.subscription(tx, subscription_id, Privilege.ALTER, lock=True)
+            stored = self._lookup.subscription(tx, subscription_id, Privilege.ALTER, lock=True)
+            found = self._as_called(tx, stored)
             wished = wanted.applied_to(found)
             self._check_decides(tx, found, wished)
             if told := in_words(found, wished):
-                self._store_change(tx, found, wished, f"changed: {told}{f' ({reason})' if reason else ''}")
+                if not comes_anew(found, wished):  # names go on being those that were last delivered
+                    wished = replace(wished, columns=stored.columns, row_filter=stored.row_filter)
+                self._store_change(tx, stored, wished, f"changed: {told}{f' ({reason})' if reason else ''}")
             return Told(tx, self._lookup).of(wished)
+
+    def _as_called(self, tx: Transaction, subscription: Subscription) -> Subscription:
+        """Return a subscription with the columns that it names called as they are now."""
+        version = tx.dataset_versions.get(subscription.dataset_version_id)
+        if version is None:
+            return subscription
+        metadata, made_since = self._tables.load(version), tx.subscriptions.shown(subscription.id) == ANEW
+        return wished_under(subscription, metadata.schema, metadata.schemas, made_since=made_since)
 
     def _store_change(self, tx: Transaction, found: Subscription, wished: Subscription, told: str) -> None:
         now, anew = self._clock.now(), comes_anew(found, wished)

@@ -35,12 +35,11 @@ from cordillera.spec.subscription import (
     SubscriptionState,
     may_become,
 )
-from cordillera.spec.wish_change import comes_anew
 from cordillera.subscriptions.change_log import log_delivery
 from cordillera.subscriptions.following import Followed, Following, watched
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.measuring import Measured, count_cost, count_rows
-from cordillera.subscriptions.moves import expire, move, tell
+from cordillera.subscriptions.moves import expire, follow_names, move, tell
 from cordillera.subscriptions.planning import Planner
 from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.row_history import history_delivery, kept_table
@@ -291,7 +290,7 @@ class DeliveryService:
                     f"The subscription to {followed.subscription.dataset} was stopped during a delivery.",
                     hint="Nothing of it was delivered.",
                 )
-            if comes_anew(found, followed.subscription):
+            if not followed.is_wished(found):
                 raise CommitConflictError(
                     f"What is wished of {found.dataset} in {found.target} changed during a delivery.",
                     hint="Nothing was delivered; the next delivery brings what is wished for now.",
@@ -357,8 +356,10 @@ class DeliveryService:
                 schema_id=followed.latest.schema_id,
                 rows=record.rows_upserted + record.rows_deleted if record else 0,
                 now=now,
-                shown=ANEW if comes_anew(found, followed.subscription) else _fingerprint(followed),
+                shown=_fingerprint(followed) if followed.is_wished(found) else ANEW,
             )
+            if followed.is_wished(found):
+                follow_names(tx, found, followed.wished(), now)
             if record is not None:
                 tx.subscriptions.note_delivery(record)
                 count_cost(record)

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pyarrow as pa
+from pyiceberg.schema import Schema
 
 from cordillera.catalog.lookup import Lookup
 from cordillera.catalog.tables import TableService
 from cordillera.context import acting
 from cordillera.errors import NotAllowedError, SnapshotNotFoundError, TargetNotFoundError
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.ports.metadata.subscriptions import ANEW
 from cordillera.ports.pointing import AnyTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, Origin, RowReader, TargetColumn, TargetTable
 from cordillera.spec.access import Privilege
@@ -27,6 +29,8 @@ from cordillera.spec.skip import AHEAD, Skip
 from cordillera.spec.snapshot_summary import moves_rows
 from cordillera.spec.subscription import Subscription, Target
 from cordillera.spec.table_metadata import TableMetadata
+from cordillera.spec.wish_change import comes_anew
+from cordillera.spec.wish_names import wished_under
 from cordillera.subscriptions.load import TargetLoad
 from cordillera.subscriptions.residency import ResidencyRules
 from cordillera.subscriptions.service import SynchronizerFactory
@@ -92,17 +96,42 @@ class Followed:
         }
 
     def under_schema(self, schema_id: int) -> Followed:
-        """Return the same with an earlier schema in the place of the current one."""
+        """Return the same with an earlier schema in the place of the current one.
+
+        Raises:
+            SnapshotNotFoundError: If the table does not have that schema any more.
+        """
+        if self._schema(schema_id) is None:
+            raise SnapshotNotFoundError(
+                f"Schema {schema_id} of {self.subscription.dataset}, under which {self.subscription.target} was "
+                "delivered to, has been removed.",
+                hint="Resume the subscription; the next delivery brings everything anew.",
+            )
         return replace(self, metadata=self.metadata.with_changes(current_schema_id=schema_id))
+
+    def _schema(self, schema_id: int) -> Schema | None:
+        return next((one for one in self.metadata.schemas if one.schema_id == schema_id), None)
+
+    def wished(self) -> Subscription:
+        """Return the subscription with the columns that it names called as they are now."""
+        metadata = self.metadata
+        made_since = self.held_rows == ANEW
+        return wished_under(self.subscription, metadata.schema, metadata.schemas, made_since=made_since)
+
+    def is_wished(self, found: Subscription) -> bool:
+        """Tell whether what is followed is still what a subscription, as it is stored by now, wishes for."""
+        return not (comes_anew(found, self.subscription) and comes_anew(found, self.wished()))
 
     def can_follow_from(self, cursor: Cursor) -> bool:
         """Tell whether rows delivered under the cursor's schema are still right under today's.
 
-        They are not where a column came with a default for old rows, or the inside of a nested column changed.
+        They are not where a column came with a default for old rows, or the inside of a nested column changed; nor, as
+        far as is known, where the schema has been removed.
         """
-        if cursor.sequence_number > self.version.sequence_number:
+        schema = self._schema(cursor.schema_id)
+        if schema is None or cursor.sequence_number > self.version.sequence_number:
             return False
-        delivered = {field.field_id: field for field in self.metadata.schema_by_id(cursor.schema_id).fields}
+        delivered = {field.field_id: field for field in schema.fields}
         for field in self.metadata.schema.fields:
             before = delivered.get(field.field_id)
             if before is None and field.initial_default is not None:
@@ -130,9 +159,9 @@ class Followed:
         Raises:
             AccessDeniedError, NotAllowedError: As ``view`` does.
         """
-        view, subscription = self.view(), self.subscription
+        view, columns = self.view(), self.wished().columns
         schema = self.metadata.schema if view is None else view.schema
-        wanted = {*subscription.columns, *self.version.key} if subscription.columns else None
+        wanted = {*columns, *self.version.key} if columns else None
         return tuple(
             TargetColumn(field.field_id, field.name, to_arrow_field(field).type, not field.required, field.doc)
             for field in schema.fields
@@ -251,9 +280,9 @@ class Following:
         Where the table has a layout, rows of one folder come together, but for those of an earlier partitioning.
         """
         names = [column.name for column in table.columns]
-        subscription = followed.subscription
+        wished = followed.wished()
         changes = self._tables.changes(
-            subscription.dataset, followed.metadata, None, sequence, names, subscription.row_filter, followed.view()
+            wished.dataset, followed.metadata, None, sequence, names, wished.row_filter, followed.view()
         )
         if changes is None:
             raise SnapshotNotFoundError(

@@ -14,6 +14,7 @@ from cordillera.spec.contract import parse_contract
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionState, check_transition
+from cordillera.spec.wish_change import comes_anew, in_words
 from cordillera.subscriptions.handlers import (
     enqueue_delivery,
     enqueue_expiry,
@@ -83,6 +84,17 @@ def begin(tx: Transaction, subscription: Subscription, clock: Clock) -> None:
     enqueue_next_time(tx, subscription, clock)
     if subscription.verify_every_seconds is not None:
         enqueue_verification(tx, subscription, clock, subscription.verify_every_seconds)
+
+
+def follow_names(tx: Transaction, subscription: Subscription, wished: Subscription, now: datetime) -> None:
+    """Let the wishes of a subscription name columns as the schema does that has been delivered."""
+    if not comes_anew(subscription, wished):
+        return
+    named = replace(subscription, columns=wished.columns, row_filter=wished.row_filter)
+    tx.subscriptions.change_wishes(named, anew=False)
+    told = f"columns have been renamed: {in_words(subscription, named)}"
+    tx.subscriptions.note_change(named.id, named.state, current().principal, now, told)
+    note_flow(tx, named, now)
 
 
 def note_flow(tx: Transaction, subscription: Subscription, now: datetime) -> None:

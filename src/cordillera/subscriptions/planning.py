@@ -43,7 +43,7 @@ class Planner:
 
     def _changes(self, followed: Followed, cursor: Cursor) -> Delivery | None:
         """Return the rows that changed behind the target's cursor; None where they cannot be told."""
-        subscription, table = followed.subscription, followed.table()
+        subscription, table = followed.wished(), followed.table()
         changes = self._tables.changes(
             subscription.dataset,
             followed.metadata,
