@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 from cordillera.errors import CorruptDataError
 from cordillera.spec.merge import Operation
 from cordillera.spec.schema_evolution import RenameColumn, WidenColumn
-from cordillera.table import key_lookup
+from cordillera.table import data_writer, key_lookup
 from cordillera.table.pruning import key_ranges
 from tests.table.harness import LooseTable
+from tests.table.test_key_types import KEYS, batch
 
 ROWS = 300_000  # three row groups
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -108,6 +110,7 @@ def test_only_row_groups_that_may_hold_a_key_are_read_and_only_once(tmp_path: Pa
     table = table_of(tmp_path)
     table.write(Operation.APPEND, rows(range(ROWS)))
     keys = pa.table({"id": pa.array([3, ROWS - 3], pa.int32())})
+    table.forget()
     assert reads(table, lambda: found(table, keys)) == 2
     assert reads(table, lambda: found(table, keys)) == 0
 
@@ -115,11 +118,77 @@ def test_only_row_groups_that_may_hold_a_key_are_read_and_only_once(tmp_path: Pa
 def test_what_the_manifest_does_not_tell_of_a_file_its_footer_does(tmp_path: Path) -> None:
     table = table_of(tmp_path)
     table.write(Operation.APPEND, rows(range(1000)))
+    table.forget()
     (live,) = table.io.files.live(table.metadata.current_snapshot)
     silent = replace(live, data=replace(live.data, file=replace(live.file, lower_bounds={}, upper_bounds={})))
     schema = table.metadata.schema.select("id")
     ranges = key_ranges(pa.table({"id": pa.array([1000], pa.int32())}), schema, ["id"])
     assert reads(table, lambda: table.io.keys.find([silent], schema, ranges)) == 0
+
+
+def stored_keys(table: LooseTable) -> list[str]:
+    """Return keys, sequences and row ids as a lookup sees them, in its order."""
+    schema = table.metadata.schema.select(*table.metadata.semantics.identifying)
+    live = table.io.files.live(table.metadata.current_snapshot)
+    return [repr(row) for row in table.io.keys.stream(live, schema, lambda _: True).read_all().to_pylist()]
+
+
+def kept_keys(table: LooseTable) -> list[str]:
+    """Return what ``stored_keys`` does, without reading a file that was written."""
+    kept: list[str] = []
+    assert reads(table, lambda: kept.extend(stored_keys(table))) == 0
+    return kept
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_keys_of_every_type_are_kept_as_they_are_read(tmp_path: Path, name: str) -> None:
+    kind, keys = KEYS[name]
+    table = LooseTable(tmp_path, pa.schema([("k", kind), ("v", pa.int64())]), key=("k",))
+    table.write(Operation.APPEND, batch(kind, keys, 1))
+    table.write(Operation.UPSERT, batch(kind, keys[1:], 2))
+    kept = kept_keys(table)
+    table.forget()
+    assert kept == stored_keys(table)
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.lists(st.integers(1, 2_500), min_size=1, max_size=4), st.sampled_from([(), ("region",)]), st.booleans())
+def test_keys_of_many_row_groups_are_kept_as_they_are_read(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], partitioning: tuple[str, ...], compacted: bool
+) -> None:
+    schema = pa.schema([("region", pa.string()), ("id", pa.int64()), ("at", pa.int32())])
+    folder = tmp_path_factory.mktemp("groups")
+    table = LooseTable(folder, schema, key=("region", "id"), sequence="at", partitioning=partitioning)
+    ids = range(sum(sizes))
+    given = pa.table({"region": [("north", "south")[i % 7 % 2] for i in ids], "id": ids, "at": ids}, schema=schema)
+    with patch.object(data_writer, "ROW_GROUP_ROWS", 1_000):
+        staged = table.writer.stage(Operation.APPEND, split(given, sizes), table.metadata)
+        table.commit(table.writer.resolve(staged, table.metadata))
+        table.write(Operation.UPSERT, given.slice(0, 1))
+        if compacted:
+            table.compact()
+    kept = kept_keys(table)
+    table.forget()
+    assert kept == stored_keys(table)
+
+
+def split(given: pa.Table, sizes: list[int]) -> pa.RecordBatchReader:
+    """Return rows in batches of some sizes."""
+    whole, ends = given.combine_chunks().to_batches()[0], list(accumulate(sizes))
+    batches = [whole.slice(end - size, size) for end, size in zip(ends, sizes, strict=True)]
+    return pa.RecordBatchReader.from_batches(given.schema, batches)
+
+
+def test_kept_keys_keep_nothing_else_in_memory(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    table.write(Operation.APPEND, rows(range(500, 510)))
+    table.forget()
+    (live,) = table.io.files.live(table.metadata.current_snapshot)
+    key = table.metadata.schema.select("id")
+    table.io.keys.keeper(key).keep_rows(live.path, 0, rows(range(10_000)).slice(500, 10))
+    kept = table.io.keys.stream([live], key, lambda _: True).read_all().column("id")
+    assert kept.to_pylist() == list(range(500, 510))
+    assert kept.chunk(0).buffers()[1].size == kept.nbytes
 
 
 def test_what_is_kept_in_memory_is_bounded(tmp_path: Path) -> None:
@@ -138,5 +207,6 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (live,) = table.io.files.live(table.metadata.current_snapshot)
     path = Path(live.path.removeprefix("file://"))
     path.write_bytes(path.read_bytes()[:-100])
+    table.forget()
     with pytest.raises(CorruptDataError, match=path.name):
         found(table, pa.table({"id": pa.array([3], pa.int32())}))

@@ -165,6 +165,11 @@ class MergeSemantics:
         history = self.history
         return self.key if history is None else tuple(name for name in self.key if name != history.valid_from)
 
+    @property
+    def identifying(self) -> tuple[str, ...]:
+        """The columns by which a row is found and told to be the later one: key and sequence."""
+        return tuple(dict.fromkeys([*self.key, *([self.sequence] if self.sequence else [])]))
+
     @classmethod
     def of(cls, schema: Schema, properties: Mapping[str, str]) -> MergeSemantics:
         """Read the merge semantics of a table; they are stored by field id and so follow renames."""

@@ -137,11 +137,11 @@ def metadata_column(
     return inherited if stored is None else pc.coalesce(batch.column(stored), inherited)
 
 
-def row_group_as_file(footer: pq.FileMetaData, index: int, live: LiveFile, schema: Schema) -> ContentFile:
-    """Describe a row group as if it were a file, so that one rule prunes both."""
+def row_group_as_file(footer: pq.FileMetaData, index: int, file: ContentFile, schema: Schema) -> ContentFile:
+    """Describe a row group of a file as if it were one, so that one rule prunes both."""
     group = footer.row_group(index)
     statistics = collect_statistics(footer, schema, only_group=index)
     return ContentFile(
-        Content.DATA, live.path, "PARQUET", live.file.spec_id, live.file.partition, group.num_rows,
+        Content.DATA, file.file_path, "PARQUET", file.spec_id, file.partition, group.num_rows,
         group.total_byte_size, **statistics,
     )  # fmt: skip

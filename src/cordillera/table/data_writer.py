@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import quote
 from uuid import UUID
 
@@ -68,6 +68,16 @@ def stored_schema(schema: Schema, names: Iterable[str]) -> pa.Schema:
     return pa.schema([*to_arrow_schema(schema), *(LINEAGE_FIELDS[name] for name in names if name in LINEAGE_FIELDS)])
 
 
+class Keeper(Protocol):
+    """Keeps some of what is written, for whoever would read it next."""
+
+    def keep_rows(self, path: str, group: int, rows: pa.Table) -> None:
+        """Keep what matters of the rows of a row group; they may share their memory with others."""
+
+    def keep_file(self, file: ContentFile, footer: pq.FileMetaData) -> None:
+        """Keep how a file is laid out that is in storage now."""
+
+
 @dataclass(eq=False)
 class _OpenFile:
     """One Parquet file being written: rows gather until they fill a row group, which is encoded, and appended then.
@@ -79,6 +89,7 @@ class _OpenFile:
     partition: tuple[Any, ...]
     schema: pa.Schema
     storage: Storage
+    groups: int = 0
     output: ExitStack = field(default_factory=ExitStack)
     sink: HashingSink | None = None
     first: pa.Buffer | None = None
@@ -189,6 +200,7 @@ class DataWriter:
         encoding: Encodes columns.
         new_id: Mints unique file names.
         order: Sorts the rows of a write; None to write them as they come.
+        keeper: Keeps some of it in memory.
     """
 
     def __init__(
@@ -201,9 +213,11 @@ class DataWriter:
         encoding: ParquetEncoding,
         new_id: Callable[[], UUID],
         order: RowOrder | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._storage, self._location, self._new_id, self._order = storage, location, new_id, order
         self._schema, self._spec, self._target_size, self._encoding = schema, spec, target_size, encoding
+        self._keeper = keeper
         self._open: dict[tuple[Any, ...], _OpenFile] = {}  # in the order of their first rows
         self._unfinished: set[_OpenFile] = set()
         self._encoders: Executor
@@ -267,6 +281,7 @@ class DataWriter:
         size, rows, out = file.pending_bytes, file.take_rows(), pa.BufferOutputStream()
         schema = with_dictionaries(file.schema, rows.schema.types)
         writer = self._encoding.writer(out, schema, rows)  # here, so that the first rows decide how, in any run
+        self._keep_rows(file, rows)
 
         def encoded() -> pa.Buffer:
             with writer:
@@ -275,6 +290,13 @@ class DataWriter:
 
         self._queue.append((file, self._encoders.submit(encoded), size))
         self._drain(_ENCODERS)
+
+    def _keep_rows(self, file: _OpenFile, rows: pa.Table) -> None:
+        if self._keeper is None:
+            return
+        for first in range(0, rows.num_rows, ROW_GROUP_ROWS):
+            self._keeper.keep_rows(file.path, file.groups, rows.slice(first, ROW_GROUP_ROWS))
+            file.groups += 1
 
     def _drain(self, remaining: int) -> None:
         """Append what was encoded to its files, until so much is still under way."""
@@ -311,7 +333,7 @@ class DataWriter:
     def _finished(self, file: _OpenFile) -> ContentFile:
         """Finish a file, in a thread: disks and object stores take a while, and as long for several at a time."""
         footer = file.finish()
-        return ContentFile(
+        written = ContentFile(
             content=Content.DATA,
             file_path=file.path,
             file_format="PARQUET",
@@ -323,6 +345,9 @@ class DataWriter:
             checksum=file.checksum,
             **collect_statistics(footer, self._schema),
         )
+        if self._keeper:
+            self._keeper.keep_file(written, footer)
+        return written
 
     def _abandon(self, error: BaseException) -> NoReturn:
         """Remove everything written so far, and raise the error as the storage puts it."""

@@ -45,7 +45,11 @@ ChangesBuilder: TypeAlias = Callable[
 
 
 def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
-    """Return a writer of data files under a table's current schema, partitioning and sort order."""
+    """Return a writer of data files under a table's current schema, partitioning and sort order.
+
+    The keys it writes are kept in memory: whatever is merged next looks for keys among them.
+    """
+    semantics = metadata.semantics
     return DataWriter(
         io.storage,
         metadata.location,
@@ -55,6 +59,7 @@ def data_writer(io: TableIO, metadata: TableMetadata) -> DataWriter:
         ParquetEncoding(metadata.properties, metadata.format_version),
         io.clock.new_id,
         row_order(io.engine, metadata),
+        io.keys.keeper(metadata.schema.select(*semantics.identifying)) if semantics.key else None,
     )
 
 

@@ -35,8 +35,9 @@ from cordillera.table.data_file import (
     open_parquet,
     row_group_as_file,
 )
-from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID
+from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID, Keeper
 from cordillera.table.deletion_vector import bitmap_of, positions_of
+from cordillera.table.dictionaries import plain
 from cordillera.table.integer_keys import IntegerSieve, integers
 from cordillera.table.live_files import LiveFile, LruCache, SnapshotFiles
 from cordillera.table.projection import file_columns, project, project_column
@@ -192,16 +193,25 @@ class KeyLookup:
         )
         return pa.RecordBatchReader.from_batches(wanted.result, batches)
 
+    def keeper(self, schema: Schema) -> Keeper:
+        """Return what keeps in memory what lookups will want of files that are being written.
+
+        Args:
+            schema: The columns that they will want.
+        """
+        return _WrittenKeys(schema, self._layouts, self._stored)
+
     def _in_file(self, index: int, live: LiveFile, wanted: _Wanted, choose: _Choice) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a file that ``choose`` takes of each row group, without the deleted ones."""
-        shape, footer = wanted.shape, None  # of a file whose layout is known the footer need not be read
+        footer: pq.FileMetaData | None = None  # of a file whose layout is known the footer need not be read
         with ExitStack() as stack:
             opened = cache(lambda: stack.enter_context(self._opened(live, footer)))
-            layout = self._layouts.get((live.path, shape), lambda: _layout(opened(), live, wanted.columns))
+            layout = self._layouts.get(
+                (live.path, wanted.shape), lambda: _layout(opened().metadata, live.file, wanted.columns)
+            )
             footer = layout.footer
             for group in layout.groups:
-                read = _reading(opened, live, layout, group)
-                found = choose(layout, group, partial(self._stored.get, (live.path, shape, group.index), read))
+                found = choose(layout, group, partial(self._columns, live, wanted, layout, group, opened))
                 if found is None:
                     continue
                 stored, chosen = found
@@ -213,6 +223,20 @@ class KeyLookup:
                     metadata = (metadata_column(n, taken, live, layout.lineage, at, index) for n in _METADATA)
                     arrays = [*project(taken, layout.columns, wanted.columns), *metadata]
                     yield pa.RecordBatch.from_arrays(arrays, schema=wanted.result)
+
+    def _columns(
+        self,
+        live: LiveFile,
+        wanted: _Wanted,
+        layout: _Layout,
+        group: _RowGroup,
+        opened: Callable[[], pq.ParquetFile],
+    ) -> pa.RecordBatch:
+        """Return the columns of a row group that a lookup needs; they are read where they are not kept."""
+        key = live.path, wanted.shape, group.index
+        stored = self._stored.get(key, lambda: _read(opened(), layout, group))
+        check_complete(live, layout.footer, group.index, stored.num_rows)
+        return stored
 
     def _matching(
         self,
@@ -260,8 +284,34 @@ class KeyLookup:
         return rows[~np.isin(rows + group.first, gone)] if len(gone) else rows
 
 
-def _layout(parquet: pq.ParquetFile, live: LiveFile, schema: Schema) -> _Layout:
-    footer, stored = parquet.metadata, parquet.schema_arrow
+class _WrittenKeys:
+    """Puts what is written where a lookup keeps what it has read.
+
+    Args:
+        schema: The columns that lookups want.
+        layouts: Where they keep layouts.
+        stored: Where they keep columns of row groups.
+    """
+
+    def __init__(
+        self, schema: Schema, layouts: LruCache[object, _Layout], stored: LruCache[object, pa.RecordBatch]
+    ) -> None:
+        self._wanted, self._layouts, self._stored = _Wanted.of(schema), layouts, stored
+
+    def keep_rows(self, path: str, group: int, rows: pa.Table) -> None:
+        """Keep a copy of the columns wanted, and of row ids that rows have already."""
+        names = [field.name for field in self._wanted.columns.fields] + [ROW_ID]
+        columns = {name: rows.column(name).chunks for name in names if name in rows.column_names}
+        copies = {name: pa.concat_arrays([plain(chunk) for chunk in chunks]) for name, chunks in columns.items()}
+        self._stored.put((path, self._wanted.shape, group), pa.record_batch(copies))
+
+    def keep_file(self, file: ContentFile, footer: pq.FileMetaData) -> None:
+        """Keep the layout of a file."""
+        self._layouts.put((file.file_path, self._wanted.shape), _layout(footer, file, self._wanted.columns))
+
+
+def _layout(footer: pq.FileMetaData, file: ContentFile, schema: Schema) -> _Layout:
+    stored = footer.schema.to_arrow_schema()
     columns = file_columns(stored, schema)
     # A column stored under another name may be confused with a later column of that name: it does not prune.
     same_name = Schema(*(field for field in schema.fields if columns.get(field.field_id) == field.name))
@@ -270,32 +320,24 @@ def _layout(parquet: pq.ParquetFile, live: LiveFile, schema: Schema) -> _Layout:
     for number in range(footer.num_row_groups):
         found = filter_locations(footer, number, columns)
         filters = {i: place for i, place in found.items() if is_filtered(schema.find_field(i), types[i])}
-        groups.append(_RowGroup(number, first, _described(footer, number, live, same_name), filters))
+        groups.append(_RowGroup(number, first, _described(footer, number, file, same_name), filters))
         first += footer.row_group(number).num_rows
     return _Layout(footer, columns, lineage_columns(stored), tuple(groups))
 
 
-def _described(footer: pq.FileMetaData, group: int, live: LiveFile, schema: Schema) -> ContentFile:
+def _described(footer: pq.FileMetaData, group: int, file: ContentFile, schema: Schema) -> ContentFile:
     """Describe a row group; its manifest describes the only one of a file, unless it leaves bounds of columns out."""
-    bounds = live.file.lower_bounds.keys() & live.file.upper_bounds.keys()
+    bounds = file.lower_bounds.keys() & file.upper_bounds.keys()
     if footer.num_row_groups == 1 and bounds.issuperset(field.field_id for field in schema.fields):
-        return live.file
-    return row_group_as_file(footer, group, live, schema)
+        return file
+    return row_group_as_file(footer, group, file, schema)
 
 
-def _reading(
-    opened: Callable[[], pq.ParquetFile], live: LiveFile, layout: _Layout, group: _RowGroup
-) -> Callable[[], pa.RecordBatch]:
-    """Return what reads the columns of a row group that a lookup needs."""
-
-    def read() -> pa.RecordBatch:
-        lineage = layout.lineage.get(ROW_ID_FIELD_ID)
-        wanted = [*layout.columns.values(), *([lineage] if lineage else [])] or [layout.footer.schema.names[0]]
-        rows = opened().read_row_group(group.index, columns=wanted, use_threads=False)
-        check_complete(live, layout.footer, group.index, rows.num_rows)
-        return rows.combine_chunks().to_batches()[0]
-
-    return read
+def _read(parquet: pq.ParquetFile, layout: _Layout, group: _RowGroup) -> pa.RecordBatch:
+    """Read the columns of a row group that a lookup needs."""
+    lineage = layout.lineage.get(ROW_ID_FIELD_ID)
+    wanted = [*layout.columns.values(), *([lineage] if lineage else [])] or [layout.footer.schema.names[0]]
+    return parquet.read_row_group(group.index, columns=wanted, use_threads=False).combine_chunks().to_batches()[0]
 
 
 def _matching(

@@ -104,7 +104,7 @@ class Merge:
             keep_stored: Rows whose key is stored already change nothing, and count as late.
         """
         numbered = batch.append_column(SOURCE, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
-        keys = numbered.select([*self._identifying(), SOURCE])
+        keys = numbered.select([*self._semantics.identifying, SOURCE])
         candidates = self.candidates(keys)
         matches = self.match(keys, candidates)
         late = self.late(keys, matches)
@@ -116,7 +116,7 @@ class Merge:
         hits = int(np.count_nonzero(np.bincount(matches.column(SOURCE).to_numpy())))
         if operation is Operation.DELETE:
             tombstones = (
-                accepted.select(self._identifying()) if self._semantics.sequence and accepted.num_rows else None
+                accepted.select(self._semantics.identifying) if self._semantics.sequence and accepted.num_rows else None
             )
             return MergeResult(self.no_rows(), removed, 0, 0, hits, len(late), tombstones=tombstones)
         counts = (accepted.num_rows - hits, hits, 0, len(late))
@@ -132,7 +132,8 @@ class Merge:
         if not candidates:
             kinds = [pa.int32(), pa.int64(), pa.int64(), pa.int64()]
             return pa.table({name: pa.array([], kind) for name, kind in zip(columns, kinds, strict=True)})
-        schema, ranges = self._schema.select(*self._identifying()), key_ranges(keys, self._schema, self._semantics.key)
+        schema = self._schema.select(*self._semantics.identifying)
+        ranges = key_ranges(keys, self._schema, self._semantics.key)
         values = self._few_values(keys)
         if len(values) == len(ranges) == len(self._semantics.key):
             return self._match_few(keys, self._lookup.find(candidates, schema, ranges).to_reader())
@@ -189,13 +190,6 @@ class Merge:
             return []
         plain = [name for name in self._semantics.key if groups_plainly(keys.schema.field(name).type)]
         return [(self._schema.select(name), pc.unique(keys.column(name))) for name in plain]
-
-    def _identifying(self) -> list[str]:
-        sequence = self._semantics.sequence
-        return [
-            *self._semantics.key,
-            *([sequence] if sequence and sequence not in self._semantics.key else []),
-        ]
 
     def candidates(self, keys: pa.Table) -> list[LiveFile]:
         """Return the files whose statistics do not rule out that they hold one of the keys."""

@@ -252,7 +252,7 @@ def _row_groups(
     for index in range(parquet.metadata.num_row_groups):
         rows = parquet.metadata.row_group(index).num_rows
         wanted = selection is None or selection.reads_any(first, rows)
-        if wanted and (prune is None or prune(row_group_as_file(parquet.metadata, index, live, same_name))):
+        if wanted and (prune is None or prune(row_group_as_file(parquet.metadata, index, live.file, same_name))):
             yield index, first
         first += rows
 

@@ -182,9 +182,7 @@ def _moved(changes: FileChanges, here: Mapping[str, LiveFile]) -> FileChanges:
 
 
 def _numbered_keys(batch: pa.Table, metadata: TableMetadata) -> pa.Table:
-    semantics = metadata.semantics
-    sequence = [semantics.sequence] if semantics.sequence and semantics.sequence not in semantics.key else []
-    keys = batch.select([*semantics.key, *sequence])
+    keys = batch.select(metadata.semantics.identifying)
     return keys.append_column(SOURCE, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
 
 

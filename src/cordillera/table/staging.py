@@ -163,10 +163,9 @@ class WriteStaging:
         try:
             if not duplicate_keys(self._stream(files, metadata, semantics.key), semantics.key, engine).num_rows:
                 return files
-            names = [*semantics.key, *([semantics.sequence] if semantics.sequence else [])]
             schema = ReadOptions(metadata.schema).arrow_schema()
             if order_matters(semantics, schema.names):
-                refuse_ambiguous(self._stream(files, metadata, names), semantics, engine, self._dataset)
+                refuse_ambiguous(self._stream(files, metadata, semantics.identifying), semantics, engine, self._dataset)
             one_a_key = folded_rows if semantics.aggregates else deciding_row
             rows = engine.query(one_a_key(semantics, schema), {"source": self._stream(files, metadata, schema.names)})
             unique = data_writer(self._io, metadata).write(cast_batch(batch, schema) for batch in rows)
