@@ -116,6 +116,7 @@ def _on_branch(branch: str, request: CommitRequest, details: Mapping[str, Any]) 
         branch=branch,
         action="contract.refuse",
         details={**request.details, **details},
+        storage=request.storage,
     )
 
 

@@ -214,12 +214,16 @@ class CommitService:
         """Write the metadata files and make them current, in one transaction."""
         written: dict[UUID, MetadataFile] = {}
         outdated: list[str] = []
+        storages = [step.request.storage for plan in plans for step in plan.steps if step.request.storage is not None]
+        storages = storages or [self._tables.io.storage.together()]
         try:
             for plan in plans:
                 if plan.changes_table:
-                    file, old = self._tables.write_successor(plan.before, plan.steps[-1].after)
+                    file, old = self._tables.write_successor(plan.before, plan.steps[-1].after, storages[0])
                     written[plan.target.version.id] = file
                     outdated += old
+            for storage in storages:
+                storage.settle()
             results = self._publish_once(plans, written)
         except REFUSALS:
             for file in written.values():

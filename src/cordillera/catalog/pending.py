@@ -62,7 +62,13 @@ class PendingWrite:
                 self._writer.discard(earlier)
             self._adapt(metadata)
         self._prepared = found = carried or self._writer.resolve(self._staged, metadata)
-        return replace(self.request, requirements=found.requirements, updates=found.updates, manifest=found.manifest)
+        return replace(
+            self.request,
+            requirements=found.requirements,
+            updates=found.updates,
+            manifest=found.manifest,
+            storage=self._writer.io.storage,
+        )
 
     def discard(self) -> None:
         """Remove what has been written for the commit, which will not happen."""

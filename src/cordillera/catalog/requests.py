@@ -11,6 +11,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from cordillera.ports.metadata.contracts import KeptPartials
+from cordillera.ports.storage import Storage
 from cordillera.spec.candidate import Candidate
 from cordillera.spec.commit import Update
 from cordillera.spec.completion import Completion
@@ -92,6 +93,8 @@ class CommitRequest:
         transaction: The transaction it is a part of, if it is not made by itself.
         candidate: What it keeps of a commit that was refused.
         partials: What it keeps for the next check of rules on the whole table.
+        storage: The view of the storage that its files were written through, which is settled before they are visible;
+            None where they are durable.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -107,6 +110,7 @@ class CommitRequest:
     transaction: TransactionMark | None = None
     candidate: Candidate | None = None
     partials: KeptPartials | None = None
+    storage: Storage | None = None
 
 
 @dataclass(frozen=True, slots=True)

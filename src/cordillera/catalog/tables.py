@@ -15,6 +15,7 @@ from cordillera.catalog.lake_keys import lake_key
 from cordillera.errors import SnapshotNotFoundError
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.scan_observer import ScanObserver
+from cordillera.ports.storage import Storage
 from cordillera.spec import sql
 from cordillera.spec.as_of import AsOf, last_moment, read_as_of
 from cordillera.spec.catalog import Column, Dataset, DatasetVersion
@@ -105,18 +106,26 @@ class TableService:
 
         return self._encoded.get((version.metadata_location, named_only), encode)
 
-    def write_metadata(self, metadata: TableMetadata, counter: int) -> str:
-        """Write a metadata file and return its location. ``counter`` sorts the files of a table for the human eye."""
+    def write_metadata(self, metadata: TableMetadata, counter: int, storage: Storage | None = None) -> str:
+        """Write a metadata file and return its location.
+
+        Args:
+            metadata: What it says.
+            counter: Sorts the files of a table for the human eye.
+            storage: The view to write it through, if it becomes durable together with others.
+        """
         content, ending = self._encoder.encode(metadata)
         location = f"{metadata.location}/metadata/{counter:05d}-{self.io.clock.new_id()}.{ending}"
-        self.io.storage.write(location, content)
+        (storage or self.io.storage).write(location, content)
         self._loaded.put(location, metadata)
         if ending == PLAIN:
             self._encoded.put((location, False), content)
         return location
 
-    def write_successor(self, before: MetadataFile, after: TableMetadata) -> tuple[MetadataFile, tuple[str, ...]]:
-        """Write the metadata file that follows ``before``.
+    def write_successor(
+        self, before: MetadataFile, after: TableMetadata, storage: Storage
+    ) -> tuple[MetadataFile, tuple[str, ...]]:
+        """Write the metadata file that follows ``before``, through a view of the storage that is still to be settled.
 
         Returns:
             The new file, and the locations of files that have become too old to keep.
@@ -127,7 +136,7 @@ class TableService:
         removed = 0 if len(log) <= most else len(log) - most + most // _REMOVED_PART
         metadata = after.with_changes(metadata_log=log[removed:])
         counter = metadata_number(before.location) + 1
-        written = MetadataFile(self.write_metadata(metadata, counter), metadata)
+        written = MetadataFile(self.write_metadata(metadata, counter, storage), metadata)
         if before.metadata.metadata_log:  # who lost to ``before`` may still work with what was before it, nobody longer
             self._loaded.forget(str(before.metadata.metadata_log[-1]["metadata-file"]))
         for named_only in (False, True):

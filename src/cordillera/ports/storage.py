@@ -95,3 +95,13 @@ class Storage(Protocol):
 
         A writer that is still at work on one fails with ``StorageUnavailableError``.
         """
+
+    def together(self) -> Storage:
+        """Return a view of this storage for objects that nothing refers to before ``settle``.
+
+        It may leave it to ``settle`` to make them durable, all at once: disks are then waited for once. Until then they
+        are there, whole, for whoever asks, and gone or damaged if the machine fails.
+        """
+
+    def settle(self) -> None:
+        """Make durable what is not yet of the objects created through this view; none, where ``write`` did."""

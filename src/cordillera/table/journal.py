@@ -86,3 +86,11 @@ class Journal:
     def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
         """Remove what is stored of unpublished objects."""
         self._storage.discard(unfinished)
+
+    def together(self) -> Storage:
+        """Return itself: what it passes things on to decides when they are durable."""
+        return self
+
+    def settle(self) -> None:
+        """Make durable what was written through it."""
+        self._storage.settle()

@@ -37,7 +37,7 @@ class WriteStaging:
     """
 
     def __init__(self, io: TableIO, dataset: str, contract: str = "") -> None:
-        self._journal = Journal(io.storage)
+        self._journal = Journal(io.storage.together())
         self._io, self._dataset, self._contract = io.through(self._journal), dataset, contract
 
     @property

@@ -116,6 +116,13 @@ class MemoryStorage:
             object_key(self._root, one.uri)
             self._unfinished.pop(one.upload_id, None)
 
+    def together(self) -> MemoryStorage:
+        """Return itself: objects are durable at once."""
+        return self
+
+    def settle(self) -> None:
+        """Do nothing."""
+
     def _data(self, uri: str) -> bytes:
         found = self._objects.get(object_key(self._root, uri))
         if found is None:
@@ -205,6 +212,13 @@ class FaultyStorage:
     def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
         """Remove what is stored of unpublished objects."""
         self._storage.discard(unfinished)
+
+    def together(self) -> Storage:
+        """Return itself: objects are durable at once."""
+        return self
+
+    def settle(self) -> None:
+        """Do nothing."""
 
     def _spend(self, uri: str, size: int, total: int) -> None:
         """Account for ``size`` more bytes of an object that has ``total`` with them."""

@@ -293,6 +293,25 @@ class StorageSuite:
         storage.delete(uris[1:])
         assert [found.uri for found in storage.list(storage.root)] == uris[:1]
 
+    # --- what is settled together
+    # -----------------------------------------------------------------------------------
+
+    def test_what_is_to_be_settled_is_there_at_once(self, storage: Storage) -> None:
+        together = storage.together()
+        together.write(f"{storage.root}/a/written", b"x")
+        with together.open_output(f"{storage.root}/b/streamed") as file:
+            file.write(b"yy")
+        together.write(f"{storage.root}/a/large", bytes(2_000_000))
+        sizes = {found.uri.rpartition("/")[2]: found.size for found in storage.list(storage.root)}
+        assert sizes == {"written": 1, "streamed": 2, "large": 2_000_000}
+        with pytest.raises(AlreadyExistsError):
+            together.write(f"{storage.root}/a/written", b"z")
+        together.delete([f"{storage.root}/b/streamed"])
+        together.settle()
+        together.settle()
+        assert storage.read(f"{storage.root}/a/written") == b"x"
+        assert len(list(together.list(storage.root))) == 2
+
     # --- what is not finished
     # ---------------------------------------------------------------------------------------
 

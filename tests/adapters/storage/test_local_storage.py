@@ -5,7 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -142,6 +143,124 @@ def test_an_object_that_cannot_be_made_durable_does_not_appear(
     with pytest.raises(StorageUnavailableError, match="folder/second"):
         storage.write(f"{storage.root}/folder/second", b"x")
     assert files(storage) == ["folder/first"]
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The inodes of what was made durable."""
+    made: list[int] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        made.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    return made
+
+
+def test_what_is_settled_is_durable_once_and_its_names_with_it(storage: LocalStorage, synced: list[int]) -> None:
+    for folder in ("a", "b"):
+        storage.make_folder(f"{storage.root}/{folder}")
+    together = storage.together()
+    synced.clear()
+    for name in ("a/1", "a/2", "b/3", "b/gone"):
+        together.write(f"{storage.root}/{name}", b"x")
+    together.delete([f"{storage.root}/b/gone"])
+    lake = Path(storage.root.removeprefix("file://"))
+    assert synced == [(lake / "b").stat().st_ino]  # the removal
+    synced.clear()
+    together.settle()
+    together.settle()
+    assert sorted(synced) == sorted((lake / one).stat().st_ino for one in ("a/1", "a/2", "b/3", "a", "b"))
+    assert files(storage) == ["a/1", "a/2", "b/3"]
+
+
+def test_what_is_large_or_much_is_durable_before_it_is_settled(storage: LocalStorage, synced: list[int]) -> None:
+    storage.make_folder(storage.root)
+    together = storage.together()
+    synced.clear()
+    together.write(f"{storage.root}/large", bytes(2_000_000))
+    assert len(synced) == 2
+    for number in range(40):
+        together.write(f"{storage.root}/{number}", b"x")
+    assert len(synced) == 2 + 2 * 8
+    together.settle()
+    assert len(set(synced)) == 41 + 1
+
+
+def test_what_cannot_be_settled_is_said(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.make_folder(f"{storage.root}/folder")
+    for failing in range(3):  # of two files and their directory
+        together = storage.together()
+        for number in range(2):
+            together.write(f"{storage.root}/folder/{failing}-{number}", b"x")
+        calls = iter(range(3))
+
+        def failing_fsync(descriptor: int, failing: int = failing, calls: Iterator[int] = calls) -> None:
+            if next(calls) == failing:
+                raise OSError(errno.EIO, "the disk failed")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", failing_fsync)
+            with pytest.raises(StorageUnavailableError, match="folder"):
+                together.settle()
+
+
+def test_views_leave_no_descriptors_open(storage: LocalStorage) -> None:
+    def kept() -> set[str]:
+        paths = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+        return {path for path in paths if storage.root.removeprefix("file://") in path}
+
+    for end in ("settled", "forgotten"):
+        together = storage.together()
+        for number in range(3):
+            together.write(f"{storage.root}/{end}/{number}", b"x")
+        assert len(kept()) == 3
+        if end == "settled":
+            together.settle()
+            assert kept() == set()
+    del together
+    assert kept() == set()
+
+
+def test_threads_that_settle_at_the_same_time_wait_for_their_own(storage: LocalStorage, synced: list[int]) -> None:
+    def write(number: int) -> None:
+        together = storage.together()
+        paths = [f"{number}/{one}" for one in range(4)]
+        for path in paths:
+            together.write(f"{storage.root}/{path}", b"x")
+        together.settle()
+        lake = Path(storage.root.removeprefix("file://"))
+        assert {(lake / path).stat().st_ino for path in paths} <= set(synced)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(24)))
+
+
+_FORK = """
+import os, sys
+from cordillera.adapters.storage.local import LocalStorage
+storage = LocalStorage(sys.argv[1])
+
+def write(name):
+    together = storage.together()
+    for number in range(3):
+        together.write(f"{storage.root}/{name}/{number}", b"x")
+    together.settle()
+
+write("parent")
+child = os.fork()
+if child == 0:
+    write("child")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_forked_process_settles_too(storage: LocalStorage) -> None:
+    subprocess.run([sys.executable, "-c", _FORK, storage.root], check=True, timeout=120)
+    assert files(storage) == [f"{who}/{number}" for who in ("child", "parent") for number in range(3)]
 
 
 def test_a_file_system_without_hard_links_is_refused(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:

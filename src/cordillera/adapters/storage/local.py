@@ -12,22 +12,16 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
 
-from cordillera.errors import (
-    AccessDeniedError,
-    AlreadyExistsError,
-    CordilleraError,
-    CorruptDataError,
-    InvalidConfigurationError,
-    InvalidInputError,
-    StorageFullError,
-    StorageUnavailableError,
-)
+from cordillera.adapters.storage.disk import Unsettled, link, make_directory, sync_directory
+from cordillera.adapters.storage.local_errors import stream_translated, translated
+from cordillera.errors import AccessDeniedError, CorruptDataError, InvalidConfigurationError
 from cordillera.ports.storage import StoredObject, UnfinishedObject
 from cordillera.spec.object_uri import (
     check_range,
@@ -39,11 +33,6 @@ from cordillera.spec.object_uri import (
 )
 
 SCHEME = "file"
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_STREAM_FAILED = _FULL | {errno.EIO, errno.ESTALE, errno.EROFS}
 
 _Found = tuple[str, os.stat_result]
 """A file in a listing: its path, and what is known of it."""
@@ -63,6 +52,7 @@ class LocalStorage:
     def __init__(self, root: str) -> None:
         self._directory = str(_root_directory(root))
         self._root = f"{SCHEME}://{self._directory}"
+        self._unsettled: Unsettled | None = None
 
     @property
     def root(self) -> str:
@@ -76,7 +66,7 @@ class LocalStorage:
         """Return the bytes of an object, or exactly ``length`` of them from ``offset``."""
         check_range(uri, offset, length)
         path = self._path(uri)
-        with _translated(uri), os.fdopen(_open_object(path), "rb") as file:
+        with translated(uri), os.fdopen(_open_object(path), "rb") as file:
             check_range(uri, offset, length, os.fstat(file.fileno()).st_size)
             file.seek(offset)
             return file.read() if length is None else file.read(length)
@@ -85,7 +75,7 @@ class LocalStorage:
         """Create an object, durably."""
         with (
             self._new_file(uri) as descriptor,
-            _translated(uri),
+            translated(uri),
             os.fdopen(descriptor, "wb", closefd=False) as file,
         ):
             file.write(data)
@@ -99,9 +89,9 @@ class LocalStorage:
         into new memory either way.
         """
         path = self._path(uri)
-        with _translated(uri):
+        with translated(uri):
             file = pa.OSFile(_open_object(path), "rb")
-        with file, _stream_translated(uri):
+        with file, stream_translated(uri):
             yield file
 
     @contextmanager
@@ -109,7 +99,7 @@ class LocalStorage:
         """Open a new object for streaming; a taken name is refused when the block ends, if not at once."""
         with (
             self._new_file(uri) as descriptor,
-            _stream_translated(uri),
+            stream_translated(uri),
             pa.OSFile(os.dup(descriptor), "wb") as file,
         ):
             yield file
@@ -118,14 +108,17 @@ class LocalStorage:
         """Tell whether there is an object at ``uri``."""
         path = self._path(uri)
         try:
-            with _translated(uri):
+            with translated(uri):
                 return stat.S_ISREG(os.stat(path).st_mode)
         except CorruptDataError:
             return False
 
     def delete(self, uris: Iterable[str]) -> None:
         """Remove objects, durably; empty directories stay, since another writer may be about to use them."""
-        _remove((uri, self._path(uri)) for uri in uris)
+        found = [(uri, self._path(uri)) for uri in uris]
+        if self._unsettled is not None:
+            self._unsettled.forget([path for _, path in found])
+        _remove(found)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects under the folder ``prefix``. Links are not followed, and are no objects."""
@@ -134,8 +127,8 @@ class LocalStorage:
     def make_folder(self, prefix: str) -> None:
         """Create a directory."""
         path = self._inside(folder_key(self._root, prefix), prefix)
-        with _translated(prefix):
-            _make_directory(path)
+        with translated(prefix):
+            make_directory(path)
 
     def list_unfinished(self, prefix: str) -> Iterator[UnfinishedObject]:
         """Yield the unfinished files under the folder ``prefix``. Links are not followed."""
@@ -144,6 +137,17 @@ class LocalStorage:
     def discard(self, unfinished: Iterable[UnfinishedObject]) -> None:
         """Remove unfinished files, durably."""
         _remove((one.uri, self._unfinished_path(one.uri)) for one in unfinished)
+
+    def together(self) -> LocalStorage:
+        """Return a view whose small objects become durable when they are settled."""
+        view = copy(self)
+        view._unsettled = Unsettled()
+        return view
+
+    def settle(self) -> None:
+        """Make durable what is not yet."""
+        if self._unsettled is not None:
+            self._unsettled.settle()
 
     def _files(self, prefix: str, wanted: Callable[[str], bool]) -> Iterator[_Found]:
         """Return the files under the folder ``prefix`` whose names are wanted."""
@@ -175,22 +179,38 @@ class LocalStorage:
         path = self._path(uri)
         directory = os.path.dirname(path)
         unfinished = f"{directory}/.tmp-{uuid4().hex}"
-        with _translated(uri):
+        with translated(uri):
             if os.path.lexists(path):
                 raise FileExistsError(errno.EEXIST, "exists", path)
-            _make_directory(directory)
+            make_directory(directory)
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             yield descriptor
-            with _translated(uri):
-                os.fsync(descriptor)
-                _publish(unfinished, path)
+            with translated(uri):
+                self._publish(uri, path, unfinished, descriptor)
         except BaseException:
             with suppress(OSError):  # gone already, or invisible litter: no reason to hide the error that led here
                 os.unlink(unfinished)
             raise
         finally:
             os.close(descriptor)
+
+    def _publish(self, uri: str, path: str, unfinished: str, descriptor: int) -> None:
+        """Give a written file its name, and make both durable."""
+        if self._unsettled is not None and self._unsettled.takes(descriptor):
+            link(unfinished, path)
+            os.unlink(unfinished)
+            self._unsettled.add(path, uri, descriptor)
+            return
+        os.fsync(descriptor)
+        link(unfinished, path)
+        try:
+            os.unlink(unfinished)
+            sync_directory(os.path.dirname(path))
+        except OSError:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            raise
 
 
 def _has_link(top: str, names: Sequence[str]) -> bool:
@@ -235,7 +255,7 @@ def _walk(top: str, wanted: Callable[[str], bool]) -> Iterator[_Found]:
         directory = pending.pop()
         # Whatever vanishes meanwhile was deleted, or published, meanwhile.
         with (
-            _translated(directory),
+            translated(directory),
             suppress(FileNotFoundError, NotADirectoryError),
             os.scandir(directory) as entries,
         ):
@@ -262,100 +282,10 @@ def _remove(files: Iterable[tuple[str, str]]) -> None:
     """Remove files, durably; what is none, or is gone, is passed over."""
     changed: set[str] = set()
     for uri, path in files:
-        with _translated(uri), suppress(FileNotFoundError, NotADirectoryError):
+        with translated(uri), suppress(FileNotFoundError, NotADirectoryError):
             if stat.S_ISREG(os.stat(path).st_mode):
                 os.unlink(path)
                 changed.add(os.path.dirname(path))
     for directory in changed:
-        with _translated(directory), suppress(FileNotFoundError):
-            _sync_directory(directory)
-
-
-def _publish(unfinished: str, path: str) -> None:
-    directory = os.path.dirname(path)
-    try:
-        os.link(unfinished, path)
-    except OSError as error:
-        if error.errno in _NO_LINKS:
-            raise InvalidConfigurationError(
-                f"The file system of {directory!r} has no hard links, which publishing needs.",
-                hint="Put the storage root on another file system.",
-            ) from error
-        if isinstance(error, FileNotFoundError):
-            raise StorageUnavailableError(
-                f"What had been written of {path!r} was removed before it was done.", hint="Write it again."
-            ) from error
-        raise
-    try:
-        os.unlink(unfinished)
-        _sync_directory(directory)
-    except OSError:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        raise
-
-
-def _make_directory(name: str) -> None:
-    """Create a directory and those above it, each durably."""
-    if os.path.isdir(name):  # as it mostly is
-        return
-    missing, directory = [], Path(name)
-    while not directory.exists():
-        missing.append(directory)
-        directory = directory.parent
-    if not directory.is_dir():
-        raise FileExistsError(errno.EEXIST, "an object stands where a folder is needed", str(directory))
-    for created in reversed(missing):
-        created.mkdir(exist_ok=True)
-        _sync_directory(str(created.parent))
-
-
-def _sync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _cordillera_error(uri, error) from error
-
-
-@contextmanager
-def _stream_translated(uri: str) -> Iterator[None]:
-    """Translate the errors of a native stream used in the block, and leave those of its other work alone."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _STREAM_FAILED and error.filename is None:
-            raise _cordillera_error(uri, error) from error
-        raise
-
-
-def _cordillera_error(uri: str, error: OSError) -> CordilleraError:
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno in _FULL:
-        return StorageFullError(f"There is no room to write {uri!r} ({reason}).", hint="Free or add disk space.")
-    if error.errno in _DENIED:
-        return AccessDeniedError(
-            f"The operating system refuses access to {uri!r} ({reason}).",
-            hint="Check the owner and mode of the directory, and that its file system is mounted writable.",
-        )
-    if isinstance(error, FileExistsError):
-        return AlreadyExistsError(f"{uri!r} exists already, or a part of its path does; objects are never overwritten.")
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return CorruptDataError(
-            f"The object {uri!r} does not exist.",
-            hint="Restore it from a backup; cordillera doctor tells what else is wrong.",
-        )
-    if error.errno == errno.ENAMETOOLONG:
-        return InvalidInputError(f"{uri!r} is too long for a file name.")
-    return StorageUnavailableError(
-        f"The file system failed on {uri!r} ({reason}).",
-        hint="Try again; if it stays, look at the disk and the system's log.",
-    )
+        with translated(directory), suppress(FileNotFoundError):
+            sync_directory(directory)

@@ -239,6 +239,13 @@ class S3Storage:
             with translated(one.uri), _unless_ended():
                 self._client.abort_multipart_upload(**self._target(one.uri), UploadId=one.upload_id)
 
+    def together(self) -> S3Storage:
+        """Return itself: objects are durable at once."""
+        return self
+
+    def settle(self) -> None:
+        """Do nothing."""
+
     def _uploads(self, prefix: str, folder: str) -> Iterator[UnfinishedObject]:
         paginator = self._client.get_paginator("list_multipart_uploads")
         with translated(prefix):
