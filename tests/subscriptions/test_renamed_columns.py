@@ -13,7 +13,7 @@ from cordillera.catalog.commits import CommitRequest
 from cordillera.client import Lake
 from cordillera.errors import SnapshotNotFoundError
 from cordillera.spec.metadata_updates import RemoveSchemas
-from cordillera.spec.schema_evolution import AddColumn, RenameColumn
+from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
 from cordillera.spec.wish_change import WishChange
 from tests.conftest import app_of
 
@@ -73,6 +73,27 @@ def test_what_is_wished_for_anew_is_named_as_columns_are_called_now(sales: Lake,
     sales.backend.resume_subscription(made.id)
     sales.run_pending()
     assert copied(tmp_path, "SELECT id, x FROM orders") == [(1, 10)]
+
+
+def test_a_name_that_another_column_has_taken_brings_that_one_for_every_row(sales: Lake, tmp_path: Path) -> None:
+    orders = sales.dataset(NAME)
+    made = orders.subscribe("copy", columns=["net"])
+    filtered = orders.subscribe("copy", table="filtered", row_filter="net > 15")
+    log = orders.subscribe("copy", table="log", mode="log", row_filter="net > 15")
+    sales.run_pending()
+    orders.evolve(DropColumn("net"), RenameColumn("gross", "net"))
+    orders.write([{"id": 3, "net": 33}], "upsert")
+    sales.run_pending()
+    assert copied(tmp_path, "SELECT id, net FROM orders ORDER BY id") == [(1, 11), (2, 22), (3, 33)]
+    orders.evolve(DropColumn("net"), AddColumn("net", pa.int64()))
+    orders.write([{"id": 4, "net": 44}], "upsert")
+    sales.run_pending()
+    assert copied(tmp_path, "SELECT id, net FROM orders ORDER BY id") == [(1, None), (2, None), (3, None), (4, 44)]
+    assert copied(tmp_path, "SELECT id, net FROM filtered") == [(4, 44)]
+    assert all(sales.backend.verify_subscription(one.id).equal for one in (made, filtered))
+    stopped = sales.backend.subscription(log.id).subscription
+    assert (stopped.state, stopped.error_code) == ("failed", "not_allowed")
+    assert copied(tmp_path, "SELECT id FROM log") == [(2,)]
 
 
 def test_a_schema_that_somebody_removed_meanwhile_stops_nothing(sales: Lake, tmp_path: Path) -> None:

@@ -62,6 +62,18 @@ def _ids(schemas: Sequence[Schema]) -> dict[str, set[int]]:
     return found
 
 
+def filtered_by(wished: Subscription, schema: Schema) -> frozenset[int]:
+    """Return the field ids of the columns of a schema that a subscription's condition on rows is about."""
+    named: list[str] = []
+
+    def noted(name: str) -> str:
+        named.append(name.lower())
+        return name
+
+    _filter(wished.row_filter, noted)
+    return frozenset(field.field_id for field in schema.fields if field.name.lower() in named)
+
+
 def _filter(text: str, called: Callable[[str], str]) -> str:
     """Return a condition with the names of today; as it was written where they are the same."""
     renamed = []

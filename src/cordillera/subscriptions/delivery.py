@@ -222,7 +222,8 @@ class DeliveryService:
         """
         subscription, shown = followed.subscription, followed.held_rows
         check_mode(subscription, synchronizer.capabilities)
-        if cursor is not None and shown not in (ANEW, _fingerprint(followed)):
+        goes_on = cursor is None or shown == ANEW or (shown == _fingerprint(followed) and followed.filters_as(cursor))
+        if not goes_on:
             raise NotAllowedError(
                 f"What is shown of {subscription.dataset} for this subscription has changed; its {subscription.mode} "
                 f"in {subscription.target} tells what was shown before.",

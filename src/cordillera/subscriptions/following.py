@@ -30,7 +30,7 @@ from cordillera.spec.snapshot_summary import moves_rows
 from cordillera.spec.subscription import Subscription, Target
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.spec.wish_change import comes_anew
-from cordillera.spec.wish_names import wished_under
+from cordillera.spec.wish_names import filtered_by, wished_under
 from cordillera.subscriptions.load import TargetLoad
 from cordillera.subscriptions.residency import ResidencyRules
 from cordillera.subscriptions.service import SynchronizerFactory
@@ -125,8 +125,8 @@ class Followed:
     def can_follow_from(self, cursor: Cursor) -> bool:
         """Tell whether rows delivered under the cursor's schema are still right under today's.
 
-        They are not where a column came with a default for old rows, or the inside of a nested column changed; nor, as
-        far as is known, where the schema has been removed.
+        They are not where a column came with a default for old rows, the inside of a nested column changed, or a name
+        that is wished for means another column of old rows; nor, as far as is known, where the schema has been removed.
         """
         schema = self._schema(cursor.schema_id)
         if schema is None or cursor.sequence_number > self.version.sequence_number:
@@ -138,7 +138,21 @@ class Followed:
                 return False
             if before is not None and before.field_type.is_struct and before.field_type != field.field_type:
                 return False
-        return True
+        return self._columns_there(schema) and self.filters_as(cursor)
+
+    def _columns_there(self, schema: Schema) -> bool:
+        """Tell whether a target that was delivered to under a schema has all of its columns that are wished for now."""
+        if schema.schema_id == self.metadata.current_schema_id or not self.subscription.columns:
+            return True
+        had = {column.field_id for column in self.under_schema(schema.schema_id).columns()}
+        return all(one.field_id in had or schema.find_column_name(one.field_id) is None for one in self.columns())
+
+    def filters_as(self, cursor: Cursor) -> bool:
+        """Tell whether the condition on rows is about the columns that it was about under the cursor's schema."""
+        if cursor.schema_id == self.metadata.current_schema_id or self._schema(cursor.schema_id) is None:
+            return True
+        then = self.under_schema(cursor.schema_id)
+        return filtered_by(then.wished(), then.metadata.schema) == filtered_by(self.wished(), self.metadata.schema)
 
     def view(self) -> RowView | None:
         """Return what is shown of the rows; None for all.
