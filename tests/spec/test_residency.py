@@ -18,6 +18,7 @@ from cordillera.spec.residency import Violation, residency_of, violated
         ("eu-central-1", {}, "eu", Violation("eu-central-1")),
         ("", {"name": "eu"}, "us", Violation("eu", "name")),
         ("", {"other": "eu"}, "us", None),
+        ("", {"Once": "eu"}, "us", Violation("eu", "name")),
         ("eu,us", {"name": "eu"}, "us", Violation("eu", "name")),
         (",", {}, "", Violation(",")),
     ],
@@ -25,7 +26,7 @@ from cordillera.spec.residency import Violation, residency_of, violated
 def test_a_target_is_where_the_tags_allow_for(
     whole: str, own: dict[str, str], kept_in: str, broken: Violation | None
 ) -> None:
-    assert violated((whole, own), kept_in, ["id", "name"]) == broken
+    assert violated((whole, own), kept_in, {"id": ["id"], "name": ["name", "once"]}) == broken
 
 
 @pytest.mark.parametrize("place", ["EU", "eu west", "-eu", "e" * 64, "eu,ch"])

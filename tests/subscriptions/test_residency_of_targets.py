@@ -10,6 +10,8 @@ import pytest
 
 from cordillera.client import Lake
 from cordillera.errors import InvalidConfigurationError, NotAllowedError
+from cordillera.spec.schema_evolution import RenameColumn
+from cordillera.spec.wish_change import WishChange
 
 
 @pytest.fixture
@@ -51,6 +53,20 @@ def test_a_column_may_be_kept_in_fewer_places_than_the_others(sales: Lake) -> No
     orders.subscribe("us", columns=["id"])
     sales.run_pending()
     assert orders.subscriptions()[0].subscription.state == "live"
+
+
+def test_a_column_that_is_renamed_stays_where_it_was_allowed_to_be(sales: Lake, tmp_path: Path) -> None:
+    orders = sales.dataset("sales.orders")
+    before = orders.subscribe("us", columns=["id"])
+    sales.set_policy_tag("dataset:sales.orders", "residency", "eu", column="name")
+    orders.evolve(RenameColumn("name", "full_name"))
+    with pytest.raises(NotAllowedError, match="column 'full_name'"):
+        orders.subscribe("us", table="more")
+    with pytest.raises(NotAllowedError, match="column 'full_name'"):
+        sales.backend.change_subscription(before.id, WishChange(columns=()))
+    orders.subscribe("eu")
+    sales.run_pending()
+    assert {one.subscription.state for one in orders.subscriptions()} == {"live"}
 
 
 def test_a_tag_that_comes_later_stops_deliveries(sales: Lake, tmp_path: Path) -> None:

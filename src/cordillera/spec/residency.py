@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+
+from pyiceberg.schema import Schema
 
 from cordillera.errors import InvalidConfigurationError
 
@@ -41,21 +43,38 @@ def residency_of(config: Mapping[str, str]) -> str:
     return place
 
 
-def violated(tags: tuple[str, Mapping[str, str]], kept_in: str, columns: Collection[str]) -> Violation | None:
+def names_had(columns: Collection[str], schema: Schema, ever: Sequence[Schema]) -> dict[str, frozenset[str]]:
+    """Return every name, in lower case, that columns of a schema have had. Policy tags name columns by any of them.
+
+    Args:
+        columns: Names of columns.
+        schema: The schema that they are in.
+        ever: Every schema that the table has had.
+    """
+    had: dict[int, set[str]] = {}
+    for field in (field for one in (*ever, schema) for field in one.fields):
+        had.setdefault(field.field_id, set()).add(field.name.lower())
+    return {field.name: frozenset(had[field.field_id]) for field in schema.fields if field.name in columns}
+
+
+def violated(
+    tags: tuple[str, Mapping[str, str]], kept_in: str, columns: Mapping[str, Collection[str]]
+) -> Violation | None:
     """Return a rule that a target breaks, or None.
 
     Args:
         tags: The residency of the dataset, places with commas between or empty for anywhere; and of columns that have
             one of their own, which holds beside the dataset's.
         kept_in: Where the target keeps its data; empty if it does not say, which no rule allows for.
-        columns: The columns delivered.
+        columns: The columns delivered, each with every name that it has had, in lower case.
     """
     whole, own = tags
     if whole and not _allows(whole, kept_in):
         return Violation(whole)
-    for column in sorted(own.keys() & set(columns)):
-        if not _allows(own[column], kept_in):
-            return Violation(own[column], column)
+    for column, names in sorted(columns.items()):
+        for tagged, allowed in own.items():
+            if tagged.lower() in names and not _allows(allowed, kept_in):
+                return Violation(allowed, column)
     return None
 
 

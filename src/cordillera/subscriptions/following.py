@@ -24,6 +24,7 @@ from cordillera.spec.arrow_types import to_arrow_field
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.partition_layout import PartitionLayout, Placed
 from cordillera.spec.refs import ancestors
+from cordillera.spec.residency import names_had
 from cordillera.spec.row_access import RowAccess, RowView
 from cordillera.spec.skip import AHEAD, Skip
 from cordillera.spec.snapshot_summary import moves_rows
@@ -266,7 +267,8 @@ class Following:
             shown = self._shown(tx, followed, dataset)
             self._lookup.target(tx, subscription.target, Privilege.WRITE)
         if dataset is not None:
-            columns = [column.name for column in shown.columns()]
+            metadata, names = shown.metadata, [column.name for column in shown.columns()]
+            columns = names_had(names, metadata.schema, metadata.schemas)
             self._residency.check(tx, dataset, subscription.target, columns)
         return shown
 

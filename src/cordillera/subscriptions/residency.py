@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from cordillera.catalog.trail import Trail
 from cordillera.errors import NotAllowedError
@@ -23,14 +23,14 @@ class ResidencyRules:
     def __init__(self, store: MetadataStore, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
-    def check(self, tx: Transaction, dataset: Dataset, target: str, columns: Collection[str]) -> None:
+    def check(self, tx: Transaction, dataset: Dataset, target: str, columns: Mapping[str, Collection[str]]) -> None:
         """Make sure that columns of a dataset may be kept in a target.
 
         Args:
             tx: Tells what holds; opened for reading, as a refusal is noted in a transaction of its own.
             dataset: Whose columns.
             target: The target's name.
-            columns: Their names.
+            columns: Their names, each with every name that the column has had: ``names_had``.
 
         Raises:
             NotAllowedError: If the policy tag ``residency`` of the dataset, or of one of the columns, does not name the

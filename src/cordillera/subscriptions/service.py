@@ -29,6 +29,7 @@ from cordillera.spec.delivery_trigger import ON_COMMIT, checked_trigger
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.names import check_name
+from cordillera.spec.residency import names_had
 from cordillera.spec.skip import AHEAD, SkipState
 from cordillera.spec.subscription import (
     CopyAtEnd,
@@ -358,9 +359,11 @@ class SubscriptionService:
         if narrowed and subscription.on_behalf_of != current().principal:
             self._lookup.require(tx, found, Privilege.READ, version=version)
 
-    def _delivered(self, found: ResolvedDataset, columns: Sequence[str]) -> list[str]:
-        """Return the columns that a subscription brings: with none named, all."""
-        return [*columns, *found.version.key] if columns else self._tables.load(found.version).schema.column_names
+    def _delivered(self, found: ResolvedDataset, columns: Sequence[str]) -> dict[str, frozenset[str]]:
+        """Return the columns that a subscription brings, with none named all, and what they have ever been called."""
+        metadata = self._tables.load(found.version)
+        named = {*columns, *found.version.key} if columns else set(metadata.schema.column_names)
+        return names_had(named, metadata.schema, metadata.schemas)
 
     def _check_wishes(self, found: ResolvedDataset, columns: Sequence[str], row_filter: str) -> None:
         schema = self._tables.load(found.version).schema
