@@ -89,13 +89,14 @@ def test_nobody_is_passed_over(orders: Dataset, subscribe: Callable[..., None]) 
         {"columns": ()},
         {"columns": ("id", "note")},
         {"columns": ("id",), "row_filter": "note IS NOT NULL"},
+        {"columns": ("id", "what_note_was"), "cursor_schema_id": 7},
     ],
 )
 def test_who_takes_or_filters_by_a_column_is_concerned(
     orders: Dataset, subscribe: Callable[..., None], reads: dict[str, Any]
 ) -> None:
     subscribe("user:bob", **reads)
-    subscribe("user:ana", columns=("id", "total"))
+    subscribe("user:ana", columns=("id", "total"), cursor_schema_id=7)
     made = orders.propose_contract(without(orders, "note"), reason="never filled")
     assert made.waiting_for == ("user:bob",)
 

@@ -33,8 +33,10 @@ def consumers_of(
         columns: Only those who read one of these columns, filter or join by it, or take every column there is.
     """
     found: dict[str, list[str]] = {}
+    there = tx.dataset_versions.columns(target.version.id) if columns is not None else []
+    present = {column.name.lower() for column in there}
     for one in _subscriptions(tx, target):
-        if columns is None or _concerns(one, columns):
+        if columns is None or _concerns(one, columns) or _names_others(one, target, present):
             use = f"subscription of {one.target}:{one.target_table}"
             found.setdefault(one.on_behalf_of or one.created_by, []).append(use)
     for job in _jobs(tx, target):
@@ -141,6 +143,16 @@ def _concerns(subscription: Subscription, columns: Collection[str]) -> bool:
     wanted = {name.lower() for name in subscription.columns}
     read = not wanted or bool(wanted & {name.lower() for name in columns})
     return read or (subscription.row_filter != "" and _named(f"SELECT 1 WHERE {subscription.row_filter}", columns))
+
+
+def _names_others(subscription: Subscription, target: ResolvedDataset, present: Collection[str]) -> bool:
+    """Tell whether a subscription names columns that are called otherwise since it was last delivered to: any may be
+    meant."""
+    if subscription.cursor_schema_id in (None, target.version.schema_id):
+        return False
+    filtered = names_in(f"SELECT 1 WHERE {subscription.row_filter}") if subscription.row_filter else frozenset()
+    wanted = {name.lower() for name in subscription.columns}
+    return filtered is None or not (wanted | filtered).issubset(present)
 
 
 def _named(sql: str, columns: Collection[str]) -> bool:
