@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cordillera.access.authorizer import GrantAuthorizer
-from cordillera.adapters.db import open_metadata_store
+from cordillera.adapters.db import open_metadata_store, seen
 from cordillera.context import acting
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import (
@@ -35,6 +35,7 @@ from cordillera.spec.access_tags import Among, Missing, Not, TagExpression, desc
 from cordillera.spec.access_tags import Any as Either
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace
 from cordillera.spec.deputy import Deputy, Duty
+from cordillera.spec.event import Circumstances, Topic
 from cordillera.spec.names import enclosing_names
 from cordillera.spec.subscription import Subscription, Target
 from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace, subscription, target
@@ -126,6 +127,7 @@ class World:
     versions: dict[str, DatasetVersion] = field(default_factory=dict)
     target: Target = field(default_factory=lambda: replace(target(), id=uuid4()))
     following: dict[str, Subscription] = field(default_factory=dict)
+    told: dict[int, str] = field(default_factory=dict)
 
     def whom(self, principal: str) -> str:
         """Return a principal that no other example has."""
@@ -246,6 +248,16 @@ class World:
         for expression, approver in self.given["rules"]:
             tx.approval_rules.put(ApprovalRule(describe(expression), approver, "x", NOW))
         self._store_deputies(tx)
+        self._store_events(tx)
+
+    def _store_events(self, tx: Transaction) -> None:
+        """Let two events be told of every dataset version, and of every dataset: as of its only one of its name."""
+        about = [(name, self.versions[name].id) for name in VERSIONS]
+        about += [(name, None) for name in DATASETS if name not in self.given["deleted"]]
+        for name, version_id in (*about, *about):
+            dataset = self.datasets[name if version_id is None else name[:-3]].full_name
+            circumstances = Circumstances(Topic.SNAPSHOT_COMMITTED, NOW, "x", "", dataset, version_id)
+            self.told[tx.events.append(circumstances, {})] = name
 
     def _store_deputies(self, tx: Transaction) -> None:
         for owner, deputy, on, ends in self.given["deputies"]:
@@ -326,6 +338,15 @@ class StoppedClock:
         return uuid4()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _soon_from_what_is_seen() -> Iterator[None]:
+    """Few rows are looked through before a list goes from the objects that are seen: there are few of both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seen, "FIRST_BOUND", 2)
+        patch.setattr(seen, "GROWTH", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def sqlite_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetadataStore]:
     folder: Path = tmp_path_factory.mktemp("decisions")
@@ -346,6 +367,8 @@ def check_world(store: MetadataStore, given_world: dict[str, Any]) -> None:
                 check_lists(tx, authorizer, world, principal)
                 check_requests(tx, authorizer, world, principal)
                 check_subscriptions(tx, authorizer, world, principal)
+        with acting(world.whom(PRINCIPALS[0])):
+            check_events(tx, authorizer, world, PRINCIPALS[0])
         for name in (*SPACES, *DATASETS):
             assert tx.approval_rules.needed(*world._place(name)) == world.needed(name), name
 
@@ -400,6 +423,18 @@ def check_lists(tx: Transaction, authorizer: GrantAuthorizer, world: World, prin
     assert spaces == seen
     nested = {one.name for one in tx.namespaces.page("", 9, parent=world.spaces["x"].name, viewer=viewer)}
     assert nested == seen & {world.spaces["x.in"].name}
+
+
+def check_events(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
+    """Pages of events go on one behind the other, whether found by looking through all or from what is seen."""
+    viewer, before, found = authorizer.viewer(tx), None, []
+    while page := [one.number for one in tx.events.page(before=before, limit=5, viewer=viewer)]:
+        before = page[-1]
+        found += [number for number in page if number in world.told]
+        if before < min(world.told):
+            break
+    shown = (number for number, name in world.told.items() if Privilege.DISCOVER in world.held(principal, name))
+    assert found == sorted(shown, reverse=True)
 
 
 def check_subscriptions(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:

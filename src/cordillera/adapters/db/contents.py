@@ -88,7 +88,7 @@ def datasets_in(session: Session, namespace: str | None, viewer: Viewer | None, 
         return _everything_in(datasets, namespace)
     given = datasets_given(viewer, Privilege.DISCOVER) if deleted else _datasets(viewer)
     tagged = tagged_parts(viewer, Privilege.DISCOVER, namespace or "")
-    return _ways_in(datasets, namespace, viewer, (*given, *(way for part in tagged for way in _by_tags(session, part))))
+    return _ways_in(datasets, namespace, viewer, (*given, *(way for part in tagged for way in by_tags(session, part))))
 
 
 def views_in(namespace: str | None, viewer: Viewer | None) -> Ways:
@@ -120,15 +120,7 @@ def first_seen(
     return rows.all(session, rows.select().where(rows.table.c.id.in_(ids)).order_by(*order)) if ids else []
 
 
-def _live() -> Condition:
-    return datasets.c.deleted_at.is_(None)
-
-
-def _datasets(viewer: Viewer) -> Ways:
-    return (*datasets_given(viewer, Privilege.DISCOVER), datasets_by_version(viewer))
-
-
-def _by_tags(session: Session, part: TaggedPart) -> Iterator[Condition]:
+def by_tags(session: Session, part: TaggedPart) -> Iterator[Condition]:
     """Yield a way for each tag set, by which its first datasets are found; or one for all, if there are many."""
     sets = part.tag_sets.subquery()
     found = [row.id for row in session.read(sa.select(sets.c.id).limit(_FEW + 1))]
@@ -136,6 +128,14 @@ def _by_tags(session: Session, part: TaggedPart) -> Iterator[Condition]:
         [datasets.c.tag_set.in_(part.tag_sets)] if len(found) > _FEW else [datasets.c.tag_set == one for one in found]
     )
     yield from (sa.and_(part.inside, one) for one in some)
+
+
+def _live() -> Condition:
+    return datasets.c.deleted_at.is_(None)
+
+
+def _datasets(viewer: Viewer) -> Ways:
+    return (*datasets_given(viewer, Privilege.DISCOVER), datasets_by_version(viewer))
 
 
 def _tag_sets_in(part: TaggedPart) -> sa.Select[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,9 +13,11 @@ from sqlalchemy.dialects import postgresql
 
 from cordillera.adapters.db.dataset_versions import lock_version
 from cordillera.adapters.db.given import each, given
+from cordillera.adapters.db.holdings import Condition
 from cordillera.adapters.db.prepared import Prepared, Values
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import events
+from cordillera.adapters.db.seen import Listed, Newest, few_versions_and_names
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import events_seen
 from cordillera.spec.access import Viewer
@@ -44,6 +46,8 @@ _BEHIND = Prepared(
     .limit(sa.bindparam("most"))
 )
 """Locked events and those that follow them in their dataset versions, oldest first."""
+OF_VERSIONS = Newest(events.c.dataset_version_id, events.c.number, events.c.dataset_version_id.is_not(None))
+_OF_NAMES = Newest(events.c.dataset, events.c.number, events.c.dataset_version_id.is_(None))
 _SHARED = tuple(field.name for field in fields(Circumstances))
 _TOLD = (*_SHARED, "payload")
 _INSERT = Prepared(sa.insert(events).returning(events.c.number), _TOLD)
@@ -125,12 +129,25 @@ class SqlEventRows:
         self, *, dataset: str | None = None, before: int | None = None, limit: int, viewer: Viewer | None = None
     ) -> list[Event]:
         """Return events newest first, those about datasets that a viewer may discover."""
-        query = EVENT.select().where(*events_seen(viewer))
+        query, seen = EVENT.select(), events_seen(viewer)
         if dataset is not None:
             query = query.where(events.c.dataset == dataset)
+        elif viewer is not None and seen:
+            listed = Listed(EVENT, query, seen, events.c.number, limit, descending=True)
+            return listed.first(self._session, before, partial(self._of_few, viewer))
         if before is not None:
             query = query.where(events.c.number < before)
-        return EVENT.all(self._session, query.order_by(events.c.number.desc()).limit(limit))
+        return EVENT.all(self._session, query.where(*seen).order_by(events.c.number.desc()).limit(limit))
+
+    def _of_few(self, viewer: Viewer, before: int, limit: int, most: int) -> Condition | None:
+        """Return the condition on the first events of what a viewer may discover; None if that is much."""
+        few = few_versions_and_names(self._session, viewer, most)
+        if few is None:
+            return None
+        versions, names = few
+        numbers = OF_VERSIONS.numbers(self._session, [one.hex for one in versions], before, limit)
+        numbers += _OF_NAMES.numbers(self._session, names, before, limit)
+        return events.c.number.in_(sorted(numbers)[-limit:])
 
     def unhandled_count(self) -> int:
         """Return how many events wait."""

@@ -70,6 +70,7 @@ REVISIONS = (
     "0073",
     "0069",
     "0077",
+    "0078",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

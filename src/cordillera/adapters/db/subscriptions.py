@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from cordillera.adapters.db.schema import (
     targets,
 )
 from cordillera.adapters.db.schema.subscriptions import TAKES_DELIVERIES
+from cordillera.adapters.db.seen import Listed, few_subscriptions
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import subscriptions_seen, targets_seen
 from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
@@ -147,16 +148,28 @@ class SqlSubscriptionRows:
         viewer: Viewer | None = None,
     ) -> list[Subscription]:
         """Return subscriptions by id behind ``after``, those that a viewer may see."""
-        query = select_subscriptions().where(*subscriptions_seen(viewer))
+        query, seen = select_subscriptions(), subscriptions_seen(viewer)
         if dataset_id is not None:
             query = query.where(subscriptions.c.dataset_id == dataset_id)
         if target is not None:
             query = query.where(subscriptions.c.target == target)
         if state is not None:
             query = query.where(subscriptions.c.state == state)
+        if viewer is not None and seen:
+            mine = sa.select(datasets.c.id).where(datasets.c.id == subscriptions.c.dataset_id, *seen)
+            known = (
+                mine.correlate(subscriptions).offset(0).exists()
+            )  # of each: else PostgreSQL goes through all datasets
+            listed = Listed(SUBSCRIPTION, query, (known,), subscriptions.c.id, limit)
+            return listed.first(self._session, after, partial(self._among_few, viewer))
         if after is not None:
             query = query.where(subscriptions.c.id > after)
         return SUBSCRIPTION.all(self._session, query.order_by(subscriptions.c.id).limit(limit))
+
+    def _among_few(self, viewer: Viewer, _after: UUID, _limit: int, most: int) -> sa.ColumnElement[bool] | None:
+        """Return the condition on subscriptions that a viewer's are among; None if those are many."""
+        few = few_subscriptions(self._session, viewer, most)
+        return None if few is None else subscriptions.c.id.in_(few)
 
     def followed(self, version_ids: Sequence[UUID], trigger: str) -> set[UUID]:
         """Return those of some dataset versions that subscriptions follow and wait for a trigger of."""

@@ -26,6 +26,8 @@ events = Table(
     Column("position", Number),
     index("ix_events_position", "position", unique=True),
     index("ix_events_dataset", "dataset", "number"),
+    index("ix_events_version", "dataset_version_id", "number", where="dataset_version_id IS NOT NULL"),
+    index("ix_events_name", "dataset", "number", where="dataset_version_id IS NULL"),
     index("ix_events_waiting", "number", where="handled_at IS NULL"),
     index("ix_events_waiting_version", "dataset_version_id", "number", where="handled_at IS NULL"),
     sqlite_autoincrement=True,

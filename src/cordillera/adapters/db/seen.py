@@ -1,0 +1,224 @@
+"""Lists of which a viewer may see little: to find a page takes what there is in it, not what is hidden besides.
+
+There are two ways to find the next rows that a viewer sees. To look through the list in its order, which is short
+where he sees most of it. And to go from the objects that he sees to what is listed of each, which is short where he
+sees few. Both are tried in turn, with bounds that grow tenfold: so neither takes much longer than the shorter way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cordillera.adapters.db.contents import by_tags
+from cordillera.adapters.db.given import given
+from cordillera.adapters.db.holdings import (
+    Condition,
+    Ways,
+    datasets_given,
+    granted,
+    namespaces_held,
+    owners,
+    tagged_parts,
+    targets_held,
+    views_given,
+)
+from cordillera.adapters.db.prepared import Prepared
+from cordillera.adapters.db.rows import RowMap
+from cordillera.adapters.db.schema import dataset_versions, datasets, namespaces, subscriptions, targets, views
+from cordillera.adapters.db.session import Session
+from cordillera.spec.access import Privilege, SecurableKind, Viewer
+
+T = TypeVar("T")
+
+FIRST_BOUND, GROWTH = 100, 10
+"""So many rows are looked through first; by so much grow the bounds, first for objects, which are found faster."""
+_MOST_OBJECTS = 10_000
+"""Statements take no more parameters than a few times as many. For whoever sees more the list is looked through."""
+_LIVE = datasets.c.deleted_at.is_(None)
+
+
+@dataclass(frozen=True)
+class Listed(Generic[T]):
+    """A list that a viewer looks through.
+
+    Attributes:
+        rows: How its rows are kept.
+        query: What it has, but for that it is seen.
+        seen: What is true of the rows that he sees.
+        key: The column it is ordered by, which no two rows have the same of.
+        limit: How many rows are asked for.
+        descending: Whether what has the greatest key comes first.
+    """
+
+    rows: RowMap[T]
+    query: sa.Select[Any]
+    seen: Ways
+    key: sa.ColumnElement[Any]
+    limit: int
+    descending: bool = False
+
+    def first(self, session: Session, after: Any, of_objects: Callable[[Any, int, int], Condition | None]) -> list[T]:
+        """Return the first rows behind a place that the viewer sees.
+
+        Args:
+            session: The transaction.
+            after: The key there; None for the beginning.
+            of_objects: Is given a place, a number of rows and a bound. Returns a condition that is true of so many
+                rows that he sees, the next behind the place, and perhaps of others; None if he sees more objects than
+                the bound.
+        """
+        found: list[T] = []
+        bound = FIRST_BOUND
+        while True:
+            last = self._last(session, after, bound)
+            found += self._seen(session, (*self._behind(after), *self._upto(last)), self.limit - len(found))
+            if last is None or len(found) >= self.limit:
+                return found
+            after, wanted = last, self.limit - len(found)
+            bound *= GROWTH
+            of_seen = of_objects(after, wanted, min(bound, _MOST_OBJECTS))
+            if of_seen is not None:
+                return found + self._seen(session, (*self._behind(after), of_seen), wanted)
+
+    def _last(self, session: Session, after: Any, number: int) -> Any:
+        """Return the key of the row that is so many behind a place, seen or not; None if there is none."""
+        query = self.query.with_only_columns(self.key, maintain_column_froms=True).where(*self._behind(after))
+        return session.scalar(query.order_by(self._order()).offset(number - 1).limit(1))
+
+    def _seen(self, session: Session, conditions: Ways, limit: int) -> list[T]:
+        query = self.query.where(*conditions, *self.seen).order_by(self._order())
+        return self.rows.all(session, query.limit(limit))
+
+    def _order(self) -> sa.ColumnElement[Any]:
+        return self.key.desc() if self.descending else self.key.asc()
+
+    def _behind(self, after: Any) -> Ways:
+        if after is None:
+            return ()
+        return (self.key < after if self.descending else self.key > after,)
+
+    def _upto(self, last: Any) -> Ways:
+        if last is None:
+            return ()
+        return (self.key >= last if self.descending else self.key <= last,)
+
+
+class Newest:
+    """Queries for the newest rows of some objects.
+
+    Every step finds one row by an index: rows are compared as such, for by the columns PostgreSQL may go through
+    the whole list, thinking that it will soon meet a row of the object there.
+
+    Args:
+        of: The column that says which object a row is about.
+        number: The column that the rows are ordered by; an index begins with both.
+        where: What is true of the rows besides, as the index has it.
+    """
+
+    def __init__(self, of: sa.Column[Any], number: sa.Column[Any], where: Condition) -> None:
+        self._of, self._number, self._where = of, number, where
+        self._prepared = lru_cache(self._prepare)
+
+    def numbers(self, session: Session, objects: Sequence[object], before: int, limit: int) -> list[int]:
+        """Return the numbers of the first rows before a number.
+
+        Args:
+            session: The transaction.
+            objects: The objects, as JSON has them.
+            before: The number.
+            limit: How many at most.
+        """
+        asked = {"of": [[one] for one in objects], "before": before, "most": limit}
+        return [row[0] for row in session.rows(self._prepared(session.is_postgres), asked)] if objects else []
+
+    def _prepare(self, is_postgres: bool) -> Prepared:
+        before, most = sa.bindparam("before", type_=self._number.type), sa.bindparam("most", type_=sa.Integer())
+        asked = given("of", (self._of.type,), is_postgres=is_postgres).c
+        each = sa.select(asked.one, self._next(asked.one, before, sa.literal(0)).label("number"))
+        one = each.offset(0).subquery().c
+        heads = sa.select(one.one, one.number).where(one.number.is_not(None)).order_by(one.number.desc()).limit(most)
+        head = heads.cte("heads").c  # what is older than the last of them, if they are as many as asked for, is too old
+        least = sa.select(sa.case((sa.func.count() == most, sa.func.min(head.number)), else_=0)).scalar_subquery()
+        steps = sa.select(head.one, head.number, sa.literal(1).label("place")).cte("steps", recursive=True)
+        following = self._next(steps.c.one, steps.c.number, least)
+        more = sa.select(steps.c.one, following, steps.c.place + 1)
+        steps = steps.union_all(more.where(steps.c.number.is_not(None), steps.c.place < most))
+        found = sa.select(steps.c.number).where(steps.c.number.is_not(None))
+        return Prepared(found.order_by(steps.c.number.desc()).limit(most))
+
+    def _next(
+        self, one: sa.ColumnElement[Any], before: sa.ColumnElement[Any], least: sa.ColumnElement[Any]
+    ) -> sa.ScalarSelect[Any]:
+        mine = sa.tuple_(self._of, self._number)
+        query = sa.select(self._number).where(mine < sa.tuple_(one, before), mine >= sa.tuple_(one, least), self._where)
+        query = query.order_by(self._of.desc(), self._number.desc()).limit(1)
+        return query.correlate_except(self._of.table).scalar_subquery()
+
+
+def few_versions_and_names(session: Session, viewer: Viewer, most: int) -> tuple[list[UUID], list[str]] | None:
+    """Return the dataset versions that a viewer may discover, of deleted datasets too, and the names of the live
+    datasets and the views; None if any of them are more than so many.
+    """
+    spaces = _few_namespaces(session, viewer, Privilege.DISCOVER, most)
+    found = None if spaces is None else _few_datasets(session, viewer, Privilege.DISCOVER, spaces, most)
+    if spaces is None or found is None:
+        return None
+    ways = (*views_given(viewer, Privilege.DISCOVER), views.c.namespace.in_(spaces))
+    named = _few(session, [sa.select(views.c.full_name).where(way) for way in ways], most)
+    of_datasets = sa.select(dataset_versions.c.id).where(dataset_versions.c.dataset_id.in_([one[0] for one in found]))
+    versions = _few(session, [of_datasets, granted(viewer, Privilege.DISCOVER, SecurableKind.DATASET_VERSION)], most)
+    if named is None or versions is None:
+        return None
+    live = {name for _, name, deleted_at in found if deleted_at is None}
+    return [one for (one,) in versions], sorted(live | {name for (name,) in named})
+
+
+def few_subscriptions(session: Session, viewer: Viewer, most: int) -> list[UUID] | None:
+    """Return, by id, the subscriptions among which are those that a viewer may discover: his own, those of datasets
+    and targets that he administers, and those that he was granted it on. None if they are more than so many.
+    """
+    spaces = _few_namespaces(session, viewer, Privilege.ADMINISTER, most)
+    found = None if spaces is None else _few_datasets(session, viewer, Privilege.ADMINISTER, spaces, most)
+    administered = [sa.select(targets.c.name).where(way) for way in targets_held(viewer, Privilege.ADMINISTER)]
+    into = _few(session, administered, most)
+    if found is None or into is None:
+        return None
+    ways = (
+        *(column.in_(owners(viewer)) for column in (subscriptions.c.consumer, subscriptions.c.created_by)),
+        subscriptions.c.dataset_id.in_([one[0] for one in found]),
+        subscriptions.c.target.in_([name for (name,) in into]),
+    )
+    ids = [sa.select(subscriptions.c.id).where(way) for way in ways]
+    few = _few(session, [*ids, granted(viewer, Privilege.DISCOVER, SecurableKind.SUBSCRIPTION)], most)
+    return None if few is None else [one for (one,) in few]
+
+
+def _few_namespaces(session: Session, viewer: Viewer, privilege: Privilege, most: int) -> list[str] | None:
+    held = [sa.select(namespaces.c.name).where(way) for way in namespaces_held(viewer, privilege)]
+    few = _few(session, held, most)
+    return None if few is None else [name for (name,) in few]
+
+
+def _few_datasets(
+    session: Session, viewer: Viewer, privilege: Privilege, spaces: Sequence[str], most: int
+) -> list[tuple[UUID, str, datetime | None]] | None:
+    """Return the datasets that a viewer holds a privilege on, by id, with their names and when they were deleted."""
+    query = sa.select(datasets.c.id, datasets.c.full_name, datasets.c.deleted_at)
+    ways = [*datasets_given(viewer, privilege), datasets.c.namespace.in_(spaces)]
+    for part in tagged_parts(viewer, privilege):
+        ways += [sa.and_(state, way) for way in by_tags(session, part) for state in (_LIVE, ~_LIVE)]
+    return _few(session, [query.where(way) for way in ways], most)
+
+
+def _few(session: Session, queries: Sequence[sa.Select[Any]], most: int) -> list[Any] | None:
+    """Return what some queries find together, each once; None if it is more than so many."""
+    parts = [sa.select(query.limit(most + 1).subquery()) for query in queries]
+    found = {tuple(row) for row in session.read(sa.union_all(*parts))}
+    return None if len(found) > most else list(found)
