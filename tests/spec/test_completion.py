@@ -30,6 +30,8 @@ def test_labels_are_canonical(unit: str, value: str | date | datetime, label: st
     ("unit", "value"),
     [("day", "2013-1-31"), ("day", "2013-02-30"), ("day", "today"), ("hour", date(2013, 1, 1)), ("month", "2013-13"),
      ("week", "2013-W54"), ("week", "2013-05"),
+     ("day", "9999-12-31"), ("day", date.max), ("day", date.min), ("hour", datetime.max), ("month", "9501-01"),
+     ("month", "1499-12"), ("week", "9999-W01"),
      ("whole", "2013"), ("value", ""), ("value", "a\nb"), ("value", "x" * 201)],
 )  # fmt: skip
 def test_values_that_name_no_partition_are_refused(unit: str, value: str | date) -> None:

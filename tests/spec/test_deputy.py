@@ -13,9 +13,9 @@ from cordillera.errors import InvalidInputError, NotAllowedError
 from cordillera.spec import access_request as rules
 from cordillera.spec.access import LAKE_ID, THE_LAKE, Privilege, SecurableKind, StandIn, Viewer, parse_securable
 from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, RequestState, RequestStep, Voice
-from cordillera.spec.deputy import Deputy, Duty, check_wanted, parse_duties
+from cordillera.spec.deputy import Deputy, Duty, check_wanted, end_after, parse_duties
 
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
+NOW, LAST = datetime(2026, 3, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 PEOPLE = ("user:ana", "user:ben", "user:olga", "user:pia")
 SALES, ORDERS, PRICES = UUID(int=1), UUID(int=2), UUID(int=3)
 WITHIN = {ORDERS: (LAKE_ID, SALES, ORDERS), PRICES: (LAKE_ID, SALES, PRICES), SALES: (LAKE_ID, SALES)}
@@ -102,12 +102,19 @@ def test_a_deputy_gives_nobody_administer() -> None:
         ({"starts_at": NOW + timedelta(days=2), "ends_at": NOW + timedelta(days=1)}, "can be a deputy from"),
         ({"ends_at": NOW + timedelta(days=367)}, "can be a deputy from"),
         ({"ends_at": datetime(2026, 3, 9)}, "time zone"),
+        ({"starts_at": LAST, "ends_at": LAST}, "can be a deputy from"),
     ],
 )
 def test_a_deputy_who_would_be_of_no_use_or_never_end_is_refused(change: dict[str, object], problem: str) -> None:
     wanted = {"deputy": "user:ben", "on": THE_LAKE, "starts_at": NOW, "ends_at": NOW + timedelta(days=366), **change}
     with pytest.raises(InvalidInputError, match=problem):
         check_wanted("user:olga", now=NOW, **wanted)  # type: ignore[arg-type]  # cases have values of several types
+
+
+def test_a_time_that_ends_never_is_refused() -> None:
+    assert end_after(NOW, 14) == NOW + timedelta(days=14)
+    with pytest.raises(InvalidInputError, match="from 9999-12-31 for 1 days"):
+        end_after(LAST, 1)
 
 
 def test_duties_are_named_once_and_none_means_all() -> None:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from cordillera.errors import InvalidInputError, InvalidPartitionError
 from cordillera.spec.calendar import EVERY_DAY, WEEKDAYS, Calendar, in_words, workdays_of
-from cordillera.spec.completion import CompletionUnit, begin_of, following, label_at
+from cordillera.spec.completion import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    CompletionUnit,
+    begin_of,
+    following,
+    label_at,
+    partition_label,
+)
 from cordillera.spec.partition_mapping import MappingKind, PartitionMapping, parse_mapping
 
 DAYS = st.dates(date(2012, 12, 1), date(2013, 3, 1))
@@ -27,6 +35,19 @@ MAPPINGS = st.sampled_from(
      "last day of week", "last hour of day"]
 ).map(parse_mapping)  # fmt: skip
 MOMENTS = st.datetimes(datetime(2012, 12, 1), datetime(2013, 3, 1))
+
+
+@pytest.mark.parametrize("moment", [datetime(FIRST_YEAR, 1, 1), datetime(LAST_YEAR, 12, 31, 23)])
+@pytest.mark.parametrize("text", ["trailing 400 months", "400 months before", "400 days before", "trailing 400 weeks",
+                                  "trailing 9 workdays", "days since workday", "days of month", "month of day",
+                                  "last hour of day", "hours of month"])  # fmt: skip
+def test_what_is_around_the_first_and_the_last_partitions_can_be_told(text: str, moment: datetime) -> None:
+    mapping, sunday = parse_mapping(text), Calendar(("sun",))
+    assert mapping.own_unit is not None
+    assert mapping.input_unit is not None
+    for calendar in (EVERY_DAY, sunday):
+        mapping.needed(partition_label(mapping.own_unit, moment, "a.b"), calendar, sunday)
+        mapping.served(partition_label(mapping.input_unit, moment, "a.b"), calendar, sunday)
 
 
 @given(MAPPINGS, MOMENTS, MOMENTS, CALENDARS, CALENDARS)

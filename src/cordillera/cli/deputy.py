@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
 from cordillera.cli.output import View, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
-from cordillera.spec.deputy import MOST_DAYS, Deputy, WantedDeputy, parse_duties
+from cordillera.spec.deputy import MOST_DAYS, Deputy, WantedDeputy, end_after, parse_duties
 
 app = typer.Typer(name="deputy", no_args_is_help=True, help="Who decides for an owner who is away.")
 _VIEW: View = {
@@ -61,7 +61,7 @@ def add(
 ) -> None:
     """Have somebody decide for you, beside you, for some days; those who administer the lake do so for others too."""
     starts_at = start.replace(tzinfo=UTC) if start else None
-    ends_at = (starts_at or datetime.now(UTC)) + timedelta(days=days)
+    ends_at = end_after(starts_at or datetime.now(UTC), days)
     wanted = WantedDeputy(deputy, ends_at, owner, parse_duties(duty or ()), on, starts_at, reason)
     with open_lake() as lake:
         made = lake.backend.add_deputy(wanted)

@@ -25,7 +25,7 @@ from cordillera.catalog.tables import TableService
 from cordillera.errors import InvalidInputError, NotAllowedError, SnapshotNotFoundError, UnknownColumnError
 from cordillera.ports.engine import QueryEngine
 from cordillera.spec.catalog import DatasetVersion
-from cordillera.spec.completion import LABEL_FORMATS, WHOLE_LABEL, CompletionUnit
+from cordillera.spec.completion import FIRST_YEAR, LABEL_FORMATS, LAST_YEAR, WHOLE_LABEL, CompletionUnit
 from cordillera.spec.completion_rule import CompletionRule
 from cordillera.spec.row_changes import CHANGE_TYPE, COMMIT_SEQUENCE
 from cordillera.spec.sql import literal, quote
@@ -176,7 +176,7 @@ def _label_sql(schema: pa.Schema, unit: CompletionUnit, rule: CompletionRule) ->
         return f"{column}::VARCHAR", "NULL::TIMESTAMP"
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         column = f"timezone({literal(rule.timezone)}, {column})"
-    moment = f"CASE WHEN year({column}) BETWEEN 1000 AND 9998 THEN {column}::TIMESTAMP END"
+    moment = f"CASE WHEN year({column}) BETWEEN {FIRST_YEAR} AND {LAST_YEAR} THEN {column}::TIMESTAMP END"
     return f"strftime({moment}, {literal(LABEL_FORMATS[unit])})", moment
 
 

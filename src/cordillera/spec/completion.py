@@ -37,6 +37,9 @@ LABEL_FORMATS = {
     CompletionUnit.MONTH: "%Y-%m",
 }
 """How labels are written, for the units of time; they sort as time goes."""
+FIRST_YEAR, LAST_YEAR = 1500, 9500
+"""The years in which partitions of time lie: those around them, which mappings and calendars look for, can be told too.
+9999-12-31, which means never in many tables, is no partition."""
 MOST_AT_ONCE = 1000
 """So many partitions can be declared complete in one call."""
 _VALUE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
@@ -120,12 +123,12 @@ def begin_of(unit: CompletionUnit, label: str) -> datetime:
 
 
 def is_label(unit: CompletionUnit, text: str) -> bool:
-    """Tell whether a text is the canonical label of a partition of a unit of time."""
+    """Tell whether a text is the canonical label of a partition of a unit of time, from ``FIRST_YEAR`` to
+    ``LAST_YEAR``."""
     try:
-        begin_of(unit, text)
+        return _lies_in_time(begin_of(unit, text))
     except ValueError:
         return False
-    return True
 
 
 def unit_of_time(label: str) -> CompletionUnit | None:
@@ -140,12 +143,20 @@ def label_at(unit: CompletionUnit, moment: date) -> str:
 
 def _time_label(unit: CompletionUnit, value: str | date | datetime, dataset: str) -> str:
     if isinstance(value, datetime) or (isinstance(value, date) and unit is not CompletionUnit.HOUR):
-        return label_at(unit, value)
-    text = str(value)
+        text = label_at(unit, value) if _lies_in_time(value) else str(value)
+    else:
+        text = str(value)
     if not is_label(unit, text):
         example = label_at(unit, datetime(2013, 1, 31, 7))  # noqa: DTZ001 - a label has no zone
-        raise InvalidPartitionError(f"{text[:60]!r} is not a {unit} of {dataset}.", hint=f"Write it like {example!r}.")
+        raise InvalidPartitionError(
+            f"{text[:60]!r} is not a {unit} of {dataset}.",
+            hint=f"Write it like {example!r}, in the years {FIRST_YEAR} to {LAST_YEAR}.",
+        )
     return text
+
+
+def _lies_in_time(moment: date) -> bool:
+    return FIRST_YEAR <= moment.year <= LAST_YEAR
 
 
 def partitions_between(unit: CompletionUnit, first: str, last: str, most: int = 1000) -> list[str]:

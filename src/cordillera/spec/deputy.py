@@ -105,6 +105,20 @@ def parse_duties(texts: Iterable[str]) -> tuple[Duty, ...]:
     return tuple(one for one in Duty if one in named or not named)
 
 
+def end_after(begins: datetime, days: int) -> datetime:
+    """Return when somebody's time as a deputy ends, some days after it begins.
+
+    Raises:
+        InvalidInputError: If there is no such time.
+    """
+    try:
+        return begins + timedelta(days=days)
+    except OverflowError:
+        raise InvalidInputError(
+            f"Nobody can be a deputy from {begins.date()} for {days} days.", hint="Give an earlier beginning."
+        ) from None
+
+
 def check_wanted(owner: str, deputy: str, on: Securable, starts_at: datetime, ends_at: datetime, now: datetime) -> None:
     """Refuse a deputy who would be of no use, or never come to an end.
 
@@ -120,7 +134,8 @@ def check_wanted(owner: str, deputy: str, on: Securable, starts_at: datetime, en
         )
     if starts_at.tzinfo is None or ends_at.tzinfo is None:
         raise InvalidInputError("When a deputy begins and ends has to be said with a time zone.")
-    if not max(starts_at, now) < ends_at <= max(starts_at, now) + timedelta(days=MOST_DAYS):
+    begins = max(starts_at, now)
+    if not begins < ends_at or ends_at - begins > timedelta(days=MOST_DAYS):
         raise InvalidInputError(
             f"Nobody can be a deputy from {starts_at.isoformat()} until {ends_at.isoformat()}.",
             hint=f"Give an end to come, behind the beginning and no more than {MOST_DAYS} days behind it.",

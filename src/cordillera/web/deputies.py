@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Annotated
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from cordillera.client.backend import LakeBackend
 from cordillera.context import current
 from cordillera.errors import AccessDeniedError, CordilleraError, InvalidInputError, NotAllowedError, NotFoundError
 from cordillera.spec.access import whole_principal
-from cordillera.spec.deputy import MOST_DAYS, Duty, WantedDeputy, parse_duties
+from cordillera.spec.deputy import MOST_DAYS, Duty, WantedDeputy, end_after, parse_duties
 from cordillera.web.forms import number_of, problem_of
 from cordillera.web.links import link
 from cordillera.web.paging import slice_of, uuid_or_none
@@ -51,7 +51,7 @@ def add(
         if not duty:
             raise InvalidInputError("No duty is ticked.", hint="Tick what the deputy may decide.")
         starts_at = _day(starts.strip()) if starts.strip() else None
-        ends_at = (starts_at or datetime.now(UTC)) + timedelta(days=_checked_days(number_of(days, "days")))
+        ends_at = end_after(starts_at or datetime.now(UTC), _checked_days(number_of(days, "days")))
         place, why = on.strip() or "lake", reason.strip()
         lake.add_deputy(WantedDeputy(deputy.strip(), ends_at, owner.strip(), parse_duties(duty), place, starts_at, why))
     except _REFUSED as error:
