@@ -44,7 +44,7 @@ def limited(reader: pa.RecordBatchReader, most: int | None) -> pa.RecordBatchRea
     def batches() -> Iterator[pa.RecordBatch]:
         remaining = most or 0
         while remaining > 0 and (batch := next(reader, None)) is not None:
-            yield batch.slice(0, remaining)
+            yield batch.slice(0, min(remaining, batch.num_rows))
             remaining -= batch.num_rows
 
     return reader if most is None else pa.RecordBatchReader.from_batches(reader.schema, batches())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from cordillera.cli.output import Part, View, show, show_list, show_outcome
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import go_ahead, progress
 from cordillera.spec.counting import counted
+from cordillera.spec.durations import of_hours
 
 if TYPE_CHECKING:
     from cordillera.maintenance.results import CompactionResult
@@ -158,7 +158,7 @@ def expire(
     yes: Yes = False,
 ) -> None:
     """Forget old snapshots and remove the files that only they need. What branches and tags keep stays."""
-    age = None if older_than is None else timedelta(hours=older_than)
+    age = None if older_than is None else of_hours(older_than)
     with open_lake() as lake:
         dataset = lake.dataset(name)
         planned = dataset.expire_snapshots(older_than=age, keep_last=keep_last, dry_run=True)

@@ -24,6 +24,7 @@ from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import go_ahead
 from cordillera.spec.delivery_trigger import ON_COMMIT
+from cordillera.spec.durations import of_hours
 from cordillera.spec.subscription import MOST_DAYS, SubscriptionMode
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ def _condition(made: Subscription) -> str:
 
 def seconds(hours: float | None) -> int | None:
     """Return hours in seconds; None stays None."""
-    return None if hours is None else round(hours * 3600)
+    return None if hours is None else round(of_hours(hours).total_seconds())
 
 
 def show_change(message: str, changed: Subscription) -> None:

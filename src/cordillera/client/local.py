@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from itertools import islice
 from uuid import UUID
 
@@ -41,6 +40,7 @@ from cordillera.spec.access_explanation import WhoAmI
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.catalog import Dataset, Lifecycle, Namespace, SearchResult
+from cordillera.spec.durations import of_hours
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.lineage import LineageGraph, Node
 
@@ -88,7 +88,7 @@ class LocalBackend(
 
     def orphans(self, older_than_hours: float = 24.0) -> list[Orphan]:
         """Return up to a thousand files that belong to no snapshot."""
-        return list(islice(self.app.orphans.find(timedelta(hours=older_than_hours)), _MOST_ORPHANS))
+        return list(islice(self.app.orphans.find(of_hours(older_than_hours)), _MOST_ORPHANS))
 
     def query(self, sql: str, as_of: Mapping[str, AsOf] | None = None) -> pa.RecordBatchReader:
         """Run a SELECT over datasets and stream its result."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 from cordillera.app import Application
 from cordillera.maintenance.results import (
@@ -15,6 +14,7 @@ from cordillera.maintenance.results import (
     StatisticsRefresh,
 )
 from cordillera.spec.advice import LayoutAdvice
+from cordillera.spec.durations import of_hours
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.statistics import ColumnStatistics
 
@@ -32,7 +32,7 @@ class LocalMaintenance:
         self, name: str, *, older_than_hours: float | None = None, keep_last: int | None = None, dry_run: bool = False
     ) -> ExpiryResult:
         """Forget old snapshots and remove the files that only they need."""
-        age = None if older_than_hours is None else timedelta(hours=older_than_hours)
+        age = None if older_than_hours is None else of_hours(older_than_hours)
         return self.app.maintenance.expire(name, older_than=age, keep_last=keep_last, dry_run=dry_run)
 
     def rewrite_manifests(self, name: str) -> ManifestRewriteResult:
@@ -63,4 +63,4 @@ class LocalMaintenance:
         self, *, older_than_hours: float = 72.0, dry_run: bool = True, force: bool = False
     ) -> OrphanRemoval:
         """Remove files that belong to no snapshot, or say which would go."""
-        return self.app.orphans.remove(timedelta(hours=older_than_hours), dry_run=dry_run, force=force)
+        return self.app.orphans.remove(of_hours(older_than_hours), dry_run=dry_run, force=force)

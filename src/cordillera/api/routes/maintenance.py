@@ -16,17 +16,17 @@ from cordillera.maintenance.results import (
     StatisticsRefresh,
 )
 from cordillera.spec.advice import LayoutAdvice
+from cordillera.spec.durations import MOST_HOURS
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.statistics import ColumnStatistics
 
 router = APIRouter(tags=["maintenance"])
-_MOST_HOURS = 1_000_000
 
 
 class Expiry(BaseModel, extra="forbid"):
     """Which snapshots are to go; null means as the dataset's policy says."""
 
-    older_than_hours: float | None = Field(None, ge=0, le=_MOST_HOURS, description="Younger snapshots stay.")
+    older_than_hours: float | None = Field(None, ge=0, le=MOST_HOURS, description="Younger snapshots stay.")
     keep_last: int | None = Field(None, ge=1, le=1_000_000_000, description="So many of every branch stay.")
     dry_run: bool = Field(False, description="Only say which would go.")
 
@@ -50,7 +50,7 @@ class Counting(BaseModel, extra="forbid"):
 class Removal(BaseModel, extra="forbid"):
     """Which orphaned files are to go."""
 
-    older_than_hours: float = Field(72.0, ge=0, le=_MOST_HOURS, description="Younger files stay.")
+    older_than_hours: float = Field(72.0, ge=0, le=MOST_HOURS, description="Younger files stay.")
     dry_run: bool = Field(True, description="Only say which would go.")
     force: bool = Field(False, description="Allow an age below a day; nobody must be writing then.")
 
