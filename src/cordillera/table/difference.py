@@ -7,7 +7,7 @@ over from one file to another, as copy-on-write and compaction do, are told by i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -149,11 +149,14 @@ def differing_files(
         by_row_id: Rows are known by their ids, which branches assign differently to files from before an upgrade.
     """
 
-    def files(snapshot: IcebergSnapshot | None) -> dict[object, LiveFile]:
-        return {(_identity(live, by_row_id), live.key): live for live in io.files.live(snapshot)}
+    def files(snapshot: IcebergSnapshot | None, shared: Set[LiveFile] = frozenset()) -> dict[object, LiveFile]:
+        found = (live for live in io.files.live(snapshot) if live not in shared)
+        return {(_identity(live, by_row_id), live.key): live for live in found}
 
-    old, new = files(before), files(after)
-    for earlier, later in _moves(metadata, before, after):
+    moves = list(_moves(metadata, before, after))
+    shared = frozenset() if moves else frozenset(io.files.live(before)).intersection(io.files.live(after))
+    old, new = files(before, shared), files(after, shared)
+    for earlier, later in moves:
         was, now = files(earlier), files(later)
         moved = now.keys() - was.keys()
         if moved and moved <= new.keys():

@@ -95,6 +95,11 @@ class LruCache(Generic[K, V]):
         self.put(key, value)
         return value
 
+    def known(self, key: K) -> V | None:
+        """Return the value of ``key`` if it is there."""
+        with self._lock:
+            return self._items.get(key)
+
     def put(self, key: K, value: V) -> None:
         """Keep a value, letting go of the ones longest unused."""
         with self._lock:
@@ -124,6 +129,21 @@ def _weight(entries: Sequence[ManifestEntry]) -> int:
     return len(entries) * (8 + 6 * len(entries[0].file.value_counts)) if entries else 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The files of a snapshot, and how those of the next are told from them.
+
+    Attributes:
+        files: The live data files, in the order of manifests.
+        manifests: What the manifests are known by.
+        newest_delete: The highest sequence number of a delete; -1 if there is none.
+    """
+
+    files: tuple[LiveFile, ...]
+    manifests: tuple[tuple[str, int | None], ...]
+    newest_delete: int
+
+
 class RowDeletes(Protocol):
     """Reads delete files."""
 
@@ -143,7 +163,8 @@ class SnapshotFiles:
         self._storage, self._row_deletes = storage, row_deletes
         self._manifests: LruCache[tuple[str, int | None], tuple[ManifestEntry, ...]] = LruCache(_STATISTICS, _weight)
         self._lists: LruCache[str, tuple[ManifestFile, ...]] = LruCache(_MANIFESTS, len)
-        self._live: LruCache[str, tuple[LiveFile, ...]] = LruCache(_LIVE_FILES, len)
+        self._live: LruCache[str, _Live] = LruCache(_LIVE_FILES, lambda live: len(live.files) + len(live.manifests))
+        self._list_of: LruCache[int, str] = LruCache(_MANIFESTS)
         self._vectors: LruCache[tuple[str, int], BitMap64] = LruCache(2_000)
         self._resolved: LruCache[object, BitMap64] = LruCache(2_000)
 
@@ -175,7 +196,7 @@ class SnapshotFiles:
         """Return the live data files of a snapshot with their deletion vectors."""
         if snapshot is None:
             return ()
-        return self._live.get(snapshot.manifest_list, lambda: self._load_live(snapshot))
+        return self._live.get(snapshot.manifest_list, lambda: self._load_live(snapshot)).files
 
     def deleted_positions(self, file: LiveFile) -> BitMap64 | None:
         """Return the row positions deleted from a file, or None.
@@ -204,10 +225,44 @@ class SnapshotFiles:
     def _checked(self, file: LiveFile, found: BitMap64) -> BitMap64:
         return _inside(file, found | (self._marked(file) or BitMap64()))
 
-    def _load_live(self, snapshot: IcebergSnapshot) -> tuple[LiveFile, ...]:
+    def _load_live(self, snapshot: IcebergSnapshot) -> _Live:
+        manifests = self.manifests(snapshot)
+        live = self._appended(snapshot, manifests) or self._read_live(manifests)
+        self._list_of.put(snapshot.snapshot_id, snapshot.manifest_list)
+        return live
+
+    def _appended(self, snapshot: IcebergSnapshot, manifests: Sequence[ManifestFile]) -> _Live | None:
+        """Return the files of a snapshot that has all of its parent's, and new ones that no delete is about.
+
+        Nothing is believed of what it says of itself: which manifests it has decides.
+        """
+        known = self._list_of.known(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id is not None else None
+        before = self._live.known(known) if known is not None else None
+        if before is None or not before.manifests:
+            return None
+        names = tuple(_identity(manifest) for manifest in manifests)
+        first = names.index(before.manifests[0]) if before.manifests[0] in names else len(names)
+        end = first + len(before.manifests)
+        if names[first:end] != before.manifests:
+            return None
+        sides = [self._data_newer_than(before.newest_delete, part) for part in (manifests[:first], manifests[end:])]
+        if sides[0] is None or sides[1] is None:
+            return None
+        return _Live((*sides[0], *before.files, *sides[1]), names, before.newest_delete)
+
+    def _data_newer_than(self, delete: int, manifests: Sequence[ManifestFile]) -> list[LiveFile] | None:
+        """Return the live files of manifests; None if one is a delete, or may have rows that a delete is about."""
+        entries = [entry for manifest in manifests for entry in self.entries(manifest)]
+        live = [entry for entry in entries if entry.status is not Status.DELETED]
+        if any(e.file.content is not Content.DATA or (e.sequence_number or 0) <= delete for e in live):
+            return None
+        return [LiveFile(entry, None) for entry in live]
+
+    def _read_live(self, manifests: Sequence[ManifestFile]) -> _Live:
         data: list[ManifestEntry] = []
         index = DeleteIndex()
-        for manifest in self.manifests(snapshot):
+        newest = -1
+        for manifest in manifests:
             live = [entry for entry in self.entries(manifest) if entry.status is not Status.DELETED]
             deletes = [entry for entry in live if entry.file.content is not Content.DATA]
             if not deletes:
@@ -216,8 +271,10 @@ class SnapshotFiles:
             schema = cache(partial(self._schema, manifest))
             for entry in deletes:
                 index.add(entry, schema)
+                newest = max(newest, entry.sequence_number or 0)
             data += [entry for entry in live if entry.file.content is Content.DATA]
-        return tuple(self._live_file(entry, index) for entry in data)
+        files = tuple(self._live_file(entry, index) for entry in data)
+        return _Live(files, tuple(map(_identity, manifests)), newest)
 
     def _live_file(self, data: ManifestEntry, index: DeleteIndex) -> LiveFile:
         vector = index.vector_of(data)
