@@ -8,7 +8,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from cordillera.table import thrift
+from cordillera.table.parquet_assembly import ParquetSource
 from cordillera.table.parquet_encoding import ParquetEncoding
 
 ROWS = 30_000
@@ -47,3 +50,15 @@ def test_what_compression_hardly_makes_smaller_is_stored_as_it_is(tmp_path: Path
 def test_of_few_rows_nothing_is_concluded(tmp_path: Path) -> None:
     found = codecs(TABLE.slice(0, 500), tmp_path / "rows.parquet")
     assert set(found.values()) == {"ZSTD"}
+
+
+@pytest.mark.parametrize(("width", "most"), [(5, 16_384), (16, 2 * 6_553), (200, 1_024), (2_000, 1_024)])
+def test_pages_are_small_however_wide_the_rows_that_are_encoded_at_a_time(width: int, most: int) -> None:
+    texts = pa.table({"text": [f"{number:0{width}}" for number in range(ROWS)]})
+    out = pa.BufferOutputStream()
+    with ParquetEncoding({}, 3).writer(out, texts.schema, texts) as writer:
+        writer.write_table(texts)
+    source = ParquetSource(pa.BufferReader(out.getvalue()))
+    chunk = source.chunks(0)["text"].field
+    index = thrift.decode(source.read(chunk.value(4), chunk.value(5)))  # its offset index
+    assert [page.value(3) for page in index.structs(1)] == list(range(0, ROWS, most))  # their first rows

@@ -13,6 +13,9 @@ from cordillera.table.bloom_filter import filter_options
 
 ROW_GROUP_ROWS = 122_880
 _PAGE_BYTES = 128 * 1024
+_LEAST_AT_ONCE = 1024
+_MOST_AT_ONCE = 8 * 1024
+"""Rows that are encoded at a time, page sizes permitting: statistics of dictionaries cost something each time."""
 _SAMPLE_ROWS = 20_000
 _LEAST_SAMPLE = 1_000
 _SAMPLED_SHARE = 4
@@ -70,7 +73,7 @@ class ParquetEncoding:
             compression_level=dict.fromkeys(compressed, 1),
             store_schema=False, write_page_index=True, use_dictionary=[*repeating, *nested],
             column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED"),
-            data_page_size=_PAGE_BYTES, bloom_filter_options=filters or None,
+            data_page_size=_PAGE_BYTES, write_batch_size=_rows_at_once(sample), bloom_filter_options=filters or None,
             store_decimal_as_integer=self._packs,
             write_page_checksum=True,  # most single wrong bits would decompress, to other values
         )  # fmt: skip
@@ -103,6 +106,13 @@ class ParquetEncoding:
 def _repeats(column: pa.Array | pa.ChunkedArray) -> bool:
     storage = column.cast(column.type.storage_type) if isinstance(column.type, pa.BaseExtensionType) else column
     return bool(pc.count_distinct(storage, mode="all").as_py() <= len(column) * _DISTINCT_SHARE)
+
+
+def _rows_at_once(sample: pa.RecordBatch | pa.Table) -> int:
+    """Return how many rows are encoded at a time: a page ends only between them, so no more than one takes."""
+    widest = max((column.nbytes for column in sample.columns), default=0)
+    fitting: int = _PAGE_BYTES * sample.num_rows // max(1, widest)
+    return min(_MOST_AT_ONCE, max(_LEAST_AT_ONCE, fitting))
 
 
 def _is_packed(kind: pa.DataType) -> bool:

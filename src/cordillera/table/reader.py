@@ -37,6 +37,8 @@ from cordillera.table.threads import in_threads
 
 _BATCH_ROWS = 122_880
 _PREFETCHED_FILES = 4
+_SMALL_BYTES = 32 * 1024 * 1024
+"""Of a row group, not compressed: of such ones several are decoded at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class FileReader:
     Args:
         storage: Where the files are.
         files: Supplies deletion vectors.
-        threads: How many files are read at the same time when many are streamed.
+        threads: How many files, or row groups of a file, are read at the same time when many are streamed.
     """
 
     def __init__(self, storage: Storage, files: SnapshotFiles, threads: int = 2) -> None:
@@ -125,34 +127,24 @@ class FileReader:
         self, parquet: pq.ParquetFile, source: pa.NativeFile, live: LiveFile, options: ReadOptions, file_index: int
     ) -> Iterator[pa.RecordBatch]:
         columns, lineage = file_columns(parquet.schema_arrow, options.schema), lineage_columns(parquet.schema_arrow)
-        wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
         selection, schema = self._selection(live, options), options.arrow_schema()
-        if names := _as_dictionaries(parquet, columns, options, selection):
-            parquet = open_parquet(source, live, parquet.metadata, names)
-
-        def made(stored: tuple[pa.RecordBatch, int]) -> pa.RecordBatch | None:
-            batch, positions = _selected(stored[0], columns, options, selection, stored[1])
-            if not batch.num_rows:
-                return None
-            arrays = [
-                array if field.name in options.dictionaries else plain(array)
-                for field, array in zip(options.schema.fields, project(batch, columns, options.schema), strict=True)
-            ]
-            arrays += [
-                metadata_column(name, batch, live, lineage, positions, file_index) for name in options.metadata_columns
-            ]
-            return pa.RecordBatch.from_arrays(
-                arrays, schema=with_dictionaries(schema, [array.type for array in arrays])
-            )
-
+        wanted = _Wanted(live, options, schema, columns, lineage, selection, file_index)
         groups = list(_row_groups(parquet, live, options, columns, selection))
         holding = (one for one in groups if _may_hold_values(parquet, source, one[0], options, columns))
-        batches = _stored_batches(parquet, live, holding, wanted)
-        if selection is None or len(groups) < 2:  # rows are left out while the next ones are decoded
-            yield from (batch for batch in map(made, batches) if batch is not None)
+        names = _as_dictionaries(parquet, columns, options, groups)
+
+        def opened() -> pq.ParquetFile:  # whose parts are decoded in one thread each
+            return open_parquet(source, live, parquet.metadata, names)
+
+        if len(groups) < 2:
+            yield from _present(map(wanted.rows, wanted.stored(opened(), holding)))
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="cordillera-select") as pool:
-            yield from (batch for batch in in_threads(pool, made, batches, 1) if batch is not None)
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="cordillera-decode") as pool:
+            if _are_small(parquet.metadata, groups):
+                parts = in_threads(pool, lambda group: wanted.of_group(opened(), group), holding, self._threads)
+                yield from (batch for part in parts for batch in part)
+            else:  # rows are left out while the next ones are decoded
+                yield from _present(in_threads(pool, wanted.rows, wanted.stored(opened(), holding), 1))
 
     def _selection(self, live: LiveFile, options: ReadOptions) -> RowSelection | None:
         if (only := options.only.get(live.path)) is not None:
@@ -185,56 +177,98 @@ class FileReader:
         return pa.RecordBatch.from_arrays(arrays, names=options.arrow_schema().names)
 
 
-def _stored_batches(
-    parquet: pq.ParquetFile, live: LiveFile, groups: Iterable[tuple[int, int]], columns: Sequence[str]
-) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Yield the rows of row groups, deleted ones too, each batch with the position of its first row."""
-    for group, first in groups:
-        position = first
-        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns):
-            yield batch, position
-            position += batch.num_rows
-        check_complete(live, parquet.metadata, group, position - first)
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is read of one file.
 
-
-def _selected(
-    batch: pa.RecordBatch,
-    columns: dict[int, str],
-    options: ReadOptions,
-    selection: RowSelection | None,
-    first: int,
-) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
-    """Return the rows of a batch that are wanted, with their positions in the file.
-
-    Rows are left out before anything is made of them: of a few keys' row groups hardly any row remains.
+    Attributes:
+        live: The file.
+        options: What to read.
+        schema: Of the batches.
+        columns: Its names of the columns wanted, by field id.
+        lineage: Its names of the columns of row lineage, by field id.
+        selection: Which rows; None for all.
+        file_index: The number that stands for it.
     """
-    mask = None if selection is None else selection.mask(first, batch.num_rows)
-    for column, values in options.values:
-        found = pc.is_in(plain(project(batch, columns, column)[0]), value_set=values)
-        mask = found if mask is None else pc.and_(mask, found)
-    if mask is None:
-        return batch, np.arange(first, first + batch.num_rows)
-    return batch.filter(mask), first + np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+
+    live: LiveFile
+    options: ReadOptions
+    schema: pa.Schema
+    columns: dict[int, str]
+    lineage: dict[int | None, str]
+    selection: RowSelection | None
+    file_index: int
+
+    def of_group(self, parquet: pq.ParquetFile, group: tuple[int, int]) -> list[pa.RecordBatch]:
+        """Read a row group, given with the position of its first row, in this thread alone."""
+        return list(_present(map(self.rows, self.stored(parquet, [group], use_threads=False))))
+
+    def stored(
+        self, parquet: pq.ParquetFile, groups: Iterable[tuple[int, int]], *, use_threads: bool = True
+    ) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Yield the rows of row groups, deleted ones too, each batch with the position of its first row."""
+        names = [*self.columns.values(), *(self.lineage.values() if self.options.metadata_columns else ())]
+        for group, first in groups:
+            position = first
+            for batch in parquet.iter_batches(_BATCH_ROWS, [group], names, use_threads=use_threads):
+                yield batch, position
+                position += batch.num_rows
+            check_complete(self.live, parquet.metadata, group, position - first)
+
+    def rows(self, stored: tuple[pa.RecordBatch, int]) -> pa.RecordBatch | None:
+        """Return what is wanted of the rows of a batch; None if there are none."""
+        options = self.options
+        batch, positions = self._selected(*stored)
+        if not batch.num_rows:
+            return None
+        arrays = [
+            array if field.name in options.dictionaries else plain(array)
+            for field, array in zip(options.schema.fields, project(batch, self.columns, options.schema), strict=True)
+        ]
+        arrays += [
+            metadata_column(name, batch, self.live, self.lineage, positions, self.file_index)
+            for name in options.metadata_columns
+        ]
+        schema = with_dictionaries(self.schema, [array.type for array in arrays])
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _selected(self, batch: pa.RecordBatch, first: int) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+        """Return the rows of a batch that are wanted, with their positions in the file.
+
+        Rows are left out before anything is made of them: of a few keys' row groups hardly any row remains.
+        """
+        mask = None if self.selection is None else self.selection.mask(first, batch.num_rows)
+        for column, values in self.options.values:
+            found = pc.is_in(plain(project(batch, self.columns, column)[0]), value_set=values)
+            mask = found if mask is None else pc.and_(mask, found)
+        if mask is None:
+            return batch, np.arange(first, first + batch.num_rows)
+        return batch.filter(mask), first + np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+
+
+def _present(batches: Iterable[pa.RecordBatch | None]) -> Iterator[pa.RecordBatch]:
+    return (batch for batch in batches if batch is not None)
+
+
+def _are_small(footer: pq.FileMetaData, groups: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether row groups are so small that several fit into memory: then each is decoded in a thread of its own,
+    which takes less time than decoding the columns of one in several, as these differ in what they take.
+    """
+    found = [footer.row_group(index) for index, _ in groups]
+    return all(one.num_rows <= _BATCH_ROWS and one.total_byte_size <= _SMALL_BYTES for one in found)
 
 
 def _as_dictionaries(
-    parquet: pq.ParquetFile, columns: dict[int, str], options: ReadOptions, selection: RowSelection | None
+    parquet: pq.ParquetFile, columns: dict[int, str], options: ReadOptions, groups: Sequence[tuple[int, int]]
 ) -> list[str]:
-    """Return the columns to read as dictionaries: those that are to stay such, and where rows are left out those of few
-    values, as it takes longer to leave out texts than their numbers.
+    """Return the columns to read as dictionaries: those that are to stay such, and those of few values, as it takes
+    longer to decode texts one by one, and to leave some out, than to look up their numbers in the end.
     """
-    if not options.dictionaries and selection is None:
-        return []
-    groups = range(parquet.metadata.num_row_groups)
+    footer, numbers = parquet.metadata, [index for index, _ in groups]
     asked = {columns.get(field.field_id) for field in options.schema.fields if field.name in options.dictionaries}
-    found = [name for name in dictionary_columns(parquet.metadata, groups) if name in asked] if asked else []
-    if selection is not None:
-        found += [
-            name
-            for name in dictionary_columns(parquet.metadata, groups, small=True)
-            if name not in asked and name in columns.values()
-        ]
-    return found
+    found = [name for name in dictionary_columns(footer, numbers) if name in asked] if asked else []
+    small = set(dictionary_columns(footer, numbers, small=True)) & set(columns.values())
+    return [*found, *small.difference(asked)]
 
 
 def _row_groups(
