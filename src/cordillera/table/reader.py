@@ -155,7 +155,9 @@ class FileReader:
     def read_group(
         self, parquet: pq.ParquetFile, live: LiveFile, options: ReadOptions, group: int, first: int
     ) -> pa.RecordBatch:
-        """Read one row group of an open file, deleted rows too. What it was opened to read as dictionaries is such.
+        """Read one row group of an open file in this thread, deleted rows too.
+
+        What the file was opened to read as dictionaries is such.
 
         Args:
             parquet: The file.
@@ -168,7 +170,7 @@ class FileReader:
         columns, lineage = file_columns(stored, options.schema), lineage_columns(stored)
         wanted = [*columns.values(), *(lineage.values() if options.metadata_columns else ())]
         # Without columns a batch would not know how many rows it has.
-        table = parquet.read_row_group(group, columns=wanted or [stored.names[0]])
+        table = parquet.read_row_group(group, columns=wanted or [stored.names[0]], use_threads=False)
         check_complete(live, parquet.metadata, group, table.num_rows)
         batch = table.combine_chunks().to_batches()[0]
         arrays = project(batch, columns, options.schema)
