@@ -72,6 +72,7 @@ schema:
         physicalType: int
         quality: [{type: sql, query: "SELECT count(*) FROM ${object} WHERE amount < 0", mustBe: 0}]
 """
+NESTED = "(" * 300 + "1" + ")" * 300
 NOWHERE = "host=127.0.0.1 port=1 dbname=nowhere connect_timeout=2"
 
 
@@ -194,6 +195,18 @@ CASES = {
     "malformed condition": Case(
         lambda lake: lake.dataset(KEYED).scan(where="id >").to_arrow(), InvalidExpressionError, ("id >",),
         ("dataset", "read", KEYED, "--where", "id >"),
+    ),
+    "condition nested too deeply": Case(
+        lambda lake: lake.dataset(KEYED).scan(where=NESTED).to_arrow(), InvalidExpressionError, ("nested too deeply",),
+        ("dataset", "read", KEYED, "--where", NESTED),
+    ),
+    "query nested too deeply": Case(
+        lambda lake: lake.sql(f"SELECT {NESTED}"), InvalidSqlError, ("nested too deeply",), ("sql", f"SELECT {NESTED}"),
+    ),
+    "partitions without number": Case(
+        lambda lake: lake.create_dataset("sales.x", SCHEMA, partitioning=["bucket(2147483648, id)"]),
+        InvalidSchemaError, ("bucket(2147483648, id)",),
+        ("dataset", "create", "sales.x", "--schema", "id:long", "--partition", "bucket(2147483648, id)"),
     ),
     "malformed query": Case(
         lambda lake: lake.sql("SELEC 1"), InvalidSqlError, (), ("sql", "SELEC 1"),

@@ -20,6 +20,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from cordillera.errors import InvalidInputError, StorageFullError, TypeMismatchError
+from cordillera.spec.sql import is_text
 
 _SUFFIXES = {
     ".parquet": "parquet",
@@ -52,6 +53,8 @@ def rows_of(path: Path, file_format: str | None, declared: pa.Schema | None) -> 
         TypeMismatchError: If it is damaged, or a value does not fit its column.
     """
     opened = _READERS[_format_of(path, file_format, _READERS)]
+    if not is_text(str(path)):
+        raise InvalidInputError(f"The name of the file {path} is no UTF-8.", hint="Rename it, or pass it by stdin: -.")
     with _on_disk(path) as file:
         try:
             reader = opened(file, declared)

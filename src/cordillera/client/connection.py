@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -25,6 +25,7 @@ from cordillera.context import current, new_trace_id
 from cordillera.errors import (
     AuthenticationError,
     InvalidConfigurationError,
+    InvalidInputError,
     InvalidNameError,
     RateLimitedError,
     RequestTooLargeError,
@@ -39,7 +40,7 @@ _LONGEST_WAIT_SECONDS = 15
 _TIMEOUT = httpx2.Timeout(connect=10.0, read=600.0, write=120.0, pool=None)
 _STREAM_TIMEOUT = httpx2.Timeout(connect=10.0, read=45.0, write=120.0, pool=None)
 _SAFE_METHODS = ("GET", "HEAD")
-_HEADER_SAFE = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
+_HEADER_SAFE = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 _LOST = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 """A connection that was not made, or broke off: what became of the request is not known."""
 
@@ -129,13 +130,25 @@ class Connection:
         with self._explained(address):
             for attempt in self._attempts(method in _SAFE_METHODS or key is not None):
                 with attempt:
-                    response = _patiently(
-                        lambda: self._client.request(
-                            method, address, params=_query(parameters), headers=headers, json=json, content=content
-                        )
-                    )
+                    request = self._built(method, address, parameters, headers, json=json, content=content)
+                    response = _patiently(lambda: self._client.send(request))  # noqa: B023 - at once
         self._raise_for_error(response)
         return response.content
+
+    def _built(
+        self,
+        method: str,
+        address: str,
+        parameters: Mapping[str, object] | None,
+        headers: Mapping[str, str],
+        **body: Any,
+    ) -> httpx2.Request:
+        try:
+            return self._client.build_request(method, address, params=_query(parameters), headers=headers, **body)
+        except ValueError as error:  # halves of characters, or NaN in JSON
+            raise InvalidInputError(
+                f"What {address} is to be asked cannot be written: {error}.", hint="Correct the text or number."
+            ) from error
 
     def _attempts(self, repeatable: bool) -> Iterable[stamina.Attempt]:
         attempts = _ATTEMPTS if repeatable else 1
@@ -151,9 +164,7 @@ class Connection:
         with self._explained(address):
             for attempt in self._attempts(repeatable=True):
                 with attempt:
-                    request = self._client.build_request(
-                        method, address, params=_query(parameters), headers=headers, json=json
-                    )
+                    request = self._built(method, address, parameters, headers, json=json)
                     response = _patiently(lambda: self._client.send(request, stream=True))  # noqa: B023 - at once
                     if not response.is_success:
                         response.read()
@@ -192,7 +203,8 @@ class Connection:
         with self._explained(address):
             for attempt in self._attempts(key is not None):
                 with attempt:
-                    response = self._client.post(address, params=_query(parameters), headers=headers, content=content())
+                    request = self._built("POST", address, parameters, headers, content=content())
+                    response = self._client.send(request)
         self._raise_for_error(response)
         return response.content
 
@@ -205,9 +217,7 @@ class Connection:
         """
         headers = {**_headers(), "Accept": "text/event-stream"}
         with self._explained(address):
-            request = self._client.build_request(
-                "GET", address, params=_query(parameters), headers=headers, timeout=_STREAM_TIMEOUT
-            )
+            request = self._built("GET", address, parameters, headers, timeout=_STREAM_TIMEOUT)
             response = _patiently(lambda: self._client.send(request, stream=True))
             if not response.is_success:
                 response.read()
@@ -317,6 +327,7 @@ def path(*segments: str) -> str:
 
     Raises:
         InvalidNameError: If one is empty or has a slash, so that it would lead somewhere else.
+        InvalidInputError: If one is no text.
     """
     for segment in segments:
         if not segment or "/" in segment:
@@ -326,8 +337,15 @@ def path(*segments: str) -> str:
 
 def segment_text(segment: str) -> str:
     """Return one part of an address. A slash in it stays a part of the name; so do dots, which mean nothing then."""
-    text = quote(segment, safe="")
+    text = _encoded(segment)
     return text.replace(".", "%2E") if set(segment) == {"."} else text
+
+
+def _encoded(text: str, safe: str = "") -> str:
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"{text[:60]!r} has halves of characters.", hint="Write whole ones.") from error
 
 
 def _patiently(send: Callable[[], httpx2.Response]) -> httpx2.Response:
@@ -360,7 +378,7 @@ def _headers(key: str | None = None, media_type: str | None = None) -> dict[str,
     trace_id = current().trace_id
     headers = {"traceparent": f"00-{trace_id}-{new_trace_id()[:16]}-01"}
     if key is not None:
-        headers["Idempotency-Key"] = quote(key, safe=_HEADER_SAFE)
+        headers["Idempotency-Key"] = _encoded(key, safe=_HEADER_SAFE)
     if media_type is not None:
         headers["Content-Type"] = media_type
     return headers

@@ -57,7 +57,9 @@ class RemoteContracts:
 
     def put_contract(self, name: str, text: str) -> ContractDetails:
         """Put a contract in force."""
-        answer = self._server.request("PUT", _address(name), content=text.encode(), media_type=_YAML)
+        answer = self._server.request(
+            "PUT", _address(name), content=text.encode(errors="surrogatepass"), media_type=_YAML
+        )
         return decode(ContractDetails, answer)
 
     def contract(self, name: str) -> ContractDetails:
@@ -70,12 +72,16 @@ class RemoteContracts:
 
     def check_contract(self, text: str) -> ContractCheck:
         """Return all that is wrong with a document, or what of it would not be enforced, and what each rule costs."""
-        answer = self._server.request("POST", "/contracts/check", content=text.encode(), media_type=_YAML)
+        answer = self._server.request(
+            "POST", "/contracts/check", content=text.encode(errors="surrogatepass"), media_type=_YAML
+        )
         return decode(ContractCheck, answer)
 
     def diff_contract(self, name: str, text: str) -> list[ContractChange]:
         """Return what a document would change about the contract in force."""
-        answer = self._server.request("POST", _address(name) + "/diff", content=text.encode(), media_type=_YAML)
+        answer = self._server.request(
+            "POST", _address(name) + "/diff", content=text.encode(errors="surrogatepass"), media_type=_YAML
+        )
         return decode(list[ContractChange], answer)
 
     def service_level(self, name: str) -> ServiceLevelStatus:

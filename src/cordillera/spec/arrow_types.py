@@ -298,7 +298,7 @@ def cast_column(column: pa.ChunkedArray | pa.Array, wanted: pa.DataType, name: s
         return column.cast(wanted, safe=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise TypeMismatchError(
-            f"Column {name!r} is declared {wanted}, but the rows have {given}: {error}",
+            f"Column {name!r} is declared {wanted}, but the rows have {given}: {str(error)[:200]}",
             hint="Cast the column before writing, or evolve the dataset's schema.",
         ) from error
 

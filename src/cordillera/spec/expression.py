@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-import sqlglot
 from pyiceberg.expressions import (
     AlwaysFalse,
     AlwaysTrue,
@@ -43,8 +42,10 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from cordillera.errors import InvalidExpressionError, UnknownColumnError
+from cordillera.spec.sql import parsed
 
 _DIALECT = "duckdb"
 _FINER_THAN_MICROSECONDS = re.compile(r"\.\d{7}")
@@ -147,12 +148,8 @@ def columns_used(condition: exp.Expr, schema: Schema) -> tuple[str, ...]:
 
 def _parse(text: str) -> exp.Expr:
     try:
-        statements = sqlglot.parse(f"SELECT 1 WHERE ({text}\n)", read=_DIALECT)
-    except RecursionError:
-        raise InvalidExpressionError(
-            f"The filter {text[:200]!r} is nested too deeply.", hint="Write it with fewer parentheses."
-        ) from None
-    except sqlglot.errors.SqlglotError as error:
+        statements = parsed(f"SELECT 1 WHERE ({text}\n)", _DIALECT)
+    except SqlglotError as error:
         raise InvalidExpressionError(
             f"The filter {text[:200]!r} cannot be read: {str(error).splitlines()[0]}",
             hint="Write one SQL condition, for example: origin = 'JFK' AND month = 3.",
@@ -185,9 +182,9 @@ class _Translation:
             case exp.Paren():
                 return self.of(node.this)
             case exp.And():
-                return And(self.of(node.left), self.of(node.right))
+                return And(*map(self.of, node.flatten()))  # a tree as deep as it needs to be, however long the chain
             case exp.Or():
-                return Or(self.of(node.left), self.of(node.right))
+                return Or(*map(self.of, node.flatten()))
             case exp.Between():
                 low = exp.GTE(this=node.this, expression=node.args["low"])
                 high = exp.LTE(this=node.this, expression=node.args["high"])

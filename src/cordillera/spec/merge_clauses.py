@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import sqlglot
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.schema import Schema
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from cordillera.errors import InvalidExpressionError, InvalidInputError, NotAllowedError, UnknownColumnError
 from cordillera.spec.expression import FORBIDDEN, pruning_expression
 from cordillera.spec.merge import MergeRule, MergeSemantics
+from cordillera.spec.sql import parsed
 
 _DIALECT = "duckdb"
 SOURCE_TABLE, TARGET_TABLE = "source", "target"
@@ -272,8 +273,8 @@ def _parse_one(text: str) -> exp.Expr:
     """
     hint = "Write one SQL expression, for example: source.amount + target.amount."
     try:
-        statements = sqlglot.parse(f"SELECT ({text}\n)", read=_DIALECT)
-    except sqlglot.errors.SqlglotError as error:
+        statements = parsed(f"SELECT ({text}\n)", _DIALECT)
+    except SqlglotError as error:
         reason = str(error).splitlines()[0]
         raise InvalidExpressionError(
             f"The merge expression {text[:200]!r} cannot be read: {reason}", hint=hint

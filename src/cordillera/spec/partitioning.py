@@ -230,7 +230,7 @@ def _parse_term(term: str, purpose: str) -> tuple[str, AnyTransform]:
     kind, width = matched["transform"], matched["width"]
     if kind in _SIMPLE and width is None:
         return matched["inner"], _SIMPLE[kind]()
-    if kind in _SIZED and width is not None and int(width) > 0:
+    if kind in _SIZED and width is not None and 0 < int(width) <= _MAX_WIDTH:
         return matched["inner"], _SIZED[kind](int(width))
     raise InvalidSchemaError(
         f"The {purpose} {term!r} uses no known transform.",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, TypeVar
 
-import sqlglot
 from pyiceberg.schema import Schema
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -22,6 +21,7 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from cordillera.errors import InvalidSqlError
 from cordillera.spec.names import DatasetRef, dataset_ref
+from cordillera.spec.sql import parsed, parsed_one
 
 _DIALECT = "duckdb"
 _Tree = TypeVar("_Tree", bound=exp.Expr)
@@ -68,8 +68,15 @@ class Query:
 
     @property
     def sql(self) -> str:
-        """The query's text in the engine's dialect."""
-        return self.tree.sql(dialect=_DIALECT, comments=False)
+        """The query's text in the engine's dialect.
+
+        Raises:
+            InvalidSqlError: If it is nested too deeply to be written, which takes more than reading it.
+        """
+        try:
+            return self.tree.sql(dialect=_DIALECT, comments=False)
+        except RecursionError:
+            raise InvalidSqlError("The query is nested too deeply.", hint="Give a part of it a name: WITH.") from None
 
 
 def dataset_names(text: str) -> tuple[DatasetRef, ...]:
@@ -89,7 +96,7 @@ def names_in(text: str) -> frozenset[str] | None:
     cannot be read.
     """
     try:
-        tree = sqlglot.parse_one(text, read=_DIALECT)
+        tree = parsed_one(text, _DIALECT)
     except SqlglotError:
         return None
     everything = any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star))
@@ -141,7 +148,7 @@ def column_lineage(
 def bind_text(text: str, parameters: Mapping[str, str]) -> str:
     """Return SQL text with ``$name`` replaced by literals."""
     try:
-        tree = sqlglot.parse_one(text, read=_DIALECT)
+        tree = parsed_one(text, _DIALECT)
     except SqlglotError as error:
         raise _unreadable(text, error) from error
     return _bound(tree, parameters).sql(dialect=_DIALECT)
@@ -197,7 +204,7 @@ def parse_select(text: str) -> exp.Query:
         InvalidSqlError: If it is anything else.
     """
     try:
-        statements = [s for s in sqlglot.parse(text, read=_DIALECT) if s is not None]
+        statements = parsed(text, _DIALECT)
     except SqlglotError as error:
         raise _unreadable(text, error) from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):

@@ -1,4 +1,4 @@
-"""Writing SQL text for the query engine: quoted identifiers and the lists that statements are made of."""
+"""SQL text: reading what people write, and writing quoted identifiers and lists for the query engine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,47 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError
 
 EVERY_ROW = "true"
 """The condition that every row satisfies."""
+
+
+def parsed(text: str, dialect: str) -> list[exp.Expr]:
+    """Return the statements of a text that people wrote.
+
+    Raises:
+        SqlglotError: If it cannot be read, is nested too deeply to be read, or is no text.
+    """
+    if not is_text(text):
+        raise ParseError("it has halves of characters, which are no text.")
+    try:
+        return [statement for statement in sqlglot.parse(text, read=dialect) if statement is not None]
+    except RecursionError:
+        raise ParseError("it is nested too deeply.") from None
+
+
+def parsed_one(text: str, dialect: str) -> exp.Expr:
+    """Return the first statement of a text.
+
+    Raises:
+        SqlglotError: As of ``parsed``, and if there is none.
+    """
+    found = parsed(text, dialect)
+    if not found:
+        raise ParseError("it is empty.")
+    return found[0]
+
+
+def is_text(text: str) -> bool:
+    """Tell whether a text can be stored: halves of characters, out of JSON or bytes that are no UTF-8, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def quote(identifier: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, SqlglotError
@@ -14,6 +13,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 from cordillera.errors import InvalidNameError, InvalidSqlError, NotAllowedError
 from cordillera.spec.names import DatasetRef, dataset_ref, parse_dataset_ref
 from cordillera.spec.query import join_levels, parse_select
+from cordillera.spec.sql import parsed_one
 from cordillera.spec.view_metadata import ViewMetadata
 
 _DIALECT = "duckdb"
@@ -117,10 +117,10 @@ def _converted(text: str, dialect: str) -> exp.Query | None:
     if Dialect.get(dialect) is None:
         return None
     try:
-        tree = sqlglot.parse_one(text, read=dialect)
+        tree = parsed_one(text, dialect)
         if dialect != _DIALECT:
             converted = tree.sql(dialect=_DIALECT, unsupported_level=ErrorLevel.RAISE)
-            tree = sqlglot.parse_one(converted, read=_DIALECT)
+            tree = parsed_one(converted, _DIALECT)
     except (SqlglotError, RecursionError):
         return None
     return tree if isinstance(tree, exp.Query) else None

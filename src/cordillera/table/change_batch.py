@@ -20,6 +20,7 @@ from cordillera.spec.arrow_types import cast_column, to_arrow_schema
 from cordillera.spec.counting import counted
 from cordillera.spec.merge import MergeRule, MergeSemantics
 from cordillera.spec.names import COLUMN_SET
+from cordillera.spec.row_examples import row_examples
 from cordillera.table.integer_keys import key_integers, repeats
 
 _EXAMPLES = 5
@@ -168,8 +169,7 @@ def refuse_ambiguous(
 
 def refuse_duplicates(ties: pa.Table, semantics: MergeSemantics, dataset: str) -> None:
     """Raise the error for repeated keys, with examples."""
-    examples = ties.drop_columns(["rows"]).to_pylist()
-    shown = "; ".join(", ".join(f"{k}={v!r}" for k, v in example.items()) for example in examples)
+    examples = row_examples(ties.drop_columns(["rows"]))
     if semantics.sequence:
         reason = f"the same key with the same {semantics.sequence}, so nothing tells which is the later one"
         hint = f"Give the later row a greater {semantics.sequence}, or leave one of them out."
@@ -177,7 +177,7 @@ def refuse_duplicates(ties: pa.Table, semantics: MergeSemantics, dataset: str) -
         reason = "the same key, and the dataset has no sequence column to decide between them"
         hint = "Leave one of them out, or create the dataset with a sequence column."
     raise DuplicateKeyError(
-        f"Rows for {dataset} repeat {reason}: {shown}.",
+        f"Rows for {dataset} repeat {reason}: {'; '.join(examples)}.",
         hint=hint,
-        details={"examples": [str(e) for e in examples]},
+        details={"examples": examples},
     )

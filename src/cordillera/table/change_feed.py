@@ -150,24 +150,24 @@ class ChangeFeed:
 
     def _differ(self) -> str:
         """Return the condition that two images differ. As text, floats differ that are equal as numbers: 0.0, -0.0."""
-        terms = []
+        schema, terms = self.schema(), []
         for number, name in enumerate(self._names()):
             left, right = f"b.c{number}", f"a.c{number}"
             terms.append(f"{left} IS DISTINCT FROM {right}")
-            if _has_floats(self.schema().field(name).type):
+            if _has_floats(schema.field(name).type):
                 terms.append(f"{left}::VARCHAR IS DISTINCT FROM {right}::VARCHAR")
         return f"({' OR '.join(terms)})"
 
     def _set_off(self) -> str:
         """Return the query for rows that nothing tells apart: how many of each there are more on one side."""
-        names = self._names()
+        names, schema = self._names(), self.schema()
         columns = "".join(f"{sql.quote(name)} AS c{number}, " for number, name in enumerate(names))
         sides = " UNION ALL ".join(
             f"SELECT {columns}{weight} AS weight FROM {side} WHERE {self._condition}"
             for side, weight in zip(_SIDES, (-1, 1), strict=True)
         )
         alike = [f"c{number}" for number in range(len(self.scan.columns))]
-        floats = [f"c{n}::VARCHAR" for n in range(len(alike)) if _has_floats(self.schema().field(n).type)]
+        floats = [f"c{n}::VARCHAR" for n in range(len(alike)) if _has_floats(schema.field(n).type)]
         values = ", ".join(f"any_value(c{number}) AS v{number}" for number in range(len(names)))
         images = [
             f"CASE WHEN {test} THEN v{number} END AS {side[0]}{number}"

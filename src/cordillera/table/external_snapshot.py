@@ -220,7 +220,7 @@ class ExternalSnapshot:
         self._refuse_null_keys(fresh)
         repeated = duplicate_keys(self._keys(fresh), semantics.key, self._io.engine)
         if repeated.num_rows:
-            raise keys_stored(self._dataset, repeated.drop_columns(["rows"]).to_pylist(), None)
+            raise keys_stored(self._dataset, repeated.drop_columns(["rows"]), None)
         new = {live.path for live in fresh}
         stored = [live for live in self._io.files.live(self._snapshot) if live.path not in new]
         refuse_stored_keys(self._io, fresh, self._metadata, stored, {}, self._dataset)

@@ -24,6 +24,7 @@ from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.key_order import in_key_order
 from cordillera.table.live_files import LiveFile
 from cordillera.table.merge import Merge, MergeResult, positions_by_file
+from cordillera.table.projection import with_default
 from cordillera.table.source_rows import SOURCE, row_ids
 from cordillera.table.tombstones import Tombstones
 
@@ -193,7 +194,7 @@ class FoldedMerge:
         for field in self._schema.fields:
             values = stored.column(field.name).take(places)
             if field.write_default is not None and field.name not in self._semantics.aggregates:
-                values = pc.if_else(new, pa.scalar(field.write_default).cast(values.type), values)
+                values = with_default(values, new, field.write_default)
             columns[field.name] = values
         return pa.table({**columns, SOURCE: keys.column(SOURCE), _IS_STORED: pc.invert(new)})
 

@@ -14,6 +14,7 @@ from cordillera.ports.engine import QueryEngine
 from cordillera.row_spool import held
 from cordillera.spec.counting import counted
 from cordillera.spec.merge import MergeRule, MergeSemantics, Operation
+from cordillera.spec.row_examples import row_examples
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import batch_schema, one_row_per_key, refuse_ambiguous
 from cordillera.table.folding import FoldedMerge, folds, order_matters
@@ -93,7 +94,7 @@ def merged(
     else:
         result = merge.merge(known, batch)
     if operation is Operation.APPEND and result.updated:
-        raise keys_stored(dataset, [], result.updated)
+        raise keys_stored(dataset, None, result.updated)
     return result
 
 
@@ -109,12 +110,12 @@ def _first_rows(
     return one_row_per_key(batch, semantics, engine, dataset)
 
 
-def keys_stored(dataset: str, examples: list[dict[str, object]], count: int | None) -> DuplicateKeyError:
+def keys_stored(dataset: str, repeated: pa.Table | None, count: int | None) -> DuplicateKeyError:
     """Return the error for rows that bring keys which are stored and stay."""
-    shown = "; ".join(", ".join(f"{k}={v!r}" for k, v in example.items()) for example in examples)
+    examples = [] if repeated is None else row_examples(repeated)
     keys = counted(count, "key") if count else "keys"
     return DuplicateKeyError(
-        f"The rows bring {keys} that {dataset} already holds{': ' + shown if shown else ''}.",
+        f"The rows bring {keys} that {dataset} already holds{': ' if examples else ''}{'; '.join(examples)}.",
         hint="Use upsert to put rows in the place of stored ones.",
-        details={"examples": [str(example) for example in examples]},
+        details={"examples": examples},
     )

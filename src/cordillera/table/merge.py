@@ -34,6 +34,7 @@ from cordillera.table.integer_keys import Integers, IntegerSearch, key_integers,
 from cordillera.table.io import TableIO
 from cordillera.table.key_order import in_key_order
 from cordillera.table.live_files import LiveFile
+from cordillera.table.projection import with_default
 from cordillera.table.pruning import by_key_ranges, key_ranges
 from cordillera.table.reader import ReadOptions
 from cordillera.table.rewrite import PlacedRows
@@ -326,7 +327,7 @@ class Merge:
         for field in others:
             values = stored.column(field.name).take(places)
             if field.write_default is not None:
-                values = pc.if_else(inserted, pa.scalar(field.write_default).cast(values.type), values)
+                values = with_default(values, inserted, field.write_default)
             columns[field.name] = values
         return pa.table(columns)
 

@@ -40,6 +40,20 @@ def project_column(batch: pa.RecordBatch, columns: dict[int, str], wanted: Neste
     return _absent(wanted, batch.num_rows) if name is None else _column(batch.column(name), wanted)
 
 
+def with_default(values: pa.ChunkedArray, lacking: pa.ChunkedArray, default: Any) -> pa.ChunkedArray:
+    """Return a column with its default in the rows that lack a value.
+
+    Args:
+        values: The column.
+        lacking: Which rows do.
+        default: As the schema has it.
+    """
+    constant = pa.scalar(default).cast(values.type)
+    if isinstance(values.type, pa.BaseExtensionType):  # a uuid, between which Arrow does not choose
+        return pc.if_else(lacking, constant.value, values.cast(values.type.storage_type)).cast(values.type)
+    return pc.if_else(lacking, constant, values)
+
+
 def _column(values: pa.Array, field: NestedField) -> pa.Array:
     try:
         return _as_type(values, field.field_type)

@@ -146,7 +146,10 @@ class FilterPruner:
         spec = self._metadata.spec_by_id(spec_id)
         if not spec.fields:
             return lambda _: True
-        projected = inclusive_projection(self._schema, spec)(self._expression)
+        try:
+            projected = inclusive_projection(self._schema, spec)(self._expression)
+        except OverflowError:  # what lies beyond the last day there is, or before the first
+            return lambda _: True
         partition_schema = Schema(*spec.partition_type(self._schema).fields)
         return expression_evaluator(partition_schema, projected, case_sensitive=True)
 

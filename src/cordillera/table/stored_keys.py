@@ -62,4 +62,4 @@ def refuse_stored_keys(
         f"SELECT {sql.columns(key, 'n')} FROM added n JOIN stored s ON {sql.equal(key, 'n', 's')} LIMIT 5", relations
     )
     if repeated.num_rows:
-        raise keys_stored(dataset, repeated.to_pylist(), None)
+        raise keys_stored(dataset, repeated, None)
