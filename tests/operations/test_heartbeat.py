@@ -100,7 +100,7 @@ def test_a_lease_that_has_ended_is_not_prolonged(timed_lake: Lake, clock: Movabl
     lost, held = leased(store, clock, 2)
     heartbeat, others = Heartbeat(store, clock, LEASE), set(threading.enumerate())
     with store.write() as tx:
-        tx.tasks.finish(lost.task_id, lost.fencing_token)
+        assert tx.tasks.finish(lost.task_id, lost.fencing_token, now=clock.now())
     with heartbeat.of(lost):
         eventually(lambda: beating(others) == 0)  # nothing is left to prolong
         with heartbeat.of(held):

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 
-from cordillera.context import current
+from cordillera.context import Lease, current
 from cordillera.errors import LeaseLostError
 from cordillera.ports.metadata import MetadataStore, Transaction
 
@@ -50,10 +50,7 @@ def check_lease(tx: Transaction, now: datetime) -> None:
     """
     lease = current().lease
     if lease is not None and not tx.tasks.holds(lease.task_id, lease.fencing_token, now=now):
-        raise LeaseLostError(
-            f"The lease on task {lease.task_id} has ended, so what was done under it was refused.",
-            hint="Nothing was written; another worker does the task.",
-        )
+        raise _lost(lease)
 
 
 @contextmanager
@@ -76,10 +73,20 @@ def last_write(store: MetadataStore, now: datetime) -> Iterator[Transaction]:
         LeaseLostError: As ``fenced_write`` does.
     """
     lease, end = current().lease, _end.get()
-    with fenced_write(store, now) as tx:
+    if lease is None or end is None:
+        with fenced_write(store, now) as tx:
+            yield tx
+        return
+    with store.write() as tx:
+        if not tx.tasks.finish(lease.task_id, lease.fencing_token, now=now):  # first: it tells whether it may be done
+            raise _lost(lease)
         yield tx
-        if lease is not None and end is not None:
-            tx.tasks.finish(lease.task_id, lease.fencing_token)
-            end.then(tx)
-    if end is not None:
-        end.come = True
+        end.then(tx)
+    end.come = True
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(
+        f"The lease on task {lease.task_id} has ended, so what was done under it was refused.",
+        hint="Nothing was written; another worker does the task.",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -266,10 +266,9 @@ class Following:
             dataset = tx.datasets.get_by_id(subscription.dataset_id)
             shown = self._shown(tx, followed, dataset)
             self._lookup.target(tx, subscription.target, Privilege.WRITE)
+        shown.view()  # refuses who is shown nothing
         if dataset is not None:
-            metadata, names = shown.metadata, [column.name for column in shown.columns()]
-            columns = names_had(names, metadata.schema, metadata.schemas)
-            self._residency.check(tx, dataset, subscription.target, columns)
+            self._residency.check(tx, dataset, subscription.target, lambda: _names_of_columns(shown))
         return shown
 
     def _shown(self, tx: Transaction, followed: Followed, dataset: Dataset | None) -> Followed:
@@ -324,6 +323,11 @@ class Following:
     def paced(self, delivery: Delivery, followed: Followed) -> Delivery:
         """Return a delivery that is no faster than the settings of a subscription's target allow."""
         return self._load.paced(delivery, _target(followed))
+
+
+def _names_of_columns(followed: Followed) -> Mapping[str, frozenset[str]]:
+    metadata, names = followed.metadata, [column.name for column in followed.columns()]
+    return names_had(names, metadata.schema, metadata.schemas)
 
 
 def _target(followed: Followed) -> Target:

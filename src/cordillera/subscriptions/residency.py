@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from cordillera.catalog.trail import Trail
 from cordillera.errors import NotAllowedError
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.catalog import Dataset
+from cordillera.spec.names import enclosing_names
 from cordillera.spec.residency import RESIDENCY, residency_of, violated
 
 
@@ -23,14 +24,16 @@ class ResidencyRules:
     def __init__(self, store: MetadataStore, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
-    def check(self, tx: Transaction, dataset: Dataset, target: str, columns: Mapping[str, Collection[str]]) -> None:
+    def check(
+        self, tx: Transaction, dataset: Dataset, target: str, columns: Callable[[], Mapping[str, Collection[str]]]
+    ) -> None:
         """Make sure that columns of a dataset may be kept in a target.
 
         Args:
             tx: Tells what holds; opened for reading, as a refusal is noted in a transaction of its own.
             dataset: Whose columns.
             target: The target's name.
-            columns: Their names, each with every name that the column has had: ``names_had``.
+            columns: Tells their names, each with every name that the column has had, if there are rules: ``names_had``.
 
         Raises:
             NotAllowedError: If the policy tag ``residency`` of the dataset, or of one of the columns, does not name the
@@ -41,7 +44,7 @@ class ResidencyRules:
             return
         found = tx.targets.get(target)
         kept_in = residency_of(found.config) if found is not None else ""
-        rule = violated(tags, kept_in, columns)
+        rule = violated(tags, kept_in, columns())
         if rule is None:
             return
         details = {"target": target, "target_residency": kept_in, "residency": rule.allowed, "column": rule.column}
@@ -57,6 +60,8 @@ class ResidencyRules:
 
 def _tags(tx: Transaction, dataset: Dataset) -> tuple[str, dict[str, str]]:
     """Return the dataset's residency and that of columns which have one of their own."""
+    if not tx.policy_tags.any_named(RESIDENCY, dataset.id, enclosing_names(dataset.namespace)):
+        return "", {}  # as it nearly always is
     around = tx.namespaces.with_parents(dataset.namespace)
     tags = tx.policy_tags.effective((dataset.id, *(one.id for one in around)))
     columns = {name: own[RESIDENCY] for name, own in tags.columns.items() if RESIDENCY in own}

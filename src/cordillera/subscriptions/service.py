@@ -215,7 +215,7 @@ class SubscriptionService:
         found, asks = self._wanted(dataset, purpose)
         self._check_wishes(found, columns, row_filter)
         with self._store.read() as tx:
-            self._residency.check(tx, found.dataset, target, self._delivered(found, columns))
+            self._residency.check(tx, found.dataset, target, lambda: self._delivered(found, columns))
         now, fate, kept = self._clock.now(), parse_copy_at_end(copy_at_end), parse_mode(mode)
         if verify_every_seconds is not None:
             check_verified(kept)
@@ -308,7 +308,9 @@ class SubscriptionService:
         """
         self._check_wishes(found, subscription.columns, subscription.row_filter)
         with self._store.read() as tx:
-            self._residency.check(tx, found.dataset, subscription.target, self._delivered(found, subscription.columns))
+            self._residency.check(
+                tx, found.dataset, subscription.target, lambda: self._delivered(found, subscription.columns)
+            )
         with self._store.read() as tx:
             target = self._lookup.target(tx, subscription.target, Privilege.WRITE)
             self._check_keeps(tx, target, subscription, found)

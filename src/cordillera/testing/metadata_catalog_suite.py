@@ -13,6 +13,7 @@ from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, Namespac
 from cordillera.ports.metadata import MetadataStore
 from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.ports.metadata.contracts import ContractDocument
+from cordillera.spec.access import PolicyTag, SecurableKind
 from cordillera.spec.catalog import Lifecycle
 from cordillera.spec.completion import Completion
 from cordillera.spec.lineage import Edge, Node, NodeKind
@@ -118,6 +119,21 @@ class CatalogSuite:
                 ["sales.copy"],
                 [],
             ]
+
+    @pytest.mark.parametrize("on", ["dataset", "column", "namespace"])
+    def test_a_tag_is_found_by_name_on_a_dataset_and_around_it(self, store: MetadataStore, on: str) -> None:
+        made, _ = stored_dataset(store)
+        with store.write() as tx:
+            tx.namespaces.insert(namespace("other"))
+            inside = tx.namespaces.get(made.namespace)
+            assert inside is not None
+            of = (SecurableKind.NAMESPACE, inside.id) if on == "namespace" else (SecurableKind.DATASET, made.id)
+            tx.policy_tags.put(PolicyTag(*of, "", "amount" if on == "column" else "", "residency", "eu", "ada", NOW))
+        with store.read() as tx:
+            assert tx.policy_tags.any_named("residency", made.id, ["sales", "other"])
+            assert not tx.policy_tags.any_named("level", made.id, ["sales"])
+            assert tx.policy_tags.any_named("residency", made.id, ["other"]) == (on != "namespace")
+            assert tx.policy_tags.any_named("residency", uuid4(), ["sales"]) == (on == "namespace")
 
     def test_datasets_are_listed_by_full_name(self, store: MetadataStore) -> None:
         names = ["sales.a", "sales.b", "sales.b2", "sales_eu.a", "sale.z", "sales.a_1"]

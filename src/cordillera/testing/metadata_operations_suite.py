@@ -230,8 +230,8 @@ class OperationsSuite:
             assert tx.tasks.page(limit=9) == [leased]
             assert _lease(tx, 2) is None
             assert tx.tasks.holds(task_id, 1, now=later(10.9))
-            assert tx.tasks.finish(task_id, 1)
-            assert not tx.tasks.finish(task_id, 1)
+            assert tx.tasks.finish(task_id, 1, now=later(10.9))
+            assert not tx.tasks.finish(task_id, 1, now=later(10.9))
             assert tx.tasks.page(limit=9) == []
 
     def test_a_task_waits_until_it_is_due(self, store: MetadataStore) -> None:
@@ -275,7 +275,7 @@ class OperationsSuite:
         with store.write() as tx:
             assert not tx.tasks.extend(first.id, 1, now=later(10), until=later(30))
             assert not tx.tasks.holds(first.id, 1, now=later(10))
-            assert not tx.tasks.finish(first.id, 1)
+            assert not tx.tasks.finish(first.id, 1, now=later(10))
             assert not tx.tasks.retry(first.id, 1, due_at=later(20), error="old")
             assert not tx.tasks.fail(first.id, 1, error="old")
             assert tx.tasks.page(limit=9) == [second]
@@ -291,7 +291,8 @@ class OperationsSuite:
             assert tx.tasks.holds(task.id, 1, now=later(29))
             assert not tx.tasks.extend(task.id, 1, now=later(30), until=later(60))
             assert not tx.tasks.holds(task.id, 1, now=later(30))
-            assert tx.tasks.finish(task.id, 1)  # nobody else has taken it over
+            assert not tx.tasks.finish(task.id, 1, now=later(30))
+            assert tx.tasks.finish(task.id, 1, now=later(29.9))
 
     def test_of_one_kind_and_key_one_runs_at_a_time(self, store: MetadataStore) -> None:
         with store.write() as tx:
@@ -308,7 +309,7 @@ class OperationsSuite:
             assert again is not None
             assert again.payload["n"] == 1
             assert _lease(tx, 11) is None
-            assert tx.tasks.finish(first.id, 2)
+            assert tx.tasks.finish(first.id, 2, now=later(11))
             second = _lease(tx, 11)
             assert second is not None
             assert second.payload["n"] == 2
@@ -324,7 +325,7 @@ class OperationsSuite:
                 task, state="queued", due_at=later(60), last_error="unreachable", leased_by="", lease_until=None
             )
             assert not tx.tasks.extend(task.id, 1, now=later(1), until=later(99))
-            assert not tx.tasks.finish(task.id, 1)
+            assert not tx.tasks.finish(task.id, 1, now=later(1))
             assert not enqueue(tx)
             assert _lease(tx, 59) is None
             again = _lease(tx, 60)

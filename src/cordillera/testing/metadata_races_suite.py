@@ -252,7 +252,7 @@ class RacesSuite:
             done: list[UUID] = []
             while task := _lease(store):
                 with store.write() as tx:
-                    assert tx.tasks.finish(task.id, task.fencing_token)
+                    assert tx.tasks.finish(task.id, task.fencing_token, now=NOW)
                 done.append(task.id)
             return done
 
@@ -287,7 +287,7 @@ class RacesSuite:
                     with lock:
                         running -= 1
                     with store.write() as tx:
-                        assert tx.tasks.finish(task.id, task.fencing_token)
+                        assert tx.tasks.finish(task.id, task.fencing_token, now=NOW)
 
         _at_once([work] * 4)
         assert busiest == 1

@@ -222,6 +222,10 @@ class SqlPolicyTagRows:
             levels[securable_id][name] = value
         return inherited(list(levels.values()))
 
+    def any_named(self, name: str, dataset_id: UUID, namespaces: Sequence[str]) -> bool:
+        """Tell whether a dataset, a column of it or one of some namespaces has a tag of a name."""
+        return bool(self._session.rows(_NAMED, {"name": name, "dataset": dataset_id, "around": namespaces}))
+
     def effective(self, securable_ids: Sequence[UUID]) -> EffectiveTags:
         """Return the tags that count for an object and its columns."""
         rows = [_Tag(*row) for row in self._session.rows(_TAGS, {"objects": securable_ids})]
@@ -286,6 +290,16 @@ _TAGS = Prepared(
     sa.select(*(policy_tags.c[name] for name in _Tag._fields)).where(
         policy_tags.c.securable_id.in_(sa.bindparam("objects", expanding=True))
     )
+)
+_OF_DATASET = sa.select(sa.bindparam("dataset", type_=policy_tags.c.securable_id.type).label("id"))
+_OF_AROUND = sa.select(namespaces.c.id).where(namespaces.c.name.in_(sa.bindparam("around", expanding=True)))
+_NAMED = Prepared(
+    sa.select(policy_tags.c.name)
+    .where(
+        policy_tags.c.securable_id.in_(sa.union_all(_OF_DATASET, _OF_AROUND)),
+        policy_tags.c.name == sa.bindparam("name"),
+    )
+    .limit(1)
 )
 _WHOLE_TAGS = Prepared(
     sa.select(policy_tags.c.securable_id, policy_tags.c.name, policy_tags.c.value).where(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from sqlalchemy.sql import visitors
 
 Values: TypeAlias = tuple[Any, ...]
 _Convert: TypeAlias = Callable[[Any], Any]
+_IDS_KEPT = 256
 _MOST_FORMS = 500
 """For so many lengths of its lists a statement is kept."""
 
@@ -138,8 +140,14 @@ class _Form:
 
 
 def _reading(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> _Convert | None:
-    """Return what makes values of a column's type; floats are what every driver gives, and need no asking."""
-    return None if isinstance(kind, sa.Float) else kind.dialect_impl(dialect).result_processor(dialect, None)
+    """Return what makes values of a column's type; floats are what every driver gives, and need no asking.
+
+    What ids are made of is kept: one commit, or one delivery, meets the same ids dozens of times.
+    """
+    if isinstance(kind, sa.Float):
+        return None
+    convert = kind.dialect_impl(dialect).result_processor(dialect, None)
+    return lru_cache(_IDS_KEPT)(convert) if convert is not None and isinstance(kind, sa.Uuid) else convert
 
 
 def execute_plainly(connection: sa.Connection, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -40,7 +40,7 @@ _WORKING = (_ON_TARGETS, tasks.c.lease_until > _NOW)
 """A worker has a task of some target in hand."""
 _EXTEND = Prepared(sa.update(tasks).where(*_LEASED, tasks.c.lease_until > _NOW), ["lease_until"])
 _HOLDS = Prepared(sa.select(tasks.c.id).where(*_LEASED, tasks.c.lease_until > _NOW).with_for_update())
-_FINISH = Prepared(sa.delete(tasks).where(*_LEASED))
+_FINISH = Prepared(sa.delete(tasks).where(*_LEASED, tasks.c.lease_until > _NOW))
 _GIVE_BACK = Prepared(sa.delete(tasks).where(*_LEASED).returning(*TASK.columns))
 _FAIL = Prepared(sa.update(tasks).where(*_LEASED), ["state", "last_error", "leased_by", "lease_until"])
 _TAKE = Prepared(
@@ -71,6 +71,14 @@ _LOCK_TARGET = Prepared(TARGET.select().where(targets.c.name == sa.bindparam("na
 _RUNNING_ON = Prepared(
     sa.select(sa.func.count()).select_from(tasks).where(*_WORKING, tasks.c.target == sa.bindparam("named"))
 )
+
+
+class _Due(NamedTuple):
+    """A task that is due."""
+
+    since: datetime
+    id: UUID
+    kind: str
 
 
 class SqlTaskRows:
@@ -131,12 +139,14 @@ class SqlTaskRows:
         """Take the task that is due for longest and whose target has room for it."""
         self._session.check_writable()
         full = self._full(now, at_once) if at_once else set()
-        for kind in self._kinds_due(kinds, now, full):
+        oldest = self._oldest_due(kinds, now, full)
+        if not self._session.is_postgres:  # SQLite has one writer: what was found just now is so still
+            return self._take(oldest[0].id, worker, until) if oldest else None
+        for _, _, kind in oldest:
             while due := self._session.rows(_next_due(kind, bool(full)), {"now": now, "full": list(full)}):
                 task_id, target = due[0]
                 if at_once is None or self._has_room(target, now, at_once):
-                    taken = {"taken": task_id, "worker": worker, "until": until}
-                    return TASK.load(self._session.rows(_TAKE, taken)[0])
+                    return self._take(task_id, worker, until)
                 full.add(target)
         return None
 
@@ -150,9 +160,9 @@ class SqlTaskRows:
         self._session.check_writable()
         return bool(self._session.rows(_HOLDS, {"leased": task_id, "token": fencing_token, "now": now}))
 
-    def finish(self, task_id: UUID, fencing_token: int) -> bool:
-        """Remove a task that is done."""
-        return self._session.change(_FINISH, {"leased": task_id, "token": fencing_token}) == 1
+    def finish(self, task_id: UUID, fencing_token: int, *, now: datetime) -> bool:
+        """Remove a task that is done with this transaction, if a lease is still valid."""
+        return self._session.change(_FINISH, {"leased": task_id, "token": fencing_token, "now": now}) == 1
 
     def retry(self, task_id: UUID, fencing_token: int, *, due_at: datetime, error: str) -> bool:
         """Put a task back to wait until ``due_at``, unless one of the same kind and key is queued meanwhile."""
@@ -195,20 +205,22 @@ class SqlTaskRows:
 
     def _has_room(self, name: str, now: datetime, at_once: Callable[[Target], int]) -> bool:
         """Tell whether one more task may run for a target. It is locked, so that no other worker decides meanwhile."""
-        if not self._session.is_postgres:
-            return True  # SQLite has one writer: what was counted just now is so still
         target = self._session.rows(_LOCK_TARGET, {"named": name}) if name else []
         if not target:
             return True
         running = self._session.rows(_RUNNING_ON, {"named": name, "now": now})[0][0]
         return int(running) < at_once(TARGET.load(target[0]))
 
-    def _kinds_due(self, kinds: Sequence[str], now: datetime, full: Collection[str]) -> list[str]:
-        """Return the kinds that have a task due, that with the oldest first. One look into the index for each."""
+    def _oldest_due(self, kinds: Sequence[str], now: datetime, full: Collection[str]) -> list[_Due]:
+        """Return the oldest due task of each kind that has one, oldest first. One look into the index for each."""
         if not kinds:
             return []
         found = self._session.rows(_oldest_due(tuple(kinds), bool(full)), {"now": now, "full": list(full)})
-        return [kind for _, _, kind in sorted(found)]
+        return sorted(_Due(*one) for one in found)
+
+    def _take(self, task_id: UUID, worker: str, until: datetime) -> Task:
+        taken = {"taken": task_id, "worker": worker, "until": until}
+        return TASK.load(self._session.rows(_TAKE, taken)[0])
 
     def _insert_queued(self, row: Mapping[str, Any]) -> bool:
         """Add a queued task; False if one of its kind and key is queued.

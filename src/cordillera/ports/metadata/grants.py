@@ -90,6 +90,9 @@ class PolicyTagRows(Protocol):
     def inherited(self, securable_ids: Sequence[UUID]) -> Mapping[str, str]:
         """Return the tags that count for an object as a whole; see ``effective``."""
 
+    def any_named(self, name: str, dataset_id: UUID, namespaces: Sequence[str]) -> bool:
+        """Tell whether a dataset, a column of it or one of some namespaces has a tag of a name."""
+
     def effective(self, securable_ids: Sequence[UUID]) -> EffectiveTags:
         """Return the tags that count for an object and its columns, with the masks that come with them.
 

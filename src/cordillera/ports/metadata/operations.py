@@ -166,8 +166,8 @@ class TaskRows(Protocol):
     def holds(self, task_id: UUID, fencing_token: int, *, now: datetime) -> bool:
         """Tell, locking the task for this transaction, whether a lease is still valid."""
 
-    def finish(self, task_id: UUID, fencing_token: int) -> bool:
-        """Remove a task that is done; False if the token is outdated."""
+    def finish(self, task_id: UUID, fencing_token: int, *, now: datetime) -> bool:
+        """Remove a task that is done with this transaction; False if the token is outdated or the lease has passed."""
 
     def retry(self, task_id: UUID, fencing_token: int, *, due_at: datetime, error: str) -> bool:
         """Put a task back to wait until ``due_at``; False if the token is outdated.
