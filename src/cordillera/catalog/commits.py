@@ -283,40 +283,14 @@ class CommitService:
 
     def _publish(self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]) -> dict[UUID, list[_Outcome]]:
         context, now = current(), self._clock.now()
+        by_version = {plan.target.version.id: plan for plan in plans}
         with self._store.write_together() as tx:
             check_lease(tx, now)
-            for plan in plans:
-                file = written.get(plan.target.version.id)
-                if file is not None:
-                    check_turn(tx, plan.target.version.id, plan.target.name, now)
-                    _check_pointed_at(tx, plan)
-                    self._swap(tx, plan, file, now)
-            return {
-                plan.target.version.id: self._record(tx, plan, written.get(plan.target.version.id), context, now)
-                for plan in plans
-            }
-
-    def _swap(self, tx: Transaction, plan: _Plan, file: MetadataFile, now: datetime) -> None:
-        """Move a dataset version's pointer, unless somebody else has moved it, or put a contract in force meanwhile."""
-        schema_changed = file.metadata.current_schema_id != plan.before.metadata.current_schema_id
-        columns = columns_of(file.metadata.schema) if schema_changed else None
-        version = with_state(plan.target.version, file, now)
-        if not tx.dataset_versions.swap(version, columns, expected_location=plan.before.location):
-            raise CommitConflictError(
-                f"Another writer committed to {plan.target.name} first, or its contract has changed.",
-                hint="Read it again and retry.",
-            )
-
-    def _record(
-        self, tx: Transaction, plan: _Plan, file: MetadataFile | None, context: RequestContext, now: datetime
-    ) -> list[_Outcome]:
-        location = (file or plan.before).location
-        outcomes = []
-        for step in plan.steps:
-            version = with_state(plan.target.version, MetadataFile(location, step.after), now)
-            records = CommitRecords(tx, plan.target, version, step.request, step.before, step.after, context, now)
-            outcomes.append((replace(plan.target, version=version), records.write()))
-        return outcomes
+            states = {one: plan.states(written.get(one), now) for one, plan in by_version.items()}
+            for one in written:
+                _check_pointed_at(tx, by_version[one])
+                _swap(tx, by_version[one], states[one][-1], context)
+            return {one: _record(tx, plan, states[one], context) for one, plan in by_version.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +309,16 @@ class _Plan:
     target: ResolvedDataset
     before: MetadataFile
     steps: tuple[_Step, ...]
+
+    def states(self, written: MetadataFile | None, now: datetime) -> list[DatasetVersion]:
+        """Return the dataset version as it is after each step.
+
+        Args:
+            written: What was written of the table for the last; None if it stays as it is.
+            now: When.
+        """
+        location = (written or self.before).location
+        return [with_state(self.target.version, MetadataFile(location, step.after), now) for step in self.steps]
 
     def with_warnings(self, violations: Sequence[Violation]) -> _Plan:
         """Return it with a note of broken rules, for its snapshot and the audit log.
@@ -397,6 +381,32 @@ def in_doubt(names: str, key: str | None, error: CommitInDoubtError) -> CommitIn
         else "See the newest snapshots before you repeat it; under an idempotency key it could be repeated unseen."
     )
     return CommitInDoubtError(f"It is not known whether the commit to {names} was done. {error.message}", hint=hint)
+
+
+def _swap(tx: Transaction, plan: _Plan, version: DatasetVersion, context: RequestContext) -> None:
+    """Move a dataset version's pointer, unless another has moved it, has put a contract in force, or has the turn.
+
+    All of that is one condition of the statement: to ask for the turn first would take PostgreSQL a round trip more.
+    """
+    before, after = plan.before.metadata, plan.steps[-1].after
+    columns = columns_of(after.schema) if after.current_schema_id != before.current_schema_id else None
+    expected = plan.before.location
+    if not tx.dataset_versions.swap(version, columns, expected_location=expected, writer=context.turn):
+        check_turn(tx, version.id, plan.target.name, version.updated_at)
+        raise CommitConflictError(
+            f"Another writer committed to {plan.target.name} first, or its contract has changed.",
+            hint="Read it again and retry.",
+        )
+
+
+def _record(tx: Transaction, plan: _Plan, states: Sequence[DatasetVersion], context: RequestContext) -> list[_Outcome]:
+    """Write what the steps of a plan leave beside the pointer, each with the dataset version as it is after it."""
+    outcomes = []
+    for step, version in zip(plan.steps, states, strict=True):
+        now = version.updated_at
+        records = CommitRecords(tx, plan.target, version, step.request, step.before, step.after, context, now)
+        outcomes.append((replace(plan.target, version=version), records.write()))
+    return outcomes
 
 
 def _check_pointed_at(tx: Transaction, plan: _Plan) -> None:

@@ -126,7 +126,8 @@ class Lookup:
         found = (tx.datasets.lock if lock else tx.datasets.get)(ref.namespace, ref.name)
         held = self.authorizer.on_dataset(tx, found, ref.namespace)
         if found is None or Privilege.DISCOVER not in held:
-            if self._seen(tx, found, ref)[1] and found is not None:  # he knows of it by a dataset version
+            versions = tx.dataset_versions.page(found.id if found else LAKE_ID)
+            if self._seen(tx, found, versions, ref)[1] and found is not None:  # he knows of it by a dataset version
                 self._check(tx, found, held, (Privilege.DISCOVER,))
             raise self._no_dataset(tx, ref)
         self._check(tx, found, held, needed)
@@ -139,8 +140,8 @@ class Lookup:
             DatasetNotFoundError, DatasetVersionNotFoundError: As their names say.
             AccessDeniedError: If whoever acts lacks a privilege that is needed.
         """
-        dataset = tx.datasets.get(ref.namespace, ref.name)
-        held, seen = self._seen(tx, dataset, ref)
+        dataset, versions = tx.datasets.with_versions(ref.namespace, ref.name)
+        held, seen = self._seen(tx, dataset, versions, ref)
         if dataset is None or not seen:
             raise self._no_dataset(tx, ref)
         version = _meant(dataset, seen, ref.version)
@@ -153,13 +154,16 @@ class Lookup:
         Raises:
             DatasetNotFoundError: If there is none.
         """
-        return self._seen(tx, self.resolve(tx, replace(ref, version=None)).dataset, ref)[1]
+        dataset, versions = tx.datasets.with_versions(ref.namespace, ref.name)
+        seen = self._seen(tx, dataset, versions, ref)[1]
+        if not seen:
+            raise self._no_dataset(tx, replace(ref, version=None))
+        return seen
 
     def _seen(
-        self, tx: Transaction, dataset: Dataset | None, ref: DatasetRef
+        self, tx: Transaction, dataset: Dataset | None, versions: Sequence[DatasetVersion], ref: DatasetRef
     ) -> tuple[Mapping[UUID, frozenset[Privilege]], list[DatasetVersion]]:
         """Return what whoever acts holds on the dataset versions of a dataset, and those that he may discover."""
-        versions = tx.dataset_versions.page(dataset.id if dataset else LAKE_ID)
         held = self.authorizer.on_versions(tx, dataset, ref.namespace, versions)
         return held, [one for one in versions if Privilege.DISCOVER in held.get(one.id, ())]
 

@@ -161,6 +161,7 @@ class CatalogSuite:
         with store.write() as tx:
             tx.datasets.update(gone)
             assert tx.datasets.get("sales", "orders") is None
+            assert tx.datasets.with_versions("sales", "orders") == (None, [])
             assert tx.datasets.get_by_id(first.id) == gone
             assert tx.datasets.count() == 0
             second, _ = add_dataset(tx)
@@ -248,8 +249,13 @@ class CatalogSuite:
                 tx.dataset_versions.insert(dataset_version(made.id, 2), [])
             with pytest.raises(DatasetNotFoundError):
                 tx.dataset_versions.insert(dataset_version(uuid4()), [])
+            empty = dataset("sales.empty")
+            tx.datasets.insert(empty)
         with store.read() as tx:
             assert tx.dataset_versions.page(made.id) == [first, second]
+            assert tx.datasets.with_versions("sales", "orders") == (made, [first, second])
+            assert tx.datasets.with_versions("sales", "empty") == (empty, [])
+            assert tx.datasets.with_versions("sales", "order") == (None, [])
             assert tx.dataset_versions.get(second.id) == second
             assert tx.dataset_versions.get(uuid4()) is None
             assert tx.dataset_versions.columns(second.id) == names
@@ -290,6 +296,23 @@ class CatalogSuite:
             rows.release(version.id, second)
             assert rows.reserved_for(version.id, later(2)) is None
             assert rows.reserved_for(other.id, NOW) == second
+
+    def test_swap_passes_nobody_by_for_whom_commits_are_reserved(self, store: MetadataStore) -> None:
+        _, version = stored_dataset(store)
+        _, other = stored_dataset(store, "sales.others")
+        mine, theirs = uuid4(), uuid4()
+        after = [replace(version, metadata_location=f"{number}.json", updated_at=later(number)) for number in range(4)]
+        with store.write() as tx:
+            rows = tx.dataset_versions
+            assert rows.reserve(version.id, theirs, NOW, later(2))
+            for writer in (mine, None):
+                assert not rows.swap(after[1], columns("k"), expected_location=version.metadata_location, writer=writer)
+            assert rows.get(version.id) == version
+            changed = replace(other, metadata_location="0.json")
+            assert rows.swap(changed, None, expected_location=other.metadata_location, writer=mine)
+            assert rows.swap(after[1], None, expected_location=version.metadata_location, writer=theirs)
+            assert rows.swap(after[2], None, expected_location="1.json", writer=mine)  # it has ended
+            assert rows.swap(after[3], None, expected_location="2.json")
 
     def test_swap_changes_neither_identity_nor_lifecycle(self, store: MetadataStore) -> None:
         _, version = stored_dataset(store)

@@ -59,6 +59,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "namespaces.page": lambda tx: tx.namespaces.page("a", 9),
     "namespaces.delete": lambda tx: tx.namespaces.delete("a"),
     "datasets.get": lambda tx: tx.datasets.get("a", "b"),
+    "datasets.with_versions": lambda tx: tx.datasets.with_versions("a", "b"),
     "datasets.lock": lambda tx: tx.datasets.lock("a", "b"),
     "jobs.naming": lambda tx: tx.jobs.naming("a.b", 9),
     "datasets.get_by_id": lambda tx: tx.datasets.get_by_id(ID),
@@ -257,6 +258,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
 }
 SORTED = {
     "subscriptions.entrusted",
+    "datasets.with_versions",
     "datasets.deleted_last",
     "grants.page of a principal",
     "grants.page of an object",

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cordillera.adapters.db import search
 from cordillera.adapters.db.contents import datasets_in, first_seen, namespace_seen, namespaces_seen
+from cordillera.adapters.db.dataset_versions import VERSION
 from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.names import free_name, hold_namespace, take_name
 from cordillera.adapters.db.prepared import Prepared
@@ -27,7 +28,7 @@ from cordillera.adapters.db.tag_sets import hold_tags, tag_set_of
 from cordillera.adapters.db.visibility import datasets_seen
 from cordillera.errors import AlreadyExistsError, NotEmptyError
 from cordillera.spec.access import Viewer
-from cordillera.spec.catalog import Dataset, Namespace
+from cordillera.spec.catalog import Dataset, DatasetVersion, Namespace
 from cordillera.spec.lineage import NodeKind
 from cordillera.spec.names import enclosing_names, parent_namespace
 
@@ -43,6 +44,12 @@ _AROUND = Prepared(
 _LIVE = datasets.c.deleted_at.is_(None)
 _BY_NAME = DATASET.lookup(datasets.c.full_name, where=_LIVE)
 _BY_ID = DATASET.lookup(datasets.c.id)
+_WITH_VERSIONS = Prepared(
+    sa.select(*DATASET.columns, *VERSION.columns)
+    .outerjoin_from(datasets, dataset_versions, dataset_versions.c.dataset_id == datasets.c.id)
+    .where(datasets.c.full_name == sa.bindparam("wanted"), _LIVE)
+    .order_by(dataset_versions.c.number)
+)
 
 
 class SqlNamespaceRows:
@@ -146,6 +153,12 @@ class SqlDatasetRows:
     def get(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name."""
         return _BY_NAME(self._session, f"{namespace}.{name}")
+
+    def with_versions(self, namespace: str, name: str) -> tuple[Dataset | None, list[DatasetVersion]]:
+        """Return a live dataset by name, and its dataset versions by number."""
+        rows, own = self._session.rows(_WITH_VERSIONS, {"wanted": f"{namespace}.{name}"}), len(DATASET.columns)
+        versions = [VERSION.load(row[own:]) for row in rows if row[own] is not None]
+        return (DATASET.load(rows[0][:own]) if rows else None), versions
 
     def lock(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name; nobody else changes it, or commits to it, before the transaction ends.

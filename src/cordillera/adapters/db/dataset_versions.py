@@ -32,6 +32,11 @@ _SWAP = Prepared(
         dataset_versions.c.id == sa.bindparam("swapped"),
         dataset_versions.c.metadata_location == sa.bindparam("expected_location"),
         dataset_versions.c.contract_revision == sa.bindparam("expected_revision"),
+        ~sa.exists().where(
+            reservations.c.dataset_version_id == dataset_versions.c.id,
+            reservations.c.until > sa.bindparam("now"),
+            reservations.c.writer.is_distinct_from(sa.bindparam("writer")),
+        ),
     ),
     [name for name in VERSION.stored if name not in (*_FIXED, *_OF_THEIR_OWN)],
 )
@@ -84,8 +89,16 @@ class SqlDatasetVersionRows:
         """Return the dataset versions of a dataset by number."""
         return VERSION.every(self._session, _OF_DATASET, {"dataset": dataset_id})
 
-    def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
-        """Store a dataset version anew if its metadata location is still ``expected_location``, and its contract too.
+    def swap(
+        self,
+        version: DatasetVersion,
+        columns: Sequence[Column] | None,
+        *,
+        expected_location: str,
+        writer: UUID | None = None,
+    ) -> bool:
+        """Store a dataset version anew if its metadata location is still ``expected_location``, its contract the same,
+        and commits are reserved for nobody else.
 
         The lifecycle stays what it is: only ``set_lifecycle`` changes it, so that a commit which has read an older one
         does not bring it back.
@@ -94,7 +107,7 @@ class SqlDatasetVersionRows:
         for name in (*_FIXED, *_OF_THEIR_OWN):
             del values[name]
         expected = {"expected_location": expected_location, "expected_revision": version.contract_revision}
-        values |= {"swapped": version.id, **expected}
+        values |= {"swapped": version.id, **expected, "now": version.updated_at, "writer": writer}
         if self._session.change(_SWAP, values) != 1:
             return False
         self._session.locked.add(version.id)

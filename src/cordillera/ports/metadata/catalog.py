@@ -64,6 +64,9 @@ class DatasetRows(Protocol):
     def get(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name."""
 
+    def with_versions(self, namespace: str, name: str) -> tuple[Dataset | None, list[DatasetVersion]]:
+        """Return a live dataset by name, and its dataset versions by number."""
+
     def lock(self, namespace: str, name: str) -> Dataset | None:
         """Return a live dataset by name; nobody else changes it, or commits to it, before the transaction ends."""
 
@@ -148,7 +151,14 @@ class DatasetVersionRows(Protocol):
         transaction ends.
         """
 
-    def swap(self, version: DatasetVersion, columns: Sequence[Column] | None, *, expected_location: str) -> bool:
+    def swap(
+        self,
+        version: DatasetVersion,
+        columns: Sequence[Column] | None,
+        *,
+        expected_location: str,
+        writer: UUID | None = None,
+    ) -> bool:
         """Store a dataset version anew if its metadata location is still ``expected_location``, its contract the same.
 
         One compare-and-swap decides every race between writers, and between them and new contracts.
@@ -158,9 +168,10 @@ class DatasetVersionRows(Protocol):
                 lifecycle. ``contract_revision`` is what has to be in force now.
             columns: The new columns, or None where they stay.
             expected_location: What ``metadata_location`` has to be now.
+            writer: Who may store it although commits are reserved for him at the time of ``version.updated_at``.
 
         Returns:
-            False, with nothing changed, if somebody else was faster.
+            False, with nothing changed, if somebody else was faster, or commits are reserved for another.
         """
 
     def reserve(self, version_id: UUID, writer: UUID, now: datetime, until: datetime) -> bool:
