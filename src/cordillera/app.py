@@ -77,15 +77,9 @@ from cordillera.maintenance.policies import MaintenancePolicyService
 from cordillera.maintenance.service import MaintenanceService
 from cordillera.maintenance.statistics import StatisticsService
 from cordillera.operations.audit import AuditService
+from cordillera.operations.dispatch import EventDispatcher, EventHandler, EventsHandler, of_topic
 from cordillera.operations.doctor import DoctorService
-from cordillera.operations.service import (
-    EventHandler,
-    EventsHandler,
-    LeaseTerms,
-    OperationsService,
-    TaskHandler,
-    of_topic,
-)
+from cordillera.operations.service import LeaseTerms, OperationsService, TaskHandler
 from cordillera.ports.clock import Clock, SystemClock
 from cordillera.ports.credentials import CredentialVendor
 from cordillera.ports.metadata.operations import LakeInfo
@@ -245,8 +239,7 @@ class Application:
             store,
             lookup,
             clock,
-            _EVENT_HANDLERS,
-            _EVENTS_HANDLERS,
+            EventDispatcher(store, clock, _EVENT_HANDLERS, _EVENTS_HANDLERS),
             self._task_handlers(),
             LeaseTerms.of_seconds(settings.lease_seconds),
             load.at_once,

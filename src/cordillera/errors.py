@@ -140,6 +140,10 @@ class TargetUnreachableError(TransientError):
     """A subscription's target could not be reached."""
 
 
+class EventNotHandledError(TransientError):
+    """What follows from an event could not be done; it is tried again."""
+
+
 class EndpointUnreachableError(TransientError):
     """What was sent to a destination's address was not taken there."""
 

@@ -63,6 +63,9 @@ class Worker:
             except TransientError as error:
                 _log.warning("worker waits", error=str(error))
                 busy = False
+            except Exception as error:  # a bug must not end the worker
+                _log.exception("worker waits", error=repr(error))
+                busy = False
             idle = _IDLE_SECONDS if busy else min(2 * idle, _LONGEST_IDLE_SECONDS)
             if not busy:
                 self._stopped.wait(idle)

@@ -19,6 +19,7 @@ from cordillera.catalog.lookup import Lookup
 from cordillera.client import Lake
 from cordillera.context import Lease, acting, current
 from cordillera.errors import DatasetNotFoundError, LeaseLostError, NotAllowedError, TargetUnreachableError
+from cordillera.operations.dispatch import EventDispatcher
 from cordillera.operations.doctor import Verdict
 from cordillera.operations.service import LeaseTerms, OperationsService, TaskHandler
 from tests.conftest import MovableClock
@@ -42,9 +43,9 @@ def app_of(lake: Lake) -> Application:
 
 def service(lake: Lake, clock: MovableClock, handler: TaskHandler) -> OperationsService:
     terms = LeaseTerms(timedelta(seconds=60), timedelta(seconds=1), timedelta(minutes=1))
-    return OperationsService(
-        app_of(lake).store, Lookup(GrantAuthorizer(clock)), clock, {}, [], {"kind": handler}, terms
-    )
+    store = app_of(lake).store
+    dispatcher = EventDispatcher(store, clock, {}, [])
+    return OperationsService(store, Lookup(GrantAuthorizer(clock)), clock, dispatcher, {"kind": handler}, terms)
 
 
 def enqueue(lake: Lake, clock: MovableClock, key: str = "key") -> None:

@@ -12,6 +12,7 @@ from cordillera.catalog.tables import TableService
 from cordillera.context import current
 from cordillera.errors import CordilleraError
 from cordillera.maintenance.orphans import OrphanService
+from cordillera.operations.dispatch import HANDLE_EVENT
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.spec.access import Privilege
@@ -121,6 +122,11 @@ class DoctorService:
     def _events(self) -> Finding:
         with self._store.read() as tx:
             waiting = tx.events.unhandled_count()
+            aside = sum(count for (kind, _), count in tx.tasks.counts().items() if kind == HANDLE_EVENT)
+        if aside:
+            message = f"{counted(aside, 'event')} could not be handled, and will be tried again."
+            hint = f"See why with: cordillera task list, kind {HANDLE_EVENT}. Report it if it stays."
+            return Finding("events", Verdict.ERROR, message, hint)
         if waiting:
             message = f"{counted(waiting, 'event waits', 'events wait')} to be handled."
             return Finding("events", Verdict.WARNING, message, "Start a worker: cordillera worker.")

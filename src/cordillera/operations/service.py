@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,25 +15,21 @@ from cordillera.catalog.leases import TaskEnd, ending, last_write
 from cordillera.catalog.lookup import Lookup
 from cordillera.context import Lease, acting
 from cordillera.errors import CordilleraError, InvalidInputError, LeaseLostError, TransientError
-from cordillera.metrics import EVENTS_HANDLED, TASK_SECONDS, TASKS
+from cordillera.metrics import TASK_SECONDS, TASKS
+from cordillera.operations.dispatch import HANDLE_EVENT, EventDispatcher
 from cordillera.operations.heartbeat import Heartbeat
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
-from cordillera.spec.event import AuditEntry, Event, Task, Topic, told
+from cordillera.spec.event import AuditEntry, Event, Task, told
 from cordillera.spec.event_filter import EventFilter
 from cordillera.spec.subscription import Target
 
-EventHandler = Callable[[Transaction, Event, Clock], None]
-"""Does its part in the transaction that marks the event handled, so it is done exactly once."""
-EventsHandler = Callable[[Transaction, Sequence[Event], Clock], None]
-"""Does so for all events that are handled in one transaction, behind the handlers of single events."""
 TaskHandler = Callable[[Mapping[str, Any]], None]
 """Does a task, which a ``last_write`` may end. Raises ``TransientError`` to be tried again, any other error to give
 up."""
 
 _log = structlog.get_logger(__name__)
-_EVENTS_AT_ONCE = 100
 _MOST_ATTEMPTS = 12
 
 
@@ -71,16 +67,6 @@ class Waiting(NamedTuple):
     tasks: bool
 
 
-def of_topic(topic: Topic, handler: EventsHandler) -> EventsHandler:
-    """Return a handler that is given only the events of a topic, if there are any."""
-
-    def handle(tx: Transaction, events: Sequence[Event], clock: Clock) -> None:
-        if found := [event for event in events if event.topic is topic]:
-            handler(tx, found, clock)
-
-    return handle
-
-
 class OperationsService:
     """Dispatches events and executes tasks.
 
@@ -88,8 +74,7 @@ class OperationsService:
         store: Keeps both.
         lookup: Knows who may see what.
         clock: Time and ids.
-        event_handlers: Who handles which topic.
-        events_handlers: Who handles the events of all topics.
+        dispatcher: Hands events to who handles them.
         task_handlers: Who does which kind of task.
         terms: Lease and retry times.
         at_once: Tells how many tasks may work on a target at the same time; None for any number.
@@ -101,16 +86,15 @@ class OperationsService:
         store: MetadataStore,
         lookup: Lookup,
         clock: Clock,
-        event_handlers: Mapping[Topic, Sequence[EventHandler]],
-        events_handlers: Sequence[EventsHandler],
+        dispatcher: EventDispatcher,
         task_handlers: Mapping[str, TaskHandler],
         terms: LeaseTerms | None = None,
         at_once: Callable[[Target], int] | None = None,
         outward: Collection[str] = (),
     ) -> None:
         self._store, self._lookup, self._clock = store, lookup, clock
-        self._event_handlers, self._events_handlers = event_handlers, events_handlers
-        self._task_handlers = task_handlers
+        self._dispatcher = dispatcher
+        self._task_handlers = {**task_handlers, HANDLE_EVENT: dispatcher.handle_again}
         self._terms, self._at_once, self._outward = terms or LeaseTerms(), at_once, outward
         self._heartbeat = Heartbeat(store, clock, self._terms.lease)
         self._begun_outward: dict[UUID, float] = {}
@@ -118,19 +102,8 @@ class OperationsService:
     # --- events --------------------------------------------------------------------------------------------------
 
     def dispatch_events(self) -> int:
-        """Handle the oldest events that wait, in one transaction; return how many."""
-        with self._store.write() as tx:
-            events = tx.events.unhandled(_EVENTS_AT_ONCE)
-            for event in events:
-                for handler in self._event_handlers.get(event.topic, ()):
-                    handler(tx, event, self._clock)
-            if events:
-                for handle_all in self._events_handlers:
-                    handle_all(tx, events, self._clock)
-                tx.events.mark_handled([event.number for event in events], self._clock.now())
-        for event in events:
-            EVENTS_HANDLED.labels(event.topic).inc()
-        return len(events)
+        """Handle the oldest events that wait; return how many."""
+        return self._dispatcher.dispatch()
 
     def waiting(self) -> Waiting:
         """Tell, without locking anything, what waits to be done."""
