@@ -38,6 +38,19 @@ def test_a_new_key_takes_the_default_of_a_uuid(lake: Lake, aggregates: dict[str,
     assert marks == {1: UUID(int=0), 2: UUID(int=0), 3: UUID(int=7)}
 
 
+@pytest.mark.parametrize("rule", ["latest-row-wins", "first-row-wins", "scd2"])
+def test_the_sign_of_zero_stays(lake: Lake, rule: str) -> None:
+    schema = {"id": pa.int64(), "turn": pa.int64(), "small": pa.float32(), "large": pa.float64(), "note": pa.string()}
+    dataset = created(lake, schema, sequence="turn", merge=rule)
+    dataset.write(
+        [{"id": 1, "turn": turn, "small": -0.0, "large": -0.0, "note": str(turn)} for turn in (1, 2)], "upsert"
+    )
+    if rule == "latest-row-wins":
+        dataset.write([{"id": 1, "turn": 3, "note": "c"}], "partial_update")
+    rows = dataset.scan(["small", "large"]).to_arrow().to_pylist()
+    assert {str(value) for row in rows for value in row.values()} == {"-0.0"}
+
+
 @pytest.mark.parametrize("term", ["year(day)", "month(day)", "day(day)"])
 def test_conditions_reach_the_last_and_the_first_day_of_a_partitioned_dataset(lake: Lake, term: str) -> None:
     dataset = created(lake, {"id": pa.int64(), "day": pa.date32()}, partitioning=[term])

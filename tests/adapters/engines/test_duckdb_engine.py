@@ -32,6 +32,16 @@ def test_conditions_that_arrow_cannot_do(condition: str, expected: list[str], st
     engine.close()
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.list_(pa.float64())])
+def test_the_sign_of_zero_stays_where_one_row_of_a_group_does(kind: pa.DataType) -> None:
+    value = [-0.0] if pa.types.is_list(kind) else -0.0
+    rows = pa.table({"key": ["a", "a"], "number": [1, 2], "value": pa.array([value, value], kind)})
+    engine = DuckDBEngine()
+    query = "SELECT value FROM rows QUALIFY row_number() OVER (PARTITION BY key ORDER BY number DESC) = 1"
+    assert repr(engine.table(query, {"rows": rows}).column("value").to_pylist()) == repr([value])
+    engine.close()
+
+
 def test_what_the_engine_does_not_have_is_said_once() -> None:
     engine = DuckDBEngine()
     with pytest.raises(InvalidSqlError, match="no_such_function"):
