@@ -12,7 +12,7 @@ from cordillera.app import Application
 from cordillera.client import Dataset, Lake
 from cordillera.client.local import LocalBackend
 from cordillera.client.remote import RemoteBackend
-from cordillera.errors import DuplicateKeyError, InvalidInputError
+from cordillera.errors import DuplicateKeyError, InvalidInputError, NotAllowedError
 from cordillera.spec.schema_evolution import AddColumn
 
 
@@ -49,6 +49,27 @@ def test_the_sign_of_zero_stays(lake: Lake, rule: str) -> None:
         dataset.write([{"id": 1, "turn": 3, "note": "c"}], "partial_update")
     rows = dataset.scan(["small", "large"]).to_arrow().to_pylist()
     assert {str(value) for row in rows for value in row.values()} == {"-0.0"}
+
+
+def test_a_delete_that_comes_before_its_row_survives_branches(lake: Lake) -> None:
+    dataset = created(lake, {"id": pa.int64(), "turn": pa.int64()}, sequence="turn")
+    dataset.write([{"id": 9, "turn": 1}])
+    dataset.write([{"id": 1, "turn": 6}], "delete")
+    dataset.create_branch("audit")
+    dataset.write([{"id": 2, "turn": 1}], "upsert", branch="audit")
+    dataset.publish("audit")
+    assert dataset.write([{"id": 1, "turn": 5}], "upsert").rows_late == 1
+
+    dataset.create_branch("late")
+    picked = dataset.write([{"id": 3, "turn": 6}], "delete", branch="late")
+    dataset.write([{"id": 4, "turn": 6}], "upsert")
+    dataset.cherry_pick(picked.sequence_number)
+    dataset.create_branch("behind")
+    dataset.write([{"id": 5, "turn": 6}], "delete")
+    dataset.write([{"id": 6, "turn": 1}], "upsert", branch="behind")
+    with pytest.raises(NotAllowedError, match="moved on"):
+        dataset.publish("behind")
+    assert dataset.write([{"id": 3, "turn": 5}, {"id": 5, "turn": 5}], "upsert").rows_late == 2
 
 
 @pytest.mark.parametrize("term", ["year(day)", "month(day)", "day(day)"])

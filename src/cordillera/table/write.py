@@ -126,7 +126,8 @@ class TableWriter(WriteStaging):
         updates += [SetProperties(resolved.properties)] if resolved.properties else []
         manifest = self._manifest(staged, resolved, metadata)
         snapshot = basis = None
-        if resolved.changes:
+        # Tombstones belong to a snapshot, even if no row went: a branch is made with those of its own.
+        if resolved.changes or resolved.tombstones is not None:
             if resolved.removed is not None:
                 basis = Basis(metadata, resolved.changes, resolved.removed, tuple(requirements), tuple(updates), beside)
             said = {OPERATION_SUMMARY: staged.operation.value, CONTRACT_SUMMARY: self._contract}
