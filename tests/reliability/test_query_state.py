@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import cordillera
-from cordillera.adapters.db.dataset_versions import SqlDatasetVersionRows
+from cordillera.adapters.db.catalog import SqlDatasetRows
 from cordillera.client import Lake
 from cordillera.spec.as_of import AsOf
 
@@ -37,16 +37,16 @@ def write_both(lake: Lake, amount: int, branch: str = "main") -> None:
 
 
 def after_the_first_look_up(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Let something happen once the first dataset version of a query has been looked up."""
-    original = SqlDatasetVersionRows.page
+    """Let something happen once the first dataset of a query has been looked up."""
+    original = SqlDatasetRows.with_versions
 
-    def page(rows: SqlDatasetVersionRows, *args: Any) -> Any:
+    def with_versions(rows: SqlDatasetRows, *args: Any) -> Any:
         found = original(rows, *args)
         monkeypatch.undo()
         happens()
         return found
 
-    monkeypatch.setattr(SqlDatasetVersionRows, "page", page)
+    monkeypatch.setattr(SqlDatasetRows, "with_versions", with_versions)
 
 
 @pytest.mark.parametrize("as_of", [None, "main", datetime.now(UTC) + timedelta(days=1)], ids=["now", "main", "time"])
@@ -62,5 +62,6 @@ def test_of_branches_too(pair: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         pair.dataset(name).create_branch("audit")
     write_both(pair, 5, "audit")
     after_the_first_look_up(monkeypatch, lambda: write_both(pair, 6, "audit"))
-    seen = pair.sql(JOIN, as_of=dict.fromkeys(NAMES, "audit")).read_all().to_pylist()
-    assert seen == [{"left": 5, "right": 5}]
+    as_of = dict.fromkeys(NAMES, "audit")
+    assert pair.sql(JOIN, as_of=as_of).read_all().to_pylist() == [{"left": 5, "right": 5}]
+    assert pair.sql(JOIN, as_of=as_of).read_all().to_pylist() == [{"left": 6, "right": 6}]
