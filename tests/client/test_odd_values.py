@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 from uuid import UUID, uuid4
 
 import pyarrow as pa
@@ -23,8 +24,8 @@ def lake(app: Application) -> Lake:
     return lake
 
 
-def created(lake: Lake, schema: dict[str, pa.DataType], **declared: object) -> Dataset:
-    return lake.create_dataset(f"odd.d_{uuid4().hex}", schema, key=["id"], **declared)  # type: ignore[arg-type]  # any
+def created(lake: Lake, schema: dict[str, pa.DataType], **declared: Any) -> Dataset:
+    return lake.create_dataset(f"odd.d_{uuid4().hex}", schema, key=["id"], **declared)
 
 
 @pytest.mark.parametrize("aggregates", [{}, {"total": "sum"}])

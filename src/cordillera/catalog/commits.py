@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import TypeAlias
 from uuid import UUID
 
 import stamina
 
 from cordillera.catalog.candidates import candidate_of, keeping, refused, remove_files
+from cordillera.catalog.commit_plan import CommitPlan, CommitStep
 from cordillera.catalog.commit_records import CommitRecords
 from cordillera.catalog.leases import check_lease
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
 from cordillera.catalog.requests import CommitRequest, CommitResult
-from cordillera.catalog.tables import MetadataFile, TableService, columns_of, with_state
+from cordillera.catalog.tables import MetadataFile, TableService, columns_of
 from cordillera.catalog.turns import Turns, check_turn
 from cordillera.context import RequestContext, current
 from cordillera.errors import (
@@ -48,16 +48,10 @@ from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.spec.access import Privilege
 from cordillera.spec.catalog import DatasetVersion, Lifecycle
 from cordillera.spec.commit import RemoveSnapshots, apply
-from cordillera.spec.contract import Violation
-from cordillera.spec.counting import counted
-from cordillera.spec.manifest import KEEPS_ROWS
 from cordillera.spec.requirements import check
 from cordillera.spec.table_metadata import TableMetadata
 
-__all__ = ["REFUSALS", "WARNINGS_PROPERTY", "CommitRequest", "CommitResult", "CommitService"]
-
-WARNINGS_PROPERTY = "contract.warnings"
-"""The property of a snapshot that names the rules of severity warning which it breaks."""
+__all__ = ["REFUSALS", "CommitRequest", "CommitResult", "CommitService"]
 
 _CHANGING = frozenset({Privilege.WRITE, Privilege.ALTER, Privilege.ADMINISTER})
 _MOST = (Privilege.WRITE, Privilege.ALTER)
@@ -162,7 +156,7 @@ class CommitService:
             COMMITS.labels(request.manifest.operation if request.manifest else "metadata").inc()
         return [results[target.version.id].pop(0) for target, _ in parts]
 
-    def _plan(self, target: ResolvedDataset, requests: Sequence[CommitRequest]) -> _Plan:
+    def _plan(self, target: ResolvedDataset, requests: Sequence[CommitRequest]) -> CommitPlan:
         location, metadata = target.version.metadata_location, self._tables.load(target.version)
         now_ms = int(self._clock.now().timestamp() * 1000)
         steps = []
@@ -170,11 +164,11 @@ class CommitService:
             check(request.requirements, metadata)
             after = apply(request.updates, metadata, now_ms) if request.updates else metadata
             _check_forward(target.name, metadata, after)
-            steps.append(_Step(request, metadata, after))
+            steps.append(CommitStep(request, metadata, after))
             metadata = after
-        return _Plan(target, MetadataFile(location, steps[0].before), tuple(steps))
+        return CommitPlan(target, MetadataFile(location, steps[0].before), tuple(steps))
 
-    def _guarded(self, plan: _Plan) -> _Plan:
+    def _guarded(self, plan: CommitPlan) -> CommitPlan:
         """Return a plan that no guard refuses, with what they note about it."""
         if plan.keeps_rows:
             return plan
@@ -188,7 +182,7 @@ class CommitService:
         kept = next((verdict.partials for verdict in verdicts if verdict.partials is not None), None)
         return plan if kept is None else plan.changed(partials=kept)
 
-    def _kept(self, plan: _Plan, verdict: Verdict) -> ContractViolationError | None:
+    def _kept(self, plan: CommitPlan, verdict: Verdict) -> ContractViolationError | None:
         """Keep what a guard refuses beside what readers see; return the error that says where, or None if it cannot be.
 
         Raises:
@@ -210,7 +204,7 @@ class CommitService:
         named = target.name if target.version.lifecycle is Lifecycle.ACTIVE else target.pinned_name
         return refused(named, candidate, verdict.refusal)
 
-    def _publish_all(self, plans: Sequence[_Plan]) -> dict[UUID, list[_Outcome]]:
+    def _publish_all(self, plans: Sequence[CommitPlan]) -> dict[UUID, list[_Outcome]]:
         """Write the metadata files and make them current, in one transaction."""
         written: dict[UUID, MetadataFile] = {}
         outdated: list[str] = []
@@ -233,7 +227,7 @@ class CommitService:
             self._tables.io.storage.delete(self._unheld(outdated, plans))
         return results
 
-    def _unheld(self, outdated: Sequence[str], plans: Sequence[_Plan]) -> list[str]:
+    def _unheld(self, outdated: Sequence[str], plans: Sequence[CommitPlan]) -> list[str]:
         """Return the metadata files that no target points at; those are removed when it points elsewhere."""
         if not outdated:
             return []
@@ -270,7 +264,9 @@ class CommitService:
 
     # --- the transaction -----------------------------------------------------------------------------------------
 
-    def _publish_once(self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]) -> dict[UUID, list[_Outcome]]:
+    def _publish_once(
+        self, plans: Sequence[CommitPlan], written: Mapping[UUID, MetadataFile]
+    ) -> dict[UUID, list[_Outcome]]:
         names = ", ".join(plan.target.name for plan in plans)
         try:
             return self._publish(plans, written)
@@ -281,7 +277,7 @@ class CommitService:
                 f"Another writer committed to {names} first: {error.message}", hint="Read it again and retry."
             ) from error
 
-    def _publish(self, plans: Sequence[_Plan], written: Mapping[UUID, MetadataFile]) -> dict[UUID, list[_Outcome]]:
+    def _publish(self, plans: Sequence[CommitPlan], written: Mapping[UUID, MetadataFile]) -> dict[UUID, list[_Outcome]]:
         context, now = current(), self._clock.now()
         by_version = {plan.target.version.id: plan for plan in plans}
         with self._store.write_together() as tx:
@@ -291,63 +287,6 @@ class CommitService:
                 _check_pointed_at(tx, by_version[one])
                 _swap(tx, by_version[one], states[one][-1], context)
             return {one: _record(tx, plan, states[one], context) for one, plan in by_version.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One request of a commit, and the table before and after it."""
-
-    request: CommitRequest
-    before: TableMetadata
-    after: TableMetadata
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to become of one dataset version."""
-
-    target: ResolvedDataset
-    before: MetadataFile
-    steps: tuple[_Step, ...]
-
-    def states(self, written: MetadataFile | None, now: datetime) -> list[DatasetVersion]:
-        """Return the dataset version as it is after each step.
-
-        Args:
-            written: What was written of the table for the last; None if it stays as it is.
-            now: When.
-        """
-        location = (written or self.before).location
-        return [with_state(self.target.version, MetadataFile(location, step.after), now) for step in self.steps]
-
-    def with_warnings(self, violations: Sequence[Violation]) -> _Plan:
-        """Return it with a note of broken rules, for its snapshot and the audit log.
-
-        Without examples, and without values that are computed from rows: more may see a snapshot than its rows.
-        """
-        last = self.steps[-1].request
-        told = [one.rule if one.rows is None else f"{one.rule} ({counted(one.rows, 'row')})" for one in violations]
-        return self.changed(
-            properties={**last.properties, WARNINGS_PROPERTY: ", ".join(told)},
-            details={**last.details, "contract_warnings": told},
-        )
-
-    def changed(self, **fields: Any) -> _Plan:
-        """Return it with other fields of its last request."""
-        last = self.steps[-1]
-        request = replace(last.request, **fields)
-        return replace(self, steps=(*self.steps[:-1], replace(last, request=request)))
-
-    @property
-    def keeps_rows(self) -> bool:
-        """Whether nothing happens that readers could see."""
-        manifests = [step.request.manifest for step in self.steps if step.request.updates]
-        return all(manifest is not None and manifest.operation in KEEPS_ROWS for manifest in manifests)
-
-    @property
-    def changes_table(self) -> bool:
-        """Whether there is more to do than to declare a partition complete."""
-        return any(step.request.updates for step in self.steps)
 
 
 def check_request(receipt: CommitReceipt, key: str, request_hash: str) -> None:
@@ -383,7 +322,7 @@ def in_doubt(names: str, key: str | None, error: CommitInDoubtError) -> CommitIn
     return CommitInDoubtError(f"It is not known whether the commit to {names} was done. {error.message}", hint=hint)
 
 
-def _swap(tx: Transaction, plan: _Plan, version: DatasetVersion, context: RequestContext) -> None:
+def _swap(tx: Transaction, plan: CommitPlan, version: DatasetVersion, context: RequestContext) -> None:
     """Move a dataset version's pointer, unless another has moved it, has put a contract in force, or has the turn.
 
     All of that is one condition of the statement: to ask for the turn first would take PostgreSQL a round trip more.
@@ -399,7 +338,9 @@ def _swap(tx: Transaction, plan: _Plan, version: DatasetVersion, context: Reques
         )
 
 
-def _record(tx: Transaction, plan: _Plan, states: Sequence[DatasetVersion], context: RequestContext) -> list[_Outcome]:
+def _record(
+    tx: Transaction, plan: CommitPlan, states: Sequence[DatasetVersion], context: RequestContext
+) -> list[_Outcome]:
     """Write what the steps of a plan leave beside the pointer, each with the dataset version as it is after it."""
     outcomes = []
     for step, version in zip(plan.steps, states, strict=True):
@@ -409,7 +350,7 @@ def _record(tx: Transaction, plan: _Plan, states: Sequence[DatasetVersion], cont
     return outcomes
 
 
-def _check_pointed_at(tx: Transaction, plan: _Plan) -> None:
+def _check_pointed_at(tx: Transaction, plan: CommitPlan) -> None:
     """Refuse to forget a snapshot that a target still shows to its readers."""
     if not any(isinstance(update, RemoveSnapshots) for step in plan.steps for update in step.request.updates):
         return

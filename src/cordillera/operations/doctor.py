@@ -125,7 +125,7 @@ class DoctorService:
             aside = sum(count for (kind, _), count in tx.tasks.counts().items() if kind == HANDLE_EVENT)
         if aside:
             message = f"{counted(aside, 'event')} could not be handled, and will be tried again."
-            hint = f"See why with: cordillera task list, kind {HANDLE_EVENT}. Report it if it stays."
+            hint = f"See why with: cordillera task list (kind {HANDLE_EVENT}); report it if an upgrade does not help."
             return Finding("events", Verdict.ERROR, message, hint)
         if waiting:
             message = f"{counted(waiting, 'event waits', 'events wait')} to be handled."

@@ -157,9 +157,8 @@ class SqlSubscriptionRows:
             query = query.where(subscriptions.c.state == state)
         if viewer is not None and seen:
             mine = sa.select(datasets.c.id).where(datasets.c.id == subscriptions.c.dataset_id, *seen)
-            known = (
-                mine.correlate(subscriptions).offset(0).exists()
-            )  # of each: else PostgreSQL goes through all datasets
+            # The offset keeps PostgreSQL from going through all datasets for the subscriptions of a page.
+            known = mine.correlate(subscriptions).offset(0).exists()
             listed = Listed(SUBSCRIPTION, query, (known,), subscriptions.c.id, limit)
             return listed.first(self._session, after, partial(self._among_few, viewer))
         if after is not None:
