@@ -29,6 +29,7 @@ from cordillera.app import Application, open_lake
 from cordillera.errors import NotAllowedError, TargetDriftError
 from cordillera.logs import configure_logging
 from cordillera.ports.synchronizer import Capabilities, Cursor, Delivery, DeliveryResult, TargetTable
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.worker import Worker, workers
 
 TARGET, KIND = "counting", "counting"
@@ -148,7 +149,7 @@ class Many:
             app.subscriptions.create_target(TARGET, KIND, {"deliveries_at_once": str(self._options.at_once)})
             for number in range(self._options.subscriptions):
                 name = dataset_name(number % self._options.datasets)
-                app.subscriptions.subscribe(name, TARGET, table=f"t{number}")
+                app.subscriptions.subscribe(WantedSubscription(name, TARGET, table=f"t{number}"))
             Worker(app).run_until_idle()
         states = {one.state for one in self._subscriptions()}
         assert states == {"live"}, states

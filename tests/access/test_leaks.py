@@ -19,6 +19,7 @@ from cordillera.errors import AccessDeniedError, CordilleraError, DatasetNotFoun
 from cordillera.server import create_server
 from cordillera.spec.access import Privilege, Securable, SecurableKind
 from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.spec.workflow import RunState
 from cordillera.worker import Worker
 from tests.access.reading import READING, address, client_of
@@ -54,8 +55,10 @@ class House:
             together.write("open.shown", [{"id": 2, "day": "a"}], "upsert")
             together.write("zzteam.zzsecret", [{"id": 2, "day": "a", "zzword": "x"}], "upsert")
         lake.create_target("zztarget", "duckdb", path=str(folder / "target.db"))
-        subscribed = lake.backend.subscribe("open.shown", "zztarget", consumer="user:other", table="zztable")
-        lake.backend.subscribe("zzteam.zzsecret", "zztarget", consumer="user:other")
+        subscribed = lake.backend.subscribe(
+            WantedSubscription("open.shown", "zztarget", consumer="user:other", table="zztable")
+        )
+        lake.backend.subscribe(WantedSubscription("zzteam.zzsecret", "zztarget", consumer="user:other"))
         lake.create_job(
             "zzteam.zzjob",
             "SELECT a.id, a.day, b.zzword FROM open.shown a JOIN zzteam.zzsecret b USING (id)",
@@ -248,7 +251,7 @@ def _allow(lake: Lake, *privileges: tuple[str, str]) -> None:
 def test_a_delivery_stops_when_its_reader_may_not_read_any_more(working: Lake) -> None:
     _allow(working, ("read", "a.source"), ("write", "target:files"))
     with acting(GUEST):
-        made = working.backend.subscribe("a.source", "files")
+        made = working.backend.subscribe(WantedSubscription("a.source", "files"))
     working.run_pending()
     assert working.backend.subscription(made.id).in_step
     working.revoke(GUEST, "read", "a.source")
@@ -268,10 +271,10 @@ def test_a_delivery_stops_when_its_reader_may_not_read_any_more(working: Lake) -
 def test_nobody_delivers_to_a_target_that_is_not_his(working: Lake) -> None:
     _allow(working, ("read", "a.source"))
     with acting(GUEST), pytest.raises(CordilleraError, match="no target 'files'"):
-        working.backend.subscribe("a.source", "files")
+        working.backend.subscribe(WantedSubscription("a.source", "files"))
     _allow(working, ("discover", "target:files"))
     with acting(GUEST), pytest.raises(AccessDeniedError, match="write to the target files"):
-        working.backend.subscribe("a.source", "files")
+        working.backend.subscribe(WantedSubscription("a.source", "files"))
 
 
 def _job(lake: Lake, name: str = "a.job", owner: str = "") -> None:

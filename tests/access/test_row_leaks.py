@@ -27,6 +27,7 @@ from cordillera.errors import (
 from cordillera.server import create_server
 from cordillera.spec.narrowed import narrowed_by
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.worker import Worker
 from tests.access.reading import READING, address, client_of
 from tests.access.test_routes import API, CLAUSES, ICEBERG
@@ -94,7 +95,7 @@ class House:
                 output="team.numbers", output_condition="day = $partition", owner=owner,
             )  # fmt: skip
             lake.backend.run_job(name, "all")
-        self.subscription = lake.backend.subscribe(people.name, "sink", consumer=NARROW).id
+        self.subscription = lake.backend.subscribe(WantedSubscription(people.name, "sink", consumer=NARROW)).id
         Worker(app).run_until_idle()
         self.run = lake.backend.runs(job="team.narrow")[0].id
         with app.store.write() as tx:

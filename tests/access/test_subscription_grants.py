@@ -19,6 +19,7 @@ from cordillera.server import create_server
 from cordillera.spec.access import Privilege
 from cordillera.spec.delivery_cost import CostQuery, CostsBy
 from cordillera.spec.subscription import Subscription, SubscriptionState
+from cordillera.spec.wanted_subscription import WantedSubscription
 from tests.access.reading import client_of
 
 
@@ -41,7 +42,7 @@ class House:
         for helper in (self.helper, self.guide):
             self.lake.grant(helper, "discover", self.orders)
         with acting(self.consumer):
-            self.id = self.lake.backend.subscribe(self.orders, self.target, purpose="reports").id
+            self.id = self.lake.backend.subscribe(WantedSubscription(self.orders, self.target, purpose="reports")).id
         self.lake.run_pending()
         with app.store.write() as tx:
             tx.subscriptions.note_error(self.id, "the disk is full", app.clock.now(), error_code="target_unreachable")

@@ -18,6 +18,7 @@ from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, DatasetNotFoundError, DatasetVersionNotFoundError, InvalidNameError
 from cordillera.server import create_server
 from cordillera.spec.access import Securable, SecurableKind, parse_securable
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.web.dataset_tabs import TABS
 from cordillera.worker import Worker
 from tests.access.reading import READING, address, client_of
@@ -58,7 +59,7 @@ class House:
         lake.dataset("team.people_v2").write([{"id": 1, "plain": "shown"}], "upsert", completes="all")
         lake.create_dataset("team.output", FIRST, key=["id"])
         lake.create_target("sink", "duckdb", path=str(folder / "sink.db"))
-        lake.backend.subscribe("team.people", "sink", table="zztable", consumer=OWNER)
+        lake.backend.subscribe(WantedSubscription("team.people", "sink", table="zztable", consumer=OWNER))
         lake.create_job(
             "team.zzjob", "SELECT id, zznote, day FROM team.people_v1", output="team.output",
             output_condition="day = $partition",

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from cordillera.app import Application, create_lake
 from cordillera.client.local import LocalBackend
 from cordillera.server import create_server
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.testing.backend_suite import orders
 from cordillera.worker import Worker
 
@@ -37,7 +38,9 @@ def test_metrics_tell_of_the_lake(
     app: Application, http: httpx2.Client, backend: LocalBackend, dataset: str, tmp_path: Path
 ) -> None:
     target = backend.create_target("measured", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name
-    live, paused = (backend.subscribe(dataset, target, table=name).id for name in ("live", "paused"))
+    live, paused = (
+        backend.subscribe(WantedSubscription(dataset, target, table=name)).id for name in ("live", "paused")
+    )
     Worker(app).run_until_idle()
     backend.pause_subscription(paused)
     backend.write(dataset, orders(1), "append")

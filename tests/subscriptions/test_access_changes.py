@@ -13,6 +13,7 @@ from cordillera.client.lake import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.wanted_subscription import WantedSubscription
 from tests.conftest import app_of
 
 FAILED, LIVE, PAUSED = SubscriptionState.FAILED, SubscriptionState.LIVE, SubscriptionState.PAUSED
@@ -42,7 +43,7 @@ class Followed:
         if reader_has == "grant":
             lake.grant(self.reader, "read", self.name)
         with acting(self.reader):
-            self.id: UUID = lake.backend.subscribe(self.name, "files", table=f"orders_{mark}").id
+            self.id: UUID = lake.backend.subscribe(WantedSubscription(self.name, "files", table=f"orders_{mark}")).id
         assert self.state() is LIVE
 
     def state(self) -> SubscriptionState:

@@ -16,6 +16,7 @@ from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, AlreadyExistsError, InvalidInputError, LifecycleError
 from cordillera.spec.subscription import Subscription, SubscriptionState
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.subscriptions import following
 from tests.conftest import MovableClock
 
@@ -60,7 +61,7 @@ def put(lake: Lake, *ids: int) -> None:
 
 def as_guest(lake: Lake, **how: Any) -> Subscription:
     with acting(GUEST):
-        return lake.backend.subscribe("a.source", "files", purpose="reports", **how)
+        return lake.backend.subscribe(WantedSubscription("a.source", "files", purpose="reports", **how))
 
 
 def found(lake: Lake, one: Subscription) -> Subscription:
@@ -135,7 +136,7 @@ def test_subscriptions_that_wait_for_the_same_access_share_its_request(working: 
 
 def test_who_says_no_purpose_asks_for_nothing(working: Lake) -> None:
     with acting(GUEST), pytest.raises(AccessDeniedError) as caught:
-        working.backend.subscribe("a.source", "files")
+        working.backend.subscribe(WantedSubscription("a.source", "files"))
     assert "with a purpose" in caught.value.hint
     assert list(working.access_requests()) == []
     with pytest.raises(InvalidInputError):
@@ -171,7 +172,7 @@ def test_who_administers_the_dataset_may_begin_it_himself(working: Lake) -> None
 
 
 def test_a_subscription_ends_at_its_time(working: Lake, clock: MovableClock, tmp_path: Path) -> None:
-    made = working.backend.subscribe("a.source", "files", days=2)
+    made = working.backend.subscribe(WantedSubscription("a.source", "files", days=2))
     working.run_pending()
     put(working, 2)
     clock.advance(days=2)  # no worker has looked since
@@ -188,7 +189,7 @@ def test_a_subscription_ends_at_its_time(working: Lake, clock: MovableClock, tmp
 
 
 def test_more_time_is_given_while_there_is_some(working: Lake, clock: MovableClock) -> None:
-    made = working.backend.subscribe("a.source", "files", days=2)
+    made = working.backend.subscribe(WantedSubscription("a.source", "files", days=2))
     working.backend.renew_subscription(made.id, 9)
     clock.advance(days=3)
     working.run_pending()
@@ -214,7 +215,7 @@ def test_the_copy_is_frozen_or_removed_as_contract_and_subscription_say(
 ) -> None:
     if contract:
         working.dataset("a.source").put_contract(CONTRACT.format(fate=contract))
-    made = working.backend.subscribe("a.source", "files", copy_at_end=wish)
+    made = working.backend.subscribe(WantedSubscription("a.source", "files", copy_at_end=wish))
     working.run_pending()
     working.backend.revoke_subscription(made.id, reason="moved away")
     put(working, 2)
@@ -280,7 +281,7 @@ def test_rows_that_are_shown_otherwise_meanwhile_are_delivered_as_they_are_shown
 def test_what_is_stopped_meanwhile_delivers_nothing_and_stays_stopped(
     working: Lake, tmp_path: Path, clock: MovableClock, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    made = working.backend.subscribe("a.source", "files", days=1)
+    made = working.backend.subscribe(WantedSubscription("a.source", "files", days=1))
     acts = {
         "pause": lambda: working.backend.pause_subscription(made.id),
         "revoke": lambda: working.backend.revoke_subscription(made.id),

@@ -25,7 +25,8 @@ from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import go_ahead
 from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.durations import of_hours
-from cordillera.spec.subscription import MOST_DAYS, SubscriptionMode
+from cordillera.spec.subscription import MOST_DAYS, CopyAtEnd, SubscriptionMode
+from cordillera.spec.wanted_subscription import WantedSubscription
 
 if TYPE_CHECKING:
     from cordillera.spec.subscription import Subscription
@@ -172,22 +173,13 @@ def create(
 
     If you may not read the dataset, give a purpose: the access is asked for, and deliveries begin when it is approved.
     """
+    wanted = WantedSubscription(
+        dataset, target, table=table, consumer=consumer, purpose=purpose, columns=tuple(split_names(columns)),
+        row_filter=where, verify_every_seconds=seconds(verify_every), cost_owner=cost_owner, days=days,
+        copy_at_end=CopyAtEnd.REMOVE if remove_at_end else CopyAtEnd.FREEZE, mode=mode, trigger=trigger,
+    )  # fmt: skip
     with open_lake() as lake:
-        made = lake.backend.subscribe(
-            dataset,
-            target,
-            table=table,
-            consumer=consumer,
-            purpose=purpose,
-            columns=split_names(columns),
-            row_filter=where,
-            verify_every_seconds=seconds(verify_every),
-            cost_owner=cost_owner,
-            days=days,
-            copy_at_end="remove" if remove_at_end else "freeze",
-            mode=mode,
-            trigger=trigger,
-        )
+        made = lake.backend.subscribe(wanted)
     show_change(f"{made.dataset} will be kept in {made.target} as {made.target_table}{_condition(made)}.", made)
 
 

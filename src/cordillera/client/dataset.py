@@ -24,6 +24,7 @@ from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.lineage import LineageGraph, Node, NodeKind
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.subscription import CopyAtEnd, Subscription, SubscriptionMode, SubscriptionStatus
+from cordillera.spec.wanted_subscription import WantedSubscription
 
 
 class Dataset(
@@ -157,21 +158,12 @@ class Dataset(
                 them with the time for which it held.
             trigger: What deliveries wait for: commit, completion, or a cron expression in UTC. The first does not wait.
         """
-        return self._backend.subscribe(
-            self.name,
-            target,
-            table=table,
-            consumer=consumer,
-            purpose=purpose,
-            columns=columns,
-            row_filter=row_filter,
-            verify_every_seconds=verify_every_seconds,
-            cost_owner=cost_owner,
-            days=days,
-            copy_at_end=copy_at_end,
-            mode=mode,
-            trigger=trigger,
-        )
+        wanted = WantedSubscription(
+            self.name, target, table=table, consumer=consumer, purpose=purpose, columns=tuple(columns),
+            row_filter=row_filter, verify_every_seconds=verify_every_seconds, cost_owner=cost_owner, days=days,
+            copy_at_end=copy_at_end, mode=mode, trigger=trigger,
+        )  # fmt: skip
+        return self._backend.subscribe(wanted)
 
     def subscriptions(self, after: UUID | None = None, limit: int = 100) -> list[SubscriptionStatus]:
         """Return its subscriptions with their lag."""

@@ -9,21 +9,19 @@ from cordillera.app import Application
 from cordillera.client.backend import RunCount
 from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
 from cordillera.spec.delivery_record import DeliveryRecord
-from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.skip import Skip
 from cordillera.spec.subscription import (
-    CopyAtEnd,
     Repair,
     Subscription,
     SubscriptionChange,
-    SubscriptionMode,
     SubscriptionStatus,
     Target,
     Verification,
 )
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.spec.wish_change import WishChange
 from cordillera.spec.workflow import Job, Run, Waiting
 
@@ -62,39 +60,9 @@ class LocalWork:
         """Remove a target nobody uses."""
         self.app.subscriptions.delete_target(name)
 
-    def subscribe(
-        self,
-        dataset: str,
-        target: str,
-        *,
-        table: str = "",
-        consumer: str = "",
-        purpose: str = "",
-        columns: Sequence[str] = (),
-        row_filter: str = "",
-        verify_every_seconds: int | None = None,
-        cost_owner: str = "",
-        days: int | None = None,
-        copy_at_end: str = CopyAtEnd.FREEZE,
-        mode: str = SubscriptionMode.MIRROR,
-        trigger: str = ON_COMMIT,
-    ) -> Subscription:
+    def subscribe(self, wanted: WantedSubscription) -> Subscription:
         """Ask for a target to follow a dataset."""
-        return self.app.subscriptions.subscribe(
-            dataset,
-            target,
-            table=table,
-            consumer=consumer,
-            purpose=purpose,
-            columns=columns,
-            row_filter=row_filter,
-            verify_every_seconds=verify_every_seconds,
-            cost_owner=cost_owner,
-            days=days,
-            copy_at_end=copy_at_end,
-            mode=mode,
-            trigger=trigger,
-        )
+        return self.app.subscriptions.subscribe(wanted)
 
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus:
         """Return a subscription with its lag."""

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 from uuid import UUID
 
 from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
 from cordillera.spec.delivery_record import DeliveryRecord
-from cordillera.spec.delivery_trigger import ON_COMMIT
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.skip import Skip
 from cordillera.spec.subscription import (
-    CopyAtEnd,
     Repair,
     Subscription,
     SubscriptionChange,
-    SubscriptionMode,
     SubscriptionStatus,
     Target,
     Verification,
 )
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.spec.wish_change import WishChange
 
 
@@ -33,23 +31,7 @@ class SubscriptionBackend(Protocol):
     def check_target(self, name: str) -> None: ...
     def external_schema(self, target: str, wanted: ExternalSchema) -> list[str]: ...
     def delete_target(self, name: str) -> None: ...
-    def subscribe(
-        self,
-        dataset: str,
-        target: str,
-        *,
-        table: str = "",
-        consumer: str = "",
-        purpose: str = "",
-        columns: Sequence[str] = (),
-        row_filter: str = "",
-        verify_every_seconds: int | None = None,
-        cost_owner: str = "",
-        days: int | None = None,
-        copy_at_end: str = CopyAtEnd.FREEZE,
-        mode: str = SubscriptionMode.MIRROR,
-        trigger: str = ON_COMMIT,
-    ) -> Subscription: ...
+    def subscribe(self, wanted: WantedSubscription) -> Subscription: ...
     def subscription(self, subscription_id: UUID) -> SubscriptionStatus: ...
     def subscriptions(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
@@ -25,14 +26,13 @@ from cordillera.ports.pointing import AnyTarget, ExternalSchemaTarget, PointingT
 from cordillera.ports.synchronizer import Capabilities
 from cordillera.spec.access import Privilege
 from cordillera.spec.access_request import AccessRequest
-from cordillera.spec.delivery_trigger import ON_COMMIT, checked_trigger
+from cordillera.spec.delivery_trigger import checked_trigger
 from cordillera.spec.expression import parse_row_filter
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.names import check_name
 from cordillera.spec.residency import names_had
 from cordillera.spec.skip import AHEAD, SkipState
 from cordillera.spec.subscription import (
-    CopyAtEnd,
     Subscription,
     SubscriptionMode,
     SubscriptionState,
@@ -45,6 +45,7 @@ from cordillera.spec.subscription import (
     parse_mode,
 )
 from cordillera.spec.texts import check_texts
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.subscriptions.lifecycle import check_following
 from cordillera.subscriptions.moves import begin, move, tell
 from cordillera.subscriptions.residency import ResidencyRules
@@ -162,43 +163,11 @@ class SubscriptionService:
 
     # --- subscriptions -------------------------------------------------------------------------------------------
 
-    def subscribe(
-        self,
-        dataset: str,
-        target: str,
-        *,
-        table: str = "",
-        consumer: str = "",
-        purpose: str = "",
-        columns: Sequence[str] = (),
-        row_filter: str = "",
-        verify_every_seconds: int | None = None,
-        cost_owner: str = "",
-        days: int | None = None,
-        copy_at_end: str = CopyAtEnd.FREEZE,
-        mode: str = SubscriptionMode.MIRROR,
-        trigger: str = ON_COMMIT,
-    ) -> Subscription:
+    def subscribe(self, wanted: WantedSubscription) -> Subscription:
         """Ask for a target to be kept like a dataset. The first delivery follows as soon as a worker is free.
 
         Who may not read the dataset, and says what for he wants to, asks for that too: the subscription waits until
         his access request is decided.
-
-        Args:
-            dataset: The dataset; its active dataset version is followed.
-            target: The target's name.
-            table: The table's name there; the dataset's name by default.
-            consumer: Who asks; the caller by default.
-            purpose: What for.
-            columns: Columns wanted; none means all, also those added later. Key columns always come along.
-            row_filter: SQL condition on the rows wanted.
-            verify_every_seconds: How often the target is compared with the lake, besides after whole deliveries.
-            cost_owner: Who pays for it; the consumer by default.
-            days: For how long; by default until it is revoked, or the access that it waits for ends.
-            copy_at_end: What becomes of the table at the end: freeze or remove.
-            mode: What the table holds: mirror, the rows as they are; log, every change of them; history, every state of
-                them with the time for which it held.
-            trigger: What deliveries wait for: commit, completion, or a cron expression in UTC. The first does not wait.
 
         Raises:
             InvalidInputError: If something is not as it can be.
@@ -210,34 +179,25 @@ class SubscriptionService:
                 the lake's files and cannot, or may not, show them all; if the dataset's policy tag ``residency`` does
                 not allow for the target.
         """
-        check_texts("subscription to", dataset, consumer=consumer, purpose=purpose, cost_owner=cost_owner)
-        check_verification_interval(verify_every_seconds)
-        found, asks = self._wanted(dataset, purpose)
-        self._check_wishes(found, columns, row_filter)
-        with self._store.read() as tx:
-            self._residency.check(tx, found.dataset, target, lambda: self._delivered(found, columns))
-        now, fate, kept = self._clock.now(), parse_copy_at_end(copy_at_end), parse_mode(mode)
-        if verify_every_seconds is not None:
-            check_verified(kept)
-        subscription = Subscription(
-            id=self._clock.new_id(), dataset_id=found.dataset.id, dataset=found.dataset.full_name,
-            dataset_version_id=found.version.id, consumer=consumer or current().principal, purpose=purpose,
-            columns=tuple(columns), row_filter=row_filter, target=target, target_table=table or found.dataset.name,
-            state=SubscriptionState.REQUESTED, cursor_sequence=None, cursor_schema_id=None, rows_delivered=0,
-            delivered_at=None, last_error="", created_at=now, created_by=current().principal,
-            on_behalf_of=current().authority, verify_every_seconds=verify_every_seconds, cost_owner=cost_owner,
-            expires_at=expiry(days, now), copy_at_end=fate, mode=kept,
-            trigger=checked_trigger(trigger),
+        check_texts(
+            "subscription to", wanted.dataset,
+            consumer=wanted.consumer, purpose=wanted.purpose, cost_owner=wanted.cost_owner,
         )  # fmt: skip
+        check_verification_interval(wanted.verify_every_seconds)
+        found, asks = self._to_follow(wanted.dataset, wanted.purpose)
+        self._check_wishes(found, wanted.columns, wanted.row_filter)
+        with self._store.read() as tx:
+            self._residency.check(tx, found.dataset, wanted.target, lambda: self._delivered(found, wanted.columns))
+        now = self._clock.now()
+        subscription = self._requested(wanted, found, now)
         with self._store.write() as tx:
-            self._check_keeps(tx, self._lookup.target(tx, target, Privilege.WRITE), subscription, found)
+            self._check_keeps(tx, self._lookup.target(tx, wanted.target, Privilege.WRITE), subscription, found)
             if asks:
-                asked = self._ask_to_read(tx, subscription.dataset, purpose=purpose, days=days)
+                asked = self._ask_to_read(tx, subscription.dataset, purpose=wanted.purpose, days=wanted.days)
                 subscription = replace(subscription, request_id=asked.id)
             tx.subscriptions.insert(subscription)
-            tx.subscriptions.note_change(
-                subscription.id, subscription.state, subscription.created_by, now, f"for {purpose}" if purpose else ""
-            )
+            why = f"for {wanted.purpose}" if wanted.purpose else ""
+            tx.subscriptions.note_change(subscription.id, subscription.state, subscription.created_by, now, why)
             tell(tx, subscription, now, "subscribe")
             if not asks:
                 reason = "whoever asked may read the dataset"
@@ -317,7 +277,7 @@ class SubscriptionService:
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
-    def _wanted(self, dataset: str, purpose: str) -> tuple[ResolvedDataset, bool]:
+    def _to_follow(self, dataset: str, purpose: str) -> tuple[ResolvedDataset, bool]:
         """Return the dataset, and whether whoever acts has to ask before he may read it."""
         try:
             return self._catalog.readable(dataset), False
@@ -366,6 +326,22 @@ class SubscriptionService:
         metadata = self._tables.load(found.version)
         named = {*columns, *found.version.key} if columns else set(metadata.schema.column_names)
         return names_had(named, metadata.schema, metadata.schemas)
+
+    def _requested(self, wanted: WantedSubscription, found: ResolvedDataset, now: datetime) -> Subscription:
+        fate, mode = parse_copy_at_end(wanted.copy_at_end), parse_mode(wanted.mode)
+        if wanted.verify_every_seconds is not None:
+            check_verified(mode)
+        return Subscription(
+            id=self._clock.new_id(), dataset_id=found.dataset.id, dataset=found.dataset.full_name,
+            dataset_version_id=found.version.id, consumer=wanted.consumer or current().principal,
+            purpose=wanted.purpose, columns=wanted.columns, row_filter=wanted.row_filter, target=wanted.target,
+            target_table=wanted.table or found.dataset.name, state=SubscriptionState.REQUESTED, cursor_sequence=None,
+            cursor_schema_id=None, rows_delivered=0, delivered_at=None, last_error="", created_at=now,
+            created_by=current().principal, on_behalf_of=current().authority,
+            verify_every_seconds=wanted.verify_every_seconds, cost_owner=wanted.cost_owner,
+            expires_at=expiry(wanted.days, now), copy_at_end=fate, mode=mode,
+            trigger=checked_trigger(wanted.trigger),
+        )  # fmt: skip
 
     def _check_wishes(self, found: ResolvedDataset, columns: Sequence[str], row_filter: str) -> None:
         schema = self._tables.load(found.version).schema

@@ -31,6 +31,7 @@ from cordillera.spec.event import Topic
 from cordillera.spec.merge import Operation
 from cordillera.spec.refs import RefKind, Retention
 from cordillera.spec.schema_evolution import AddColumn
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.testing.backend_suite import KEYED, LakeSuite, make_orders, notes, orders
 
 SEQUENCED = TableOptions(key=("id",), sequence="day")
@@ -116,7 +117,7 @@ class BranchSuite(WrittenLakeSuite):
         self, backend: LakeBackend, dataset: str, work: Callable[[], object], tmp_path: Path
     ) -> None:
         target = backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name
-        subscription = backend.subscribe(dataset, target).id
+        subscription = backend.subscribe(WantedSubscription(dataset, target)).id
         work()
         events = len(backend.events(dataset=dataset, limit=1000))
         backend.create_ref(dataset, "audit", "branch", retention=Retention(min_snapshots_to_keep=3))

@@ -26,6 +26,7 @@ from cordillera.errors import (
 from cordillera.maintenance.results import CompactionResult
 from cordillera.spec.maintenance import CompactionOptions, MaintenanceTask, Strategy
 from cordillera.spec.manifest import TableOperation
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.testing.backend_suite import LakeSuite, notes, orders
 
 
@@ -218,7 +219,7 @@ class MaintenanceSuite(LakeSuite):
         self, backend: LakeBackend, batches: str, work: Callable[[], object], tmp_path: Path
     ) -> None:
         target = backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name
-        subscription = backend.subscribe(batches, target)
+        subscription = backend.subscribe(WantedSubscription(batches, target))
         work()
         delivered = backend.subscription(subscription.id).subscription.rows_delivered
         assert delivered == 18

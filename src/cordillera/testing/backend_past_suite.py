@@ -21,6 +21,7 @@ from cordillera.errors import (
     SnapshotNotFoundError,
 )
 from cordillera.spec.manifest import FileContent, TableOperation
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.testing.backend_branch_suite import WrittenLakeSuite
 from cordillera.testing.backend_suite import make_orders, notes, orders
 
@@ -37,7 +38,7 @@ class PastSuite(WrittenLakeSuite):
         keyed = make_orders(backend, namespace, TableOptions(key=("id",), write_mode=mode), "keyed")
         keyless = make_orders(backend, namespace, TableOptions(write_mode=mode), "keyless")
         target = backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name
-        subscriptions = [backend.subscribe(name, target).id for name in (keyed, keyless)]
+        subscriptions = [backend.subscribe(WantedSubscription(name, target)).id for name in (keyed, keyless)]
         states = []
         for name in (keyed, keyless):
             backend.write(name, orders(1, 2, 3, note="a"), "append")
@@ -101,7 +102,7 @@ class PastSuite(WrittenLakeSuite):
         name = make_orders(backend, namespace, TableOptions(key=("id",), format_version=2), "older")
         keyless = make_orders(backend, namespace, TableOptions(format_version=2), "keyless")
         target = backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(tmp_path / "t.duckdb")}).name
-        subscription = backend.subscribe(name, target).id
+        subscription = backend.subscribe(WantedSubscription(name, target)).id
         for one in (name, keyless):
             backend.write(one, orders(1, 2, note="a"), "append")
             result = backend.upgrade(one)
@@ -113,7 +114,7 @@ class PastSuite(WrittenLakeSuite):
             backend.upgrade(name, 2)
         with pytest.raises(InvalidInputError, match="cannot become 9"):
             backend.upgrade(name, 9)
-        followed = backend.subscribe(keyless, target, table="keyless").id
+        followed = backend.subscribe(WantedSubscription(keyless, target, table="keyless")).id
         work()
         assert backend.verify_subscription(subscription).equal
         backend.write(name, orders(2, 3, note="b"), "upsert")

@@ -22,6 +22,7 @@ from cordillera.errors import (
     NotAllowedError,
 )
 from cordillera.spec.lineage import Node, NodeKind
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
 
@@ -76,7 +77,7 @@ class RenameSuite(LakeSuite):
     ) -> None:
         place = tmp_path / "t.duckdb"
         target = backend.create_target(f"t{uuid4().hex[:12]}", "duckdb", {"path": str(place)}).name
-        made = backend.subscribe(dataset, target, table="copy")
+        made = backend.subscribe(WantedSubscription(dataset, target, table="copy"))
         backend.write(dataset, orders(1), "append")
         work()
         new = backend.rename_dataset(dataset, f"{namespace}.renamed").full_name

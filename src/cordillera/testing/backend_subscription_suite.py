@@ -31,6 +31,7 @@ from cordillera.errors import (
 )
 from cordillera.spec.delivery_cost import CostQuery, CostsBy, month_of
 from cordillera.spec.subscription import CopyAtEnd, Equality, SubscriptionMode, SubscriptionState
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.testing.backend_suite import LakeSuite, orders
 
 
@@ -69,7 +70,15 @@ class SubscriptionSuite(LakeSuite):
     ) -> None:
         backend.write(dataset, orders(1, 2, note="a"), "append")
         made = backend.subscribe(
-            dataset, target, table="mine", consumer="team:x", purpose="tests", columns=["note"], row_filter="id < 9"
+            WantedSubscription(
+                dataset,
+                target,
+                table="mine",
+                consumer="team:x",
+                purpose="tests",
+                columns=("note",),
+                row_filter="id < 9",
+            )
         )
         assert (made.state, made.consumer, made.columns) == (SubscriptionState.APPROVED, "team:x", ("note",))
         work()
@@ -92,7 +101,7 @@ class SubscriptionSuite(LakeSuite):
         self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object], tmp_path: Path
     ) -> None:
         backend.write(dataset, orders(*range(20), note="a"), "append")
-        made = backend.subscribe(dataset, target, table="mine", verify_every_seconds=3600)
+        made = backend.subscribe(WantedSubscription(dataset, target, table="mine", verify_every_seconds=3600))
         assert (made.equality, made.verified_at, made.verify_every_seconds) == (Equality.UNPROVEN, None, 3600)
         work()
         proven = backend.subscription(made.id).subscription
@@ -126,7 +135,15 @@ class SubscriptionSuite(LakeSuite):
         self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object]
     ) -> None:
         made = backend.subscribe(
-            dataset, target, purpose="tests", cost_owner="team:y", days=30, copy_at_end="remove", trigger="0 6 * * *"
+            WantedSubscription(
+                dataset,
+                target,
+                purpose="tests",
+                cost_owner="team:y",
+                days=30,
+                copy_at_end="remove",
+                trigger="0 6 * * *",
+            )
         )
         assert (made.cost_owner, made.copy_at_end, made.trigger) == ("team:y", CopyAtEnd.REMOVE, "0 6 * * *")
         assert made.expires_at == made.created_at + timedelta(days=30)
@@ -176,7 +193,7 @@ class SubscriptionSuite(LakeSuite):
         self, backend: LakeBackend, dataset: str, target: str, work: Callable[[], object], tmp_path: Path
     ) -> None:
         backend.write(dataset, orders(1, note="a"), "append")
-        made = backend.subscribe(dataset, target, table="told", columns=["note"], mode="log")
+        made = backend.subscribe(WantedSubscription(dataset, target, table="told", columns=("note",), mode="log"))
         assert (made.mode, made.trigger) == (SubscriptionMode.LOG, "commit")
         work()
         backend.write(dataset, orders(1, note="b"), "upsert")
@@ -191,7 +208,7 @@ class SubscriptionSuite(LakeSuite):
             backend.verify_subscription(made.id)
 
     def test_subscriptions_are_listed(self, backend: LakeBackend, dataset: str, target: str) -> None:
-        made = {backend.subscribe(dataset, target, table=f"t{index}").id for index in range(3)}
+        made = {backend.subscribe(WantedSubscription(dataset, target, table=f"t{index}")).id for index in range(3)}
         backend.pause_subscription(next(iter(made)))
         first = backend.subscriptions(dataset=dataset, limit=2)
         second = backend.subscriptions(dataset=dataset, after=first[-1].subscription.id)
@@ -202,15 +219,15 @@ class SubscriptionSuite(LakeSuite):
             backend.subscriptions(state="sleepy")
 
     def test_a_subscription_that_cannot_be_is_refused(self, backend: LakeBackend, dataset: str, target: str) -> None:
-        backend.subscribe(dataset, target)
+        backend.subscribe(WantedSubscription(dataset, target))
         with pytest.raises(AlreadyExistsError):
-            backend.subscribe(dataset, target)
+            backend.subscribe(WantedSubscription(dataset, target))
         with pytest.raises(TargetNotFoundError):
-            backend.subscribe(dataset, "nowhere")
+            backend.subscribe(WantedSubscription(dataset, "nowhere"))
         with pytest.raises(UnknownColumnError):
-            backend.subscribe(dataset, target, table="other", columns=["nope"])
+            backend.subscribe(WantedSubscription(dataset, target, table="other", columns=("nope",)))
         with pytest.raises(InvalidInputError):
-            backend.subscribe(dataset, target, table="other", row_filter="id >")
+            backend.subscribe(WantedSubscription(dataset, target, table="other", row_filter="id >"))
         for wrong in (
             {"days": 0},
             {"days": 99_999},
@@ -219,7 +236,7 @@ class SubscriptionSuite(LakeSuite):
             {"trigger": "now and then"},
         ):
             with pytest.raises(InvalidInputError):
-                backend.subscribe(dataset, target, table="other", **wrong)
+                backend.subscribe(WantedSubscription(dataset, target, table="other", **wrong))
         unknown = uuid4()
         for operation in (backend.subscription, backend.pause_subscription, backend.verify_subscription):
             with pytest.raises(SubscriptionNotFoundError, match=str(unknown)):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -34,6 +35,7 @@ from cordillera.spec.event import Topic
 from cordillera.spec.job_explanation import JobStatus
 from cordillera.spec.job_trigger import JobTrigger, Restatements
 from cordillera.spec.lineage import Node, NodeKind
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.spec.workflow import RunState
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
@@ -182,7 +184,7 @@ class WorkSuite(LakeSuite):
     # --- lineage -------------------------------------------------------------------------------------------------
 
     def test_lineage_shows_what_flows_where(self, backend: LakeBackend, dataset: str, job: str, target: str) -> None:
-        backend.subscribe(job, target, table="copied", columns=["note"])
+        backend.subscribe(WantedSubscription(job, target, table="copied", columns=("note",)))
         graph = backend.lineage(Node(NodeKind.DATASET, job), upstream=2)
         assert {(str(edge.source), str(edge.sink)) for edge in graph.edges} == {
             (f"dataset:{dataset}", f"job:{job}"),
@@ -216,7 +218,7 @@ class WorkSuite(LakeSuite):
     ) -> None:
         work()
         later = {task.id for task in backend.tasks()}  # verifications whose time has not come
-        made = backend.subscribe(dataset, target)
+        made = backend.subscribe(WantedSubscription(dataset, target))
         (task,) = [task for task in backend.tasks(state="queued") if task.id not in later]
         assert (task.kind, task.payload) == ("deliver", {"subscription_id": str(made.id)})
         assert task.id not in {other.id for other in backend.tasks(after=task.id)}
@@ -258,6 +260,9 @@ class WorkSuite(LakeSuite):
     def test_what_is_too_long_is_refused_by_field(
         self, backend: LakeBackend, namespace: str, dataset: str, target: str
     ) -> None:
+        def subscribe(**wanted: Any) -> object:
+            return backend.subscribe(WantedSubscription(dataset, target, **wanted))
+
         spaces, sets = partial(backend.update_namespace, namespace), partial(backend.update_dataset, dataset)
         make_job = partial(backend.create_job, f"{namespace}.new", "SELECT 1", output_condition="true")
         make_set = partial(backend.create_dataset, f"{namespace}.new", backend.schema(dataset), TableOptions())
@@ -280,9 +285,9 @@ class WorkSuite(LakeSuite):
             (sets, "tags", ["t" * 101]),
             (make_job, "owner", "o" * 201),
             (make_job, "description", "d" * 10_001),
-            (partial(backend.subscribe, dataset, target), "purpose", "p" * 1_001),
-            (partial(backend.subscribe, dataset, target), "consumer", "c" * 201),
-            (partial(backend.subscribe, dataset, target), "cost_owner", "c" * 201),
+            (subscribe, "purpose", "p" * 1_001),
+            (subscribe, "consumer", "c" * 201),
+            (subscribe, "cost_owner", "c" * 201),
             (partial(backend.create_token, "new"), "principal", "p" * 201),
         ]
         before = backend.namespace(namespace), backend.dataset(dataset)

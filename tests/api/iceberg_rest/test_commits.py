@@ -11,6 +11,7 @@ import pytest
 from cordillera.app import Application
 from cordillera.client import Lake
 from cordillera.spec.event import Topic
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.worker import Worker
 from tests.api.iceberg_rest.conftest import SCHEMA, Engine, people
 
@@ -250,7 +251,7 @@ def test_subscriptions_follow(
 ) -> None:
     target = name.replace(".", "_")
     lake.create_target(target, "duckdb", path=str(tmp_path / "copy.duckdb"))
-    subscription = lake.backend.subscribe(name, target)
+    subscription = lake.backend.subscribe(WantedSubscription(name, target))
     Worker(app).run_until_idle()
     iceberg.post(table, json=engine.append(people(4)))
     iceberg.post(table, json=engine.delete("id = 1"))

@@ -26,6 +26,7 @@ from cordillera.spec.subscription import (
     Target,
     Verification,
 )
+from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.spec.wish_change import WishChange
 
 router = APIRouter(tags=["subscriptions"])
@@ -173,21 +174,7 @@ def list_subscriptions(
 @router.post("/subscriptions", status_code=201, summary="Subscribe")
 def subscribe(backend: Backend, wanted: NewSubscription) -> Subscription:
     """Ask for a target to follow a dataset; the first delivery is made as soon as a worker is free."""
-    return backend.subscribe(
-        wanted.dataset,
-        wanted.target,
-        table=wanted.table,
-        consumer=wanted.consumer,
-        purpose=wanted.purpose,
-        columns=wanted.columns,
-        row_filter=wanted.row_filter,
-        verify_every_seconds=wanted.verify_every_seconds,
-        cost_owner=wanted.cost_owner,
-        days=wanted.days,
-        copy_at_end=wanted.copy_at_end,
-        mode=wanted.mode,
-        trigger=wanted.trigger,
-    )
+    return backend.subscribe(WantedSubscription(**{**wanted.model_dump(), "columns": tuple(wanted.columns)}))
 
 
 @router.get("/subscriptions/{subscription_id}", summary="Show a subscription")
