@@ -16,7 +16,8 @@ from typing import Any
 import httpx2
 
 from cordillera.app import create_lake
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from tests.servers_s3 import start_seaweedfs
 
 _START_SECONDS = 60
@@ -63,7 +64,7 @@ def lake_catalog(folder: Path) -> Iterator[RestCatalog]:
     """Run another lake's server, on SQLite and local files, for the length of the block."""
     with create_lake(folder / "lake", name="elsewhere") as app:
         token = app.access.create_token("replication", principal="user:replication").secret
-        app.grants.grant("user:replication", Privilege.CREATE, THE_LAKE)
+        app.grants.grant(WantedGrant("user:replication", Privilege.CREATE, "lake"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

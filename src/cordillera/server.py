@@ -21,7 +21,8 @@ from cordillera.api.limits import RequestLimit
 from cordillera.app import Application, open_lake
 from cordillera.context import local_principal
 from cordillera.errors import AlreadyExistsError, InvalidConfigurationError
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.web.failures import install_failure_pages
 from cordillera.web.pages import create_router
 from cordillera.worker import workers as running_workers
@@ -157,7 +158,9 @@ def _introduce(app: Application, url: str) -> None:
         return
     try:
         made = app.access.create_token(FIRST_TOKEN, principal=local_principal())
-        app.grants.grant(made.token.principal, Privilege.ADMINISTER, THE_LAKE, reason="starts the lake's server")
+        app.grants.grant(
+            WantedGrant(made.token.principal, Privilege.ADMINISTER, "lake", reason="starts the lake's server")
+        )
     except AlreadyExistsError:
         return  # another server on the same lake started at the same moment
     sys.stdout.write(

@@ -19,6 +19,7 @@ from cordillera.errors import AccessDeniedError, CordilleraError, DatasetNotFoun
 from cordillera.server import create_server
 from cordillera.spec.access import Privilege, Securable, SecurableKind
 from cordillera.spec.subscription import SubscriptionState
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.spec.workflow import RunState
 from cordillera.worker import Worker
@@ -332,7 +333,7 @@ def test_a_refusal_is_on_record(house: House) -> None:
 
 def test_grants_are_on_record(working: Lake) -> None:
     on = Securable(SecurableKind.DATASET, "a.source")
-    working.backend.app.grants.grant(GUEST, Privilege.READ, on, reason="report")
+    working.backend.app.grants.grant(WantedGrant(GUEST, Privilege.READ, str(on), reason="report"))
     working.revoke(GUEST, "read", "a.source")
     entries = working.backend.audit(object_name="a.source")
     told = [(one.action, one.details.get("principal")) for one in entries if one.action.startswith("access.")]

@@ -9,7 +9,8 @@ import pytest
 
 import cordillera
 from cordillera.errors import AccessDeniedError, DatasetNotFoundError
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from tests.reliability.processes import started
 
 
@@ -28,7 +29,7 @@ def test_a_grant_that_is_revoked_at_one_server_is_over_at_the_other(
         lake.create_namespace("sales", owner="user:owner")
         lake.create_dataset("sales.orders", {"id": pa.int64()}, key=["id"]).write([{"id": 1}], "upsert")
         app = lake.backend.app
-        app.grants.grant("user:boss", Privilege.ADMINISTER, THE_LAKE)
+        app.grants.grant(WantedGrant("user:boss", Privilege.ADMINISTER, "lake"))
         boss, ana = (app.access.create_token(name, principal=f"user:{name}").secret for name in ("boss", "ana"))
     with (
         started(_serve, path, folder=tmp_path) as one,

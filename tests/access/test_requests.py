@@ -37,9 +37,10 @@ from cordillera.errors import (
 from cordillera.ports.clock import SystemClock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.server import create_server
-from cordillera.spec.access import THE_LAKE, Privilege, Securable, SecurableKind, parse_securable
+from cordillera.spec.access import Privilege, Securable, SecurableKind, parse_securable
 from cordillera.spec.access_request import AccessRequest, RequestState
 from cordillera.spec.event import Topic
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.metadata_samples import add_dataset
 from cordillera.worker import Worker
 from tests.conftest import MovableClock
@@ -139,7 +140,7 @@ def test_approvers_narrow_rows_and_columns(app: Application) -> None:
         [{"id": n, "email": f"{n}@x.example", "region": region} for n, region in enumerate(("EU", "EU", "US"))]
     )
     people = parse_securable("sales.people")
-    app.grants.grant(ANA, Privilege.DISCOVER, people)
+    app.grants.grant(WantedGrant(ANA, Privilege.DISCOVER, str(people)))
     app.approval_rules.add("sensitivity = pii", "group:privacy")
     app.policy_tags.set(people, "sensitivity", "pii")
     made = ask(app, Privilege.READ, Privilege.WRITE, on="sales.people")
@@ -181,7 +182,7 @@ def test_an_approval_keeps_what_rows_are_shown_or_says_that_it_cannot(
 ) -> None:
     orders = parse_securable("sales.orders")
     ends = app.clock.now() + timedelta(days=30)
-    app.grants.grant(ANA, Privilege.READ, orders, expires_at=ends, row_filter="id > 0")
+    app.grants.grant(WantedGrant(ANA, Privilege.READ, str(orders), expires_at=ends, row_filter="id > 0"))
     made = ask(app, days=days)
     with acting(OWNER):
         if row_filter != "id > 0" and days < 30:
@@ -256,7 +257,7 @@ def test_one_of_them_is_enough_to_refuse(app: Application) -> None:
 
 
 def test_nobody_decides_about_his_own_request(app: Application) -> None:
-    app.grants.grant(ANA, Privilege.ADMINISTER, THE_LAKE)
+    app.grants.grant(WantedGrant(ANA, Privilege.ADMINISTER, "lake"))
     made = ask(app)
     with acting(ANA):
         with pytest.raises(NotAllowedError, match="Nobody approves his own"):
@@ -350,7 +351,7 @@ def test_what_is_deleted_is_not_granted_and_closed_when_it_is_gone_for_good(
     read, write = ask(app), ask(app, Privilege.WRITE, by=BOB, on="lake")
     with acting(OWNER):
         app.access_requests.approve(read.id)
-    app.grants.grant(BOB, Privilege.DISCOVER, ORDERS)
+    app.grants.grant(WantedGrant(BOB, Privilege.DISCOVER, str(ORDERS)))
     again = ask(app, by=BOB)
     app.deletion.delete("sales.orders")
     lake_of(app).create_dataset("sales.orders", {"id": pa.int64()})
@@ -418,7 +419,7 @@ def test_what_is_revoked_is_over_and_says_why(app: Application) -> None:
 
 
 def test_an_approval_shortens_nothing(app: Application) -> None:
-    app.grants.grant(ANA, Privilege.READ, ORDERS, grant_option=True)
+    app.grants.grant(WantedGrant(ANA, Privilege.READ, str(ORDERS), grant_option=True))
     made = ask(app, Privilege.READ, Privilege.WRITE)
     with acting(OWNER):
         app.access_requests.approve(made.id)
@@ -429,7 +430,9 @@ def test_an_approval_shortens_nothing(app: Application) -> None:
 def test_a_renewal_makes_it_longer_and_an_ended_grant_option_does_not_come_back(
     app: Application, clock: MovableClock
 ) -> None:
-    app.grants.grant(ANA, Privilege.READ, ORDERS, grant_option=True, expires_at=clock.now() + timedelta(days=1))
+    app.grants.grant(
+        WantedGrant(ANA, Privilege.READ, str(ORDERS), grant_option=True, expires_at=clock.now() + timedelta(days=1))
+    )
     first = ask(app, days=10)
     with acting(OWNER):
         app.access_requests.approve(first.id)
@@ -446,7 +449,9 @@ def test_a_renewal_makes_it_longer_and_an_ended_grant_option_does_not_come_back(
 def test_who_stands_in_for_an_owner_administers_for_a_time(app: Application, clock: MovableClock) -> None:
     """Delegation is a grant that ends."""
     with acting(OWNER):
-        app.grants.grant(BOB, Privilege.ADMINISTER, ORDERS, expires_at=clock.now() + timedelta(days=7))
+        app.grants.grant(
+            WantedGrant(BOB, Privilege.ADMINISTER, str(ORDERS), expires_at=clock.now() + timedelta(days=7))
+        )
     made = ask(app)
     assert len(waiting_for(app, BOB)) == 1
     clock.advance(days=8)
@@ -479,7 +484,7 @@ def test_everything_that_can_be_granted_can_be_asked_for(app: Application, on: s
     if on == "lake":
         with acting(OWNER), pytest.raises(AccessRequestNotFoundError):
             app.access_requests.approve(made.id)
-        app.grants.grant(ADMIN, Privilege.ADMINISTER, THE_LAKE)
+        app.grants.grant(WantedGrant(ADMIN, Privilege.ADMINISTER, "lake"))
     with acting(ADMIN if on == "lake" else OWNER):
         assert [one.on for one in app.access_requests.page(waiting=True)] == [on]
         app.access_requests.approve(made.id)
@@ -506,7 +511,7 @@ def test_what_cannot_be_asked(
 
 def test_requests_come_in_pages_newest_first(app: Application) -> None:
     for name in ("a", "b", "c"):
-        app.grants.grant(f"user:{name}", Privilege.DISCOVER, ORDERS)
+        app.grants.grant(WantedGrant(f"user:{name}", Privilege.DISCOVER, str(ORDERS)))
         ask(app, by=f"user:{name}")
     with acting(OWNER):
         first = app.access_requests.page(limit=2)

@@ -22,7 +22,8 @@ from cordillera.client.lake import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.errors import DatasetNotFoundError
 from cordillera.server import create_server
-from cordillera.spec.access import THE_LAKE, Privilege, Securable, SecurableKind, implied_by
+from cordillera.spec.access import Privilege, implied_by
+from cordillera.spec.wanted_grant import WantedGrant
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 D, R, W = Privilege.DISCOVER, Privilege.READ, Privilege.WRITE
@@ -477,18 +478,18 @@ class Place:
 
     def grant(self, principal: str, on: str, privilege: Privilege) -> None:
         objects = {
-            "lake": THE_LAKE,
-            "namespace": Securable(SecurableKind.NAMESPACE, self.names["namespace"]),
-            "view": Securable(SecurableKind.VIEW, f"{self.names['namespace']}.shape"),
-            "target": Securable(SecurableKind.TARGET, self.names["target"]),
+            "lake": "lake",
+            "namespace": f"namespace:{self.names['namespace']}",
+            "view": f"view:{self.names['namespace']}.shape",
+            "target": f"target:{self.names['target']}",
         }
         names = [self.names["dataset"], self.names["output"]] if on == "dataset" else []
         for name in names:
             with suppress(DatasetNotFoundError):  # it has been deleted to be restored
                 self.app.deletion.restore(name)
-            self.app.grants.grant(principal, privilege, Securable(SecurableKind.DATASET, name))
+            self.app.grants.grant(WantedGrant(principal, privilege, name))
         if on in objects:
-            self.app.grants.grant(principal, privilege, objects[on])
+            self.app.grants.grant(WantedGrant(principal, privilege, objects[on]))
 
     def ask(self, client: TestClient, route: str, needs: Needs) -> Any:
         method, path = route.split(" ")

@@ -17,7 +17,8 @@ from cordillera.context import acting
 from cordillera.errors import AuthenticationError, InvalidInputError, NotFoundError
 from cordillera.ports.credentials import StorageCredentials
 from cordillera.server import create_server
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from tests.api.test_auth import LateClock, bearer
 from tests.api.test_errors import shape_of
 
@@ -95,7 +96,7 @@ def test_a_new_secret_is_another_signing_key(app: Application) -> None:
 
 
 def test_who_may_give_a_token_a_new_secret(app: Application) -> None:
-    app.grants.grant("user:admin", Privilege.ADMINISTER, THE_LAKE)
+    app.grants.grant(WantedGrant("user:admin", Privilege.ADMINISTER, "lake"))
     token = app.access.create_token("a", principal="user:ana").token
     for allowed in ("user:ana", "user:admin"):
         with acting(allowed):
@@ -129,7 +130,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 def _reading(app: Application) -> Iterator[TestClient]:
-    app.grants.grant("user:admin", Privilege.ADMINISTER, THE_LAKE)
+    app.grants.grant(WantedGrant("user:admin", Privilege.ADMINISTER, "lake"))
     secret = app.access.create_token("reading", principal="user:admin", read_only=True).secret
     app.namespaces.create("sales", properties={"a": "b"})
     with TestClient(create_server(app), base_url="http://127.0.0.1", headers=bearer(secret)) as client:

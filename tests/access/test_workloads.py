@@ -21,7 +21,8 @@ from cordillera.adapters.identity.documents import ProviderDocuments
 from cordillera.app import Application, create_lake, open_lake
 from cordillera.errors import IdentityProviderError, InvalidInputError
 from cordillera.server import create_server
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from tests.api.test_auth import LateClock, bearer
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -98,7 +99,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, platform: Platform, clock: Lat
     folder = tmp_path_factory.mktemp("workloads") / "lake"
     _set(folder, platform)
     with open_lake(folder, clock) as app:
-        app.grants.grant("service:etl", Privilege.DISCOVER, THE_LAKE)
+        app.grants.grant(WantedGrant("service:etl", Privilege.DISCOVER, "lake"))
         yield app
 
 
@@ -108,7 +109,7 @@ def taking(tmp_path_factory: pytest.TempPathFactory, platform: Platform, clock: 
     folder = tmp_path_factory.mktemp("taking") / "lake"
     _set(folder, platform, "bearer = true\n")
     with open_lake(folder, clock) as app:
-        app.grants.grant("service:etl", Privilege.DISCOVER, THE_LAKE)
+        app.grants.grant(WantedGrant("service:etl", Privilege.DISCOVER, "lake"))
         yield app
 
 

@@ -22,8 +22,9 @@ from cordillera.client.login import LoginBegun
 from cordillera.client.saved_logins import saved_login
 from cordillera.errors import AuthenticationError, InvalidConfigurationError, WaitTimeoutError
 from cordillera.server import create_server
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
 from cordillera.spec.proof_key import challenge_of
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.running_server import running_server
 from tests.api.test_auth import LateClock, bearer
 from tests.cli.harness import Cli
@@ -39,7 +40,7 @@ def clock() -> LateClock:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, clock: LateClock) -> Iterator[Application]:
     with create_lake(tmp_path_factory.mktemp("login") / "lake", clock=clock) as app:
-        app.grants.grant("role:analysts", Privilege.DISCOVER, THE_LAKE)
+        app.grants.grant(WantedGrant("role:analysts", Privilege.DISCOVER, "lake"))
         app.roles.add("role:analysts", "user:ana")
         yield app
 
@@ -270,7 +271,7 @@ def test_a_named_token_goes_before_a_login(
     begun = LoginBegun(url)
     with browser_of(app, url) as browser:
         begun.complete(shown_code(let_in(browser, begun.page())))
-    app.grants.grant("service:etl", Privilege.DISCOVER, THE_LAKE)
+    app.grants.grant(WantedGrant("service:etl", Privilege.DISCOVER, "lake"))
     secret = app.access.create_token("etl", principal="service:etl").secret
     (tmp_path / "token").write_text(secret)
     for arguments, variable in ((["--token-file", tmp_path / "token"], ""), ([], secret)):

@@ -15,7 +15,8 @@ from cordillera.client.catalog_check import EngineConfiguration, verify_catalog
 from cordillera.client.local import LocalBackend
 from cordillera.operations.doctor import Verdict
 from cordillera.server import create_server
-from cordillera.spec.access import Privilege, parse_securable
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.running_server import running_server
 from tests.servers_s3 import ROLE_ARN, S3Server
 from tests.tokens import administrators_token
@@ -59,7 +60,7 @@ def token(app: Application) -> str:
 
 def granted(app: Application, name: str, *privileges: Privilege) -> str:
     for privilege in privileges:
-        app.grants.grant(f"service:{name}", privilege, parse_securable("dataset:sales.people"))
+        app.grants.grant(WantedGrant(f"service:{name}", privilege, "dataset:sales.people"))
     return app.access.create_token(name, principal=f"service:{name}").secret
 
 

@@ -12,7 +12,8 @@ from cordillera.app import Application, create_lake
 from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.server import create_server
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.running_server import running_server
 from tests.interop.rest_engines import DuckDB, PyIceberg, RestEngine
 
@@ -35,7 +36,7 @@ class SignedInDuckDB(DuckDB):
 
 
 def _engines_secret(app: Application) -> str:
-    app.grants.grant("user:engines", Privilege.ADMINISTER, THE_LAKE)
+    app.grants.grant(WantedGrant("user:engines", Privilege.ADMINISTER, "lake"))
     return app.access.create_token("engines", principal="user:engines").secret
 
 

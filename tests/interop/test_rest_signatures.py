@@ -19,7 +19,8 @@ from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import NotFoundError
 from cordillera.server import create_server
-from cordillera.spec.access import Privilege, Securable, SecurableKind
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.running_server import running_server
 from tests.interop.rest_engines import PyIceberg
 from tests.tokens import administrators_token
@@ -47,8 +48,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
         lake = Lake(LocalBackend(app))
         lake.create_namespace("sales")
         lake.create_dataset("sales.people", SCHEMA, key=["id"], format_version=2)
-        app.grants.grant("user:engine", Privilege.READ, Securable(SecurableKind.NAMESPACE, "sales"))
-        app.grants.grant("user:engine", Privilege.WRITE, Securable(SecurableKind.NAMESPACE, "sales"))
+        app.grants.grant(WantedGrant("user:engine", Privilege.READ, "namespace:sales"))
+        app.grants.grant(WantedGrant("user:engine", Privilege.WRITE, "namespace:sales"))
         yield app
 
 

@@ -28,6 +28,7 @@ from cordillera.client.local import LocalBackend
 from cordillera.ports.credentials import StorageCredentials
 from cordillera.server import create_server
 from cordillera.spec.access import Privilege, parse_securable
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.running_server import running_server
 from tests.interop.rest_engines import Definer, DuckDB, PyIceberg
 from tests.servers_s3 import ROLE_ARN, S3Server
@@ -208,16 +209,16 @@ def test_credentials_are_as_good_as_the_grants(server: str, app: Application, s3
     address = "/namespaces/sales/tables/people"
     with httpx2.Client(base_url=f"{server}/iceberg/v1", headers=headers, trust_env=False, timeout=30) as reader:
         assert reader.get(address, headers=DELEGATION).status_code == 404
-        app.grants.grant("service:reader", Privilege.READ, people)
+        app.grants.grant(WantedGrant("service:reader", Privilege.READ, str(people)))
         assert "storage-credentials" not in reader.get(address, headers=DELEGATION).json()
         assert reader.get(f"{address}/credentials").status_code == 403
-        app.grants.grant("service:reader", Privilege.EXTERNAL_USE, people)
+        app.grants.grant(WantedGrant("service:reader", Privilege.EXTERNAL_USE, str(people)))
         answer = loaded(reader, "people")
         client, key = s3(s3_server, answer["config"]), key_of(answer["metadata-location"])
         place = key_of(answer["metadata"]["location"])
         assert client.get_object(Bucket=bucket, Key=key)["Body"].read()
         refused(client.put_object, Bucket=bucket, Key=f"{place}/data/by-reader", Body=b"x")
-        app.grants.grant("service:reader", Privilege.WRITE, people)
+        app.grants.grant(WantedGrant("service:reader", Privilege.WRITE, str(people)))
         client = s3(s3_server, loaded(reader, "people")["config"])
         client.put_object(Bucket=bucket, Key=f"{place}/data/by-reader", Body=b"x")
         app.grants.revoke("service:reader", Privilege.EXTERNAL_USE, people)
@@ -232,8 +233,8 @@ def test_requests_are_signed_where_a_client_takes_no_credentials(
 ) -> None:
     token = app.access.create_token("signed", principal="service:signed").secret
     people, bucket = parse_securable("sales.people"), s3_server.bucket
-    app.grants.grant("service:signed", Privilege.READ, people)
-    app.grants.grant("service:signed", Privilege.EXTERNAL_USE, people)
+    app.grants.grant(WantedGrant("service:signed", Privilege.READ, str(people)))
+    app.grants.grant(WantedGrant("service:signed", Privilege.EXTERNAL_USE, str(people)))
     headers = {"Authorization": f"Bearer {token}"}
     address = f"{server}/iceberg/v1/namespaces/sales/tables/people"
     asked = {**headers, "X-Iceberg-Access-Delegation": "remote-signing"}
@@ -263,7 +264,7 @@ def test_requests_are_signed_where_a_client_takes_no_credentials(
     ):
         with pytest.raises(SignError, match="403"):
             forbidden()
-    app.grants.grant("service:signed", Privilege.WRITE, people)
+    app.grants.grant(WantedGrant("service:signed", Privilege.WRITE, str(people)))
     client.put_object(Bucket=bucket, Key=f"{place}/data/signed", Body=b"x")
     assert s3_server.client().get_object(Bucket=bucket, Key=f"{place}/data/signed")["Body"].read() == b"x"
     upload = client.create_multipart_upload(Bucket=bucket, Key=f"{place}/data/parts")["UploadId"]

@@ -22,6 +22,7 @@ from cordillera.errors import AccessDeniedError, InvalidNameError, LifecycleErro
 from cordillera.spec.commit import RemoveSnapshots, SetProperties
 from cordillera.spec.schema_evolution import AddColumn
 from cordillera.spec.subscription import Equality, Subscription, SubscriptionStatus
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.worker import Worker
 from tests.adapters.synchronizers.snowflake_stand_in import TOKEN, Snowflake, StandIn, start_stand_in
 from tests.servers_glue import REGION, GlueEmulator
@@ -154,21 +155,21 @@ def test_a_part_of_a_dataset_cannot_be_pointed_at(pointed: Pointed) -> None:
 def test_who_is_shown_a_part_by_grants_points_at_nothing(pointed: Pointed) -> None:
     backend = pointed.lake.backend
     name, target = pointed.orders.name, f"target:{pointed.target}"
-    backend.grant("user:ana", "read", name, row_filter="country = 'PE'")
-    backend.grant("user:ana", "write", target)
+    backend.grant(WantedGrant("user:ana", "read", name, row_filter="country = 'PE'"))
+    backend.grant(WantedGrant("user:ana", "write", target))
     with acting("user:ana"), pytest.raises(NotAllowedError, match="what grants show user:ana of it"):
         pointed.subscribe()
-    backend.grant("user:bo", "read", name)
-    backend.grant("user:bo", "write", target)
+    backend.grant(WantedGrant("user:bo", "read", name))
+    backend.grant(WantedGrant("user:bo", "write", target))
     with acting("user:bo"), pytest.raises(AccessDeniedError):
         pointed.orders.subscribe(pointed.target)
-    backend.grant("user:bo", "external_use", name)
+    backend.grant(WantedGrant("user:bo", "external_use", name))
     with acting("user:bo"):
         made = pointed.orders.subscribe(pointed.target)
     pointed.work()
     before = pointed.entry()
     backend.revoke("user:bo", "read", name)
-    backend.grant("user:bo", "read", name, masks={"country": "null"})
+    backend.grant(WantedGrant("user:bo", "read", name, masks={"country": "null"}))
     pointed.write(4)
     pointed.work()
     assert pointed.status(made).subscription.state == "failed"
@@ -272,7 +273,7 @@ def test_a_frozen_entry_stays_readable_until_it_is_removed(pointed: Pointed) -> 
 def test_entries_follow_a_dataset_that_is_renamed_described_deleted_and_restored(pointed: Pointed) -> None:
     backend, name = pointed.lake.backend, pointed.orders.name
     for privilege, on in (("read", name), ("external_use", name), ("write", f"target:{pointed.target}")):
-        backend.grant("user:bo", privilege, on)
+        backend.grant(WantedGrant("user:bo", privilege, on))
     with acting("user:bo"):
         pointed.orders.subscribe(pointed.target)
     pointed.work()

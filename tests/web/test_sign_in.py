@@ -23,8 +23,9 @@ from cordillera.api.auth import COOKIE
 from cordillera.app import Application, create_lake
 from cordillera.client.login import LoginBegun
 from cordillera.server import create_server
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
 from cordillera.spec.proof_key import challenge_of
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.running_server import running_server
 
 PROVIDER = Path(__file__).parent.parent / "identity_provider"
@@ -66,7 +67,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, issuer: str, clock: LiveClock)
     told = {"oidc_issuer": issuer, "oidc_client_id": "lake", "oidc_client_secret": SECRET}
     with create_lake(folder, clock=clock, **told, oidc_scopes="openid email groups") as app:
         assert SECRET not in (folder / "cordillera.toml").read_text()
-        app.grants.grant("group:sales", Privilege.DISCOVER, THE_LAKE)
+        app.grants.grant(WantedGrant("group:sales", Privilege.DISCOVER, "lake"))
         yield app
 
 

@@ -29,11 +29,14 @@ from cordillera.spec.access import (
     check_grantable,
     implied_by,
     parse_principal,
+    parse_privilege,
+    parse_securable,
     whole_principal,
 )
 from cordillera.spec.access_tags import describe, parse_tag_expression
 from cordillera.spec.masks import Mask
 from cordillera.spec.texts import check_texts
+from cordillera.spec.wanted_grant import WantedGrant
 
 
 class GrantService:
@@ -58,33 +61,8 @@ class GrantService:
         self._store, self._securables, self._authorizer = store, securables, authorizer
         self._narrowing, self._clock = narrowing, clock
 
-    def grant(
-        self,
-        principal: str,
-        privilege: Privilege,
-        on: Securable,
-        *,
-        tags: str = "",
-        grant_option: bool = False,
-        expires_at: datetime | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> Grant:
+    def grant(self, wanted: WantedGrant) -> Grant:
         """Give somebody a privilege, or renew what he has.
-
-        Args:
-            principal: Who: a user, a service, a group or a role.
-            privilege: Which.
-            on: The object; what is inside it is covered too.
-            tags: A tag expression; then it is about the datasets inside that fulfil it, those to come included.
-            grant_option: Whether he may grant it on.
-            expires_at: When it ends.
-            reason: What for.
-            row_filter: SQL condition on the rows of the dataset that may be read.
-            masks: What is seen of the dataset's columns, by name; see ``cordillera.spec.masks``.
-            tag_masks: The same by tag expressions over the policy tags of columns.
 
         Raises:
             AccessDeniedError: If whoever acts does not administer the object, and may not grant this on; or somebody
@@ -94,22 +72,24 @@ class GrantService:
             InvalidExpressionError: If the tag expression cannot be read.
             NotFoundError: If there is no such object.
         """
-        whom, now = parse_principal(principal), self._clock.now()
+        whom, now = parse_principal(wanted.principal), self._clock.now()
+        privilege, on = parse_privilege(wanted.privilege), parse_securable(wanted.on)
         check_grantable(privilege, on)
-        check_texts("grant on", str(on), purpose=reason)
-        expression = _checked_tags(tags, on, grant_option)
-        wanted_masks, by_tags = checked_masks(masks, tag_masks)
-        if expires_at is not None and (expires_at.tzinfo is None or expires_at <= now):
-            raise InvalidInputError(f"A grant cannot end at {expires_at.isoformat()}.", hint="Give a time to come.")
+        check_texts("grant on", str(on), purpose=wanted.reason)
+        expression = _checked_tags(wanted.tags, on, wanted.grant_option)
+        masks, tag_masks = checked_masks(wanted.masks, wanted.tag_masks)
+        ends = wanted.expires_at
+        if ends is not None and (ends.tzinfo is None or ends <= now):
+            raise InvalidInputError(f"A grant cannot end at {ends.isoformat()}.", hint="Give a time to come.")
         with self._store.write() as tx:
             found = self._securables.find(tx, on)
-            wanted = Grant(
-                self._clock.new_id(), whom, privilege, on.kind, found.id, on.name, expression, grant_option,
-                current().principal, now, expires_at, reason, row_filter, wanted_masks, by_tags,
+            grant = Grant(
+                self._clock.new_id(), whom, privilege, on.kind, found.id, on.name, expression, wanted.grant_option,
+                current().principal, now, ends, wanted.reason, wanted.row_filter, masks, tag_masks,
             )  # fmt: skip
-            if wanted.narrowed:
-                self._narrowing.check(tx, found, wanted)
-            given = replace(wanted, expires_at=self._end_of(tx, found, wanted))
+            if grant.narrowed:
+                self._narrowing.check(tx, found, grant)
+            given = replace(grant, expires_at=self._end_of(tx, found, grant))
             tx.grants.put(given)
             stored = tx.grants.find(whom, privilege, on.kind, found.id, expression)
             assert stored is not None, "it has just been put"

@@ -14,6 +14,7 @@ from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
 from cordillera.cli.terminal import announce
 from cordillera.errors import InvalidInputError
+from cordillera.spec.wanted_grant import WantedGrant
 
 app = typer.Typer(name="access", no_args_is_help=True, help="Who may do what, and why.")
 _VIEW: View = {
@@ -100,19 +101,12 @@ def grant(
 ) -> None:
     """Give somebody a privilege on an object and what is inside it, or renew what he has."""
     expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
+    wanted = WantedGrant(
+        principal, privilege, object, tags=tags, grant_option=grant_option, expires_at=expires_at, reason=reason,
+        row_filter=where, masks=parse_masks("--mask", mask), tag_masks=parse_masks("--mask-tagged", mask_tagged),
+    )  # fmt: skip
     with open_lake() as lake:
-        made = lake.backend.grant(
-            principal,
-            privilege,
-            object,
-            tags=tags,
-            grant_option=grant_option,
-            expires_at=expires_at,
-            reason=reason,
-            row_filter=where,
-            masks=parse_masks("--mask", mask),
-            tag_masks=parse_masks("--mask-tagged", mask_tagged),
-        )
+        made = lake.backend.grant(wanted)
     show_outcome(f"Granted {privilege} on {made.on} to {made.principal}.", made, _VIEW)
 
 

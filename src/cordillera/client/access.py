@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
 from cordillera.app import Application
 from cordillera.client.connection import Connection
-from cordillera.codec import Page
+from cordillera.codec import Page, to_plain
 from cordillera.spec.access import Grant, Membership, PolicyTag, parse_privilege, parse_securable
 from cordillera.spec.access_explanation import AccessExplanation
+from cordillera.spec.wanted_grant import WantedGrant
 
 _ADDRESS = "/access"
 
@@ -20,33 +20,9 @@ class LocalAccess:
 
     app: Application
 
-    def grant(
-        self,
-        principal: str,
-        privilege: str,
-        on: str,
-        *,
-        tags: str = "",
-        grant_option: bool = False,
-        expires_at: datetime | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> Grant:
+    def grant(self, wanted: WantedGrant) -> Grant:
         """Give somebody a privilege."""
-        return self.app.grants.grant(
-            principal,
-            parse_privilege(privilege),
-            parse_securable(on),
-            tags=tags,
-            grant_option=grant_option,
-            expires_at=expires_at,
-            reason=reason,
-            row_filter=row_filter,
-            masks=masks,
-            tag_masks=tag_masks,
-        )
+        return self.app.grants.grant(wanted)
 
     def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None:
         """Take a privilege back."""
@@ -99,34 +75,9 @@ class RemoteAccess:
 
     _server: Connection
 
-    def grant(
-        self,
-        principal: str,
-        privilege: str,
-        on: str,
-        *,
-        tags: str = "",
-        grant_option: bool = False,
-        expires_at: datetime | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> Grant:
+    def grant(self, wanted: WantedGrant) -> Grant:
         """Give somebody a privilege."""
-        body = {
-            "principal": principal,
-            "privilege": privilege,
-            "on": on,
-            "tags": tags,
-            "grant_option": grant_option,
-            "expires_at": expires_at.isoformat() if expires_at else None,
-            "reason": reason,
-            "row_filter": row_filter,
-            "masks": dict(masks or {}),
-            "tag_masks": dict(tag_masks or {}),
-        }
-        return self._server.post(Grant, f"{_ADDRESS}/grants", body)
+        return self._server.post(Grant, f"{_ADDRESS}/grants", to_plain(wanted))
 
     def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None:
         """Take a privilege back."""

@@ -14,26 +14,14 @@ from cordillera.spec.access_explanation import AccessExplanation, WhoAmI
 from cordillera.spec.access_request import AccessRequest, ApprovalRule
 from cordillera.spec.deputy import Deputy, WantedDeputy
 from cordillera.spec.lake_key import LakeKey
+from cordillera.spec.wanted_grant import WantedGrant
 
 
 class AccessBackend(Protocol):
     """The part of ``LakeBackend`` that is about access, access requests, deputies, tokens and keys."""
 
     # --- access
-    def grant(
-        self,
-        principal: str,
-        privilege: str,
-        on: str,
-        *,
-        tags: str = "",
-        grant_option: bool = False,
-        expires_at: datetime | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> Grant: ...
+    def grant(self, wanted: WantedGrant) -> Grant: ...
     def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None: ...
     def grants(
         self, *, on: str = "", principal: str = "", after: UUID | None = None, limit: int = 100

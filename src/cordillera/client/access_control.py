@@ -10,6 +10,7 @@ from cordillera.client.backend import LakeBackend
 from cordillera.spec.access import Grant, Membership, PolicyTag
 from cordillera.spec.access_explanation import AccessExplanation, WhoAmI
 from cordillera.spec.lake_key import LakeKey
+from cordillera.spec.wanted_grant import WantedGrant
 
 
 class AccessControl:
@@ -59,18 +60,11 @@ class AccessControl:
             AccessDeniedError: If you neither administer the object, nor may grant this on.
             InvalidInputError, NotFoundError: As their names say.
         """
-        return self.backend.grant(
-            principal,
-            privilege,
-            on,
-            tags=tags,
-            grant_option=grant_option,
-            expires_at=expires_at,
-            reason=reason,
-            row_filter=row_filter,
-            masks=masks,
-            tag_masks=tag_masks,
-        )
+        wanted = WantedGrant(
+            principal, privilege, on, tags=tags, grant_option=grant_option, expires_at=expires_at, reason=reason,
+            row_filter=row_filter, masks=masks or {}, tag_masks=tag_masks or {},
+        )  # fmt: skip
+        return self.backend.grant(wanted)
 
     def revoke(self, principal: str, privilege: str, on: str, *, tags: str = "", reason: str = "") -> None:
         """Take a privilege back, from the next call on."""

@@ -25,6 +25,7 @@ from cordillera.errors import (
     UnknownColumnError,
 )
 from cordillera.spec.deputy import Duty, WantedDeputy
+from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.backend_suite import LakeSuite, make_orders
 
 
@@ -38,10 +39,10 @@ class AccessSuite(LakeSuite):
     def test_a_grant_is_given_renewed_and_taken_back(self, backend: LakeBackend, namespace: str) -> None:
         name, ana = make_orders(backend, namespace), _somebody()
         end = datetime.now(UTC) + timedelta(days=1)
-        given = backend.grant(ana, "read", name, expires_at=end, reason="report")
+        given = backend.grant(WantedGrant(ana, "read", name, expires_at=end, reason="report"))
         assert (given.principal, given.privilege, given.on) == (ana, "read", f"dataset:{name}")
         assert (given.expires_at, given.reason, given.grant_option) == (end, "report", False)
-        renewed = backend.grant(ana, "read", name, grant_option=True)
+        renewed = backend.grant(WantedGrant(ana, "read", name, grant_option=True))
         assert (renewed.id, renewed.expires_at, renewed.grant_option) == (given.id, None, True)
         assert backend.grants(on=name) == [renewed]
         assert backend.grants(principal=ana) == [renewed]
@@ -52,7 +53,7 @@ class AccessSuite(LakeSuite):
 
     def test_grants_follow_a_rename(self, backend: LakeBackend, namespace: str) -> None:
         name, ana = make_orders(backend, namespace), _somebody()
-        backend.grant(ana, "write", name)
+        backend.grant(WantedGrant(ana, "write", name))
         backend.rename_dataset(name, f"{namespace}.bought")
         assert [one.on for one in backend.grants(principal=ana)] == [f"dataset:{namespace}.bought"]
         assert backend.explain_access(ana, "write", f"{namespace}.bought").allowed
@@ -60,7 +61,7 @@ class AccessSuite(LakeSuite):
     def test_grants_come_in_pages(self, backend: LakeBackend, namespace: str) -> None:
         ana, found = _somebody(), []
         for privilege in ("discover", "read", "write"):
-            backend.grant(ana, privilege, f"namespace:{namespace}")
+            backend.grant(WantedGrant(ana, privilege, f"namespace:{namespace}"))
         after = None
         while page := backend.grants(principal=ana, after=after, limit=2):
             found += page
@@ -86,15 +87,17 @@ class AccessSuite(LakeSuite):
         self, backend: LakeBackend, principal: str, privilege: str, on: str, tags: str, error: type[Exception]
     ) -> None:
         with pytest.raises(error):
-            backend.grant(principal, privilege, on, tags=tags)
+            backend.grant(WantedGrant(principal, privilege, on, tags=tags))
 
     def test_a_grant_ends_in_time_to_come(self, backend: LakeBackend, namespace: str) -> None:
         with pytest.raises(InvalidInputError, match="cannot end at"):
-            backend.grant("user:a", "read", f"namespace:{namespace}", expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+            backend.grant(
+                WantedGrant("user:a", "read", f"namespace:{namespace}", expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+            )
 
     def test_nothing_is_created_in_a_dataset(self, backend: LakeBackend, namespace: str) -> None:
         with pytest.raises(InvalidInputError, match="Nothing is created in"):
-            backend.grant("user:a", "create", make_orders(backend, namespace))
+            backend.grant(WantedGrant("user:a", "create", make_orders(backend, namespace)))
 
     def test_roles_have_members(self, backend: LakeBackend, namespace: str) -> None:
         role, group, ana = _somebody("role"), _somebody("group"), _somebody()
@@ -103,7 +106,7 @@ class AccessSuite(LakeSuite):
         assert [one.member for one in backend.members(group)] == [ana]
         assert role in backend.roles(limit=1000)
         name = make_orders(backend, namespace)
-        backend.grant(role, "read", name)
+        backend.grant(WantedGrant(role, "read", name))
         found = backend.explain_access(ana, "read", name)
         assert (found.allowed, found.reasons[0].via) == (True, (ana, group, role))
         backend.remove_member(group, ana)
@@ -132,7 +135,11 @@ class AccessSuite(LakeSuite):
 
     def test_tags_decide(self, backend: LakeBackend, namespace: str) -> None:
         name, ana = make_orders(backend, namespace), _somebody()
-        backend.grant(ana, "read", f"namespace:{namespace}", tags="level in (public, 'in house') and not domain = 'hr'")
+        backend.grant(
+            WantedGrant(
+                ana, "read", f"namespace:{namespace}", tags="level in (public, 'in house') and not domain = 'hr'"
+            )
+        )
         assert not backend.explain_access(ana, "read", name).allowed
         backend.set_policy_tag(f"namespace:{namespace}", "level", "in house")
         assert backend.explain_access(ana, "read", name).allowed
@@ -163,8 +170,8 @@ class AccessSuite(LakeSuite):
 
     def test_who_has_access_and_why(self, backend: LakeBackend, namespace: str) -> None:
         name, ana, ben = make_orders(backend, namespace), _somebody(), _somebody()
-        backend.grant(ana, "read", f"namespace:{namespace}")
-        backend.grant(ben, "administer", name)
+        backend.grant(WantedGrant(ana, "read", f"namespace:{namespace}"))
+        backend.grant(WantedGrant(ben, "administer", name))
         assert {(one.principal, one.on) for one in backend.holders(name, limit=1000)} >= {
             (ana, f"namespace:{namespace}"),
             (ben, f"dataset:{name}"),
@@ -262,13 +269,13 @@ class AccessSuite(LakeSuite):
     def test_a_grant_shows_rows_and_masks_columns(self, backend: LakeBackend, namespace: str) -> None:
         name, ana = make_orders(backend, namespace), _somebody()
         masks, by_tags = {"note": "hash", "id": "null"}, {"level in ('high', 'low')": "hidden"}
-        given = backend.grant(ana, "read", name, row_filter="id > 1", masks=masks, tag_masks=by_tags)
+        given = backend.grant(WantedGrant(ana, "read", name, row_filter="id > 1", masks=masks, tag_masks=by_tags))
         assert (given.row_filter, given.masks, given.tag_masks) == ("id > 1", masks, by_tags)
         assert backend.grants(principal=ana) == [given]
         found = backend.explain_access(ana, "read", name)
         assert (found.allowed, found.narrowed) == (True, True)
         assert (found.reasons[0].row_filter, found.reasons[0].masks) == ("id > 1", masks)
-        renewed = backend.grant(ana, "read", name)
+        renewed = backend.grant(WantedGrant(ana, "read", name))
         assert (renewed.id, renewed.row_filter, renewed.masks, renewed.tag_masks) == (given.id, "", {}, {})
         assert not backend.explain_access(ana, "read", name).narrowed
 
@@ -277,24 +284,26 @@ class AccessSuite(LakeSuite):
     ) -> None:
         name, ana = make_orders(backend, namespace), _somebody()
         with pytest.raises(UnknownColumnError, match="no column 'price'"):
-            backend.grant(ana, "read", name, masks={"price": "null"})
+            backend.grant(WantedGrant(ana, "read", name, masks={"price": "null"}))
         with pytest.raises(UnknownColumnError, match="'price', which does not exist"):
-            backend.grant(ana, "read", name, row_filter="price > 1")
+            backend.grant(WantedGrant(ana, "read", name, row_filter="price > 1"))
         with pytest.raises(InvalidExpressionError, match="cannot be read"):
-            backend.grant(ana, "read", name, row_filter="id >")
+            backend.grant(WantedGrant(ana, "read", name, row_filter="id >"))
         with pytest.raises(InvalidExpressionError, match="contains"):
-            backend.grant(ana, "read", name, row_filter="id IN (SELECT 1)")
+            backend.grant(WantedGrant(ana, "read", name, row_filter="id IN (SELECT 1)"))
         with pytest.raises(InvalidInputError, match="There is no mask 'blur'"):
-            backend.grant(ana, "read", name, masks={"note": "blur"})
+            backend.grant(WantedGrant(ana, "read", name, masks={"note": "blur"}))
         with pytest.raises(InvalidInputError, match="cannot be masked by last4"):
-            backend.grant(ana, "read", name, masks={"id": "last4"})
+            backend.grant(WantedGrant(ana, "read", name, masks={"id": "last4"}))
         with pytest.raises(InvalidInputError, match="has no row filter and no masks"):
-            backend.grant(ana, "write", name, masks={"note": "null"})
+            backend.grant(WantedGrant(ana, "write", name, masks={"note": "null"}))
         with pytest.raises(InvalidInputError, match="cannot be granted on"):
-            backend.grant(ana, "read", name, masks={"note": "null"}, grant_option=True)
+            backend.grant(WantedGrant(ana, "read", name, masks={"note": "null"}, grant_option=True))
         with pytest.raises(InvalidInputError, match="has no columns that"):
-            backend.grant(ana, "read", f"namespace:{namespace}", row_filter="id > 1")
-        assert backend.grant(ana, "read", f"namespace:{namespace}", tag_masks={"level = high": "null"}).tag_masks
+            backend.grant(WantedGrant(ana, "read", f"namespace:{namespace}", row_filter="id > 1"))
+        assert backend.grant(
+            WantedGrant(ana, "read", f"namespace:{namespace}", tag_masks={"level = high": "null"})
+        ).tag_masks
         with pytest.raises(InvalidInputError, match="Masks come with the policy tags of columns"):
             backend.set_policy_tag(name, "level", "high", mask="null")
         assert backend.set_policy_tag(name, "level", "high", column="note", mask="null").mask == "null"

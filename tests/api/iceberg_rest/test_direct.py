@@ -12,7 +12,8 @@ from starlette.requests import Request
 from cordillera.api.iceberg_rest import direct
 from cordillera.app import Application
 from cordillera.client import Lake
-from cordillera.spec.access import Privilege, parse_securable
+from cordillera.spec.access import Privilege
+from cordillera.spec.wanted_grant import WantedGrant
 from tests.api.iceberg_rest.conftest import Engine, people
 
 ROUTE = {"unknown": "1"}
@@ -106,7 +107,7 @@ def test_refusals_are_the_same(iceberg: httpx2.Client, table: str) -> None:
 @pytest.fixture
 def reader(app: Application, name: str, url: str) -> Iterator[httpx2.Client]:
     """Return a client of somebody who may read the table."""
-    app.grants.grant("user:reader", Privilege.READ, parse_securable(name), reason="test")
+    app.grants.grant(WantedGrant("user:reader", Privilege.READ, name, reason="test"))
     token = app.access.create_token(f"reader of {name}", principal="user:reader").secret
     headers = {"Authorization": f"Bearer {token}"}
     with httpx2.Client(base_url=f"{url}/iceberg/v1", headers=headers, trust_env=False, timeout=60) as client:

@@ -20,8 +20,9 @@ from cordillera.access.signed_tokens import Signer
 from cordillera.app import Application, create_lake
 from cordillera.catalog.lake_keys import new_key, usable_keys
 from cordillera.server import create_server
-from cordillera.spec.access import THE_LAKE, Privilege
+from cordillera.spec.access import Privilege
 from cordillera.spec.lake_key import KeyPurpose
+from cordillera.spec.wanted_grant import WantedGrant
 from tests.api.iceberg_rest.test_commits import refused
 from tests.api.test_auth import LateClock, bearer
 
@@ -30,7 +31,7 @@ EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 @pytest.fixture
 def made(app: Application) -> Iterator[NewToken]:
-    app.grants.grant("user:engine", Privilege.ADMINISTER, THE_LAKE)
+    app.grants.grant(WantedGrant("user:engine", Privilege.ADMINISTER, "lake"))
     made = app.access.create_token(f"engine ü+% {uuid4()}", principal="user:engine")
     yield made
     app.access.revoke_token(made.token.id)

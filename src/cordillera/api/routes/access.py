@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from cordillera.api.parameters import After, Backend, Limit, Text
 from cordillera.codec import Page, page
 from cordillera.spec.access import Grant, Membership, PolicyTag
 from cordillera.spec.access_explanation import AccessExplanation
+from cordillera.spec.wanted_grant import WantedGrant
 
 router = APIRouter(prefix="/access", tags=["access"])
 OBJECT_HELP = "`lake`, `namespace:NAME`, `NAMESPACE.DATASET`, `target:NAME` or `subscription:ID`."
@@ -29,7 +29,7 @@ Privilege = Annotated[Text, Query(description=PRIVILEGE_HELP)]
 Role = Annotated[Text, Query(description="`group:NAME` or `role:NAME`.")]
 
 
-class WantedGrant(BaseModel):
+class NewGrant(BaseModel):
     """A privilege to be given, or renewed."""
 
     principal: Text = Field(description=PRINCIPAL_HELP, examples=["role:analysts"])
@@ -77,21 +77,9 @@ def list_grants(
 
 
 @router.post("/grants", status_code=201, summary="Grant a privilege")
-def grant(backend: Backend, wanted: WantedGrant) -> Grant:
+def grant(backend: Backend, wanted: NewGrant) -> Grant:
     """Give somebody a privilege on an object and what is inside it, or renew what he has."""
-    expires_at: datetime | None = wanted.expires_at
-    return backend.grant(
-        wanted.principal,
-        wanted.privilege,
-        wanted.on,
-        tags=wanted.tags,
-        grant_option=wanted.grant_option,
-        expires_at=expires_at,
-        reason=wanted.reason,
-        row_filter=wanted.row_filter,
-        masks=wanted.masks,
-        tag_masks=wanted.tag_masks,
-    )
+    return backend.grant(WantedGrant(**wanted.model_dump()))
 
 
 @router.delete("/grants", status_code=204, summary="Revoke a privilege")
