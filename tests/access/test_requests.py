@@ -38,7 +38,7 @@ from cordillera.ports.clock import SystemClock
 from cordillera.ports.metadata import MetadataStore
 from cordillera.server import create_server
 from cordillera.spec.access import Privilege, Securable, SecurableKind, parse_securable
-from cordillera.spec.access_request import AccessRequest, RequestState
+from cordillera.spec.access_request import AccessRequest, Approval, RequestState
 from cordillera.spec.event import Topic
 from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.metadata_samples import add_dataset
@@ -104,7 +104,7 @@ def test_who_asks_gets_what_the_owner_approves_for_as_long_as_it_was_asked(
     assert [one.id for one in waiting_for(app, OWNER)] == [made.id]
     assert waiting_for(app, ANA) == waiting_for(app, BOB) == []
     with acting(OWNER):
-        done = app.access_requests.approve(made.id, reason="fine")
+        done = app.access_requests.approve(made.id, Approval(reason="fine"))
     assert (done.state, done.granted_days) == (RequestState.APPROVED, 30)
     ends = done.steps[-1].at + timedelta(days=30)
     assert done.expires_at == ends
@@ -125,8 +125,8 @@ def test_an_approver_narrows(app: Application) -> None:
     made = ask(app, Privilege.READ, Privilege.WRITE)
     with acting(OWNER):
         with pytest.raises(InvalidInputError, match="administer is not what is left"):
-            app.access_requests.approve(made.id, privileges=[Privilege.ADMINISTER])
-        done = app.access_requests.approve(made.id, privileges=[Privilege.READ], days=7)
+            app.access_requests.approve(made.id, Approval(privileges=(Privilege.ADMINISTER,)))
+        done = app.access_requests.approve(made.id, Approval(privileges=(Privilege.READ,), days=7))
     assert (done.privileges, done.granted, done.days, done.granted_days) == (
         (Privilege.READ, Privilege.WRITE), (Privilege.READ,), 30, 7,
     )  # fmt: skip
@@ -147,14 +147,14 @@ def test_approvers_narrow_rows_and_columns(app: Application) -> None:
     with acting(PIA):
         for wrong in ({"row_filter": "price > 1"}, {"masks": {"x": "hash"}}):
             with pytest.raises(UnknownColumnError):
-                app.access_requests.approve(made.id, **wrong)
+                app.access_requests.approve(made.id, Approval(**wrong))
         with pytest.raises(InvalidInputError, match="gives no read"):
-            app.access_requests.approve(made.id, privileges=[Privilege.WRITE], row_filter="id > 1")
-        app.access_requests.approve(made.id, masks={"email": "null"}, row_filter="region = 'EU'")
+            app.access_requests.approve(made.id, Approval(privileges=(Privilege.WRITE,), row_filter="id > 1"))
+        app.access_requests.approve(made.id, Approval(masks={"email": "null"}, row_filter="region = 'EU'"))
     with acting(OWNER):
         with pytest.raises(InvalidInputError, match="email is masked by null already"):
-            app.access_requests.approve(made.id, masks={"email": "clear"})
-        done = app.access_requests.approve(made.id, row_filter="id > 0 OR id < 0")
+            app.access_requests.approve(made.id, Approval(masks={"email": "clear"}))
+        done = app.access_requests.approve(made.id, Approval(row_filter="id > 0 OR id < 0"))
     assert (done.row_filter, done.masks) == ("(region = 'EU') AND (id > 0 OR id < 0)", {"email": "null"})
     with acting(ANA):
         assert lake.dataset("sales.people").scan().to_arrow().to_pylist() == [{"id": 1, "email": None, "region": "EU"}]
@@ -187,10 +187,10 @@ def test_an_approval_keeps_what_rows_are_shown_or_says_that_it_cannot(
     with acting(OWNER):
         if row_filter != "id > 0" and days < 30:
             with pytest.raises(NotAllowedError, match="others than this approval"):
-                app.access_requests.approve(made.id, row_filter=row_filter)
+                app.access_requests.approve(made.id, Approval(row_filter=row_filter))
             row_filter = "id > 0"
         else:
-            app.access_requests.approve(made.id, row_filter=row_filter)
+            app.access_requests.approve(made.id, Approval(row_filter=row_filter))
     (grant,) = [one for one in app.grants.page(principal=ANA, on=orders) if one.privilege is Privilege.READ]
     assert grant.row_filter == row_filter
     assert (grant.expires_at == ends) is (days < 30)
@@ -203,7 +203,7 @@ def test_everybody_whom_the_tags_name_has_to_approve(app: Application) -> None:
     made = ask(app, days=90)
     assert made.approvers == made.waiting_for == ("administrators", "group:privacy")
     with acting(PIA):
-        half = app.access_requests.approve(made.id, days=14, reason="pseudonyms only")
+        half = app.access_requests.approve(made.id, Approval(days=14, reason="pseudonyms only"))
         with pytest.raises(NotAllowedError, match="on your side already"):
             app.access_requests.approve(made.id)
     assert (half.state, half.waiting_for, may_read(app)) == (RequestState.REQUESTED, ("administrators",), False)

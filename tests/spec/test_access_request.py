@@ -58,12 +58,11 @@ def test_it_is_approved_when_everybody_who_has_to_has_approved_and_never_for_mor
             moment = NOW + timedelta(hours=at)
             request = rules.approve(
                 request,
+                rules.Approval(tuple(privileges), days),
                 by=by,
                 voice=Voice(frozenset(speaks_for)),
                 needed=needed,
                 at=moment,
-                privileges=privileges,
-                days=days,
             )
             given_by |= speaks_for & needed
             assert by != ANA
@@ -157,8 +156,8 @@ def test_it_is_revoked_with_the_last_privilege() -> None:
 def test_nobody_gives_more_than_was_asked(privileges: tuple[Privilege, ...], days: int | None) -> None:
     with pytest.raises(InvalidInputError):
         rules.approve(
-            open_request(), by="user:own", voice=OWNER, needed=[ADMINISTRATORS], at=NOW,
-            privileges=privileges, days=days,
+            open_request(), rules.Approval(tuple(privileges), days),
+            by="user:own", voice=OWNER, needed=[ADMINISTRATORS], at=NOW,
         )  # fmt: skip
 
 

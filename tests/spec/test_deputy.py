@@ -65,7 +65,7 @@ def asked(*privileges: Privilege) -> AccessRequest:
 
 def approve(request: AccessRequest, voice: Voice, *privileges: Privilege) -> AccessRequest:
     needed = (ADMINISTRATORS, "group:privacy")
-    return rules.approve(request, by="user:ben", voice=voice, needed=needed, at=NOW, privileges=privileges)
+    return rules.approve(request, rules.Approval(privileges), by="user:ben", voice=voice, needed=needed, at=NOW)
 
 
 def test_what_a_deputy_approves_says_for_whom() -> None:

@@ -64,16 +64,14 @@ class Narrowing:
             check_mask(found.on.name, column, mask, (metadata.schema, *metadata.schemas))
 
 
-def checked_masks(
-    masks: Mapping[str, str] | None, tag_masks: Mapping[str, str] | None
-) -> tuple[dict[str, str], dict[str, str]]:
+def checked_masks(masks: Mapping[str, str], tag_masks: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return masks by column and by tag expression, in the one form that is stored.
 
     Raises:
         InvalidInputError, InvalidExpressionError: If one is no mask, or no tag expression.
     """
-    by_column = {column: parse_mask(mask).value for column, mask in (masks or {}).items()}
-    by_tags = {describe(parse_tag_expression(tags)): parse_mask(mask).value for tags, mask in (tag_masks or {}).items()}
+    by_column = {column: parse_mask(mask).value for column, mask in masks.items()}
+    by_tags = {describe(parse_tag_expression(tags)): parse_mask(mask).value for tags, mask in tag_masks.items()}
     return by_column, by_tags
 
 

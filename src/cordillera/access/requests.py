@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -30,7 +31,15 @@ from cordillera.spec.access import (
     parse_principal,
     whole_principal,
 )
-from cordillera.spec.access_request import ADMINISTRATORS, AccessRequest, RequestState, RequestStep, Voice
+from cordillera.spec.access_request import (
+    ADMINISTRATORS,
+    AS_ASKED,
+    AccessRequest,
+    Approval,
+    RequestState,
+    RequestStep,
+    Voice,
+)
 from cordillera.spec.deputy import Duty
 from cordillera.spec.event import Topic
 from cordillera.spec.texts import check_texts
@@ -168,25 +177,8 @@ class AccessRequestService:
 
     # --- deciding ------------------------------------------------------------------------------------------------
 
-    def approve(
-        self,
-        request_id: UUID,
-        *,
-        privileges: Iterable[Privilege] = (),
-        days: int | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> AccessRequest:
+    def approve(self, request_id: UUID, approval: Approval = AS_ASKED) -> AccessRequest:
         """Approve a request, or as much of it as is named. When nobody is left who has to, it is granted.
-
-        Args:
-            request_id: Which.
-            privileges: Which of the privileges; all that are left by default.
-            days: For how long; for as long as is asked by default.
-            reason: Why.
-            row_filter, masks, tag_masks: What may be seen of rows, as for a grant to read.
 
         Raises:
             AccessRequestNotFoundError, NotFoundError: If there is no such request, or its object is gone.
@@ -195,29 +187,19 @@ class AccessRequestService:
             InvalidInputError, UnknownColumnError: If that is more than is left of what was asked for, or rows cannot be
                 shown so.
         """
-        by_column, by_tags = checked_masks(masks, tag_masks)
+        masks, tag_masks = checked_masks(approval.masks, approval.tag_masks)
+        given = replace(approval, masks=masks, tag_masks=tag_masks)
 
         def approved(tx: Transaction, request: AccessRequest, now: datetime) -> AccessRequest:
             found = self._object(tx, request)
             needed = _needed(tx, request.kind, request.securable_id)
-            after = rules.approve(
-                request,
-                by=_principal(),
-                voice=self._voice(tx, request, found, needed),
-                needed=needed,
-                at=now,
-                reason=reason,
-                privileges=privileges,
-                days=days,
-                row_filter=row_filter,
-                masks=by_column,
-                tag_masks=by_tags,
-            )
-            if row_filter or by_column or by_tags:
+            voice = self._voice(tx, request, found, needed)
+            after = rules.approve(request, given, by=_principal(), voice=voice, needed=needed, at=now)
+            if given.narrowed:
                 self._check_narrowing(tx, found, after, now)
             return after
 
-        return self._change(request_id, "approve", reason, approved)
+        return self._change(request_id, "approve", given.reason, approved)
 
     def refuse(self, request_id: UUID, reason: str) -> AccessRequest:
         """Refuse a request, with a reason. One of those who would have to approve it is enough.

@@ -13,7 +13,7 @@ from cordillera.cli.options import DEFAULT_LIMIT, Everything, Limit
 from cordillera.cli.output import Part, View, show, show_list, show_outcome
 from cordillera.cli.paging import paged
 from cordillera.cli.session import open_lake
-from cordillera.spec.access_request import MOST_DAYS, AccessRequest
+from cordillera.spec.access_request import MOST_DAYS, AccessRequest, Approval
 
 _VIEW: View = {
     "id": "id",
@@ -119,16 +119,10 @@ def approve(
     mask_tagged: TagMasks = None,
 ) -> None:
     """Approve an access request, or as much of it as is named. When nobody is left who has to, it is granted."""
+    masks, tag_masks = parse_masks("--mask", mask), parse_masks("--mask-tagged", mask_tagged)
+    approval = Approval(tuple(privilege or ()), days, reason, where, masks, tag_masks)
     with open_lake() as lake:
-        found = lake.backend.approve_access(
-            id,
-            privileges=privilege or (),
-            days=days,
-            reason=reason,
-            row_filter=where,
-            masks=parse_masks("--mask", mask),
-            tag_masks=parse_masks("--mask-tagged", mask_tagged),
-        )
+        found = lake.backend.approve_access(id, approval)
     if found.waiting_for:
         message = f"Approved; the request still waits for: {', '.join(found.waiting_for)}."
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from cordillera.client.backend import LakeBackend
-from cordillera.spec.access_request import AccessRequest, ApprovalRule
+from cordillera.spec.access_request import AccessRequest, Approval, ApprovalRule
 
 
 class AccessAsking:
@@ -80,15 +80,8 @@ class AccessAsking:
             NotAllowedError: If it is your own, is not open any more, or only waits for others.
             InvalidInputError: If that is more than was asked for.
         """
-        return self.backend.approve_access(
-            request_id,
-            privileges=privileges,
-            days=days,
-            reason=reason,
-            row_filter=row_filter,
-            masks=masks,
-            tag_masks=tag_masks,
-        )
+        approval = Approval(tuple(privileges), days, reason, row_filter, masks or {}, tag_masks or {})
+        return self.backend.approve_access(request_id, approval)
 
     def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest:
         """Refuse a request, with a reason."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -11,7 +11,7 @@ from cordillera.access.service import NewToken, SigningKey
 from cordillera.ports.metadata.access import Token
 from cordillera.spec.access import Grant, Membership, PolicyTag
 from cordillera.spec.access_explanation import AccessExplanation, WhoAmI
-from cordillera.spec.access_request import AccessRequest, ApprovalRule
+from cordillera.spec.access_request import AS_ASKED, AccessRequest, Approval, ApprovalRule
 from cordillera.spec.deputy import Deputy, WantedDeputy
 from cordillera.spec.lake_key import LakeKey
 from cordillera.spec.wanted_grant import WantedGrant
@@ -49,17 +49,7 @@ class AccessBackend(Protocol):
         before: UUID | None = None,
         limit: int = 100,
     ) -> list[AccessRequest]: ...
-    def approve_access(
-        self,
-        request_id: UUID,
-        *,
-        privileges: Sequence[str] = (),
-        days: int | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> AccessRequest: ...
+    def approve_access(self, request_id: UUID, approval: Approval = AS_ASKED) -> AccessRequest: ...
     def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest: ...
     def withdraw_access_request(self, request_id: UUID, reason: str = "") -> AccessRequest: ...
     def add_approver(self, tags: str, approver: str) -> ApprovalRule: ...

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from cordillera.app import Application
 from cordillera.client.connection import Connection
-from cordillera.codec import Page
+from cordillera.codec import Page, to_plain
 from cordillera.spec.access import parse_privilege, parse_securable
-from cordillera.spec.access_request import AccessRequest, ApprovalRule, parse_state
+from cordillera.spec.access_request import AS_ASKED, AccessRequest, Approval, ApprovalRule, parse_state
 
 _ADDRESS = "/access/requests"
 _RULES = "/access/approvers"
@@ -49,28 +49,9 @@ class LocalAccessRequests:
             limit=limit,
         )
 
-    def approve_access(
-        self,
-        request_id: UUID,
-        *,
-        privileges: Sequence[str] = (),
-        days: int | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> AccessRequest:
+    def approve_access(self, request_id: UUID, approval: Approval = AS_ASKED) -> AccessRequest:
         """Approve a request, or as much of it as is named."""
-        wanted = tuple(map(parse_privilege, privileges))
-        return self.app.access_requests.approve(
-            request_id,
-            privileges=wanted,
-            days=days,
-            reason=reason,
-            row_filter=row_filter,
-            masks=masks,
-            tag_masks=tag_masks,
-        )
+        return self.app.access_requests.approve(request_id, approval)
 
     def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest:
         """Refuse a request."""
@@ -129,27 +110,9 @@ class RemoteAccessRequests:
             limit=limit,
         ).items
 
-    def approve_access(
-        self,
-        request_id: UUID,
-        *,
-        privileges: Sequence[str] = (),
-        days: int | None = None,
-        reason: str = "",
-        row_filter: str = "",
-        masks: Mapping[str, str] | None = None,
-        tag_masks: Mapping[str, str] | None = None,
-    ) -> AccessRequest:
+    def approve_access(self, request_id: UUID, approval: Approval = AS_ASKED) -> AccessRequest:
         """Approve a request, or as much of it as is named."""
-        body = {
-            "privileges": list(privileges),
-            "days": days,
-            "reason": reason,
-            "row_filter": row_filter,
-            "masks": dict(masks or {}),
-            "tag_masks": dict(tag_masks or {}),
-        }
-        return self._server.post(AccessRequest, f"{_ADDRESS}/{request_id}/approve", body)
+        return self._server.post(AccessRequest, f"{_ADDRESS}/{request_id}/approve", to_plain(approval))
 
     def refuse_access(self, request_id: UUID, reason: str) -> AccessRequest:
         """Refuse a request."""

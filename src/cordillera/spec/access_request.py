@@ -17,7 +17,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from cordillera.errors import InvalidInputError, NotAllowedError
-from cordillera.spec.access import Privilege, Securable, SecurableKind
+from cordillera.spec.access import Privilege, Securable, SecurableKind, parse_privilege
 
 ADMINISTRATORS = "administrators"
 """Stands for whoever administers the object, where approvers are named; principals have a colon."""
@@ -147,6 +147,35 @@ class AccessRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """What of a request is approved, in the words of whoever approves it.
+
+    Attributes:
+        privileges: Which of the privileges; none for all that are left.
+        days: For how long; None for as long as is asked.
+        reason: Why.
+        row_filter, masks, tag_masks: What may be seen of rows, besides what others have said about that; see
+            ``cordillera.spec.access.Grant``.
+    """
+
+    privileges: tuple[str, ...] = ()
+    days: int | None = None
+    reason: str = ""
+    row_filter: str = ""
+    masks: Mapping[str, str] = field(default_factory=dict)
+    tag_masks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it says which rows, or what of columns, may be read."""
+        return bool(self.row_filter or self.masks or self.tag_masks)
+
+
+AS_ASKED = Approval()
+"""The approval of everything that is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalRule:
     """Who has to approve requests, besides those who administer what is asked for.
 
@@ -216,37 +245,23 @@ def moved(
 
 
 def approve(
-    request: AccessRequest,
-    *,
-    by: str,
-    voice: Voice,
-    needed: Iterable[str],
-    at: datetime,
-    reason: str = "",
-    privileges: Iterable[Privilege] = (),
-    days: int | None = None,
-    row_filter: str = "",
-    masks: Mapping[str, str] | None = None,
-    tag_masks: Mapping[str, str] | None = None,
+    request: AccessRequest, approval: Approval = AS_ASKED, *, by: str, voice: Voice, needed: Iterable[str], at: datetime
 ) -> AccessRequest:
     """Return a request as somebody has approved it: it is approved when nobody is left to wait for.
 
     Args:
         request: The request.
-        by: Who approves it.
+        approval: What of it he approves.
+        by: Who that is.
         voice: In whose place. As a deputy he gives nobody ``administer``: that would decide who decides.
         needed: Who has to approve by now: tags and rules may have changed since it was made.
         at: When.
-        reason: Why.
-        privileges: Which of the privileges; all of them by default.
-        days: For how long; for as long as is asked by default.
-        row_filter, masks, tag_masks: What may be seen of rows, besides what others have said about that.
 
     Raises:
         NotAllowedError: If it is his own, not open any more, only waits for others, or is nothing that a deputy gives.
         InvalidInputError: If he would give more than is left of what was asked for.
     """
-    wanted = tuple(privileges) or request.granted
+    wanted = tuple(map(parse_privilege, approval.privileges)) or request.granted
     if by == request.requester:
         raise NotAllowedError(
             "Nobody approves his own request.", hint=f"It waits for: {', '.join(request.waiting_for)}."
@@ -262,12 +277,14 @@ def approve(
             f"The request {request.id} for {request.on} has been approved on your side already.",
             hint=f"It waits for: {', '.join(waiting)}.",
         )
-    left = _narrowed(request, wanted, days)
-    _check_masks(request, {**(masks or {}), **(tag_masks or {})})
-    done = moved(left, RequestState.APPROVED, by, at, reason, mine)
+    left = _narrowed(request, wanted, approval.days)
+    _check_masks(request, {**approval.masks, **approval.tag_masks})
+    done = moved(left, RequestState.APPROVED, by, at, approval.reason, mine)
     owners = {voice.deputed[one] for one in mine if one not in voice.own} or set(voice.deputy_of)
-    step = replace(done.steps[-1], row_filter=row_filter, masks=masks or {}, tag_masks=tag_masks or {})
-    step = replace(step, deputy_of=tuple(sorted(owners)))
+    step = replace(
+        done.steps[-1], row_filter=approval.row_filter, masks=approval.masks, tag_masks=approval.tag_masks,
+        deputy_of=tuple(sorted(owners)),
+    )  # fmt: skip
     if waiting:
         step = replace(step, state=RequestState.REQUESTED)
         return replace(left, approvers=approvers, waiting_for=waiting, steps=(*request.steps, step))

@@ -24,6 +24,7 @@ from cordillera.errors import (
     NotFoundError,
     UnknownColumnError,
 )
+from cordillera.spec.access_request import Approval
 from cordillera.spec.deputy import Duty, WantedDeputy
 from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.testing.backend_suite import LakeSuite, make_orders
@@ -193,7 +194,7 @@ class AccessSuite(LakeSuite):
         with pytest.raises(AlreadyExistsError, match="waits for an answer"):
             backend.request_access(name, ["read"], purpose="again", days=1)
         with pytest.raises(NotAllowedError, match="Nobody approves his own request"):
-            backend.approve_access(made.id, privileges=["read"], days=3, reason="x")
+            backend.approve_access(made.id, Approval(privileges=("read",), days=3, reason="x"))
         with pytest.raises(NotAllowedError, match="Nobody decides about his own"):
             backend.refuse_access(made.id, "no")
         gone = backend.withdraw_access_request(made.id, "not needed")

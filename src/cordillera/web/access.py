@@ -24,7 +24,7 @@ from cordillera.errors import (
 )
 from cordillera.spec.access import Privilege, SecurableKind, grantable_on, parse_securable, whole_principal
 from cordillera.spec.access_explanation import AccessExplanation
-from cordillera.spec.access_request import AccessRequest, RequestState, ends_soon
+from cordillera.spec.access_request import AccessRequest, Approval, RequestState, ends_soon
 from cordillera.web.forms import number_of, problem_of
 from cordillera.web.links import link
 from cordillera.web.paging import slice_of, uuid_or_none
@@ -84,14 +84,9 @@ def approve(
     try:
         if not privilege:
             raise InvalidInputError("Nothing is ticked to be given.", hint="Tick a privilege, or refuse the request.")
-        lake.approve_access(
-            wanted,
-            privileges=privilege,
-            days=number_of(days, "days"),
-            reason=reason.strip(),
-            row_filter=row_filter.strip(),
-            masks=_masks(masks),
-        )
+        given = tuple(privilege)
+        approval = Approval(given, number_of(days, "days"), reason.strip(), row_filter.strip(), _masks(masks))
+        lake.approve_access(wanted, approval)
     except _REFUSED as error:
         return _show(lake, wanted, error)
     return _shown_anew(wanted)

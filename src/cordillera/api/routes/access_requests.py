@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from cordillera.api.parameters import Backend, Limit, Text
 from cordillera.api.routes.access import MASKS_HELP, OBJECT_HELP, PRINCIPAL_HELP, PRIVILEGE_HELP, On, Principal
 from cordillera.codec import Page, page
-from cordillera.spec.access_request import MOST_DAYS, AccessRequest, ApprovalRule, RequestState
+from cordillera.spec.access_request import MOST_DAYS, AccessRequest, Approval, ApprovalRule, RequestState
 
 router = APIRouter(prefix="/access", tags=["access"])
 _TAGS = "A tag expression, like `sensitivity = pii`."
@@ -28,7 +28,7 @@ class WantedAccess(BaseModel):
     days: _Days = 90
 
 
-class Approval(BaseModel):
+class NewApproval(BaseModel):
     """What of a request is approved."""
 
     privileges: list[Text] = Field([], description="Which of the privileges; all by default.", max_length=20)
@@ -92,17 +92,10 @@ def get_access_request(backend: Backend, request_id: UUID) -> AccessRequest:
 
 
 @router.post("/requests/{request_id}/approve", summary="Approve an access request")
-def approve_access(backend: Backend, request_id: UUID, approval: Approval) -> AccessRequest:
+def approve_access(backend: Backend, request_id: UUID, wanted: NewApproval) -> AccessRequest:
     """Approve a request, or as much of it as is named. When nobody is left who has to, it is granted."""
-    return backend.approve_access(
-        request_id,
-        privileges=approval.privileges,
-        days=approval.days,
-        reason=approval.reason,
-        row_filter=approval.row_filter,
-        masks=approval.masks,
-        tag_masks=approval.tag_masks,
-    )
+    approval = Approval(**{**wanted.model_dump(), "privileges": tuple(wanted.privileges)})
+    return backend.approve_access(request_id, approval)
 
 
 @router.post("/requests/{request_id}/refuse", summary="Refuse an access request")
