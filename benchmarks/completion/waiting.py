@@ -17,7 +17,7 @@ import cordillera
 from benchmarks.completion.progress import Progress
 from cordillera.app import Application
 from cordillera.spec.job_trigger import JobTrigger
-from cordillera.spec.workflow import Job
+from cordillera.spec.workflow import Job, WantedJob
 
 EVERY = 10
 """Of so many partitions of a dataset one is waited for."""
@@ -75,11 +75,13 @@ class WaitingLake:
     def _make_jobs(self, app: Application) -> None:
         """Make one job as people do, and the others of it: to check such SQL a hundred thousand times takes long."""
         made = app.workflows.create_job(
-            _FIRST,
-            self._sql(0),
-            output_condition=f"part = $partition AND job = '{_FIRST}'",
-            output="made.m0000",
-            trigger=JobTrigger(partitions=(label(0),)),
+            WantedJob(
+                _FIRST,
+                self._sql(0),
+                output_condition=f"part = $partition AND job = '{_FIRST}'",
+                output="made.m0000",
+                trigger=JobTrigger(partitions=(label(0),)),
+            )
         )
         progress = Progress("jobs made", self.jobs)
         for start in range(0, self.jobs, _AT_ONCE):

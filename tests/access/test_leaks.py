@@ -21,7 +21,7 @@ from cordillera.spec.access import Privilege, Securable, SecurableKind
 from cordillera.spec.subscription import SubscriptionState
 from cordillera.spec.wanted_grant import WantedGrant
 from cordillera.spec.wanted_subscription import WantedSubscription
-from cordillera.spec.workflow import RunState
+from cordillera.spec.workflow import RunState, WantedJob
 from cordillera.worker import Worker
 from tests.access.reading import READING, address, client_of
 from tests.access.test_routes import API, ICEBERG, ROUTES
@@ -280,7 +280,9 @@ def test_nobody_delivers_to_a_target_that_is_not_his(working: Lake) -> None:
 
 def _job(lake: Lake, name: str = "a.job", owner: str = "") -> None:
     lake.backend.create_job(
-        name, "SELECT id, day FROM a.source", output="a.sink", output_condition="day = $partition", owner=owner
+        WantedJob(
+            name, "SELECT id, day FROM a.source", output="a.sink", output_condition="day = $partition", owner=owner
+        )
     )
 
 

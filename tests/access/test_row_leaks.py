@@ -28,6 +28,7 @@ from cordillera.server import create_server
 from cordillera.spec.narrowed import narrowed_by
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
 from cordillera.spec.wanted_subscription import WantedSubscription
+from cordillera.spec.workflow import WantedJob
 from cordillera.worker import Worker
 from tests.access.reading import READING, address, client_of
 from tests.access.test_routes import API, CLAUSES, ICEBERG
@@ -90,10 +91,8 @@ class House:
         lake.grant(NARROW, "read", "view:team.shape")
         lake.create_dataset("team.numbers", {"id": pa.int64(), "number": pa.int64(), "day": pa.string()}, key=["id"])
         for owner, name in ((NARROW, "team.narrow"), (OWNER, "team.owned")):
-            lake.backend.create_job(
-                name, "SELECT id, CAST(note AS BIGINT) AS number, 'all' AS day FROM team.people WHERE region <> 'EU'",
-                output="team.numbers", output_condition="day = $partition", owner=owner,
-            )  # fmt: skip
+            query = "SELECT id, CAST(note AS BIGINT) AS number, 'all' AS day FROM team.people WHERE region <> 'EU'"
+            lake.backend.create_job(WantedJob(name, query, "day = $partition", output="team.numbers", owner=owner))
             lake.backend.run_job(name, "all")
         self.subscription = lake.backend.subscribe(WantedSubscription(people.name, "sink", consumer=NARROW)).id
         Worker(app).run_until_idle()

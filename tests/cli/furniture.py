@@ -14,6 +14,7 @@ from cordillera.context import acting
 from cordillera.errors import ContractViolationError
 from cordillera.spec.completion_rule import CompletionRule
 from cordillera.spec.subscription import Subscription
+from cordillera.spec.workflow import WantedJob
 
 CONDITION = "day = CAST($partition AS DATE)"
 SELECT = "SELECT day, sum(total) AS total FROM sales.orders WHERE day = CAST($partition AS DATE) GROUP BY day"
@@ -163,7 +164,7 @@ def _propose(lake: cordillera.Lake, folder: Path) -> tuple[str, ...]:
         asked.put_contract(draft)
         sql = SELECT.replace("sales.orders", asked.name)
         lake.backend.create_job(
-            f"sales.asks_{number}", sql, output="sales.daily", output_condition=CONDITION, owner="team-x"
+            WantedJob(f"sales.asks_{number}", sql, output="sales.daily", output_condition=CONDITION, owner="team-x")
         )
         retired = draft.replace("status: draft", "status: retired")
         (folder / "retired.yaml").write_text(retired)

@@ -24,6 +24,7 @@ from cordillera.errors import (
 )
 from cordillera.spec.contract_proposal import ProposalState
 from cordillera.spec.schema_evolution import DropColumn
+from cordillera.spec.workflow import WantedJob
 from cordillera.testing import metadata_samples as samples
 from cordillera.web.dataset_tabs import TABS, begin_visit
 from tests.conftest import MovableClock, app_of
@@ -234,12 +235,14 @@ def test_a_job_behind_a_view_is_concerned(timed_lake: Lake, orders: Dataset) -> 
     timed_lake.create_view("sales.seen", "SELECT id, note AS remark, day FROM sales.orders")
     timed_lake.create_dataset("sales.copy", {"id": pa.int64(), "remark": pa.string(), "day": pa.date32()})
     timed_lake.backend.create_job(
-        "sales.copying",
-        "SELECT id, remark, day FROM sales.seen",
-        output="sales.copy",
-        inputs=("sales.orders",),
-        output_condition="day = CAST($partition AS DATE)",
-        owner="team:ops",
+        WantedJob(
+            "sales.copying",
+            "SELECT id, remark, day FROM sales.seen",
+            output="sales.copy",
+            inputs=("sales.orders",),
+            output_condition="day = CAST($partition AS DATE)",
+            owner="team:ops",
+        )
     )
     made = orders.propose_contract(without(orders, "note"), reason="never filled")
     assert made.waiting_for == ("team:ops",)

@@ -13,6 +13,7 @@ from sqlalchemy import event
 
 from cordillera.client import Lake
 from cordillera.spec.job_trigger import JobTrigger
+from cordillera.spec.workflow import WantedJob
 from tests.conftest import app_of
 
 SQL = "SELECT $partition AS region, sum(value)::BIGINT AS total FROM a.orders"
@@ -38,7 +39,7 @@ def test_an_event_takes_the_same_statements_however_many_jobs_wait_for_others(la
     lake.create_dataset("a.orders", {"value": pa.int64()}, completion_unit="value")
     lake.create_dataset("a.totals", {"region": pa.string(), "total": pa.int64()}, completion_unit="value")
     job = app.workflows.create_job(
-        "a.totals", SQL, output_condition="region = $partition", trigger=JobTrigger(partitions=("r0",))
+        WantedJob("a.totals", SQL, output_condition="region = $partition", trigger=JobTrigger(partitions=("r0",)))
     )
     app.operations.dispatch_events()
     taken = []
@@ -62,7 +63,7 @@ def test_events_that_are_handled_together_take_the_statements_of_one(lake: Lake)
     lake.create_dataset("a.orders", {"value": pa.int64()}, completion_unit="value")
     lake.create_dataset("a.totals", {"region": pa.string(), "total": pa.int64()}, completion_unit="value")
     app.workflows.create_job(
-        "a.totals", SQL, output_condition="region = $partition", trigger=JobTrigger(partitions=("r0",))
+        WantedJob("a.totals", SQL, output_condition="region = $partition", trigger=JobTrigger(partitions=("r0",)))
     )
     app.operations.dispatch_events()
     taken = []

@@ -13,6 +13,7 @@ from cordillera.errors import InvalidPartitionError
 from cordillera.spec.completion_rule import CompletionRule
 from cordillera.spec.job_explanation import HIDDEN_INPUT, JobStatus
 from cordillera.spec.job_trigger import JobTrigger
+from cordillera.spec.workflow import WantedJob
 from tests.conftest import MovableClock
 
 SCHEMA = {"day": pa.date32(), "value": pa.int64()}
@@ -27,11 +28,13 @@ def flights(timed_lake: Lake) -> Lake:
     for name in ("flights.departures", "weather.wind", "flights.delays"):
         lake.create_dataset(name, SCHEMA, key=["day"], completion_unit="day")
     lake.backend.create_job(
-        "flights.delays",
-        "SELECT d.* FROM flights.departures AS d JOIN weather.wind AS w USING (day) WHERE d.day = $partition::DATE",
-        output_condition="day = $partition::DATE",
-        owner="user:ann",
-        trigger=JobTrigger({"weather.wind": "trailing 2 days"}),
+        WantedJob(
+            "flights.delays",
+            "SELECT d.* FROM flights.departures AS d JOIN weather.wind AS w USING (day) WHERE d.day = $partition::DATE",
+            output_condition="day = $partition::DATE",
+            owner="user:ann",
+            trigger=JobTrigger({"weather.wind": "trailing 2 days"}),
+        )
     )
     return lake
 
@@ -61,9 +64,11 @@ def test_who_makes_an_input_is_told_with_how_that_went(flights: Lake, clock: Mov
     flights.create_namespace("raw", owner="user:raw")
     flights.create_dataset("raw.departures", SCHEMA, key=["day"], completion_unit="day")
     flights.backend.create_job(
-        "flights.departures",
-        "SELECT day, error('no such day')::BIGINT AS value FROM raw.departures WHERE day = $partition::DATE",
-        output_condition="day = $partition::DATE",
+        WantedJob(
+            "flights.departures",
+            "SELECT day, error('no such day')::BIGINT AS value FROM raw.departures WHERE day = $partition::DATE",
+            output_condition="day = $partition::DATE",
+        )
     )
     (departures, _) = flights.backend.explain_job("flights.delays", "2026-01-06").inputs
     assert departures.missing[0].made_by == ("made by flights.departures, which has not run for it",)

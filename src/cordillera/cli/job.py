@@ -31,6 +31,7 @@ from cordillera.cli.terminal import announce, go_ahead
 from cordillera.errors import InvalidInputError
 from cordillera.spec.counting import counted
 from cordillera.spec.job_trigger import JobTrigger, Restatements, in_words
+from cordillera.spec.workflow import WantedJob
 
 if TYPE_CHECKING:
     from cordillera.spec.workflow import Job, Run
@@ -145,17 +146,11 @@ def create(
         raise InvalidInputError("A job needs one query.", hint="Give --sql or --sql-file.")
     text = sql if sql_file is None else read_text(sql_file)
     trigger = JobTrigger(parse_pairs(mappings or (), "mapping"), tuple(partitions or ()), restatements)
+    wanted = WantedJob(
+        name, text or "", output_condition, output_dataset, tuple(inputs or ()), owner, description, trigger
+    )
     with open_lake() as lake:
-        made = lake.backend.create_job(
-            name,
-            text or "",
-            output_condition=output_condition,
-            output=output_dataset,
-            inputs=inputs or [],
-            owner=owner,
-            description=description,
-            trigger=trigger,
-        )
+        made = lake.backend.create_job(wanted)
     waits_for = in_words(made.trigger, made.inputs)
     show_outcome(f"Created the job {name}. It runs for a partition when complete: {waits_for}.", made, _DETAILS)
 

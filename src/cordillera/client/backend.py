@@ -43,7 +43,6 @@ from cordillera.spec.consumer import Consumers
 from cordillera.spec.event import AuditEntry, Event, Task
 from cordillera.spec.explanation import WriteExplanation
 from cordillera.spec.job_explanation import JobExplanation
-from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.lineage import LineageGraph, Node
 from cordillera.spec.maintenance import CompactionOptions, MaintenancePolicy
 from cordillera.spec.manifest import Manifest
@@ -53,7 +52,7 @@ from cordillera.spec.refs import DEFAULT_RETENTION, Ref, Retention
 from cordillera.spec.schema_evolution import SchemaChange
 from cordillera.spec.statistics import ColumnStatistics
 from cordillera.spec.table_metadata import MAIN_BRANCH
-from cordillera.spec.workflow import Job, Run, Waiting
+from cordillera.spec.workflow import Job, Run, Waiting, WantedJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,18 +299,7 @@ class LakeBackend(AccessBackend, ContractBackend, DestinationBackend, Subscripti
     ) -> PartitionState: ...
 
     # --- jobs and runs
-    def create_job(
-        self,
-        name: str,
-        sql: str,
-        *,
-        output_condition: str,
-        output: str = "",
-        inputs: Sequence[str] = (),
-        owner: str = "",
-        description: str = "",
-        trigger: JobTrigger = UNMAPPED,
-    ) -> Job: ...
+    def create_job(self, wanted: WantedJob) -> Job: ...
     def job(self, name: str) -> Job: ...
     def jobs(self, after: str = "", limit: int = 100) -> list[Job]: ...
     def set_job_enabled(self, name: str, enabled: bool) -> Job: ...

@@ -35,7 +35,7 @@ from cordillera.spec.event import Event, WorkDone
 from cordillera.spec.external_schema import DEFAULT_ROLE, ExternalSchema
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.subscription import Target
-from cordillera.spec.workflow import Job
+from cordillera.spec.workflow import Job, WantedJob
 
 
 class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destinations):
@@ -293,6 +293,7 @@ class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destina
         output_condition: str,
         output: str = "",
         inputs: Sequence[str] = (),
+        owner: str = "",
         description: str = "",
         trigger: JobTrigger = UNMAPPED,
     ) -> Job:
@@ -304,19 +305,13 @@ class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destina
             output_condition: Which rows of the output belong to ``$partition``; a run replaces them.
             output: The dataset it writes; ``name`` by default.
             inputs: The datasets to wait for; by default those the query reads.
+            owner: Owner; you by default.
             description: What it is for.
             trigger: Which partitions of its inputs a run needs, where they are not those of the same label; which
                 partitions concern the job; and what becomes of those that are restated.
         """
-        return self.backend.create_job(
-            name,
-            sql,
-            output_condition=output_condition,
-            output=output,
-            inputs=inputs,
-            description=description,
-            trigger=trigger,
-        )
+        wanted = WantedJob(name, sql, output_condition, output, tuple(inputs), owner, description, trigger)
+        return self.backend.create_job(wanted)
 
     # --- maintenance ---------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from uuid import UUID
 
 from cordillera.app import Application
@@ -11,7 +11,6 @@ from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.job_explanation import JobExplanation
-from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.skip import Skip
 from cordillera.spec.subscription import (
     Repair,
@@ -23,7 +22,7 @@ from cordillera.spec.subscription import (
 )
 from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.spec.wish_change import WishChange
-from cordillera.spec.workflow import Job, Run, Waiting
+from cordillera.spec.workflow import Job, Run, Waiting, WantedJob
 
 
 class LocalWork:
@@ -142,29 +141,9 @@ class LocalWork:
 
     # --- jobs and runs -------------------------------------------------------------------------------------------
 
-    def create_job(
-        self,
-        name: str,
-        sql: str,
-        *,
-        output_condition: str,
-        output: str = "",
-        inputs: Sequence[str] = (),
-        owner: str = "",
-        description: str = "",
-        trigger: JobTrigger = UNMAPPED,
-    ) -> Job:
+    def create_job(self, wanted: WantedJob) -> Job:
         """Create a job."""
-        return self.app.workflows.create_job(
-            name,
-            sql,
-            output_condition=output_condition,
-            output=output,
-            inputs=inputs,
-            owner=owner,
-            description=description,
-            trigger=trigger,
-        )
+        return self.app.workflows.create_job(wanted)
 
     def job(self, name: str) -> Job:
         """Return a job."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from uuid import UUID
 
 from cordillera.client.backend import RunCount
@@ -12,7 +12,6 @@ from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.external_schema import ExternalSchema
 from cordillera.spec.job_explanation import JobExplanation
-from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.skip import Skip
 from cordillera.spec.subscription import (
     Repair,
@@ -24,7 +23,7 @@ from cordillera.spec.subscription import (
 )
 from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.spec.wish_change import WishChange
-from cordillera.spec.workflow import Job, Run, Waiting
+from cordillera.spec.workflow import Job, Run, Waiting, WantedJob
 
 
 class RemoteWork:
@@ -164,30 +163,9 @@ class RemoteWork:
 
     # --- jobs and runs -------------------------------------------------------------------------------------------
 
-    def create_job(
-        self,
-        name: str,
-        sql: str,
-        *,
-        output_condition: str,
-        output: str = "",
-        inputs: Sequence[str] = (),
-        owner: str = "",
-        description: str = "",
-        trigger: JobTrigger = UNMAPPED,
-    ) -> Job:
+    def create_job(self, wanted: WantedJob) -> Job:
         """Create a job."""
-        body = {
-            "name": name,
-            "sql": sql,
-            "output_condition": output_condition,
-            "output": output,
-            "inputs": list(inputs),
-            "owner": owner,
-            "description": description,
-            "trigger": trigger.plain,
-        }
-        return self._server.post(Job, "/jobs", body)
+        return self._server.post(Job, "/jobs", to_plain(wanted))
 
     def job(self, name: str) -> Job:
         """Return a job."""

@@ -23,6 +23,33 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class WantedJob:
+    """A job that is to be made.
+
+    Attributes:
+        name: ``namespace.name``.
+        sql: A SELECT over datasets; ``$partition`` stands for the partition's label.
+        output_condition: Condition on the output telling which of its rows belong to ``$partition``; a run replaces
+            them.
+        output: The dataset it writes; empty for ``name``.
+        inputs: The datasets that have to be complete for the partition; none for those the query reads.
+        owner: Owner; empty for whoever makes it.
+        description: What it is for.
+        trigger: Which partitions of its inputs it needs, which partitions concern it, and what becomes of those that
+            are restated.
+    """
+
+    name: str
+    sql: str
+    output_condition: str
+    output: str = ""
+    inputs: tuple[str, ...] = ()
+    owner: str = ""
+    description: str = ""
+    trigger: JobTrigger = UNMAPPED
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A unit of work triggered by completions.
 
@@ -32,8 +59,7 @@ class Job:
         inputs: Datasets that have to be complete for the partition, as the trigger maps it to theirs.
         output: The dataset it writes.
         output_condition: Condition on the output that says which rows belong to the partition; they are replaced as
-        a whole.
-            ``$partition`` is the label.
+            a whole. ``$partition`` is the label.
         enabled: Whether completions start runs.
         on_behalf_of: The principal who has to be allowed to read and write its datasets whenever it runs; empty where
             the lake's operator made it.

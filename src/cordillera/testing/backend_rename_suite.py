@@ -23,6 +23,7 @@ from cordillera.errors import (
 )
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.wanted_subscription import WantedSubscription
+from cordillera.spec.workflow import WantedJob
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
 
@@ -96,7 +97,7 @@ class RenameSuite(LakeSuite):
     def test_what_cannot_be_is_refused(self, backend: LakeBackend, dataset: str, namespace: str) -> None:
         other = make_orders(backend, namespace, name="other")
         sql = f"SELECT * FROM {dataset} WHERE day = CAST($partition AS DATE)"
-        job = backend.create_job(other, sql, output_condition="day = CAST($partition AS DATE)")
+        job = backend.create_job(WantedJob(other, sql, output_condition="day = CAST($partition AS DATE)"))
         backend.set_job_enabled(job.name, False)
         for name in (dataset, other):
             with pytest.raises(NotAllowedError, match=job.name):

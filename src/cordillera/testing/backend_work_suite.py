@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ from cordillera.spec.job_explanation import JobStatus
 from cordillera.spec.job_trigger import JobTrigger, Restatements
 from cordillera.spec.lineage import Node, NodeKind
 from cordillera.spec.wanted_subscription import WantedSubscription
-from cordillera.spec.workflow import RunState
+from cordillera.spec.workflow import RunState, WantedJob
 from cordillera.testing.backend_suite import LakeSuite, make_orders, notes, orders
 
 COPY = "SELECT id, day, amount, 'seen' AS note FROM {source} WHERE day = CAST($partition AS DATE)"
@@ -50,7 +51,7 @@ class WorkSuite(LakeSuite):
         """Return a job that copies a day of orders into another dataset."""
         name = make_orders(backend, namespace, name="copied")
         sql = COPY.format(source=dataset)
-        return backend.create_job(name, sql, output_condition="day = CAST($partition AS DATE)").name
+        return backend.create_job(WantedJob(name, sql, output_condition="day = CAST($partition AS DATE)")).name
 
     # --- jobs and runs -------------------------------------------------------------------------------------------
 
@@ -89,11 +90,13 @@ class WorkSuite(LakeSuite):
         other = make_orders(backend, namespace, name="other")
         name = make_orders(backend, namespace, name="joined")
         made = backend.create_job(
-            name,
-            f"SELECT a.* FROM {dataset} a JOIN {other} b USING (id)",
-            output_condition="day = CAST($partition AS DATE)",
-            owner="team:j",
-            description="Joins.",
+            WantedJob(
+                name,
+                f"SELECT a.* FROM {dataset} a JOIN {other} b USING (id)",
+                output_condition="day = CAST($partition AS DATE)",
+                owner="team:j",
+                description="Joins.",
+            )
         )
         assert (made.inputs, made.output, made.owner, made.enabled) == ((dataset, other), name, "team:j", True)
         backend.complete(dataset, "2013-01-31")
@@ -115,13 +118,9 @@ class WorkSuite(LakeSuite):
         other = make_orders(backend, namespace, name="other")
         name = make_orders(backend, namespace, name="mapped")
         trigger = JobTrigger({other: "trailing 2 days"}, ("2013-*",), Restatements.IGNORE)
-        make = partial(
-            backend.create_job,
-            name,
-            f"SELECT a.* FROM {dataset} a JOIN {other} b USING (id)",
-            output_condition="day = CAST($partition AS DATE)",
-        )
-        assert make(trigger=trigger).trigger == trigger
+        query = f"SELECT a.* FROM {dataset} a JOIN {other} b USING (id)"
+        wanted = WantedJob(name, query, output_condition="day = CAST($partition AS DATE)", trigger=trigger)
+        assert backend.create_job(wanted).trigger == trigger
         assert backend.job(name).trigger == trigger
         for label in ("2013-01-31", "2014-01-31"):
             backend.complete(dataset, label)
@@ -135,7 +134,7 @@ class WorkSuite(LakeSuite):
         with pytest.raises(InvalidPartitionError):
             backend.run_job(name, "soon")
         with pytest.raises(InvalidInputError, match="no partition mapping"):
-            make(trigger=JobTrigger({other: "soon"}))
+            backend.create_job(replace(wanted, trigger=JobTrigger({other: "soon"})))
 
     def test_a_ring_of_datasets_that_wait_for_one_another_is_refused(
         self, backend: LakeBackend, namespace: str, dataset: str
@@ -143,13 +142,13 @@ class WorkSuite(LakeSuite):
         names = [make_orders(backend, namespace, name=name) for name in ("first", "second")]
         backend.put_completion_rule(names[0], CompletionRule("day", upstream={dataset: "same"}))
         sql = f"SELECT * FROM {names[0]}"
-        backend.create_job(names[1], sql, output_condition="day = CAST($partition AS DATE)")
+        backend.create_job(WantedJob(names[1], sql, output_condition="day = CAST($partition AS DATE)"))
         ring = f"{dataset} waits for {names[1]} waits for {names[0]} waits for {dataset}"
         with pytest.raises(NotAllowedError, match=re.escape(ring)):
             backend.put_completion_rule(dataset, CompletionRule("day", upstream={names[1]: "latest"}))
         with pytest.raises(NotAllowedError, match="would wait for itself"):
             backend.create_job(
-                f"{namespace}.back", f"SELECT * FROM {names[1]}", output_condition="true", output=dataset
+                WantedJob(f"{namespace}.back", f"SELECT * FROM {names[1]}", output_condition="true", output=dataset)
             )
         assert backend.completion_rule(dataset) is None
 
@@ -170,12 +169,12 @@ class WorkSuite(LakeSuite):
     def test_a_job_that_cannot_be_is_refused(self, backend: LakeBackend, dataset: str, job: str) -> None:
         condition = "day = CAST($partition AS DATE)"
         with pytest.raises(AlreadyExistsError):
-            backend.create_job(job, COPY.format(source=dataset), output_condition=condition)
+            backend.create_job(WantedJob(job, COPY.format(source=dataset), output_condition=condition))
         with pytest.raises(NotAllowedError):
-            backend.create_job(dataset, COPY.format(source=dataset), output_condition=condition)
+            backend.create_job(WantedJob(dataset, COPY.format(source=dataset), output_condition=condition))
         for sql in ("SELECT 1", "nonsense", f"SELECT nope FROM {dataset}"):
             with pytest.raises(InvalidSqlError):
-                backend.create_job(f"{job}_other", sql, output=job, output_condition=condition)
+                backend.create_job(WantedJob(f"{job}_other", sql, output=job, output_condition=condition))
         with pytest.raises(InvalidInputError, match="sleepy"):
             backend.runs(state="sleepy")
         with pytest.raises(RunNotFoundError):
@@ -260,11 +259,13 @@ class WorkSuite(LakeSuite):
     def test_what_is_too_long_is_refused_by_field(
         self, backend: LakeBackend, namespace: str, dataset: str, target: str
     ) -> None:
+        def make_job(**wanted: Any) -> object:
+            return backend.create_job(WantedJob(f"{namespace}.new", "SELECT 1", "true", **wanted))
+
         def subscribe(**wanted: Any) -> object:
             return backend.subscribe(WantedSubscription(dataset, target, **wanted))
 
         spaces, sets = partial(backend.update_namespace, namespace), partial(backend.update_dataset, dataset)
-        make_job = partial(backend.create_job, f"{namespace}.new", "SELECT 1", output_condition="true")
         make_set = partial(backend.create_dataset, f"{namespace}.new", backend.schema(dataset), TableOptions())
         attempts: list[tuple[Callable[..., object], str, object]] = [
             (partial(backend.create_namespace, "toolong"), "owner", "o" * 201),

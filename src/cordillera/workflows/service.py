@@ -28,13 +28,12 @@ from cordillera.spec.access import Privilege
 from cordillera.spec.calendar import EVERY_DAY
 from cordillera.spec.completion import CompletionUnit
 from cordillera.spec.expression import parse_row_filter
-from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
 from cordillera.spec.query import bind_text, column_lineage, dataset_names
 from cordillera.spec.texts import check_texts
 from cordillera.spec.told_errors import told_error
-from cordillera.spec.workflow import Job, Run, RunState, Waiting
+from cordillera.spec.workflow import Job, Run, RunState, Waiting, WantedJob
 from cordillera.workflows.handlers import start_run
 from cordillera.workflows.inputs import Inputs
 
@@ -58,31 +57,8 @@ class WorkflowService:
         self._store, self._lookup, self._catalog = store, lookup, catalog
         self._queries, self._clock = queries, clock
 
-    def create_job(
-        self,
-        name: str,
-        sql: str,
-        *,
-        output_condition: str,
-        output: str = "",
-        inputs: Sequence[str] = (),
-        owner: str = "",
-        description: str = "",
-        trigger: JobTrigger = UNMAPPED,
-    ) -> Job:
+    def create_job(self, wanted: WantedJob) -> Job:
         """Create a job.
-
-        Args:
-            name: ``namespace.name``.
-            sql: A SELECT over datasets; ``$partition`` stands for the partition's label.
-            output_condition: Condition on the output telling which of its rows belong to ``$partition``; a run
-                replaces them.
-            output: The dataset it writes; ``name`` by default.
-            inputs: The datasets that have to be complete for the partition; by default those the query reads.
-            owner: Owner; the caller by default.
-            description: What it is for.
-            trigger: Which partitions of its inputs it needs, which partitions concern it, and what becomes of those
-                that are restated.
 
         Raises:
             InvalidSqlError, InvalidExpressionError: If the query or the condition cannot be read.
@@ -93,31 +69,31 @@ class WorkflowService:
             AccessDeniedError: If whoever acts may not create anything in its namespace, read what it reads, or write
                 what it writes.
         """
+        name = wanted.name
         ref = parse_dataset_ref(name)
-        check_texts("job", name, owner=owner, description=description)
-        read = inputs or [str(ref) for ref in dataset_names(self._queries.without_views(sql))]
+        check_texts("job", name, owner=wanted.owner, description=wanted.description)
+        read = wanted.inputs or [str(ref) for ref in dataset_names(self._queries.without_views(wanted.sql))]
         reads = tuple(dict.fromkeys(str(parse_dataset_ref(dataset)) for dataset in read))
         if not reads:
             raise InvalidSqlError(
                 f"The job {name} reads no dataset, so nothing could start it.",
                 hint="Name a dataset in its FROM, or among its inputs.",
             )
-        writes = output or name
         with self._store.read() as tx:
             if self._lookup.viewer(tx) is not None:  # the operator's jobs may have names of no namespace
                 self._lookup.namespace(tx, ref.namespace, Privilege.CREATE)
-        self._check(name, sql, reads, writes, output_condition, trigger)
         context, now = current(), self._clock.now()
         job = Job(
-            self._clock.new_id(), name, sql, reads, writes, output_condition, owner or context.principal, description,
-            True, now, context.authority, trigger,
+            self._clock.new_id(), name, wanted.sql, reads, wanted.output or name, wanted.output_condition,
+            wanted.owner or context.principal, wanted.description, True, now, context.authority, wanted.trigger,
         )  # fmt: skip
+        self._check(job)
         with self._store.write() as tx:
             upstream = [parse_dataset_ref(dataset).full_name for dataset in reads]
-            check_no_ring(tx, self._lookup, parse_dataset_ref(writes).full_name, upstream)
+            check_no_ring(tx, self._lookup, parse_dataset_ref(job.output).full_name, upstream)
             tx.jobs.insert(job)
             tx.lineage.put(self._edges(job), now)
-            details = {"inputs": list(reads), "output": writes, "trigger": trigger.plain}
+            details = {"inputs": list(reads), "output": job.output, "trigger": job.trigger.plain}
             Trail(tx, now).audit("job.create", "job", name, details)
         return job
 
@@ -138,8 +114,7 @@ class WorkflowService:
             AccessDeniedError: If he lets them, and may not read what it reads, or write what it writes.
         """
         if enabled:
-            job = self.job(name)
-            self._check(name, job.sql, job.inputs, job.output, job.output_condition, job.trigger)
+            self._check(self.job(name))
         with self._store.write() as tx:
             found = self._existing(tx, name)
             authority = current().authority if enabled else found.on_behalf_of
@@ -280,25 +255,26 @@ class WorkflowService:
         except TerminalError:
             return False
 
-    def _check(
-        self, name: str, sql: str, inputs: Sequence[str], output: str, condition: str, trigger: JobTrigger
-    ) -> None:
-        if parse_dataset_ref(output).full_name in {parse_dataset_ref(dataset).full_name for dataset in inputs}:
+    def _check(self, job: Job) -> None:
+        inputs = {parse_dataset_ref(dataset).full_name for dataset in job.inputs}
+        if parse_dataset_ref(job.output).full_name in inputs:
             raise NotAllowedError(
-                f"The job {name} reads what it writes, {output}; it would start itself for ever.",
+                f"The job {job.name} reads what it writes, {job.output}; it would start itself for ever.",
                 hint="Let it write another dataset.",
             )
-        self._catalog.dataset(output, Privilege.WRITE, Privilege.READ)
-        read = {dataset: self._catalog.readable(dataset) for dataset in inputs}
-        trigger.unit(name, {dataset: CompletionUnit(one.version.completion_unit) for dataset, one in read.items()})
-        self._check_calendar(name, output, trigger)
-        self._lineage(sql)
-        schema = self._queries.schema_of(parse_dataset_ref(output))
-        parse_row_filter(bind_condition(condition, _ANY_PARTITION["partition"]), schema)
+        self._catalog.dataset(job.output, Privilege.WRITE, Privilege.READ)
+        read = {dataset: self._catalog.readable(dataset) for dataset in job.inputs}
+        units = {dataset: CompletionUnit(one.version.completion_unit) for dataset, one in read.items()}
+        job.trigger.unit(job.name, units)
+        self._check_calendar(job)
+        self._lineage(job.sql)
+        schema = self._queries.schema_of(parse_dataset_ref(job.output))
+        parse_row_filter(bind_condition(job.output_condition, _ANY_PARTITION["partition"]), schema)
 
-    def _check_calendar(self, name: str, output: str, trigger: JobTrigger) -> None:
-        if not trigger.counts_workdays:
+    def _check_calendar(self, job: Job) -> None:
+        if not job.trigger.counts_workdays:
             return
+        name, output = job.name, job.output
         with self._store.read() as tx:
             inputs = Inputs(tx)
             found = inputs.meant(output)

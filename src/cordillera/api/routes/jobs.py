@@ -13,7 +13,7 @@ from cordillera.client.backend import RunCount
 from cordillera.codec import Page, page
 from cordillera.spec.job_explanation import JobExplanation
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
-from cordillera.spec.workflow import Job, Run, Waiting
+from cordillera.spec.workflow import Job, Run, Waiting, WantedJob
 
 router = APIRouter(tags=["jobs"])
 
@@ -52,16 +52,7 @@ def list_jobs(backend: Backend, after: After = "", limit: Limit = 100) -> Page[J
 @router.post("/jobs", status_code=201, summary="Create a job")
 def create_job(backend: Backend, wanted: NewJob) -> Job:
     """Make a job that runs when its inputs are complete."""
-    return backend.create_job(
-        wanted.name,
-        wanted.sql,
-        output_condition=wanted.output_condition,
-        output=wanted.output,
-        inputs=wanted.inputs,
-        owner=wanted.owner,
-        description=wanted.description,
-        trigger=wanted.trigger,
-    )
+    return backend.create_job(WantedJob(**{**dict(wanted), "inputs": tuple(wanted.inputs)}))
 
 
 @router.get("/jobs/{name}", summary="Show a job")
