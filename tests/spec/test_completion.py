@@ -5,7 +5,7 @@ from datetime import date, datetime
 import pytest
 
 from cordillera.errors import InvalidPartitionError
-from cordillera.spec.completion import CompletionUnit, parse_unit, partition_label, partitions_between
+from cordillera.spec.completion import parse_unit, partition_label
 
 
 @pytest.mark.parametrize(
@@ -42,18 +42,3 @@ def test_values_that_name_no_partition_are_refused(unit: str, value: str | date)
 def test_unknown_units_are_refused() -> None:
     with pytest.raises(InvalidPartitionError, match="whole, hour, day, week, month, value"):
         parse_unit("fortnight")
-
-
-def test_ranges_cross_months_and_years() -> None:
-    assert partitions_between(CompletionUnit.DAY, "2012-12-31", "2013-01-02") == [
-        "2012-12-31",
-        "2013-01-01",
-        "2013-01-02",
-    ]
-    assert partitions_between(CompletionUnit.MONTH, "2012-11", "2013-01") == ["2012-11", "2012-12", "2013-01"]
-    assert partitions_between(CompletionUnit.HOUR, "2013-01-01T23", "2013-01-02T00") == [
-        "2013-01-01T23",
-        "2013-01-02T00",
-    ]
-    with pytest.raises(InvalidPartitionError, match="more than"):
-        partitions_between(CompletionUnit.HOUR, "2000-01-01T00", "2013-01-01T00")

@@ -27,7 +27,7 @@ from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.compaction import Compactor, ResolvedGroups, StagedGroup
 from cordillera.table.expiry import plan_expiry
 from cordillera.table.io import TableIO
-from cordillera.table.prepared_write import PreparedWrite
+from cordillera.table.prepared_write import PreparedWrite, StagedWrite
 from cordillera.table.reachable import snapshot_files
 from cordillera.table.scan import Scan, check_selection, stream
 from cordillera.table.write import TableWriter
@@ -95,7 +95,8 @@ class LooseTable:
 
     def delete_where(self, where: str) -> PreparedWrite:
         """Delete rows by condition and commit."""
-        return self.commit(self.writer.resolve_delete(parse_row_filter(where, self.metadata.schema), self.metadata))
+        staged = StagedWrite(Operation.DELETE, where=parse_row_filter(where, self.metadata.schema))
+        return self.commit(self.writer.resolve(staged, self.metadata))
 
     def commit(self, prepared: PreparedWrite) -> PreparedWrite:
         """Apply a prepared write, by way of the metadata's JSON as another process would read it."""

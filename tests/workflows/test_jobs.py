@@ -197,10 +197,8 @@ def test_lineage_shows_the_columns(jobs: Lake) -> None:
     job = Node(NodeKind.JOB, "a.totals")
     sources = {edge.source.name: dict(edge.columns) for edge in graph.edges if edge.sink == job}
     assert sources == {"a.left_side": {"total": ("value",)}, "a.right_side": {}}
-    assert [str(node) for node in jobs.backend.app.lineage.impact("a.left_side")] == [
-        "job:a.totals",
-        "dataset:a.totals",
-    ]
+    reached = jobs.dataset("a.left_side").lineage(upstream=0).nodes()
+    assert [str(node) for node in reached] == ["dataset:a.left_side", "job:a.totals", "dataset:a.totals"]
 
 
 @pytest.mark.parametrize(

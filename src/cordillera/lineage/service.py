@@ -52,11 +52,6 @@ class LineageService:
                 more[one] = more.get(one, 0) + count
         return LineageGraph(node, edges, tuple(sorted(more.items())))
 
-    def impact(self, dataset: str) -> list[Node]:
-        """Return everything downstream of a dataset, nearest first."""
-        graph = self.around(Node(NodeKind.DATASET, dataset), upstream=0, downstream=_MOST_DEPTH, neighbours=1000)
-        return [node for node in graph.nodes() if node != graph.focus]
-
 
 @dataclass(frozen=True, slots=True)
 class _Walk:

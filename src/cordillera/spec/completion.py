@@ -159,25 +159,6 @@ def _lies_in_time(moment: date) -> bool:
     return FIRST_YEAR <= moment.year <= LAST_YEAR
 
 
-def partitions_between(unit: CompletionUnit, first: str, last: str, most: int = 1000) -> list[str]:
-    """Return the labels from ``first`` to ``last``, both included, for a time unit.
-
-    Raises:
-        InvalidPartitionError: If the unit is not one of time, a label is malformed, or there are more than ``most``.
-    """
-    if unit not in LABEL_FORMATS:
-        raise InvalidPartitionError(f"Partitions of unit {unit} have no order.", hint="Name them one by one.")
-    moment = begin_of(unit, _time_label(unit, first, "the range"))
-    end = _time_label(unit, last, "the range")
-    labels: list[str] = []
-    while (label := label_at(unit, moment)) <= end:
-        labels.append(label)
-        if len(labels) > most:
-            raise InvalidPartitionError(f"There are more than {most} partitions from {first} to {last}.")
-        moment = following(unit, moment)
-    return labels
-
-
 def following(unit: CompletionUnit, begin: datetime) -> datetime:
     """Return when the partition ends that begins at a moment, and the next one begins."""
     if unit is CompletionUnit.HOUR:

@@ -103,10 +103,6 @@ class TableWriter(WriteStaging):
             files=files,
         )
 
-    def resolve_delete(self, where: RowFilter, metadata: TableMetadata) -> PreparedWrite:
-        """Prepare the removal of all rows that a filter is true for."""
-        return self.resolve(StagedWrite(Operation.DELETE, where=where), metadata)
-
     def _prepare(self, staged: StagedWrite, metadata: TableMetadata) -> PreparedWrite:
         resolved = self._resolve(staged, metadata)
         updates: list[Update] = []
