@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 from cordillera.catalog.lookup import Lookup, ResolvedDataset
@@ -56,6 +57,13 @@ SynchronizerFactory = Callable[[str, Mapping[str, str]], AnyTarget]
 """Builds what drives a target of a kind from a target's configuration, checking the configuration."""
 
 
+class AskToRead(Protocol):
+    """Asks for access to read a dataset, in the transaction of what waits for it."""
+
+    def __call__(self, tx: Transaction, dataset: str, *, purpose: str, days: int | None) -> AccessRequest:
+        """Return the request: one that is open already serves for it too."""
+
+
 class SubscriptionService:
     """Manages targets and subscriptions.
 
@@ -65,7 +73,7 @@ class SubscriptionService:
         catalog: Resolves datasets.
         tables: Knows their columns.
         synchronizers: Builds synchronizers.
-        ask_to_read: Asks for access, in the transaction of what waits for it; ``AccessRequestService.ask_to_read``.
+        ask_to_read: Asks for access; ``AccessRequestService.ask_to_read``.
         clock: Time and ids.
     """
 
@@ -76,7 +84,7 @@ class SubscriptionService:
         catalog: CatalogService,
         tables: TableService,
         synchronizers: SynchronizerFactory,
-        ask_to_read: Callable[..., AccessRequest],
+        ask_to_read: AskToRead,
         clock: Clock,
     ) -> None:
         self._store, self._lookup, self._catalog, self._tables = store, lookup, catalog, tables
