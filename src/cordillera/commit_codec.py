@@ -49,6 +49,7 @@ from cordillera.spec.requirements import (
     AssertTableUuid,
     Requirement,
 )
+from cordillera.spec.statistics import STATISTICS
 from cordillera.spec.table_metadata import IcebergSnapshot
 
 CREATE = "assert-create"
@@ -58,6 +59,8 @@ _T = TypeVar("_T")
 _Object = Mapping[str, Any]
 _MAX_DEPTH = 4 * MAX_NESTING
 """A field of a struct of a struct lies three levels deeper in JSON."""
+_LAST_MOMENT_MS = 253_402_300_799_999
+"""The end of the year 9999."""
 _OPERATIONS = ("append", "replace", "overwrite", "delete")
 _REF_OPTIONS = ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep")
 
@@ -149,6 +152,8 @@ def _snapshot(item: _Object) -> AddSnapshot:
     for name in ("parent-snapshot-id", "sequence-number", "schema-id", "first-row-id", "added-rows"):
         if raw.get(name) is not None:
             _count(raw[name])
+    if raw["timestamp-ms"] > _LAST_MOMENT_MS:
+        raise ValueError(f"{raw['timestamp-ms']} is no time in milliseconds")
     summary = {"operation": "overwrite"} | texts(raw["summary"])
     if summary["operation"] not in _OPERATIONS:
         raise ValueError(f"{summary['operation'][:40]!r} is no operation")
@@ -170,14 +175,30 @@ def _statistics(name: str) -> Callable[[_Object], SetStatistics]:
         file = item[name]
         whole(file["snapshot-id"])
         text(file["statistics-path"])
+        _count(file["file-size-in-bytes"])
+        if name == STATISTICS:
+            _count(file["file-footer-size-in-bytes"])
+            for blob in file["blob-metadata"]:
+                _check_blob(blob)
         return SetStatistics(dict(file), name)
 
     return read
 
 
+def _check_blob(blob: _Object) -> None:
+    text(blob["type"])
+    for name in ("snapshot-id", "sequence-number"):
+        whole(blob[name])
+    list(map(whole, blob["fields"]))
+    texts(blob.get("properties") or {})
+
+
 def _encryption_key(item: _Object) -> AddEncryptionKey:
     key = item["encryption-key"]
-    text(key["key-id"])
+    for name in ("key-id", "encrypted-key-metadata"):
+        text(key[name])
+    text(key.get("encrypted-by-id") or "")
+    texts(key.get("properties") or {})
     return AddEncryptionKey(dict(key))
 
 
@@ -212,7 +233,7 @@ _UPDATES: Mapping[str, Callable[[_Object], Update]] = {
     "set-location": lambda item: SetLocation(text(item["location"])),
     "set-properties": lambda item: SetProperties(texts(item["updates"])),
     "remove-properties": lambda item: RemoveProperties(tuple(map(text, item["removals"]))),
-    "set-statistics": _statistics("statistics"),
+    "set-statistics": _statistics(STATISTICS),
     "remove-statistics": lambda item: RemoveStatistics(whole(item["snapshot-id"])),
     "set-partition-statistics": _statistics("partition-statistics"),
     "remove-partition-statistics": lambda item: RemoveStatistics(whole(item["snapshot-id"]), "partition-statistics"),

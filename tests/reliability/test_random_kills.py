@@ -139,7 +139,9 @@ def check_history(place: Path, begun: int) -> None:
         version, newest = dataset.details().version, history[max(history)]
         tables = app_of(lake).tables
         metadata = tables.load(version)
-        named = {Path(urlsplit(uri).path) for uri in referenced_files(tables.io, metadata, version.metadata_location)}
+        named = {
+            Path(urlsplit(uri).path) for uri in (version.metadata_location, *referenced_files(tables.io, metadata))
+        }
         there = {path for path in Path(urlsplit(metadata.location).path).rglob("*") if path.is_file()}
         assert there == named
         assert stored(dataset) == newest

@@ -127,7 +127,7 @@ class LooseTable:
         plan = plan_expiry(before, self.io.now_ms(), older_than_ms, keep_last)
         changed = apply(plan.updates(), before, self.io.now_ms())
         self.metadata = TableMetadata.from_json(changed.to_json())
-        files = list(snapshot_files(self.io.files, before, self.metadata))
+        files = list(snapshot_files(self.io, before, self.metadata))
         self.io.storage.delete(files)
         self.forget()  # nothing is to be found in a cache that is gone
         return [snapshot.sequence_number for snapshot in plan.snapshots], files

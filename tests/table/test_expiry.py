@@ -92,7 +92,7 @@ def test_files_that_only_expired_snapshots_need_are_found(tmp_path: Path) -> Non
     assert len(files) == len(set(files))
     left = {file.uri for file in table.io.storage.list(table.metadata.location)}
     assert before - left == set(files)
-    assert left == referenced_files(table.io, table.metadata, "") - {""}
+    assert left == referenced_files(table.io, table.metadata)
     assert table.rows().to_pylist() == now
     assert table.rows(table.metadata.snapshot_by_sequence(3)).to_pylist() == kept
 
@@ -111,7 +111,33 @@ def test_files_whose_uris_hadoop_wrote_are_known_by_them(tmp_path: Path) -> None
     assert table.rows().to_pylist() == now
     left = {file.uri for file in table.io.storage.list(location)}
     assert before - left == set(gone)
-    assert left == {place_of(uri) for uri in referenced_files(table.io, table.metadata, location)} - {location}
+    assert left == {place_of(uri) for uri in referenced_files(table.io, table.metadata)}
+
+
+def test_what_another_engine_calls_statistics_stays_while_it_is_needed(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    first, newest = table.metadata.snapshots[0], table.metadata.current_snapshot
+    assert newest is not None
+    taken = [*(live.path for live in table.io.files.live(newest)), table.io.files.manifests(newest)[0].manifest_path]
+    own = f"{table.metadata.location}/metadata/own.stats"
+    table.io.storage.write(own, b"")
+    listed = [{"snapshot-id": first.snapshot_id, "statistics-path": path} for path in (*taken, own)]
+    table.metadata = table.metadata.with_changes(extra={"statistics": listed})
+    assert referenced_files(table.io, table.metadata) == {
+        one.uri for one in table.io.storage.list(table.metadata.location)
+    }
+    now = table.rows().to_pylist()
+    _, gone = table.expire()
+    assert own in gone
+    assert table.rows().to_pylist() == now
+
+
+def test_snapshots_that_come_from_each_other_end(tmp_path: Path) -> None:
+    table = table_of(tmp_path, 3)
+    first, second, third = table.metadata.snapshots
+    circle = (first, replace(second, parent_snapshot_id=third.snapshot_id), third)
+    table.metadata = table.metadata.with_changes(snapshots=circle)
+    assert planned(table, table.io.now_ms() + HOUR, 0) == [1, 2]
 
 
 def test_one_object_has_one_place_however_it_is_written() -> None:

@@ -153,7 +153,7 @@ def remove_files(tables: TableService, before: TableMetadata, after: TableMetada
     if len(before.snapshots) <= len(after.snapshots) and set(before.refs) <= set(after.refs):
         return
     with suppress(CordilleraError):
-        tables.io.storage.delete(snapshot_files(tables.io.files, before, after))
+        tables.io.storage.delete(snapshot_files(tables.io, before, after))
 
 
 def _led_to(metadata: TableMetadata, refs: Collection[str]) -> set[int]:

@@ -16,7 +16,7 @@ from pyiceberg.schema import Schema
 from cordillera.catalog.commits import CommitRequest, CommitService
 from cordillera.catalog.lines import Lines
 from cordillera.catalog.lookup import ResolvedDataset
-from cordillera.catalog.new_table import check_external_properties
+from cordillera.catalog.new_table import check_external_layout, check_external_properties
 from cordillera.catalog.service import CatalogService
 from cordillera.catalog.tables import TableService
 from cordillera.errors import CommitConflictError, CorruptDataError, InvalidInputError, NotAllowedError
@@ -29,13 +29,14 @@ from cordillera.spec.commit import (
     RemovePartitionSpecs,
     RemoveSnapshotRef,
     SetCurrentSchema,
+    SetDefaultSpec,
     SetSnapshotRef,
     Update,
     apply,
 )
 from cordillera.spec.last_added import settled
 from cordillera.spec.manifest import TableOperation
-from cordillera.spec.metadata_updates import AddSortOrder, RemoveStatistics, SetStatistics
+from cordillera.spec.metadata_updates import AddSortOrder, RemoveStatistics, SetDefaultSortOrder, SetStatistics
 from cordillera.spec.partitioning import check_partitioning
 from cordillera.spec.refs import RefKind, ancestors, check_ref_name
 from cordillera.spec.requirements import (
@@ -55,7 +56,8 @@ from cordillera.spec.schema_successor import check_successor
 from cordillera.spec.sort_order import check_sort_order, sort_sources
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 from cordillera.table.branching import tombstones_update
-from cordillera.table.external_snapshot import ExternalSnapshot, check_place
+from cordillera.table.external_manifests import check_place
+from cordillera.table.external_snapshot import ExternalSnapshot
 from cordillera.table.partitions import file_of_spec
 from cordillera.table.tombstones import tombstones_as_of
 
@@ -65,6 +67,9 @@ _ATTEMPTS = 5
 
 _SPARE_ROW_IDS = 2**32
 """So many row ids a commit may use up: DuckDB's are not without gaps."""
+
+_LAID_OUT_OTHERWISE = (SetCurrentSchema, SetDefaultSpec, SetDefaultSortOrder)
+"""Updates after which new files may have other columns, partitions or orders."""
 
 _Part: TypeAlias = tuple[ResolvedDataset, CommitRequest]
 
@@ -174,6 +179,8 @@ class ExternalCommitService:
         after = apply(updates, metadata, self._tables.io.now_ms())
         if after.current_schema_id != metadata.current_schema_id:
             _check_schema(metadata, after.schema)
+        if any(isinstance(one, _LAID_OUT_OTHERWISE) for one in updates):
+            check_external_layout(after)
         check_external_properties(metadata.properties, after.properties, after.schema)
         branches = [u for u in updates if isinstance(u, SetSnapshotRef) and u.type == RefKind.BRANCH]
         _check_branches(name, metadata, after, branches)
@@ -319,7 +326,7 @@ def _check_schema(metadata: TableMetadata, schema: Schema) -> None:
 
 def _pins(metadata: TableMetadata, updates: Sequence[Update]) -> Iterator[Requirement]:
     """Yield what has to stay as it is until the updates are made: they have been checked against it."""
-    if any(isinstance(one, AddSchema | SetCurrentSchema | AddPartitionSpec | AddSortOrder) for one in updates):
+    if any(isinstance(one, (AddSchema, AddPartitionSpec, AddSortOrder, *_LAID_OUT_OTHERWISE)) for one in updates):
         yield AssertCurrentSchemaId(metadata.current_schema_id)
         yield AssertLastAssignedFieldId(metadata.last_column_id)
         yield AssertLastAssignedPartitionId(metadata.last_partition_id)

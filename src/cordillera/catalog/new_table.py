@@ -25,9 +25,9 @@ from cordillera.spec.isolation import isolation_of
 from cordillera.spec.maintenance import PREFIX, MaintenancePolicy
 from cordillera.spec.merge import MergeRule, MergeSemantics, WriteMode
 from cordillera.spec.merge_rules import MergeDeclaration, declare
-from cordillera.spec.partitioning import parse_partitioning
+from cordillera.spec.partitioning import check_partitioning, parse_partitioning, taken_name
 from cordillera.spec.schema_successor import check_columns_of
-from cordillera.spec.sort_order import parse_sort_order
+from cordillera.spec.sort_order import check_sort_order, parse_sort_order
 from cordillera.spec.table_metadata import SUPPORTED_FORMAT_VERSIONS, UNSORTED, TableMetadata
 from cordillera.table.bloom_filter import FILTER_PROPERTIES, check_filter_properties
 from cordillera.table.metadata_encoding import compresses
@@ -131,6 +131,23 @@ def check_external_properties(before: Mapping[str, str], after: Mapping[str, str
             check_filter_properties(after, to_arrow_schema(schema))
 
 
+def check_external_layout(metadata: TableMetadata) -> None:
+    """Refuse a table that another engine describes, if no new file can be laid out as it says.
+
+    Raises:
+        InvalidSchemaError: If its partitioning or its sort order is made from what is no column, or if a column has the
+            name of a partition field that is made from another one.
+    """
+    schema = metadata.schema
+    check_partitioning(metadata.partition_spec, schema)
+    check_sort_order(metadata.sort_order, schema)
+    if taken := taken_name(schema, metadata.partition_specs):
+        raise InvalidSchemaError(
+            f"The column name {taken[0]!r} is taken: a partition field that is made from another column is called so.",
+            hint="Choose another name.",
+        )
+
+
 def external_table(metadata: TableMetadata) -> TableMetadata:
     """Return a table that another engine describes as one of ours: the identifier fields are its key.
 
@@ -140,6 +157,7 @@ def external_table(metadata: TableMetadata) -> TableMetadata:
     """
     schema = metadata.schema
     check_columns_of(schema)
+    check_external_layout(metadata)
     plain = {name: value for name, value in metadata.properties.items() if not _is_reserved(name)}
     semantics = _semantics(schema, plain)
     own = semantics.to_properties(schema)

@@ -122,8 +122,8 @@ class OrphanService:
         if now is None:
             return None
         metadata = self._tables.load(now)
-        found = referenced_files(self._tables.io, metadata, now.metadata_location)
-        return {place_of(uri) for uri in (*found, *held)}
+        found = referenced_files(self._tables.io, metadata)
+        return {place_of(uri) for uri in (now.metadata_location, *found, *held)}
 
     def _versions(self) -> Iterator[tuple[Dataset, DatasetVersion]]:
         after = ""

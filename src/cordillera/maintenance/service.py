@@ -173,7 +173,7 @@ class MaintenanceService:
                         return result
                     self._commit_expiry(target, metadata, plan)
         _, after = self._load(target.pinned_name)
-        result = replace(result, files=self._remove(snapshot_files(self._tables.io.files, metadata, after)))
+        result = replace(result, files=self._remove(snapshot_files(self._tables.io, metadata, after)))
         self._record(target, MaintenanceTask.EXPIRE, monotonic() - begun)
         return result
 

@@ -215,12 +215,28 @@ def _add_snapshot(metadata: TableMetadata, update: AddSnapshot) -> TableMetadata
         )
     if snapshot.snapshot_id in map(_SNAPSHOT_ID, metadata.snapshots):
         raise InvalidInputError(f"The table at {metadata.location} already has a snapshot {snapshot.snapshot_id}.")
+    _check_relations(metadata, snapshot)
     changed = metadata.with_changes(
         snapshots=(*metadata.snapshots, snapshot), last_sequence_number=snapshot.sequence_number
     )
     if metadata.format_version < 3:
         return changed
     return changed.with_changes(next_row_id=_next_row_id(metadata, snapshot))
+
+
+def _check_relations(metadata: TableMetadata, snapshot: IcebergSnapshot) -> None:
+    """Refuse a snapshot whose columns nobody knows, or that comes from itself: readers would go round for ever."""
+    if snapshot.schema_id is not None and all(one.schema_id != snapshot.schema_id for one in metadata.schemas):
+        raise InvalidInputError(
+            f"The snapshot {snapshot.snapshot_id} is of schema {snapshot.schema_id}, which the table at "
+            f"{metadata.location} has not.",
+            hint="Add the schema first.",
+        )
+    if snapshot.snapshot_id in (snapshot.parent_snapshot_id, *map(_PARENT_ID, metadata.snapshots)):
+        raise InvalidInputError(
+            f"The snapshot {snapshot.snapshot_id} of the table at {metadata.location} would be made from itself.",
+            hint="Take another id for it.",
+        )
 
 
 def _next_row_id(metadata: TableMetadata, snapshot: IcebergSnapshot) -> int:
@@ -298,6 +314,7 @@ def _remove_properties(metadata: TableMetadata, update: RemoveProperties) -> Tab
 
 
 _SNAPSHOT_ID = attrgetter("snapshot_id")
+_PARENT_ID = attrgetter("parent_snapshot_id")
 _RETENTION_OF: Mapping[str, tuple[str, ...]] = {
     "branch": ("max-ref-age-ms", "max-snapshot-age-ms", "min-snapshots-to-keep"),
     "tag": ("max-ref-age-ms",),

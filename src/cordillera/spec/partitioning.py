@@ -87,9 +87,8 @@ def taken_name(schema: Schema, specs: Sequence[PartitionSpec]) -> tuple[str, Par
     fields = {field.name.lower(): field for spec in specs for field in spec.fields}
     for column in schema.fields:
         field = fields.get(column.name.lower())
-        if field is not None and not (
-            field.source_id == column.field_id and isinstance(field.transform, IdentityTransform)
-        ):
+        same = field is not None and isinstance(field.transform, IdentityTransform | VoidTransform)
+        if field is not None and not (same and field.source_id == column.field_id):
             return column.name, field
     return None
 

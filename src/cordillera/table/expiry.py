@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cordillera.spec.commit import RemoveProperties, RemoveSnapshotRef, RemoveSnapshots, Update
 from cordillera.spec.merge import TOMBSTONES_PROPERTY
+from cordillera.spec.refs import ancestors
 from cordillera.spec.requirements import AssertTableUuid, Requirement
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 
@@ -68,7 +69,7 @@ def plan_expiry(
             continue
         least = ref.get("min-snapshots-to-keep", keep_last)
         since = now_ms - ref.get("max-snapshot-age-ms", max_age_ms)
-        for number, snapshot in enumerate(_ancestors(by_id, ref["snapshot-id"])):
+        for number, snapshot in enumerate(ancestors(metadata, ref["snapshot-id"])):
             led_to.add(snapshot.snapshot_id)
             if number < max(least, 1) or snapshot.timestamp_ms >= since:
                 kept.add(snapshot.snapshot_id)
@@ -76,13 +77,6 @@ def plan_expiry(
     kept |= loose | {i for i, s in by_id.items() if s.sequence_number in held}
     gone = tuple(s for s in metadata.snapshots if s.snapshot_id not in kept)
     return ExpiryPlan(gone, old_refs)
-
-
-def _ancestors(by_id: Mapping[int, IcebergSnapshot], snapshot_id: int | None) -> Iterator[IcebergSnapshot]:
-    while snapshot_id is not None and snapshot_id in by_id:
-        snapshot = by_id[snapshot_id]
-        yield snapshot
-        snapshot_id = snapshot.parent_snapshot_id
 
 
 def _is_old(

@@ -13,10 +13,10 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from cordillera.errors import AccessDeniedError, InvalidInputError, NotAllowedError, NullKeyError
+from cordillera.errors import InvalidInputError, NotAllowedError, NullKeyError
 from cordillera.spec import sql
 from cordillera.spec.manifest import Manifest
-from cordillera.spec.object_uri import canonical, object_key
+from cordillera.spec.object_uri import canonical
 from cordillera.spec.snapshot_summary import ENGINE_NAME, is_own, moves_rows
 from cordillera.spec.table_metadata import IcebergSnapshot, TableMetadata
 from cordillera.table.branching import SOURCE_SUMMARY
@@ -25,6 +25,7 @@ from cordillera.table.content_file import Content, ContentFile, ManifestFile
 from cordillera.table.describe import describe_files
 from cordillera.table.difference import DifferingFiles, differing_files
 from cordillera.table.external_files import check_files
+from cordillera.table.external_manifests import check_manifests, new_manifests
 from cordillera.table.io import TableIO
 from cordillera.table.keyed_write import keys_stored
 from cordillera.table.live_files import LiveFile
@@ -61,12 +62,12 @@ class ExternalSnapshot:
             AccessDeniedError: If a file lies outside of the table's folder.
             NullKeyError, DuplicateKeyError: If rows break the key.
             NotAllowedError: If the table's rows are Cordillera's alone to write.
-            InvalidInputError: If the snapshot says that it moves rows, and changes some; if a file is not what its
-                manifest says, or live twice.
+            InvalidInputError: If the snapshot says that it moves rows, and changes some; if a manifest is not what its
+                list says, or a file what its manifest says; if a file is live twice.
             CorruptDataError: If its files cannot be read.
         """
         self._check_summary()
-        self._check_places()
+        check_manifests(self._io.files, self._metadata, self._parent, self._snapshot, self._dataset)
         self._check_files()
         if self.moves_rows:
             self._check_same_rows()
@@ -120,8 +121,7 @@ class ExternalSnapshot:
 
     @cached_property
     def _new_manifests(self) -> list[ManifestFile]:
-        known = {manifest.manifest_path for manifest in self._io.files.manifests(self._parent)}
-        return [one for one in self._io.files.manifests(self._snapshot) if one.manifest_path not in known]
+        return new_manifests(self._io.files, self._parent, self._snapshot)
 
     @cached_property
     def _fresh(self) -> list[LiveFile]:
@@ -159,19 +159,6 @@ class ExternalSnapshot:
                 "Cordillera's have.",
                 hint="Leave out the engine name and properties that begin with 'cordillera.'.",
             )
-
-    def _check_places(self) -> None:
-        check_place(self._snapshot.manifest_list, self._metadata, self._dataset)
-        specs = {spec.spec_id for spec in self._metadata.partition_specs}
-        for manifest in self._new_manifests:
-            check_place(manifest.manifest_path, self._metadata, self._dataset)
-            if manifest.partition_spec_id not in specs:
-                raise InvalidInputError(
-                    f"The manifest {manifest.manifest_path} is of partition spec {manifest.partition_spec_id}, which "
-                    f"{self._dataset} has not."
-                )
-            for entry in self._io.files.entries(manifest):
-                check_place(entry.file.file_path, self._metadata, self._dataset)
 
     def _check_files(self) -> None:
         live = self._io.files.live(self._snapshot)
@@ -259,21 +246,6 @@ class ExternalSnapshot:
 
     def _keys(self, files: Sequence[LiveFile]) -> pa.RecordBatchReader:
         return self._io.reader.stream(files, ReadOptions(self._metadata.schema.select(*self._metadata.semantics.key)))
-
-
-def check_place(uri: str, metadata: TableMetadata, dataset: str) -> None:
-    """Refuse a file that another engine says is the table's, unless it lies in the table's folder.
-
-    Raises:
-        AccessDeniedError: Naming it.
-    """
-    try:
-        object_key(metadata.location, uri)
-    except (AccessDeniedError, InvalidInputError) as error:
-        raise AccessDeniedError(
-            f"The commit to {dataset} has a file elsewhere: {uri!r}.",
-            hint=f"Files of this table belong under {metadata.location}/.",
-        ) from error
 
 
 def _files_of(files: Iterable[LiveFile]) -> dict[_Place, ContentFile]:

@@ -47,6 +47,11 @@ def decode_manifest(data: bytes, manifest: ManifestFile) -> tuple[ManifestEntry,
     """
     where = manifest.manifest_path
     reader = _open(data, where)
+    laid_out_by = reader.metadata.get("partition-spec-id", str(manifest.partition_spec_id))
+    if laid_out_by != str(manifest.partition_spec_id):
+        raise CorruptDataError(
+            f"{where} is of partition spec {laid_out_by}, its manifest list says {manifest.partition_spec_id}."
+        )
     names = _partition_names(reader, where)
     return inherited((_entry(record, manifest, names) for record in _records(reader, where)), manifest)
 

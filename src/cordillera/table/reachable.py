@@ -20,41 +20,38 @@ from cordillera.table.tombstones import tombstone_indexes
 _STATISTICS = ("statistics", "partition-statistics")
 
 
-def referenced_files(io: TableIO, metadata: TableMetadata, metadata_location: str) -> set[str]:
-    """Return the URIs of all files that a table needs.
+def referenced_files(io: TableIO, metadata: TableMetadata) -> set[str]:
+    """Return the URIs of all files that a table needs, but for its metadata file itself.
 
     Args:
         io: Access to the table's files.
         metadata: The table.
-        metadata_location: Where that metadata is stored.
     """
-    used = {metadata_location, *(str(entry["metadata-file"]) for entry in metadata.metadata_log)}
+    used = {str(entry["metadata-file"]) for entry in metadata.metadata_log}
     used |= _tombstones(io.storage, metadata) | set(statistics_files(metadata))
-    for snapshot in metadata.snapshots:
-        used.add(snapshot.manifest_list)
-        for manifest in io.files.manifests(snapshot):
-            if manifest.manifest_path not in used:
-                used.add(manifest.manifest_path)
-                entries = io.files.entries(manifest)
-                used |= {entry.file.file_path for entry in entries if entry.status is not Status.DELETED}
+    used |= {snapshot.manifest_list for snapshot in metadata.snapshots}
+    for path, manifest in _manifests(io.files, metadata.snapshots).items():
+        used.add(path)
+        used |= {one.file.file_path for one in io.files.entries(manifest) if one.status is not Status.DELETED}
     return used
 
 
-def snapshot_files(files: SnapshotFiles, before: TableMetadata, after: TableMetadata) -> Iterator[str]:
+def snapshot_files(io: TableIO, before: TableMetadata, after: TableMetadata) -> Iterator[str]:
     """Yield the files that only snapshots of ``before`` need, which ``after`` no longer has.
 
-    Data files come before the manifests that name them, so that whoever is interrupted can begin again.
+    Data files come before the manifests that name them, so that whoever is interrupted can begin again. A file that
+    ``after`` needs in whatever way stays: nothing keeps an engine from saying that statistics are in one with rows.
     """
+    files = io.files
     left = {snapshot.snapshot_id for snapshot in after.snapshots}
     gone = [snapshot for snapshot in before.snapshots if snapshot.snapshot_id not in left]
     kept = _manifests(files, after.snapshots)
     dropped = {path: one for path, one in _manifests(files, gone).items() if path not in kept}
     named = {canonical(entry.file.file_path) for one in dropped.values() for entry in files.entries(one)}
+    named |= set(_only(statistics_files(before), statistics_files(after)))
     if named:
-        for manifest in kept.values():
-            named -= {canonical(e.file.file_path) for e in files.entries(manifest) if e.status is not Status.DELETED}
+        named -= set(map(canonical, referenced_files(io, after)))
     yield from sorted(named)
-    yield from _only(statistics_files(before), statistics_files(after))
     yield from dropped
     yield from _only((one.manifest_list for one in gone), (one.manifest_list for one in after.snapshots))
 

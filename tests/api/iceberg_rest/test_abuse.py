@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,10 @@ from cordillera.app import Application
 from cordillera.client import Lake
 from cordillera.errors import ContractViolationError
 from cordillera.spec.schema_evolution import AddColumn, WidenColumn
+from cordillera.table import snapshot_producer
+from cordillera.table.content_file import ManifestFile
+from cordillera.table.live_files import SnapshotFiles
+from cordillera.table.manifest_encoding import encode_manifest_list
 from tests.api.iceberg_rest.conftest import Engine, people
 from tests.api.iceberg_rest.test_commits import CONTRACT, KEPT, refused, rows
 from tests.api.iceberg_rest.test_tables import COLUMNS
@@ -157,6 +162,8 @@ def test_rows_lie_in_the_partitions_that_their_files_name(
     [
         {"sequence-number": 2**62},
         {"sequence-number": 77},
+        {"schema-id": 99},
+        {"timestamp-ms": 253_402_300_800_000},
         {"snapshot-id": 2**70},
         {"snapshot-id": -5},
         {"timestamp-ms": 2**70},
@@ -237,3 +244,87 @@ def test_an_earlier_schema_comes_back_only_if_it_still_fits(
     assert "int" in refused(updated(iceberg, table, narrower), "BadRequestException", 400)
     assert updated(iceberg, table, {"action": "set-current-schema", "schema-id": 0}).status_code == 200
     assert "n" not in lake.dataset(name).schema.names
+
+
+def described(number: int, *fields: dict[str, Any]) -> list[dict[str, Any]]:
+    schema = {"type": "struct", "schema-id": number, "fields": list(fields), "identifier-field-ids": [1]}
+    return [{"action": "add-schema", "schema": schema}, {"action": "set-current-schema", "schema-id": -1}]
+
+
+def test_files_are_not_to_be_laid_out_by_columns_that_are_gone(
+    iceberg: httpx2.Client, lake: Lake, name: str, table: str
+) -> None:
+    dataset, gone = lake.dataset(name), described(8, KEY)
+    by_name = {"source-id": 2, "transform": "identity", "direction": "asc", "null-order": "nulls-first"}
+    sorts = [
+        {"action": "add-sort-order", "sort-order": {"order-id": 7, "fields": [by_name]}},
+        {"action": "set-default-sort-order", "sort-order-id": 7},
+    ]
+    lays_out = {"action": "set-default-spec", "spec-id": 1}
+    dataset.partition_by("name")
+    dataset.partition_by("bucket(4, id)")
+    for updates in ([lays_out, *gone], [*sorts, *gone]):
+        assert "no column" in refused(updated(iceberg, table, *updates), "BadRequestException", 400)
+    assert updated(iceberg, table, *gone).status_code == 200
+    assert "no column" in refused(updated(iceberg, table, lays_out), "BadRequestException", 400)
+    dataset.write(people(4).select(["id"]), "upsert")
+    assert dataset.scan().to_arrow().num_rows == 4
+
+
+def test_a_column_is_not_called_like_a_partition_field_of_another(
+    iceberg: httpx2.Client, lake: Lake, name: str, table: str
+) -> None:
+    lake.dataset(name).partition_by("bucket(4, id)")
+    renamed = described(8, KEY, {**NAME, "name": "id_bucket"})
+    assert "id_bucket" in refused(updated(iceberg, table, *renamed), "BadRequestException", 400)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("statistics", {}),
+        ("statistics", {"file-size-in-bytes": 1, "file-footer-size-in-bytes": 1, "blob-metadata": "x"}),
+        ("statistics", {"file-size-in-bytes": "1", "file-footer-size-in-bytes": 1, "blob-metadata": []}),
+        ("statistics", {"file-size-in-bytes": 1, "file-footer-size-in-bytes": 1, "blob-metadata": [{"type": "t"}]}),
+        ("partition-statistics", {}),
+        ("encryption-key", {}),
+        ("encryption-key", {"encrypted-key-metadata": "AA==", "properties": {"n": 1}}),
+    ],
+)
+def test_metadata_that_no_engine_could_load_is_refused(
+    iceberg: httpx2.Client, app: Application, engine: Engine, table: str, what: str, said: dict[str, Any]
+) -> None:
+    place = f"{engine.metadata.location}/metadata/own.stats"
+    file = {"snapshot-id": engine.metadata.current_snapshot_id, "statistics-path": place, "key-id": "k", **said}
+    action = f"{'add' if what == 'encryption-key' else 'set'}-{what}"
+    answer = updated(iceberg, table, {"action": action, what: file})
+    assert "cannot be read" in refused(answer, "BadRequestException", 400) or "lacks" in answer.text
+
+
+@pytest.mark.parametrize("parent", ["itself", "each other"])
+def test_a_snapshot_is_not_made_from_itself(
+    iceberg: httpx2.Client, lake: Lake, engine: Engine, name: str, table: str, parent: str
+) -> None:
+    """Who follows the snapshots of a branch, to expire some of them, would never come to an end."""
+    commit = engine.append_one_by_one(people(4), people(5))
+    first, second = (commit["updates"][place]["snapshot"] for place in (0, 2))
+    first["parent-snapshot-id"] = (first if parent == "itself" else second)["snapshot-id"]
+    for place in (1, 3):
+        commit["updates"][place]["ref-name"] = "audit"
+    assert "from itself" in refused(iceberg.post(table, json=commit | {"requirements": []}), "BadRequestException", 400)
+    lake.dataset(name).expire_snapshots(older_than=timedelta(), keep_last=1)
+
+
+def test_a_manifest_list_cannot_leave_out_the_files_of_others(
+    iceberg: httpx2.Client, lake: Lake, engine: Engine, name: str, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(manifests: list[ManifestFile], *others: Any) -> bytes:
+        return encode_manifest_list([replace(one, added_files_count=0) for one in manifests], *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot_producer, "encode_manifest_list", forgetful)
+        patch.setattr(SnapshotFiles, "remember", lambda *_: None)
+        commit = engine.append(people(4))
+    assert "0 new files" in refused(iceberg.post(table, json=commit), "BadRequestException", 400)
+    lake.dataset(name).delete_where("id = 3")
+    assert rows(lake, name) == dict.fromkeys([1, 2], "x")

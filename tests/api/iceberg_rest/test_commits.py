@@ -135,6 +135,7 @@ def test_a_snapshot_cannot_bring_files_from_elsewhere(
     stolen["updates"][0]["snapshot"]["manifest-list"] = stranger["updates"][0]["snapshot"]["manifest-list"]
     assert "elsewhere" in refused(iceberg.post(table, json=stolen), "ForbiddenException", 403)
     statistics = {"snapshot-id": stolen["requirements"][1]["snapshot-id"], "statistics-path": "file:///elsewhere"}
+    statistics |= {"file-size-in-bytes": 1, "file-footer-size-in-bytes": 1, "blob-metadata": []}
     commit = {"requirements": [], "updates": [{"action": "set-statistics", "statistics": statistics}]}
     assert "elsewhere" in refused(iceberg.post(table, json=commit), "ForbiddenException", 403)
     gone = engine.append(people(4))
