@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 from pyiceberg.schema import Schema
-from pyiceberg.types import LongType, NestedField
+from pyiceberg.types import LongType, NestedField, StructType
 
-from cordillera.spec.wish_names import wished_under
+from cordillera.spec.wish_names import filtered_by, wished_under
 from cordillera.testing.metadata_samples import dataset, dataset_version, subscription
 
 ORDERS = dataset()
@@ -20,6 +20,26 @@ NAMES = st.lists(st.sampled_from("abcdef"), min_size=3, max_size=3, unique=True)
 def schema(number: int, names: list[str], first: int = 1) -> Schema:
     fields = (NestedField(first + i, name, LongType(), required=False) for i, name in enumerate(names))
     return Schema(*fields, schema_id=number)
+
+
+def nested(number: int, names: list[str]) -> Schema:
+    """A schema with a struct, of which the last two names are the fields."""
+    home, *inside = (NestedField(i, name, LongType(), required=False) for i, name in enumerate(names))
+    return Schema(NestedField(0, home.name, StructType(*inside), required=False), schema_id=number)
+
+
+@given(st.lists(NAMES, min_size=2, max_size=5), st.sampled_from(['{}."{}" > 3', "{}['{}'] > 3"]), st.data())
+def test_a_condition_on_a_field_of_a_struct_follows_it_however_it_changes_names(
+    history: list[list[str]], form: str, data: st.DataObject
+) -> None:
+    ever = [nested(number, names) for number, names in enumerate(history)]
+    wish = replace(MADE, columns=(), row_filter=form.format(*history[0]), cursor_schema_id=0)
+    for number, names in enumerate(history):
+        found = wished_under(wish, ever[number], ever)
+        assert found.row_filter.replace(f'"{names[0]}"', names[0], 1) == form.format(*names)
+        assert filtered_by(found, ever[number]) == {1}
+        if data.draw(st.booleans(), label="delivered"):
+            wish = replace(found, cursor_schema_id=number)
 
 
 @given(st.lists(NAMES, min_size=2, max_size=5), st.sets(st.integers(0, 2), min_size=1), st.data())

@@ -62,6 +62,25 @@ def test_a_copy_keeps_its_columns_and_rows_when_two_columns_change_names(sales: 
     assert all(sales.backend.verify_subscription(made.id).equal for made in (mirror, history))
 
 
+def test_a_condition_follows_a_field_inside_a_column_that_changes_its_name(lake: Lake, tmp_path: Path) -> None:
+    lake.create_namespace("sales")
+    home = pa.struct([("city", pa.string()), ("zip", pa.string())])
+    orders = lake.create_dataset(NAME, {"id": pa.int64(), "home": home}, key=["id"])
+    orders.write([{"id": 1, "home": {"city": "Lima", "zip": "1"}}, {"id": 2, "home": {"zip": "Lima"}}], "upsert")
+    lake.create_target("copy", "duckdb", path=str(tmp_path / "copy.duckdb"))
+    mirror = orders.subscribe("copy", table="mirror", row_filter="home.city = 'Lima'")
+    log = orders.subscribe("copy", table="log", mode="log", row_filter="home['city'] = 'Lima'")
+    lake.run_pending()
+    orders.evolve(RenameColumn("home.city", "x"), RenameColumn("home.zip", "city"), RenameColumn("home", "place"))
+    orders.write([{"id": 3, "place": {"x": "Lima"}}, {"id": 4, "place": {"city": "Lima"}}], "upsert")
+    lake.run_pending()
+    assert copied(tmp_path, "SELECT id, place.x FROM mirror ORDER BY id") == [(1, "Lima"), (3, "Lima")]
+    assert copied(tmp_path, "SELECT id, place.x FROM log ORDER BY id") == [(1, "Lima"), (3, "Lima")]
+    assert lake.backend.verify_subscription(mirror.id).equal
+    told = [lake.backend.subscription(made.id).subscription.row_filter for made in (mirror, log)]
+    assert told == ['"place"."x" = \'Lima\'', "\"place\"['x'] = 'Lima'"]
+
+
 def test_what_is_wished_for_anew_is_named_as_columns_are_called_now(sales: Lake, tmp_path: Path) -> None:
     orders = sales.dataset(NAME)
     made = orders.subscribe("copy", columns=["net"])

@@ -7,7 +7,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from pyiceberg.schema import Schema
+from pyiceberg.types import ListType, LongType, NestedField, StructType
 
+from cordillera.catalog.commits import CommitRequest
 from cordillera.client import Lake
 from cordillera.errors import (
     AlreadyExistsError,
@@ -19,8 +22,10 @@ from cordillera.errors import (
     TargetUnreachableError,
     UnknownColumnError,
 )
+from cordillera.spec.commit import AddSchema, SetCurrentSchema
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn, WidenColumn
 from cordillera.spec.subscription import Subscription, SubscriptionState
+from tests.conftest import app_of
 
 SCHEMA = pa.schema([("id", pa.int64()), ("region", pa.string()), ("amount", pa.int32())])
 
@@ -96,6 +101,34 @@ def test_schema_changes_travel_first(sales: Lake, tmp_path: Path) -> None:
         ("south", 0, 7),
         ("east", 2**40, 7),
     ]
+
+
+def test_a_default_that_another_engine_gives_to_a_field_inside_a_list_is_in_every_row(
+    lake: Lake, tmp_path: Path
+) -> None:
+    lake.create_namespace("sales")
+    lines = pa.list_(pa.struct({"item": pa.int64()}))
+    orders = lake.create_dataset("sales.orders", {"id": pa.int64(), "lines": lines}, key=["id"])
+    orders.write([{"id": 1, "lines": [{"item": 7}]}], "upsert")
+    lake.create_target("copy", "duckdb", path=str(tmp_path / "copy.duckdb"))
+    mirror, history = orders.subscribe("copy"), orders.subscribe("copy", table="history", mode="history")
+    lake.run_pending()
+    app = app_of(lake)
+    found = app.catalog.dataset("sales.orders")
+    key, column = app.tables.load(found.version).schema.fields
+    assert isinstance(column.field_type, ListType)
+    element = column.field_type.element_field
+    assert isinstance(element.field_type, StructType)
+    added = NestedField(9, "pieces", LongType(), required=False, initial_default=1, write_default=1)
+    wider = ListType(element.field_id, StructType(*element.field_type.fields, added), element_required=False)
+    column = NestedField(column.field_id, "lines", wider, required=False)
+    schema = Schema(key, column, schema_id=1, identifier_field_ids=[key.field_id])
+    app.commits.commit(found, CommitRequest(updates=(AddSchema(schema), SetCurrentSchema())))
+    lake.run_pending()
+    assert copied(tmp_path, "FROM orders") == [(1, [{"item": 7, "pieces": 1}])]
+    assert copied(tmp_path, "SELECT lines FROM history WHERE _is_current") == [([{"item": 7, "pieces": 1}],)]
+    assert proven(lake, mirror)
+    assert proven(lake, history)
 
 
 def test_datasets_without_a_key_are_followed_by_row_id(sales: Lake, tmp_path: Path) -> None:

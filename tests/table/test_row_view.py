@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.schema import Schema
-from pyiceberg.types import DateType, IntegerType, LongType, NestedField, StringType
+from pyiceberg.types import DateType, IntegerType, ListType, LongType, MapType, NestedField, StringType, StructType
 
 from cordillera.adapters.engines.duckdb_engine import DuckDBEngine
 from cordillera.errors import AccessDeniedError, InvalidExpressionError
@@ -156,6 +156,39 @@ def test_names_follow_renames_and_fail_closed() -> None:
         view_of(granted("n > 1", {}), schemas=(before, renamed, anew), schema=anew)
     masked = view_of(granted("", {"n": Mask.NULL}), schemas=(before, renamed, anew), schema=anew)
     assert masked.clear == {"text", "day", "small"}
+
+
+@pytest.mark.parametrize("field", ["home.city", "HOME['CITY']", "(struct_extract(home, 'city'))"])
+def test_filters_on_fields_of_structs_follow_renames_and_fail_closed(field: str) -> None:
+    def schema(home: str, *inside: tuple[int, str]) -> Schema:
+        fields = (NestedField(number, name, StringType(), required=False) for number, name in inside)
+        return Schema(*SCHEMA.fields, NestedField(5, home, StructType(*fields), required=False))
+
+    before, renamed = schema("home", (6, "city"), (7, "zip")), schema("place", (6, "town"), (7, "zip"))
+    one = granted(f"{field} = 'Lima'", {})
+    view = view_of(one, schemas=(before, renamed), schema=renamed)
+    assert "town" in view.condition
+    assert view.columns == ("place",)
+    dropped = schema("home", (7, "zip"))
+    with pytest.raises(AccessDeniedError, match=r"by the column '(?i:home\.city)', which is not there"):
+        view_of(one, schemas=(before, dropped), schema=dropped)
+    swapped = schema("home", (6, "x"), (7, "city"))
+    with pytest.raises(AccessDeniedError, match="several columns have been called"):
+        view_of(one, schemas=(before, swapped), schema=swapped)
+
+
+def test_a_filter_on_a_whole_struct_shows_nothing_once_names_inside_it_change() -> None:
+    def schema(*inside: tuple[int, str]) -> Schema:
+        element = StructType(*(NestedField(number, name, StringType(), required=False) for number, name in inside))
+        lines, keys = ListType(6, element), MapType(7, StringType(), 8, StringType())
+        return Schema(NestedField(5, "lines", lines, required=False), NestedField(9, "keys", keys, required=False))
+
+    before, wider, renamed = schema((1, "a")), schema((1, "a"), (2, "b")), schema((1, "c"), (2, "b"))
+    one = granted("lines[1].a = 'x' AND keys['KEY'] = 'y'", {})
+    view = view_of(one, schemas=(before, wider), schema=wider)
+    assert view.condition == """(("lines"[1]."a" = 'x' AND "keys"['KEY'] = 'y') IS TRUE)"""
+    with pytest.raises(AccessDeniedError, match="filters rows by the inside of 'lines', where names have changed"):
+        view_of(one, schemas=(before, wider, renamed), schema=renamed)
 
 
 def test_masks_by_tags_count_unless_the_grant_names_the_column() -> None:

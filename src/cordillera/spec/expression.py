@@ -45,6 +45,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from cordillera.errors import InvalidExpressionError, UnknownColumnError
+from cordillera.spec.column_paths import Path
 from cordillera.spec.sql import parsed
 
 _DIALECT = "duckdb"
@@ -117,21 +118,45 @@ def parse_row_filter(text: str, schema: Schema, told: Schema | None = None) -> R
     return RowFilter(sql, tuple(dict.fromkeys(columns)), pruning, certain)
 
 
-def with_columns_called(text: str, called: Callable[[str], str]) -> str:
-    """Return a condition with its top-level columns called otherwise.
+def with_columns_called(text: str, called: Callable[[Path], Path]) -> str:
+    """Return a condition with its columns, and the fields of structs that it names, called otherwise.
 
     Args:
         text: The condition.
-        called: Returns what the column of a name is to be called.
+        called: Returns what names are to be in the place of those of a column and, behind it, of fields inside it:
+            ``home.city``, ``home['city']`` and ``struct_extract(home, 'city')`` name two. As many as it is given.
 
     Raises:
         InvalidExpressionError: If it is not a single condition.
     """
     tree = _parse(text)
-    for column in tree.find_all(exp.Column):
-        top = column.parts[0]
-        top.replace(exp.to_identifier(called(top.name), quoted=True))
+    for column in list(tree.find_all(exp.Column)):
+        parts = _spelled(column)
+        names = called(tuple(part.name for part in parts))
+        for part, name in zip(parts, names, strict=True):
+            as_text = isinstance(part, exp.Literal)
+            part.replace(exp.Literal.string(name) if as_text else exp.to_identifier(name, quoted=True))
     return tree.sql(dialect=_DIALECT, comments=False)
+
+
+def _spelled(column: exp.Column) -> list[exp.Expr]:
+    """Return what spells the name of a column, and those of fields inside it that are taken out of it at once."""
+    parts: list[exp.Expr] = list(column.parts)
+    inner: exp.Expr = column
+    while (outer := inner.parent) is not None and outer.this is inner:
+        match outer:
+            case exp.Paren():
+                pass
+            case exp.Dot(expression=exp.Identifier() as name):
+                parts.append(name)
+            case exp.Bracket(expressions=[exp.Literal(is_string=True) as name]):
+                parts.append(name)
+            case exp.StructExtract(expression=exp.Literal(is_string=True) as name):
+                parts.append(name)
+            case _:
+                break
+        inner = outer
+    return parts
 
 
 def pruning_expression(condition: exp.Expr, schema: Schema) -> BooleanExpression:

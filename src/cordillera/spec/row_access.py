@@ -7,7 +7,7 @@ a grant that names what cannot be found, or could be two columns, shows nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from hashlib import sha256
@@ -19,6 +19,7 @@ from pyiceberg.types import NestedField
 from cordillera.errors import AccessDeniedError, InvalidExpressionError, NotAllowedError, UnknownColumnError
 from cordillera.spec.access import Grant, Privilege
 from cordillera.spec.access_tags import fulfils, parse_tag_expression
+from cordillera.spec.column_paths import Path, ids_by_path, known_part, paths, renamed_inside
 from cordillera.spec.expression import RowFilter, parse_row_filter, with_columns_called
 from cordillera.spec.masks import Mask, by_leniency, masked, parse_mask, strictest
 from cordillera.spec.narrowed import Narrowed
@@ -134,33 +135,39 @@ class _Names:
     """What names of columns mean in a table, in every schema that it has had."""
 
     def __init__(self, schemas: Sequence[Schema], schema: Schema) -> None:
-        self._schema = schema
-        self._ids: dict[str, set[int]] = {}
+        self._schema, self._ever = schema, (*schemas, schema)
         self._names: dict[int, set[str]] = {}
-        for one in (*schemas, schema):
-            for column in one.fields:
-                self._ids.setdefault(column.name.lower(), set()).add(column.field_id)
-                self._names.setdefault(column.field_id, set()).add(column.name.lower())
+        for column in (column for one in self._ever for column in one.fields):
+            self._names.setdefault(column.field_id, set()).add(column.name.lower())
 
     def view(self, granted: GrantedRows) -> _View:
         """Return what a grant shows, or raise ``UnknownColumnError`` or ``InvalidExpressionError``."""
-        unknown = [name for name in granted.named if name not in self._ids]
+        had = frozenset[str]().union(*self._names.values())
+        unknown = [name for name in granted.named if name not in had]
         if unknown:
             raise UnknownColumnError(f"masks the column {unknown[0]!r}, which this dataset version has never had")
         text = granted.grant.row_filter
-        row_filter = parse_row_filter(with_columns_called(text, self._present), self._schema) if text else None
+        row_filter = parse_row_filter(with_columns_called(text, self._present()), self._schema) if text else None
         masks = {one.field_id: granted.mask_of(self._names[one.field_id]) for one in self._schema.fields}
         return _View(row_filter, masks)
 
-    def _present(self, name: str) -> str:
-        """Return what a column is called in the schema that once had a name, and is the only one."""
-        ids = self._ids.get(name.lower(), set())
-        if len(ids) > 1:
-            raise InvalidExpressionError(f"filters rows by {name!r}, which several columns have been called")
-        found = next((one.name for one in self._schema.fields if one.field_id in ids), None)
-        if found is None:
-            raise UnknownColumnError(f"filters rows by the column {name!r}, which is not there")
-        return found
+    def _present(self) -> Callable[[Path], Path]:
+        """Return what tells the names in the schema of what once had others, and is all that ever had them."""
+        ids, now = ids_by_path(self._ever), {field_id: path for path, field_id in paths(self._schema)}
+
+        def present(path: Path) -> Path:
+            part = known_part(path, ids)
+            meant, told = ids.get(part, set()), ".".join(path[: len(part)] or path)
+            if len(meant) > 1:
+                raise InvalidExpressionError(f"filters rows by {told!r}, which several columns have been called")
+            found = next((one for one in meant if one in now), None)
+            if found is None:
+                raise UnknownColumnError(f"filters rows by the column {told!r}, which is not there")
+            if renamed_inside(found, self._ever):
+                raise InvalidExpressionError(f"filters rows by the inside of {told!r}, where names have changed")
+            return (*now[found], *path[len(part) :])
+
+        return present
 
 
 @dataclass(frozen=True, slots=True)

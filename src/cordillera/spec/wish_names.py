@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from pyiceberg.schema import Schema
 
+from cordillera.spec.column_paths import Path, ids_by_path, known_part, lowered, paths
 from cordillera.spec.expression import with_columns_called
 from cordillera.spec.subscription import Subscription
 
@@ -35,52 +36,46 @@ def wished_under(
     called = _names(schema, [one for one in ever if one.schema_id == held_id], ever)
     return replace(
         subscription,
-        columns=tuple(map(called, subscription.columns)),
+        columns=tuple(called((name,))[0] for name in subscription.columns),
         row_filter=_filter(subscription.row_filter, called),
     )
 
 
-def _names(schema: Schema, held: Sequence[Schema], ever: Sequence[Schema]) -> Callable[[str], str]:
-    """Return what tells the name under a schema of what wishes call otherwise."""
-    meant, present, once = _ids(held), _ids([schema]), _ids([*ever, schema])
-    now = {field.field_id: field.name for field in schema.fields}
+def _names(schema: Schema, held: Sequence[Schema], ever: Sequence[Schema]) -> Callable[[Path], Path]:
+    """Return what tells the names under a schema of what wishes call otherwise."""
+    known = ids_by_path(held), ids_by_path([schema]), ids_by_path([*ever, schema])
+    now = {field_id: path for path, field_id in paths(schema)}
 
-    def called(name: str) -> str:
-        for known in (meant, present, once):
-            found = [now[one] for one in known.get(name.lower(), ()) if one in now]
+    def called(path: Path) -> Path:
+        part = known_part(path, *known)
+        for ids in known:
+            found = [now[one] for one in ids.get(part, ()) if one in now]
             if len(found) == 1:
-                return found[0]
-        return name
+                return (*found[0], *path[len(part) :])
+        return path
 
     return called
 
 
-def _ids(schemas: Sequence[Schema]) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {}
-    for field in (field for schema in schemas for field in schema.fields):
-        found.setdefault(field.name.lower(), set()).add(field.field_id)
-    return found
-
-
 def filtered_by(wished: Subscription, schema: Schema) -> frozenset[int]:
-    """Return the field ids of the columns of a schema that a subscription's condition on rows is about."""
-    named: list[str] = []
+    """Return the field ids of what a subscription's condition on rows names: columns of a schema, or fields inside."""
+    ids, named = ids_by_path([schema]), set[int]()
 
-    def noted(name: str) -> str:
-        named.append(name.lower())
-        return name
+    def noted(path: Path) -> Path:
+        named.update(ids.get(known_part(path, ids), ()))
+        return path
 
     _filter(wished.row_filter, noted)
-    return frozenset(field.field_id for field in schema.fields if field.name.lower() in named)
+    return frozenset(named)
 
 
-def _filter(text: str, called: Callable[[str], str]) -> str:
+def _filter(text: str, called: Callable[[Path], Path]) -> str:
     """Return a condition with the names of today; as it was written where they are the same."""
     renamed = []
 
-    def noted(name: str) -> str:
-        now = called(name)
-        renamed.append(now.lower() != name.lower())
+    def noted(path: Path) -> Path:
+        now = called(path)
+        renamed.append(lowered(now) != lowered(path))
         return now
 
     otherwise = with_columns_called(text, noted) if text else text

@@ -137,7 +137,7 @@ class Followed:
             before = delivered.get(field.field_id)
             if before is None and field.initial_default is not None:
                 return False
-            if before is not None and before.field_type.is_struct and before.field_type != field.field_type:
+            if before is not None and not before.field_type.is_primitive and before.field_type != field.field_type:
                 return False
         return self._columns_there(schema) and self.filters_as(cursor)
 
