@@ -140,6 +140,10 @@ class TargetUnreachableError(TransientError):
     """A subscription's target could not be reached."""
 
 
+class DeliveryUnderWayError(TransientError):
+    """A subscription has ended while a delivery is still under way; what is left of it goes when that is over."""
+
+
 class EventNotHandledError(TransientError):
     """What follows from an event could not be done; it is tried again."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from cordillera.adapters.synchronizers.files import FilesSynchronizer
 from cordillera.app import create_lake
 from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
 from cordillera.context import acting
 from cordillera.errors import AccessDeniedError, AlreadyExistsError, InvalidInputError, LifecycleError
+from cordillera.ports.synchronizer import Delivery, DeliveryResult
 from cordillera.spec.subscription import Subscription, SubscriptionState
 from cordillera.spec.wanted_subscription import WantedSubscription
 from cordillera.subscriptions import following
+from cordillera.worker import Worker
 from tests.conftest import MovableClock
 
 OWNER, GUEST = "user:owner", "user:guest"
@@ -295,3 +299,27 @@ def test_what_is_stopped_meanwhile_delivers_nothing_and_stays_stopped(
     states = {"pause": "paused", "revoke": "revoked", "expire": "expired"}
     assert found(working, made).state.value == states[end]
     assert found(working, made).last_error == ""
+
+
+def test_a_copy_that_a_delivery_makes_too_late_is_removed_when_that_is_over(
+    working: Lake, tmp_path: Path, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working.create_target("exports", "parquet", root=str(tmp_path / "exports"))
+    made = working.dataset("a.source").subscribe("exports")
+    apply = FilesSynchronizer.apply
+
+    def late(self: FilesSynchronizer, delivery: Delivery) -> DeliveryResult:
+        rows = delivery.upserts().read_all()  # the delivery has looked for the last time whether it is wanted
+        working.backend.revoke_subscription(made.id, keep_rows=False)
+        Worker(working.backend.app, "another").run_until_idle()
+        return apply(self, replace(delivery, upserts=rows.to_reader))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FilesSynchronizer, "apply", late)
+        working.run_pending()
+    assert "removed" not in steps(working, made)[-1][2]
+    assert list((tmp_path / "exports").rglob("*.parquet"))
+    clock.advance(minutes=1)
+    working.run_pending()
+    assert steps(working, made)[-1][2] == "the table source in exports was removed"
+    assert not [one for one in (tmp_path / "exports").rglob("*") if one.is_file()]

@@ -13,6 +13,7 @@ from cordillera.errors import (
     CommitConflictError,
     CordilleraError,
     DeliveryStoppedError,
+    DeliveryUnderWayError,
     IncompatibleSchemaError,
     NotAllowedError,
     TerminalError,
@@ -37,7 +38,7 @@ from cordillera.spec.subscription import (
 )
 from cordillera.subscriptions.change_log import log_delivery
 from cordillera.subscriptions.following import Followed, Following, watched
-from cordillera.subscriptions.handlers import enqueue_verification
+from cordillera.subscriptions.handlers import DELIVER, enqueue_verification
 from cordillera.subscriptions.measuring import Measured, count_cost, count_rows
 from cordillera.subscriptions.moves import expire, follow_names, move, tell
 from cordillera.subscriptions.planning import Planner
@@ -113,11 +114,21 @@ class DeliveryService:
                 expire(tx, found, self._clock)
 
     def withdraw(self, subscription_id: UUID, *, keep_rows: bool) -> None:
-        """Make a target forget a subscription that has ended, and note what has become of its copy."""
+        """Make a target forget a subscription that has ended, and note what has become of its copy.
+
+        Raises:
+            DeliveryUnderWayError: If a worker has it in hand, who may have seen too late that nothing is to come.
+        """
         followed = self._following.followed(subscription_id)
         if followed is None:
             return
         one = followed.subscription
+        with self._store.read() as tx:
+            if tx.tasks.is_running(DELIVER, str(subscription_id)):
+                raise DeliveryUnderWayError(
+                    f"{one.dataset} is just being delivered to {one.target}.",
+                    hint="When that is over, what there is of it goes.",
+                )
         table = f"the table {one.target_table} in {one.target}"
         try:
             with self._following.connected(followed) as driver:

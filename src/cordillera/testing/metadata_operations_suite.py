@@ -230,7 +230,9 @@ class OperationsSuite:
             assert tx.tasks.page(limit=9) == [leased]
             assert _lease(tx, 2) is None
             assert tx.tasks.holds(task_id, 1, now=later(10.9))
+            assert [tx.tasks.is_running("deliver", key) for key in ("a", "b")] == [True, False]
             assert tx.tasks.finish(task_id, 1, now=later(10.9))
+            assert not tx.tasks.is_running("deliver", "a")
             assert not tx.tasks.finish(task_id, 1, now=later(10.9))
             assert tx.tasks.page(limit=9) == []
 

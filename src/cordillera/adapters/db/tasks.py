@@ -160,6 +160,11 @@ class SqlTaskRows:
         self._session.check_writable()
         return bool(self._session.rows(_HOLDS, {"leased": task_id, "token": fencing_token, "now": now}))
 
+    def is_running(self, kind: str, key: str) -> bool:
+        """Tell whether a task is with a worker, or was when that died."""
+        query = sa.select(sa.literal(1)).where(tasks.c.kind == kind, tasks.c.key == key, _RUNNING).limit(1)
+        return bool(self._session.read(query))
+
     def finish(self, task_id: UUID, fencing_token: int, *, now: datetime) -> bool:
         """Remove a task that is done with this transaction, if a lease is still valid."""
         return self._session.change(_FINISH, {"leased": task_id, "token": fencing_token, "now": now}) == 1

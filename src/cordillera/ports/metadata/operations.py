@@ -166,6 +166,9 @@ class TaskRows(Protocol):
     def holds(self, task_id: UUID, fencing_token: int, *, now: datetime) -> bool:
         """Tell, locking the task for this transaction, whether a lease is still valid."""
 
+    def is_running(self, kind: str, key: str) -> bool:
+        """Tell whether a task is with a worker, or was when that died: nobody has put it back or taken it over yet."""
+
     def finish(self, task_id: UUID, fencing_token: int, *, now: datetime) -> bool:
         """Remove a task that is done with this transaction; False if the token is outdated or the lease has passed."""
 
