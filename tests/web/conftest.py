@@ -89,7 +89,7 @@ class _Reader(HTMLParser):
         self._part_words(tag)
 
     def _part_words(self, tag: str) -> None:
-        if tag != "mark":  # it stands within words
+        if tag not in ("mark", "wbr"):  # they stand within words
             self.markup.text += " "
 
     def handle_data(self, data: str) -> None:

@@ -30,6 +30,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
             lake.create_dataset(f"sales.{name}", {"id": pa.int64()}, key=["id"])
         for name in ("orders", "prices"):
             lake.grant(BEN, "discover", f"sales.{name}")
+        lake.create_namespace("sales.europe", description="What is sold in Europe.")
+        inner = lake.create_dataset("sales.europe.orders", {"id": pa.int64()}, key=["id"])
+        inner.write([{"id": 1}])
+        lake.create_target("warehouse", "duckdb", path=str(folder / "warehouse.duckdb"))
+        inner.subscribe("warehouse")
+        lake.grant(BEN, "discover", "sales.europe.orders")
         yield lake
 
 
@@ -161,3 +167,32 @@ def test_an_owner_sees_and_edits_deputies(person: Person) -> None:
     assert olga.post("/access/deputies/nothing/end").status_code == 404
     assert olga.post("/access/deputies/add", data={**form, "starts": "2099-01-01"}).status_code == 303
     assert "on leave to come" in read(eve.get("/access/deputies").text).text
+
+
+def test_a_dataset_of_a_namespace_within_another_has_its_pages(person: Person) -> None:
+    olga, place = person(OWNER), "/datasets/sales.europe.orders"
+    page = read(olga.get(place).text)
+    assert "/namespaces/sales.europe" in page.links
+    assert read(olga.get(f"{place}/snapshots/1").text).text.startswith("sales.europe.orders: snapshot 1")
+    assert olga.get(f"{place}.json").json()["data"]["name"] == "sales.europe.orders"
+    outer = read(olga.get("/namespaces/sales").text)
+    assert "/namespaces/sales.europe" in outer.links
+    assert "What is sold in Europe." in outer.text
+    inner = read(olga.get("/namespaces/sales.europe").text)
+    assert "/namespaces/sales" in inner.links
+    assert "/namespaces/sales.europe" in read(olga.get("/namespaces?parent=sales").text).links
+    counted = {one["state"]: one["count"] for one in olga.get("/.json").json()["data"]["subscriptions"]}
+    assert counted == {"in step": 0, "behind": 0, "failed": 0, "waiting": 1}
+
+
+def test_who_may_only_discover_a_dataset_is_told_no_untruth_and_led_to_the_form(person: Person) -> None:
+    ben, place = person(BEN), "/datasets/sales.europe.orders"
+    page = read(ben.get(place).text)
+    assert "You see no target that follows this dataset" in page.text
+    assert "Snapshot 1," in page.text
+    assert f"{place}/edit" not in page.links
+    refused = ben.get(f"{place}?tab=preview")
+    assert refused.status_code == 403
+    form = "/access/ask?on=dataset%3Asales.europe.orders&privilege=read"
+    assert form in read(refused.text).links
+    assert 'value="read" checked' in ben.get(form).text

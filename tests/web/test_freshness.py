@@ -211,8 +211,8 @@ REVOKED = followed(SubscriptionState.REVOKED, 4)
 @pytest.mark.parametrize(
     ("statuses", "level", "message"),
     [
-        ([], Level.NONE, "No target follows this dataset"),
-        ([REVOKED], Level.NONE, "No target follows this dataset"),
+        ([], Level.NONE, "You see no target that follows this dataset"),
+        ([REVOKED], Level.NONE, "You see no target that follows this dataset"),
         ([LIVE, LIVE], Level.OK, "2 targets in step"),
         ([LIVE, CATCHING_UP], Level.INFO, "1 target behind by 2 min"),
         ([LIVE, SLOW, CATCHING_UP], Level.WARN, "2 targets behind by 20 min"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx2
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pytest
 import cordillera
 from cordillera.server import create_server
 from cordillera.testing.running_server import running_server
+from cordillera.web.home import tally_subscriptions
 from tests.web.conftest import read
 
 MANY = 60
@@ -128,3 +131,18 @@ def test_an_empty_lake_says_how_to_begin(tmp_path: Path) -> None:
             "/jobs": "cordillera job create",
         }.items():
             assert command in read(client.get(path).text).text, path
+
+
+@pytest.mark.parametrize(
+    ("there_are", "shown"),
+    [
+        ({"live": 101, "failed": 3, "approved": 2, "requested": 1}, "100+ live, 3 failed, 3 waiting"),
+        ({"live": 100, "paused": 101}, "100 in step, 0 behind, 0 failed, 100+ paused"),
+    ],
+)
+def test_many_live_subscriptions_hide_none_that_failed(there_are: dict[str, int], shown: str) -> None:
+    def subscriptions(*, state: str, limit: int) -> list[Any]:
+        return [SimpleNamespace(in_step=True)] * min(there_are.get(state, 0), limit)
+
+    tallies = tally_subscriptions(cast(Any, SimpleNamespace(subscriptions=subscriptions)))
+    assert ", ".join(f"{one.count}{'+' * one.more} {one.state}" for one in tallies) == shown

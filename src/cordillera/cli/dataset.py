@@ -100,7 +100,9 @@ def list_datasets(
             limit=limit,
             everything=all,
         )
-        show_list(found, _DELETED if deleted else VIEW, none="There are no such datasets.")
+        where = f" in {namespace}" if namespace else ""
+        none = f"You see no dataset{where}. Make one with: cordillera dataset create."
+        show_list(found, _DELETED if deleted else VIEW, none="There are no such datasets." if deleted else none)
 
 
 @command(app, "search", example="cordillera dataset search departure delay --tag aviation")

@@ -30,7 +30,9 @@ _Like = Annotated[
     Path | None,
     typer.Option("--like", metavar="FILE", help="Parquet, CSV, JSON-lines or Arrow file to take the columns from."),
 ]
-_Key = Annotated[list[str] | None, typer.Option("--key", metavar="NAMES", help="Columns that identify a row.")]
+_Key = Annotated[
+    list[str] | None, typer.Option("--key", metavar="NAMES", help="Columns that identify a row, separated by commas.")
+]
 _Sequence = Annotated[
     str | None, typer.Option("--sequence", metavar="NAME", help="Column that tells the later of two rows of a key.")
 ]

@@ -71,14 +71,16 @@ def init(
     for setting, given in (("METADATA_URL", metadata_url), ("STORAGE_ROOT", storage_root)):
         if given and os.environ.get(f"CORDILLERA_{setting}", given) != given:
             warn(f"CORDILLERA_{setting} names another place, and goes first when the lake is opened. Unset it.")
-    place = "" if path.resolve() == Path.cwd() else f" --lake {path}"
+    here = path.resolve() == Path.cwd()
+    place = "" if here else f" --lake {path}"
     steps = [
         f"cordillera namespace create sales{place}",
         f"cordillera dataset create sales.orders --like orders.parquet --key order_id{place}",
         f"cordillera dataset write sales.orders orders.parquet{place}",
         f"cordillera serve{place}",
     ]
-    show_outcome("\n  ".join([f"Created the lake {name!r} in {path}. Next steps:", *steps]), made, _LAKE)
+    said = f"Created the lake {name!r} in {'this folder' if here else path}. Next steps:"
+    show_outcome("\n  ".join([said, *steps]), made, _LAKE)
 
 
 @command(app, "serve", example="cordillera serve --lake ./lake --port 8470", place=Place.FOLDER)

@@ -371,10 +371,10 @@ def check_held(
     lacking = next((one for one in wanted if one not in held), None)
     if lacking is None:
         return
-    somebody, whom = whole_principal(principal), f"its owner, {owner}," if owner else "an administrator of the lake"
+    somebody, whom = whole_principal(principal), f"Its owner, {owner}," if owner else "An administrator of the lake"
     raise AccessDeniedError(
         f"{somebody} may not {_VERBS[lacking]} {on.described}.",
-        hint=f"Ask {whom} to grant {lacking} on {on} to {somebody}.",
+        hint=f"Ask for it: cordillera access request {on} {lacking} --purpose 'WHAT FOR'. {whom} decides.",
         details={"principal": somebody, "privilege": lacking.value, "on": str(on)},
     )
 

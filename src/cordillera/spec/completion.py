@@ -98,8 +98,8 @@ def partition_label(unit: CompletionUnit, value: str | date | datetime, dataset:
     text = str(value)
     if unit is CompletionUnit.WHOLE and text != WHOLE_LABEL:
         raise InvalidPartitionError(
-            f"{dataset} is declared complete as a whole; it has no partition {text[:60]!r}.",
-            hint=f"Use {WHOLE_LABEL!r}, or create the dataset with another completion unit.",
+            f"{dataset} is complete as a whole; it has no partition {text[:60]!r}.",
+            hint=f"Use {WHOLE_LABEL!r}, or create the dataset, or what a job reads, with another completion unit.",
         )
     if not _VALUE.fullmatch(text):
         raise InvalidPartitionError(

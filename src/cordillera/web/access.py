@@ -115,9 +115,9 @@ def withdraw(request: Request, request_id: str) -> Page | Response:
 
 
 @router.page("/access/ask")
-def ask(request: Request, on: str = "") -> Page:  # noqa: ARG001 - every page takes the request first
+def ask(request: Request, on: str = "", privilege: str = Privilege.READ) -> Page:  # noqa: ARG001 - it comes first
     """Show the form by which access to something is asked for."""
-    return _form(on)
+    return _form(on, [privilege])
 
 
 @router.page("/access/ask", methods=("POST",))

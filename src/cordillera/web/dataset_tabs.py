@@ -113,6 +113,7 @@ def _overview(visit: Visit) -> dict[str, Any]:
         "latest_snapshot": latest[0] if latest else None,
         "promise": promise_in_words(visit.promised),
         "support": visit.contract.support if visit.contract else (),
+        "edits": _may(visit, Privilege.ALTER),
     }
 
 

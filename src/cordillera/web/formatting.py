@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from markupsafe import Markup, escape
+
 _STEPS = (
     (timedelta(minutes=1), timedelta(seconds=1), "s"),
     (timedelta(hours=1), timedelta(minutes=1), "min"),
@@ -17,6 +19,7 @@ _STEPS = (
 _YEAR = timedelta(days=365)
 _BYTES = ("B", "kB", "MB", "GB", "TB", "PB")
 _WORD = re.compile(r"[^\W_]+")
+_BREAKS = re.compile(r"(?<=[._:/])(?=[^._:/])")
 
 
 def host(url: str) -> str:
@@ -63,6 +66,11 @@ def size(count: int) -> str:
 def shortened(text: str, most: int = 60) -> str:
     """Return the text, cut to ``most`` characters with an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+def breakable(name: str) -> Markup:
+    """Return a name that may go on in the next line behind its dots, underscores, colons and slashes."""
+    return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(name))
 
 
 def plain(value: object) -> str:

@@ -86,7 +86,7 @@ def sync_part(subscriptions: Sequence[SubscriptionStatus], now: datetime) -> Hea
     message = f"{counted(len(followed) - len(behind) - len(failed) - len(paused), 'target')} in step"
     level, word = Level.OK, "In step"
     if not followed:
-        level, word, message = Level.NONE, "Nobody subscribes", "No target follows this dataset"
+        level, word, message = Level.NONE, "None to see", "You see no target that follows this dataset"
     elif failed:
         level, word, message = Level.BAD, "Failed", f"{counted(len(failed), 'delivery', 'deliveries')} failed"
     elif behind:

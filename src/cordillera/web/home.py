@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +11,8 @@ from starlette.requests import Request
 from cordillera.client.backend import LakeBackend
 from cordillera.context import current
 from cordillera.spec.catalog import Facet
-from cordillera.spec.subscription import DELIVERING, SubscriptionStatus
+from cordillera.spec.names import enclosing_names
+from cordillera.spec.subscription import SubscriptionState
 from cordillera.spec.workflow import RunState
 from cordillera.web.links import link
 from cordillera.web.paging import Slice, slice_of
@@ -20,7 +21,19 @@ from cordillera.web.rendering import Page, PageRouter, backend_of
 _FACETS = {"namespace": "Namespace", "owner": "Owner", "tag": "Tag", "lifecycle": "Lifecycle"}
 _MOST_FACET_VALUES = 12
 _RUN_STATES = (RunState.FAILED, RunState.RUNNING, RunState.QUEUED, RunState.SUCCEEDED, RunState.SUPERSEDED)
-_MOST_COUNTED, _RECENT_EVENTS, _SUGGESTIONS, _HITS, _MOST_WAITING = 100, 8, 8, 25, 10
+_OTHERS = {
+    "failed": (SubscriptionState.FAILED,),
+    "paused": (SubscriptionState.PAUSED,),
+    "waiting": (
+        SubscriptionState.REQUESTED,
+        SubscriptionState.APPROVED,
+        SubscriptionState.PROVISIONING,
+        SubscriptionState.FIRST_SYNC,
+    ),
+}
+"""What subscriptions that are neither live nor at their end are counted as."""
+_MOST_COUNTED, _RECENT_EVENTS, _SUGGESTIONS, _HITS = 100, 8, 8, 25
+_MOST_WAITING, _MOST_PROPOSALS = 5, 50
 
 router = PageRouter()
 
@@ -75,22 +88,28 @@ def home(request: Request) -> Page:
         "datasets": found.total,
         "namespaces": namespaces,
         "datasets_in": in_namespace,
-        "subscriptions": tally_subscriptions(lake.subscriptions(limit=_MOST_COUNTED + 1)),
+        "subscriptions": tally_subscriptions(lake),
         "runs": tally_runs(lake),
         "events": lake.events(limit=_RECENT_EVENTS),
         "waiting": _waiting(lake),
+        "most_waiting": _MOST_WAITING,
     }
     return Page("Home", "home.html", data, section="home")
 
 
-def _waiting(lake: LakeBackend) -> list[Waiting]:
+def _waiting(lake: LakeBackend) -> dict[str, list[Waiting]]:
     """Return what waits for whoever looks, the newest of each kind; nothing for the operator, whom all waits for."""
     if current().operator:
-        return []
-    requests = lake.access_requests(waiting=True, limit=_MOST_WAITING)
-    proposals = lake.awaited_proposals(limit=_MOST_WAITING)
+        return {"requests": [], "proposals": []}
+    requests = lake.access_requests(waiting=True, limit=_MOST_WAITING + 1)
+    proposals = lake.awaited_proposals(limit=_MOST_PROPOSALS)
     asked = [
-        Waiting(f"{one.requester} asks for {one.on}", one.purpose, one.requested_at, link(f"/access/requests/{one.id}"))
+        Waiting(
+            f"{one.requester} asks for {', '.join(one.granted)} on {one.on}",
+            one.purpose,
+            one.requested_at,
+            link(f"/access/requests/{one.id}"),
+        )
         for one in requests
     ]
     proposed = [
@@ -102,7 +121,7 @@ def _waiting(lake: LakeBackend) -> list[Waiting]:
         )
         for one in proposals
     ]
-    return sorted(asked + proposed, key=lambda one: one.since, reverse=True)
+    return {"requests": asked, "proposals": proposed}
 
 
 @router.page("/search/suggestions")
@@ -140,11 +159,11 @@ def search(
 
 
 @router.page("/namespaces")
-def namespaces(request: Request, after: str = "") -> Page:
-    """Show the namespaces."""
+def namespaces(request: Request, parent: str = "", after: str = "") -> Page:
+    """Show the namespaces, or those directly within one."""
     lake = backend_of(request)
-    found = slice_of(lambda limit: lake.namespaces(after, limit), lambda one: one.name)
-    return Page("Namespaces", "namespaces.html", {"namespaces": found}, section="namespaces")
+    found = slice_of(lambda limit: lake.namespaces(after, limit, parent=parent or None), lambda one: one.name)
+    return Page("Namespaces", "namespaces.html", {"namespaces": found, "parent": parent}, section="datasets")
 
 
 @router.page("/namespaces/{name}")
@@ -153,17 +172,33 @@ def namespace(request: Request, name: str, after: str = "") -> Page:
     lake = backend_of(request)
     found = lake.namespace(name)
     result = lake.search("", {"namespace": name}, after, _HITS)
-    data = {"namespace": found, "hits": Slice(result.hits, result.next_page or ""), "total": result.total}
+    data = {
+        "namespace": found,
+        "enclosing": enclosing_names(name)[:0:-1],
+        "within": slice_of(lambda limit: lake.namespaces(limit=limit, parent=name), lambda one: one.name),
+        "hits": Slice(result.hits, result.next_page or ""),
+        "total": result.total,
+    }
     return Page(name, "namespace.html", data, section="datasets")
 
 
-def tally_subscriptions(statuses: Sequence[SubscriptionStatus]) -> tuple[Tally, ...]:
-    """Count subscriptions by how they are: in step, behind, failed, paused."""
-    more = len(statuses) > _MOST_COUNTED
-    states = [_state_of(status) for status in statuses[:_MOST_COUNTED]]
-    shown = ("in step", "behind", "failed", "paused")
-    always = ("in step", "behind", "failed")
-    return tuple(Tally(state, states.count(state), more) for state in shown if state in always or state in states)
+def tally_subscriptions(lake: LakeBackend) -> tuple[Tally, ...]:
+    """Count subscriptions by how they are, each state by itself, so that the first ones hide no other.
+
+    Live ones are told apart, in step or behind, where all of them are counted.
+    """
+    live = lake.subscriptions(state=SubscriptionState.LIVE, limit=_MOST_COUNTED + 1)
+    if len(live) > _MOST_COUNTED:
+        tallies = [Tally("live", _MOST_COUNTED, more=True)]
+    else:
+        in_step = sum(status.in_step for status in live)
+        tallies = [Tally("in step", in_step), Tally("behind", len(live) - in_step)]
+    for name, states in _OTHERS.items():
+        counts = [len(lake.subscriptions(state=state, limit=_MOST_COUNTED + 1)) for state in states]
+        count = sum(min(one, _MOST_COUNTED) for one in counts)
+        if count or name == SubscriptionState.FAILED:
+            tallies.append(Tally(name, count, max(counts) > _MOST_COUNTED))
+    return tuple(tallies)
 
 
 def tally_runs(lake: LakeBackend, job: str | None = None) -> tuple[Tally, ...]:
@@ -197,10 +232,3 @@ def facet_groups(facets: Iterable[Facet], text: str, filters: Mapping[str, str])
         if choices:
             groups.append(FacetGroup(name, label, choices, len(values) - len(choices)))
     return tuple(groups)
-
-
-def _state_of(status: SubscriptionStatus) -> str:
-    state = status.subscription.state
-    if state not in DELIVERING:
-        return state.in_words
-    return "in step" if status.in_step else "behind"

@@ -61,9 +61,12 @@ class Page:
 
 
 class _DatasetNameConvertor(Convertor[str]):
-    """A qualified name in a path. Its one dot keeps ``/datasets/sales.json``, a dataset, apart from ``….json``."""
+    """A qualified name in a path: its dot keeps ``/datasets/sales.json``, a dataset, apart from ``….json``.
 
-    regex = r"[^/.]+\.[^/.]+"
+    A dataset ``json`` of a namespace within others has no page: ``/datasets/sales.europe.json`` is another's JSON.
+    """
+
+    regex = r"[^/.]+(?:\.[^/.]+)+"
 
     def convert(self, value: str) -> str:
         return value
@@ -140,6 +143,7 @@ def failure_page(error: CordilleraError, status: int) -> Page:
         "code": error.code,
         "message": error.message,
         "hint": error.hint,
+        "ask": {name: error.details[name] for name in ("on", "privilege")} if "on" in error.details else {},
         "trace_id": current().trace_id,
     }
     title = {403: "Not allowed", 404: "Not found"}.get(
@@ -207,6 +211,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        breakable=formatting.breakable,
         duration=formatting.duration,
         highlighted=formatting.highlighted,
         host=formatting.host,

@@ -213,3 +213,10 @@ def read_columns(table: TargetTable, columns: Sequence[str] | None) -> list[Targ
                 f"Table {table.name!r} has no column {name!r}.", hint=f"Columns: {', '.join(by_name)}."
             )
     return [by_name[name] for name in wanted]
+
+
+def name_hint(kind: str) -> str:
+    """Return what to do about the name of a column, table or schema that a target cannot keep."""
+    if kind == "column":
+        return "Rename the column, or leave it out: cordillera subscription change ID --columns NAMES."
+    return "Subscribe again, with another name: cordillera subscription create DATASET TARGET --table NAME."

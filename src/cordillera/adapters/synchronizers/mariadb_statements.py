@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cordillera.adapters.synchronizers.columns import Evolution
-from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX, name_hint
 from cordillera.adapters.synchronizers.mariadb_types import COLLATION, column_types, selected
 from cordillera.errors import InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
@@ -99,7 +99,7 @@ def check_name(name: str, kind: str) -> str:
     if len(name) > _MOST_CHARACTERS:
         raise InvalidNameError(
             f"The {kind} name {name!r} has {len(name)} characters; MariaDB keeps {_MOST_CHARACTERS}.",
-            hint="Deliver it under a shorter name.",
+            hint=name_hint(kind),
         )
     return name
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from cordillera.adapters.synchronizers.columns import Evolution, Retyping, field_pairs, is_nested
-from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HINT
+from cordillera.adapters.synchronizers.deliveries import CURSOR_TABLE, REPAIR_HINT, name_hint
 from cordillera.adapters.synchronizers.postgres_binary import SIGNATURE, TRAILER, to_binary
 from cordillera.adapters.synchronizers.postgres_rows import select_expression, sql_type
 from cordillera.errors import InvalidNameError, TargetDriftError
@@ -62,7 +62,7 @@ def locate(table: TargetTable, default_schema: str) -> TableName:
         if column.name in _SYSTEM_COLUMNS:
             raise InvalidNameError(
                 f"The column name {column.name!r} of table {table.name!r} is one PostgreSQL uses itself.",
-                hint="Deliver the column under another name.",
+                hint=name_hint("column"),
             )
     return located
 
@@ -75,7 +75,7 @@ def check_identifier(name: str, kind: str) -> str:
     if length > MAX_IDENTIFIER_BYTES:
         raise InvalidNameError(
             f"The {kind} name {name!r} has {length} bytes; PostgreSQL keeps {MAX_IDENTIFIER_BYTES} and would cut it.",
-            hint="Deliver it under a shorter name.",
+            hint=name_hint(kind),
         )
     return name
 

@@ -14,7 +14,7 @@ from string import ascii_lowercase, ascii_uppercase
 import pyarrow as pa
 
 from cordillera.adapters.synchronizers.columns import Retyping
-from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX, name_hint
 from cordillera.adapters.synchronizers.redshift_types import has_text, loaded, selected, sql_type, staged_type
 from cordillera.errors import InvalidConfigurationError, InvalidNameError
 from cordillera.ports.synchronizer import TargetColumn, TargetTable
@@ -135,7 +135,7 @@ def check_identifier(name: str, kind: str) -> str:
     if length > MAX_IDENTIFIER_BYTES:
         raise InvalidNameError(
             f"The {kind} name {name!r} has {length} bytes; Amazon Redshift keeps {MAX_IDENTIFIER_BYTES}.",
-            hint="Deliver it under a shorter name.",
+            hint=name_hint(kind),
         )
     return fold(name)
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX
+from cordillera.adapters.synchronizers.deliveries import OWN_PREFIX, name_hint
 from cordillera.adapters.synchronizers.snowflake_statements import fold
 from cordillera.adapters.synchronizers.snowflake_types import loaded, selected, sql_type, staged_type
 from cordillera.errors import InvalidNameError
@@ -87,7 +87,7 @@ def _checked(name: str, kind: str) -> str:
     if len(name) > _MOST_CHARACTERS:
         raise InvalidNameError(
             f"The {kind} name {name[:60]!r}… has {len(name)} characters; Snowflake keeps {_MOST_CHARACTERS}.",
-            hint="Deliver it under a shorter name.",
+            hint=name_hint(kind),
         )
     return name
 
