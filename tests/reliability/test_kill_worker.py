@@ -17,7 +17,7 @@ DUCKDB = "cordillera.adapters.synchronizers.duckdb:DuckDBSynchronizer"
 RUNS = "cordillera.workflows.execution:RunService"
 POINTS = [
     f"{OPERATIONS}.dispatch_events:before",
-    "cordillera.subscriptions.handlers:enqueue_delivery:after",
+    "cordillera.adapters.db.tasks:SqlTaskRows.enqueue_all:after",
     f"{OPERATIONS}.dispatch_events:after",
     f"{OPERATIONS}._perform:before",
     f"{DELIVERY}.deliver:before",

@@ -253,7 +253,10 @@ class Lookup:
             TargetNotFoundError: If there is none.
             AccessDeniedError: If whoever acts lacks a privilege that is needed.
         """
-        found = tx.targets.get(name)
+        return self.known_target(tx, name, tx.targets.get(name), *needed)
+
+    def known_target(self, tx: Transaction, name: str, found: Target | None, *needed: Privilege) -> Target:
+        """Return a target that was just looked for by name, as ``target`` does."""
         held = self.authorizer.on_target(tx, found)
         if found is None or Privilege.DISCOVER not in held:
             raise TargetNotFoundError(f"There is no target {name!r}.", hint="List them with: cordillera target list.")

@@ -7,6 +7,7 @@ from cordillera.ports.metadata import Transaction
 from cordillera.spec.event import Event
 from cordillera.spec.maintenance import (
     MaintenancePolicy,
+    MaintenanceRun,
     MaintenanceTask,
     TableCounters,
     compaction_due,
@@ -29,9 +30,16 @@ def on_snapshot_committed(tx: Transaction, event: Event, clock: Clock) -> None:
     if not policy.enabled:
         return
     counters, now = TableCounters.from_plain(state), clock.now()
-    compacted = tx.maintenance.latest(version_id, MaintenanceTask.COMPACT)
-    expired = tx.maintenance.latest(version_id, MaintenanceTask.EXPIRE)
-    due = compaction_due(policy, counters, compacted) or expiry_due(policy, counters, expired, now)
-    if due or statistics_due(policy, counters):
+
+    def compaction(last: MaintenanceRun | None) -> str:
+        return compaction_due(policy, counters, last)
+
+    def expiry(last: MaintenanceRun | None) -> str:
+        return expiry_due(policy, counters, last, now)
+
+    # What would not be due had it never been done is not due: that it was done is seldom looked up.
+    compacts = compaction(None) and compaction(tx.maintenance.latest(version_id, MaintenanceTask.COMPACT))
+    expires = expiry(None) and expiry(tx.maintenance.latest(version_id, MaintenanceTask.EXPIRE))
+    if compacts or expires or statistics_due(policy, counters):
         payload = {"dataset_version_id": str(version_id)}
         tx.tasks.enqueue(clock.new_id(), MAINTAIN, str(version_id), payload, now=now, trace_id=event.trace_id)

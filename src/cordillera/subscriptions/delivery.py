@@ -81,15 +81,15 @@ class DeliveryService:
         Raises:
             TransientError: If a retry may help.
         """
-        followed = self._following.followed(subscription_id)
-        if followed is None or followed.subscription.state not in DELIVERING:
-            return None
-        if followed.subscription.is_over(self._clock.now()):
-            self.expire(subscription_id)
-            return None
         try:
-            self._step(followed, SubscriptionState.PROVISIONING)
             with self._store.read() as tx:
+                followed = self._following.followed(tx, subscription_id)
+                if followed is None or followed.subscription.state not in DELIVERING:
+                    return None
+                if followed.subscription.is_over(self._clock.now()):
+                    self.expire(subscription_id)
+                    return None
+                self._step(followed, SubscriptionState.PROVISIONING)
                 followed = self._following.admitted(tx, followed)
             with self._following.connected(followed) as driver:
                 if isinstance(driver, PointingTarget):
@@ -119,7 +119,8 @@ class DeliveryService:
         Raises:
             DeliveryUnderWayError: If a worker has it in hand, who may have seen too late that nothing is to come.
         """
-        followed = self._following.followed(subscription_id)
+        with self._store.read() as tx:
+            followed = self._following.followed(tx, subscription_id)
         if followed is None:
             return
         one = followed.subscription
@@ -296,25 +297,29 @@ class DeliveryService:
             CommitConflictError: If he is shown something else by now, or changes are to be skipped.
         """
         with self._store.read() as tx:
-            found = tx.subscriptions.get(followed.subscription.id)
-            if found is None or found.state not in DELIVERING or found.is_over(self._clock.now()):
+            standing = tx.subscriptions.standing(followed.subscription.id)
+            if standing is None or not self._takes_deliveries(standing.subscription):
                 raise DeliveryStoppedError(
                     f"The subscription to {followed.subscription.dataset} was stopped during a delivery.",
                     hint="Nothing of it was delivered.",
                 )
+            found = standing.subscription
             if not followed.is_wished(found):
                 raise CommitConflictError(
                     f"What is wished of {found.dataset} in {found.target} changed during a delivery.",
                     hint="Nothing was delivered; the next delivery brings what is wished for now.",
                 )
-            by_now = self._following.admitted(tx, replace(followed, subscription=found))
+            by_now = self._following.admitted(tx, followed.now(standing))
             if _fingerprint(by_now) != _fingerprint(followed):
                 raise CommitConflictError(
                     f"What {found.on_behalf_of} is shown of {found.dataset} changed during a delivery.",
                     hint="Nothing was delivered; the next delivery follows what is shown now.",
                 )
-            if follows_on is not None:
+            if follows_on is not None and standing.leaves_out:
                 check_not_skipped(tx, followed, follows_on)
+
+    def _takes_deliveries(self, subscription: Subscription) -> bool:
+        return subscription.state in DELIVERING and not subscription.is_over(self._clock.now())
 
     # --- noting --------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from cordillera.catalog.tables import TableService
 from cordillera.context import acting
 from cordillera.errors import NotAllowedError, SnapshotNotFoundError, TargetNotFoundError
 from cordillera.ports.metadata import MetadataStore, Transaction
-from cordillera.ports.metadata.subscriptions import ANEW
+from cordillera.ports.metadata.subscriptions import ANEW, Standing
 from cordillera.ports.pointing import AnyTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, Origin, RowReader, TargetColumn, TargetTable
 from cordillera.spec.access import Privilege
@@ -45,6 +45,7 @@ class Followed:
     """A subscription with the state of what it follows.
 
     Attributes:
+        dataset: The dataset, deleted or not.
         target: Where it is delivered; None if that is gone.
         held_rows: What was shown of the rows that the target holds, when it got them.
         skips: What deliveries are to leave out.
@@ -54,6 +55,7 @@ class Followed:
     """
 
     subscription: Subscription
+    dataset: Dataset
     version: DatasetVersion
     metadata: TableMetadata
     target: Target | None
@@ -79,6 +81,10 @@ class Followed:
         snapshot = self.metadata.current_snapshot
         upgraded = self.version.format_version >= 3 and snapshot is not None and snapshot.first_row_id is None
         return bool(self.version.key) or not upgraded
+
+    def now(self, standing: Standing) -> Followed:
+        """Return the same with the subscription, the dataset and the target as they are by now."""
+        return replace(self, subscription=standing.subscription, dataset=standing.dataset, target=standing.target)
 
     def upto(self, sequence_number: int) -> Followed:
         """Return the same with a snapshot to be brought to first, under the current schema."""
@@ -230,51 +236,45 @@ class Following:
         self._load = load
         self._residency = ResidencyRules(store, tables.io.clock)
 
-    def followed(self, subscription_id: UUID) -> Followed | None:
+    def followed(self, tx: Transaction, subscription_id: UUID) -> Followed | None:
         """Return what a subscription follows, as it is now; None if it, or the dataset version, is gone."""
-        with self._store.read() as tx:
-            subscription = tx.subscriptions.get(subscription_id)
-            version = tx.dataset_versions.get(subscription.dataset_version_id) if subscription else None
-            if subscription is None or version is None:
-                return None
-            target, lake = tx.targets.get(subscription.target), tx.lake.get()
-            held_rows = tx.subscriptions.shown(subscription_id)
-            skips = tuple(tx.subscriptions.skips(subscription_id, *AHEAD))
-        metadata = self._tables.load(version)
-        return Followed(subscription, version, metadata, target, held_rows, skips, lake.name if lake else "")
+        found = tx.subscriptions.standing(subscription_id)
+        if found is None:
+            return None
+        skips = tuple(tx.subscriptions.skips(subscription_id, *AHEAD)) if found.leaves_out else ()
+        metadata = self._tables.load(found.version)
+        return Followed(
+            found.subscription, found.dataset, found.version, metadata, found.target, found.shown, skips, found.lake
+        )
 
-    def as_shown(self, followed: Followed) -> Followed:
+    def as_shown(self, tx: Transaction, followed: Followed) -> Followed:
         """Return the same with what whoever asked for the subscription is shown of the rows, by now.
 
         Raises:
             AccessDeniedError: If he may not read any.
         """
-        with acting(followed.subscription.on_behalf_of or None), self._store.read() as tx:
-            dataset = tx.datasets.get_by_id(followed.subscription.dataset_id)
-            return self._shown(tx, followed, dataset)
+        with acting(followed.subscription.on_behalf_of or None):
+            return replace(followed, rows=self._lookup.rows(tx, followed.dataset, followed.version))
 
     def admitted(self, tx: Transaction, followed: Followed) -> Followed:
         """Return the same as ``as_shown``, having made sure that whoever asked for the subscription may still write to
         the target, and rows still be kept there.
+
+        Args:
+            tx: Tells what holds now: ``followed`` is as it was read in this transaction.
+            followed: What is followed.
 
         Raises:
             AccessDeniedError: If he may not, or may not read any rows.
             NotAllowedError: If the dataset's policy tag ``residency`` does not allow for the target.
         """
         subscription = followed.subscription
+        shown = self.as_shown(tx, followed)
         with acting(subscription.on_behalf_of or None):
-            dataset = tx.datasets.get_by_id(subscription.dataset_id)
-            shown = self._shown(tx, followed, dataset)
-            self._lookup.target(tx, subscription.target, Privilege.WRITE)
+            self._lookup.known_target(tx, subscription.target, followed.target, Privilege.WRITE)
         shown.view()  # refuses who is shown nothing
-        if dataset is not None:
-            self._residency.check(tx, dataset, subscription.target, lambda: _names_of_columns(shown))
+        self._residency.check(tx, followed.dataset, subscription.target, lambda: _names_of_columns(shown))
         return shown
-
-    def _shown(self, tx: Transaction, followed: Followed, dataset: Dataset | None) -> Followed:
-        if dataset is None:
-            return followed
-        return replace(followed, rows=self._lookup.rows(tx, dataset, followed.version))
 
     def check_files(self, followed: Followed) -> None:
         """Make sure that whoever asked for a subscription may have the dataset's files used from outside.

@@ -11,6 +11,7 @@ from cordillera.catalog.leases import fenced_write
 from cordillera.context import current
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
+from cordillera.ports.metadata.operations import NewTask
 from cordillera.spec.delivery_trigger import ON_COMMIT, ON_COMPLETION, next_time
 from cordillera.spec.event import Event
 from cordillera.spec.subscription import DELIVERING, Subscription
@@ -58,8 +59,8 @@ def _wake(tx: Transaction, event: Event, clock: Clock, trigger: str) -> None:
     version_id, after = event.dataset_version_id, None
     while version_id is not None:
         page = tx.subscriptions.following(version_id, trigger, after=after, limit=_PAGE)
-        for subscription in page:
-            enqueue_delivery(tx, subscription, clock, trace_id=event.trace_id)
+        deliveries = [_delivery(one, clock) for one in page]
+        tx.tasks.enqueue_all(DELIVER, deliveries, now=clock.now(), trace_id=event.trace_id)
         if len(page) < _PAGE:
             return
         after = page[-1].id
@@ -93,15 +94,12 @@ def enqueue_delivery(tx: Transaction, subscription: Subscription, clock: Clock, 
     """Enqueue a delivery unless the subscription takes none, or one is waiting already."""
     if subscription.state not in DELIVERING:
         return
-    tx.tasks.enqueue(
-        clock.new_id(),
-        DELIVER,
-        str(subscription.id),
-        {"subscription_id": str(subscription.id)},
-        now=clock.now(),
-        trace_id=trace_id,
-        target=subscription.target,
-    )
+    tx.tasks.enqueue_all(DELIVER, [_delivery(subscription, clock)], now=clock.now(), trace_id=trace_id)
+
+
+def _delivery(subscription: Subscription, clock: Clock) -> NewTask:
+    key = str(subscription.id)
+    return NewTask(clock.new_id(), key, {"subscription_id": key}, subscription.target)
 
 
 def enqueue_withdrawal(tx: Transaction, subscription: Subscription, clock: Clock, *, keep_rows: bool) -> None:

@@ -21,7 +21,7 @@ from cordillera.errors import (
 from cordillera.metrics import VERIFICATIONS
 from cordillera.ports.clock import Clock
 from cordillera.ports.engine import QueryEngine
-from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.pointing import AnyTarget, PointingTarget
 from cordillera.ports.synchronizer import Cursor, Delivery, DeliveryResult, Synchronizer
 from cordillera.spec import sql
@@ -74,7 +74,8 @@ class VerificationService:
             SnapshotNotFoundError: If the snapshot that the target holds has expired.
             NotAllowedError: If it keeps a log, which equals no snapshot, and which does not fold into rows.
         """
-        followed = self._followed(subscription_id)
+        with self._store.read() as tx:
+            followed = self._followed(tx, subscription_id)
         with self._following.connected(followed) as driver:
             _check_comparable(followed, driver)
             return self._verified(followed, driver)
@@ -90,15 +91,15 @@ class VerificationService:
             AccessDeniedError: If whoever asked for it may no longer read the dataset or write to the target.
             TargetDriftError, TargetUnreachableError, SnapshotNotFoundError, NotAllowedError: As for ``verify``.
         """
-        followed = self._followed(subscription_id)
-        subscription = followed.subscription
-        if subscription.is_over(self._clock.now()):
-            raise LifecycleError(
-                f"The subscription of {subscription.consumer} to {subscription.dataset} has ended: its table is "
-                "no longer kept like the dataset.",
-                hint="Subscribe again.",
-            )
         with self._store.read() as tx:
+            followed = self._followed(tx, subscription_id)
+            subscription = followed.subscription
+            if subscription.is_over(self._clock.now()):
+                raise LifecycleError(
+                    f"The subscription of {subscription.consumer} to {subscription.dataset} has ended: its table is "
+                    "no longer kept like the dataset.",
+                    hint="Subscribe again.",
+                )
             followed = self._following.admitted(tx, followed)
         with self._following.connected(followed) as driver:
             _check_comparable(followed, driver)
@@ -115,10 +116,11 @@ class VerificationService:
     def perform(self, payload: Mapping[str, Any]) -> None:
         """Do a task that ``enqueue_verification`` made; see there."""
         subscription_id, every = UUID(payload["subscription_id"]), payload["every"]
-        followed = self._following.followed(subscription_id)
-        if followed is None or followed.subscription.is_over(self._clock.now()):
+        with self._store.read() as tx:
+            standing = tx.subscriptions.standing(subscription_id)
+        if standing is None or standing.subscription.is_over(self._clock.now()):
             return
-        subscription = followed.subscription
+        subscription = standing.subscription
         if every is not None and every != subscription.verify_every_seconds:
             return
         try:
@@ -159,7 +161,8 @@ class VerificationService:
             )
             if found.equal or synchronizer.read_cursor(followed.subscription.id) == cursor:
                 return comparison, found, cursor
-            followed = self._followed(followed.subscription.id)
+            with self._store.read() as tx:
+                followed = self._followed(tx, followed.subscription.id)
         raise TargetUnreachableError(
             f"The target {followed.subscription.target} was delivered to while it was compared, again and again.",
             hint="Try again, or pause the subscription first.",
@@ -192,13 +195,13 @@ class VerificationService:
             )
         return cursor
 
-    def _followed(self, subscription_id: UUID) -> Followed:
-        followed = self._following.followed(subscription_id)
+    def _followed(self, tx: Transaction, subscription_id: UUID) -> Followed:
+        followed = self._following.followed(tx, subscription_id)
         if followed is None:
             raise SubscriptionNotFoundError(
                 f"There is no subscription {subscription_id}.", hint="See: cordillera subscription list."
             )
-        return self._following.as_shown(followed)
+        return self._following.as_shown(tx, followed)
 
     # --- repairing -----------------------------------------------------------------------------------------------
 

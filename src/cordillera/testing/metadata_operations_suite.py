@@ -15,7 +15,7 @@ import pytest
 from cordillera.errors import AlreadyExistsError, InvalidInputError
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.access import Token
-from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.ports.metadata.operations import LakeInfo, NewTask
 from cordillera.spec.audit_chain import chained, problem_of
 from cordillera.spec.event import AuditEntry, Circumstances, Event, Task, Topic
 from cordillera.spec.maintenance import MaintenanceRun, MaintenanceTask
@@ -253,6 +253,27 @@ class OperationsSuite:
             assert enqueue(tx, n=5)  # the running one may have read an older state
             assert not enqueue(tx, n=6)
             assert sorted(task.payload["n"] for task in tx.tasks.page(limit=9)) == [1, 3, 4, 5]
+
+    def test_tasks_are_queued_together_but_for_those_that_are_queued(self, store: MetadataStore) -> None:
+        made = [NewTask(uuid4(), key, {"of": key}, "target's") for key in ("given up", "queued", 'new "\\')]
+        with store.write() as tx:
+            assert enqueue(tx, key="given up")
+            assert enqueue(tx, key="queued", now=later(1), n=9)
+            first = _lease(tx, 1, "deliver")
+            assert first is not None
+            assert tx.tasks.fail(first.id, first.fencing_token, error="no")
+        with store.write() as tx:
+            tx.tasks.enqueue_all("deliver", made, now=later(2), trace_id=TRACE)
+            tx.tasks.enqueue_all("run", [NewTask(uuid4(), "queued", {})], now=NOW, trace_id=TRACE)
+            tx.tasks.enqueue_all("run", [], now=NOW, trace_id=TRACE)
+            found = tx.tasks.page(limit=9)
+        of_kind = {one.key: one for one in found if one.kind == "deliver"}
+        assert (len(found), of_kind.pop("queued").payload) == (4, {"n": 9})
+        for one in (made[0], made[2]):
+            queued = Task(
+                one.id, "deliver", one.key, one.payload, "queued", 0, later(2), "", None, 0, "", TRACE, later(2)
+            )
+            assert of_kind.pop(one.key) == replace(queued, target=one.target)
 
     def test_the_task_due_for_longest_goes_first(self, store: MetadataStore) -> None:
         with store.write() as tx:

@@ -16,6 +16,8 @@ from cordillera.errors import (
     TargetNotFoundError,
 )
 from cordillera.ports.metadata import MetadataStore
+from cordillera.ports.metadata.operations import LakeInfo
+from cordillera.ports.metadata.subscriptions import Standing
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.skip import AHEAD, Skip, SkipState
 from cordillera.spec.subscription import ENDED, Equality, SubscriptionState
@@ -248,3 +250,22 @@ class SubscriptionSuite:
             ]
             assert tx.subscriptions.skips(copied.id, SkipState.SKIPPED) == found[:1]
             assert len(tx.subscriptions.skips(other.id, SkipState.WAITING, SkipState.MADE_GOOD)) == 2
+
+    def test_where_a_subscription_stands_is_what_is_stored_of_all_that_it_names(
+        self, store: MetadataStore, orders: tuple[Dataset, DatasetVersion]
+    ) -> None:
+        copied, other = subscription(*orders), subscription(*orders, target_table="other")
+        with store.write() as tx:
+            tx.lake.put(LakeInfo(uuid4(), "main", "file:///lake", NOW))
+            for one in (copied, other):
+                tx.subscriptions.insert(one)
+            tx.subscriptions.add_skip(Skip(0, other.id, 4, 5, PRINCIPAL, NOW, "late"))
+            stored = tx.targets.get(copied.target)
+            assert tx.subscriptions.standing(copied.id) == Standing(copied, "", False, *orders, stored, "main")
+            assert tx.subscriptions.standing(other.id) == Standing(other, "", True, *orders, stored, "main")
+            tx.subscriptions.settle_skips(other.id, AHEAD, SkipState.SKIPPED, upto=9)
+            tx.subscriptions.advance(other.id, sequence_number=3, schema_id=1, rows=1, now=NOW, shown="less")
+            found = tx.subscriptions.get(other.id)
+            assert found is not None
+            assert tx.subscriptions.standing(other.id) == Standing(found, "less", False, *orders, stored, "main")
+            assert tx.subscriptions.standing(uuid4()) is None

@@ -13,6 +13,7 @@ from sqlalchemy import event
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.ports.metadata import Transaction
 from cordillera.ports.metadata.access import Token
+from cordillera.ports.metadata.operations import NewTask
 from cordillera.spec.access import Grant, Privilege, SecurableKind, Viewer
 from cordillera.spec.access_request import RequestState
 from cordillera.spec.audit_chain import ChainLink
@@ -125,6 +126,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "subscriptions.page of a state": lambda tx: tx.subscriptions.page(state=SubscriptionState.LIVE, after=ID, limit=9),
     "subscriptions.followed": lambda tx: tx.subscriptions.followed([ID, uuid4()], "completion"),
     "subscriptions.following": lambda tx: tx.subscriptions.following(ID, "commit", after=ID, limit=9),
+    "subscriptions.standing": lambda tx: tx.subscriptions.standing(ID),
     "subscriptions.lock": lambda tx: tx.subscriptions.lock(ID),
     "subscriptions.asked_by": lambda tx: tx.subscriptions.asked_by(ID),
     "subscriptions.deliveries": lambda tx: tx.subscriptions.deliveries(ID, before=9, limit=9),
@@ -235,6 +237,10 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "audit.chain_end": lambda tx: tx.audit.chain_end(),
     "audit.chained": lambda tx: tx.audit.chained(9, 9),
     "tasks.enqueue": lambda tx: (enqueue(tx), enqueue(tx)),
+    "tasks.enqueue_all": lambda tx: [
+        tx.tasks.enqueue_all("deliver", [NewTask(uuid4(), key, {}) for key in keys], now=NOW, trace_id="")
+        for keys in ("ab", "bcd")
+    ],
     "tasks.lease": lambda tx: (enqueue(tx), tx.tasks.lease("me", now=NOW, until=NOW, kinds=["deliver", "run"])),
     "tasks.lease of targets": lambda tx: (
         tx.targets.insert(target("t")),

@@ -37,7 +37,6 @@ def given(name: str, kinds: Sequence[sa.types.TypeEngine[Any]], *, is_postgres: 
         else sa.func.json_extract(row, sa.literal_column(f"'$[{place}]'"))
         for place in range(len(kinds))
     )
-    columns = (
-        sa.cast(value, kind).label(label) for value, kind, label in zip(values, kinds, ("one", "two"), strict=False)
-    )
+    names = ("one", "two", "three", "four")
+    columns = (sa.cast(value, kind).label(name) for value, kind, name in zip(values, kinds, names, strict=False))
     return sa.select(*columns).subquery()

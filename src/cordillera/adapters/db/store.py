@@ -30,7 +30,8 @@ from cordillera.adapters.db.search import SqlSearchRows
 from cordillera.adapters.db.service_levels import SqlServiceLevelRows
 from cordillera.adapters.db.session import Session, open_joined_session, open_session
 from cordillera.adapters.db.snapshots import SqlSnapshotRows
-from cordillera.adapters.db.subscriptions import SqlSubscriptionRows, SqlTargetRows
+from cordillera.adapters.db.subscriptions import SqlSubscriptionRows
+from cordillera.adapters.db.targets import SqlTargetRows
 from cordillera.adapters.db.tasks import SqlTaskRows
 from cordillera.adapters.db.views import SqlViewRows
 from cordillera.adapters.db.workflows import SqlJobRows, SqlRunRows

@@ -1,25 +1,29 @@
-"""Rows of targets and subscriptions."""
+"""Rows of subscriptions."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
+from itertools import accumulate, chain
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cordillera.adapters.db.catalog import DATASET
+from cordillera.adapters.db.dataset_versions import VERSION
 from cordillera.adapters.db.given import given
-from cordillera.adapters.db.grants import forget_securable
 from cordillera.adapters.db.holdings import datasets_within
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import Lookup, RowMap
 from cordillera.adapters.db.schema import (
+    dataset_versions,
     datasets,
     deliveries,
     delivery_costs,
+    lake,
     memberships,
     skips,
     subscription_changes,
@@ -29,59 +33,23 @@ from cordillera.adapters.db.schema import (
 from cordillera.adapters.db.schema.subscriptions import TAKES_DELIVERIES
 from cordillera.adapters.db.seen import Listed, few_subscriptions
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import subscriptions_seen, targets_seen
-from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, NotEmptyError, TargetNotFoundError
-from cordillera.ports.metadata.subscriptions import ANEW
+from cordillera.adapters.db.targets import NOT_ENDED, TARGET
+from cordillera.adapters.db.visibility import subscriptions_seen
+from cordillera.errors import AlreadyExistsError, DatasetNotFoundError, TargetNotFoundError
+from cordillera.ports.metadata.subscriptions import ANEW, Standing
 from cordillera.spec.access import USER, Privilege, SecurableKind, Viewer, grantable_on, implied_by
 from cordillera.spec.delivery_cost import CostQuery, CostsBy, DeliveryCost, month_of, read_place
 from cordillera.spec.delivery_record import MOST_KEPT, DeliveryRecord
-from cordillera.spec.skip import Skip, SkipState
-from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState, Target
+from cordillera.spec.skip import AHEAD, Skip, SkipState
+from cordillera.spec.subscription import Equality, Subscription, SubscriptionChange, SubscriptionState
 
-TARGET = RowMap(Target, targets)
 SUBSCRIPTION = RowMap(Subscription, subscriptions, dataset=datasets.c.full_name)
 DELIVERY = RowMap(DeliveryRecord, deliveries)
 CHANGE = RowMap(SubscriptionChange, subscription_changes)
 SKIP = RowMap(Skip, skips)
 
 _ENTRUSTED = sa.text("subscriptions.on_behalf_of <> ''")
-# Spelled like the condition of the partial index.
-_NOT_ENDED = sa.text(" AND ".join(f"subscriptions.state <> '{state}'" for state in ("revoked", "expired", "refused")))
 _ASKED = sa.text("subscriptions.request_id IS NOT NULL")
-
-
-class SqlTargetRows:
-    """See :class:`cordillera.ports.metadata.subscriptions.TargetRows`."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def insert(self, target: Target) -> None:
-        """Add a target."""
-        if not self._session.insert_new(targets, TARGET.values(target)):
-            raise AlreadyExistsError(
-                f"The target {target.name} exists already.",
-                hint="Use it, choose another name, or delete it first: cordillera target delete.",
-            )
-
-    def get(self, name: str) -> Target | None:
-        """Return a target by name."""
-        return _TARGET(self._session, name)
-
-    def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Target]:
-        """Return targets by name behind ``after``, those that a viewer may discover."""
-        query = TARGET.select().where(targets.c.name > after, *targets_seen(viewer))
-        return TARGET.all(self._session, query.order_by(targets.c.name).limit(limit))
-
-    def delete(self, name: str) -> None:
-        """Remove a target that no subscription uses."""
-        mine = targets.c.name == name
-        self._session.lock(sa.select(targets.c.id).where(mine).with_for_update())  # nobody subscribes it meanwhile
-        using = sa.select(subscriptions.c.id).where(subscriptions.c.target == name, _NOT_ENDED).limit(1)
-        if self._session.read(using):
-            raise NotEmptyError(f"Subscriptions still use the target {name}.", hint="Revoke them first.")
-        forget_securable(self._session, sa.select(targets.c.id).where(mine).scalar_subquery())
-        self._session.write(sa.delete(targets).where(mine))
 
 
 class SqlSubscriptionRows:
@@ -113,6 +81,22 @@ class SqlSubscriptionRows:
         """Return the same, locked."""
         self._session.check_writable()
         return _LOCKED(self._session, subscription_id)
+
+    def standing(self, subscription_id: UUID) -> Standing | None:
+        """Return where a subscription stands."""
+        found = self._session.rows(_STANDING, {"of": subscription_id})
+        if not found:
+            return None
+        own, dataset, version, target, (shown, leaves_out, lake_name) = (found[0][part] for part in _PARTS)
+        return Standing(
+            SUBSCRIPTION.load(own),
+            shown,
+            leaves_out,
+            DATASET.load(dataset),
+            VERSION.load(version),
+            None if target[0] is None else TARGET.load(target),
+            lake_name or "",
+        )
 
     def held(self, viewer: Viewer | None, subscription_ids: Collection[UUID]) -> Mapping[UUID, frozenset[Privilege]]:
         """Return, by id, the privileges that a viewer holds on subscriptions that he may discover."""
@@ -204,7 +188,7 @@ class SqlSubscriptionRows:
         """Change the state and the last error, with its kind; one that has ended stays so."""
         changed = (
             sa.update(subscriptions)
-            .where(subscriptions.c.id == subscription_id, _NOT_ENDED)
+            .where(subscriptions.c.id == subscription_id, NOT_ENDED)
             .values(state=state, last_error=error, error_code=error_code, updated_at=now)
         )
         self._session.write(changed)
@@ -311,7 +295,7 @@ class SqlSubscriptionRows:
 
     def note_error(self, subscription_id: UUID, error: str, now: datetime, *, error_code: str = "") -> None:
         """Change the last error only."""
-        mine = sa.update(subscriptions).where(subscriptions.c.id == subscription_id, _NOT_ENDED)
+        mine = sa.update(subscriptions).where(subscriptions.c.id == subscription_id, NOT_ENDED)
         self._session.write(mine.values(last_error=error, error_code=error_code, updated_at=now))
 
     def shown(self, subscription_id: UUID) -> str:
@@ -369,9 +353,23 @@ def select_subscriptions() -> sa.Select[Any]:
 
 
 _BEFORE_ALL = UUID(int=0)
-_TARGET = TARGET.lookup(targets.c.name)
 _ONE = select_subscriptions().where(subscriptions.c.id == sa.bindparam("given_0"))
 _BY_ID, _LOCKED = Lookup(SUBSCRIPTION, _ONE), Lookup(SUBSCRIPTION, _ONE.with_for_update(of=subscriptions))
+_AHEAD = sa.or_(*(skips.c.state == one for one in AHEAD))
+_LEAVES_OUT = sa.exists(sa.literal(1)).where(skips.c.subscription_id == subscriptions.c.id, _AHEAD)
+_LAKE = sa.select(lake.c.name).where(lake.c.single == sa.literal(True)).scalar_subquery()
+_ALONE = [subscriptions.c.shown, _LEAVES_OUT, _LAKE]
+_STANDING_COLUMNS = (SUBSCRIPTION.columns, DATASET.columns, VERSION.columns, TARGET.columns, _ALONE)
+_ENDS = list(accumulate(map(len, _STANDING_COLUMNS)))
+_PARTS = [slice(end - len(columns), end) for end, columns in zip(_ENDS, _STANDING_COLUMNS, strict=True)]
+_STANDING = Prepared(
+    sa.select(*chain(*_STANDING_COLUMNS))
+    .select_from(subscriptions)
+    .join(datasets, datasets.c.id == subscriptions.c.dataset_id)
+    .join(dataset_versions, dataset_versions.c.id == subscriptions.c.dataset_version_id)
+    .outerjoin(targets, targets.c.name == subscriptions.c.target)
+    .where(subscriptions.c.id == sa.bindparam("of"))
+)
 _SHOWN = Prepared(sa.select(subscriptions.c.shown).where(subscriptions.c.id == sa.bindparam("of")))
 _FOLLOWING = Prepared(
     select_subscriptions()

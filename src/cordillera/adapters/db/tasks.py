@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cordillera.adapters.db.given import given
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import targets, tasks
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.subscriptions import TARGET
+from cordillera.adapters.db.targets import TARGET
+from cordillera.adapters.db.types import dump_json
+from cordillera.ports.metadata.operations import NewTask
 from cordillera.spec.event import Task
 from cordillera.spec.subscription import Target
 
@@ -27,10 +30,6 @@ QUEUED, RUNNING, FAILED = "queued", "running", "failed"
 _QUEUED, _RUNNING, _FAILED = (sa.text(f"tasks.state = '{state}'") for state in (QUEUED, RUNNING, FAILED))
 _NOT_FAILED = sa.text("tasks.state <> 'failed'")
 _ON_TARGETS = sa.text("tasks.state = 'running' AND tasks.target <> ''")
-
-_ALIKE = (tasks.c.kind == sa.bindparam("of_kind"), tasks.c.key == sa.bindparam("of_key"))
-_FORGET_FAILED = Prepared(sa.delete(tasks).where(*_ALIKE, _FAILED))
-_LOCK_QUEUED = Prepared(sa.select(tasks.c.id).where(*_ALIKE, _QUEUED).with_for_update(read=True))
 
 _NOW: sa.BindParameter[datetime] = sa.bindparam("now", type_=tasks.c.due_at.type)
 _LEASED = (tasks.c.id == sa.bindparam("leased"), tasks.c.fencing_token == sa.bindparam("token"), _RUNNING)
@@ -73,12 +72,23 @@ _RUNNING_ON = Prepared(
 )
 
 
+_Insert: TypeAlias = postgresql.Insert | sqlite.Insert
+
+
 class _Due(NamedTuple):
     """A task that is due."""
 
     since: datetime
     id: UUID
     kind: str
+
+
+class _Adding(NamedTuple):
+    """Statements that add tasks of a kind: adds them, locks those that are queued, removes those given up."""
+
+    insert: Prepared
+    lock: Prepared
+    forget_failed: Prepared
 
 
 class SqlTaskRows:
@@ -99,33 +109,37 @@ class SqlTaskRows:
         due_at: datetime | None = None,
         target: str = "",
     ) -> bool:
-        """Add a queued task unless one of that kind and key is queued already.
+        """Add a queued task unless one of that kind and key is queued already."""
+        made = NewTask(task_id, key, payload, target)
+        return bool(self._enqueue(kind, [made], now, due_at or now, trace_id))
 
-        The queued one is locked then: a worker that took it before this transaction commits would not see what the
+    def enqueue_all(self, kind: str, wanted: Sequence[NewTask], *, now: datetime, trace_id: str) -> None:
+        """Add queued tasks of a kind, by as many statements for several as for one."""
+        self._enqueue(kind, wanted, now, now, trace_id)
+
+    def _enqueue(
+        self, kind: str, wanted: Sequence[NewTask], now: datetime, due_at: datetime, trace_id: str
+    ) -> list[str]:
+        """Add queued tasks of a kind, unless ones of their keys are queued already; return the keys of those added.
+
+        The others are locked then: a worker that took one before this transaction commits would not see what the
         transaction wrote.
         """
-        row = {
-            "id": task_id,
-            "kind": kind,
-            "key": key,
-            "payload": payload,
-            "state": QUEUED,
-            "attempts": 0,
-            "due_at": due_at or now,
-            "leased_by": "",
-            "lease_until": None,
-            "fencing_token": 0,
-            "last_error": "",
-            "trace_id": trace_id,
-            "created_at": now,
-            "target": target,
-        }
-        alike = {"of_kind": kind, "of_key": key}
-        while not self._insert_queued(row):
-            if self._session.rows(_LOCK_QUEUED, alike):
-                return False
-        self._session.change(_FORGET_FAILED, alike)
-        return True
+        self._session.check_writable()
+        statements, left, added = _adding(self._session.is_postgres), {one.key: one for one in wanted}, list[str]()
+        shared = {"of_kind": kind, "now": now, "due": due_at, "trace_id": trace_id}
+        while left:
+            rows = [[one.id.hex, one.key, dump_json(one.payload), one.target] for one in left.values()]
+            new = {key for (key,) in self._session.rows(statements.insert, {**shared, "wanted": rows})}
+            added += new
+            others = [[key] for key in left if key not in new]
+            if not others or not self._session.is_postgres:  # SQLite has one writer: what is queued stays so
+                break
+            locked = {key for (key,) in self._session.rows(statements.lock, {"of_kind": kind, "keys": others})}
+            left = {key: left[key] for (key,) in others if key not in locked}
+        if added:
+            self._session.change(statements.forget_failed, {"of_kind": kind, "keys": [[key] for key in added]})
+        return added
 
     def lease(
         self,
@@ -235,12 +249,48 @@ class SqlTaskRows:
         return self._session.change(_insert_unless_queued(self._session.is_postgres), row) == 1
 
 
+def _unless_queued(insert: _Insert) -> _Insert:
+    """Return an INSERT that passes over a task of whose kind and key one is queued."""
+    return insert.on_conflict_do_nothing(index_elements=["kind", "key"], index_where=sa.text("state = 'queued'"))
+
+
 @lru_cache
 def _insert_unless_queued(is_postgres: bool) -> Prepared:
-    """Return an INSERT that passes over a task of whose kind and key one is queued."""
     insert = postgresql.insert(tasks) if is_postgres else sqlite.insert(tasks)
-    unless = insert.on_conflict_do_nothing(index_elements=["kind", "key"], index_where=sa.text("state = 'queued'"))
-    return Prepared(unless.inline(), [column.name for column in tasks.c])
+    return Prepared(_unless_queued(insert).inline(), [column.name for column in tasks.c])
+
+
+@lru_cache
+def _adding(is_postgres: bool) -> _Adding:
+    """Return what adds the tasks in ``wanted``: rows of id, key, payload as text, and target."""
+    kinds = (tasks.c.id.type, sa.Text(), tasks.c.payload.type if is_postgres else sa.Text(), sa.Text())
+    one = given("wanted", kinds, is_postgres=is_postgres).c
+    of_kind: sa.BindParameter[str] = sa.bindparam("of_kind", type_=sa.Text())
+    values: dict[str, sa.ColumnElement[Any]] = {
+        "id": one.one,
+        "kind": of_kind,
+        "key": one.two,
+        "payload": one.three,
+        "state": sa.literal(QUEUED),
+        "attempts": sa.literal(0),
+        "due_at": sa.bindparam("due", type_=tasks.c.due_at.type),
+        "leased_by": sa.literal(""),
+        "fencing_token": sa.literal(0),
+        "last_error": sa.literal(""),
+        "trace_id": sa.bindparam("trace_id", type_=sa.Text()),
+        "created_at": _NOW,
+        "target": one.four,
+    }
+    # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
+    rows = sa.select(*(value.label(name) for name, value in values.items())).where(sa.true())
+    insert = (postgresql.insert(tasks) if is_postgres else sqlite.insert(tasks)).from_select(list(values), rows)
+    named = tasks.c.key.in_(sa.select(given("keys", (sa.Text(),), is_postgres=is_postgres).c.one))
+    mine = (tasks.c.kind == of_kind, named)
+    return _Adding(
+        Prepared(_unless_queued(insert).returning(tasks.c.key)),
+        Prepared(sa.select(tasks.c.key).where(*mine, _QUEUED).with_for_update(read=True)),
+        Prepared(sa.delete(tasks).where(*mine, _FAILED)),
+    )
 
 
 # Workers that have nothing to do ask these again and again; putting them together is what that would cost most.

@@ -118,6 +118,23 @@ class AuditRows(Protocol):
         """Return the entries at places behind ``after``, in the chain's order."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task that is to be queued.
+
+    Attributes:
+        id: Its id.
+        key: Tells it from others of its kind.
+        payload: What it says.
+        target: The name of the target that it works on, if any.
+    """
+
+    id: UUID
+    key: str
+    payload: Mapping[str, Any]
+    target: str = ""
+
+
 class TaskRows(Protocol):
     """Background tasks with leases.
 
@@ -143,6 +160,9 @@ class TaskRows(Protocol):
         A running task does not count: what it has read may be older than what this task is about. A task given up
         (failed) with that kind and key is replaced.
         """
+
+    def enqueue_all(self, kind: str, wanted: Sequence[NewTask], *, now: datetime, trace_id: str) -> None:
+        """Add tasks of a kind that are due now, each as ``enqueue`` does it; no two of them have the same key."""
 
     def lease(
         self,

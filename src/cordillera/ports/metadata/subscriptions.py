@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from cordillera.spec.access import Privilege, SecurableKind, Viewer
+from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.delivery_cost import CostQuery, DeliveryCost
 from cordillera.spec.delivery_record import DeliveryRecord
 from cordillera.spec.skip import Skip, SkipState
@@ -15,6 +17,29 @@ from cordillera.spec.subscription import Equality, Subscription, SubscriptionCha
 
 ANEW = "anew"
 """In the place of the fingerprint of a view: everything has to be delivered anew. No fingerprint is like it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a subscription stands: all that is stored which a delivery begins with.
+
+    Attributes:
+        subscription: The subscription.
+        shown: What was shown of the rows that the target holds; see ``SubscriptionRows.shown``.
+        leaves_out: Whether there are skips ahead of the target (``spec.skip.AHEAD``).
+        dataset: The dataset that it follows, deleted or not.
+        version: The dataset version.
+        target: The target; None if it is gone.
+        lake: The lake's name.
+    """
+
+    subscription: Subscription
+    shown: str
+    leaves_out: bool
+    dataset: Dataset
+    version: DatasetVersion
+    target: Target | None
+    lake: str
 
 
 class TargetRows(Protocol):
@@ -44,6 +69,9 @@ class SubscriptionRows(Protocol):
 
     def lock(self, subscription_id: UUID) -> Subscription | None:
         """Return the same, locked until the transaction ends."""
+
+    def standing(self, subscription_id: UUID) -> Standing | None:
+        """Return where a subscription stands; None if it, or the dataset version that it follows, is gone."""
 
     def held(self, viewer: Viewer | None, subscription_ids: Collection[UUID]) -> Mapping[UUID, frozenset[Privilege]]:
         """Return, by id, the privileges that a viewer holds on subscriptions that he may discover.
