@@ -12,6 +12,7 @@ import pytest
 from cordillera.catalog.commits import CommitRequest
 from cordillera.client import Lake
 from cordillera.errors import SnapshotNotFoundError
+from cordillera.spec.commit import SetCurrentSchema
 from cordillera.spec.metadata_updates import RemoveSchemas
 from cordillera.spec.schema_evolution import AddColumn, DropColumn, RenameColumn
 from cordillera.spec.wish_change import WishChange
@@ -113,6 +114,23 @@ def test_a_name_that_another_column_has_taken_brings_that_one_for_every_row(sale
     stopped = sales.backend.subscription(log.id).subscription
     assert (stopped.state, stopped.error_code) == ("failed", "not_allowed")
     assert copied(tmp_path, "SELECT id FROM log") == [(2,)]
+
+
+def test_an_earlier_schema_that_another_engine_makes_current_again_is_followed_at_once(
+    sales: Lake, tmp_path: Path
+) -> None:
+    orders, app = sales.dataset(NAME), app_of(sales)
+    made, fewer = orders.subscribe("copy"), orders.subscribe("copy", table="fewer", columns=["net"])
+    sales.run_pending()
+    orders.evolve(RenameColumn("net", "x"), RenameColumn("gross", "net"), RenameColumn("x", "gross"))
+    sales.run_pending()
+    assert copied(tmp_path, "SELECT net, gross FROM orders WHERE id = 1") == [(11, 10)]
+    assert copied(tmp_path, "SELECT gross FROM fewer WHERE id = 1") == [(10,)]
+    app.commits.commit(app.catalog.dataset(NAME), CommitRequest(updates=(SetCurrentSchema(0),)))
+    sales.run_pending()
+    assert copied(tmp_path, "SELECT net, gross FROM orders WHERE id = 1") == [(10, 11)]
+    assert copied(tmp_path, "SELECT net FROM fewer WHERE id = 1") == [(10,)]
+    assert all(sales.backend.verify_subscription(one.id).equal for one in (made, fewer))
 
 
 def test_a_schema_that_somebody_removed_meanwhile_stops_nothing(sales: Lake, tmp_path: Path) -> None:

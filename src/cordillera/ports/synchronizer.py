@@ -140,6 +140,13 @@ class Delivery:
     swap: frozenset[str] | None = None
     why: DeliveryReason | None = None
 
+    @property
+    def goes_back(self) -> bool:
+        """Whether it leads to an earlier schema of the same snapshot, which another engine has made current again."""
+        begins, ends = self.from_cursor, self.to_cursor
+        same = begins is not None and begins.sequence_number == ends.sequence_number
+        return same and begins is not None and begins.schema_id > ends.schema_id
+
     def through(self, passed: Callable[[RowReader], RowReader]) -> Delivery:
         """Return the same with all of its rows passed through something, such as a count of them."""
         endings = None if self.endings is None else passed(self.endings)
@@ -213,7 +220,8 @@ class Synchronizer(Protocol):
         """Apply a delivery exactly once, all of it or nothing.
 
         If the target already holds ``to_cursor`` or a later cursor (sequence number and schema id both at least as
-        great), nothing changes and ``already_applied`` is set. An error that the row streams raise comes out as it is.
+        great), nothing changes and ``already_applied`` is set; unless it holds ``from_cursor``, and the delivery
+        ``goes_back``. An error that the row streams raise comes out as it is.
 
         Raises:
             TargetDriftError: If the target holds another cursor than ``from_cursor``, the table it should update is

@@ -171,6 +171,8 @@ class DeliveryService:
             return None
         taken = Measured(self._clock.now())
         cursor = synchronizer.read_cursor(subscription.id)
+        if cursor is not None and cursor.schema_id > followed.latest.schema_id:
+            followed = self._by_now(followed)
         anew = followed.held_rows != _fingerprint(followed)
         mirrors = subscription.mode is SubscriptionMode.MIRROR
         skips = self._waiting_skips(followed, cursor)
@@ -192,6 +194,15 @@ class DeliveryService:
                 result = self._bring(part, cursor, synchronizer, taken)
             cursor, taken = part.latest, Measured(self._clock.now())
         return result
+
+    def _by_now(self, followed: Followed) -> Followed:
+        """Return what is followed, read after the target's cursor.
+
+        Where that is ahead, another worker has been further or, if it still is, an earlier schema is current again.
+        """
+        found = self._following.followed(followed.subscription.id)
+        with self._store.read() as tx:
+            return self._following.admitted(tx, found or followed)
 
     def _bring(
         self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured

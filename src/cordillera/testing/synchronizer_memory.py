@@ -64,7 +64,8 @@ class MemorySynchronizer:
         """Apply a delivery exactly once, all of it or nothing; see the port."""
         with self._lock:
             kept = self._kept.get(delivery.subscription_id)
-            if kept and _covers(kept.cursor, delivery.to_cursor) and not delivery.repair:
+            goes_back = kept and delivery.goes_back and kept.cursor == delivery.from_cursor
+            if kept and _covers(kept.cursor, delivery.to_cursor) and not (delivery.repair or goes_back):
                 return DeliveryResult(0, 0, already_applied=True)
             self._check_drift(kept, delivery)
             table = delivery.table

@@ -22,6 +22,7 @@ from cordillera.ports.synchronizer import (
     TargetTable,
 )
 from cordillera.testing.synchronizer_deliveries import (
+    APPLIED_ALREADY,
     ORDER_ROWS,
     ORDERS,
     OURS,
@@ -49,6 +50,11 @@ class SchemaChangeSuite:
         assert synchronizer.apply(deliver(table, (3, (3, 1)))) == DeliveryResult(0, 0)
         assert synchronizer.read_cursor(OURS) == Cursor(3, 1)
         assert rows_of(synchronizer, table) == spelled([{**row, "note": None} for row in ORDER_ROWS])
+        back = deliver(ORDERS, ((3, 1), (3, 0)))  # another engine has made the earlier schema current again
+        assert synchronizer.apply(back) == DeliveryResult(0, 0)
+        assert synchronizer.apply(back) == APPLIED_ALREADY
+        assert synchronizer.read_cursor(OURS) == Cursor(3, 0)
+        assert rows_of(synchronizer, ORDERS) == spelled(ORDER_ROWS)
 
     def test_renamed_columns_keep_their_values_key_included(self, synchronizer: Synchronizer) -> None:
         synchronizer.apply(deliver(ORDERS, (None, 1), ORDER_ROWS))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
@@ -128,6 +129,19 @@ def test_large_exports_have_several_files(
     assert len(parts) == 2
     assert sum(part["rows"] for part in parts) == 30_000
     assert exports.read_rows(ORDERS).read_all().num_rows == 30_000
+
+
+def test_an_export_under_an_earlier_schema_is_the_newest(exports: FilesSynchronizer) -> None:
+    renamed = replace(ORDERS, columns=(*ORDERS.columns[:2], replace(ORDERS.columns[2], name="total")))
+    rows = [{"id": 1, "customer": "Ana", "total": None}]
+    under = {0: whole(ORDERS, (None, 1), ORDER_ROWS), 2: whole(renamed, (1, (1, 2)), rows)}
+    exports.apply(under[0])
+    for schema_id, held in ((2, 0), (0, 2), (1, 0), (0, 1)):  # other engines make one schema current, and another
+        delivery = replace(under[schema_id and 2], from_cursor=Cursor(1, held), to_cursor=Cursor(1, schema_id))
+        assert not exports.apply(delivery).already_applied
+        assert exports.apply(delivery).already_applied
+        assert exports.read_cursor(OURS) == Cursor(1, schema_id)
+        assert rows_of(exports, delivery.table) == spelled(rows if schema_id else ORDER_ROWS)
 
 
 def test_old_exports_go_and_so_do_files_of_attempts_a_day_old(

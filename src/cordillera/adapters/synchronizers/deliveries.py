@@ -54,7 +54,8 @@ def is_due(stored: StoredState | None, delivery: Delivery, table_name: str) -> b
     held = stored.cursor if stored else None
     wanted = delivery.to_cursor
     covered = held and held.sequence_number >= wanted.sequence_number and held.schema_id >= wanted.schema_id
-    if covered and not delivery.repair:
+    goes_back = delivery.goes_back and held == delivery.from_cursor
+    if covered and not (delivery.repair or goes_back):
         return False
     if held != delivery.from_cursor:
         stored_at, expected = _spell(held), _spell(delivery.from_cursor)

@@ -64,12 +64,22 @@ _EXPORT = re.compile(r"(\d{20})-(\d{10})-(\d{4})")
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """A complete export: where it is, and what its marker says."""
+    """A complete export: where it is, and what its marker says.
+
+    Attributes:
+        place: What its folder's name says of the cursor, by which exports are in order; see ``_folder``.
+        revision: Which of those with that in their names it is.
+    """
 
     folder: str
-    cursor: Cursor
+    place: Cursor
     revision: int
     marker: dict[str, Any]
+
+    @property
+    def cursor(self) -> Cursor:
+        """What it holds."""
+        return Cursor(self.marker["sequence_number"], self.marker["schema_id"])
 
 
 class FilesSynchronizer:
@@ -121,8 +131,7 @@ class FilesSynchronizer:
             return DeliveryResult(0, 0, already_applied=True)
         stays, goes = self._carried_over(delivery, newest)
         self._claim(delivery.subscription_id, name, kept)
-        same = newest is not None and newest.cursor == delivery.to_cursor
-        folder = self._folder(name, delivery.to_cursor, newest.revision + 1 if newest and same else 0)
+        folder = self._folder(name, delivery.to_cursor, newest)
         made = self._export(delivery, folder, stays)
         if made is None:
             return DeliveryResult(0, 0, already_applied=True)
@@ -170,8 +179,12 @@ class FilesSynchronizer:
         safe = re.sub(r"[^A-Za-z0-9._-]", lambda found: "".join(f"~{b:02x}" for b in found[0].encode()), name)
         return f"{self._storage.root}/{safe}"
 
-    def _folder(self, name: str, cursor: Cursor, revision: int) -> str:
-        return f"{self._place(name)}/{cursor.sequence_number:020d}-{cursor.schema_id:010d}-{revision:04d}"
+    def _folder(self, name: str, at: Cursor, newest: _Export | None) -> str:
+        """Return the folder of the next export. Its name comes behind all others, also under an earlier schema."""
+        revision, last = 0, newest.place if newest else None
+        if newest and last and last.sequence_number == at.sequence_number and last.schema_id >= at.schema_id:
+            at, revision = last, newest.revision + 1
+        return f"{self._place(name)}/{at.sequence_number:020d}-{at.schema_id:010d}-{revision:04d}"
 
     def _owner_uri(self, name: str) -> str:
         return f"{self._place(name)}/_owner.json"
