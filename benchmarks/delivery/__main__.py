@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.contending import Record, run_contender
+from benchmarks.databases import DATABASES
 from benchmarks.delivery.one_target import TARGETS
 from benchmarks.reporting import RESULTS, write_report
 
@@ -38,8 +39,8 @@ def measure(options: argparse.Namespace) -> tuple[list[Record], list[str]]:
     for rows in options.rows:
         for name in [one for one in options.only if one in TARGETS]:
             run("one_target", name, {"target": name, "rows": rows}, ["--rows", str(rows), *_passed(options, _OF_ONE)])
-    if MANY in options.only:
-        run("many", "memory", {"target": MANY}, _passed(options, _OF_MANY))
+    for name in options.databases if MANY in options.only else ():
+        run("many", name, {"target": MANY, "database": name}, _passed(options, _OF_MANY))
     return records, failed
 
 
@@ -85,6 +86,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="For how long.")
     parser.add_argument("--idle", type=float, default=30.0, help="For how many seconds nothing happens.")
     parser.add_argument("--workers", type=int, default=2, help="Threads that deliver to many subscriptions.")
+    parser.add_argument(
+        "--databases", nargs="*", choices=DATABASES, default=list(DATABASES), help="What keeps the metadata then."
+    )
     parser.add_argument("--only", nargs="*", choices=[*TARGETS, MANY], default=[*TARGETS, MANY])
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "cordillera-bench")
     parser.add_argument("--json", type=Path, default=RESULTS / "delivery.json")

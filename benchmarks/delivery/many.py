@@ -1,6 +1,6 @@
 """Many subscriptions of the benchmark of deliveries, in a process of its own: idle, and under many commits a second.
 
-python -m benchmarks.delivery.many memory --subscriptions 3000 --datasets 1000 --records FILE …
+python -m benchmarks.delivery.many sqlite --subscriptions 3000 --datasets 1000 --records FILE …
 
 The target counts what it is given and keeps nothing, so that what is measured is the lake's part. It refuses a delivery
 that does not begin where it stands, as targets have to.
@@ -24,6 +24,7 @@ from sqlalchemy import event
 
 import cordillera
 from benchmarks.contending import Record, Records, parse_contender
+from benchmarks.databases import DATABASES, Database
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.app import Application, open_lake
 from cordillera.errors import NotAllowedError, TargetDriftError
@@ -118,17 +119,18 @@ class Many:
 
     Args:
         folder: The lake's.
+        database: Keeps its metadata.
         options: How many of what.
         records: Where figures go.
     """
 
-    def __init__(self, folder: Path, options: argparse.Namespace, records: Records) -> None:
-        self._folder, self._options, self._records = folder, options, records
+    def __init__(self, folder: Path, database: Database, options: argparse.Namespace, records: Records) -> None:
+        self._folder, self._database, self._options, self._records = folder, database, options, records
         self._target = CountingTarget()
 
     def run(self) -> None:
         """Measure an idle lake without subscriptions and with them, and then commits."""
-        cordillera.create(self._folder).close()
+        cordillera.create(self._folder, metadata_url=self._database.url).close()
         self._idle(0)
         self._make()
         self._idle(self._options.subscriptions)
@@ -178,6 +180,7 @@ class Many:
         publisher = multiprocessing.get_context("spawn").Process(target=publish, args=arguments)
         with self._open() as app:
             statements, cpu, begun = _counted(app), time.process_time(), time.monotonic()
+            server_cpu = self._database.cpu_seconds()
             with workers(app, options.workers):
                 publisher.start()
                 commits, published_cpu = results.get()
@@ -188,7 +191,7 @@ class Many:
                     assert time.monotonic() < begun + options.patience, "not all was delivered in time"
                     time.sleep(0.2)
                 drained = time.monotonic() - begun
-            used = time.process_time() - cpu
+            used, server_used = time.process_time() - cpu, self._database.cpu_seconds() - server_cpu
         self._check(commits)
         made, deliveries = sum(commits), self._target.deliveries - options.subscriptions  # but the first ones
         self._records.add(
@@ -201,6 +204,7 @@ class Many:
                 "of_that_reading_and_target_s": round(self._target.cpu_seconds, 2),
                 "publisher_cpu_s": round(published_cpu, 2),
                 "publisher_cpu_ms_a_commit": round(1000 * published_cpu / made, 2),
+                "database_cpu_ms_a_commit": round(1000 * server_used / made, 2),
                 "statements_a_commit": round(statements[0] / made, 1), "repeated": self._target.repeated,
             }
         )  # fmt: skip
@@ -237,7 +241,7 @@ def _counted(app: Application) -> list[int]:
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=["memory"])
+    parser.add_argument("database", choices=DATABASES)
     parser.add_argument("--subscriptions", type=int, default=3_000)
     parser.add_argument("--datasets", type=int, default=1_000)
     parser.add_argument("--rate", type=float, default=100.0)
@@ -249,7 +253,8 @@ def main() -> None:
     options = parse_contender(parser)
     configure_logging(level=logging.ERROR)
     options.scratch.mkdir(parents=True)
-    Many(options.scratch / "lake", options, Records(options.records)).run()
+    with DATABASES[options.database]() as database:
+        Many(options.scratch / "lake", database, options, Records(options.records)).run()
 
 
 if __name__ == "__main__":
