@@ -15,6 +15,7 @@ from cordillera.ports.storage import Storage
 from cordillera.spec.candidate import Candidate
 from cordillera.spec.commit import Update
 from cordillera.spec.completion import Completion
+from cordillera.spec.given import given_key
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import Operation
 from cordillera.spec.requirements import Requirement
@@ -111,6 +112,9 @@ class CommitRequest:
     candidate: Candidate | None = None
     partials: KeptPartials | None = None
     storage: Storage | None = None
+
+    def __post_init__(self) -> None:
+        given_key(self.idempotency_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from cordillera.maintenance.results import (
     StatisticsRefresh,
 )
 from cordillera.spec.advice import LayoutAdvice
+from cordillera.spec.durations import in_hours
 from cordillera.spec.maintenance import (
     CompactionOptions,
     MaintenancePolicy,
@@ -92,7 +93,7 @@ class DatasetMaintenance:
             keep_last: So many stay of every branch; by default as the policy says.
             dry_run: Only say which would go.
         """
-        hours = None if older_than is None else older_than.total_seconds() / 3600
+        hours = None if older_than is None else in_hours(older_than)
         return self._backend.expire_snapshots(self.name, older_than_hours=hours, keep_last=keep_last, dry_run=dry_run)
 
     def rewrite_manifests(self) -> ManifestRewriteResult:

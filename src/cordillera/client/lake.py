@@ -31,6 +31,7 @@ from cordillera.spec import catalog as catalog_spec
 from cordillera.spec.as_of import AsOf
 from cordillera.spec.audit_chain import AUDIT_DATASET, AuditVerification
 from cordillera.spec.contract import key_of, parse_contract, partition_columns_of, to_arrow_schema
+from cordillera.spec.durations import in_hours
 from cordillera.spec.event import Event, WorkDone
 from cordillera.spec.external_schema import DEFAULT_ROLE, ExternalSchema
 from cordillera.spec.job_trigger import UNMAPPED, JobTrigger
@@ -325,7 +326,7 @@ class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destina
             dry_run: Only say what would go, as by default.
             force: Allow an age below a day. Nobody must be writing then.
         """
-        hours = older_than.total_seconds() / 3600
+        hours = in_hours(older_than)
         return self.backend.remove_orphans(older_than_hours=hours, dry_run=dry_run, force=force)
 
     # --- embedded work -------------------------------------------------------------------------------------------

@@ -5,8 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from cordillera.errors import InvalidInputError
+from cordillera.spec.given import given
 
 MOST_HOURS = 1_000_000
+
+
+def in_hours(length: timedelta) -> float:
+    """Return a length of time that a program gives, in hours.
+
+    Raises:
+        InvalidInputError: If it is none.
+    """
+    return given(length, timedelta, "length of time").total_seconds() / 3600
 
 
 def of_hours(hours: float) -> timedelta:

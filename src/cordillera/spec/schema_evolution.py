@@ -25,7 +25,7 @@ from pyiceberg.types import (
     StructType,
 )
 
-from cordillera.errors import IncompatibleSchemaError, InvalidSchemaError, UnknownColumnError
+from cordillera.errors import IncompatibleSchemaError, InvalidInputError, InvalidSchemaError, UnknownColumnError
 from cordillera.spec.arrow_types import FieldIds, from_arrow_type
 from cordillera.spec.names import check_column_name
 
@@ -116,6 +116,11 @@ def evolve(
     ids = FieldIds(last_column_id)
     fields: _Fields = schema.fields
     for change in changes:
+        if not isinstance(change, SchemaChange):
+            raise InvalidInputError(
+                f"{change!r:.60} is no change of a schema.",
+                hint="Give AddColumn, RenameColumn or another of cordillera.spec.schema_evolution.",
+            )
         *parents, name = change.path.split(".")
         fields = _rewrite(fields, parents, name, partial(_apply, change=change, ids=ids, fixed_ids=fixed_ids))
     _check_unique(fields)

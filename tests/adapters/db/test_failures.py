@@ -149,6 +149,13 @@ def test_text_that_is_not_unicode_is_refused(store: MetadataStore, text: str) ->
         tx.namespaces.insert(replace(namespace(), description=text))
 
 
+def test_a_value_of_another_type_is_refused(store: MetadataStore) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be kept"), store.read() as tx:
+        tx.dataset_versions.get("orders")  # type: ignore[arg-type]  # that is what is tried
+    with pytest.raises(InvalidInputError, match="cannot be kept"), store.write() as tx:
+        tx.namespaces.insert(replace(namespace(), description=object()))  # type: ignore[arg-type]
+
+
 def test_postgres_refuses_zero_bytes(postgres_store: MetadataStore) -> None:
     with pytest.raises(InvalidInputError), postgres_store.write() as tx:
         tx.namespaces.insert(replace(namespace(), description="a\0b"))

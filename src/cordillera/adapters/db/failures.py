@@ -48,8 +48,11 @@ def translate(error: Exception, database: str) -> CordilleraError:
     cause = error.orig if isinstance(error, exc.StatementError) else error
     if isinstance(cause, CordilleraError):
         return cause
-    if isinstance(cause, (TypeError, ValueError, OverflowError)):
-        return InvalidInputError(f"A value cannot be kept in the metadata database: {type(cause).__name__}.")
+    if isinstance(cause, (TypeError, ValueError, OverflowError, AttributeError)):  # what a value had to be turned into
+        return InvalidInputError(
+            f"A value cannot be kept in the metadata database: {type(cause).__name__}.",
+            hint="Give ids and other values in the types that their functions name.",
+        )
     return CordilleraError(f"The metadata database {database} refused a statement: {type(cause).__name__}.")
 
 
@@ -139,9 +142,10 @@ def _of_postgres(state: str | None, error: exc.DBAPIError, database: str) -> Cor
 
 
 def _unreachable(error: exc.DBAPIError, database: str) -> CordilleraError:
-    if isinstance(error, (exc.ProgrammingError, exc.NotSupportedError)):  # the driver refuses a setting of the URL
+    refused = isinstance(error, (exc.ProgrammingError, exc.NotSupportedError))
+    if refused and error.statement is None:  # the driver refuses a setting of the URL
         return InvalidConfigurationError(f"The metadata database {database} cannot be reached as configured.")
-    if isinstance(error, exc.DataError):  # the driver refuses a value
+    if refused or isinstance(error, exc.DataError):  # the driver refuses a value
         return InvalidInputError(f"A value cannot be kept in the metadata database: {_first_line(error)}.")
     return MetadataStoreBusyError(
         f"The metadata database {database} cannot be reached: {_first_line(error)}.", hint=_RETRY_HINT
