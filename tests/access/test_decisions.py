@@ -36,9 +36,11 @@ from cordillera.spec.access_tags import Any as Either
 from cordillera.spec.catalog import Dataset, DatasetVersion, Lifecycle, Namespace
 from cordillera.spec.deputy import Deputy, Duty
 from cordillera.spec.event import Circumstances, Topic
+from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import enclosing_names
 from cordillera.spec.subscription import Subscription, Target
-from cordillera.testing.metadata_samples import NOW, add_dataset, later, namespace, subscription, target
+from cordillera.spec.workflow import Job
+from cordillera.testing.metadata_samples import NOW, add_dataset, job, later, namespace, subscription, target
 from tests.examples import examples
 
 PRINCIPALS = ("user:a", "user:b", "service:s", "group:g", "group:h", "role:r", "role:q")
@@ -112,6 +114,15 @@ worlds = st.fixed_dictionaries(
             ),
             max_size=4,
         ),
+        "jobs": st.lists(
+            st.tuples(
+                st.sampled_from(OWNERS),
+                st.sampled_from(["", *PRINCIPALS]),  # on whose behalf it runs
+                st.sets(st.sampled_from(DATASETS), max_size=2),  # what it reads
+                st.sampled_from(DATASETS),
+            ),
+            max_size=5,
+        ),
     }
 )
 
@@ -128,6 +139,7 @@ class World:
     target: Target = field(default_factory=lambda: replace(target(), id=uuid4()))
     following: dict[str, Subscription] = field(default_factory=dict)
     told: dict[int, str] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
 
     def whom(self, principal: str) -> str:
         """Return a principal that no other example has."""
@@ -193,6 +205,19 @@ class World:
         held = {one for privilege in granted for one in implied_by(privilege)}
         return held if Privilege.ADMINISTER in held else held & meant
 
+    def sees_job(self, principal: str, place: int) -> bool:
+        """Tell whether somebody sees a job by the rules: it is his, or he knows all that it is about, and has some."""
+        owner, behalf, reads, writes = self.given["jobs"][place]
+        mine = self.closure(principal)
+        on_lake = {
+            one[1] for one in self.given["grants"] if one[0] in mine and not one[2] and not one[3] and one[4] != -1
+        }
+        if Privilege.ADMINISTER in on_lake or {whole_principal(owner), behalf} & mine:
+            return True
+        gone = self.given["deleted"]
+        held = [set() if name in gone else self.held(principal, name) for name in (*reads, writes)]
+        return any(Privilege.ADMINISTER in one for one in held) and all(Privilege.DISCOVER in one for one in held)
+
     def shows_all(self, how: str, name: str) -> bool:
         """Tell whether a grant to read shows every row and column of a dataset as it is."""
         if name not in DATASETS:
@@ -249,6 +274,17 @@ class World:
             tx.approval_rules.put(ApprovalRule(describe(expression), approver, "x", NOW))
         self._store_deputies(tx)
         self._store_events(tx)
+        self._store_jobs(tx)
+
+    def _store_jobs(self, tx: Transaction) -> None:
+        for place, (owner, behalf, reads, writes) in enumerate(self.given["jobs"]):
+            name, for_whom = f"{self.mark}_job.{place}", behalf and self.whom(behalf)
+            made = job(name, owner=f"{owner}_{self.mark}", on_behalf_of=for_whom)
+            node, output = Node(NodeKind.JOB, name), Node(NodeKind.DATASET, self.datasets[writes].full_name)
+            inputs = [Node(NodeKind.DATASET, self.datasets[one].full_name) for one in reads]
+            tx.jobs.insert(made)
+            tx.lineage.put([*(Edge(one, node) for one in inputs), Edge(node, output)], NOW)
+            self.jobs.append(made)
 
     def _store_events(self, tx: Transaction) -> None:
         """Let two events be told of every dataset version, and of every dataset: as of its only one of its name."""
@@ -369,6 +405,7 @@ def check_world(store: MetadataStore, given_world: dict[str, Any]) -> None:
                 check_subscriptions(tx, authorizer, world, principal)
         with acting(world.whom(PRINCIPALS[0])):
             check_events(tx, authorizer, world, PRINCIPALS[0])
+            check_jobs(tx, authorizer, world, PRINCIPALS[0])
         for name in (*SPACES, *DATASETS):
             assert tx.approval_rules.needed(*world._place(name)) == world.needed(name), name
 
@@ -437,6 +474,14 @@ def check_events(tx: Transaction, authorizer: GrantAuthorizer, world: World, pri
     assert found == sorted(shown, reverse=True)
 
 
+def check_jobs(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
+    """Pages of jobs go on likewise."""
+    viewer, after, found = authorizer.viewer(tx), world.mark, []
+    while page := [one.name for one in tx.jobs.page(after, 2, viewer=viewer) if one.name.startswith(world.mark)]:
+        after, found = page[-1], found + page
+    assert found == [one.name for place, one in enumerate(world.jobs) if world.sees_job(principal, place)]
+
+
 def check_subscriptions(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
     viewer = authorizer.viewer(tx)
     expected = {
@@ -493,7 +538,7 @@ def test_requests_of_others_are_told_apart_from_an_examples_own(sqlite_store: Me
     """Whoever administers what has a tag sees what other examples have tagged so."""
     nothing: dict[str, Any] = {
         **{name: {} for name in ("tags", "requests")},
-        **{name: [] for name in ("members", "grants", "rules", "masked", "deleted", "deputies")},
+        **{name: [] for name in ("members", "grants", "rules", "masked", "deleted", "deputies", "jobs")},
         "owners": dict.fromkeys(OWNED, "nobody"),
     }
     tagged = Among("level", ("low",), True)

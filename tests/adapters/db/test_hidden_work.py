@@ -15,9 +15,10 @@ from sqlalchemy import event
 from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.adapters.db import seen
 from cordillera.adapters.db.catalog import DATASET
-from cordillera.adapters.db.schema import datasets, events, subscriptions
+from cordillera.adapters.db.schema import datasets, events, jobs, subscriptions
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.adapters.db.subscriptions import SUBSCRIPTION
+from cordillera.adapters.db.workflows import JOB
 from cordillera.catalog.lookup import Lookup
 from cordillera.context import acting
 from cordillera.errors import NotFoundError
@@ -25,12 +26,14 @@ from cordillera.ports.metadata import Transaction
 from cordillera.spec.access import LAKE_ID, Grant, PolicyTag, Privilege, SecurableKind
 from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.event import Topic
+from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import parse_dataset_ref
 from cordillera.testing.metadata_samples import (
     NOW,
     add_dataset,
     append_event,
     dataset,
+    job,
     namespace,
     subscription,
     target,
@@ -70,8 +73,16 @@ LOOKUPS: dict[str, tuple[Callable[[Transaction, str], object], str, str]] = {
 """How to look something up, the name of one that is hidden, and of one that is not there."""
 
 SEEN = {
-    GUEST: {"namespaces": ["open"], "datasets": ["open.mine", "open.shown"]},
-    STAFF: {"namespaces": ["open", "tags"], "datasets": ["open.mine", "open.shown", "tags.shown"]},
+    GUEST: {
+        "namespaces": ["open"],
+        "datasets": ["open.mine", "open.shown"],
+        "jobs": ["z.reading", f"z.{GUEST}"],
+    },
+    STAFF: {
+        "namespaces": ["open", "tags"],
+        "datasets": ["open.mine", "open.shown", "tags.shown"],
+        "jobs": [f"z.{STAFF}"],
+    },
 }
 LISTS: dict[str, Callable[[Transaction], list[str]]] = {
     "namespaces": lambda tx: [one.name for one in tx.namespaces.page("", 9, viewer=LOOKUP.viewer(tx))],
@@ -85,6 +96,7 @@ LISTS: dict[str, Callable[[Transaction], list[str]]] = {
     "views of a namespace": lambda tx: _names(tx.views.page("open", "", 9, viewer=LOOKUP.viewer(tx))),
     "events": lambda tx: [one.payload["snapshot"] for one in tx.events.page(limit=3, viewer=LOOKUP.viewer(tx))],
     "subscriptions": lambda tx: [one.target_table for one in tx.subscriptions.page(limit=9, viewer=LOOKUP.viewer(tx))],
+    "jobs": lambda tx: [one.name for one in tx.jobs.page("", 9, viewer=LOOKUP.viewer(tx))],
     "targets": lambda tx: [one.name for one in tx.targets.page("", 9, viewer=LOOKUP.viewer(tx))],
 }
 
@@ -127,6 +139,14 @@ def _filled(url: str) -> SqlMetadataStore:
             tx.subscriptions.insert(subscription(shown, seen_version, who, created_by=who, id=LAST_SUBSCRIPTIONS[who]))
         for number in range(5):
             append_event(tx, (seen_version if number != 3 else version).id, snapshot=number)
+        for who in SEEN:
+            tx.jobs.insert(job(f"z.{who}", owner=who))
+        for name, read in (
+            ("reading", "open.shown"),
+            ("telling", "big.hidden0"),
+        ):  # nobody sees all that z.telling does
+            tx.jobs.insert(job(f"z.{name}", owner=OTHER))
+            tx.lineage.put([_edge(one, f"z.{name}") for one in ("open.mine", read)], NOW)
         _add_hidden(tx, hidden, version, 2 * seen.FIRST_BOUND)
     return store
 
@@ -162,13 +182,20 @@ def _hide(store: SqlMetadataStore, numbers: range, datasets_besides: int = 0) ->
 
 
 def _add_hidden(tx: Transaction, hidden: Dataset, version: DatasetVersion, number: int) -> None:
-    """Add events of a dataset and of its dataset version, one each, and subscriptions to it."""
+    """Add events of a dataset and of its dataset version, one each, subscriptions to it, and jobs that read it."""
     common = {"topic": Topic.SNAPSHOT_COMMITTED, "at": NOW, "principal": "", "trace_id": "", "payload": {}}
     told = [{**common, "dataset": hidden.full_name, "dataset_version_id": of} for of in (version.id, None)]
     tx.session.connection.execute(sa.insert(events), told * number)
     made = (subscription(hidden, version, f"t{uuid4()}", created_by=OTHER) for _ in range(number))
     rows = [{**SUBSCRIPTION.values(one), "updated_at": NOW} for one in made]
     tx.session.connection.execute(sa.insert(subscriptions), rows)
+    working = [job(f"j.{uuid4()}", owner=OTHER) for _ in range(number)]
+    tx.session.connection.execute(sa.insert(jobs), [JOB.values(one) for one in working])
+    tx.lineage.put([_edge(hidden.full_name, one.name) for one in working], NOW)
+
+
+def _edge(dataset_name: str, job_name: str) -> Edge:
+    return Edge(Node(NodeKind.DATASET, dataset_name), Node(NodeKind.JOB, job_name))
 
 
 def _grant(holder: str, on: UUID, kind: SecurableKind = SecurableKind.DATASET, tagged: str = "") -> Grant:
@@ -266,10 +293,13 @@ def test_lists_do_not_take_longer_for_what_is_not_in_them(store: SqlMetadataStor
                 "views of a namespace": [],
                 "events": [4, 2, 1],
                 "subscriptions": [who],
+                "jobs": held["jobs"],
                 "targets": [],
             }
 
-    names = LISTS if store._database.file is not None else ("events", "subscriptions")  # others may be in its order
+    names = (
+        LISTS if store._database.file is not None else ("events", "subscriptions", "jobs")
+    )  # others may be in its order
 
     def work() -> dict[tuple[str, str], int]:
         return {(who, name): _work(store, who, LISTS[name]) for name in names for who in SEEN}

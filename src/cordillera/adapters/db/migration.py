@@ -71,6 +71,7 @@ REVISIONS = (
     "0069",
     "0077",
     "0078",
+    "0079",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

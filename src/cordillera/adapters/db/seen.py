@@ -31,9 +31,19 @@ from cordillera.adapters.db.holdings import (
 )
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import dataset_versions, datasets, namespaces, subscriptions, targets, views
+from cordillera.adapters.db.schema import (
+    dataset_versions,
+    datasets,
+    jobs,
+    lineage_edges,
+    namespaces,
+    subscriptions,
+    targets,
+    views,
+)
 from cordillera.adapters.db.session import Session
 from cordillera.spec.access import Privilege, SecurableKind, Viewer
+from cordillera.spec.lineage import NodeKind
 
 T = TypeVar("T")
 
@@ -162,6 +172,14 @@ class Newest:
         return query.correlate_except(self._of.table).scalar_subquery()
 
 
+def of_each(seen: Ways, table: sa.FromClause) -> Condition:
+    """Return the condition that a row of a table is seen, asked of each row that is looked at.
+
+    The offset keeps PostgreSQL from going through all that could be seen first, to tell of any row whether it is.
+    """
+    return sa.select(sa.literal(1)).where(*seen).correlate(table).offset(0).exists()
+
+
 def few_versions_and_names(session: Session, viewer: Viewer, most: int) -> tuple[list[UUID], list[str]] | None:
     """Return the dataset versions that a viewer may discover, of deleted datasets too, and the names of the live
     datasets and the views; None if any of them are more than so many.
@@ -198,6 +216,26 @@ def few_subscriptions(session: Session, viewer: Viewer, most: int) -> list[UUID]
     ids = [sa.select(subscriptions.c.id).where(way) for way in ways]
     few = _few(session, [*ids, granted(viewer, Privilege.DISCOVER, SecurableKind.SUBSCRIPTION)], most)
     return None if few is None else [one for (one,) in few]
+
+
+def few_jobs(session: Session, viewer: Viewer, most: int) -> list[str] | None:
+    """Return, by name, the jobs among which are those that a viewer may see: his own, and those that read or write a
+    dataset that he administers. None if they are more than so many.
+    """
+    spaces = _few_namespaces(session, viewer, Privilege.ADMINISTER, most)
+    found = None if spaces is None else _few_datasets(session, viewer, Privilege.ADMINISTER, spaces, most)
+    if found is None:
+        return None
+    names, edge = [name for _, name, deleted_at in found if deleted_at is None], lineage_edges.c
+    reading = sa.select(edge.sink_name).where(
+        edge.source_kind.in_(NodeKind), edge.source_name.in_(names), edge.sink_kind == NodeKind.JOB
+    )
+    writing = sa.select(edge.source_name).where(
+        edge.sink_kind.in_(NodeKind), edge.sink_name.in_(names), edge.source_kind == NodeKind.JOB
+    )
+    mine = (sa.select(jobs.c.name).where(column.in_(owners(viewer))) for column in (jobs.c.owner, jobs.c.on_behalf_of))
+    few = _few(session, [*mine, reading, writing], most)
+    return None if few is None else [name for (name,) in few]
 
 
 def _few_namespaces(session: Session, viewer: Viewer, privilege: Privilege, most: int) -> list[str] | None:

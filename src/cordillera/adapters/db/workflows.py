@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,11 @@ import orjson
 import sqlalchemy as sa
 
 from cordillera.adapters.db.given import given
+from cordillera.adapters.db.holdings import Condition
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import job_inputs, job_waits, jobs, lineage_edges, run_totals, runs
+from cordillera.adapters.db.seen import Listed, few_jobs, of_each
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import jobs_seen
 from cordillera.errors import AlreadyExistsError, JobNotFoundError
@@ -115,8 +117,17 @@ class SqlJobRows:
 
     def page(self, after: str, limit: int, *, viewer: Viewer | None = None) -> list[Job]:
         """Return jobs by name behind ``after``, those that a viewer may see."""
-        query = JOB.select().where(jobs.c.name > after, *jobs_seen(viewer))
+        seen = jobs_seen(viewer)
+        if viewer is not None and seen:
+            listed = Listed(JOB, JOB.select(), (of_each(seen, jobs),), jobs.c.name, limit)
+            return listed.first(self._session, after, partial(self._among_few, viewer))
+        query = JOB.select().where(jobs.c.name > after)
         return JOB.all(self._session, query.order_by(jobs.c.name).limit(limit))
+
+    def _among_few(self, viewer: Viewer, _after: str, _limit: int, most: int) -> Condition | None:
+        """Return the condition on jobs that those a viewer may see are among; None if those are many."""
+        few = few_jobs(self._session, viewer, most)
+        return None if few is None else jobs.c.name.in_(few)
 
     def concerned_by(self, completed: Sequence[Completed]) -> list[tuple[Job, Completed]]:
         """Return the enabled jobs that completions can start runs of, by name, locked for this transaction."""

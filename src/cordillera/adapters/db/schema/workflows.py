@@ -27,6 +27,8 @@ jobs = Table(
     Column("trigger", Trigger, nullable=False, server_default=sa.text("'{}'")),
     index("ix_jobs_name", "name", unique=True),
     index("ix_jobs_output", "output", "name"),
+    index("ix_jobs_owner", "owner", "name"),
+    index("ix_jobs_on_behalf_of", "on_behalf_of", "name"),
 )
 
 # The partitions of datasets whose completions concern a job; an empty label stands for all. What is standing starts no
