@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,6 +25,7 @@ from cordillera.spec.access import (
     PolicyTag,
     Privilege,
     SecurableKind,
+    Viewer,
     grantable_on,
     implied_by,
     sufficient_for,
@@ -39,8 +41,8 @@ from cordillera.spec.event import Circumstances, Topic
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import enclosing_names
 from cordillera.spec.subscription import Subscription, Target
-from cordillera.spec.workflow import Job
-from cordillera.testing.metadata_samples import NOW, add_dataset, job, later, namespace, subscription, target
+from cordillera.spec.workflow import Job, Run, RunState
+from cordillera.testing.metadata_samples import NOW, add_dataset, job, later, namespace, run, subscription, target
 from tests.examples import examples
 
 PRINCIPALS = ("user:a", "user:b", "service:s", "group:g", "group:h", "role:r", "role:q")
@@ -86,6 +88,8 @@ NARROWED: dict[str, dict[str, Any]] = {
     "clear": {"masks": {"COLUMN": "clear"}},
     "tagged": {"tag_masks": {"kind = 'pii'": "hash"}},
 }
+SECONDS = count()
+"""Two runs begin in each; those of an example after those of all before."""
 OWNED = (*SPACES, *DATASETS, TARGET, *FOLLOWING)
 """What has an owner; a subscription's is its consumer."""
 worlds = st.fixed_dictionaries(
@@ -140,6 +144,7 @@ class World:
     following: dict[str, Subscription] = field(default_factory=dict)
     told: dict[int, str] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
     def whom(self, principal: str) -> str:
         """Return a principal that no other example has."""
@@ -285,6 +290,11 @@ class World:
             tx.jobs.insert(made)
             tx.lineage.put([*(Edge(one, node) for one in inputs), Edge(node, output)], NOW)
             self.jobs.append(made)
+        for place, made in enumerate(self.jobs * 2):
+            state, partition = (RunState.FAILED, "day") if place % 3 else (RunState.SUCCEEDED, "night")
+            begun = later(next(SECONDS) // 2)
+            self.runs.append(run(made, partition, place, state=state, created_at=begun))
+            tx.runs.insert(self.runs[-1])
 
     def _store_events(self, tx: Transaction) -> None:
         """Let two events be told of every dataset version, and of every dataset: as of its only one of its name."""
@@ -475,11 +485,26 @@ def check_events(tx: Transaction, authorizer: GrantAuthorizer, world: World, pri
 
 
 def check_jobs(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:
-    """Pages of jobs go on likewise."""
+    """Pages of jobs, and of their runs, go on likewise."""
     viewer, after, found = authorizer.viewer(tx), world.mark, []
     while page := [one.name for one in tx.jobs.page(after, 2, viewer=viewer) if one.name.startswith(world.mark)]:
         after, found = page[-1], found + page
-    assert found == [one.name for place, one in enumerate(world.jobs) if world.sees_job(principal, place)]
+    shown = [one.name for place, one in enumerate(world.jobs) if world.sees_job(principal, place)]
+    assert found == shown
+    for wanted in ({}, {"state": RunState.FAILED}, {"partition": "day"}):
+        check_runs(tx, viewer, world, set(shown), wanted)
+
+
+def check_runs(tx: Transaction, viewer: Viewer | None, world: World, jobs: set[str], wanted: dict[str, Any]) -> None:
+    before, found = None, []
+    while page := tx.runs.page(before=before, limit=4, viewer=viewer, **wanted):
+        before = page[-1].id
+        found += [one for one in page if one.job.startswith(world.mark)]
+        if not page[-1].job.startswith(world.mark):  # those of other examples are older
+            break
+    those = (one for one in world.runs if one.job in jobs)
+    expected = [one for one in those if all(getattr(one, name) == value for name, value in wanted.items())]
+    assert found == sorted(expected, key=lambda one: (one.created_at, one.id), reverse=True), wanted
 
 
 def check_subscriptions(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:

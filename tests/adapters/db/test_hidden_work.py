@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,10 +16,10 @@ from sqlalchemy import event
 from cordillera.access.authorizer import GrantAuthorizer
 from cordillera.adapters.db import seen
 from cordillera.adapters.db.catalog import DATASET
-from cordillera.adapters.db.schema import datasets, events, jobs, subscriptions
+from cordillera.adapters.db.schema import datasets, events, jobs, runs, subscriptions
 from cordillera.adapters.db.store import SqlMetadataStore
 from cordillera.adapters.db.subscriptions import SUBSCRIPTION
-from cordillera.adapters.db.workflows import JOB
+from cordillera.adapters.db.workflows import JOB, RUN
 from cordillera.catalog.lookup import Lookup
 from cordillera.context import acting
 from cordillera.errors import NotFoundError
@@ -28,13 +29,16 @@ from cordillera.spec.catalog import Dataset, DatasetVersion
 from cordillera.spec.event import Topic
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import parse_dataset_ref
+from cordillera.spec.workflow import Job, RunState
 from cordillera.testing.metadata_samples import (
     NOW,
     add_dataset,
     append_event,
     dataset,
     job,
+    later,
     namespace,
+    run,
     subscription,
     target,
     view,
@@ -97,8 +101,20 @@ LISTS: dict[str, Callable[[Transaction], list[str]]] = {
     "events": lambda tx: [one.payload["snapshot"] for one in tx.events.page(limit=3, viewer=LOOKUP.viewer(tx))],
     "subscriptions": lambda tx: [one.target_table for one in tx.subscriptions.page(limit=9, viewer=LOOKUP.viewer(tx))],
     "jobs": lambda tx: [one.name for one in tx.jobs.page("", 9, viewer=LOOKUP.viewer(tx))],
+    "runs": lambda tx: _runs(tx, state=None),
+    "runs of a partition": lambda tx: _runs(tx, partition="day 1"),
+    "runs that succeeded": lambda tx: _runs(tx, state=RunState.SUCCEEDED),
+    "runs that failed": lambda tx: _runs(tx, state=RunState.FAILED),
     "targets": lambda tx: [one.name for one in tx.targets.page("", 9, viewer=LOOKUP.viewer(tx))],
 }
+
+
+def _runs(tx: Transaction, **wanted: Any) -> list[str]:
+    return [f"{one.job} {one.partition}" for one in tx.runs.page(limit=2, viewer=LOOKUP.viewer(tx), **wanted)]
+
+
+GOES = ("events", "subscriptions", "jobs", "runs")
+"""Lists that go by what is seen on PostgreSQL too, which may walk others in their order."""
 
 
 def _names(found: Any) -> list[str]:
@@ -140,11 +156,11 @@ def _filled(url: str) -> SqlMetadataStore:
         for number in range(5):
             append_event(tx, (seen_version if number != 3 else version).id, snapshot=number)
         for who in SEEN:
-            tx.jobs.insert(job(f"z.{who}", owner=who))
+            _add_jobs(tx, [job(f"z.{who}", owner=who)], NOW)
         for name, read in (
             ("reading", "open.shown"),
-            ("telling", "big.hidden0"),
-        ):  # nobody sees all that z.telling does
+            ("told", "big.hidden0"),
+        ):  # of which nobody sees all that it reads
             tx.jobs.insert(job(f"z.{name}", owner=OTHER))
             tx.lineage.put([_edge(one, f"z.{name}") for one in ("open.mine", read)], NOW)
         _add_hidden(tx, hidden, version, 2 * seen.FIRST_BOUND)
@@ -190,8 +206,20 @@ def _add_hidden(tx: Transaction, hidden: Dataset, version: DatasetVersion, numbe
     rows = [{**SUBSCRIPTION.values(one), "updated_at": NOW} for one in made]
     tx.session.connection.execute(sa.insert(subscriptions), rows)
     working = [job(f"j.{uuid4()}", owner=OTHER) for _ in range(number)]
-    tx.session.connection.execute(sa.insert(jobs), [JOB.values(one) for one in working])
+    _add_jobs(tx, working, later(9))
     tx.lineage.put([_edge(hidden.full_name, one.name) for one in working], NOW)
+
+
+def _add_jobs(tx: Transaction, made: Sequence[Job], at: datetime) -> None:
+    """Add jobs with three runs each, of which the second has failed."""
+    tx.session.connection.execute(sa.insert(jobs), [JOB.values(one) for one in made])
+    states = (RunState.SUCCEEDED, RunState.FAILED, RunState.SUCCEEDED)
+    ran = [
+        run(one, f"day {day}", state=state, created_at=at + timedelta(seconds=day))
+        for one in made
+        for day, state in enumerate(states)
+    ]
+    tx.session.connection.execute(sa.insert(runs), [{**RUN.values(one), "input_state": ""} for one in ran])
 
 
 def _edge(dataset_name: str, job_name: str) -> Edge:
@@ -294,12 +322,15 @@ def test_lists_do_not_take_longer_for_what_is_not_in_them(store: SqlMetadataStor
                 "events": [4, 2, 1],
                 "subscriptions": [who],
                 "jobs": held["jobs"],
+                "runs": [f"z.{who} day 2", f"z.{who} day 1"],
+                "runs of a partition": [f"z.{who} day 1"],
+                "runs that succeeded": [f"z.{who} day 2", f"z.{who} day 0"],
+                "runs that failed": [f"z.{who} day 1"],
                 "targets": [],
             }
 
-    names = (
-        LISTS if store._database.file is not None else ("events", "subscriptions", "jobs")
-    )  # others may be in its order
+    embedded = store._database.file is not None
+    names = [name for name in LISTS if embedded or name.startswith(GOES)]
 
     def work() -> dict[tuple[str, str], int]:
         return {(who, name): _work(store, who, LISTS[name]) for name in names for who in SEEN}

@@ -13,11 +13,11 @@ from sqlalchemy.dialects import postgresql
 
 from cordillera.adapters.db.dataset_versions import lock_version
 from cordillera.adapters.db.given import each, given
-from cordillera.adapters.db.holdings import Condition
+from cordillera.adapters.db.newest import Key, Newest
 from cordillera.adapters.db.prepared import Prepared, Values
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import events
-from cordillera.adapters.db.seen import Listed, Newest, few_versions_and_names
+from cordillera.adapters.db.seen import Listed, few_versions_and_names
 from cordillera.adapters.db.session import Session
 from cordillera.adapters.db.visibility import events_seen
 from cordillera.spec.access import Viewer
@@ -46,8 +46,8 @@ _BEHIND = Prepared(
     .limit(sa.bindparam("most"))
 )
 """Locked events and those that follow them in their dataset versions, oldest first."""
-OF_VERSIONS = Newest(events.c.dataset_version_id, events.c.number, events.c.dataset_version_id.is_not(None))
-_OF_NAMES = Newest(events.c.dataset, events.c.number, events.c.dataset_version_id.is_(None))
+OF_VERSIONS = Newest((events.c.dataset_version_id,), (events.c.number,), (0,), events.c.dataset_version_id.is_not(None))
+_OF_NAMES = Newest((events.c.dataset,), (events.c.number,), (0,), events.c.dataset_version_id.is_(None))
 _SHARED = tuple(field.name for field in fields(Circumstances))
 _TOLD = (*_SHARED, "payload")
 _INSERT = Prepared(sa.insert(events).returning(events.c.number), _TOLD)
@@ -133,21 +133,21 @@ class SqlEventRows:
         if dataset is not None:
             query = query.where(events.c.dataset == dataset)
         elif viewer is not None and seen:
-            listed = Listed(EVENT, query, seen, events.c.number, limit, descending=True)
-            return listed.first(self._session, before, partial(self._of_few, viewer))
+            listed = Listed(EVENT, query, seen, (events.c.number,), limit, descending=True)
+            return listed.first(self._session, None if before is None else (before,), partial(self._of_few, viewer))
         if before is not None:
             query = query.where(events.c.number < before)
         return EVENT.all(self._session, query.where(*seen).order_by(events.c.number.desc()).limit(limit))
 
-    def _of_few(self, viewer: Viewer, before: int, limit: int, most: int) -> Condition | None:
-        """Return the condition on the first events of what a viewer may discover; None if that is much."""
+    def _of_few(self, viewer: Viewer, before: Key, limit: int, most: int) -> sa.Select[Any] | None:
+        """Return a query for the first events of what a viewer may discover; None if that is much."""
         few = few_versions_and_names(self._session, viewer, most)
         if few is None:
             return None
         versions, names = few
-        numbers = OF_VERSIONS.numbers(self._session, [one.hex for one in versions], before, limit)
-        numbers += _OF_NAMES.numbers(self._session, names, before, limit)
-        return events.c.number.in_(sorted(numbers)[-limit:])
+        numbers = OF_VERSIONS.rows(self._session, [[one.hex] for one in versions], before, limit)
+        numbers += _OF_NAMES.rows(self._session, [[name] for name in names], before, limit)
+        return EVENT.select().where(events.c.number.in_(sorted(numbers)[-limit:]))
 
     def unhandled_count(self) -> int:
         """Return how many events wait."""

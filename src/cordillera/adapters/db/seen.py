@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from cordillera.adapters.db.contents import by_tags
-from cordillera.adapters.db.given import given
 from cordillera.adapters.db.holdings import (
     Condition,
     Ways,
@@ -29,7 +27,7 @@ from cordillera.adapters.db.holdings import (
     targets_held,
     views_given,
 )
-from cordillera.adapters.db.prepared import Prepared
+from cordillera.adapters.db.newest import Key, descending
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import (
     dataset_versions,
@@ -46,7 +44,6 @@ from cordillera.spec.access import Privilege, SecurableKind, Viewer
 from cordillera.spec.lineage import NodeKind
 
 T = TypeVar("T")
-
 FIRST_BOUND, GROWTH = 100, 10
 """So many rows are looked through first; by so much grow the bounds, first for objects, which are found faster."""
 _MOST_OBJECTS = 10_000
@@ -62,7 +59,7 @@ class Listed(Generic[T]):
         rows: How its rows are kept.
         query: What it has, but for that it is seen.
         seen: What is true of the rows that he sees.
-        key: The column it is ordered by, which no two rows have the same of.
+        key: The columns it is ordered by, which no two rows have the same of.
         limit: How many rows are asked for.
         descending: Whether what has the greatest key comes first.
     """
@@ -70,106 +67,60 @@ class Listed(Generic[T]):
     rows: RowMap[T]
     query: sa.Select[Any]
     seen: Ways
-    key: sa.ColumnElement[Any]
+    key: Sequence[sa.ColumnElement[Any]]
     limit: int
     descending: bool = False
 
-    def first(self, session: Session, after: Any, of_objects: Callable[[Any, int, int], Condition | None]) -> list[T]:
+    def first(
+        self, session: Session, after: Key | None, of_objects: Callable[[Key, int, int], sa.Select[Any] | None]
+    ) -> list[T]:
         """Return the first rows behind a place that the viewer sees.
 
         Args:
             session: The transaction.
             after: The key there; None for the beginning.
-            of_objects: Is given a place, a number of rows and a bound. Returns a condition that is true of so many
-                rows that he sees, the next behind the place, and perhaps of others; None if he sees more objects than
-                the bound.
+            of_objects: Is given a place, a number of rows and a bound. Returns a query for so many rows that he sees,
+                the next behind the place, and perhaps for others of the list; None if he sees more objects than the
+                bound.
         """
         found: list[T] = []
         bound = FIRST_BOUND
         while True:
             last = self._last(session, after, bound)
-            found += self._seen(session, (*self._behind(after), *self._upto(last)), self.limit - len(found))
+            looked = self.query.where(*self._upto(last))
+            found += self._seen(session, looked, after, self.limit - len(found))
             if last is None or len(found) >= self.limit:
                 return found
             after, wanted = last, self.limit - len(found)
             bound *= GROWTH
             of_seen = of_objects(after, wanted, min(bound, _MOST_OBJECTS))
             if of_seen is not None:
-                return found + self._seen(session, (*self._behind(after), of_seen), wanted)
+                return found + self._seen(session, of_seen, after, wanted)
 
-    def _last(self, session: Session, after: Any, number: int) -> Any:
+    def _last(self, session: Session, after: Key | None, number: int) -> Key | None:
         """Return the key of the row that is so many behind a place, seen or not; None if there is none."""
-        query = self.query.with_only_columns(self.key, maintain_column_froms=True).where(*self._behind(after))
-        return session.scalar(query.order_by(self._order()).offset(number - 1).limit(1))
+        query = self.query.with_only_columns(*self.key, maintain_column_froms=True).where(*self._behind(after))
+        rows = session.read(query.order_by(*self._order()).offset(number - 1).limit(1))
+        return tuple(rows[0]) if rows else None
 
-    def _seen(self, session: Session, conditions: Ways, limit: int) -> list[T]:
-        query = self.query.where(*conditions, *self.seen).order_by(self._order())
-        return self.rows.all(session, query.limit(limit))
+    def _seen(self, session: Session, query: sa.Select[Any], after: Key | None, limit: int) -> list[T]:
+        behind = query.where(*self._behind(after), *self.seen).order_by(*self._order())
+        return self.rows.all(session, behind.limit(limit))
 
-    def _order(self) -> sa.ColumnElement[Any]:
-        return self.key.desc() if self.descending else self.key.asc()
+    def _order(self) -> Sequence[sa.ColumnElement[Any]]:
+        return descending(self.key) if self.descending else self.key
 
-    def _behind(self, after: Any) -> Ways:
+    def _behind(self, after: Key | None) -> Ways:
         if after is None:
             return ()
-        return (self.key < after if self.descending else self.key > after,)
+        mine = sa.tuple_(*self.key)
+        return (mine < after if self.descending else mine > after,)
 
-    def _upto(self, last: Any) -> Ways:
+    def _upto(self, last: Key | None) -> Ways:
         if last is None:
             return ()
-        return (self.key >= last if self.descending else self.key <= last,)
-
-
-class Newest:
-    """Queries for the newest rows of some objects.
-
-    Every step finds one row by an index: rows are compared as such, for by the columns PostgreSQL may go through
-    the whole list, thinking that it will soon meet a row of the object there.
-
-    Args:
-        of: The column that says which object a row is about.
-        number: The column that the rows are ordered by; an index begins with both.
-        where: What is true of the rows besides, as the index has it.
-    """
-
-    def __init__(self, of: sa.Column[Any], number: sa.Column[Any], where: Condition) -> None:
-        self._of, self._number, self._where = of, number, where
-        self._prepared = lru_cache(self._prepare)
-
-    def numbers(self, session: Session, objects: Sequence[object], before: int, limit: int) -> list[int]:
-        """Return the numbers of the first rows before a number.
-
-        Args:
-            session: The transaction.
-            objects: The objects, as JSON has them.
-            before: The number.
-            limit: How many at most.
-        """
-        asked = {"of": [[one] for one in objects], "before": before, "most": limit}
-        return [row[0] for row in session.rows(self._prepared(session.is_postgres), asked)] if objects else []
-
-    def _prepare(self, is_postgres: bool) -> Prepared:
-        before, most = sa.bindparam("before", type_=self._number.type), sa.bindparam("most", type_=sa.Integer())
-        asked = given("of", (self._of.type,), is_postgres=is_postgres).c
-        each = sa.select(asked.one, self._next(asked.one, before, sa.literal(0)).label("number"))
-        one = each.offset(0).subquery().c
-        heads = sa.select(one.one, one.number).where(one.number.is_not(None)).order_by(one.number.desc()).limit(most)
-        head = heads.cte("heads").c  # what is older than the last of them, if they are as many as asked for, is too old
-        least = sa.select(sa.case((sa.func.count() == most, sa.func.min(head.number)), else_=0)).scalar_subquery()
-        steps = sa.select(head.one, head.number, sa.literal(1).label("place")).cte("steps", recursive=True)
-        following = self._next(steps.c.one, steps.c.number, least)
-        more = sa.select(steps.c.one, following, steps.c.place + 1)
-        steps = steps.union_all(more.where(steps.c.number.is_not(None), steps.c.place < most))
-        found = sa.select(steps.c.number).where(steps.c.number.is_not(None))
-        return Prepared(found.order_by(steps.c.number.desc()).limit(most))
-
-    def _next(
-        self, one: sa.ColumnElement[Any], before: sa.ColumnElement[Any], least: sa.ColumnElement[Any]
-    ) -> sa.ScalarSelect[Any]:
-        mine = sa.tuple_(self._of, self._number)
-        query = sa.select(self._number).where(mine < sa.tuple_(one, before), mine >= sa.tuple_(one, least), self._where)
-        query = query.order_by(self._of.desc(), self._number.desc()).limit(1)
-        return query.correlate_except(self._of.table).scalar_subquery()
+        mine = sa.tuple_(*self.key)
+        return (mine >= last if self.descending else mine <= last,)
 
 
 def of_each(seen: Ways, table: sa.FromClause) -> Condition:

@@ -16,6 +16,7 @@ from cordillera.adapters.db.catalog import DATASET
 from cordillera.adapters.db.dataset_versions import VERSION
 from cordillera.adapters.db.given import given
 from cordillera.adapters.db.holdings import datasets_within
+from cordillera.adapters.db.newest import Key
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import Lookup, RowMap
 from cordillera.adapters.db.schema import (
@@ -143,16 +144,20 @@ class SqlSubscriptionRows:
             mine = sa.select(datasets.c.id).where(datasets.c.id == subscriptions.c.dataset_id, *seen)
             # The offset keeps PostgreSQL from going through all datasets for the subscriptions of a page.
             known = mine.correlate(subscriptions).offset(0).exists()
-            listed = Listed(SUBSCRIPTION, query, (known,), subscriptions.c.id, limit)
-            return listed.first(self._session, after, partial(self._among_few, viewer))
+            listed = Listed(SUBSCRIPTION, query, (known,), (subscriptions.c.id,), limit)
+            return listed.first(
+                self._session, None if after is None else (after,), partial(self._among_few, viewer, query)
+            )
         if after is not None:
             query = query.where(subscriptions.c.id > after)
         return SUBSCRIPTION.all(self._session, query.order_by(subscriptions.c.id).limit(limit))
 
-    def _among_few(self, viewer: Viewer, _after: UUID, _limit: int, most: int) -> sa.ColumnElement[bool] | None:
-        """Return the condition on subscriptions that a viewer's are among; None if those are many."""
+    def _among_few(
+        self, viewer: Viewer, query: sa.Select[Any], _after: Key, _limit: int, most: int
+    ) -> sa.Select[Any] | None:
+        """Return a query for subscriptions, of those that a viewer's are among; None if those are many."""
         few = few_subscriptions(self._session, viewer, most)
-        return None if few is None else subscriptions.c.id.in_(few)
+        return None if few is None else query.where(subscriptions.c.id.in_(few))
 
     def followed(self, version_ids: Sequence[UUID], trigger: str) -> set[UUID]:
         """Return those of some dataset versions that subscriptions follow and wait for a trigger of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any
@@ -13,7 +13,7 @@ import orjson
 import sqlalchemy as sa
 
 from cordillera.adapters.db.given import given
-from cordillera.adapters.db.holdings import Condition
+from cordillera.adapters.db.newest import Key, Newest
 from cordillera.adapters.db.prepared import Prepared
 from cordillera.adapters.db.rows import RowMap
 from cordillera.adapters.db.schema import job_inputs, job_waits, jobs, lineage_edges, run_totals, runs
@@ -40,6 +40,15 @@ _NOT_SUCCEEDED = sa.text("runs.state <> 'succeeded'")
 def _literal(state: RunState) -> sa.ColumnElement[RunState]:
     """Return a state spelled out in the statement, so that PostgreSQL can plan for it."""
     return sa.literal(state, runs.c.state.type, literal_execute=True)
+
+
+_TIME = (runs.c.created_at, runs.c.id)
+_BEGINNING = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
+
+
+OF_JOBS = Newest((runs.c.job_id,), _TIME, _BEGINNING, sa.true())
+_SUCCEEDED_OF_JOBS = Newest((runs.c.job_id,), _TIME, _BEGINNING, runs.c.state == _literal(RunState.SUCCEEDED))
+_OTHERS_OF_JOBS = Newest((runs.c.job_id, runs.c.state), _TIME, _BEGINNING, _NOT_SUCCEEDED)
 
 
 def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
@@ -119,15 +128,15 @@ class SqlJobRows:
         """Return jobs by name behind ``after``, those that a viewer may see."""
         seen = jobs_seen(viewer)
         if viewer is not None and seen:
-            listed = Listed(JOB, JOB.select(), (of_each(seen, jobs),), jobs.c.name, limit)
-            return listed.first(self._session, after, partial(self._among_few, viewer))
+            listed = Listed(JOB, JOB.select(), (of_each(seen, jobs),), (jobs.c.name,), limit)
+            return listed.first(self._session, (after,), partial(self._among_few, viewer))
         query = JOB.select().where(jobs.c.name > after)
         return JOB.all(self._session, query.order_by(jobs.c.name).limit(limit))
 
-    def _among_few(self, viewer: Viewer, _after: str, _limit: int, most: int) -> Condition | None:
-        """Return the condition on jobs that those a viewer may see are among; None if those are many."""
+    def _among_few(self, viewer: Viewer, _after: Key, _limit: int, most: int) -> sa.Select[Any] | None:
+        """Return a query for the jobs that those a viewer may see are among; None if those are many."""
         few = few_jobs(self._session, viewer, most)
-        return None if few is None else jobs.c.name.in_(few)
+        return None if few is None else JOB.select().where(jobs.c.name.in_(few))
 
     def concerned_by(self, completed: Sequence[Completed]) -> list[tuple[Job, Completed]]:
         """Return the enabled jobs that completions can start runs of, by name, locked for this transaction."""
@@ -227,7 +236,7 @@ class SqlRunRows:
         viewer: Viewer | None = None,
     ) -> list[Run]:
         """Return runs newest first, those of jobs that a viewer may see."""
-        query = _select().where(*jobs_seen(viewer))
+        query, seen = _select(), jobs_seen(viewer)
         if job is not None:
             query = query.where(runs.c.job_id == sa.select(jobs.c.id).where(jobs.c.name == job).scalar_subquery())
         if state is not None:
@@ -236,12 +245,49 @@ class SqlRunRows:
                 query = query.where(_NOT_SUCCEEDED)
         if partition is not None:
             query = query.where(runs.c.partition == partition)
+        mark: Key | None = None
         if before is not None:
-            mark = self._session.read(sa.select(runs.c.created_at, runs.c.id).where(runs.c.id == before))
-            if not mark:
+            found = self._session.read(sa.select(*_TIME).where(runs.c.id == before))
+            if not found:
                 return []
-            query = query.where(sa.tuple_(runs.c.created_at, runs.c.id) < mark[0])
-        return RUN.all(self._session, query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit))
+            mark = tuple(found[0])
+        if viewer is not None and seen and job is None:
+            listed = Listed(RUN, query, (of_each(seen, jobs),), _TIME, limit, descending=True)
+            return listed.first(self._session, mark, partial(self._of_few, viewer, state, partition))
+        if mark is not None:
+            query = query.where(sa.tuple_(*_TIME) < mark)
+        return RUN.all(self._session, query.where(*seen).order_by(*(one.desc() for one in _TIME)).limit(limit))
+
+    def _of_few(
+        self, viewer: Viewer, state: RunState | None, partition: str | None, before: Key, limit: int, most: int
+    ) -> sa.Select[Any] | None:
+        """Return a query for the first runs of jobs that a viewer may see; None if those are many."""
+        few = few_jobs(self._session, viewer, most)
+        if few is None:
+            return None
+        mine = sa.select(jobs.c.id).where(jobs.c.name.in_(few), of_each(jobs_seen(viewer), jobs))
+        ids = [row.id for row in self._session.read(mine)]
+        if partition is not None:
+            found = self._of_partition(ids, state, partition, before, limit)
+        elif state is None or state is RunState.SUCCEEDED:
+            newest = OF_JOBS if state is None else _SUCCEEDED_OF_JOBS
+            found = newest.rows(self._session, [[one.hex] for one in ids], before, limit)
+        else:
+            objects = [[one.hex, state.value] for one in ids]
+            found = _OTHERS_OF_JOBS.rows(self._session, objects, before, limit)
+        return _select().where(runs.c.id.in_(found))
+
+    def _of_partition(
+        self, job_ids: Sequence[UUID], state: RunState | None, partition: str, before: Key, limit: int
+    ) -> list[UUID]:
+        """Return the first runs of jobs for a partition, of which each has few: they are sorted once they are found."""
+        query = sa.select(*_TIME).where(runs.c.job_id.in_(job_ids), runs.c.partition == partition)
+        if state is not None:
+            query = query.where(runs.c.state == state)
+        mine = query.offset(0).subquery().c
+        first = sa.select(mine.id).where(sa.tuple_(mine.created_at, mine.id) < before)
+        ordered = first.order_by(mine.created_at.desc(), mine.id.desc()).limit(limit)
+        return [row.id for row in self._session.read(ordered)]
 
     def update(self, run: Run) -> None:
         """Store a run's state, attempts, error, output, row count and times anew."""
