@@ -480,8 +480,15 @@ def check_events(tx: Transaction, authorizer: GrantAuthorizer, world: World, pri
         found += [number for number in page if number in world.told]
         if before < min(world.told):
             break
-    shown = (number for number, name in world.told.items() if Privilege.DISCOVER in world.held(principal, name))
+    shown = {number: name for number, name in world.told.items() if Privilege.DISCOVER in world.held(principal, name)}
     assert found == sorted(shown, reverse=True)
+    for name, dataset in world.datasets.items():
+        mine = sorted((number for number, about in shown.items() if about.startswith(name)), reverse=True)
+        found = [one.number for one in tx.events.page(dataset=dataset.full_name, limit=3, viewer=viewer)]
+        if len(found) == 3:
+            more = tx.events.page(dataset=dataset.full_name, before=found[-1], limit=9, viewer=viewer)
+            found += [one.number for one in more]
+        assert found == mine, name
 
 
 def check_jobs(tx: Transaction, authorizer: GrantAuthorizer, world: World, principal: str) -> None:

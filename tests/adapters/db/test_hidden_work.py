@@ -99,6 +99,8 @@ LISTS: dict[str, Callable[[Transaction], list[str]]] = {
     "views": lambda tx: _names(tx.views.page(None, "", 9, viewer=LOOKUP.viewer(tx))),
     "views of a namespace": lambda tx: _names(tx.views.page("open", "", 9, viewer=LOOKUP.viewer(tx))),
     "events": lambda tx: [one.payload["snapshot"] for one in tx.events.page(limit=3, viewer=LOOKUP.viewer(tx))],
+    "events of a name": lambda tx: _events_of(tx, "sales.orders"),
+    "events of a hidden name": lambda tx: _events_of(tx, "big.hidden0"),
     "subscriptions": lambda tx: [one.target_table for one in tx.subscriptions.page(limit=9, viewer=LOOKUP.viewer(tx))],
     "jobs": lambda tx: [one.name for one in tx.jobs.page("", 9, viewer=LOOKUP.viewer(tx))],
     "runs": lambda tx: _runs(tx, state=None),
@@ -107,6 +109,10 @@ LISTS: dict[str, Callable[[Transaction], list[str]]] = {
     "runs that failed": lambda tx: _runs(tx, state=RunState.FAILED),
     "targets": lambda tx: [one.name for one in tx.targets.page("", 9, viewer=LOOKUP.viewer(tx))],
 }
+
+
+def _events_of(tx: Transaction, name: str) -> list[Any]:
+    return [one.payload["snapshot"] for one in tx.events.page(dataset=name, limit=3, viewer=LOOKUP.viewer(tx))]
 
 
 def _runs(tx: Transaction, **wanted: Any) -> list[str]:
@@ -198,9 +204,12 @@ def _hide(store: SqlMetadataStore, numbers: range, datasets_besides: int = 0) ->
 
 
 def _add_hidden(tx: Transaction, hidden: Dataset, version: DatasetVersion, number: int) -> None:
-    """Add events of a dataset and of its dataset version, one each, subscriptions to it, and jobs that read it."""
+    """Add events of a dataset and of its dataset version, which once had the name that others are told of by, too;
+    subscriptions to it, and jobs that read it.
+    """
     common = {"topic": Topic.SNAPSHOT_COMMITTED, "at": NOW, "principal": "", "trace_id": "", "payload": {}}
-    told = [{**common, "dataset": hidden.full_name, "dataset_version_id": of} for of in (version.id, None)]
+    about = ((hidden.full_name, version.id), (hidden.full_name, None), ("sales.orders", version.id))
+    told = [{**common, "dataset": name, "dataset_version_id": of} for name, of in about]
     tx.session.connection.execute(sa.insert(events), told * number)
     made = (subscription(hidden, version, f"t{uuid4()}", created_by=OTHER) for _ in range(number))
     rows = [{**SUBSCRIPTION.values(one), "updated_at": NOW} for one in made]
@@ -320,6 +329,8 @@ def test_lists_do_not_take_longer_for_what_is_not_in_them(store: SqlMetadataStor
                 "views": [],
                 "views of a namespace": [],
                 "events": [4, 2, 1],
+                "events of a name": [4, 2, 1],
+                "events of a hidden name": [],
                 "subscriptions": [who],
                 "jobs": held["jobs"],
                 "runs": [f"z.{who} day 2", f"z.{who} day 1"],

@@ -16,10 +16,10 @@ from cordillera.adapters.db.given import each, given
 from cordillera.adapters.db.newest import Key, Newest
 from cordillera.adapters.db.prepared import Prepared, Values
 from cordillera.adapters.db.rows import RowMap
-from cordillera.adapters.db.schema import events
+from cordillera.adapters.db.schema import dataset_versions, datasets, events
 from cordillera.adapters.db.seen import Listed, few_versions_and_names
 from cordillera.adapters.db.session import Session
-from cordillera.adapters.db.visibility import events_seen
+from cordillera.adapters.db.visibility import events_seen, versions_seen
 from cordillera.spec.access import Viewer
 from cordillera.spec.event import Circumstances, Event, Topic
 from cordillera.spec.event_filter import EventFilter
@@ -48,9 +48,27 @@ _BEHIND = Prepared(
 """Locked events and those that follow them in their dataset versions, oldest first."""
 OF_VERSIONS = Newest((events.c.dataset_version_id,), (events.c.number,), (0,), events.c.dataset_version_id.is_not(None))
 _OF_NAMES = Newest((events.c.dataset,), (events.c.number,), (0,), events.c.dataset_version_id.is_(None))
+_OF_NAMED_VERSIONS = Newest(
+    (events.c.dataset, events.c.dataset_version_id), (events.c.number,), (0,), events.c.dataset_version_id.is_not(None)
+)
+_BEHIND_ALL = 2**63 - 1
 _SHARED = tuple(field.name for field in fields(Circumstances))
 _TOLD = (*_SHARED, "payload")
 _INSERT = Prepared(sa.insert(events).returning(events.c.number), _TOLD)
+
+
+def _versions_named() -> Prepared:
+    """Return a query for the dataset versions of which events were told under a name, by stepping to the next."""
+    one = events.alias("one").c
+    mine, version = one.dataset == sa.bindparam("name"), one.dataset_version_id
+    first = sa.select(version).where(mine, version.is_not(None)).order_by(version).limit(1)
+    steps = sa.select(first.scalar_subquery().label("id")).cte("steps", recursive=True)
+    following = sa.select(version).where(mine, version > steps.c.id).order_by(version).limit(1)
+    found = steps.union_all(sa.select(following.scalar_subquery()).where(steps.c.id.is_not(None)))
+    return Prepared(sa.select(found.c.id).where(found.c.id.is_not(None)))
+
+
+_VERSIONS_NAMED = _versions_named()
 
 
 class SqlEventRows:
@@ -129,15 +147,33 @@ class SqlEventRows:
         self, *, dataset: str | None = None, before: int | None = None, limit: int, viewer: Viewer | None = None
     ) -> list[Event]:
         """Return events newest first, those about datasets that a viewer may discover."""
-        query, seen = EVENT.select(), events_seen(viewer)
         if dataset is not None:
-            query = query.where(events.c.dataset == dataset)
-        elif viewer is not None and seen:
+            return self._of_dataset(dataset, _BEHIND_ALL if before is None else before, limit, viewer)
+        query, seen = EVENT.select(), events_seen(viewer)
+        if viewer is not None and seen:
             listed = Listed(EVENT, query, seen, (events.c.number,), limit, descending=True)
             return listed.first(self._session, None if before is None else (before,), partial(self._of_few, viewer))
         if before is not None:
             query = query.where(events.c.number < before)
-        return EVENT.all(self._session, query.where(*seen).order_by(events.c.number.desc()).limit(limit))
+        return EVENT.all(self._session, query.order_by(events.c.number.desc()).limit(limit))
+
+    def _of_dataset(self, name: str, before: int, limit: int, viewer: Viewer | None) -> list[Event]:
+        """Return events of what has a name, or had it: the newest of those dataset versions that a viewer may discover.
+
+        So it takes what there are dataset versions of that name, and not what is told of those that are hidden.
+        """
+        versions = [one for (one,) in self._session.rows(_VERSIONS_NAMED, {"name": name})]
+        seen = versions_seen(viewer)
+        if versions and seen:
+            joined = sa.select(dataset_versions.c.id).join(datasets, datasets.c.id == dataset_versions.c.dataset_id)
+            versions = [row.id for row in self._session.read(joined.where(dataset_versions.c.id.in_(versions), *seen))]
+        objects = [[name, one.hex] for one in versions]
+        numbers = _OF_NAMED_VERSIONS.rows(self._session, objects, (before,), limit)
+        of_name = _OF_NAMES.rows(self._session, [[name]], (before,), limit)
+        if self.seen(of_name[:1], viewer):  # as it is with one, so it is with all
+            numbers += of_name
+        query = EVENT.select().where(events.c.number.in_(sorted(numbers)[-limit:]), *events_seen(viewer))
+        return EVENT.all(self._session, query.order_by(events.c.number.desc()))
 
     def _of_few(self, viewer: Viewer, before: Key, limit: int, most: int) -> sa.Select[Any] | None:
         """Return a query for the first events of what a viewer may discover; None if that is much."""

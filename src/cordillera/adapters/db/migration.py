@@ -72,6 +72,7 @@ REVISIONS = (
     "0077",
     "0078",
     "0079",
+    "0080",
 )
 """The revisions of this release, oldest first; the files in ``migrations/versions`` have the same."""
 

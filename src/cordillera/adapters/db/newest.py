@@ -70,7 +70,9 @@ class Newest:
     def _heads(self, most: sa.ColumnElement[int], is_postgres: bool) -> sa.Select[Any]:
         """Return the query for the newest row of each object, and its key; for so many that are the newest of all."""
         before = [sa.bindparam(f"before_{n}", type_=part.type) for n, part in enumerate(self._key)]
-        asked = list(given("of", [column.type for column in self._of], is_postgres=is_postgres).c)
+        asked: _Columns = list(given("of", [column.type for column in self._of], is_postgres=is_postgres).c)
+        if not is_postgres:  # which compares texts that have an affinity by the first column of an index alone
+            asked = [(sa.type_coerce(one, sa.Text()) + "").label(one.key) for one in asked]
         newest = self._next(asked, before, self._lowest, is_postgres).label("row")
         each = sa.select(*asked, newest).offset(0).subquery().c
         key = [part.label(f"key_{n}") for n, part in enumerate(self._key_of(each.row))]

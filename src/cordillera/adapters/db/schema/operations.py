@@ -25,7 +25,7 @@ events = Table(
     Column("handled_at", UtcDateTime),
     Column("position", Number),
     index("ix_events_position", "position", unique=True),
-    index("ix_events_dataset", "dataset", "number"),
+    index("ix_events_dataset", "dataset", "dataset_version_id", "number"),
     index("ix_events_version", "dataset_version_id", "number", where="dataset_version_id IS NOT NULL"),
     index("ix_events_name", "dataset", "number", where="dataset_version_id IS NULL"),
     index("ix_events_waiting", "number", where="handled_at IS NULL"),
