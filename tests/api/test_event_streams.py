@@ -14,9 +14,13 @@ import cordillera
 from cordillera.app import create_lake
 from cordillera.client import Lake
 from cordillera.client.local import LocalBackend
+from cordillera.context import acting
 from cordillera.errors import InvalidInputError, RateLimitedError
+from cordillera.operations import service
+from cordillera.operations.service import FollowedEvents
 from cordillera.server import create_server
 from cordillera.spec.event import Event
+from cordillera.spec.event_filter import EventFilter
 from cordillera.testing.running_server import running_server
 from cordillera.worker import workers
 
@@ -73,6 +77,26 @@ def test_events_come_as_they_happen_and_only_those_that_one_may_know_of(served: 
     everything = list(remote.events(after=0, timeout=0))
     assert {event.dataset for event in everything} == {"sales.orders"}
     assert found[0] in everything
+
+
+def test_few_events_are_looked_through_at_a_time_however_many_are_hidden(
+    served: Served, remote: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = remote.events(topics=["snapshot.committed"], timeout=5)
+    served.write("sales.hidden", 3)
+    served.write("sales.orders")
+    told = next(events)
+    monkeypatch.setattr(service, "_MOST_LOOKED_THROUGH", 1)
+    for lake in (remote, served.lake):
+        assert told.position in [event.position for event in lake.events(after=0, timeout=0)]
+    found, looks = FollowedEvents([], 0, caught_up=False), []
+    with acting(GUEST):
+        while not found.caught_up:
+            found = served.app.operations.follow_events(EventFilter(), found.position)
+            looks.append(found)
+    assert [one.position for one in looks] == list(range(1, len(looks) + 1))
+    assert told in [event for one in looks for event in one.events]
+    assert {event.dataset for one in looks for event in one.events} == {"sales.orders"}
 
 
 def test_it_goes_on_where_it_was(served: Served, remote: Lake) -> None:

@@ -94,12 +94,13 @@ class EventStreams:
                 quiet_since, beat_at = now, now + _HEARTBEAT_SECONDS
                 yield b"".join(map(_frame, found.events))
                 continue
-            if idle_seconds is not None and now - quiet_since >= idle_seconds:
+            if found.caught_up and idle_seconds is not None and now - quiet_since >= idle_seconds:
                 return
             if now >= beat_at:
                 beat_at = now + _HEARTBEAT_SECONDS
                 yield b": nothing has happened\n\n"
-            await self._wait(request, moved, idle_seconds)
+            if found.caught_up:
+                await self._wait(request, moved, idle_seconds)
 
     async def _look(self, request: Request, wanted: EventFilter, position: int) -> FollowedEvents | None:
         """Return what has come behind a position for somebody; None if he is nobody any more."""

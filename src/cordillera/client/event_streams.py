@@ -41,11 +41,11 @@ class LocalEventStreams:
                 place, now = found.position, time.monotonic()
                 if found.events:
                     pause, quiet_since = _FIRST_PAUSE_SECONDS, now
-                    continue
-                if timeout is not None and now - quiet_since >= timeout:
-                    return
-                time.sleep(pause if timeout is None else min(pause, max(timeout - (now - quiet_since), 0.0)))
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                elif found.caught_up:
+                    if timeout is not None and now - quiet_since >= timeout:
+                        return
+                    time.sleep(pause if timeout is None else min(pause, max(timeout - (now - quiet_since), 0.0)))
+                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
         return follow()
 

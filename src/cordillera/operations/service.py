@@ -31,6 +31,8 @@ up."""
 
 _log = structlog.get_logger(__name__)
 _MOST_ATTEMPTS = 12
+_MOST_LOOKED_THROUGH = 5000
+"""So many events are looked through at a time for those that somebody follows: he may see none of a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,11 @@ class LeaseTerms:
 
 @dataclass(frozen=True, slots=True)
 class FollowedEvents:
-    """Events, and the position behind which to go on."""
+    """Events, the position behind which to go on, and whether all events up to now are behind it."""
 
     events: list[Event]
     position: int
+    caught_up: bool = True
 
 
 class Waiting(NamedTuple):
@@ -148,10 +151,11 @@ class OperationsService:
             last = tx.events.last_position()
             if last <= after:
                 return FollowedEvents([], after)
-            viewer = self._lookup.viewer(tx)
-            found = tx.events.follow(wanted, after, last, limit, viewer)
+            viewer, upto = self._lookup.viewer(tx), min(last, after + _MOST_LOOKED_THROUGH)
+            found = tx.events.follow(wanted, after, upto, limit, viewer)
         reached = found[-1].position if len(found) == limit else None
-        return FollowedEvents([told(event, viewer) for event in found], last if reached is None else reached)
+        position = upto if reached is None else reached
+        return FollowedEvents([told(event, viewer) for event in found], position, position == last)
 
     def audit(self, *, object_name: str | None = None, before: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Return a page of the audit log, newest first; it takes an administrator of the lake."""
