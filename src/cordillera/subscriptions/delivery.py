@@ -200,9 +200,9 @@ class DeliveryService:
 
         Where that is ahead, another worker has been further or, if it still is, an earlier schema is current again.
         """
-        found = self._following.followed(followed.subscription.id)
         with self._store.read() as tx:
-            return self._following.admitted(tx, found or followed)
+            found = self._following.followed(tx, followed.subscription.id)
+            return followed if found is None else self._following.admitted(tx, found)
 
     def _bring(
         self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured
