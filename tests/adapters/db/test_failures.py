@@ -31,7 +31,7 @@ from cordillera.errors import (
     StorageFullError,
 )
 from cordillera.ports.metadata import MetadataStore
-from cordillera.testing.metadata_samples import enqueue, manifest, namespace, snapshot, stored_dataset
+from cordillera.testing.metadata_samples import manifest, namespace, snapshot, stored_dataset
 from tests.servers import start_postgres
 
 SECRET = "s3cr3t-pa55word"
@@ -136,7 +136,7 @@ def test_a_failed_statement_ends_the_transaction(store: MetadataStore) -> None:
     with pytest.raises(InvalidInputError), store.write() as tx:  # noqa: PT012
         tx.namespaces.insert(namespace("before"))
         with pytest.raises(InvalidInputError):
-            enqueue(tx, made_of=object())
+            tx.namespaces.insert(replace(namespace(), description=object()))  # type: ignore[arg-type]  # no text
         with pytest.raises(InvalidInputError):
             tx.namespaces.insert(namespace("after"))
     with store.read() as tx:
