@@ -12,7 +12,6 @@ from functools import reduce
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.expressions import Or
 from pyroaring import BitMap64
 
@@ -94,16 +93,13 @@ class ConditionalMerge:
             self._clauses, self._metadata.schema, source.column_names, self._semantics, self._dataset
         )
         numbered = source.append_column(SOURCE, pa.array(np.arange(source.num_rows, dtype=np.int64)))
-        sequence = self._semantics.sequence
-        identifying = [*self._semantics.key, *([sequence] if sequence else [])]
-        keys = numbered.select([*identifying, SOURCE])
+        keys = numbered.select([*self._semantics.identifying, SOURCE])
         candidates = self._merge.candidates(keys)
         matches = self._merge.match(keys, candidates)
         late = self._merge.late(keys, matches)
         rows, matches = without(numbered, late), without(matches, late)
         alone = self._not_matched_by_source(checked, keys)
         by_source = self._of_source(checked, rows, matches, candidates, alone.removed)
-        tombstones = by_source.tombstones
         return MergeResult(
             rows=in_key_order(pa.concat_tables([by_source.rows, alone.rows]), self._semantics.key, self._engine),
             removed=by_source.removed,
@@ -112,7 +108,7 @@ class ConditionalMerge:
             updated=by_source.updated + alone.updated,
             deleted=by_source.deleted + alone.deleted,
             late=len(late),
-            tombstones=tombstones.select(identifying) if sequence and tombstones is not None else None,
+            tombstones=by_source.tombstones,
         )
 
     # --- rows of the source --------------------------------------------------------------------------------------
@@ -127,21 +123,24 @@ class ConditionalMerge:
     ) -> MergeResult:
         """Deal with the rows of the source; ``others`` are stored rows that go besides."""
         chosen = self._chosen(checked, rows, matches, candidates)
-        updating = _sources(chosen, checked, Then.UPDATE)
-        deleting = _sources(chosen, checked, Then.DELETE)
+        updating = _sources(chosen, _numbers(checked, Then.UPDATE))
+        deleting = _sources(chosen, _numbers(checked, Then.DELETE))
         succeeded = only(matches, updating)
         stored = self._stored(checked, When.MATCHED, succeeded, candidates)
         made = [self._no_sources()]
         for number, clause in enumerate(checked):
             if clause.then is not Then.DELETE and clause.when is not When.NOT_MATCHED_BY_SOURCE:
-                picked = chosen.filter(pc.equal(chosen.column(_CLAUSE), number)).column(SOURCE)
-                made.append(self._made(clause, {"source": only(rows, picked), "target": only(stored, picked)}))
+                picked = _sources(chosen, [number])
+                relations = {"source": only(rows, picked)}
+                if stored.column_names != [SOURCE]:  # else nothing of stored rows is needed
+                    relations["target"] = only(stored, picked)
+                made.append(self._made(clause, relations))
         new = pa.concat_tables(made)
         gone = only(matches, pa.concat_arrays([updating, deleting]))
         removed = _united(positions_by_file(gone, candidates), others)
         placed, staying = self._merge.placed(new, succeeded, candidates, removed)
         moving = without(new, staying)
-        deleted = only(rows, deleting)
+        deleted = only(rows.select([*self._semantics.identifying, SOURCE]), deleting).drop_columns([SOURCE])
         return MergeResult(
             rows=pa.table(
                 [*moving.drop_columns([SOURCE]).columns, row_ids(moving.column(SOURCE), matches)], self._arrow
@@ -152,7 +151,7 @@ class ConditionalMerge:
             updated=len(updating),
             deleted=len(deleting),
             late=0,
-            tombstones=deleted if deleted.num_rows else None,
+            tombstones=deleted if self._semantics.sequence and deleted.num_rows else None,
         )
 
     def _chosen(
@@ -184,13 +183,16 @@ class ConditionalMerge:
     def _stored(
         self, checked: Sequence[CheckedClause], when: When, matches: pa.Table, candidates: Sequence[LiveFile]
     ) -> pa.Table:
-        """Return what updates need of the stored rows: columns that stay, and columns that values are computed from."""
+        """Return what updates need of the stored rows: columns that stay, and columns that values are computed from.
+
+        Where that is nothing, rows are not looked at: ``_source`` alone comes, for each match.
+        """
         updates = [clause for clause in checked if clause.when is when and clause.then is Then.UPDATE]
         kept = [f.name for f in self._fields if any(f.name not in clause.values for clause in updates)]
         needed = list(dict.fromkeys([*kept, *(name for clause in updates for name in clause.value_columns)]))
         if needed:
             return self._merge.stored(matches, candidates, needed)
-        return pa.table({SOURCE: np.flatnonzero(np.bincount(matches.column(SOURCE).to_numpy()))})
+        return matches.select([SOURCE])
 
     # --- stored rows alone ---------------------------------------------------------------------------------------
 
@@ -206,12 +208,12 @@ class ConditionalMerge:
         )
         candidates = [live for live in self._live_files if live not in unread and pruner(live.file)]
         found = self._alone(clauses, keys, candidates, pruner)
-        updating = found.filter(pc.is_in(found.column(_CLAUSE), value_set=_numbers(checked, Then.UPDATE)))
+        updating = only(found, _sources(found, _numbers(checked, Then.UPDATE)))
         made = [self._no_sources()]
         stored = self._stored(checked, When.NOT_MATCHED_BY_SOURCE, updating, candidates)
         for number, clause in clauses.items():
             if clause.then is Then.UPDATE:
-                picked = updating.filter(pc.equal(updating.column(_CLAUSE), number)).column(SOURCE)
+                picked = _sources(updating, [number])
                 made.append(self._made(clause, {"target": only(stored, picked)}))
         new = pa.concat_tables(made)
         whole = {live: live.every_position() for live in unread}
@@ -253,7 +255,9 @@ class ConditionalMerge:
     def _made(self, clause: CheckedClause, relations: dict[str, pa.Table]) -> pa.Table:
         """Return the rows that a clause makes of source and stored rows, in the table's columns, with ``_source``."""
         base = "target" if clause.when is When.NOT_MATCHED_BY_SOURCE else "source"
-        joined = f"{base} JOIN target ON source.{SOURCE} = target.{SOURCE}" if clause.when is When.MATCHED else base
+        joined = base
+        if clause.when is When.MATCHED and "target" in relations:
+            joined = f"source JOIN target ON source.{SOURCE} = target.{SOURCE}"
         terms = dict(clause.values)
         if clause.then is Then.UPDATE:
             kept = (field.name for field in self._fields if field.name not in terms)
@@ -296,13 +300,17 @@ def _first_of(cases: Mapping[int, str]) -> str:
     return f"CASE {' '.join(f'WHEN {condition} THEN {number}' for number, condition in cases.items())} END"
 
 
-def _numbers(checked: Sequence[CheckedClause], then: Then) -> pa.Array:
-    return pa.array([number for number, clause in enumerate(checked) if clause.then is then], pa.int32())
+def _numbers(checked: Sequence[CheckedClause], then: Then) -> list[int]:
+    return [number for number, clause in enumerate(checked) if clause.then is then]
 
 
-def _sources(chosen: pa.Table, checked: Sequence[CheckedClause], then: Then) -> pa.Array:
-    is_chosen = pc.is_in(chosen.column(_CLAUSE), value_set=_numbers(checked, then))
-    return chosen.filter(is_chosen).column(SOURCE).combine_chunks()
+def _sources(chosen: pa.Table, clauses: Sequence[int]) -> pa.Array:
+    """Return the sources that one of some clauses, given by their numbers, applies to."""
+    applying = chosen.column(_CLAUSE).to_numpy()
+    is_chosen = np.zeros(len(applying), dtype=bool)
+    for clause in clauses:  # of a few numbers each is compared faster than looked up
+        is_chosen |= applying == clause
+    return pa.array(chosen.column(SOURCE).to_numpy()[is_chosen])
 
 
 def _united(one: Mapping[LiveFile, BitMap64], other: Mapping[LiveFile, BitMap64]) -> dict[LiveFile, BitMap64]:

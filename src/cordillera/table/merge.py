@@ -170,16 +170,17 @@ class Merge:
 
     def _match_integers(self, keys: pa.Table, numbers: Integers, stored: pa.RecordBatchReader) -> pa.Table:
         """Match keys that are integers, by their order; costs a third of a join."""
-        search, sources = IntegerSearch(numbers), keys.column(SOURCE).to_numpy()
+        sources = keys.column(SOURCE).to_numpy()
         sequence = self._semantics.sequence
         kept = [FILE_INDEX, POSITION, ROW_ID, *([sequence] if sequence else [])]
 
         def found(batch: pa.RecordBatch) -> pa.RecordBatch:
-            rows, places = search.find(batch.column(self._semantics.key[0]))
+            rows, places = search.result().find(batch.column(self._semantics.key[0]))
             return batch.select(kept).take(pa.array(rows)).append_column(SOURCE, pa.array(sources[places]))
 
         kinds = [*(stored.schema.field(name) for name in kept), pa.field(SOURCE, pa.int64())]
         with ThreadPoolExecutor(_SEARCHES, thread_name_prefix="cordillera-search") as pool:
+            search = pool.submit(IntegerSearch, numbers)  # which sorts them, while the first rows are read
             batches = in_threads(pool, found, stored, _SEARCHES)
             matches = pa.Table.from_batches(batches, pa.schema(kinds)).combine_chunks()
         result = matches.select([FILE_INDEX, POSITION, ROW_ID, SOURCE])
@@ -246,7 +247,7 @@ class Merge:
         names = [(self._schema.find_column_name(part.source_id) or "").split(".")[0] for part in spec.fields]
         if mask.any() and any(name in accepted.column_names and name not in self._semantics.key for name in names):
             mask &= self._same_partition(accepted, first, candidates, names)
-        return first.filter(pa.array(mask)).select([SOURCE, FILE_INDEX, POSITION])
+        return (first if mask.all() else first.filter(pa.array(mask))).select([SOURCE, FILE_INDEX, POSITION])
 
     def _same_partition(
         self, accepted: pa.Table, first: pa.Table, candidates: Sequence[LiveFile], names: Sequence[str]

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from cordillera.row_spool import MOST_IN_MEMORY, held
 from cordillera.table.data_writer import ROW_ID
+from cordillera.table.threads import filtered
 
 SOURCE = "_source"
 _NO_ROW_ID = np.iinfo(np.int64).max
@@ -28,7 +29,7 @@ def only(rows: pa.Table, sources: pa.Array | pa.ChunkedArray) -> pa.Table:
 def _filtered(rows: pa.Table, wanted: npt.NDArray[np.bool_]) -> pa.Table:
     """Return some of the rows: of many in memory no second time."""
     if rows.nbytes <= MOST_IN_MEMORY:
-        return rows.filter(pa.array(wanted))
+        return filtered(rows, pa.array(wanted))
     batches = rows.to_batches()
     ends = np.cumsum([batch.num_rows for batch in batches])
     parts = np.split(wanted, ends[:-1])

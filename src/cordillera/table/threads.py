@@ -50,6 +50,16 @@ def taken(rows: pa.Table, places: pa.Array) -> pa.Table:
     """Return the rows at some places, in the order of these; columns are gathered at the same time."""
     if len(places) <= _FEW_ROWS:
         return rows.take(places)
+    return _column_by_column(rows, lambda column: column.take(places))
+
+
+def filtered(rows: pa.Table, mask: pa.Array) -> pa.Table:
+    """Return the rows for which a mask is true; columns are filtered at the same time."""
+    if rows.num_rows <= _FEW_ROWS:
+        return rows.filter(mask)
+    return _column_by_column(rows, lambda column: column.filter(mask))
+
+
+def _column_by_column(rows: pa.Table, work: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> pa.Table:
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="cordillera-take") as pool:
-        columns = list(pool.map(lambda column: column.take(places), rows.columns))
-    return pa.table(columns, schema=rows.schema)
+        return pa.table(list(pool.map(work, rows.columns)), schema=rows.schema)
