@@ -1,4 +1,4 @@
-"""Which allocator a lake lets Arrow use, told by processes of their own: it is chosen once for a whole process."""
+"""Which allocator a lake lets Arrow use, told by a process of its own: it is chosen for the whole of one."""
 
 from __future__ import annotations
 
@@ -7,36 +7,31 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 CHOSEN = "ARROW_DEFAULT_MEMORY_POOL"
 """Snowflake's connector sets it in whichever test imports it."""
-OPENED = """
-import sys, cordillera, pyarrow as pa
-{}
+OPENED = f"""
+import os, sys, cordillera, pyarrow as pa
+
+def opened(choose):
+    choose()
+    cordillera.open(sys.argv[1]).close()
+    print(pa.default_memory_pool().backend_name)
+
+usual = pa.default_memory_pool()
 cordillera.create(sys.argv[1]).close()
-print(pa.default_memory_pool().backend_name)
+opened(lambda: pa.set_memory_pool(pa.system_memory_pool()))
+opened(lambda: (pa.set_memory_pool(usual), os.environ.update({CHOSEN}="mimalloc")))
+opened(lambda: os.environ.pop("{CHOSEN}"))
 """
 
 
-@pytest.mark.parametrize(
-    ("before", "environment", "allocator"),
-    [
-        ("", {}, "jemalloc"),
-        ("pa.set_memory_pool(pa.system_memory_pool())", {}, "system"),
-        ("", {CHOSEN: "mimalloc"}, "mimalloc"),
-    ],
-    ids=["nothing is said", "the program has chosen one", "the environment names one"],
-)
-def test_a_lake_prefers_jemalloc_to_what_nobody_chose(
-    tmp_path: Path, before: str, environment: dict[str, str], allocator: str
-) -> None:
-    program = OPENED.format(before)
+def test_a_lake_prefers_jemalloc_to_what_nobody_chose(tmp_path: Path) -> None:
     told = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "lake")],
-        env={name: value for name, value in os.environ.items() if name != CHOSEN} | environment,
+        [sys.executable, "-c", OPENED, str(tmp_path / "lake")],
+        env={name: value for name, value in os.environ.items() if name != CHOSEN},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.strip() == allocator
+    by_the_program, by_the_environment, by_nobody = told.stdout.split()
+    assert (by_the_program, by_the_environment, by_nobody) == ("system", "mimalloc", "jemalloc")

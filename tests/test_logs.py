@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+import cordillera
 from cordillera.logs import configure_logging, redact, redact_text
 from tests.cli.harness import clean_environment, run_program
 
@@ -45,7 +46,7 @@ def test_connections_to_snowflake_are_not_told(capsys: pytest.CaptureFixture[str
 
 def test_a_worker_says_what_it_does_and_nothing_else(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
-    assert run_program("init", lake).code == 0
+    cordillera.create(lake).close()
     done = run_program("worker", "--until-idle", "--lake", lake)
     assert (done.code, done.out, done.err) == (0, "", "Done: 0 events, 0 tasks.\n")
     done = run_program("migrate", "--lake", lake)
