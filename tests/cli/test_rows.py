@@ -329,3 +329,14 @@ def test_a_contract_goes_in_and_comes_out_byte_for_byte(orders: Path, cli: Cli, 
     assert cli("contract", "put", "sales.orders", tmp_path / "contract.yaml").code == 0
     with cordillera.open(orders) as lake:
         assert lake.dataset("sales.orders").contract().text == text
+
+
+def test_a_job_whose_output_is_cut_otherwise_is_told_of_it(orders: Path, cli: Cli) -> None:
+    for name, unit in (("sales.all_days", "whole"), ("sales.by_day", "day")):
+        columns = ("--schema", "day:date,orders:long", "--completion-unit", unit)
+        assert cli("dataset", "create", name, *columns).code == 0
+        query = "SELECT day, count(*) AS orders FROM sales.orders GROUP BY day"
+        made = cli("job", "create", name, "--sql", query, "--output-condition", "true")
+        assert made.code == 0
+        told = "partitions by day, and sales.all_days is cut by whole: none of it becomes complete" in made.err
+        assert told == (unit == "whole")

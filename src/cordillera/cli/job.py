@@ -27,13 +27,15 @@ from cordillera.cli.output import Part, View, number, show, show_list, show_outc
 from cordillera.cli.paging import paged
 from cordillera.cli.run import VIEW as RUN_VIEW
 from cordillera.cli.session import open_lake
-from cordillera.cli.terminal import announce, go_ahead
+from cordillera.cli.terminal import announce, go_ahead, warn
 from cordillera.errors import InvalidInputError
+from cordillera.spec.completion import CompletionUnit
 from cordillera.spec.counting import counted
 from cordillera.spec.job_trigger import JobTrigger, Restatements, in_words
 from cordillera.spec.workflow import WantedJob
 
 if TYPE_CHECKING:
+    from cordillera.client import Lake
     from cordillera.spec.workflow import Job, Run
 
 
@@ -151,8 +153,25 @@ def create(
     )
     with open_lake() as lake:
         made = lake.backend.create_job(wanted)
+        misfit = _misfit(lake, made)
     waits_for = in_words(made.trigger, made.inputs)
     show_outcome(f"Created the job {name}. It runs for a partition when complete: {waits_for}.", made, _DETAILS)
+    if misfit:
+        warn(misfit)
+
+
+def _misfit(lake: Lake, job: Job) -> str:
+    """Return what to say of a job whose runs complete nothing, since its output is cut otherwise; empty of others."""
+    names = (*job.inputs, job.output)
+    units = {name: CompletionUnit(lake.backend.dataset(name).version.completion_unit) for name in names}
+    cut = units.pop(job.output)
+    unit = job.trigger.unit(job.name, units)
+    if unit is cut:
+        return ""
+    return (
+        f"The job runs for partitions by {unit}, and {job.output} is cut by {cut}: none of it becomes complete. "
+        "Give what it reads and what it writes the same completion unit, or map the inputs with --mapping."
+    )
 
 
 @command(app, "list", example="cordillera job list")

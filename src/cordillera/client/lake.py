@@ -196,7 +196,10 @@ class Lake(AccessControl, AccessAsking, Deputies, LakeContractProposals, Destina
         yield from views_of(self.backend, None)
 
     def search(self, text: str = "", **filters: str) -> catalog_spec.SearchResult:
-        """Find datasets by words; ``namespace``, ``owner``, ``tag`` and ``lifecycle`` narrow the search."""
+        """Find datasets by words, those that are called so first.
+
+        ``namespace``, ``owner``, ``tag`` and ``lifecycle`` narrow the search.
+        """
         return self.backend.search(text, filters)
 
     def transaction(self, message: str = "", *, idempotency_key: str | None = None) -> Transaction:

@@ -159,6 +159,27 @@ class SearchSuite:
                 after = result.next_page
         assert found == ["sales.orders", "travel.airports", "travel.daily_delays", "travel.flights"]
 
+    @pytest.mark.parametrize("limit", [1, 2, 10])
+    def test_datasets_that_are_called_so_go_first(self, flights: MetadataStore, limit: int) -> None:
+        with flights.write() as tx:
+            add_dataset(tx, "a.carriers", columns("id"), description="They fly flights, as in travel.flights.")
+            add_dataset(tx, "a.preflights", columns("flights_id"))
+            add_dataset(tx, "flights.b_c", columns("id"))
+        for text, found in (
+            ("flights", ["flights.b_c", "travel.flights", "a.carriers", "a.preflights"]),
+            ("travel fl", ["travel.flights", "a.carriers"]),
+            ("b_c", ["flights.b_c"]),
+        ):
+            names, after = [], ""
+            with flights.read() as tx:
+                while True:
+                    page = tx.search.search(text, {}, after, limit)
+                    names += [hit.dataset.full_name for hit in page.hits]
+                    if page.next_page is None:
+                        break
+                    after = page.next_page
+            assert names == found
+
     def test_the_active_dataset_version_is_shown_else_the_newest(self, store: MetadataStore) -> None:
         with store.write() as tx:
             made, first = add_dataset(tx)

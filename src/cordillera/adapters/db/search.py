@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -21,6 +22,8 @@ from cordillera.adapters.db.search_text import (
     column_places,
     dataset_places,
     document_words,
+    in_name,
+    name_parts,
     query_words,
     snippet,
     uncovered,
@@ -126,8 +129,8 @@ class SqlSearchRows:
             .select_from(search_documents)
             .join(datasets, datasets.c.id == _document.dataset_id)
             .join(dataset_versions, dataset_versions.c.id == _document.version_id)
-            .where(_document.full_name > after, *conditions)
-            .order_by(_document.full_name)
+            .where(*_behind(after, wanted), *conditions)
+            .order_by(*_order(wanted))
             .limit(limit + 1)
         )
         width = len(_DATASET.columns)
@@ -203,6 +206,27 @@ def remove(session: Session, dataset_id: UUID) -> None:
     if number is not None:
         session.write(sa.text(_DROP_WORDS[session.is_postgres]), {"number": number})
         session.write(sa.delete(search_documents).where(_document.number == number))
+
+
+def _order(wanted: Sequence[str]) -> list[sa.ColumnElement[Any]]:
+    """Return what hits are sorted by: those whose names have all the words go first."""
+    return [sa.case((_named(wanted), 0), else_=1), _document.full_name] if wanted else [_document.full_name]
+
+
+def _behind(after: str, wanted: Sequence[str]) -> list[Condition]:
+    """Return the condition of a page: what the order puts behind the last name of the one before."""
+    further = _document.full_name > after
+    if not after or not wanted:
+        return [further]
+    if in_name(after, wanted):
+        return [sa.or_(further, sa.not_(_named(wanted)))]
+    return [further, sa.not_(_named(wanted))]
+
+
+def _named(wanted: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Say in SQL what :func:`in_name` does."""
+    name = sa.literal("_") + sa.func.replace(_document.full_name, ".", "_") + sa.literal("_")
+    return sa.and_(*(name.contains(part, autoescape=True) for part in name_parts(wanted)))
 
 
 def _seen(viewer: Viewer | None) -> list[Condition]:

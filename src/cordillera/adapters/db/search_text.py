@@ -33,6 +33,17 @@ def query_words(text: str) -> list[str]:
     return words(text)[:_MOST_WORDS]
 
 
+def name_parts(wanted: Sequence[str]) -> list[str]:
+    """Return what a name holds, with underscores for its dots and around it, if it has all the words."""
+    return [f"_{word}_" for word in wanted[:-1]] + [f"_{word}" for word in wanted[-1:]]
+
+
+def in_name(full_name: str, wanted: Sequence[str]) -> bool:
+    """Tell whether the words looked for are all in a dataset's full name; the last one is a beginning."""
+    name = f"_{full_name.replace('.', '_')}_"
+    return all(part in name for part in name_parts(wanted))
+
+
 def document_words(dataset: Dataset, columns: Sequence[Column]) -> list[str]:
     """Return every word to find a dataset by, once; the less telling ones go where there are too many."""
     texts = [dataset.namespace, dataset.name, *dataset.tags, dataset.description]

@@ -248,7 +248,7 @@ class SearchRows(Protocol):
     def search(
         self, text: str, filters: Mapping[str, str], after: str, limit: int, *, viewer: Viewer | None = None
     ) -> SearchResult:
-        """Find datasets.
+        """Find datasets, by name; those whose full names have all the words go first.
 
         Args:
             text: Words, the last of which may be a beginning; all have to match. Empty finds everything.
