@@ -38,8 +38,10 @@ def rows(regions: list[str | None]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(numbers), chosen, tags], ["number", "region", "tags"])
 
 
-def test_each_row_comes_once_and_in_its_order_with_the_rows_of_its_partition() -> None:
+@pytest.mark.parametrize("lie_together", [True, False])
+def test_each_row_comes_once_and_in_its_order_with_the_rows_of_its_partition(lie_together: bool) -> None:
     given = rows(["north", None, "south"]).slice(5)
+    given = given.sort_by("region") if lie_together else given
     found = defaultdict(list)
     for partition, part in split_by_partition(BY_REGION, SCHEMA, given):
         found[partition].append(part)

@@ -21,6 +21,7 @@ from cordillera.errors import CorruptDataError
 from cordillera.spec.merge import Operation
 from cordillera.spec.schema_evolution import RenameColumn, WidenColumn
 from cordillera.table import data_writer, key_lookup
+from cordillera.table.integer_keys import IntegerSearch, KeyNumbers
 from cordillera.table.pruning import key_ranges
 from tests.table.harness import LooseTable
 from tests.table.test_key_types import KEYS, batch
@@ -69,6 +70,20 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> LooseTable:
 def test_what_is_found_is_what_a_scan_finds(large: LooseTable, numbers: list[int]) -> None:
     keys = pa.table({"id": pa.array(numbers, pa.int32())})
     assert found(large, keys) == scanned(large, keys)
+
+
+@pytest.mark.parametrize("numbers", [range(-5, ROWS + 100, 30), range(7, 5_000, 7), range(99_990, 100_010)])
+@pytest.mark.parametrize("key", [["id"], ["at", "id"]])
+def test_the_keys_of_many_rows_are_found_as_numbers(large: LooseTable, key: list[str], numbers: range) -> None:
+    keys = rows(numbers).select(key)
+    numbered = KeyNumbers.of(keys, key)
+    assert numbered is not None
+    live = large.io.files.live(large.metadata.current_snapshot)
+    schema = large.metadata.schema.select(*key)
+    found = large.io.keys.stream(live, schema, lambda _: True, IntegerSearch(numbered)).read_all()
+    stored = large.rows(lineage=True).join(keys, key, join_type="inner")
+    ordered = [rows.select([*key, "_row_id"]).sort_by("_row_id").to_pydict() for rows in (found, stored)]
+    assert ordered[0] == ordered[1]
 
 
 def test_of_a_key_with_several_columns_each_value_counts(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,12 @@ _ROWS_AT_ONCE = 122_880
 def partition_columns(spec: PartitionSpec, schema: Schema, batch: pa.RecordBatch) -> list[pa.Array]:
     """Return the partition values of rows, a column for each field of the spec, as Iceberg holds them in memory."""
     return [internal_form(transformed(part.source_id, part.transform, schema, batch)) for part in spec.fields]
+
+
+def source_columns(spec: PartitionSpec, schema: Schema) -> list[str]:
+    """Return the columns that partition values are made of, each once."""
+    names = (schema.find_column_name(part.source_id) or "" for part in spec.fields)
+    return list(dict.fromkeys(name.split(".")[0] for name in names))
 
 
 def check_digits(spec: PartitionSpec, columns: Sequence[pa.Array]) -> None:
@@ -64,11 +69,14 @@ def _split(
     if groups.num_rows == 1:
         yield next(partitions), batch
         return
-    # One partition behind the other, taken at once: a column is gone through once, not once for each partition.
     rows = groups.column("row_list").combine_chunks()
-    ordered = batch.take(rows.values)
-    for partition, (begin, end) in zip(partitions, pairwise(rows.offsets.to_pylist()), strict=True):
-        yield partition, pa.concat_batches([ordered.slice(begin, end - begin)])  # a copy keeps no others in memory
+    places, ends = rows.values.to_numpy(), rows.offsets.to_numpy()
+    begins, counts = places[ends[:-1]], np.diff(ends)
+    if (places[ends[1:] - 1] - begins + 1 != counts).any():
+        # One partition behind the other, taken at once: a column is gone through once, not once for each partition.
+        batch, begins = batch.take(rows.values), ends[:-1]
+    for partition, begin, count in zip(partitions, begins.tolist(), counts.tolist(), strict=True):
+        yield partition, pa.concat_batches([batch.slice(begin, count)])  # a copy keeps no others in memory
 
 
 def transformed(source_id: int, transform: Transform[Any, Any], schema: Schema, batch: pa.RecordBatch) -> pa.Array:

@@ -21,7 +21,7 @@ from cordillera.spec.counting import counted
 from cordillera.spec.merge import MergeRule, MergeSemantics
 from cordillera.spec.names import COLUMN_SET
 from cordillera.spec.row_examples import row_examples
-from cordillera.table.integer_keys import key_integers, repeats
+from cordillera.table.integer_keys import KeyNumbers, repeats
 
 _EXAMPLES = 5
 
@@ -138,16 +138,16 @@ def deciding_row(semantics: MergeSemantics, schema: pa.Schema) -> str:
 
 def duplicate_keys(rows: pa.Table | pa.RecordBatchReader, columns: Sequence[str], engine: QueryEngine) -> pa.Table:
     """Return up to five keys that repeat, with how often they do (``rows``)."""
-    numbers = key_integers(rows, columns) if isinstance(rows, pa.Table) else None
-    if numbers is not None and not repeats(numbers):
+    keys = KeyNumbers.of(rows, columns) if isinstance(rows, pa.Table) else None
+    if keys is not None and not repeats(keys.numbers):
         rows = rows.slice(0, 0)
     if isinstance(rows, pa.Table) and all(groups_plainly(rows.schema.field(name).type) for name in columns):
         # A query costs milliseconds before it sees a row, which is what writing a small batch costs altogether.
         counts = rows.select(columns).group_by(columns, use_threads=False).aggregate([([], "count_all")])
         return counts.filter(pc.greater(counts.column("count_all"), 1))[:_EXAMPLES].rename_columns([*columns, "rows"])
-    keys = sql.columns(columns)
+    names = sql.columns(columns)
     return engine.table(
-        f"SELECT {keys}, count(*) AS rows FROM source GROUP BY {keys} HAVING count(*) > 1 LIMIT {_EXAMPLES}",
+        f"SELECT {names}, count(*) AS rows FROM source GROUP BY {names} HAVING count(*) > 1 LIMIT {_EXAMPLES}",
         {"source": rows},
     )
 

@@ -22,6 +22,7 @@ from cordillera.errors import CorruptDataError
 from cordillera.spec import sql
 from cordillera.spec.maintenance import Strategy
 from cordillera.spec.manifest import Manifest, TableOperation
+from cordillera.spec.partition_values import source_columns
 from cordillera.spec.table_metadata import UNSORTED, TableMetadata
 from cordillera.table.compaction_plan import CompactionPlanner, RewriteGroup, live_bytes
 from cordillera.table.content_file import ContentFile, ManifestEntry, Status
@@ -241,8 +242,7 @@ class Compactor(CompactionPlanner):
 
 def _kept_as_stored(metadata: TableMetadata) -> frozenset[str]:
     """Return the columns whose values nobody looks at when rows move: all but those of the partitioning."""
-    sources = (metadata.schema.find_column_name(part.source_id) or "" for part in metadata.partition_spec.fields)
-    looked_at = {name.split(".")[0] for name in sources}
+    looked_at = source_columns(metadata.partition_spec, metadata.schema)
     return frozenset(field.name for field in metadata.schema.fields if field.name not in looked_at)
 
 

@@ -101,7 +101,7 @@ class ConditionalMerge:
         alone = self._not_matched_by_source(checked, keys)
         by_source = self._of_source(checked, rows, matches, candidates, alone.removed)
         return MergeResult(
-            rows=in_key_order(pa.concat_tables([by_source.rows, alone.rows]), self._semantics.key, self._engine),
+            rows=in_key_order(pa.concat_tables([by_source.rows, alone.rows]), self._metadata, self._engine),
             removed=by_source.removed,
             placed=by_source.placed,
             inserted=by_source.inserted,

@@ -14,12 +14,13 @@ from cordillera.ports.storage import Storage
 from cordillera.spec.explanation import FileAction, FileExplanation, reason
 from cordillera.spec.maintenance import DEFAULT_TARGET_FILE_SIZE, TARGET_FILE_SIZE_PROPERTY, TableCounters
 from cordillera.spec.merge import WriteMode
-from cordillera.spec.partition_values import split_by_partition
+from cordillera.spec.partition_values import source_columns, split_by_partition
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.spec.write_cost import TouchedFile
 from cordillera.table.content_file import Content, ContentFile
 from cordillera.table.data_file import MayContain
 from cordillera.table.file_changes import plan_changes
+from cordillera.table.integer_keys import IntegerSearch
 from cordillera.table.io import TableIO
 from cordillera.table.key_lookup import KeyLookup
 from cordillera.table.live_files import LiveFile, SnapshotFiles
@@ -78,11 +79,17 @@ class NotingLookup(KeyLookup):
             self._searched.note(live, schema)
         return super().find(live_files, schema, keys)
 
-    def stream(self, live_files: Sequence[LiveFile], schema: Schema, may_contain: MayContain) -> pa.RecordBatchReader:
+    def stream(
+        self,
+        live_files: Sequence[LiveFile],
+        schema: Schema,
+        may_contain: MayContain,
+        sought: IntegerSearch | None = None,
+    ) -> pa.RecordBatchReader:
         """Stream the rows of files, and note them."""
         for live in live_files:
             self._searched.note(live, schema)
-        return super().stream(live_files, schema, may_contain)
+        return super().stream(live_files, schema, may_contain, sought)
 
 
 def foreseen_changes(
@@ -126,8 +133,7 @@ class _Together:
         if live.file.spec_id == self._spec.spec_id or not self._spec.fields:
             self._add(live.file.partition if self._spec.fields else (), rows, size)
             return
-        paths = (self._metadata.schema.find_column_name(part.source_id) or "" for part in self._spec.fields)
-        names = {path.split(".")[0] for path in paths}
+        names = source_columns(self._spec, self._metadata.schema)
         read = ReadOptions(self._metadata.schema.select(*names), deleted={live.path: gone})
         for batch in io.reader.stream([live], read):
             self._add_batch(batch, size / max(rows, 1))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.schema import Schema
 
 from cordillera.errors import MissingKeyError
 from cordillera.ports.engine import QueryEngine
@@ -96,7 +95,7 @@ class FoldedMerge:
         self, merge: Merge, metadata: TableMetadata, engine: QueryEngine, tombstones: Tombstones, dataset: str
     ) -> None:
         self._merge, self._engine, self._tombstones, self._dataset = merge, engine, tombstones, dataset
-        self._schema: Schema = metadata.schema
+        self._metadata, self._schema = metadata, metadata.schema
         self._semantics: MergeSemantics = metadata.semantics
 
     def merge(self, batch: pa.Table) -> MergeResult:
@@ -113,7 +112,7 @@ class FoldedMerge:
             [*folded.drop_columns([SOURCE]).columns, row_ids(folded.column(SOURCE), matches)], schema=schema
         )
         return MergeResult(
-            rows=in_key_order(complete, self._semantics.key, self._engine),
+            rows=in_key_order(complete, self._metadata, self._engine),
             removed=positions_by_file(matches, found.candidates),
             inserted=keys.num_rows - updated,
             updated=updated,

@@ -262,7 +262,7 @@ class HistoryMerge:
         columns[ROW_ID] = stored.places.column(ROW_ID).take(places)
         rows = pa.table([columns[field.name].cast(field.type) for field in self._arrow], schema=self._arrow)
         return MergeResult(
-            rows=in_key_order(rows, self._metadata.semantics.key, self._engine),
+            rows=in_key_order(rows, self._metadata, self._engine),
             removed=positions_by_file(updated, stored.candidates),
             inserted=pc.sum(is_new).as_py() or 0,
             updated=updated.num_rows,

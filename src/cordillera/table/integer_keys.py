@@ -1,12 +1,16 @@
-"""Keys of one column of whole numbers, dates or times: sorted and searched as numbers, where others are hashed.
+"""Keys of whole numbers, dates or times: sorted and searched as numbers, where others are hashed.
 
 Sorting a million of them takes NumPy some milliseconds, and stored rows mostly lie in the order of their keys, so that
-looking for each key costs a few steps in memory that was just looked at.
+looking for each key costs a few steps in memory that was just looked at. A key of several columns is one number, in
+which each column is a digit, where the values of a batch lie so close together that 64 bits hold it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Integers = npt.NDArray[np.int64]
+_MOST_NUMBERS = 2**63 - 1
 _SLOTS_A_NUMBER = 16
 """Of a sieve: of the numbers that are not sought at most one in so many is looked up in vain."""
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -35,9 +40,55 @@ def is_integer(kind: pa.DataType) -> bool:
     return bool(pa.types.is_signed_integer(kind) or pa.types.is_date32(kind) or pa.types.is_timestamp(kind))
 
 
-def key_integers(rows: pa.Table, key: Sequence[str]) -> Integers | None:
-    """Return the keys of rows as numbers, if they are such: of one column, without NULL."""
-    return integers(rows.column(key[0])) if len(key) == 1 else None
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyNumbers:
+    """The keys of a batch as numbers, and what makes the same numbers of stored keys.
+
+    Attributes:
+        key: The key columns.
+        numbers: One for each row; their order and equality are those of the keys.
+        ranges: The least and the greatest value of each key column, where there are several.
+    """
+
+    key: tuple[str, ...]
+    numbers: Integers
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, rows: pa.Table, key: Sequence[str]) -> KeyNumbers | None:
+        """Return the keys of rows as numbers; None if they are no such types, lie too far apart, or NULL is there."""
+        columns = [numbers for name in key if (numbers := integers(rows.column(name))) is not None]
+        if len(columns) < len(key) or not rows.num_rows:
+            return None
+        if len(columns) == 1:
+            return cls(tuple(key), columns[0])
+        ranges = tuple((int(column.min()), int(column.max())) for column in columns)
+        if math.prod(high - low + 1 for low, high in ranges) > _MOST_NUMBERS:
+            return None
+        return cls(tuple(key), _digits(columns, ranges), ranges)
+
+    def of_stored(self, columns: Sequence[pa.Array]) -> tuple[Integers | None, Integers]:
+        """Return which rows have a key that may be among these, None for all, and the numbers of their keys."""
+        rows = None
+        if any(column.null_count for column in columns):
+            rows = np.flatnonzero(reduce(pc.and_, (column.is_valid() for column in columns)))
+            columns = [column.take(pa.array(rows)) for column in columns]
+        stored = [numbers for column in columns if (numbers := integers(column)) is not None]
+        assert len(stored) == len(columns), "a key column is stored in its type"
+        if not self.ranges:
+            return rows, stored[0]
+        inside = ((low <= one) & (one <= high) for one, (low, high) in zip(stored, self.ranges, strict=True))
+        near = np.flatnonzero(reduce(np.logical_and, inside))
+        return near if rows is None else rows[near], _digits([one[near] for one in stored], self.ranges)
+
+
+def _digits(columns: Sequence[Integers], ranges: Sequence[tuple[int, int]]) -> Integers:
+    """Return one number for each row, whose digits are the columns."""
+    numbers = np.zeros(len(columns[0]), np.int64)
+    for column, (low, high) in zip(columns, ranges, strict=True):
+        numbers *= high - low + 1
+        numbers += column - low
+    return numbers
 
 
 def repeats(numbers: Integers) -> bool:
@@ -81,30 +132,51 @@ class IntegerSearch:
 
     Args:
         sought: The keys that are looked for. None comes twice.
+
+    Attributes:
+        key: The key columns.
     """
 
-    def __init__(self, sought: Integers) -> None:
-        self._places = np.argsort(sought)
-        self._sought = sought[self._places]
+    def __init__(self, sought: KeyNumbers) -> None:
+        self.key = sought.key
+        self._keys, self._places = sought, np.argsort(sought.numbers)
+        self._sought = sought.numbers[self._places]
 
-    def find(self, stored: pa.Array) -> tuple[Integers, Integers]:
-        """Return the numbers of the stored rows whose keys are sought, and where each key is in ``sought``."""
-        rows = np.flatnonzero(stored.is_valid()) if stored.null_count else None
-        numbers = integers(stored if rows is None else pc.drop_null(stored))
-        assert numbers is not None, f"{stored.type} is not stored as integers"
+    def find(self, stored: Sequence[pa.Array]) -> tuple[Integers, Integers]:
+        """Return the numbers of the stored rows whose keys are sought, and where each key is in ``sought``.
+
+        Args:
+            stored: The key columns of stored rows.
+        """
+        rows, numbers = self._keys.of_stored(stored)
         if not len(numbers):
             return numbers, numbers
-        if (numbers[1:] < numbers[:-1]).any():
-            order = np.argsort(numbers, kind="stable")
-            rows, numbers = order if rows is None else rows[order], numbers[order]
-        begin = np.searchsorted(self._sought, numbers[0], "left")
-        end = np.searchsorted(self._sought, numbers[-1], "right")
-        part = self._sought[begin:end]
-        first, behind = np.searchsorted(numbers, part, "left"), np.searchsorted(numbers, part, "right")
-        counts = behind - first  # what another engine has written may repeat a key
-        hits = np.flatnonzero(counts)
-        at = np.repeat(first[hits], counts[hits]) + _ordinals(counts[hits])
-        return at if rows is None else rows[at], np.repeat(self._places[begin:end][hits], counts[hits])
+        begin = np.searchsorted(self._sought, numbers.min(), "left")
+        end = np.searchsorted(self._sought, numbers.max(), "right")
+        if end - begin > len(numbers):  # most of what is sought is elsewhere
+            at = self._sieve.among(numbers)
+            places = np.searchsorted(self._sought, numbers[at])
+        else:
+            at, places = _each_in(numbers, self._sought[begin:end])
+            places += begin
+        return at if rows is None else rows[at], self._places[places]
+
+    @cached_property
+    def _sieve(self) -> IntegerSieve:
+        return IntegerSieve(self._sought)
+
+
+def _each_in(numbers: Integers, sought: Integers) -> tuple[Integers, Integers]:
+    """Return the places of the numbers that are sought, and for each its place in ``sought``, which ascends."""
+    order = None
+    if (numbers[1:] < numbers[:-1]).any():
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
+    first, behind = np.searchsorted(numbers, sought, "left"), np.searchsorted(numbers, sought, "right")
+    counts = behind - first  # what another engine has written may repeat a key
+    hits = np.flatnonzero(counts)
+    at = np.repeat(first[hits], counts[hits]) + _ordinals(counts[hits])
+    return at if order is None else order[at], np.repeat(hits, counts[hits])
 
 
 def _ordinals(counts: Integers) -> Integers:

@@ -38,11 +38,12 @@ from cordillera.table.data_file import (
 from cordillera.table.data_writer import ROW_ID, ROW_ID_FIELD_ID, Keeper
 from cordillera.table.deletion_vector import bitmap_of, positions_of
 from cordillera.table.dictionaries import plain
-from cordillera.table.integer_keys import IntegerSieve, integers
+from cordillera.table.integer_keys import IntegerSearch, IntegerSieve, integers
 from cordillera.table.live_files import LiveFile, LruCache, SnapshotFiles
 from cordillera.table.projection import file_columns, project, project_column
 from cordillera.table.pruning import KeyRange
 from cordillera.table.reader import ReadOptions
+from cordillera.table.row_selection import RowSelection
 
 _METADATA = (FILE_INDEX, POSITION, ROW_ID)
 _ROW_ID_FIELD = NestedField(ROW_ID_FIELD_ID, ROW_ID, LongType())
@@ -56,6 +57,8 @@ _ROW_GROUPS = 20_000
 """How many row groups' descriptions are."""
 _COMPARED_SINGLY = 8
 """So few values are compared with a column one by one, which is faster than looking each row up among them."""
+_FEW_ROWS = 1_000
+"""So few rows are looked up among the deleted ones of their file; for more of them all of these are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,24 +175,37 @@ class KeyLookup:
         width = sum(map(_width, schema.fields)) + _width(_ROW_ID_FIELD)
         return sum(live.file.record_count for live in live_files) * width <= _KEY_BYTES // 2
 
-    def stream(self, live_files: Sequence[LiveFile], schema: Schema, may_contain: MayContain) -> pa.RecordBatchReader:
+    def stream(
+        self,
+        live_files: Sequence[LiveFile],
+        schema: Schema,
+        may_contain: MayContain,
+        sought: IntegerSearch | None = None,
+    ) -> pa.RecordBatchReader:
         """Stream the live rows of row groups that may be of interest, and keep their columns in memory.
 
         Args:
             live_files: Where to look; ``_file_index`` counts them from 0.
             schema: The columns wanted.
             may_contain: Tells of a row group's statistics whether it may be of interest.
+            sought: Finds the rows of interest; None if all are.
 
         Returns:
             These columns, ``_file_index``, ``_pos`` and ``_row_id``.
         """
-
-        def all_rows(_: _Layout, group: _RowGroup, stored: Callable[[], pa.RecordBatch]) -> _Found | None:
-            return (stored(), None) if may_contain(group.described) else None
-
         wanted = _Wanted.of(schema)
+        key = [schema.find_field(name) for name in sought.key] if sought else []
+
+        def choose(layout: _Layout, group: _RowGroup, stored: Callable[[], pa.RecordBatch]) -> _Found | None:
+            if not may_contain(group.described):
+                return None
+            rows = stored()
+            if sought is None:
+                return rows, None
+            return rows, sought.find([project_column(rows, layout.columns, field) for field in key])[0]
+
         batches = (
-            batch for index, live in enumerate(live_files) for batch in self._in_file(index, live, wanted, all_rows)
+            batch for index, live in enumerate(live_files) for batch in self._in_file(index, live, wanted, choose)
         )
         return pa.RecordBatchReader.from_batches(wanted.result, batches)
 
@@ -215,7 +231,7 @@ class KeyLookup:
                 if found is None:
                     continue
                 stored, chosen = found
-                rows = self._not_deleted(live, group, np.arange(stored.num_rows) if chosen is None else chosen)
+                rows = self._live_rows(live, group, stored.num_rows, chosen)
                 if len(rows):
                     whole = len(rows) == stored.num_rows
                     taken = stored if whole else stored.take(pa.array(rows))
@@ -276,10 +292,17 @@ class KeyLookup:
         with named_when_corrupt(live):
             return BloomFilter(self._storage.read(live.path, place.offset, place.length))
 
-    def _not_deleted(self, live: LiveFile, group: _RowGroup, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        deleted = self._files.deleted_positions(live)
-        if deleted is None or not len(rows):
+    def _live_rows(
+        self, live: LiveFile, group: _RowGroup, count: int, chosen: npt.NDArray[np.int64] | None
+    ) -> npt.NDArray[np.int64]:
+        """Return the rows chosen of those of a row group, without the deleted ones."""
+        rows = np.arange(count) if chosen is None else chosen
+        deleted = self._files.deleted_positions(live) if len(rows) else None
+        if deleted is None:
             return rows
+        if len(rows) > _FEW_ROWS:
+            kept = RowSelection(positions_of(deleted)).mask(group.first, count)
+            return rows if kept is None else rows[kept.to_numpy(zero_copy_only=False)[rows]]
         gone = positions_of(deleted & bitmap_of(pa.array(rows + group.first)))
         return rows[~np.isin(rows + group.first, gone)] if len(gone) else rows
 

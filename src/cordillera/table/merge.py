@@ -23,14 +23,14 @@ from cordillera.errors import MissingKeyError
 from cordillera.spec import sql
 from cordillera.spec.arrow_types import empty_table, to_arrow_schema
 from cordillera.spec.merge import MergeSemantics, Operation
-from cordillera.spec.partition_values import partition_columns
+from cordillera.spec.partition_values import partition_columns, source_columns
 from cordillera.spec.table_metadata import TableMetadata
 from cordillera.table.change_batch import groups_plainly
 from cordillera.table.data_file import FILE_INDEX, POSITION
 from cordillera.table.data_writer import ROW_ID
 from cordillera.table.deletion_vector import bitmap_of
 from cordillera.table.file_changes import files_to_gather, files_to_rewrite
-from cordillera.table.integer_keys import Integers, IntegerSearch, key_integers, repeats
+from cordillera.table.integer_keys import IntegerSearch, KeyNumbers, repeats
 from cordillera.table.io import TableIO
 from cordillera.table.key_order import in_key_order
 from cordillera.table.live_files import LiveFile
@@ -133,27 +133,35 @@ class Merge:
         if not candidates:
             kinds = [pa.int32(), pa.int64(), pa.int64(), pa.int64()]
             return pa.table({name: pa.array([], kind) for name, kind in zip(columns, kinds, strict=True)})
-        schema = self._schema.select(*self._semantics.identifying)
-        ranges = key_ranges(keys, self._schema, self._semantics.key)
-        values = self._few_values(keys)
-        if len(values) == len(ranges) == len(self._semantics.key):
-            return self._match_few(keys, self._lookup.find(candidates, schema, ranges).to_reader())
-        options = ReadOptions(schema, (FILE_INDEX, POSITION, ROW_ID), by_key_ranges(ranges), values=values)
-        if len(values) == len(self._semantics.key):
-            return self._match_few(keys, self._reader.stream(candidates, options))
-        if self._lookup.fits(candidates, schema):
-            rows = self._lookup.stream(candidates, schema, by_key_ranges(ranges))
-        else:
-            rows = self._reader.stream(candidates, options)
-        numbers = key_integers(keys, self._semantics.key)
-        if numbers is not None and not repeats(numbers):
-            return self._match_integers(keys, numbers, rows)
+        numbered = KeyNumbers.of(keys, self._semantics.key)
+        search = IntegerSearch(numbered) if numbered is not None and not repeats(numbered.numbers) else None
+        rows, are_few = self._stored_keys(keys, candidates, search)
+        if search is not None:
+            return self._match_integers(keys, search, rows)
+        if are_few:
+            return self._match_few(keys, rows)
         stored = f", c.{sql.quote(sequence)} AS {_STORED_SEQUENCE}" if sequence else ""
         return self._engine.table(
             f"SELECT c.{FILE_INDEX}, c.{POSITION}, c.{ROW_ID}, s.{SOURCE}{stored} "
             f"FROM candidates c JOIN source s ON {sql.equal(self._semantics.key, 'c', 's')}",
             {"candidates": rows, "source": keys},
         )
+
+    def _stored_keys(
+        self, keys: pa.Table, candidates: Sequence[LiveFile], search: IntegerSearch | None
+    ) -> tuple[pa.RecordBatchReader, bool]:
+        """Stream the keys of stored rows among which all of ``keys`` are, and tell whether they are few."""
+        schema = self._schema.select(*self._semantics.identifying)
+        ranges = key_ranges(keys, self._schema, self._semantics.key)
+        values = self._few_values(keys)
+        if len(values) == len(ranges) == len(self._semantics.key):
+            return self._lookup.find(candidates, schema, ranges).combine_chunks().to_reader(), True
+        options = ReadOptions(schema, (FILE_INDEX, POSITION, ROW_ID), by_key_ranges(ranges), values=values)
+        if len(values) == len(self._semantics.key):
+            return self._reader.stream(candidates, options), True
+        if self._lookup.fits(candidates, schema):
+            return self._lookup.stream(candidates, schema, by_key_ranges(ranges), search), False
+        return self._reader.stream(candidates, options), False
 
     def _match_few(self, keys: pa.Table, stored: pa.RecordBatchReader) -> pa.Table:
         """Match few keys, of types that Arrow compares by our rules: its join costs a tenth of what a query does."""
@@ -168,19 +176,18 @@ class Merge:
         sequence = self._semantics.sequence
         return result.append_column(_STORED_SEQUENCE, matches.column(sequence)) if sequence else result
 
-    def _match_integers(self, keys: pa.Table, numbers: Integers, stored: pa.RecordBatchReader) -> pa.Table:
-        """Match keys that are integers, by their order; costs a third of a join."""
+    def _match_integers(self, keys: pa.Table, search: IntegerSearch, stored: pa.RecordBatchReader) -> pa.Table:
+        """Match keys that are whole numbers, by their order; costs a third of a join."""
         sources = keys.column(SOURCE).to_numpy()
         sequence = self._semantics.sequence
         kept = [FILE_INDEX, POSITION, ROW_ID, *([sequence] if sequence else [])]
 
         def found(batch: pa.RecordBatch) -> pa.RecordBatch:
-            rows, places = search.result().find(batch.column(self._semantics.key[0]))
+            rows, places = search.find([batch.column(name) for name in search.key])
             return batch.select(kept).take(pa.array(rows)).append_column(SOURCE, pa.array(sources[places]))
 
         kinds = [*(stored.schema.field(name) for name in kept), pa.field(SOURCE, pa.int64())]
         with ThreadPoolExecutor(_SEARCHES, thread_name_prefix="cordillera-search") as pool:
-            search = pool.submit(IntegerSearch, numbers)  # which sorts them, while the first rows are read
             batches = in_threads(pool, found, stored, _SEARCHES)
             matches = pa.Table.from_batches(batches, pa.schema(kinds)).combine_chunks()
         result = matches.select([FILE_INDEX, POSITION, ROW_ID, SOURCE])
@@ -243,8 +250,7 @@ class Merge:
         first = _first_of_each_source(matches)
         stays = np.array([live in in_place for live in candidates], dtype=bool)
         mask = stays[first.column(FILE_INDEX).to_numpy()]
-        spec = self._metadata.partition_spec
-        names = [(self._schema.find_column_name(part.source_id) or "").split(".")[0] for part in spec.fields]
+        names = source_columns(self._metadata.partition_spec, self._schema)
         if mask.any() and any(name in accepted.column_names and name not in self._semantics.key for name in names):
             mask &= self._same_partition(accepted, first, candidates, names)
         return (first if mask.all() else first.filter(pa.array(mask))).select([SOURCE, FILE_INDEX, POSITION])
@@ -256,7 +262,7 @@ class Merge:
         if not all(name in accepted.column_names for name in names):
             return np.zeros(first.num_rows, dtype=bool)  # the others would have to be read to know
         at = rows_of(accepted, first.column(SOURCE))
-        rows = accepted.take(at).combine_chunks().to_batches()
+        rows = accepted.select(names).take(at).combine_chunks().to_batches()
         if not rows:
             return np.zeros(0, dtype=bool)
         same = np.ones(first.num_rows, dtype=bool)
@@ -304,7 +310,7 @@ class Merge:
             else:
                 columns.append(pa.nulls(accepted.num_rows, arrow.type))
         rows = pa.table([*columns, row_ids(sources, matches)], schema=schema)
-        return in_key_order(rows, self._semantics.key, self._engine)
+        return in_key_order(rows, self._metadata, self._engine)
 
     def _inserted(self, accepted: pa.Table, matches: pa.Table) -> pa.Table:
         """Return the rows of a partial update whose keys are not stored; what they leave out has its default."""

@@ -35,7 +35,8 @@ class ParquetEncoding:
     takes a quarter of the time and less room, but only in tables of version 3: engines that know no newer version
     may not know that encoding either. Columns that are small by their encoding already are not compressed besides.
 
-    What a full sample says of a column holds for all files that one of these opens.
+    What a sample says of a column holds for all files that one of these opens, but those that would have more than
+    twice as large a one.
 
     Args:
         properties: Table properties, which can ask for Bloom filters.
@@ -44,7 +45,7 @@ class ParquetEncoding:
 
     def __init__(self, properties: Mapping[str, str], format_version: int) -> None:
         self._properties, self._packs = properties, format_version >= 3
-        self._repeats: dict[str, bool] = {}
+        self._repeats: dict[str, tuple[bool, int]] = {}
         self._compresses: dict[str, bool] = {}
 
     def writer(
@@ -94,12 +95,11 @@ class ParquetEncoding:
     def _has_dictionary(self, declared: pa.Field, column: pa.Array | pa.ChunkedArray) -> bool:
         if pa.types.is_boolean(declared.type) or pa.types.is_dictionary(declared.type):
             return bool(pa.types.is_dictionary(declared.type))
-        if declared.name in self._repeats:
-            return self._repeats[declared.name]
-        rows = min(_SAMPLE_ROWS, max(_LEAST_SAMPLE, len(column) // _SAMPLED_SHARE))
-        repeats = _repeats(column.slice(0, rows))
-        if rows == _SAMPLE_ROWS:
-            self._repeats[declared.name] = repeats
+        rows = min(len(column), _SAMPLE_ROWS, max(_LEAST_SAMPLE, len(column) // _SAMPLED_SHARE))
+        repeats, sampled = self._repeats.get(declared.name, (False, 0))
+        if rows > 2 * sampled:
+            repeats = _repeats(column.slice(0, rows))
+            self._repeats[declared.name] = repeats, rows
         return repeats
 
 
