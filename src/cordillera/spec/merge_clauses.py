@@ -18,9 +18,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from cordillera.errors import InvalidExpressionError, InvalidInputError, NotAllowedError, UnknownColumnError
+from cordillera.spec import sql
 from cordillera.spec.expression import FORBIDDEN, pruning_expression
 from cordillera.spec.merge import MergeRule, MergeSemantics
-from cordillera.spec.sql import parsed
 
 _DIALECT = "duckdb"
 SOURCE_TABLE, TARGET_TABLE = "source", "target"
@@ -70,7 +70,7 @@ class CheckedClause:
         when, then: As in ``MergeClause``.
         condition: SQL in the engine's dialect, over the relations ``source`` and ``target``.
         values: Column → SQL of its new value, or name of the source's column.
-        target_columns: Columns of the stored row that the condition reads.
+        source_columns, target_columns: Columns of the source and of the stored row that the condition reads.
         value_columns: Columns of the stored row that the values read.
         pruning: What statistics can decide about the condition on the stored row.
     """
@@ -79,6 +79,7 @@ class CheckedClause:
     then: Then
     condition: str
     values: Mapping[str, str]
+    source_columns: tuple[str, ...]
     target_columns: tuple[str, ...]
     value_columns: tuple[str, ...]
     pruning: BooleanExpression
@@ -155,14 +156,14 @@ class _Checker:
                 hint="Insert rows that are not matched, or delete rows.",
             )
         condition = self._parse(clause.condition, clause.when) if clause.condition is not None else exp.true()
-        target = [column for column in condition.find_all(exp.Column) if column.parts[0].name.lower() == TARGET_TABLE]
         values, read = self._values(clause)
         return CheckedClause(
             when=clause.when,
             then=clause.then,
             condition=_sql(condition),
             values=values,
-            target_columns=tuple(dict.fromkeys(self._columns[TARGET_TABLE][c.parts[1].name.lower()] for c in target)),
+            source_columns=self._read(condition, SOURCE_TABLE),
+            target_columns=self._read(condition, TARGET_TABLE),
             value_columns=read,
             pruning=self._pruning(condition) if clause.when is When.NOT_MATCHED_BY_SOURCE else AlwaysTrue(),
         )
@@ -188,16 +189,20 @@ class _Checker:
         taken = [*clause.columns, *self._identity(clause)]
         if not clause.set and not clause.columns:
             taken += [name for name in self._source if name in self._columns[TARGET_TABLE].values()]
-        values = {name: f"{SOURCE_TABLE}.{exp.to_identifier(name, quoted=True).sql(_DIALECT)}" for name in taken}
+        values = {name: sql.columns([name], SOURCE_TABLE) for name in taken}
         self._check_assigned([*clause.columns], taken=True)
         self._check_assigned(list(clause.set), taken=False)
         read: dict[str, None] = {}
         for name, text in clause.set.items():
             tree = self._parse(text, clause.when)
             values[name] = _sql(tree)
-            of_target = [c for c in tree.find_all(exp.Column) if c.parts[0].name.lower() == TARGET_TABLE]
-            read.update((self._columns[TARGET_TABLE][c.parts[1].name.lower()], None) for c in of_target)
+            read.update(dict.fromkeys(self._read(tree, TARGET_TABLE)))
         return values, tuple(read)
+
+    def _read(self, tree: exp.Expr, table: str) -> tuple[str, ...]:
+        """Return the columns of a relation that an expression reads, each once."""
+        names = (c.parts[1].name.lower() for c in tree.find_all(exp.Column) if c.parts[0].name.lower() == table)
+        return tuple(dict.fromkeys(self._columns[table][name] for name in names))
 
     def _identity(self, clause: MergeClause) -> list[str]:
         return [] if clause.when is When.NOT_MATCHED_BY_SOURCE else self._fixed
@@ -273,7 +278,7 @@ def _parse_one(text: str) -> exp.Expr:
     """
     hint = "Write one SQL expression, for example: source.amount + target.amount."
     try:
-        statements = parsed(f"SELECT ({text}\n)", _DIALECT)
+        statements = sql.parsed(f"SELECT ({text}\n)", _DIALECT)
     except SqlglotError as error:
         reason = str(error).splitlines()[0]
         raise InvalidExpressionError(

@@ -159,13 +159,15 @@ class ConditionalMerge:
     ) -> pa.Table:
         """Return, for the source rows that a clause applies to, which it is."""
         looked_at = dict.fromkeys(name for c in checked if c.when is When.MATCHED for name in c.target_columns)
-        relations, joined = {"source": rows}, "source"
+        read = dict.fromkeys(name for c in checked for name in c.source_columns)
+        relations, joined = {"source": rows.select([SOURCE, *read])}, "source"
         if looked_at:
             relations["target"] = self._merge.stored(matches, candidates, list(looked_at))
             joined = f"source LEFT JOIN target ON source.{SOURCE} = target.{SOURCE}"
             is_matched = f"target.{SOURCE} IS NOT NULL"
         else:  # to know which rows are matched nothing has to be joined
-            relations["source"] = rows.append_column(_IS_MATCHED, pa.array(listed(rows, matches.column(SOURCE))))
+            is_listed = pa.array(listed(rows, matches.column(SOURCE)))
+            relations["source"] = relations["source"].append_column(_IS_MATCHED, is_listed)
             is_matched = _IS_MATCHED
         cases = {
             number: f"{is_matched if clause.when is When.MATCHED else f'NOT ({is_matched})'} AND ({clause.condition})"

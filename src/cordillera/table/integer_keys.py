@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -67,27 +68,28 @@ class KeyNumbers:
             return None
         return cls(tuple(key), _digits(columns, ranges), ranges)
 
-    def of_stored(self, columns: Sequence[pa.Array]) -> tuple[Integers | None, Integers]:
-        """Return which rows have a key that may be among these, None for all, and the numbers of their keys."""
-        rows = None
-        if any(column.null_count for column in columns):
-            rows = np.flatnonzero(reduce(pc.and_, (column.is_valid() for column in columns)))
-            columns = [column.take(pa.array(rows)) for column in columns]
-        stored = [numbers for column in columns if (numbers := integers(column)) is not None]
-        assert len(stored) == len(columns), "a key column is stored in its type"
-        if not self.ranges:
-            return rows, stored[0]
-        inside = ((low <= one) & (one <= high) for one, (low, high) in zip(stored, self.ranges, strict=True))
-        near = np.flatnonzero(reduce(np.logical_and, inside))
-        return near if rows is None else rows[near], _digits([one[near] for one in stored], self.ranges)
+    def of_stored(self, columns: Sequence[Integers]) -> Integers:
+        """Return the numbers of stored keys. A key that is not within the ranges may have that of another one."""
+        return _digits(columns, self.ranges) if self.ranges else columns[0]
+
+    def within(self, columns: Sequence[Integers]) -> npt.NDArray[np.bool_]:
+        """Tell which of stored keys are within the ranges."""
+        inside = np.ones(len(columns[0]), dtype=bool)
+        for column, (low, high) in zip(columns, self.ranges, strict=False):
+            inside &= (low <= column) & (column <= high)
+        return inside
 
 
 def _digits(columns: Sequence[Integers], ranges: Sequence[tuple[int, int]]) -> Integers:
-    """Return one number for each row, whose digits are the columns."""
-    numbers = np.zeros(len(columns[0]), np.int64)
-    for column, (low, high) in zip(columns, ranges, strict=True):
-        numbers *= high - low + 1
-        numbers += column - low
+    """Return one number for each row, whose digits are how far its columns are above the least value."""
+    first, *others = columns
+    numbers, (least, _) = first.copy(), ranges[0]
+    for column, (low, high) in zip(others, ranges[1:], strict=True):
+        size = high - low + 1
+        numbers *= size
+        numbers += column
+        least = least * size + low
+    numbers -= (least + 2**63) % 2**64 - 2**63  # what has more than 64 bits meanwhile keeps the last ones: those count
     return numbers
 
 
@@ -139,8 +141,8 @@ class IntegerSearch:
 
     def __init__(self, sought: KeyNumbers) -> None:
         self.key = sought.key
-        self._keys, self._places = sought, np.argsort(sought.numbers)
-        self._sought = sought.numbers[self._places]
+        self._keys, self._sorting = sought, Lock()
+        self._sorted: tuple[Integers, Integers] | None = None
 
     def find(self, stored: Sequence[pa.Array]) -> tuple[Integers, Integers]:
         """Return the numbers of the stored rows whose keys are sought, and where each key is in ``sought``.
@@ -148,22 +150,41 @@ class IntegerSearch:
         Args:
             stored: The key columns of stored rows.
         """
-        rows, numbers = self._keys.of_stored(stored)
+        rows = None
+        if any(column.null_count for column in stored):
+            rows = np.flatnonzero(reduce(pc.and_, (column.is_valid() for column in stored)))
+            stored = [column.take(pa.array(rows)) for column in stored]
+        columns = [numbers for column in stored if (numbers := integers(column)) is not None]
+        assert len(columns) == len(self.key), "a key column is stored in its type"
+        at, places = self._find(self._keys.of_stored(columns))
+        inside = self._keys.within([column[at] for column in columns])
+        if not inside.all():
+            at, places = at[inside], places[inside]
+        return at if rows is None else rows[at], self._in_order()[0][places]
+
+    def _in_order(self) -> tuple[Integers, Integers]:
+        """Return where what is sought is, in the order of its numbers, and these: sorted by whoever looks first."""
+        with self._sorting:
+            if self._sorted is None:
+                places = np.argsort(self._keys.numbers)
+                self._sorted = places, self._keys.numbers[places]
+            return self._sorted
+
+    def _find(self, numbers: Integers) -> tuple[Integers, Integers]:
+        """Return the places of the numbers that are sought, and where each is among those that are, in order."""
         if not len(numbers):
             return numbers, numbers
-        begin = np.searchsorted(self._sought, numbers.min(), "left")
-        end = np.searchsorted(self._sought, numbers.max(), "right")
+        _, sought = self._in_order()
+        begin, end = np.searchsorted(sought, numbers.min(), "left"), np.searchsorted(sought, numbers.max(), "right")
         if end - begin > len(numbers):  # most of what is sought is elsewhere
             at = self._sieve.among(numbers)
-            places = np.searchsorted(self._sought, numbers[at])
-        else:
-            at, places = _each_in(numbers, self._sought[begin:end])
-            places += begin
-        return at if rows is None else rows[at], self._places[places]
+            return at, np.searchsorted(sought, numbers[at])
+        at, places = _each_in(numbers, sought[begin:end])
+        return at, places + begin
 
     @cached_property
     def _sieve(self) -> IntegerSieve:
-        return IntegerSieve(self._sought)
+        return IntegerSieve(self._in_order()[1])
 
 
 def _each_in(numbers: Integers, sought: Integers) -> tuple[Integers, Integers]:

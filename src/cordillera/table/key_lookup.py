@@ -7,9 +7,11 @@ memory, and so are the key columns last looked at: small batches come one after 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial, reduce
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -44,6 +46,7 @@ from cordillera.table.projection import file_columns, project, project_column
 from cordillera.table.pruning import KeyRange
 from cordillera.table.reader import ReadOptions
 from cordillera.table.row_selection import RowSelection
+from cordillera.table.threads import in_threads
 
 _METADATA = (FILE_INDEX, POSITION, ROW_ID)
 _ROW_ID_FIELD = NestedField(ROW_ID_FIELD_ID, ROW_ID, LongType())
@@ -53,6 +56,7 @@ _KEY_BYTES = 128 * 1024 * 1024
 """How much of key columns is kept in memory."""
 _FILTER_BYTES = 64 * 1024 * 1024
 """How much of Bloom filters is."""
+_FILES_AT_A_TIME = 2
 _ROW_GROUPS = 20_000
 """How many row groups' descriptions are."""
 _COMPARED_SINGLY = 8
@@ -204,10 +208,16 @@ class KeyLookup:
                 return rows, None
             return rows, sought.find([project_column(rows, layout.columns, field) for field in key])[0]
 
-        batches = (
-            batch for index, live in enumerate(live_files) for batch in self._in_file(index, live, wanted, choose)
-        )
+        batches = self._in_files(live_files, partial(self._in_file, wanted=wanted, choose=choose))
         return pa.RecordBatchReader.from_batches(wanted.result, batches)
+
+    def _in_files(
+        self, live_files: Sequence[LiveFile], rows_of: Callable[[int, LiveFile], Iterator[pa.RecordBatch]]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield what is found in files, a few of which are looked through at a time."""
+        with ThreadPoolExecutor(_FILES_AT_A_TIME, thread_name_prefix="cordillera-lookup") as pool:
+            found = in_threads(pool, lambda one: list(rows_of(*one)), enumerate(live_files), _FILES_AT_A_TIME)
+            yield from chain.from_iterable(found)
 
     def keeper(self, schema: Schema) -> Keeper:
         """Return what keeps in memory what lookups will want of files that are being written.
