@@ -100,7 +100,7 @@ def look(server: str, first: bool, number: int) -> None:
     applied = target.apply(delivery).already_applied
     assert applied or cursor != delivery.to_cursor  # a commit that Kafka was about to show may be seen only now
     assert target.read_cursor(delivery.subscription_id) == delivery.to_cursor
-    assert rows_of(target, delivery.table) == after
+    assert (left := rows_of(target, delivery.table)) == after, (applied, cursor, left)
     found = sum(batch.num_rows for batch in target._cluster.messages(delivery.table.name, 1))
     assert found == (3 if first else 3 + 3), found  # each once: the second tells of a row, a removal, its tombstone
 
