@@ -70,7 +70,8 @@ def generate(folder: Path, rows: int) -> Work:
             select = f"SELECT {_COLUMNS.format(id='(2 * i)', salt=0)} FROM range({first}, {first + each}) t(i)"
             _write(connection, select, partial / f"part-{number:02}.parquet")
         partial.rename(work.table)
-    uniform = f"SELECT i, hash(i, 77) % 20 AS dice FROM range({rows}) t(i) WHERE hash(i, 5) % 10 = 0"
+    # hashed twice: the lowest bits of hashes of one number with two seeds hang together
+    uniform = f"SELECT i, hash(hash(i, 77)) % 20 AS dice FROM range({rows}) t(i) WHERE hash(i, 5) % 10 = 0"
     _changes(connection, work, "uniform", uniform)
     skewed = f"SELECT i, 0 AS dice FROM range({rows // 2}, {rows // 2 + rows // 20}) t(i) WHERE hash(i, 6) % 5 = 0"
     _changes(connection, work, "skewed", skewed)
