@@ -15,7 +15,7 @@ from cordillera.spec.access import Grant, Privilege, SecurableKind
 from cordillera.spec.access_tags import describe, parse_tag_expression
 from cordillera.spec.catalog import Dataset
 from cordillera.spec.expression import parse_row_filter
-from cordillera.spec.masks import fits, parse_mask
+from cordillera.spec.masks import Mask, fits, parse_mask
 
 _LONGEST_FILTER = 4000
 
@@ -85,8 +85,9 @@ def check_mask(dataset: str, column: str, mask: str, schemas: tuple[Schema, ...]
     if not known:
         names = ", ".join(field.name for field in schemas[0].fields)
         raise UnknownColumnError(f"{dataset} has no column {column!r}.", hint=f"Columns: {names}.")
-    if not fits(parse_mask(mask), known[0].field_type):
+    kind = known[0].field_type
+    if not fits(parse_mask(mask), kind):
         raise InvalidInputError(
-            f"The column {column!r} of {dataset} is {known[0].field_type}, which cannot be masked by {mask}.",
-            hint="Use null, constant or hidden.",
+            f"The column {column!r} of {dataset} is {kind}, which cannot be masked by {mask}.",
+            hint=f"Masks for it: {', '.join(one for one in Mask if fits(one, kind))}.",
         )
