@@ -16,6 +16,7 @@ from cordillera.errors import (
     DeliveryUnderWayError,
     IncompatibleSchemaError,
     NotAllowedError,
+    TargetDriftError,
     TerminalError,
     TransientError,
 )
@@ -171,8 +172,9 @@ class DeliveryService:
             return None
         taken = Measured(self._clock.now())
         cursor = synchronizer.read_cursor(subscription.id)
-        if cursor is not None and cursor.schema_id > followed.latest.schema_id:
-            followed = self._by_now(followed)
+        if cursor is not None and not _reaches(followed, cursor):
+            followed = self._by_now(followed, cursor)
+        self._prove_unnoted(subscription, cursor)
         anew = followed.held_rows != _fingerprint(followed)
         mirrors = subscription.mode is SubscriptionMode.MIRROR
         skips = self._waiting_skips(followed, cursor)
@@ -195,14 +197,38 @@ class DeliveryService:
             cursor, taken = part.latest, Measured(self._clock.now())
         return result
 
-    def _by_now(self, followed: Followed) -> Followed:
+    def _prove_unnoted(self, subscription: Subscription, cursor: Cursor | None) -> None:
+        """Have a target compared that is further than the lake has noted.
+
+        A worker has died before he could note it; or an earlier state of the lake was put back, whose snapshots of the
+        same numbers have other rows than those that were delivered.
+        """
+        noted = subscription.cursor_sequence
+        behind = cursor is not None and noted is not None and noted < cursor.sequence_number
+        if behind and subscription.mode is not SubscriptionMode.LOG:
+            with fenced_write(self._store, self._clock.now()) as tx:
+                enqueue_verification(tx, subscription, self._clock)
+
+    def _by_now(self, followed: Followed, cursor: Cursor) -> Followed:
         """Return what is followed, read after the target's cursor.
 
         Where that is ahead, another worker has been further or, if it still is, an earlier schema is current again.
+
+        Raises:
+            TargetDriftError: If the lake has no snapshot that is so new.
         """
         with self._store.read() as tx:
-            found = self._following.followed(tx, followed.subscription.id)
-            return followed if found is None else self._following.admitted(tx, found)
+            if (found := self._following.followed(tx, followed.subscription.id)) is not None:
+                followed = self._following.admitted(tx, found)
+        one, newest = followed.subscription, followed.latest.sequence_number
+        if cursor.sequence_number > newest:
+            raise TargetDriftError(
+                f"{one.target} holds snapshot {cursor.sequence_number} of {one.dataset}, whose newest is {newest}: an "
+                "earlier state of the lake was put back.",
+                hint="What came between is in the target only. Revoke the subscription, with --delete-rows if that is "
+                "not needed any more, and subscribe again.",
+            )
+        return followed
 
     def _bring(
         self, followed: Followed, cursor: Cursor | None, synchronizer: Synchronizer, taken: Measured
@@ -406,6 +432,12 @@ class DeliveryService:
             now = self._clock.now()
             tx.subscriptions.note_change(subscription.id, subscription.state, current().principal, now, told)
             tell(tx, subscription, now, action, told)
+
+
+def _reaches(followed: Followed, cursor: Cursor) -> bool:
+    """Tell whether what is followed is as far as a target, as far as numbers tell."""
+    latest = followed.latest
+    return latest.sequence_number >= cursor.sequence_number and latest.schema_id >= cursor.schema_id
 
 
 def _way(followed: Followed, cursor: Cursor | None, skips: list[Skip], *, in_parts: bool) -> tuple[Stretch, ...]:
