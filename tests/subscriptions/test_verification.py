@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import duckdb
 import psycopg
@@ -15,10 +15,19 @@ import pyarrow as pa
 import pytest
 
 from cordillera.adapters.synchronizers import build_synchronizer
+from cordillera.adapters.synchronizers.duckdb import DuckDBSynchronizer
 from cordillera.client import Lake
-from cordillera.errors import SnapshotNotFoundError, TargetDriftError, TargetUnreachableError
-from cordillera.ports.synchronizer import ChecksumTarget
+from cordillera.errors import (
+    CommitConflictError,
+    CordilleraError,
+    LifecycleError,
+    SnapshotNotFoundError,
+    TargetDriftError,
+    TargetUnreachableError,
+)
+from cordillera.ports.synchronizer import ChecksumTarget, Delivery, DeliveryResult
 from cordillera.spec.subscription import Equality, Subscription
+from cordillera.spec.wish_change import WishChange
 from cordillera.subscriptions import equality
 from cordillera.subscriptions.equality import Comparer
 from tests.conftest import MovableClock
@@ -130,6 +139,35 @@ def test_what_is_equal_is_left_alone(lake: Lake, in_duckdb: Callable[[str], Any]
     repaired = lake.backend.repair_subscription(subscribed(lake).id)
     assert repaired.found is not None
     assert (repaired.found.equal, repaired.rows_restored, repaired.rows_removed) == (True, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda lake, one: lake.backend.revoke_subscription(one), LifecycleError),
+        (lambda lake, one: lake.backend.change_subscription(one, WishChange(row_filter="id > 9")), CommitConflictError),
+    ],
+    ids=["revoked", "changed"],
+)
+def test_a_repair_stops_when_its_rows_are_not_wanted_any_more(
+    lake: Lake,
+    in_duckdb: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Lake, UUID], object],
+    error: type[CordilleraError],
+) -> None:
+    made = subscribed(lake)
+    in_duckdb("DELETE FROM orders WHERE id < 3")
+    applied = DuckDBSynchronizer.apply
+
+    def late(driver: DuckDBSynchronizer, delivery: Delivery) -> DeliveryResult:
+        change(lake, made.id)
+        return applied(driver, delivery)
+
+    monkeypatch.setattr(DuckDBSynchronizer, "apply", late)
+    with pytest.raises(error):
+        lake.backend.repair_subscription(made.id)
+    assert in_duckdb("SELECT count(*) FROM orders") == [(ROWS - 3,)]
 
 
 def test_more_drift_than_can_be_told_apart_is_repaired_by_delivering_everything(

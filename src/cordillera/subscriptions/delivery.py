@@ -172,10 +172,10 @@ class DeliveryService:
             return None
         taken = Measured(self._clock.now())
         cursor = synchronizer.read_cursor(subscription.id)
-        if cursor is not None and not _reaches(followed, cursor):
+        if cursor is not None and followed.is_behind(cursor):
             followed = self._by_now(followed, cursor)
         self._prove_unnoted(subscription, cursor)
-        anew = followed.held_rows != _fingerprint(followed)
+        anew = followed.held_rows != followed.fingerprint
         mirrors = subscription.mode is SubscriptionMode.MIRROR
         skips = self._waiting_skips(followed, cursor)
         if cursor is None:
@@ -236,7 +236,7 @@ class DeliveryService:
         """Deliver what takes a target from its cursor to a snapshot, by what was shown of the rows it holds."""
         if followed.subscription.mode is not SubscriptionMode.MIRROR:
             return self._append(followed, cursor, synchronizer, taken)
-        if followed.held_rows != _fingerprint(followed) and cursor is not None:
+        if followed.held_rows != followed.fingerprint and cursor is not None:
             delivery = self._planner.everything(followed, cursor, DeliveryReason.SHOWN_OTHERWISE)
         else:
             delivery = self._planner.plan(synchronizer.capabilities, followed, cursor)
@@ -271,7 +271,7 @@ class DeliveryService:
         """
         subscription, shown = followed.subscription, followed.held_rows
         check_mode(subscription, synchronizer.capabilities)
-        goes_on = cursor is None or shown == ANEW or (shown == _fingerprint(followed) and followed.filters_as(cursor))
+        goes_on = cursor is None or shown == ANEW or (shown == followed.fingerprint and followed.filters_as(cursor))
         if not goes_on:
             raise NotAllowedError(
                 f"What is shown of {subscription.dataset} for this subscription has changed; its {subscription.mode} "
@@ -347,7 +347,7 @@ class DeliveryService:
                     hint="Nothing was delivered; the next delivery brings what is wished for now.",
                 )
             by_now = self._following.admitted(tx, followed.now(standing))
-            if _fingerprint(by_now) != _fingerprint(followed):
+            if by_now.fingerprint != followed.fingerprint:
                 raise CommitConflictError(
                     f"What {found.on_behalf_of} is shown of {found.dataset} changed during a delivery.",
                     hint="Nothing was delivered; the next delivery follows what is shown now.",
@@ -410,7 +410,7 @@ class DeliveryService:
                 schema_id=followed.latest.schema_id,
                 rows=record.rows_upserted + record.rows_deleted if record else 0,
                 now=now,
-                shown=_fingerprint(followed) if followed.is_wished(found) else ANEW,
+                shown=followed.fingerprint if followed.is_wished(found) else ANEW,
             )
             if followed.is_wished(found):
                 follow_names(tx, found, followed.wished(), now)
@@ -434,12 +434,6 @@ class DeliveryService:
             tell(tx, subscription, now, action, told)
 
 
-def _reaches(followed: Followed, cursor: Cursor) -> bool:
-    """Tell whether what is followed is as far as a target, as far as numbers tell."""
-    latest = followed.latest
-    return latest.sequence_number >= cursor.sequence_number and latest.schema_id >= cursor.schema_id
-
-
 def _way(followed: Followed, cursor: Cursor | None, skips: list[Skip], *, in_parts: bool) -> tuple[Stretch, ...]:
     """Return how a target gets to where the dataset is: in one delivery, but for what is left out and for long runs.
 
@@ -453,8 +447,3 @@ def _way(followed: Followed, cursor: Cursor | None, skips: list[Skip], *, in_par
 
 
 _STEPS = {SubscriptionState.PROVISIONING: "a worker has begun", SubscriptionState.FIRST_SYNC: "the first delivery"}
-
-
-def _fingerprint(followed: Followed) -> str:
-    view = followed.view()
-    return "" if view is None else view.fingerprint

@@ -76,6 +76,12 @@ class Followed:
         return Cursor(self.version.sequence_number, self.version.schema_id)
 
     @property
+    def fingerprint(self) -> str:
+        """What tells whether the same is shown of the rows; empty if it is all of them."""
+        view = self.view()
+        return "" if view is None else view.fingerprint
+
+    @property
     def has_row_ids(self) -> bool:
         """Whether rows can be told apart. Without a key they have no ids yet between an upgrade and the next commit."""
         snapshot = self.metadata.current_snapshot
@@ -128,6 +134,11 @@ class Followed:
     def is_wished(self, found: Subscription) -> bool:
         """Tell whether what is followed is still what a subscription, as it is stored by now, wishes for."""
         return not (comes_anew(found, self.subscription) and comes_anew(found, self.wished()))
+
+    def is_behind(self, cursor: Cursor) -> bool:
+        """Tell whether a target has come further, as far as numbers tell."""
+        latest = self.latest
+        return latest.sequence_number < cursor.sequence_number or latest.schema_id < cursor.schema_id
 
     def can_follow_from(self, cursor: Cursor) -> bool:
         """Tell whether rows delivered under the cursor's schema are still right under today's.

@@ -12,6 +12,7 @@ import pyarrow as pa
 from cordillera.catalog.leases import fenced_write
 from cordillera.catalog.trail import Trail
 from cordillera.errors import (
+    CommitConflictError,
     LifecycleError,
     SubscriptionNotFoundError,
     TargetDriftError,
@@ -37,7 +38,7 @@ from cordillera.spec.subscription import (
     check_verified,
 )
 from cordillera.subscriptions.equality import Comparer, Comparison
-from cordillera.subscriptions.following import Followed, Following, typed
+from cordillera.subscriptions.following import Followed, Following, typed, watched
 from cordillera.subscriptions.handlers import enqueue_verification
 from cordillera.subscriptions.pointing import Pointing
 from cordillera.subscriptions.row_history import compared_table, find_unsound, history_repair, history_table
@@ -89,18 +90,10 @@ class VerificationService:
         Raises:
             LifecycleError: If the subscription has ended.
             AccessDeniedError: If whoever asked for it may no longer read the dataset or write to the target.
+            CommitConflictError: If something else is shown or wished for by the time that the rows have been read.
             TargetDriftError, TargetUnreachableError, SnapshotNotFoundError, NotAllowedError: As for ``verify``.
         """
-        with self._store.read() as tx:
-            followed = self._followed(tx, subscription_id)
-            subscription = followed.subscription
-            if subscription.is_over(self._clock.now()):
-                raise LifecycleError(
-                    f"The subscription of {subscription.consumer} to {subscription.dataset} has ended: its table is "
-                    "no longer kept like the dataset.",
-                    hint="Subscribe again.",
-                )
-            followed = self._following.admitted(tx, followed)
+        followed = self._repairable(subscription_id)
         with self._following.connected(followed) as driver:
             _check_comparable(followed, driver)
             if isinstance(driver, PointingTarget):
@@ -108,8 +101,10 @@ class VerificationService:
             found, drift, delivery = self._found(followed, driver)
             done = DeliveryResult(0, 0)
             if drift:
-                done = driver.apply(self._following.paced(delivery, followed))
-                self._audit(subscription, drift, done)
+                paced = self._following.paced(delivery, followed)
+                rows = watched(paced.upserts, lambda: self._check_unchanged(followed))
+                done = driver.apply(replace(paced, upserts=rows))
+                self._audit(followed.subscription, drift, done)
             verified = self._verified(followed, driver)
         return Repair(found, done.rows_upserted, done.rows_deleted, verified)
 
@@ -204,6 +199,27 @@ class VerificationService:
         return self._following.as_shown(tx, followed)
 
     # --- repairing -----------------------------------------------------------------------------------------------
+
+    def _repairable(self, subscription_id: UUID) -> Followed:
+        with self._store.read() as tx:
+            followed = self._followed(tx, subscription_id)
+            subscription = followed.subscription
+            if subscription.is_over(self._clock.now()):
+                raise LifecycleError(
+                    f"The subscription of {subscription.consumer} to {subscription.dataset} has ended: its table is "
+                    "no longer kept like the dataset.",
+                    hint="Subscribe again.",
+                )
+            return self._following.admitted(tx, followed)
+
+    def _check_unchanged(self, followed: Followed) -> None:
+        """Make sure that a repair under way may be completed: as for a delivery, last before its end."""
+        by_now = self._repairable(followed.subscription.id)
+        if by_now.fingerprint != followed.fingerprint or not followed.is_wished(by_now.subscription):
+            raise CommitConflictError(
+                f"What is wished or shown of {followed.subscription.dataset} changed during a repair.",
+                hint="Nothing was repaired; repeat it once that is delivered.",
+            )
 
     def _pointed_right(self, followed: Followed, target: PointingTarget) -> Repair:
         found: Verification | None = None
