@@ -20,9 +20,9 @@ from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.ports.metadata.catalog import CommitReceipt
 from cordillera.spec.access import Privilege
+from cordillera.spec.argument_types import check_idempotency_key
 from cordillera.spec.completion import MOST_AT_ONCE, Completion, CompletionUnit, partition_label
 from cordillera.spec.event import Topic
-from cordillera.spec.given import given_key
 from cordillera.spec.names import parse_dataset_ref
 
 
@@ -60,7 +60,7 @@ class DeclarationService:
             LeaseLostError: If it is done under a lease that has ended.
         """
         _check_number(name, partitions)
-        given_key(idempotency_key)
+        check_idempotency_key(idempotency_key)
         ref, now = parse_dataset_ref(name), self._clock.now()
         try:
             with self._store.write_together() as tx:

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from cordillera.ports.metadata.contracts import KeptPartials
 from cordillera.ports.storage import Storage
+from cordillera.spec.argument_types import check_idempotency_key
 from cordillera.spec.candidate import Candidate
 from cordillera.spec.commit import Update
 from cordillera.spec.completion import Completion
-from cordillera.spec.given import given_key
 from cordillera.spec.manifest import Manifest
 from cordillera.spec.merge import Operation
 from cordillera.spec.requirements import Requirement
@@ -114,7 +114,7 @@ class CommitRequest:
     storage: Storage | None = None
 
     def __post_init__(self) -> None:
-        given_key(self.idempotency_key)
+        check_idempotency_key(self.idempotency_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from cordillera.errors import InvalidInputError
-from cordillera.spec.given import given
+from cordillera.spec.argument_types import of_type
 
 MOST_HOURS = 1_000_000
 
@@ -16,7 +16,7 @@ def in_hours(length: timedelta) -> float:
     Raises:
         InvalidInputError: If it is none.
     """
-    return given(length, timedelta, "length of time").total_seconds() / 3600
+    return of_type(length, timedelta, "length of time").total_seconds() / 3600
 
 
 def of_hours(hours: float) -> timedelta:

@@ -45,8 +45,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from cordillera.errors import InvalidExpressionError, UnknownColumnError
+from cordillera.spec.argument_types import of_type
 from cordillera.spec.column_paths import Path
-from cordillera.spec.given import given
 from cordillera.spec.sql import parsed
 
 _DIALECT = "duckdb"
@@ -173,7 +173,7 @@ def columns_used(condition: exp.Expr, schema: Schema) -> tuple[str, ...]:
 
 
 def _parse(text: str) -> exp.Expr:
-    given(text, str, "condition on rows")
+    of_type(text, str, "condition on rows")
     try:
         statements = parsed(f"SELECT 1 WHERE ({text}\n)", _DIALECT)
     except SqlglotError as error:

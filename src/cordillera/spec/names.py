@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from cordillera.errors import InvalidNameError
-from cordillera.spec.given import given
+from cordillera.spec.argument_types import of_type
 
 NamespaceName = NewType("NamespaceName", str)
 DatasetName = NewType("DatasetName", str)
@@ -55,7 +55,7 @@ def check_name(value: str, kind: str) -> str:
     Raises:
         InvalidNameError: Naming the rule that was broken.
     """
-    if len(given(value, str, f"{kind} name")) > MAX_NAME_LENGTH:
+    if len(of_type(value, str, f"{kind} name")) > MAX_NAME_LENGTH:
         raise InvalidNameError(
             f"The {kind} name {value[:40]!r}… has {len(value)} characters.",
             hint=f"Use at most {MAX_NAME_LENGTH}.",
@@ -74,7 +74,7 @@ def check_namespace_name(value: str) -> str:
     Raises:
         InvalidNameError: Naming the rule that was broken.
     """
-    levels = given(value, str, "namespace name").split(".")
+    levels = of_type(value, str, "namespace name").split(".")
     if len(levels) > MAX_NAMESPACE_LEVELS or (len(levels) > 1 and len(value) > MAX_NAME_LENGTH):
         raise InvalidNameError(
             f"The namespace name {value[:40]!r}… has {len(levels)} levels and {len(value)} characters.",
@@ -122,7 +122,7 @@ def check_column_name(value: str) -> str:
     Column names keep their owner's spelling, so almost anything is allowed; empty names, control characters, dots
     (which address nested fields) and the names Iceberg reserves for metadata columns are not.
     """
-    if not given(value, str, "column name") or len(value) > 255 or _COLUMN_FORBIDDEN.search(value):
+    if not of_type(value, str, "column name") or len(value) > 255 or _COLUMN_FORBIDDEN.search(value):
         raise InvalidNameError(
             f"{value[:60]!r} is not a legal column name.",
             hint="Use 1 to 255 characters without dots or control characters.",
@@ -140,7 +140,7 @@ def parse_dataset_ref(text: str) -> DatasetRef:
     Raises:
         InvalidNameError: If the text has another form.
     """
-    namespace, dot, name = given(text, str, "dataset name").rpartition(".")
+    namespace, dot, name = of_type(text, str, "dataset name").rpartition(".")
     if not dot:
         raise InvalidNameError(
             f"{text!r} does not name a dataset.",

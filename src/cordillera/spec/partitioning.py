@@ -28,7 +28,7 @@ from pyiceberg.transforms import (
 from pyiceberg.types import NestedField, StructType
 
 from cordillera.errors import InvalidSchemaError
-from cordillera.spec.given import given
+from cordillera.spec.argument_types import of_type
 
 _TERM = re.compile(
     r"\s*(?:(?P<transform>[a-z]+)\s*\(\s*(?:(?P<width>\d+)\s*,)?\s*(?P<inner>[^()]+?)\s*\)|(?P<plain>[^()]+?))\s*"
@@ -171,7 +171,7 @@ def bound_term(term: str, schema: Schema, purpose: str = "partitioning") -> tupl
     Raises:
         InvalidSchemaError: If it has another form, names an unknown column, or its transform cannot take the type.
     """
-    given(term, str, purpose)
+    of_type(term, str, purpose)
     is_column = any(field.name == term for field in schema.fields)
     column, transform = (term, IdentityTransform()) if is_column else _parse_term(term, purpose)
     source = next((f for f in schema.fields if f.name == column), None)

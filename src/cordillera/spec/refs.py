@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from cordillera.errors import InvalidNameError, NotAllowedError, SnapshotNotFoundError
-from cordillera.spec.given import given
+from cordillera.spec.argument_types import of_type
 from cordillera.spec.table_metadata import MAIN_BRANCH, IcebergSnapshot, TableMetadata
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
@@ -110,7 +110,7 @@ def check_ref_name(name: str) -> str:
     Raises:
         InvalidNameError: If it is not.
     """
-    if not _NAME.fullmatch(given(name, str, "name of a branch or tag")):
+    if not _NAME.fullmatch(of_type(name, str, "name of a branch or tag")):
         raise InvalidNameError(
             f"{name[:130]!r} cannot be the name of a branch or tag.",
             hint="Begin with a letter; letters, digits and _ . - may follow, 128 characters in all.",

@@ -25,10 +25,10 @@ from cordillera.errors import (
 from cordillera.ports.clock import Clock
 from cordillera.ports.metadata import MetadataStore, Transaction
 from cordillera.spec.access import Privilege
+from cordillera.spec.argument_types import check_idempotency_key
 from cordillera.spec.calendar import EVERY_DAY
 from cordillera.spec.completion import CompletionUnit
 from cordillera.spec.expression import parse_row_filter
-from cordillera.spec.given import given_key
 from cordillera.spec.lineage import Edge, Node, NodeKind
 from cordillera.spec.names import DatasetRef, parse_dataset_ref
 from cordillera.spec.query import bind_text, column_lineage, dataset_names
@@ -149,7 +149,7 @@ class WorkflowService:
             IdempotencyKeyReusedError: If the key was used for another partition.
             MetadataStoreBusyError: If somebody else asked for the same partition at the same moment.
         """
-        given_key(idempotency_key)
+        check_idempotency_key(idempotency_key)
         with self._store.write() as tx:
             job = self._existing(tx, name)
             self._lookup.resolve(tx, parse_dataset_ref(job.output), Privilege.WRITE)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -35,6 +36,7 @@ from cordillera.testing.metadata_samples import manifest, namespace, snapshot, s
 from tests.servers import start_postgres
 
 SECRET = "s3cr3t-pa55word"
+NO_TEXT: Any = object()
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_a_failed_statement_ends_the_transaction(store: MetadataStore) -> None:
     with pytest.raises(InvalidInputError), store.write() as tx:  # noqa: PT012
         tx.namespaces.insert(namespace("before"))
         with pytest.raises(InvalidInputError):
-            tx.namespaces.insert(replace(namespace(), description=object()))  # type: ignore[arg-type]  # no text
+            tx.namespaces.insert(replace(namespace(), description=NO_TEXT))
         with pytest.raises(InvalidInputError):
             tx.namespaces.insert(namespace("after"))
     with store.read() as tx:
@@ -150,10 +152,11 @@ def test_text_that_is_not_unicode_is_refused(store: MetadataStore, text: str) ->
 
 
 def test_a_value_of_another_type_is_refused(store: MetadataStore) -> None:
+    no_id: Any = "orders"
     with pytest.raises(InvalidInputError, match="cannot be kept"), store.read() as tx:
-        tx.dataset_versions.get("orders")  # type: ignore[arg-type]  # that is what is tried
+        tx.dataset_versions.get(no_id)
     with pytest.raises(InvalidInputError, match="cannot be kept"), store.write() as tx:
-        tx.namespaces.insert(replace(namespace(), description=object()))  # type: ignore[arg-type]
+        tx.namespaces.insert(replace(namespace(), description=NO_TEXT))
 
 
 def test_postgres_refuses_zero_bytes(postgres_store: MetadataStore) -> None:

@@ -9,7 +9,7 @@ from cordillera.errors import InvalidInputError
 _T = TypeVar("_T")
 
 
-def given(value: object, kind: type[_T], what: str) -> _T:
+def of_type(value: object, kind: type[_T], what: str) -> _T:
     """Return a value that is of the type that is asked for.
 
     Asked where a value is first taken apart, such as in the parser of a name: whoever gives a number for a name is told
@@ -30,10 +30,11 @@ def given(value: object, kind: type[_T], what: str) -> _T:
     return value
 
 
-def given_key(key: str | None) -> str | None:
-    """Return an idempotency key, or None for none.
+def check_idempotency_key(key: str | None) -> None:
+    """Refuse an idempotency key that is no text: a database might take it for another one, or for none.
 
     Raises:
-        InvalidInputError: If it is no text: a database might take it for another one, or for none.
+        InvalidInputError: If it is neither that nor None.
     """
-    return None if key is None else given(key, str, "idempotency key")
+    if key is not None:
+        of_type(key, str, "idempotency key")
